@@ -1,0 +1,54 @@
+//! The vocabulary of editmgt: what travels between the stages of an edit, and the trait of each
+//! stage. No layers, no files, no images live here.
+//!
+//! ```text
+//! photo ─────► VqCodec::encode ──────► reference TokenGrid ─┐
+//! instruction ► TextEncoder::encode ─► TextConditioning ────┤
+//!                                                           ▼
+//!      ┌───────────────────────────► StepInput ► MgtTransformer::forward
+//!      │                                             │            │
+//!      │                                          logits     AttentionMaps
+//!      │                                             │            ▼
+//!      │                                             │  AttentionConsolidator ► ScoreMap
+//!      │                                             │            ▼
+//!      │                                             │     RegionHold ► HoldMask
+//!      │                                             ▼            │
+//!      └── TokenGrid ◄── UnmaskScheduler::step ◄── StepState ◄────┘
+//!              │
+//!              └──► VqCodec::decode ──► image
+//! ```
+//!
+//! Big things (images, hidden states, logits) are burn tensors and stay on their device. Small
+//! things (token ids, score maps, hold masks, confidences: a few thousand numbers a step) are
+//! plain host vectors, so that every decision about them is the same on every backend.
+//!
+//! All traits are object-safe: an editor holds `Box<dyn VqCodec>`, `Box<dyn TextEncoder>`, … and
+//! any of them can be swapped for your own.
+#![forbid(unsafe_code)]
+
+mod attention;
+mod codec;
+pub mod config;
+mod error;
+mod grid;
+mod keys;
+mod noise;
+mod observer;
+mod region;
+mod schedule;
+mod text;
+mod transformer;
+
+pub use attention::{AttentionMaps, AttentionRequest, ItemRows, TextRows};
+pub use codec::{CodecSpec, VqCodec};
+pub use error::{Error, Result};
+pub use grid::{GridSize, TokenGrid};
+pub use keys::KeyMap;
+pub use noise::{ChaChaNoise, NoiseRequest, NoiseSource, StepNoise, TokenDraw};
+pub use observer::{EditEvent, EditObserver, Flow, Silent, Stage};
+pub use region::{AttentionConsolidator, HoldMask, RegionHold, ScoreMap, UserMask};
+pub use schedule::{Schedule, ScheduleRequest, StepResult, StepState, UnmaskScheduler};
+pub use text::{TextConditioning, TextEncoder, TextSpec};
+pub use transformer::{
+    MgtTransformer, MicroConditions, ReferenceInput, StepInput, StepOutput, TransformerSpec,
+};

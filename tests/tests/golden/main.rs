@@ -1,0 +1,2 @@
+//! Every stage against the official implementation's numbers.
+#![forbid(unsafe_code)]
