@@ -1,2 +1,58 @@
+//! `editmgt`: edit images by instruction, and check that a model, a device or a port does it
+//! right.
+//!
+//! Exit status: 0 done, 1 a verification failed, 2 anything that could not be done (with one
+//! line on standard error that says why).
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod devices;
+mod edit;
+mod files;
+mod init;
+mod inspect;
+mod progress;
+mod verify;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Edit images by instruction with a masked generative transformer.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Edit a photo.
+    Edit(edit::EditArgs),
+    /// Check stages or whole pipelines against expected values.
+    Verify(verify::VerifyArgs),
+    /// List the devices of this build and what each can do.
+    Devices(devices::DevicesArgs),
+    /// Write a model with random weights in the official layout.
+    Init(init::InitArgs),
+    /// Describe a model's parts, sizes and memory needs without loading it.
+    Inspect(inspect::InspectArgs),
+}
+
+/// What a command answers: its exit status, or why it could not be done.
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Edit(args) => edit::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Devices(args) => devices::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Inspect(args) => inspect::run(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("editmgt: {error}");
+        ExitCode::from(2)
+    })
+}

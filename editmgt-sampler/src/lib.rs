@@ -1,1 +1,30 @@
+//! Everything between logits and tokens: mask schedules, guidance, unmasking, and the
+//! localisation of an edit from attention.
+//!
+//! ```text
+//! [2B, N, V] logits ──classifier_free_guidance──► [B, N, V] ─┐
+//! AttentionMaps ──Consolidator──► ScoreMap ──RegionHold──► HoldMask
+//! SchedulerConfig + Temperature ──plan──► Schedule ──────────┤
+//!                                                            ▼
+//!                                      Parity or Strict: UnmaskScheduler::step ──► TokenGrid
+//! ```
+//!
+//! Only the softmax and the draw run on the device. Confidences, score maps and hold masks are a
+//! few thousand numbers: they are decided on the host in f32, the same way for every device.
 #![forbid(unsafe_code)]
+
+mod add_noise;
+mod config;
+mod guidance;
+mod hold;
+mod localisation;
+mod schedule;
+mod unmask;
+
+pub use add_noise::add_noise;
+pub use config::SchedulerConfig;
+pub use guidance::classifier_free_guidance;
+pub use hold::{HoldAny, HoldOff, HoldThreshold, HoldUserMask};
+pub use localisation::{Consolidator, Filter, MAX_STRENGTH, Smoothing};
+pub use schedule::{MaskingSchedule, Temperature};
+pub use unmask::{Parity, Strict};

@@ -1,1 +1,63 @@
+//! The masked generative transformer (MGT): predicts every token of a canvas from the canvas
+//! itself, the tokens of a reference photo that ride along as condition tokens, and text.
+//!
+//! ```text
+//! canvas ids ────┐                                      text [B,T,·]   pooled [B,P]  micro  timestep
+//! reference ids ─┤                                           │             └─────┬─────┘       │
+//!        TokenEmbedding                                  connector          cond_embed         │
+//!   row ► RMS norm ► 1x1 conv                         context_embedder           └──────┬──────┘
+//!                │                                           │                 TimeTextEmbedding
+//!        PatchDown (2x2, optional)                           │                          │
+//!        RMS norm ► linear                                   │               one vector per stream
+//!                │                                           │               (reference: timestep 0)
+//!                ├────────── image, reference ───────────────┤                          │
+//!                ▼                                           ▼                          │
+//!        DoubleBlock × n   three streams, own weights for text ◄────────────────────────┤
+//!                ▼                                                                      │
+//!        SingleBlock × m   [text, image] joined, reference beside it ◄──────────────────┘
+//!                ▼ image rows
+//!        RMS norm ► linear ► PatchUp (2x2, optional) ► MlmHead ──► logits [B, H*W, V]
+//! ```
+//!
+//! In every block all streams attend to each other over the keys `[text, image, reference]`;
+//! the reference strength weighs the attention between reference and the rest, and the
+//! text-to-image attention can be captured on the way.
+//!
+//! Fields of the modules mirror the keys of the official checkpoint; the exceptions stand in one
+//! table, [`MgtModel::keys`].
+//!
+//! Activations are tokens with channels last, `[B, N, D]`, from the embedding to the logits, so
+//! that every 1x1 and 2x2 convolution of the official model is a plain matrix product.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use editmgt_core::MgtTransformer;
+//! use editmgt_transformer::MgtConfig;
+//!
+//! // Parameters are lazy: the full-size model costs nothing until it is loaded or run.
+//! let model = MgtConfig::official().init(&Device::flex())?;
+//! assert_eq!(model.spec().blocks(), 42);
+//! # Ok::<(), editmgt_core::config::ConfigError>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod attention;
+mod capture;
+mod conditioning;
+mod config;
+mod double_block;
+mod embedding;
+mod feed_forward;
+mod head;
+mod model;
+mod norm;
+mod pass;
+mod resample;
+mod rope;
+mod single_block;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Connector, MgtConfig, TextArchitecture};
+pub use model::MgtModel;
+pub use pass::Trace;

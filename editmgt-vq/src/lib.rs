@@ -1,1 +1,57 @@
+//! The VQ codec: between images and the visual tokens that the transformer edits.
+//!
+//! ```text
+//! [B, 3, H, W] RGB 0..1
+//!   │ encoder: conv_in ► down blocks (residual blocks, then half the size) ► mid ► conv_out
+//!   │ quant_conv: 1x1
+//!   ▼
+//! latents [B, C, H/f, W/f]      f = 2^(resolutions - 1), 16 at full size
+//!   │ quantize: the nearest code of the codebook
+//!   ▼
+//! tokens [B, H/f, W/f] ─────── to the transformer and back
+//!   │ quantize: the codes of the tokens
+//!   ▼
+//! codes [B, C, H/f, W/f]
+//!   │ post_quant_conv: 1x1
+//!   │ decoder: conv_in ► mid ► up blocks (residual blocks, then twice the size) ► conv_out
+//!   ▼
+//! [B, 3, H, W] RGB, clipped to 0..1
+//! ```
+//!
+//! The architecture is the `VQModel` of diffusers as the official checkpoints configure it: group
+//! norms, SiLU, no attention. Fields are named like the keys of the checkpoint, one file each for
+//! the parts named above.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use editmgt_core::VqCodec;
+//! use editmgt_vq::VqConfig;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = VqConfig {
+//!     norm_num_groups: 4,
+//!     latent_channels: 8,
+//!     num_vq_embeddings: 64,
+//!     ..VqConfig::official().with_block_out_channels([8, 16, 16])
+//! };
+//! let codec = config.init(&Device::flex())?; // random weights, none of them allocated yet
+//! let photo = Tensor::<4>::full([1, 3, 24, 40], 0.5, &Device::flex());
+//! let tokens = codec.encode(photo)?;
+//! assert_eq!((tokens.size().height, tokens.size().width), (6, 10));
+//! assert_eq!(codec.decode(&tokens)?.dims(), [1, 3, 24, 40]);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+mod config;
+mod decoder;
+mod encoder;
+mod model;
+mod norm;
+mod quantizer;
+mod resample;
+mod resnet;
+
+pub use config::VqConfig;
+pub use model::VqModel;

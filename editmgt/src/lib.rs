@@ -1,3 +1,54 @@
+//! Edit images by instruction with a masked generative transformer (EditMGT): a VQ codec turns
+//! the photo into tokens, a transformer fills a masked canvas in a few parallel steps while the
+//! photo's own tokens ride along, its attention says where the edit is, and tokens outside stay
+//! the photo's.
+//!
+//! ```no_run
+//! use editmgt::{EditRequest, Editor, Photo, SaveOptions, Silent, check_writable};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let editor = Editor::builder("models/editmgt").build()?;
+//! let photo = Photo::open("cat.jpg")?;
+//! check_writable("black-cat.png", photo.size(), &SaveOptions::default())?;
+//! let request = EditRequest { hold: Some(0.3), seed: 7, ..EditRequest::new("make the cat black") };
+//! let result = editor.edit(&photo, None, &request, &mut Silent)?;
+//! result.image.save("black-cat.png", &SaveOptions::default())?;
+//! println!("{:.0}% of the tokens were held", 100.0 * result.report.tokens_held);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Editor`] is the whole pipeline. [`EditLoop`] is its loop, to be advanced by hand. Every stage
+//! is a trait of [`editmgt_core`], re-exported here: replace the codec, the text encoder, the
+//! transformer, the consolidator, the hold policy, the scheduler or the noise by your own.
+//! [`verify`] checks any of them against golden folders.
 #![forbid(unsafe_code)]
-//! Edit images by instruction with a masked generative transformer.
+
+mod edit_loop;
+mod editor;
+mod error;
+mod folder;
+pub mod init;
+pub mod inspect;
+mod model;
+pub mod photo;
+mod report;
+mod request;
 pub mod verify;
+
+pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
+pub use editmgt_backends::{
+    BackendError, DeviceInfo, Dtype, DtypePolicy, available as devices, open as open_device,
+};
+pub use editmgt_core::*;
+/// The stages between logits and tokens.
+pub use editmgt_sampler as sampler;
+pub use editor::{EditResult, Editor, EditorBuilder};
+pub use error::{EditError, ModelError};
+pub use folder::ModelFolder;
+pub use model::{LoadOptions, Model};
+pub use photo::{
+    Mask, Photo, PhotoError, PhotoLimits, PixelSize, ResizePlan, SaveOptions, check_writable,
+};
+pub use report::EditReport;
+pub use request::{EditRequest, Holding};

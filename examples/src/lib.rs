@@ -1,1 +1,2 @@
+//! The examples of this workspace are the files beside this folder.
 #![forbid(unsafe_code)]

@@ -84,6 +84,17 @@ impl GoldenFolder {
         T::deserialize(value).map_err(|e| error(format!("meta{pointer}: {e}")))
     }
 
+    /// What the manifest says a tensor is; empty when it says nothing.
+    pub fn meaning(&self, name: &str) -> &str {
+        let tensor = self.manifest.get("tensors").and_then(|tensors| tensors.get(name));
+        tensor.and_then(|tensor| tensor["meaning"].as_str()).unwrap_or("")
+    }
+
+    /// An error about the golden file.
+    pub fn malformed(&self, message: impl Into<String>) -> VerifyError {
+        VerifyError::golden(self.dir.join("golden.safetensors"), message.into())
+    }
+
     fn values<T>(
         &self,
         name: &str,

@@ -1,2 +1,52 @@
 //! Every stage against the official implementation's numbers.
 #![forbid(unsafe_code)]
+
+mod preproc;
+mod text;
+
+use burn::tensor::Device;
+use editmgt::verify::{GoldenStage, verify};
+
+/// Verifies a folder: the right stage, at least so many comparisons, all of them passing. A
+/// folder that only the complete set has is skipped where that is missing.
+fn check(name: &str, stage: GoldenStage, at_least: usize) {
+    let Some(dir) = editmgt_tests::golden(name) else {
+        assert!(ONLY_IN_THE_COMPLETE_SET.contains(&name), "no golden folder {name}");
+        return;
+    };
+    let verification = verify(&dir, &Device::flex()).unwrap();
+    assert_eq!(verification.stage, stage);
+    let comparisons = &verification.comparisons;
+    assert!(comparisons.len() >= at_least, "{name}: only {} comparisons", comparisons.len());
+    let failed: Vec<_> = comparisons.iter().filter(|comparison| !comparison.pass).collect();
+    assert!(failed.is_empty(), "{name}: {failed:#?}");
+}
+
+const ONLY_IN_THE_COMPLETE_SET: [&str; 3] =
+    ["pipeline_edit_gemma_down", "pipeline_inpaint_clip_nodown", "pipeline_t2i_clip_nodown"];
+
+macro_rules! golden {
+    ($($test:ident: $stage:ident, $at_least:literal;)*) => {
+        $(#[test]
+        fn $test() {
+            check(stringify!($test), GoldenStage::$stage, $at_least);
+        })*
+    };
+}
+
+golden! {
+    vq3: VqCodec, 12;
+    vq5: VqCodec, 12;
+    clip: Clip, 3;
+    gemma2: Gemma2, 3;
+    tokenizers: Tokenizers, 12;
+    transformer_down_linear: Transformer, 4;
+    transformer_nodown_none: Transformer, 6;
+    scheduler: Scheduler, 40;
+    localisation: Localisation, 40;
+    preproc: ImagePreparation, 8;
+    pipeline_edit_clip_nodown: Pipeline, 30;
+    pipeline_edit_gemma_down: Pipeline, 30;
+    pipeline_inpaint_clip_nodown: Pipeline, 20;
+    pipeline_t2i_clip_nodown: Pipeline, 20;
+}

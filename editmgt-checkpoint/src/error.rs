@@ -1,0 +1,347 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::DType;
+
+use crate::FileDtype;
+
+/// Why a checkpoint can't be read or written. Every message names the file, and the key where
+/// there is one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The system refused to open, read or write.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+
+    /// Something that is no regular file stands where a weights file should be.
+    #[error("{}: expected a regular file", path.display())]
+    NotAFile {
+        /// Its path.
+        path: PathBuf,
+    },
+
+    /// The folder has no weights under a name of the official layout.
+    #[error(
+        "{}: expected model.safetensors, diffusion_pytorch_model.safetensors or shards with a \
+         *.safetensors.index.json, found {}", dir.display(), list(found)
+    )]
+    NoWeights {
+        /// The folder.
+        dir: PathBuf,
+        /// Other safetensors files that are there.
+        found: Vec<String>,
+    },
+
+    /// The folder has more than one set of weights, and nothing says which one is meant.
+    #[error("{}: several sets of weights ({}); keep one of them", dir.display(), list(found))]
+    SeveralWeights {
+        /// The folder.
+        dir: PathBuf,
+        /// The files that each stand for a set.
+        found: Vec<String>,
+    },
+
+    /// The header of a safetensors file is malformed.
+    #[error("{}: {source}", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: HeaderError,
+    },
+
+    /// The index of a sharded checkpoint is malformed.
+    #[error("{}: not a shard index: {message}", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+
+    /// The index names a shard that is not a file name in its own folder.
+    #[error(
+        "{}: shard {shard:?}: expected the name of a file in the same folder", index.display()
+    )]
+    ShardName {
+        /// The index.
+        index: PathBuf,
+        /// The name.
+        shard: String,
+    },
+
+    /// The index names a shard that is not there.
+    #[error("{}: the shard {shard:?} is missing; download it, too", index.display())]
+    MissingShard {
+        /// The index.
+        index: PathBuf,
+        /// The name.
+        shard: String,
+    },
+
+    /// The index says that a shard holds a key, and it does not.
+    #[error("{}: {key:?} should be in the shard {shard:?} and is not", index.display())]
+    NotInShard {
+        /// The index.
+        index: PathBuf,
+        /// The key.
+        key: String,
+        /// The name of the shard.
+        shard: String,
+    },
+
+    /// A shard holds a key that the index doesn't name.
+    #[error("{}: {key:?} is in the shard {shard:?} and not in the index", index.display())]
+    NotInIndex {
+        /// The index.
+        index: PathBuf,
+        /// The key.
+        key: String,
+        /// The name of the shard.
+        shard: String,
+    },
+
+    /// Two shards hold the same key.
+    #[error("{key:?} is in both {} and {}", first.display(), second.display())]
+    DuplicateKey {
+        /// The key.
+        key: String,
+        /// The first file.
+        first: PathBuf,
+        /// The second file.
+        second: PathBuf,
+    },
+
+    /// The weights are not those of the module.
+    #[error(transparent)]
+    Mismatch(Mismatch),
+
+    /// A parameter's tensor is not a float of a supported width.
+    #[error("{}: {key:?}: expected F32, F16 or BF16, got {got}", path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The dtype in the file.
+        got: FileDtype,
+    },
+
+    /// A finite weight is infinite in the dtype that was asked for.
+    #[error("{}: {key:?}: a weight does not fit {dtype:?}; use bf16 or f32", path.display())]
+    TooNarrow {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The dtype that was asked for.
+        dtype: DType,
+    },
+
+    /// Weights can only be held as f32, f16 or bf16.
+    #[error("weights as {got:?}: expected F32, F16 or BF16")]
+    UnsupportedDtype {
+        /// The dtype that was asked for.
+        got: DType,
+    },
+
+    /// A pattern of the key map is no regular expression.
+    #[error("key map: {pattern:?}: {message}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What the parser says.
+        message: String,
+    },
+
+    /// The key map sends two parameters to the same key.
+    #[error("key map: {first:?} and {second:?} both become {key:?}")]
+    SameKey {
+        /// The key.
+        key: String,
+        /// Path of the first parameter.
+        first: String,
+        /// Path of the second parameter.
+        second: String,
+    },
+
+    /// A list of tensors that no checkpoint can hold.
+    #[error("{key:?}: {message}")]
+    Spec {
+        /// The key.
+        key: String,
+        /// What is wrong.
+        message: &'static str,
+    },
+
+    /// The folder to write to holds something.
+    #[error("{}: expected a new or empty folder; nothing was written", dir.display())]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+    },
+
+    /// The device did not hand over a weight.
+    #[error("{key:?}: the device failed: {message}")]
+    Device {
+        /// The key.
+        key: String,
+        /// The backend's own words.
+        message: String,
+    },
+
+    /// The module has a parameter that is not a float tensor.
+    #[error("parameter {path:?}: only float parameters can be loaded")]
+    NotFloat {
+        /// Path of the parameter in the module.
+        path: String,
+    },
+}
+
+impl CheckpointError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// What is wrong with the header of a safetensors file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// The file is too short to hold a header's length.
+    #[error("not a safetensors file: {len} bytes, expected at least 8")]
+    TooShort {
+        /// Length of the file in bytes.
+        len: u64,
+    },
+    /// The header is longer than any real one.
+    #[error(
+        "not a safetensors file (perhaps a pointer to one, or a web page): a header of {len} \
+         bytes, expected at most {limit}"
+    )]
+    TooLarge {
+        /// The length that the file states.
+        len: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The header ends after the file does.
+    #[error("truncated: a header of {len} bytes in a file of {file} bytes")]
+    PastEnd {
+        /// The length that the file states.
+        len: u64,
+        /// Length of the file in bytes.
+        file: u64,
+    },
+    /// The header is no JSON of the expected form (this includes a key that stands twice).
+    #[error("malformed header: {0}")]
+    Json(String),
+    /// A tensor's bytes don't begin where those of the one before end: an overlap or a gap.
+    #[error("{key:?}: expected data from offset {expected}, got {start}..{end}")]
+    Offsets {
+        /// The key.
+        key: String,
+        /// Where its data should begin.
+        expected: u64,
+        /// Where it begins.
+        start: u64,
+        /// Where it ends.
+        end: u64,
+    },
+    /// A tensor's bytes are not as many as its shape and dtype need.
+    #[error("{key:?}: {dtype} {shape:?} does not fill {bytes} bytes")]
+    Size {
+        /// The key.
+        key: String,
+        /// Its dtype.
+        dtype: FileDtype,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The bytes that the header gives it.
+        bytes: u64,
+    },
+    /// The data is not as long as the tensors together.
+    #[error("truncated or trailing bytes: expected {expected} bytes of data, got {got}")]
+    DataLength {
+        /// The sum over all tensors.
+        expected: u64,
+        /// What follows the header.
+        got: u64,
+    },
+}
+
+/// How a checkpoint's keys differ from the parameters of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Keys that the module needs and no file has.
+    pub missing: Vec<String>,
+    /// Keys that a file has and the module does not need.
+    pub unused: Vec<String>,
+    /// Keys with another shape than the module needs.
+    pub misshaped: Vec<Misshaped>,
+}
+
+/// A key with another shape than the module needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misshaped {
+    /// The file.
+    pub file: PathBuf,
+    /// The key.
+    pub key: String,
+    /// The shape that the module needs, as a checkpoint stores it.
+    pub expected: Vec<usize>,
+    /// The shape in the file.
+    pub got: Vec<usize>,
+}
+
+impl fmt::Display for Misshaped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, key, expected, got } = self;
+        let file = file.file_name().unwrap_or_default().to_string_lossy();
+        write!(f, "{key} (expected {expected:?}, got {got:?} in {file})")
+    }
+}
+
+/// A message stays readable where a whole model is missing.
+const SHOWN: usize = 20;
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn section<T: fmt::Display>(
+            f: &mut fmt::Formatter<'_>,
+            title: &str,
+            items: &[T],
+        ) -> fmt::Result {
+            if items.is_empty() {
+                return Ok(());
+            }
+            write!(f, "\n  {} {title}:", items.len())?;
+            for item in items.iter().take(SHOWN) {
+                write!(f, "\n    {item}")?;
+            }
+            match items.len().saturating_sub(SHOWN) {
+                0 => Ok(()),
+                more => write!(f, "\n    and {more} more"),
+            }
+        }
+        write!(f, "{}: the weights do not match the config", self.dir.display())?;
+        section(f, "missing", &self.missing)?;
+        section(f, "unused", &self.unused)?;
+        section(f, "of another shape", &self.misshaped)
+    }
+}
+
+impl std::error::Error for Mismatch {}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

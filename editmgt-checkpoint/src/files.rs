@@ -1,0 +1,188 @@
+//! Finds the weights of a folder and lists their tensors.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::{CheckpointError, FileDtype, header};
+
+/// The names of an unsharded checkpoint, as the official libraries write them.
+pub(crate) const SINGLE: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
+pub(crate) const INDEX_SUFFIX: &str = ".safetensors.index.json";
+/// An index is a small file; a limit keeps a wrong one from filling the memory.
+const MAX_INDEX: u64 = 100_000_000;
+
+/// The weights of one component: which tensors there are, and where. No data is held.
+#[derive(Debug, Clone)]
+pub struct WeightFiles {
+    dir: PathBuf,
+    files: Vec<Arc<Path>>,
+    entries: BTreeMap<String, TensorEntry>,
+}
+
+/// Where a tensor is and what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorEntry {
+    /// Its element type in the file.
+    pub dtype: FileDtype,
+    /// Its shape in the file.
+    pub shape: Vec<usize>,
+    /// The file.
+    pub file: Arc<Path>,
+    /// The position of its data in the file.
+    pub bytes: Range<u64>,
+}
+
+impl WeightFiles {
+    /// Opens the weights of the folder `dir`: `diffusion_pytorch_model.safetensors`,
+    /// `model.safetensors`, or the shards that a `*.safetensors.index.json` names. Only headers
+    /// are read.
+    ///
+    /// # Errors
+    /// No weights or more than one set of them, a malformed header or index, a missing shard, a
+    /// shard outside the folder, an index that doesn't name exactly the keys of its shards.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let dir = dir.as_ref();
+        let mut safetensors = Vec::new();
+        let mut sets = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(CheckpointError::io(dir))? {
+            let name = entry.map_err(CheckpointError::io(dir))?.file_name();
+            let name = name.to_string_lossy().into_owned();
+            if SINGLE.contains(&&*name) || name.ends_with(INDEX_SUFFIX) {
+                sets.push(name);
+            } else if name.ends_with(".safetensors") {
+                safetensors.push(name);
+            }
+        }
+        sets.sort();
+        safetensors.sort();
+        match &sets[..] {
+            [index] if index.ends_with(INDEX_SUFFIX) => Self::sharded(dir, &dir.join(index)),
+            [single] => Self::single(dir, dir.join(single)),
+            [] => Err(CheckpointError::NoWeights { dir: dir.to_owned(), found: safetensors }),
+            _ => Err(CheckpointError::SeveralWeights { dir: dir.to_owned(), found: sets }),
+        }
+    }
+
+    fn single(dir: &Path, path: PathBuf) -> Result<Self, CheckpointError> {
+        let mut files = Self { dir: dir.to_owned(), files: Vec::new(), entries: BTreeMap::new() };
+        files.add(path.into())?;
+        Ok(files)
+    }
+
+    fn sharded(dir: &Path, index: &Path) -> Result<Self, CheckpointError> {
+        let shards = read_index(index)?;
+        let mut files = Self { dir: dir.to_owned(), files: Vec::new(), entries: BTreeMap::new() };
+        for shard in shards.keys() {
+            let path = dir.join(shard);
+            if !path.try_exists().map_err(CheckpointError::io(&path))? {
+                let shard = shard.clone();
+                return Err(CheckpointError::MissingShard { index: index.to_owned(), shard });
+            }
+            files.add(path.into())?;
+        }
+        let mut named = 0;
+        for (shard, keys) in &shards {
+            let path = dir.join(shard);
+            named += keys.len();
+            for key in keys {
+                if files.entries.get(key).is_none_or(|entry| *entry.file != *path) {
+                    return Err(CheckpointError::NotInShard {
+                        index: index.to_owned(),
+                        key: key.clone(),
+                        shard: shard.clone(),
+                    });
+                }
+            }
+        }
+        // Every named key is there once, so equal counts mean equal sets.
+        if named != files.entries.len() {
+            let known: HashSet<_> = shards.values().flatten().collect();
+            if let Some((key, entry)) = files.entries.iter().find(|(key, _)| !known.contains(key)) {
+                return Err(CheckpointError::NotInIndex {
+                    index: index.to_owned(),
+                    key: key.clone(),
+                    shard: entry.file.file_name().unwrap_or_default().to_string_lossy().into(),
+                });
+            }
+        }
+        Ok(files)
+    }
+
+    fn add(&mut self, path: Arc<Path>) -> Result<(), CheckpointError> {
+        for header::HeaderEntry { key, dtype, shape, bytes } in header::read(&path)? {
+            let entry = TensorEntry { dtype, shape, file: path.clone(), bytes };
+            match self.entries.entry(key) {
+                Entry::Vacant(slot) => {
+                    slot.insert(entry);
+                }
+                Entry::Occupied(slot) => {
+                    return Err(CheckpointError::DuplicateKey {
+                        key: slot.key().clone(),
+                        first: slot.get().file.to_path_buf(),
+                        second: path.to_path_buf(),
+                    });
+                }
+            }
+        }
+        self.files.push(path);
+        Ok(())
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The safetensors files.
+    pub fn files(&self) -> &[Arc<Path>] {
+        &self.files
+    }
+
+    /// The tensors by key.
+    pub fn entries(&self) -> &BTreeMap<String, TensorEntry> {
+        &self.entries
+    }
+}
+
+/// The keys of each shard that an index names.
+fn read_index(path: &Path) -> Result<BTreeMap<String, Vec<String>>, CheckpointError> {
+    /// `metadata` and whatever else stands beside the map decides nothing.
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+
+    let wrong = |message| CheckpointError::Index { path: path.to_owned(), message };
+    let (file, len) = header::open(path)?;
+    if len > MAX_INDEX {
+        return Err(wrong(format!("{len} bytes, expected at most {MAX_INDEX}")));
+    }
+    let text = std::io::read_to_string(file).map_err(CheckpointError::io(path))?;
+    let index: Index = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    let mut shards = BTreeMap::<String, Vec<String>>::new();
+    for (key, shard) in index.weight_map {
+        if !is_file_name(&shard) {
+            return Err(CheckpointError::ShardName { index: path.to_owned(), shard });
+        }
+        shards.entry(shard).or_default().push(key);
+    }
+    if shards.is_empty() {
+        return Err(wrong("it names no shard".to_owned()));
+    }
+    Ok(shards)
+}
+
+/// Whether a name stays in its folder, on any system.
+fn is_file_name(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    let plain = matches!(
+        (components.next(), components.next()),
+        (Some(Component::Normal(only)), None) if only == name
+    );
+    plain && !name.contains(['/', '\\', ':', '\0'])
+}

@@ -1,0 +1,79 @@
+//! What a checkpoint holds and needs, from its headers alone.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{CheckpointError, FileDtype, WeightFiles};
+
+/// What the weights of one component hold and need.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ComponentSummary {
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Number of values in all tensors.
+    pub parameters: u64,
+    /// The same by element type.
+    pub dtypes: BTreeMap<FileDtype, DtypeCount>,
+    /// Number of safetensors files.
+    pub files: usize,
+    /// Their length in bytes.
+    pub bytes_on_disk: u64,
+}
+
+/// The tensors of one element type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct DtypeCount {
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Number of values.
+    pub parameters: u64,
+}
+
+impl ComponentSummary {
+    /// Bytes of the weights when they are held with `bytes_per_value`: 4 as f32, 2 as f16 or
+    /// bf16. Activations come on top.
+    pub fn memory(&self, bytes_per_value: u64) -> u64 {
+        self.parameters * bytes_per_value
+    }
+
+    /// Counts another component in.
+    pub fn add(&mut self, other: &Self) {
+        self.tensors += other.tensors;
+        self.parameters += other.parameters;
+        for (dtype, count) in &other.dtypes {
+            let sum = self.dtypes.entry(*dtype).or_default();
+            sum.tensors += count.tensors;
+            sum.parameters += count.parameters;
+        }
+        self.files += other.files;
+        self.bytes_on_disk += other.bytes_on_disk;
+    }
+}
+
+impl WeightFiles {
+    /// What the weights hold and need. Reads no data, so it takes as long for many gigabytes as
+    /// for a few bytes.
+    ///
+    /// # Errors
+    /// A file that is gone since it was opened.
+    pub fn summary(&self) -> Result<ComponentSummary, CheckpointError> {
+        let mut dtypes = BTreeMap::<_, DtypeCount>::new();
+        for entry in self.entries().values() {
+            let count = dtypes.entry(entry.dtype).or_default();
+            count.tensors += 1;
+            count.parameters += entry.shape.iter().map(|&side| side as u64).product::<u64>();
+        }
+        let mut bytes_on_disk = 0;
+        for path in self.files() {
+            bytes_on_disk += std::fs::metadata(path).map_err(CheckpointError::io(path))?.len();
+        }
+        Ok(ComponentSummary {
+            tensors: self.entries().len(),
+            parameters: dtypes.values().map(|count| count.parameters).sum(),
+            dtypes,
+            files: self.files().len(),
+            bytes_on_disk,
+        })
+    }
+}

@@ -1,0 +1,350 @@
+//! Writes a checkpoint folder, tensor by tensor.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::DType;
+use half::{bf16, f16};
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+use crate::files::INDEX_SUFFIX;
+use crate::{CheckpointError, FileDtype, TensorSpec, header};
+
+/// What the files of a checkpoint are called, and how they hold it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// What the files are called.
+    pub name: WeightsName,
+    /// Element type in the files: f32, f16 or bf16.
+    pub dtype: DType,
+    /// A file holds no more bytes of data than this, unless a single tensor is larger.
+    pub max_shard_bytes: u64,
+}
+
+impl WriteOptions {
+    /// Shards of at most 5 GB, as the official libraries write them.
+    pub fn new(name: WeightsName, dtype: DType) -> Self {
+        Self { name, dtype, max_shard_bytes: 5_000_000_000 }
+    }
+}
+
+/// The two names that official libraries give to weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightsName {
+    /// `diffusion_pytorch_model`: transformer and VQ codec.
+    Diffusion,
+    /// `model`: text encoders.
+    Model,
+}
+
+impl WeightsName {
+    fn stem(self) -> &'static str {
+        match self {
+            Self::Diffusion => "diffusion_pytorch_model",
+            Self::Model => "model",
+        }
+    }
+}
+
+/// Writes the tensors of `specs` to the folder `dir`, which is made where it is missing and must
+/// be empty where it is not. `values` is asked for one tensor at a time and pushes its values,
+/// row-major, in pieces of any size.
+///
+/// The files get their names when all of them are complete; a failure leaves none of them.
+pub(crate) fn write(
+    dir: &Path,
+    specs: &[TensorSpec],
+    options: &WriteOptions,
+    mut values: impl FnMut(&TensorSpec, &mut Sink) -> Result<(), CheckpointError>,
+) -> Result<(), CheckpointError> {
+    let shards = Shard::plan(specs, options)?;
+    let mut output = Output::begin(dir)?;
+    let stem = options.name.stem();
+    let mut weight_map = BTreeMap::new();
+    for (i, shard) in shards.iter().enumerate() {
+        let name = match shards.len() {
+            1 => format!("{stem}.safetensors"),
+            n => format!("{stem}-{:05}-of-{n:05}.safetensors", i + 1),
+        };
+        output.file(&name, |path, file| shard.write(path, file, &mut values))?;
+        weight_map.extend(shard.tensors.iter().map(|(spec, _)| (spec.key.as_str(), name.clone())));
+    }
+    if shards.len() > 1 {
+        let total_size = shards.iter().map(Shard::len).sum();
+        let index = Index { metadata: IndexMetadata { total_size }, weight_map };
+        output.file(&format!("{stem}{INDEX_SUFFIX}"), |path, file| {
+            serde_json::to_writer_pretty(file, &index)
+                .map_err(|e| CheckpointError::io(path)(e.into()))
+        })?;
+    }
+    output.finish()
+}
+
+#[derive(Serialize)]
+struct Index<'a> {
+    metadata: IndexMetadata,
+    weight_map: BTreeMap<&'a str, String>,
+}
+
+#[derive(Serialize)]
+struct IndexMetadata {
+    total_size: u64,
+}
+
+/// The tensors of one file, by key, each with its place in the data.
+struct Shard<'a> {
+    dtype: FileDtype,
+    tensors: Vec<(&'a TensorSpec, TensorInfo)>,
+}
+
+impl<'a> Shard<'a> {
+    /// Fills one file after the other, in the order of the keys.
+    fn plan(specs: &'a [TensorSpec], options: &WriteOptions) -> Result<Vec<Self>, CheckpointError> {
+        let dtype = match options.dtype {
+            DType::F32 => FileDtype::F32,
+            DType::F16 => FileDtype::F16,
+            DType::BF16 => FileDtype::BF16,
+            got => return Err(CheckpointError::UnsupportedDtype { got }),
+        };
+        let mut specs: Vec<_> = specs.iter().collect();
+        specs.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut shards = vec![Self { dtype, tensors: Vec::new() }];
+        let mut end = 0usize;
+        for (i, spec) in specs.iter().enumerate() {
+            let refuse =
+                |message: &'static str| CheckpointError::Spec { key: spec.key.clone(), message };
+            if i > 0 && specs[i - 1].key == spec.key {
+                return Err(refuse("the key stands twice"));
+            }
+            let len = header::byte_len(dtype, &spec.shape).and_then(|len| len.try_into().ok());
+            let len: usize = len.ok_or_else(|| refuse("the shape is too large"))?;
+            let full = (end as u64).saturating_add(len as u64) > options.max_shard_bytes;
+            if full && end > 0 {
+                shards.push(Self { dtype, tensors: Vec::new() });
+                end = 0;
+            }
+            let start = end;
+            end = start.checked_add(len).ok_or_else(|| refuse("the shape is too large"))?;
+            let info = TensorInfo { dtype, shape: spec.shape.clone(), data_offsets: (start, end) };
+            if let Some(shard) = shards.last_mut() {
+                shard.tensors.push((spec, info));
+            }
+        }
+        Ok(shards)
+    }
+
+    /// Bytes of data.
+    fn len(&self) -> u64 {
+        self.tensors.last().map_or(0, |(_, info)| info.data_offsets.1 as u64)
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        file: &mut BufWriter<&File>,
+        values: &mut impl FnMut(&TensorSpec, &mut Sink) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let infos = self.tensors.iter().map(|(spec, info)| (spec.key.clone(), info.clone()));
+        // The official libraries refuse a file that does not say that it is PyTorch's layout.
+        let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let header = Metadata::new(Some(about), infos.collect())
+            .map_err(|e| e.to_string())
+            .and_then(|metadata| serde_json::to_vec(&metadata).map_err(|e| e.to_string()))
+            .expect("a planned shard has contiguous tensors");
+        let padded = header.len().next_multiple_of(8);
+        file.write_all(&(padded as u64).to_le_bytes())
+            .and_then(|()| file.write_all(&header))
+            .and_then(|()| file.write_all(&[b' '; 8][..padded - header.len()]))
+            .map_err(CheckpointError::io(path))?;
+        for (spec, info) in &self.tensors {
+            let left = (info.data_offsets.1 - info.data_offsets.0) * 8 / self.dtype.bitsize();
+            let mut sink =
+                Sink { path, key: &spec.key, file, dtype: self.dtype, bytes: Vec::new(), left };
+            values(spec, &mut sink)?;
+            assert_eq!(sink.left, 0, "{}: fewer values than its shape has", spec.key);
+        }
+        Ok(())
+    }
+}
+
+/// Takes the values of one tensor.
+pub(crate) struct Sink<'a, 'f> {
+    path: &'a Path,
+    key: &'a str,
+    file: &'a mut BufWriter<&'f File>,
+    dtype: FileDtype,
+    bytes: Vec<u8>,
+    /// Values that are still to come.
+    left: usize,
+}
+
+impl Sink<'_, '_> {
+    /// Values that are still to come.
+    pub(crate) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Appends values, rounded to the file's dtype.
+    pub(crate) fn push(&mut self, values: &[f32]) -> Result<(), CheckpointError> {
+        self.left = (self.left.checked_sub(values.len()))
+            .expect("a tensor has no more values than its shape says");
+        let mut lossless = true;
+        self.bytes.clear();
+        match self.dtype {
+            FileDtype::F16 => {
+                self.bytes.resize(2 * values.len(), 0);
+                for (bytes, &value) in self.bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                    let half = f16::from_f32(value);
+                    lossless &= half.is_finite() || !value.is_finite();
+                    *bytes = half.to_le_bytes();
+                }
+            }
+            FileDtype::BF16 => {
+                self.bytes.resize(2 * values.len(), 0);
+                for (bytes, &value) in self.bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                    let half = bf16::from_f32(value);
+                    lossless &= half.is_finite() || !value.is_finite();
+                    *bytes = half.to_le_bytes();
+                }
+            }
+            _ => {
+                self.bytes.resize(4 * values.len(), 0);
+                for (bytes, value) in self.bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                    *bytes = value.to_le_bytes();
+                }
+            }
+        }
+        if !lossless {
+            let dtype = if self.dtype == FileDtype::F16 { DType::F16 } else { DType::BF16 };
+            let (path, key) = (self.path.to_owned(), self.key.to_owned());
+            return Err(CheckpointError::TooNarrow { path, key, dtype });
+        }
+        self.file.write_all(&self.bytes).map_err(CheckpointError::io(self.path))
+    }
+}
+
+/// Files under temporary names, until all are complete.
+struct Output {
+    /// Dropped first, so that the folder is empty when it is removed.
+    complete: Vec<(NamedTempFile, PathBuf)>,
+    dir: OutputDir,
+}
+
+/// The folder, and what to remove from it unless the work is finished.
+struct OutputDir {
+    path: PathBuf,
+    made: bool,
+    named: Vec<PathBuf>,
+}
+
+impl Output {
+    fn begin(dir: &Path) -> Result<Self, CheckpointError> {
+        let made = !dir.try_exists().map_err(CheckpointError::io(dir))?;
+        std::fs::create_dir_all(dir).map_err(CheckpointError::io(dir))?;
+        let guard = OutputDir { path: dir.to_owned(), made, named: Vec::new() };
+        if std::fs::read_dir(dir).map_err(CheckpointError::io(dir))?.next().is_some() {
+            return Err(CheckpointError::NotEmpty { dir: dir.to_owned() });
+        }
+        Ok(Self { complete: Vec::new(), dir: guard })
+    }
+
+    fn file(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&Path, &mut BufWriter<&File>) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let path = self.dir.path.join(name);
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".").suffix(".partial");
+        // As a file that is made without a detour; the umask still applies.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let temporary =
+            builder.tempfile_in(&self.dir.path).map_err(CheckpointError::io(&self.dir.path))?;
+        let mut file = BufWriter::with_capacity(1 << 20, temporary.as_file());
+        write(&path, &mut file)?;
+        // Some systems report a full disk only here.
+        file.flush()
+            .and_then(|()| temporary.as_file().sync_all())
+            .map_err(CheckpointError::io(&path))?;
+        drop(file);
+        self.complete.push((temporary, path));
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), CheckpointError> {
+        for (temporary, path) in self.complete.drain(..) {
+            temporary.persist(&path).map_err(|e| CheckpointError::io(&path)(e.error))?;
+            self.dir.named.push(path);
+        }
+        self.dir.named.clear();
+        self.dir.made = false;
+        Ok(())
+    }
+}
+
+impl Drop for OutputDir {
+    fn drop(&mut self) {
+        // The error that led here is the one to report.
+        for path in &self.named {
+            let _ = std::fs::remove_file(path);
+        }
+        if self.made {
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(key: &str, shape: &[usize]) -> TensorSpec {
+        TensorSpec { key: key.to_owned(), shape: shape.to_vec() }
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let (new, empty) = (root.path().join("new"), root.path().join("empty"));
+        std::fs::create_dir(&empty).unwrap();
+        // Two shards, and the second fails.
+        let options = WriteOptions {
+            max_shard_bytes: 8,
+            ..WriteOptions::new(WeightsName::Model, DType::F32)
+        };
+        for (dir, stays) in [(&new, false), (&empty, true)] {
+            let specs = [spec("a", &[2]), spec("b", &[2])];
+            let error = write(dir, &specs, &options, |spec, sink| match &*spec.key {
+                "a" => sink.push(&[1.0, 2.0]),
+                _ => Err(CheckpointError::io(dir)(std::io::ErrorKind::StorageFull.into())),
+            });
+            assert!(matches!(error, Err(CheckpointError::Io { .. })), "{error:?}");
+            assert_eq!(dir.exists(), stays);
+            assert!(!stays || std::fs::read_dir(dir).unwrap().next().is_none());
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_write() {
+        let root = tempfile::tempdir().unwrap();
+        let options = |dtype| WriteOptions::new(WeightsName::Model, dtype);
+        let value = |value: f32| move |_: &TensorSpec, sink: &mut Sink| sink.push(&[value]);
+        let a = spec("a", &[1]);
+        let f16 = write(root.path(), &[a.clone()], &options(DType::F16), value(1e6));
+        assert!(matches!(f16, Err(CheckpointError::TooNarrow { .. })), "{f16:?}");
+        let f64 = write(root.path(), &[a.clone()], &options(DType::F64), value(1.0));
+        assert!(matches!(f64, Err(CheckpointError::UnsupportedDtype { .. })), "{f64:?}");
+        for specs in [[a.clone(), a.clone()], [a.clone(), spec("b", &[usize::MAX, 2])]] {
+            let bad = write(root.path(), &specs, &options(DType::F32), value(1.0));
+            assert!(matches!(bad, Err(CheckpointError::Spec { .. })), "{bad:?}");
+        }
+        std::fs::write(root.path().join("photo.png"), b"mine").unwrap();
+        let full = write(root.path(), &[a], &options(DType::F32), value(1.0));
+        assert!(matches!(full, Err(CheckpointError::NotEmpty { .. })), "{full:?}");
+    }
+}

@@ -1,0 +1,32 @@
+//! Small text files that are written whole or not at all.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+/// Checks that `path` can be written, and leaves nothing behind.
+pub(crate) fn check_writable(path: &Path) -> Result<(), Box<dyn Error>> {
+    temporary(path).map(drop)
+}
+
+/// Writes to a temporary file beside `path` and renames it.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
+    let error = |e: std::io::Error| format!("{}: {e}", path.display());
+    let mut file = temporary(path)?;
+    file.write_all(bytes).map_err(error)?;
+    file.persist(path).map_err(|e| error(e.error))?;
+    Ok(())
+}
+
+fn temporary(path: &Path) -> Result<NamedTempFile, Box<dyn Error>> {
+    if path.is_dir() {
+        return Err(format!("{}: is a folder; name a file", path.display()).into());
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    Ok(NamedTempFile::new_in(folder).map_err(|e| format!("{}: {e}", path.display()))?)
+}

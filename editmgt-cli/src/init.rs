@@ -1,0 +1,32 @@
+//! `editmgt init`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use editmgt::init::{InitRequest, init};
+
+use crate::Outcome;
+
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// The folder to write; must not exist, or be empty
+    out: PathBuf,
+    /// full (the official sizes) or tiny
+    #[arg(long, default_value = "full")]
+    preset: String,
+    /// f32, f16 or bf16
+    #[arg(long, default_value = "bf16")]
+    dtype: String,
+    /// Same seed, same weights
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+pub(crate) fn run(args: InitArgs) -> Outcome {
+    let request =
+        InitRequest { preset: args.preset.parse()?, dtype: args.dtype.parse()?, seed: args.seed };
+    init(&args.out, &request)?;
+    println!("{}: wrote a random {} model in {}", args.out.display(), args.preset, args.dtype);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,66 @@
+//! `editmgt verify`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use editmgt::verify::{Comparison, Measure, Verification, verify};
+
+use crate::Outcome;
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// Folders with a golden.safetensors and its manifest.json
+    #[arg(required = true)]
+    dirs: Vec<PathBuf>,
+    /// Where to compute: see `editmgt devices`
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: VerifyArgs) -> Outcome {
+    let device = editmgt::open_device(&args.device)?;
+    let mut verifications = Vec::new();
+    for dir in &args.dirs {
+        let verification = verify(dir, &device)?;
+        if !args.json {
+            print_table(&verification);
+        }
+        verifications.push(verification);
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&verifications)?);
+    }
+    let failed = verifications.iter().filter(|verification| !verification.pass()).count();
+    if !args.json && args.dirs.len() > 1 {
+        println!("{} of {} folders pass", args.dirs.len() - failed, args.dirs.len());
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn print_table(verification: &Verification) {
+    let pass = if verification.pass() { "pass" } else { "FAIL" };
+    println!("{} ({:?}): {pass}", verification.folder.display(), verification.stage);
+    let width = verification.comparisons.iter().map(|c| c.name.len()).max().unwrap_or(0);
+    println!("  {:width$}  {:>10}  {:>10}  {:>9}", "compared", "max abs", "max rel", "tolerance");
+    for Comparison { name, measure, pass } in &verification.comparisons {
+        let verdict = if *pass { "" } else { "  FAIL" };
+        match measure {
+            Measure::Values { max_abs, max_rel, tolerance, exceeding, .. } => {
+                let beyond = match exceeding {
+                    0.0 => String::new(),
+                    share => format!("  {:.4}% beyond", 100.0 * share),
+                };
+                println!(
+                    "  {name:width$}  {max_abs:10.2e}  {max_rel:10.2e}  {tolerance:9.0e}{beyond}{verdict}"
+                );
+            }
+            Measure::Tokens { differ, total } => {
+                println!("  {name:width$}  {differ} of {total} differ{verdict}");
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+use editmgt_core::config::{ConfigError, parse};
+use serde::Deserialize;
+
+use crate::MaskingSchedule;
+
+const COMPONENT: &str = "scheduler";
+
+/// What every file saved by diffusers carries.
+const HARMLESS: [&str; 2] = ["_class_name", "_diffusers_version"];
+
+/// `scheduler/scheduler_config.json` of an official checkpoint.
+///
+/// ```
+/// use editmgt_core::{ScheduleRequest, UnmaskScheduler};
+/// use editmgt_sampler::{SchedulerConfig, Strict, Temperature};
+///
+/// let text = r#"{"mask_token_id": 8255, "masking_schedule": "cosine"}"#;
+/// let config = SchedulerConfig::from_json(text)?;
+/// let scheduler = Strict::new(config.masking_schedule, Temperature::Range(2.0, 0.0));
+/// let plan = scheduler.plan(&ScheduleRequest { steps: 12, starting_mask_ratio: 1.0 })?;
+/// assert_eq!(plan.timesteps[0], 11.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// The id that stands for "not decided yet"; must be the transformer's.
+    pub mask_token_id: u32,
+    /// How the share of masked tokens shrinks.
+    pub masking_schedule: MaskingSchedule,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    mask_token_id: u32,
+    masking_schedule: String,
+}
+
+impl SchedulerConfig {
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parse`] for a missing or unknown key, [`ConfigError::Unsupported`] for a
+    /// schedule that is neither `cosine` nor `linear`.
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        let File { mask_token_id, masking_schedule } = parse(COMPONENT, text, &HARMLESS)?;
+        let masking_schedule = match masking_schedule.as_str() {
+            "cosine" => MaskingSchedule::Cosine,
+            "linear" => MaskingSchedule::Linear,
+            other => {
+                return Err(ConfigError::unsupported(
+                    COMPONENT,
+                    "masking_schedule",
+                    "cosine or linear",
+                    other,
+                ));
+            }
+        };
+        Ok(Self { mask_token_id, masking_schedule })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strict() {
+        let config = SchedulerConfig::from_json(
+            r#"{"_class_name": "Scheduler", "mask_token_id": 8255, "masking_schedule": "cosine"}"#,
+        );
+        let expected =
+            SchedulerConfig { mask_token_id: 8255, masking_schedule: MaskingSchedule::Cosine };
+        assert_eq!(config.unwrap(), expected);
+        for (bad, named) in [
+            (r#"{"mask_token_id": 7}"#, "masking_schedule"),
+            (r#"{"masking_schedule": "linear"}"#, "mask_token_id"),
+            (r#"{"mask_token_id": -1, "masking_schedule": "linear"}"#, "-1"),
+            (r#"{"mask_token_id": 7, "masking_schedule": "square"}"#, "cosine or linear"),
+            (r#"{"mask_token_id": 7, "masking_schedule": "linear", "shift": 3}"#, "shift"),
+        ] {
+            let message = SchedulerConfig::from_json(bad).unwrap_err().to_string();
+            assert!(message.contains(named), "{bad}: {message}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+use burn::tensor::{FloatDType, Tensor};
+use editmgt_core::{Error, Result};
+
+/// Classifier-free guidance: `uncond + guidance_scale · (cond - uncond)`.
+///
+/// # Shapes
+/// - logits: `[2B, N, V]`, the batch `[unconditional…, conditional…]`, any float type
+/// - result: `[B, N, V]`, f32: the difference is amplified, and so would be its rounding
+///
+/// # Errors
+/// [`Error::Shape`] for an odd or empty batch, [`Error::Value`] for a scale that is no finite
+/// number. A scale of 1 gives the conditional logits; skip the unconditional half then.
+///
+/// Source: Ho and Salimans, Classifier-free diffusion guidance, as the official pipeline has it.
+pub fn classifier_free_guidance(logits: Tensor<3>, guidance_scale: f32) -> Result<Tensor<3>> {
+    let batch = logits.dims()[0];
+    if batch == 0 || !batch.is_multiple_of(2) {
+        return Err(Error::shape("guided batch", "an even number, unconditional first", batch));
+    }
+    if !guidance_scale.is_finite() {
+        return Err(Error::value("guidance scale", "a finite number", guidance_scale));
+    }
+    let half = batch / 2;
+    let uncond = logits.clone().narrow(0, 0, half).cast(FloatDType::F32);
+    let cond = logits.narrow(0, half, half).cast(FloatDType::F32);
+    Ok(uncond.clone() + (cond - uncond) * guidance_scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    fn logits(dtype: FloatDType) -> Tensor<3> {
+        // [4, 1, 2]: images a and b unconditional, then conditional.
+        let rows = [[[1.0, 2.0]], [[3.0, 4.0]], [[2.0, 0.0]], [[3.0, 5.0]]];
+        Tensor::<3>::from_floats(rows, &Device::flex()).cast(dtype)
+    }
+
+    #[test]
+    fn moves_from_unconditional_to_conditional() {
+        for dtype in [FloatDType::F32, FloatDType::F16, FloatDType::BF16] {
+            for (scale, expected) in [
+                (0.0, [1.0, 2.0, 3.0, 4.0]),
+                (1.0, [2.0, 0.0, 3.0, 5.0]),
+                (3.0, [4.0, -4.0, 3.0, 7.0]),
+            ] {
+                let guided = classifier_free_guidance(logits(dtype), scale).unwrap();
+                assert_eq!(guided.dims(), [2, 1, 2]);
+                let guided = guided.try_into_vec_as::<f32>().unwrap();
+                assert_eq!(guided, expected, "scale {scale} in {dtype:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_has_no_halves_or_no_scale() {
+        let odd = logits(FloatDType::F32).narrow(0, 0, 3);
+        assert!(classifier_free_guidance(odd, 3.0).is_err());
+        assert!(classifier_free_guidance(logits(FloatDType::F32), f32::NAN).is_err());
+    }
+}

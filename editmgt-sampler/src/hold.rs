@@ -1,0 +1,169 @@
+//! Which tokens must stay the photo's own.
+
+use editmgt_core::{Error, HoldMask, RegionHold, Result, ScoreMap, UserMask};
+
+/// Holds nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HoldOff;
+
+impl RegionHold for HoldOff {
+    fn needs_scores(&self) -> bool {
+        false
+    }
+
+    fn hold(&self, scores: &ScoreMap, _: Option<&UserMask>, _: usize) -> Result<HoldMask> {
+        Ok(HoldMask::none(scores.batch(), scores.size()))
+    }
+}
+
+/// Holds every token that scores below a threshold λ: the official `local_guidance`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HoldThreshold {
+    threshold: f32,
+}
+
+impl HoldThreshold {
+    /// A threshold λ in 0..=1. 0 holds nothing, as in the official code, even where upsampling
+    /// pushed a score below 0; at 1 little more than the peak may change.
+    ///
+    /// # Errors
+    /// [`Error::Value`] outside 0..=1 or for NaN.
+    pub fn new(threshold: f32) -> Result<Self> {
+        if !(0.0..=1.0).contains(&threshold) {
+            return Err(Error::value("hold threshold", "0..=1", threshold));
+        }
+        Ok(Self { threshold })
+    }
+
+    /// λ.
+    pub fn threshold(&self) -> f32 {
+        self.threshold
+    }
+}
+
+impl RegionHold for HoldThreshold {
+    fn needs_scores(&self) -> bool {
+        self.threshold > 0.0
+    }
+
+    fn hold(&self, scores: &ScoreMap, _: Option<&UserMask>, _: usize) -> Result<HoldMask> {
+        let held = |&score: &f32| self.threshold > 0.0 && score < self.threshold;
+        let held = scores.values().iter().map(held).collect();
+        HoldMask::new(scores.batch(), scores.size(), held)
+    }
+}
+
+/// Holds every token that the user's mask does not release.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HoldUserMask;
+
+impl RegionHold for HoldUserMask {
+    fn needs_scores(&self) -> bool {
+        false
+    }
+
+    fn hold(&self, scores: &ScoreMap, mask: Option<&UserMask>, _: usize) -> Result<HoldMask> {
+        let size = scores.size();
+        let mask = mask.ok_or_else(|| Error::value("user mask", "a mask of the tokens", "none"))?;
+        if mask.size() != size {
+            return Err(Error::shape("user mask grid", size, mask.size()));
+        }
+        let held: Vec<bool> = (0..size.len()).map(|i| !mask.may_change(i)).collect();
+        HoldMask::new(scores.batch(), size, held.repeat(scores.batch()))
+    }
+}
+
+/// Holds what any of several policies holds: a token may change only where all of them allow it,
+/// for instance inside the user's mask *and* above the threshold.
+///
+/// ```
+/// use editmgt_core::{GridSize, RegionHold, ScoreMap, UserMask};
+/// use editmgt_sampler::{HoldAny, HoldThreshold, HoldUserMask};
+///
+/// let size = GridSize::new(1, 3);
+/// let scores = ScoreMap::new(1, size, vec![0.9, 0.1, 0.9])?;
+/// let mask = UserMask::new(size, vec![1.0, 1.0, 0.0])?;
+/// let both = HoldAny::new(vec![Box::new(HoldUserMask), Box::new(HoldThreshold::new(0.3)?)]);
+/// assert_eq!(both.hold(&scores, Some(&mask), 0)?.held(), [false, true, true]);
+/// # Ok::<(), editmgt_core::Error>(())
+/// ```
+#[derive(Default)]
+pub struct HoldAny {
+    policies: Vec<Box<dyn RegionHold>>,
+}
+
+impl HoldAny {
+    /// Combines policies; none at all holds nothing.
+    pub fn new(policies: Vec<Box<dyn RegionHold>>) -> Self {
+        Self { policies }
+    }
+}
+
+impl RegionHold for HoldAny {
+    fn needs_scores(&self) -> bool {
+        self.policies.iter().any(|policy| policy.needs_scores())
+    }
+
+    fn hold(&self, scores: &ScoreMap, mask: Option<&UserMask>, step: usize) -> Result<HoldMask> {
+        let mut held = vec![false; scores.values().len()];
+        for policy in &self.policies {
+            let part = policy.hold(scores, mask, step)?;
+            if (part.batch(), part.size()) != (scores.batch(), scores.size()) {
+                return Err(Error::shape("hold mask grid", scores.size(), part.size()));
+            }
+            held.iter_mut().zip(part.held()).for_each(|(held, &part)| *held |= part);
+        }
+        HoldMask::new(scores.batch(), scores.size(), held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use editmgt_core::GridSize;
+
+    const SIZE: GridSize = GridSize::new(1, 4);
+
+    fn scores() -> ScoreMap {
+        // Bicubic upsampling overshoots 0..1 on both sides; the second image has no score at all.
+        let values = vec![-0.1, 0.0, 0.5, 1.1, f32::NAN, f32::NAN, f32::NAN, f32::NAN];
+        ScoreMap::new(2, SIZE, values).unwrap()
+    }
+
+    fn mask() -> UserMask {
+        UserMask::new(SIZE, vec![1.0, 0.0, 0.2, 0.5]).unwrap()
+    }
+
+    fn held(policy: &dyn RegionHold) -> String {
+        let held = policy.hold(&scores(), Some(&mask()), 0).unwrap();
+        held.held().iter().map(|&held| if held { 'h' } else { '.' }).collect()
+    }
+
+    #[test]
+    fn policies() {
+        let threshold = |t| HoldThreshold::new(t).unwrap();
+        let both = HoldAny::new(vec![Box::new(HoldUserMask), Box::new(threshold(0.1))]);
+        for (name, policy, expected, needs_scores) in [
+            ("off", &HoldOff as &dyn RegionHold, "........", false),
+            ("λ = 0", &threshold(0.0), "........", false),
+            ("λ = 0.5 is strict", &threshold(0.5), "hh......", true),
+            ("λ = 1", &threshold(1.0), "hhh.....", true),
+            ("user mask", &HoldUserMask, ".hh..hh.", false),
+            ("user mask and threshold", &both, "hhh..hh.", true),
+            ("nothing combined", &HoldAny::default(), "........", false),
+        ] {
+            assert_eq!(held(policy), expected, "{name}");
+            assert_eq!(policy.needs_scores(), needs_scores, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_decided_is_an_error() {
+        for threshold in [-0.1, 1.1, f32::NAN, f32::INFINITY] {
+            assert!(HoldThreshold::new(threshold).is_err(), "{threshold}");
+        }
+        let other = UserMask::new(GridSize::new(2, 2), vec![1.0; 4]).unwrap();
+        assert!(matches!(HoldUserMask.hold(&scores(), None, 0), Err(Error::Value { .. })));
+        assert!(matches!(HoldUserMask.hold(&scores(), Some(&other), 0), Err(Error::Shape { .. })));
+    }
+}

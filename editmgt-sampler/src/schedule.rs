@@ -1,0 +1,193 @@
+//! Mask schedules and temperatures, in f32 as the official scheduler computes them: one rounding
+//! more or less and a step fixes another number of tokens.
+
+use std::f32::consts::PI;
+
+use editmgt_core::{Error, Result, Schedule, ScheduleRequest};
+use serde::{Deserialize, Serialize};
+
+/// More steps than this have step numbers that an f32 can't count.
+const MAX_STEPS: usize = 1 << f32::MANTISSA_DIGITS;
+
+/// How the share of masked tokens shrinks over a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaskingSchedule {
+    /// `cos(π/2 · progress)`: few tokens early, most of them late. What the official models use.
+    #[default]
+    Cosine,
+    /// `1 - progress`: the same number at every step.
+    Linear,
+}
+
+impl MaskingSchedule {
+    /// The share of the canvas, 0..1, that is still masked after step `step` (0 is the first) of
+    /// `steps`; 0 after the last.
+    ///
+    /// Source: the official scheduler; Chang et al., MaskGIT, section 3.3.
+    pub fn mask_ratio(self, step: usize, steps: usize) -> f32 {
+        if step + 1 >= steps {
+            return 0.0;
+        }
+        let progress = (step + 1) as f32 / steps as f32;
+        match self {
+            // The angle is rounded to f32 as in the official code. The cosine is taken in f64 and
+            // rounded, so that no platform's f32 cosine decides a token count.
+            Self::Cosine => f64::from(progress * PI / 2.0).cos() as f32,
+            Self::Linear => 1.0 - progress,
+        }
+    }
+}
+
+/// How much the Gumbel noise weighs in the confidence of a token, step by step.
+///
+/// In JSON a pair of numbers or a single one, as in the official pipeline's arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Temperature {
+    /// From the first number at the first step to the second at the last, in equal parts.
+    Range(f32, f32),
+    /// From this number down to 0.01: what the official scheduler makes of a single number.
+    Decay(f32),
+}
+
+impl Default for Temperature {
+    /// From 2 to 0, as in the official pipeline.
+    fn default() -> Self {
+        Self::Range(2.0, 0.0)
+    }
+}
+
+impl Temperature {
+    const DECAY_END: f32 = 0.01;
+
+    /// One value per step; a single step takes the first.
+    fn values(self, steps: usize) -> Result<Vec<f32>> {
+        let (start, end) = match self {
+            Self::Range(start, end) => (start, end),
+            Self::Decay(start) => (start, Self::DECAY_END),
+        };
+        for t in [start, end] {
+            if !(t >= 0.0 && t.is_finite()) {
+                return Err(Error::value("temperature", "a finite number, 0 or more", t));
+            }
+        }
+        let last = steps - 1;
+        let increment = (end - start) / last.max(1) as f32;
+        // Counted from the nearer end, as torch's linspace does, so that both ends are exact.
+        let value = |i: usize| match i < steps / 2 || last == 0 {
+            true => start + increment * i as f32,
+            false => end - increment * (last - i) as f32,
+        };
+        Ok((0..steps).map(value).collect())
+    }
+}
+
+/// The plan of a run.
+pub(crate) fn plan(
+    masking: MaskingSchedule,
+    temperature: Temperature,
+    request: &ScheduleRequest,
+) -> Result<Schedule> {
+    let ScheduleRequest { steps, starting_mask_ratio: start } = *request;
+    if !(1..=MAX_STEPS).contains(&steps) {
+        return Err(Error::value("steps", format!("1 to {MAX_STEPS}"), steps));
+    }
+    if !(start > 0.0 && start <= 1.0) {
+        return Err(Error::value("starting mask ratio", "above 0, up to 1", start));
+    }
+    Ok(Schedule {
+        timesteps: (0..steps).rev().map(|t| t as f32).collect(),
+        mask_ratios: (0..steps).map(|i| start * masking.mask_ratio(i, steps)).collect(),
+        temperatures: temperature.values(steps)?,
+    })
+}
+
+/// How many of `unknown` masked tokens stay masked after a step that aims at `target` (a whole
+/// number is cut from it): at least one is fixed, and at least one is left for the last step.
+pub(crate) fn mask_len(target: f32, unknown: usize) -> usize {
+    (target.floor() as usize).min(unknown.saturating_sub(1)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(steps: usize, starting_mask_ratio: f32) -> ScheduleRequest {
+        ScheduleRequest { steps, starting_mask_ratio }
+    }
+
+    /// `cosine 36 4096 [4092, 4080, …]` a line; f64 arithmetic gets some of them wrong.
+    const MASK_LEN: &str = include_str!("../testdata/mask_len.txt");
+
+    #[test]
+    fn masked_counts_of_the_official_scheduler() {
+        let mut lines = 0;
+        for line in MASK_LEN.lines().filter(|line| !line.starts_with('#')) {
+            let (run, counts) = line.split_once('[').unwrap();
+            let run: Vec<&str> = run.split_whitespace().collect();
+            let [name, steps, tokens] = run[..] else { panic!("{line}") };
+            let masking = match name {
+                "cosine" => MaskingSchedule::Cosine,
+                _ => MaskingSchedule::Linear,
+            };
+            let (steps, tokens) = (steps.parse().unwrap(), tokens.parse::<usize>().unwrap());
+            let plan = plan(masking, Temperature::default(), &request(steps, 1.0)).unwrap();
+            let got: Vec<usize> = plan.mask_ratios[..steps - 1]
+                .iter()
+                .map(|ratio| mask_len(tokens as f32 * ratio, tokens))
+                .collect();
+            let counts = counts.trim_end_matches(']').split(", ");
+            assert_eq!(got, counts.map(|n| n.parse().unwrap()).collect::<Vec<usize>>(), "{line}");
+            assert_eq!(plan.mask_ratios[steps - 1], 0.0);
+            lines += 1;
+        }
+        assert_eq!(lines, 13);
+    }
+
+    #[test]
+    fn one_token_is_fixed_and_one_is_left() {
+        for (target, unknown, expected) in
+            [(0.3, 9, 1), (5.9, 9, 5), (9.0, 9, 8), (20.0, 9, 8), (20.0, 1, 1), (20.0, 0, 1)]
+        {
+            assert_eq!(mask_len(target, unknown), expected, "{target} of {unknown}");
+        }
+    }
+
+    #[test]
+    fn temperatures_go_from_end_to_end() {
+        for (temperature, steps, expected) in [
+            (Temperature::Range(2.0, 0.0), 1, vec![2.0]),
+            (Temperature::Range(2.0, 0.0), 5, vec![2.0, 1.5, 1.0, 0.5, 0.0]),
+            (Temperature::Range(3.0, 0.5), 2, vec![3.0, 0.5]),
+            (Temperature::Decay(4.01), 3, vec![4.01, 2.01, 0.01]),
+        ] {
+            assert_eq!(temperature.values(steps).unwrap(), expected, "{temperature:?}");
+        }
+    }
+
+    #[test]
+    fn timesteps_count_down() {
+        let plan = plan(MaskingSchedule::Cosine, Temperature::default(), &request(3, 0.5)).unwrap();
+        assert_eq!(plan.timesteps, [2.0, 1.0, 0.0]);
+        assert!(plan.mask_ratios.iter().all(|&ratio| ratio < 0.5));
+    }
+
+    #[test]
+    fn what_can_not_be_planned_is_an_error() {
+        let good = Temperature::default();
+        for (steps, start, temperature) in [
+            (0, 1.0, good),
+            (usize::MAX, 1.0, good),
+            (4, 0.0, good),
+            (4, 1.1, good),
+            (4, f32::NAN, good),
+            (4, 1.0, Temperature::Range(f32::NAN, 0.0)),
+            (4, 1.0, Temperature::Range(1.0, f32::INFINITY)),
+            (4, 1.0, Temperature::Decay(-1.0)),
+        ] {
+            let plan = plan(MaskingSchedule::Cosine, temperature, &request(steps, start));
+            assert!(plan.is_err(), "{steps} steps from {start}, {temperature:?}");
+        }
+    }
+}

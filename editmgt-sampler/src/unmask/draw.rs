@@ -1,0 +1,277 @@
+//! Picks a code for each undecided position and reads the probability that the model gave it: the
+//! only part of a step that runs on the device.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{DType, Element, FloatDType, Int, Tensor, TensorData};
+use editmgt_core::{Error, Result};
+
+/// How the code of a position comes about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Code {
+    /// It is known already: the photo's own, or a replayed draw.
+    Given(u32),
+    /// It is drawn with this uniform in [0, 1).
+    Drawn(f32),
+}
+
+/// A position (row-major over the batch) that needs a code.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Pick {
+    pub(super) position: usize,
+    pub(super) code: Code,
+}
+
+/// A code and the probability that the model gave it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Picked {
+    pub(super) code: u32,
+    pub(super) probability: f32,
+}
+
+/// Resolves picks, whose positions ascend, against `[B, N, V]` logits of any float type. The
+/// softmax is taken in f32, and only where there is a pick.
+///
+/// # Errors
+/// [`Error::TokenOutOfRange`] for a given id that is no code, [`Error::Value`] where logits are
+/// not numbers, [`Error::Device`] when the device fails.
+pub(super) fn pick(logits: Tensor<3>, picks: &[Pick]) -> Result<Vec<Picked>> {
+    if picks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let [batch, n, limit] = logits.dims();
+    for pick in picks {
+        match pick.code {
+            Code::Given(id) if id as usize >= limit => {
+                return Err(Error::TokenOutOfRange { id, position: pick.position, limit });
+            }
+            _ => {}
+        }
+    }
+    let mut logits = logits.reshape([batch * n, limit]);
+    if picks.len() < batch * n {
+        let rows = column(picks, |pick| pick.position as i32);
+        let rows: Tensor<2, Int> = Tensor::from_data(rows, &logits.device());
+        logits = logits.select(0, rows.squeeze_dim(1));
+    }
+    let probabilities = softmax(logits.cast(FloatDType::F32), 1);
+    let codes = codes(&probabilities, picks);
+    let probabilities = probabilities
+        .gather(1, codes.clone())
+        .try_into_vec_as::<f32>()
+        .map_err(|e| Error::device("reading token probabilities", e))?;
+    let codes =
+        codes.try_into_vec_as::<i64>().map_err(|e| Error::device("reading token ids", e))?;
+    let picked = codes.into_iter().zip(probabilities);
+    picks
+        .iter()
+        .zip(picked)
+        .map(|(pick, (code, probability))| checked(pick, code, probability))
+        .collect()
+}
+
+/// What the device handed over, unless it can't be.
+fn checked(pick: &Pick, code: i64, probability: f32) -> Result<Picked> {
+    if probability.is_nan() {
+        let got = format!("a softmax that is no number at position {}", pick.position);
+        return Err(Error::value(
+            "logits",
+            "numbers below infinity, at least one of them finite in each row",
+            got,
+        ));
+    }
+    let drawn = matches!(pick.code, Code::Drawn(_));
+    match u32::try_from(code) {
+        Ok(code) if probability > 0.0 || !drawn => Ok(Picked { code, probability }),
+        _ => {
+            let message = format!("code {code} at {} has probability {probability}", pick.position);
+            Err(Error::Device { doing: "drawing tokens", message })
+        }
+    }
+}
+
+/// `[R, 1]` codes: the given ones as they are, the others drawn from `[R, V]` probabilities.
+fn codes(probabilities: &Tensor<2>, picks: &[Pick]) -> Tensor<2, Int> {
+    const DRAWN: i32 = -1;
+    let device = probabilities.device();
+    let given = column(picks, |pick| match pick.code {
+        Code::Given(id) => id as i32,
+        Code::Drawn(_) => DRAWN,
+    });
+    let given: Tensor<2, Int> = Tensor::from_data(given, &device);
+    if picks.iter().all(|pick| matches!(pick.code, Code::Given(_))) {
+        return given;
+    }
+    let uniforms = column(picks, |pick| match pick.code {
+        Code::Given(_) => 0.0f32,
+        Code::Drawn(uniform) => uniform,
+    });
+    // Spelt out: the device's default float may be a half, which has no 24 bits for a uniform.
+    let uniforms = Tensor::from_data(uniforms, (&device, DType::F32));
+    let drawn = draw(probabilities.clone(), uniforms);
+    given.clone().mask_where(given.equal_scalar(DRAWN), drawn)
+}
+
+/// One number per pick, `[R, 1]`.
+fn column<E: Element>(picks: &[Pick], value: impl Fn(&Pick) -> E) -> TensorData {
+    TensorData::new(picks.iter().map(value).collect(), [picks.len(), 1])
+}
+
+/// Draws one code per row of `[R, V]` probabilities by inverting their cumulative distribution at
+/// `[R, 1]` uniforms: `[R, 1]` codes.
+///
+/// The search has two levels, chunks of about √V codes and then the codes of one chunk. A plain
+/// cumulative sum over V costs V² reads a row on the GPU backends, which have no parallel scan,
+/// and adds V numbers in a row, so that small probabilities behind large ones drown in rounding.
+/// Two short sums of √V numbers have neither problem; what rounding is left moves a draw by about
+/// √V · 2⁻²³ of probability at most. A prime V has no such chunks and falls back to the plain sum.
+///
+/// Never returns a code of probability 0, whatever the rounding (see [`first_above`]).
+fn draw(probabilities: Tensor<2>, uniforms: Tensor<2>) -> Tensor<2, Int> {
+    let [rows, codes] = probabilities.dims();
+    let width = chunk_width(codes);
+    let chunks = codes / width;
+
+    let sums = probabilities.clone().reshape([rows, chunks, width]).sum_dim(2);
+    let edges = sums.reshape([rows, chunks]).cumsum(1);
+    let target = edges.clone().narrow(1, chunks - 1, 1) * uniforms;
+    let chunk = first_above(edges.clone(), target.clone());
+    let before = edges
+        .gather(1, chunk.clone().sub_scalar(1).clamp_min(0))
+        .mask_fill(chunk.clone().equal_scalar(0), 0.0);
+
+    let first_chunks = Tensor::arange(0..rows as i64, &probabilities.device()) * chunks as i64;
+    let own = probabilities
+        .reshape([rows * chunks, width])
+        .select(0, first_chunks + chunk.clone().squeeze_dim(1));
+    let within = first_above(own.cumsum(1), target - before);
+    chunk * width as i64 + within
+}
+
+/// The largest divisor of `codes` that is not above its square root.
+fn chunk_width(codes: usize) -> usize {
+    (1..=codes.isqrt()).rev().find(|width| codes.is_multiple_of(*width)).unwrap_or(1)
+}
+
+/// Where the cumulative sums `edges` `[R, K]` first pass `target` `[R, 1]`, and no further than
+/// where they reach their total: `[R, 1]` indices.
+///
+/// At that index the sum has just grown, so its summand is above 0, and the index is below K. The
+/// second bound matters where rounding puts the target at the total or beyond it. Rows of NaN give
+/// some index below K; their probability tells.
+fn first_above(edges: Tensor<2>, target: Tensor<2>) -> Tensor<2, Int> {
+    let last = edges.dims()[1] - 1;
+    let total = edges.clone().narrow(1, last, 1);
+    let passed = edges.clone().lower_equal(target).int().sum_dim(1);
+    passed.min_pair(edges.lower(total).int().sum_dim(1)).clamp_max(last as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use editmgt_core::{ChaChaNoise, GridSize, NoiseRequest, NoiseSource};
+
+    fn drawn(probabilities: Vec<f32>, uniforms: Vec<f32>) -> Vec<i64> {
+        let (rows, codes) = (uniforms.len(), probabilities.len() / uniforms.len());
+        let device = Device::flex();
+        let probabilities = TensorData::new(probabilities, [rows, codes]);
+        let uniforms = TensorData::new(uniforms, [rows, 1]);
+        draw(Tensor::from_data(probabilities, &device), Tensor::from_data(uniforms, &device))
+            .try_into_vec_as::<i64>()
+            .unwrap()
+    }
+
+    const BELOW_ONE: f32 = 1.0 - f32::EPSILON / 2.0;
+
+    #[test]
+    fn inverts_the_cumulative_distribution() {
+        // 2 and 3 codes have chunks of one, 4 of two, 6 of two; 5 is prime.
+        for (row, uniform, expected) in [
+            (vec![1.0], BELOW_ONE, 0),
+            (vec![0.25, 0.75], 0.0, 0),
+            (vec![0.25, 0.75], 0.25, 1),
+            (vec![0.25, 0.25, 0.5], 0.249, 0),
+            (vec![0.25, 0.25, 0.5], 0.5, 2),
+            (vec![0.0, 0.0, 0.5, 0.5], 0.0, 2),
+            (vec![0.5, 0.5, 0.0, 0.0], BELOW_ONE, 1),
+            (vec![0.0, 0.5, 0.0, 0.5, 0.0], 0.49, 1),
+            (vec![0.0, 0.5, 0.0, 0.5, 0.0], 0.5, 3),
+            (vec![0.0, 0.5, 0.0, 0.5, 0.0], BELOW_ONE, 3),
+            (vec![0.1, 0.1, 0.1, 0.3, 0.4, 0.0], 0.35, 3),
+            (vec![0.1, 0.1, 0.1, 0.3, 0.4, 0.0], BELOW_ONE, 4),
+        ] {
+            assert_eq!(drawn(row.clone(), vec![uniform]), [expected], "{row:?} at {uniform}");
+        }
+    }
+
+    #[test]
+    fn no_rounding_draws_a_code_of_probability_zero() {
+        // The full codebook with rounding everywhere: every second code is impossible, and so are
+        // the first and last; uniforms crowd at both ends.
+        let (rows, codes) = (64, 8192);
+        let request =
+            NoiseRequest { first_image: 0, batch: 1, size: GridSize::new(rows, codes), step: 0 };
+        let weights = ChaChaNoise::new(11).step_noise(&request).unwrap().confidence;
+        let p: Vec<f32> = weights.iter().map(|u| u.powi(8) / 900.0).collect();
+        let possible = |code: usize| code % 2 == 1 && code < codes - 300;
+        let p: Vec<f32> = p
+            .into_iter()
+            .enumerate()
+            .map(|(i, p)| if possible(i % codes) { p } else { 0.0 })
+            .collect();
+        let uniforms = |i: usize| match i % 4 {
+            0 => i as f32 * f32::EPSILON,
+            1 => 1.0 - (i / 4) as f32 * f32::EPSILON / 2.0 - f32::EPSILON / 2.0,
+            _ => i as f32 / rows as f32,
+        };
+        for code in drawn(p, (0..rows).map(uniforms).collect()) {
+            assert!(possible(code as usize), "{code}");
+        }
+    }
+
+    #[test]
+    fn draws_follow_the_distribution() {
+        let p = [0.3, 0.0, 0.05, 0.2, 0.01, 0.04, 0.25, 0.15];
+        let draws = 1 << 14;
+        // Evenly spaced uniforms meet every code as often as its probability says, but for one
+        // draw at each of its two ends.
+        let uniforms: Vec<f32> = (0..draws).map(|i| i as f32 / draws as f32).collect();
+        let mut counts = [0usize; 8];
+        for code in drawn(p.repeat(draws), uniforms) {
+            counts[code as usize] += 1;
+        }
+        for (code, (&count, &p)) in counts.iter().zip(&p).enumerate() {
+            let expected = p * draws as f32;
+            assert!((count as f32 - expected).abs() <= 2.0, "code {code}: {count}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_about_the_root() {
+        for (codes, width) in [(8192, 64), (1024, 32), (64, 8), (24, 4), (7, 1), (1, 1)] {
+            assert_eq!(chunk_width(codes), width, "{codes}");
+        }
+    }
+
+    #[test]
+    fn picks_only_rows_that_were_asked_for() {
+        // The NaN row is not asked for, so it does no harm; asked for, it is an error.
+        let device = Device::flex();
+        let rows = [[[0.0, 0.0], [f32::NAN, 0.0], [f32::NEG_INFINITY, 4.0]]];
+        let logits = || Tensor::<3>::from_floats(rows, &device);
+        let picks = |list: &[(usize, Code)]| -> Vec<Pick> {
+            list.iter().map(|&(position, code)| Pick { position, code }).collect()
+        };
+        let (given, drawn) = (Code::Given, Code::Drawn);
+        let picked = pick(logits(), &picks(&[(0, given(1)), (2, drawn(0.0))]));
+        let expected = [(1, 0.5), (1, 1.0)].map(|(code, probability)| Picked { code, probability });
+        assert_eq!(picked.unwrap(), expected);
+        assert_eq!(pick(logits(), &[]).unwrap(), []);
+        for code in [drawn(0.5), given(0)] {
+            let error = pick(logits(), &picks(&[(0, drawn(0.5)), (1, code)])).unwrap_err();
+            assert!(error.to_string().contains("logits"), "{error}");
+        }
+        let error = pick(logits(), &picks(&[(0, given(2))])).unwrap_err();
+        assert!(matches!(error, Error::TokenOutOfRange { id: 2, position: 0, limit: 2 }));
+    }
+}

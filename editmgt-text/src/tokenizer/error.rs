@@ -1,0 +1,70 @@
+use std::path::PathBuf;
+
+/// What is wrong with a tokeniser folder, or with a text.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenizerError {
+    /// A file can't be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// None of the files that can hold the vocabulary is there.
+    #[error("{}: no tokeniser here, expected {expected}", dir.display())]
+    NoVocabulary {
+        /// The folder.
+        dir: PathBuf,
+        /// The files that would do.
+        expected: &'static str,
+    },
+    /// A file is damaged, or is not the file that its name says.
+    #[error("{}: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A special token that the encoder needs is not named, or not in the vocabulary.
+    #[error("{}: the {role} {}", path.display(), missing(token))]
+    MissingToken {
+        /// The file that names special tokens, or the vocabulary.
+        path: PathBuf,
+        /// What the token is for, as the file calls it: `bos_token`, `eos_token`, `pad_token`.
+        role: &'static str,
+        /// The token; `None` when no file names it.
+        token: Option<String>,
+    },
+    /// The length leaves no room for text between the special tokens.
+    #[error("a tokeniser length of {got}: expected more than its {special} special tokens")]
+    Length {
+        /// The length.
+        got: usize,
+        /// Special tokens that are added to every prompt.
+        special: usize,
+    },
+    /// The tokeniser library failed on a text.
+    #[error("tokenising {text:?}: {message}")]
+    Text {
+        /// The text.
+        text: String,
+        /// The library's own words.
+        message: String,
+    },
+}
+
+impl TokenizerError {
+    pub(super) fn malformed(path: impl Into<PathBuf>, message: impl ToString) -> Self {
+        Self::Malformed { path: path.into(), message: message.to_string() }
+    }
+}
+
+fn missing(token: &Option<String>) -> String {
+    match token {
+        Some(token) => format!("{token:?} is not in the vocabulary"),
+        None => "is not named; expected its text".to_owned(),
+    }
+}

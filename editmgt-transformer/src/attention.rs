@@ -1,0 +1,209 @@
+//! Attention over all streams at once: keys and values in the order `[text, image, reference]`.
+
+use burn::nn::{Linear, RmsNorm};
+use burn::tensor::{DType, Device, Tensor, TensorData, module};
+
+use crate::norm::rms_norm;
+use crate::rope::Rotation;
+
+/// The projections of one stream, borrowed from a block.
+pub(crate) struct Projection<'a> {
+    pub(crate) query: &'a Linear,
+    pub(crate) key: &'a Linear,
+    pub(crate) value: &'a Linear,
+    pub(crate) norm_query: &'a RmsNorm,
+    pub(crate) norm_key: &'a RmsNorm,
+}
+
+/// Queries, keys and values of one stream, `[B, heads, N, head_dim]` each; queries and keys are
+/// normalised and rotated.
+pub(crate) struct Heads {
+    pub(crate) query: Tensor<4>,
+    pub(crate) key: Tensor<4>,
+    pub(crate) value: Tensor<4>,
+}
+
+impl Projection<'_> {
+    /// Projects `[B, N, D]`.
+    pub(crate) fn forward(&self, x: Tensor<3>, rotation: &Rotation) -> Heads {
+        let [batch, tokens, width] = x.dims();
+        let [head_dim] = self.norm_query.gamma.val().dims();
+        let heads = |x: Tensor<3>| x.reshape([batch, tokens, width / head_dim, head_dim]);
+        let rotated = |linear: &Linear, norm: &RmsNorm| {
+            rotation.apply(rms_norm(norm, heads(linear.forward(x.clone())))).swap_dims(1, 2)
+        };
+        Heads {
+            query: rotated(self.query, self.norm_query),
+            key: rotated(self.key, self.norm_key),
+            value: heads(self.value.forward(x.clone())).swap_dims(1, 2),
+        }
+    }
+}
+
+/// How much the attention between the reference and all other tokens counts, `[1, 1, S, 1]` over
+/// the keys: strength γ adds log γ to these logits, which is a weight γ on these keys inside the
+/// softmax.
+///
+/// A weighted softmax average is a quotient of two plain ones,
+/// `Σ wⱼ pⱼ vⱼ / Σ wⱼ pⱼ` with `p = softmax(q kᵀ / √d)`: the attention itself stays free of masks
+/// and biases (backends have fused kernels for that case only, and a bias for every pair of tokens
+/// is megabytes to read per head and block), with `w v` and `w` itself as its values. No
+/// subtraction is involved, so the quotient is as exact as the parts. (f16 alone is short of small
+/// numbers: there a strength below 6e-8 cuts the reference off.)
+#[derive(Debug, Clone)]
+pub(crate) struct KeyWeights {
+    canvas_queries: Tensor<4>,
+    reference_queries: Tensor<4>,
+}
+
+impl KeyWeights {
+    /// `None` for a strength of 1, which weighs nothing.
+    pub(crate) fn new(
+        strength: f32,
+        canvas_keys: usize,
+        reference_keys: usize,
+        device: &Device,
+        dtype: DType,
+    ) -> Option<Self> {
+        if strength == 1.0 {
+            return None;
+        }
+        // Only the quotient matters; a largest weight of 1 keeps f16 from overflowing.
+        let (own, other) = (1.0 / strength.max(1.0), strength / strength.max(1.0));
+        let weights = |canvas: f32, reference: f32| {
+            let mut weights = vec![canvas; canvas_keys];
+            weights.resize(canvas_keys + reference_keys, reference);
+            let data = TensorData::new(weights, [1, 1, canvas_keys + reference_keys, 1]);
+            Tensor::from_data(data, (device, dtype))
+        };
+        Some(Self { canvas_queries: weights(own, other), reference_queries: weights(other, own) })
+    }
+}
+
+/// Which stream asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// Text or image.
+    Canvas,
+    /// The reference.
+    Reference,
+}
+
+/// The keys and values of all streams, that every stream attends to.
+pub(crate) struct KeyValues {
+    /// `[B, heads, S, head_dim]`.
+    key: Tensor<4>,
+    value: Values,
+}
+
+enum Values {
+    Plain(Tensor<4>),
+    /// Values and weights for either asker, `[B, heads, S, head_dim + 1]`.
+    Weighted {
+        canvas: Tensor<4>,
+        reference: Tensor<4>,
+    },
+}
+
+impl KeyValues {
+    /// Joins the keys and values of the streams, which must come in the order
+    /// `[text, image, reference]`.
+    pub(crate) fn new(streams: &[&Heads], weights: Option<&KeyWeights>) -> Self {
+        let join = |part: fn(&Heads) -> &Tensor<4>| {
+            Tensor::cat(streams.iter().map(|stream| part(stream).clone()).collect(), 2)
+        };
+        let (key, value) = (join(|heads| &heads.key), join(|heads| &heads.value));
+        let value = match weights {
+            None => Values::Plain(value),
+            Some(weights) => {
+                let [batch, heads, keys, _] = value.dims();
+                let ones = Tensor::ones([batch, heads, keys, 1], (&value.device(), value.dtype()));
+                let value = Tensor::cat(vec![value, ones], 3);
+                Values::Weighted {
+                    canvas: value.clone() * weights.canvas_queries.clone(),
+                    reference: value * weights.reference_queries.clone(),
+                }
+            }
+        };
+        Self { key, value }
+    }
+
+    /// The keys, `[B, heads, S, head_dim]`.
+    pub(crate) fn keys(&self) -> &Tensor<4> {
+        &self.key
+    }
+
+    /// What queries `[B, heads, N, head_dim]` of the asker get, `[B, N, D]`.
+    pub(crate) fn attend(&self, query: Tensor<4>, asker: Asker) -> Tensor<3> {
+        let [batch, heads, tokens, head_dim] = query.dims();
+        let attend = |value: &Tensor<4>| {
+            let options = Default::default();
+            module::attention(query.clone(), self.key.clone(), value.clone(), None, None, options)
+        };
+        let attended = match (&self.value, asker) {
+            (Values::Plain(value), _) => attend(value),
+            (Values::Weighted { canvas: value, .. }, Asker::Canvas)
+            | (Values::Weighted { reference: value, .. }, Asker::Reference) => {
+                let parts = attend(value);
+                parts.clone().narrow(3, 0, head_dim) / parts.narrow(3, head_dim, 1)
+            }
+        };
+        attended.swap_dims(1, 2).reshape([batch, tokens, heads * head_dim])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    #[test]
+    fn weighing_is_the_bias_of_the_official_code() {
+        const CANVAS: usize = 6;
+        const REFERENCE: usize = 4;
+        let device = Device::flex();
+        let random = |tokens| {
+            let normal = Distribution::Normal(0.0, 2.0);
+            Tensor::<4>::random([2, 3, tokens, 8], normal, &device)
+        };
+        let stream =
+            |tokens| Heads { query: random(tokens), key: random(tokens), value: random(tokens) };
+        let (canvas, reference) = (stream(CANVAS), stream(REFERENCE));
+        let both = |part: fn(&Heads) -> &Tensor<4>| {
+            Tensor::cat(vec![part(&canvas).clone(), part(&reference).clone()], 2)
+        };
+        for strength in [1e-9f32, 0.5, 1.0, 1.1, 30.0] {
+            let same = |i| i < CANVAS;
+            let bias: Vec<f32> = (0..CANVAS + REFERENCE)
+                .flat_map(|query| (0..CANVAS + REFERENCE).map(move |key| (same(query), same(key))))
+                .map(|(query, key)| if query == key { 0.0 } else { strength.ln() })
+                .collect();
+            let size = CANVAS + REFERENCE;
+            let bias = Tensor::from_data(TensorData::new(bias, [1, 1, size, size]), &device);
+            let expected = module::attention(
+                both(|heads| &heads.query),
+                both(|heads| &heads.key),
+                both(|heads| &heads.value),
+                None,
+                Some(bias),
+                Default::default(),
+            );
+            let expected = expected.swap_dims(1, 2).reshape([2, size, 24]);
+
+            let weights = KeyWeights::new(strength, CANVAS, REFERENCE, &device, DType::F32);
+            assert_eq!(weights.is_none(), strength == 1.0);
+            let keys = KeyValues::new(&[&canvas, &reference], weights.as_ref());
+            let got = Tensor::cat(
+                vec![
+                    keys.attend(canvas.query.clone(), Asker::Canvas),
+                    keys.attend(reference.query.clone(), Asker::Reference),
+                ],
+                1,
+            );
+            let difference = (got - expected).abs().max().into_scalar::<f32>();
+            // Values of order 5 in f32.
+            assert!(difference < 1e-5, "strength {strength}: {difference}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig, RmsNorm};
+use burn::tensor::{Device, Tensor};
+
+use crate::attention::{Asker, Heads, KeyValues, Projection};
+use crate::capture::Probe;
+use crate::feed_forward::FeedForward;
+use crate::norm::{modulated_layer_norm, rms_norm_config};
+use crate::pass::{BlockContext, Streams, clip_f16};
+use crate::rope::Rotation;
+
+/// A block with weights of its own for text; image and reference share theirs.
+#[derive(Module, Debug)]
+pub(crate) struct DoubleBlock {
+    norm1: AdaLayerNorm,
+    norm1_context: AdaLayerNorm,
+    attn: JointAttention,
+    ff: FeedForward,
+    ff_context: FeedForward,
+}
+
+/// Shift, scale and gate of attention and feed-forward, from the conditioning.
+#[derive(Module, Debug)]
+struct AdaLayerNorm {
+    linear: Linear,
+}
+
+#[derive(Module, Debug)]
+struct JointAttention {
+    norm_q: RmsNorm,
+    norm_k: RmsNorm,
+    norm_added_q: RmsNorm,
+    norm_added_k: RmsNorm,
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    add_q_proj: Linear,
+    add_k_proj: Linear,
+    add_v_proj: Linear,
+    to_out: Linear,
+    to_add_out: Linear,
+}
+
+/// Each `[B, 1, D]`.
+struct Modulation {
+    shift_attention: Tensor<3>,
+    scale_attention: Tensor<3>,
+    gate_attention: Tensor<3>,
+    shift_mlp: Tensor<3>,
+    scale_mlp: Tensor<3>,
+    gate_mlp: Tensor<3>,
+}
+
+impl AdaLayerNorm {
+    /// `conditioning`: `[B, D]`, after SiLU.
+    fn forward(&self, conditioning: &Tensor<2>) -> Modulation {
+        let parts = self.linear.forward(conditioning.clone()).unsqueeze_dim::<3>(1).chunk(6, 2);
+        let [shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp] =
+            parts.try_into().expect("the linear layer has six times the width");
+        Modulation {
+            shift_attention,
+            scale_attention,
+            gate_attention,
+            shift_mlp,
+            scale_mlp,
+            gate_mlp,
+        }
+    }
+}
+
+/// The weights that one stream uses.
+struct StreamWeights<'a> {
+    norm: &'a AdaLayerNorm,
+    projection: Projection<'a>,
+    out: &'a Linear,
+    feed_forward: &'a FeedForward,
+}
+
+/// A stream between its two halves: before and after the streams meet in attention.
+struct Half<'a> {
+    weights: StreamWeights<'a>,
+    modulation: Modulation,
+    x: Tensor<3>,
+    heads: Heads,
+}
+
+impl<'a> StreamWeights<'a> {
+    fn begin(self, x: Tensor<3>, conditioning: &Tensor<2>, rotation: &Rotation) -> Half<'a> {
+        let modulation = self.norm.forward(conditioning);
+        let normed = modulated_layer_norm(
+            x.clone(),
+            modulation.shift_attention.clone(),
+            modulation.scale_attention.clone(),
+        );
+        let heads = self.projection.forward(normed, rotation);
+        Half { weights: self, modulation, x, heads }
+    }
+}
+
+impl Half<'_> {
+    fn finish(self, keys: &KeyValues, asker: Asker) -> Tensor<3> {
+        let Self { weights, modulation, x, heads } = self;
+        let attended = weights.out.forward(keys.attend(heads.query, asker));
+        let x = x + attended * modulation.gate_attention;
+        let normed = modulated_layer_norm(x.clone(), modulation.shift_mlp, modulation.scale_mlp);
+        x + weights.feed_forward.forward(normed) * modulation.gate_mlp
+    }
+}
+
+impl DoubleBlock {
+    pub(crate) fn new(width: usize, head_dim: usize, device: &Device) -> Self {
+        let linear = || LinearConfig::new(width, width).init(device);
+        let norm = || rms_norm_config(head_dim).init(device);
+        let ada = || AdaLayerNorm { linear: LinearConfig::new(width, 6 * width).init(device) };
+        Self {
+            norm1: ada(),
+            norm1_context: ada(),
+            attn: JointAttention {
+                norm_q: norm(),
+                norm_k: norm(),
+                norm_added_q: norm(),
+                norm_added_k: norm(),
+                to_q: linear(),
+                to_k: linear(),
+                to_v: linear(),
+                add_q_proj: linear(),
+                add_k_proj: linear(),
+                add_v_proj: linear(),
+                to_out: linear(),
+                to_add_out: linear(),
+            },
+            ff: FeedForward::new(width, device),
+            ff_context: FeedForward::new(width, device),
+        }
+    }
+
+    /// Passes the streams on; only the text stream is clipped in f16, as in the official code.
+    pub(crate) fn forward(
+        &self,
+        streams: Streams,
+        context: &BlockContext,
+        probe: Option<Probe<'_, '_>>,
+    ) -> Streams {
+        let conditioning = &context.conditioning;
+        let text = self.text().begin(streams.text, conditioning, &context.text_rotation);
+        let image = self.image().begin(streams.image, conditioning, &context.image_rotation);
+        let reference = streams
+            .reference
+            .zip(context.reference.as_ref())
+            .map(|(x, context)| self.image().begin(x, &context.conditioning, &context.rotation));
+
+        let heads: Vec<&Heads> = [Some(&text), Some(&image), reference.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|half| &half.heads)
+            .collect();
+        let keys = KeyValues::new(&heads, context.weights());
+        if let Some(probe) = probe {
+            probe.record(&text.heads.query, keys.keys());
+        }
+        Streams {
+            text: clip_f16(text.finish(&keys, Asker::Canvas)),
+            image: image.finish(&keys, Asker::Canvas),
+            reference: reference.map(|half| half.finish(&keys, Asker::Reference)),
+        }
+    }
+
+    fn image(&self) -> StreamWeights<'_> {
+        let attn = &self.attn;
+        StreamWeights {
+            norm: &self.norm1,
+            projection: Projection {
+                query: &attn.to_q,
+                key: &attn.to_k,
+                value: &attn.to_v,
+                norm_query: &attn.norm_q,
+                norm_key: &attn.norm_k,
+            },
+            out: &attn.to_out,
+            feed_forward: &self.ff,
+        }
+    }
+
+    fn text(&self) -> StreamWeights<'_> {
+        let attn = &self.attn;
+        StreamWeights {
+            norm: &self.norm1_context,
+            projection: Projection {
+                query: &attn.add_q_proj,
+                key: &attn.add_k_proj,
+                value: &attn.add_v_proj,
+                norm_query: &attn.norm_added_q,
+                norm_key: &attn.norm_added_k,
+            },
+            out: &attn.to_add_out,
+            feed_forward: &self.ff_context,
+        }
+    }
+}

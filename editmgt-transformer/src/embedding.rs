@@ -1,0 +1,47 @@
+use burn::module::{Initializer, Module, Param};
+use burn::nn::{Embedding, EmbeddingConfig, RmsNorm};
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::norm::{rms_norm, rms_norm_config};
+
+/// Turns token ids into features: table row, RMS norm, 1x1 convolution.
+#[derive(Module, Debug)]
+pub(crate) struct TokenEmbedding {
+    embeddings: Embedding,
+    layer_norm: RmsNorm,
+    conv: Param<Tensor<4>>,
+}
+
+impl TokenEmbedding {
+    pub(crate) fn new(vocabulary: usize, width: usize, device: &Device) -> Self {
+        Self {
+            embeddings: EmbeddingConfig::new(vocabulary, width).init(device),
+            layer_norm: rms_norm_config(width).init(device),
+            conv: conv_param([width, width, 1, 1], width, device),
+        }
+    }
+
+    /// Ids `[B, H, W]` to features `[B, H*W, D]`. Ids must be below the vocabulary.
+    pub(crate) fn forward(&self, ids: Tensor<3, Int>) -> Tensor<3> {
+        let [batch, height, width] = ids.dims();
+        let rows = self.embeddings.forward(ids.reshape([batch, height * width]));
+        pointwise_conv(&self.conv, rms_norm(&self.layer_norm, rows))
+    }
+}
+
+/// A lazy random convolution weight in the checkpoint's shape.
+pub(crate) fn conv_param(shape: [usize; 4], fan_in: usize, device: &Device) -> Param<Tensor<4>> {
+    // The usual ±1/sqrt(fan in) of linear layers and convolutions.
+    let initializer = Initializer::KaimingUniform { gain: 1.0 / 3f64.sqrt(), fan_out_only: false };
+    initializer.init_with(shape, Some(fan_in), None, device)
+}
+
+/// A 1x1 convolution without bias, `[out, in, 1, 1]`, on tokens `[B, N, in]`.
+pub(crate) fn pointwise_conv(weight: &Param<Tensor<4>>, x: Tensor<3>) -> Tensor<3> {
+    let [batch, tokens, inputs] = x.dims();
+    let weight = weight.val();
+    let [outputs, ..] = weight.dims();
+    // Rank 2 on both sides, so that a backend may read the transposed weight in place.
+    let weight = weight.reshape([outputs, inputs]).transpose();
+    x.reshape([batch * tokens, inputs]).matmul(weight).reshape([batch, tokens, outputs])
+}

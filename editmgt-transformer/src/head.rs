@@ -1,0 +1,31 @@
+use burn::module::{Module, Param};
+use burn::nn::RmsNorm;
+use burn::tensor::{Device, Tensor};
+
+use crate::embedding::{conv_param, pointwise_conv};
+use crate::norm::{rms_norm, rms_norm_config};
+
+/// Turns the features of a token into one logit per code: 1x1 convolution, RMS norm, 1x1
+/// convolution.
+#[derive(Module, Debug)]
+pub(crate) struct MlmHead {
+    conv1: Param<Tensor<4>>,
+    layer_norm: RmsNorm,
+    conv2: Param<Tensor<4>>,
+}
+
+impl MlmHead {
+    pub(crate) fn new(width: usize, codebook: usize, device: &Device) -> Self {
+        Self {
+            conv1: conv_param([width, width, 1, 1], width, device),
+            layer_norm: rms_norm_config(width).init(device),
+            conv2: conv_param([codebook, width, 1, 1], width, device),
+        }
+    }
+
+    /// `[B, N, D]` to `[B, N, V]`.
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = rms_norm(&self.layer_norm, pointwise_conv(&self.conv1, x));
+        pointwise_conv(&self.conv2, x)
+    }
+}

@@ -1,0 +1,258 @@
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig, RmsNorm};
+use burn::tensor::{DType, Device, Tensor, activation};
+use editmgt_core::{
+    AttentionRequest, Error, GridSize, MgtTransformer, ReferenceInput, Result, StepInput,
+    StepOutput, TokenGrid, TransformerSpec,
+};
+
+use crate::attention::KeyWeights;
+use crate::capture::Capture;
+use crate::conditioning::{MICRO, Mlp, TimeTextEmbedding, micro_sinusoids};
+use crate::config::{Connector, MgtConfig};
+use crate::double_block::DoubleBlock;
+use crate::embedding::TokenEmbedding;
+use crate::head::MlmHead;
+use crate::norm::{rms_norm, rms_norm_config};
+use crate::pass::{BlockContext, ReferenceContext, Streams, Trace};
+use crate::resample::{PatchDown, PatchUp};
+use crate::rope::Rotation;
+use crate::single_block::SingleBlock;
+
+/// The masked generative transformer with condition tokens.
+///
+/// Built by [`MgtConfig::init`]; a forward pass is [`MgtTransformer::forward`]. Weights and
+/// activations have the dtype that the weights were loaded with; norms, softmax and positions are
+/// computed in f32. It holds nothing but weights and their sizes.
+///
+/// Source: Meissonic (arXiv 2410.08261) and EditMGT, from the official implementation.
+#[derive(Module, Debug)]
+pub struct MgtModel {
+    time_text_embed: TimeTextEmbedding,
+    context_embedder: Linear,
+    transformer_blocks: Vec<DoubleBlock>,
+    single_transformer_blocks: Vec<SingleBlock>,
+    embed: TokenEmbedding,
+    mlm_layer: MlmHead,
+    cond_embed: Mlp,
+    encoder_proj_layer_norm: RmsNorm,
+    project_to_hidden_norm: RmsNorm,
+    project_to_hidden: Linear,
+    project_from_hidden_norm: RmsNorm,
+    project_from_hidden: Linear,
+    down_block: Option<PatchDown>,
+    up_block: Option<PatchUp>,
+    connector: Option<TextConnector>,
+    #[module(skip)]
+    spec: TransformerSpec,
+    #[module(skip)]
+    axes_dims: [usize; 3],
+}
+
+/// Brings text rows to the transformer's width.
+#[derive(Module, Debug)]
+struct TextConnector {
+    projector: Linear,
+}
+
+impl MgtModel {
+    /// The config must be valid.
+    pub(crate) fn new(config: &MgtConfig, device: &Device) -> Self {
+        let (width, head_dim) = (config.width(), config.attention_head_dim);
+        let square = |bias| LinearConfig::new(width, width).with_bias(bias).init(device);
+        let norm = || rms_norm_config(width).init(device);
+        let connected = config.connector_type == Connector::Linear;
+        Self {
+            time_text_embed: TimeTextEmbedding::new(width, device),
+            context_embedder: square(true),
+            transformer_blocks: (0..config.num_layers)
+                .map(|_| DoubleBlock::new(width, head_dim, device))
+                .collect(),
+            single_transformer_blocks: (0..config.num_single_layers)
+                .map(|_| SingleBlock::new(width, head_dim, device))
+                .collect(),
+            embed: TokenEmbedding::new(config.vocab_size, width, device),
+            mlm_layer: MlmHead::new(width, config.codebook_size, device),
+            cond_embed: Mlp::new(config.pooled_projection_dim + MICRO, width, false, device),
+            encoder_proj_layer_norm: norm(),
+            project_to_hidden_norm: norm(),
+            project_to_hidden: square(false),
+            project_from_hidden_norm: norm(),
+            project_from_hidden: square(false),
+            down_block: config.downsample.then(|| PatchDown::new(width, device)),
+            up_block: config.upsample.then(|| PatchUp::new(width, device)),
+            connector: connected.then(|| TextConnector {
+                projector: LinearConfig::new(config.joint_attention_dim, width).init(device),
+            }),
+            spec: config.spec(),
+            axes_dims: config.axes_dims_rope,
+        }
+    }
+
+    /// [`MgtTransformer::forward`], showing every intermediate result on the way.
+    ///
+    /// # Errors
+    /// Those of [`MgtTransformer::forward`].
+    pub fn forward_traced(
+        &self,
+        input: &StepInput<'_>,
+        request: &AttentionRequest,
+        mut trace: impl FnMut(Trace<'_>),
+    ) -> Result<StepOutput> {
+        self.check(input, request)?;
+        let device = self.context_embedder.weight.val().device();
+        let grid = input.tokens.size();
+        let inner = self.inner_grid(grid);
+        let text_rows = input.text.rows();
+        // Strength 0 cuts the reference off from everything that reaches the logits.
+        let reference = input.reference.filter(|reference| reference.strength > 0.0);
+
+        let context = self.context(input, reference, &device, &mut trace);
+        let embedded = self.embed.forward(self.ids(input.tokens, &device)?);
+        trace(Trace::Embedding(&embedded));
+        let mut streams = Streams {
+            text: self.text_stream(input.text.hidden.clone()),
+            image: self.image_stream(embedded, grid),
+            reference: match reference {
+                None => None,
+                Some(ReferenceInput { tokens, .. }) => {
+                    let embedded = self.embed.forward(self.ids(tokens, &device)?);
+                    Some(self.image_stream(embedded, tokens.size()))
+                }
+            },
+        };
+        let Streams { text, image, reference } = &streams;
+        trace(Trace::Input { text, image, reference: reference.as_ref() });
+
+        let mut capture = Capture::new(request, text_rows, inner, &device);
+        for (block, layer) in self.transformer_blocks.iter().enumerate() {
+            let probe = capture.as_mut().and_then(|capture| capture.probe(block));
+            streams = layer.forward(streams, &context, probe);
+            let Streams { text, image, reference } = &streams;
+            trace(Trace::Double { block, text, image, reference: reference.as_ref() });
+        }
+
+        let Streams { text, image, mut reference } = streams;
+        let mut joint = Tensor::cat(vec![text, image], 1);
+        let (last, layers) = self
+            .single_transformer_blocks
+            .split_last()
+            .expect("a valid config has at least one single block");
+        for (index, layer) in layers.iter().enumerate() {
+            let block = self.spec.double_blocks + index;
+            let probe = capture.as_mut().and_then(|capture| capture.probe(block));
+            (joint, reference) = layer.forward(joint, reference, &context, probe);
+            trace(Trace::Single { block, joint: &joint, reference: reference.as_ref() });
+        }
+        let probe = capture.as_mut().and_then(|capture| capture.probe(self.spec.blocks() - 1));
+        let image_rows = text_rows..text_rows + inner.len();
+        let image = last.forward_rows(joint, reference, &context, probe, image_rows);
+        trace(Trace::Last(&image));
+
+        let logits = self.head(image, grid, &mut trace);
+        Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
+    }
+
+    fn check(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<()> {
+        input.check(&self.spec)?;
+        let text_rows = input.text.rows();
+        if text_rows == 0 {
+            return Err(Error::shape("text rows", "at least one", 0));
+        }
+        request.check(self.spec.blocks(), input.tokens.batch(), text_rows)
+    }
+
+    /// What all blocks share: conditioning, rotations, the weight of the reference.
+    fn context(
+        &self,
+        input: &StepInput<'_>,
+        reference: Option<ReferenceInput<'_>>,
+        device: &Device,
+        trace: &mut impl FnMut(Trace<'_>),
+    ) -> BlockContext {
+        let dtype = self.dtype();
+        let micro = micro_sinusoids(input.micro, device, dtype);
+        let pooled = Tensor::cat(vec![input.text.pooled.clone().cast(dtype), micro], 1);
+        let pooled = self.cond_embed.forward(pooled);
+        let conditioning = self.time_text_embed.forward(input.timestep, pooled.clone());
+        trace(Trace::Conditioning {
+            pooled: &pooled,
+            canvas: &conditioning.canvas,
+            reference: &conditioning.reference,
+        });
+
+        let text_rows = input.text.rows();
+        let grid = self.inner_grid(input.tokens.size());
+        let joint_rotation = Rotation::new(text_rows, grid, &self.axes_dims, device);
+        BlockContext {
+            conditioning: activation::silu(conditioning.canvas),
+            text_rotation: joint_rotation.narrow(0, text_rows),
+            image_rotation: joint_rotation.narrow(text_rows, grid.len()),
+            joint_rotation,
+            reference: reference.map(|reference| {
+                let own_grid = self.inner_grid(reference.tokens.size());
+                let canvas_keys = text_rows + grid.len();
+                let (strength, keys) = (reference.strength, own_grid.len());
+                ReferenceContext {
+                    conditioning: activation::silu(conditioning.reference),
+                    rotation: Rotation::new(0, own_grid, &self.axes_dims, device),
+                    weights: KeyWeights::new(strength, canvas_keys, keys, device, dtype),
+                }
+            }),
+        }
+    }
+
+    fn ids(&self, tokens: &TokenGrid, device: &Device) -> Result<Tensor<3, burn::tensor::Int>> {
+        tokens.to_tensor(self.spec.mask_token as usize + 1, device)
+    }
+
+    /// Text rows `[B, T, text_size]` to `[B, T, D]`.
+    fn text_stream(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let hidden = hidden.cast(self.dtype());
+        let hidden = match &self.connector {
+            Some(connector) => connector.projector.forward(hidden),
+            None => hidden,
+        };
+        rms_norm(&self.encoder_proj_layer_norm, self.context_embedder.forward(hidden))
+    }
+
+    /// Embedded tokens `[B, H*W, D]` to the rows of the inner grid.
+    fn image_stream(&self, embedded: Tensor<3>, grid: GridSize) -> Tensor<3> {
+        let merged = match &self.down_block {
+            Some(down) => down.forward(embedded, grid),
+            None => embedded,
+        };
+        self.project_to_hidden.forward(rms_norm(&self.project_to_hidden_norm, merged))
+    }
+
+    /// Rows of the inner grid to logits `[B, H*W, V]`.
+    fn head(
+        &self,
+        image: Tensor<3>,
+        grid: GridSize,
+        trace: &mut impl FnMut(Trace<'_>),
+    ) -> Tensor<3> {
+        let image =
+            self.project_from_hidden.forward(rms_norm(&self.project_from_hidden_norm, image));
+        let image = match &self.up_block {
+            Some(up) => up.forward(image, grid),
+            None => image,
+        };
+        trace(Trace::Output(&image));
+        self.mlm_layer.forward(image)
+    }
+
+    fn dtype(&self) -> DType {
+        self.context_embedder.weight.val().dtype()
+    }
+}
+
+impl MgtTransformer for MgtModel {
+    fn spec(&self) -> &TransformerSpec {
+        &self.spec
+    }
+
+    fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput> {
+        self.forward_traced(input, request, |_| ())
+    }
+}

@@ -1,0 +1,33 @@
+//! The two normalisations of the model, over the channels of each token.
+
+use burn::nn::{RmsNorm, RmsNormConfig};
+use burn::tensor::{DType, Tensor, module};
+
+/// Added to every mean square and variance, by the official code.
+const EPSILON: f64 = 1e-6;
+
+/// An RMS norm with the model's epsilon.
+pub(crate) fn rms_norm_config(channels: usize) -> RmsNormConfig {
+    RmsNormConfig::new(channels).with_epsilon(EPSILON)
+}
+
+/// `x / sqrt(mean(x²) + ε) * weight` over the last axis, with statistics *and* division in f32.
+///
+/// burn's own forward rounds the root mean square to the tensor's dtype before it divides, which
+/// in half precision shifts a whole row by the same rounding error.
+pub(crate) fn rms_norm<const D: usize>(norm: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let rms = (x.clone().square().mean_dim(D - 1) + norm.epsilon).sqrt();
+    (x / rms).cast(dtype) * norm.gamma.val().unsqueeze()
+}
+
+/// Layer norm without weights, then `(1 + scale) * x + shift`; `shift` and `scale` are
+/// `[B, 1, D]`, one vector per batch item.
+pub(crate) fn modulated_layer_norm(x: Tensor<3>, shift: Tensor<3>, scale: Tensor<3>) -> Tensor<3> {
+    let [_, _, channels] = x.dims();
+    // A layer norm with a weight of ones is one fused pass; one composed of tensor operations is
+    // six.
+    let ones = Tensor::ones([channels], (&x.device(), x.dtype()));
+    module::layer_norm(x, ones, None, EPSILON) * (scale + 1) + shift
+}

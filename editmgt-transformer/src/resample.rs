@@ -1,0 +1,140 @@
+//! Merging 2x2 tokens into one on the way in, and splitting them again on the way out.
+//!
+//! An odd side is padded by one row or column of zeros at the bottom or right before merging (the
+//! official behaviour), and cropped after splitting: the official code would return a grid that is
+//! larger than the canvas, with the same values where both exist.
+
+use burn::module::{Module, Param};
+use burn::nn::RmsNorm;
+use burn::tensor::{Device, Tensor, ops::PadMode, s};
+use editmgt_core::GridSize;
+
+use crate::embedding::conv_param;
+use crate::norm::{rms_norm, rms_norm_config};
+
+/// Tokens per merged token, along each side.
+const FACTOR: usize = 2;
+
+/// RMS norm, then a 2x2 convolution with stride 2 and no bias.
+#[derive(Module, Debug)]
+pub(crate) struct PatchDown {
+    norm: RmsNorm,
+    /// `[out, in, 2, 2]`.
+    conv: Param<Tensor<4>>,
+}
+
+impl PatchDown {
+    pub(crate) fn new(width: usize, device: &Device) -> Self {
+        Self {
+            norm: rms_norm_config(width).init(device),
+            conv: conv_param([width, width, FACTOR, FACTOR], width * FACTOR * FACTOR, device),
+        }
+    }
+
+    /// `[B, H*W, D]` to `[B, ceil(H/2)*ceil(W/2), D]`.
+    pub(crate) fn forward(&self, x: Tensor<3>, grid: GridSize) -> Tensor<3> {
+        let [batch, _, channels] = x.dims();
+        let merged = grid.div_ceil(FACTOR);
+        let odd = [merged.height * FACTOR - grid.height, merged.width * FACTOR - grid.width];
+        let x = rms_norm(&self.norm, x).reshape([batch, grid.height, grid.width, channels]);
+        let x = match odd {
+            [0, 0] => x,
+            _ => x.pad([(0, 0), (0, odd[0]), (0, odd[1]), (0, 0)], PadMode::Constant(0.0)),
+        };
+        // Each output is a linear function of its patch. The patch is laid out in the order that
+        // moves whole rows of channels; the weight, which is smaller, follows.
+        let patches = x
+            .reshape([batch, merged.height, FACTOR, merged.width, FACTOR, channels])
+            .swap_dims(2, 3)
+            .reshape([batch * merged.len(), FACTOR * FACTOR * channels]);
+        let weight = self.conv.val();
+        let [outputs, ..] = weight.dims();
+        let weight = weight.permute([2, 3, 1, 0]).reshape([FACTOR * FACTOR * channels, outputs]);
+        patches.matmul(weight).reshape([batch, merged.len(), outputs])
+    }
+}
+
+/// RMS norm, then a transposed 2x2 convolution with stride 2 and no bias.
+#[derive(Module, Debug)]
+pub(crate) struct PatchUp {
+    norm: RmsNorm,
+    /// `[in, out, 2, 2]`.
+    conv: Param<Tensor<4>>,
+}
+
+impl PatchUp {
+    pub(crate) fn new(width: usize, device: &Device) -> Self {
+        Self {
+            norm: rms_norm_config(width).init(device),
+            conv: conv_param([width, width, FACTOR, FACTOR], width * FACTOR * FACTOR, device),
+        }
+    }
+
+    /// `[B, ceil(H/2)*ceil(W/2), D]` to `[B, H*W, D]`, for a `grid` of H by W.
+    pub(crate) fn forward(&self, x: Tensor<3>, grid: GridSize) -> Tensor<3> {
+        let [batch, tokens, channels] = x.dims();
+        let merged = grid.div_ceil(FACTOR);
+        let weight = self.conv.val();
+        let [_, outputs, ..] = weight.dims();
+        let weight = weight.permute([0, 2, 3, 1]).reshape([channels, FACTOR * FACTOR * outputs]);
+        let x = rms_norm(&self.norm, x)
+            .reshape([batch * tokens, channels])
+            .matmul(weight)
+            .reshape([batch, merged.height, merged.width, FACTOR, FACTOR, outputs])
+            .swap_dims(2, 3)
+            .reshape([batch, merged.height * FACTOR, merged.width * FACTOR, outputs]);
+        let cropped = x.slice(s![.., 0..grid.height, 0..grid.width, ..]);
+        cropped.reshape([batch, grid.len(), outputs])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+    use burn::tensor::module::{conv_transpose2d, conv2d};
+    use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+
+    use super::*;
+
+    const CHANNELS: usize = 6;
+
+    fn close(got: Tensor<3>, channels_first: Tensor<4>) {
+        let [batch, channels, height, width] = channels_first.dims();
+        let expected =
+            channels_first.permute([0, 2, 3, 1]).reshape([batch, height * width, channels]);
+        assert_eq!(got.dims(), expected.dims());
+        let difference = (got - expected).abs().max().into_scalar::<f32>();
+        // Sums of 24 products of order one, in another order.
+        assert!(difference < 1e-5, "{difference}");
+    }
+
+    fn channels_first(x: Tensor<3>, grid: GridSize) -> Tensor<4> {
+        let [batch, _, channels] = x.dims();
+        x.reshape([batch, grid.height, grid.width, channels]).permute([0, 3, 1, 2])
+    }
+
+    #[test]
+    fn both_are_the_convolutions_they_replace() {
+        let device = Device::flex();
+        let (down, up) = (PatchDown::new(CHANNELS, &device), PatchUp::new(CHANNELS, &device));
+        for grid in [(4, 6), (5, 4), (4, 3), (3, 5), (1, 1)] {
+            let grid = GridSize::new(grid.0, grid.1);
+            let merged = grid.div_ceil(2);
+
+            let x = Tensor::random([2, grid.len(), CHANNELS], Distribution::Default, &device);
+            let padded = channels_first(rms_norm(&down.norm, x.clone()), grid).pad(
+                [(0, 0), (0, 0), (0, grid.height % 2), (0, grid.width % 2)],
+                PadMode::Constant(0.0),
+            );
+            let options = ConvOptions::new([2, 2], [0, 0], [1, 1], 1);
+            close(down.forward(x, grid), conv2d(padded, down.conv.val(), None, options));
+
+            let x = Tensor::random([2, merged.len(), CHANNELS], Distribution::Default, &device);
+            let input = channels_first(rms_norm(&up.norm, x.clone()), merged);
+            let options = ConvTransposeOptions::new([2, 2], [0, 0], [0, 0], [1, 1], 1);
+            let whole = conv_transpose2d(input, up.conv.val(), None, options);
+            let cropped = whole.slice(s![.., .., 0..grid.height, 0..grid.width]);
+            close(up.forward(x, grid), cropped);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Rotary positions on two axes.
+
+use burn::tensor::{DType, Device, Tensor, TensorData, s};
+use editmgt_core::GridSize;
+
+/// Base of the frequencies.
+const THETA: f64 = 10000.0;
+
+/// The rotation of every token of a sequence, `[1, N, 1, head_dim / 2]` each, in f32.
+#[derive(Debug, Clone)]
+pub(crate) struct Rotation {
+    pub(crate) cos: Tensor<4>,
+    pub(crate) sin: Tensor<4>,
+}
+
+impl Rotation {
+    /// `text_rows` tokens at position (0, 0, 0), where the rotation does nothing, followed by a
+    /// `grid` of tokens at (0, row, column), row-major.
+    ///
+    /// Angles are computed in f64 on the host and rounded once, as the official code does.
+    pub(crate) fn new(
+        text_rows: usize,
+        grid: GridSize,
+        axes_dims: &[usize; 3],
+        device: &Device,
+    ) -> Self {
+        let pairs = axes_dims.iter().sum::<usize>() / 2;
+        let tokens = text_rows + grid.len();
+        let mut cos = vec![1.0f32; text_rows * pairs];
+        let mut sin = vec![0.0f32; text_rows * pairs];
+        for cell in 0..grid.len() {
+            let position = [0, cell / grid.width, cell % grid.width];
+            for (&at, &dim) in position.iter().zip(axes_dims) {
+                for pair in 0..dim / 2 {
+                    let frequency = THETA.powf(-2.0 * pair as f64 / dim as f64);
+                    let (sine, cosine) = (at as f64 * frequency).sin_cos();
+                    cos.push(cosine as f32);
+                    sin.push(sine as f32);
+                }
+            }
+        }
+        let upload = |table: Vec<f32>| {
+            let data = TensorData::new(table, [1, tokens, 1, pairs]);
+            Tensor::from_data(data, (device, DType::F32))
+        };
+        Self { cos: upload(cos), sin: upload(sin) }
+    }
+
+    /// The rotations of `length` tokens from `start` on.
+    pub(crate) fn narrow(&self, start: usize, length: usize) -> Self {
+        Self {
+            cos: self.cos.clone().narrow(1, start, length),
+            sin: self.sin.clone().narrow(1, start, length),
+        }
+    }
+
+    /// Rotates the adjacent channel pairs (0, 1), (2, 3), … of queries or keys
+    /// `[B, N, heads, head_dim]`, in f32.
+    ///
+    /// The channels come out in another order, first all even ones, then all odd ones: attention
+    /// only looks at products of queries and keys, which don't change when both are reordered
+    /// alike, and putting the pairs back in place would cost one more strided copy.
+    pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+        let dtype = x.dtype();
+        let x = x.cast(DType::F32);
+        let even = x.clone().slice(s![.., .., .., 0..;2]);
+        let odd = x.slice(s![.., .., .., 1..;2]);
+        let rotated_even = even.clone() * self.cos.clone() - odd.clone() * self.sin.clone();
+        let rotated_odd = odd * self.cos.clone() + even * self.sin.clone();
+        Tensor::cat(vec![rotated_even, rotated_odd], 3).cast(dtype)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rotary positions in one line of complex arithmetic, channel pairs in place.
+    fn expected(x: &[f32], angles: &[f64]) -> Vec<f64> {
+        let pair = |(pair, angle): (&[f32], &f64)| {
+            let (re, im) = (f64::from(pair[0]), f64::from(pair[1]));
+            [re * angle.cos() - im * angle.sin(), im * angle.cos() + re * angle.sin()]
+        };
+        x.chunks(2).zip(angles).flat_map(pair).collect()
+    }
+
+    #[test]
+    fn pairs_turn_by_row_and_column() {
+        let device = Device::flex();
+        // One head of 8 channels: a pair for the unused axis, one for rows, two for columns.
+        let rotation = Rotation::new(1, GridSize::new(2, 3), &[2, 2, 4], &device);
+        let x: Vec<f32> = (0..7 * 8).map(|i| (i as f32 * 0.37).sin()).collect();
+        let rotated =
+            rotation.apply(Tensor::from_data(TensorData::new(x.clone(), [1, 7, 1, 8]), &device));
+        let rotated = rotated.into_data().into_vec::<f32>().unwrap();
+        for token in 0..7 {
+            let (row, column) = match token {
+                0 => (0.0, 0.0), // text
+                _ => (f64::from((token as u32 - 1) / 3), f64::from((token as u32 - 1) % 3)),
+            };
+            let expected =
+                expected(&x[token * 8..][..8], &[0.0, row, column, column * THETA.powf(-0.5)]);
+            for channel in 0..8 {
+                let got = rotated[token * 8 + channel / 2 + 4 * (channel % 2)];
+                assert!((f64::from(got) - expected[channel]).abs() < 1e-6);
+            }
+        }
+    }
+}

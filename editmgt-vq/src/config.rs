@@ -1,0 +1,264 @@
+use burn::tensor::Device;
+use editmgt_core::config::{self, ConfigError};
+use editmgt_core::{CodecSpec, KeyMap};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::VqModel;
+
+const COMPONENT: &str = "VQ codec";
+
+/// Keys of the official `config.json` that name the writer, or that no code path reads.
+const HARMLESS: &[&str] =
+    &["_class_name", "_diffusers_version", "_name_or_path", "sample_size", "scaling_factor"];
+
+/// No width or codebook may be larger: far above any real model, and small enough that no product
+/// of two overflows.
+const MAX_EXTENT: usize = 1 << 24;
+
+/// No more levels or residual blocks a level: a module is built for each, lazy parameters or not.
+const MAX_LEVELS: usize = 16;
+const MAX_LAYERS: usize = 64;
+
+/// Images are RGB.
+pub(crate) const IMAGE_CHANNELS: usize = 3;
+
+const DOWN_BLOCK: &str = "DownEncoderBlock2D";
+const UP_BLOCK: &str = "UpDecoderBlock2D";
+
+/// The `config.json` of a `vqvae` folder (diffusers `VQModel`).
+///
+/// Every key must be there. Keys with one supported value are kept so that a written config is
+/// complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VqConfig {
+    /// Channels of an image to encode; only 3 (RGB).
+    pub in_channels: usize,
+    /// Channels of a decoded image; only 3 (RGB).
+    pub out_channels: usize,
+    /// Channels at each resolution, finest first. Every step to the next halves both sides, so
+    /// a token covers `2^(levels - 1)` pixels along each side.
+    pub block_out_channels: Vec<usize>,
+    /// One per resolution; only `DownEncoderBlock2D`.
+    pub down_block_types: Vec<String>,
+    /// One per resolution; only `UpDecoderBlock2D`.
+    pub up_block_types: Vec<String>,
+    /// Residual blocks at each resolution of the encoder; the decoder has one more.
+    pub layers_per_block: usize,
+    /// Attention in the middle; only `false`.
+    pub mid_block_add_attention: bool,
+    /// Channels between the encoder or decoder and the 1x1 convolution at the codebook.
+    pub latent_channels: usize,
+    /// Channels of a code; `None` stands for [`latent_channels`](Self::latent_channels).
+    // Without the attribute an absent key would pass for null.
+    #[serde(deserialize_with = "present")]
+    pub vq_embed_dim: Option<usize>,
+    /// Number of codes.
+    pub num_vq_embeddings: usize,
+    /// Whether token ids are decoded by looking up their codes; only `true`.
+    pub lookup_from_codebook: bool,
+    /// Groups of every group norm; divides the channels of every resolution.
+    pub norm_num_groups: usize,
+    /// Kind of norm; only `group`.
+    pub norm_type: String,
+    /// Activation; only `silu`.
+    pub act_fn: String,
+    /// Whether f16 weights run in f32 (see [`VqModel`]).
+    pub force_upcast: bool,
+}
+
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<usize>, D::Error> {
+    Option::deserialize(value)
+}
+
+impl VqConfig {
+    /// The full-size codec: 16 pixels per token, 8192 codes, 146,244,675 parameters in 277
+    /// tensors.
+    ///
+    /// Source: the constructor in the aMUSEd conversion script of diffusers, whose VQ-GAN the
+    /// official model takes over.
+    pub fn official() -> Self {
+        Self {
+            in_channels: IMAGE_CHANNELS,
+            out_channels: IMAGE_CHANNELS,
+            block_out_channels: Vec::new(),
+            down_block_types: Vec::new(),
+            up_block_types: Vec::new(),
+            layers_per_block: 2,
+            mid_block_add_attention: false,
+            latent_channels: 64,
+            vq_embed_dim: None,
+            num_vq_embeddings: 8192,
+            lookup_from_codebook: true,
+            norm_num_groups: 32,
+            norm_type: "group".into(),
+            act_fn: "silu".into(),
+            force_upcast: true,
+        }
+        .with_block_out_channels([128, 256, 256, 512, 768])
+    }
+
+    /// The same with these channels, finest resolution first, and as many block types.
+    pub fn with_block_out_channels(mut self, channels: impl Into<Vec<usize>>) -> Self {
+        self.block_out_channels = channels.into();
+        self.down_block_types = vec![DOWN_BLOCK.into(); self.block_out_channels.len()];
+        self.up_block_types = vec![UP_BLOCK.into(); self.block_out_channels.len()];
+        self
+    }
+
+    /// Parses the text of a `config.json` and checks it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parse`] for a missing, mistyped or unknown key,
+    /// [`ConfigError::Unsupported`] as [`validate`](Self::validate).
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = config::parse(COMPONENT, text, HARMLESS)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks that the sizes belong together and that the code has the maths for every value.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsupported`] with the key, what it may be and what it is.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let levels = self.block_out_channels.len();
+        require("in_channels", self.in_channels, IMAGE_CHANNELS)?;
+        require("out_channels", self.out_channels, IMAGE_CHANNELS)?;
+        within("block_out_channels (resolutions)", levels, MAX_LEVELS)?;
+        within("layers_per_block", self.layers_per_block, MAX_LAYERS)?;
+        within("latent_channels", self.latent_channels, MAX_EXTENT)?;
+        within("vq_embed_dim", self.code_channels(), MAX_EXTENT)?;
+        within("num_vq_embeddings", self.num_vq_embeddings, MAX_EXTENT)?;
+        within("norm_num_groups", self.norm_num_groups, MAX_EXTENT)?;
+        for &channels in &self.block_out_channels {
+            within("block_out_channels", channels, MAX_EXTENT)?;
+            if channels % self.norm_num_groups != 0 {
+                let expected = format!("multiples of norm_num_groups ({})", self.norm_num_groups);
+                return unsupported("block_out_channels", expected, channels);
+            }
+        }
+        for (key, types, kind) in [
+            ("down_block_types", &self.down_block_types, DOWN_BLOCK),
+            ("up_block_types", &self.up_block_types, UP_BLOCK),
+        ] {
+            if types.len() != levels || types.iter().any(|name| name != kind) {
+                return unsupported(key, format!("{levels} times {kind:?}"), format!("{types:?}"));
+            }
+        }
+        require("mid_block_add_attention", self.mid_block_add_attention, false)?;
+        require("lookup_from_codebook", self.lookup_from_codebook, true)?;
+        require("norm_type", self.norm_type.as_str(), "group")?;
+        require("act_fn", self.act_fn.as_str(), "silu")
+    }
+
+    /// What the config says about the codec, for the other stages.
+    pub fn spec(&self) -> CodecSpec {
+        let halvings = self.block_out_channels.len().saturating_sub(1).min(MAX_LEVELS);
+        CodecSpec { downsample_factor: 1 << halvings, codebook_size: self.num_vq_embeddings }
+    }
+
+    /// Channels of a code.
+    pub fn code_channels(&self) -> usize {
+        self.vq_embed_dim.unwrap_or(self.latent_channels)
+    }
+
+    /// From the model's parameter paths to the keys of the official file: they are the same.
+    pub fn keys(&self) -> KeyMap {
+        KeyMap::default()
+    }
+
+    /// Builds the codec with lazy random parameters: none is allocated before it is read.
+    ///
+    /// # Errors
+    /// Those of [`validate`](Self::validate).
+    pub fn init(&self, device: &Device) -> Result<VqModel, ConfigError> {
+        self.validate()?;
+        Ok(VqModel::new(self, device))
+    }
+}
+
+fn require<T: PartialEq + ToString>(key: &'static str, got: T, only: T) -> Result<(), ConfigError> {
+    if got == only { Ok(()) } else { unsupported(key, only, got) }
+}
+
+fn within(key: &'static str, got: usize, most: usize) -> Result<(), ConfigError> {
+    if (1..=most).contains(&got) { Ok(()) } else { unsupported(key, format!("1 to {most}"), got) }
+}
+
+fn unsupported(
+    key: &'static str,
+    expected: impl ToString,
+    got: impl ToString,
+) -> Result<(), ConfigError> {
+    Err(ConfigError::unsupported(COMPONENT, key, expected, got))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn official() -> Value {
+        serde_json::to_value(VqConfig::official()).unwrap()
+    }
+
+    #[test]
+    fn a_written_config_reads_back_and_writers_marks_pass() {
+        let mut config = official();
+        for (key, value) in [
+            ("_class_name", json!("VQModel")),
+            ("_diffusers_version", json!("0.32.1")),
+            ("sample_size", json!(32)),
+            ("scaling_factor", json!(0.18215)),
+        ] {
+            config[key] = value;
+        }
+        assert_eq!(VqConfig::from_json(&config.to_string()).unwrap(), VqConfig::official());
+    }
+
+    #[test]
+    fn every_key_must_be_there() {
+        for key in official().as_object().unwrap().keys() {
+            let mut config = official();
+            config.as_object_mut().unwrap().remove(key);
+            let message = VqConfig::from_json(&config.to_string()).unwrap_err().to_string();
+            assert!(message.contains(key), "{key}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_maths_is_refused_by_name() {
+        let down = |n| json!(vec![DOWN_BLOCK; n]);
+        for (key, value, named) in [
+            ("act_fn", json!("relu"), "relu"),
+            ("norm_type", json!("spatial"), "spatial"),
+            ("mid_block_add_attention", json!(true), "mid_block_add_attention"),
+            ("lookup_from_codebook", json!(false), "lookup_from_codebook"),
+            ("in_channels", json!(1), "expected 3, got 1"),
+            ("out_channels", json!(4), "expected 3, got 4"),
+            ("down_block_types", down(4), "down_block_types"),
+            ("up_block_types", down(5), UP_BLOCK),
+            ("block_out_channels", json!([]), "resolutions"),
+            ("block_out_channels", json!([64, 128]), "down_block_types"),
+            ("block_out_channels", json!([128, 256, 256, 512, 0]), "block_out_channels"),
+            ("block_out_channels", json!([128, 256, 256, 512, 700]), "norm_num_groups (32)"),
+            ("block_out_channels", json!(vec![32; 64]), "resolutions"),
+            ("norm_num_groups", json!(0), "norm_num_groups"),
+            ("norm_num_groups", json!(48), "norm_num_groups (48)"),
+            ("layers_per_block", json!(0), "layers_per_block"),
+            ("latent_channels", json!(0), "latent_channels"),
+            ("latent_channels", json!(u64::MAX), "latent_channels"),
+            ("vq_embed_dim", json!(0), "vq_embed_dim"),
+            ("num_vq_embeddings", json!(0), "num_vq_embeddings"),
+            ("num_vq_embeddings", json!(-1), "-1"),
+            ("double_z", json!(true), "double_z"),
+        ] {
+            let mut config = official();
+            config[key] = value;
+            let message = VqConfig::from_json(&config.to_string()).unwrap_err().to_string();
+            assert!(message.contains(named), "{key}: {message}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::tensor::{Device, Tensor};
+
+use crate::VqConfig;
+use crate::norm::GroupNormSilu;
+use crate::resample::Downsample;
+use crate::resnet::{MidBlock, ResnetBlock, conv3x3, run};
+
+/// From an image to latents, finest resolution first.
+#[derive(Module, Debug)]
+pub(crate) struct Encoder {
+    conv_in: Conv2d,
+    down_blocks: Vec<DownBlock>,
+    mid_block: MidBlock,
+    conv_norm_out: GroupNormSilu,
+    conv_out: Conv2d,
+}
+
+/// The residual blocks of one resolution.
+#[derive(Module, Debug)]
+struct DownBlock {
+    resnets: Vec<ResnetBlock>,
+    /// One, or none at the coarsest resolution; a list in the checkpoint.
+    downsamplers: Vec<Downsample>,
+}
+
+impl Encoder {
+    /// The config is valid, so there is a resolution.
+    pub(crate) fn new(config: &VqConfig, device: &Device) -> Self {
+        let groups = config.norm_num_groups;
+        let channels = &config.block_out_channels;
+        let (first, last) = (channels[0], channels[channels.len() - 1]);
+        let down_blocks = channels
+            .iter()
+            .enumerate()
+            .map(|(level, &to)| {
+                let from = channels[level.saturating_sub(1)];
+                let halves = level + 1 < channels.len();
+                DownBlock {
+                    resnets: ResnetBlock::stack(
+                        config.layers_per_block,
+                        [from, to],
+                        groups,
+                        device,
+                    ),
+                    downsamplers: halves.then(|| Downsample::new(to, device)).into_iter().collect(),
+                }
+            })
+            .collect();
+        Self {
+            conv_in: conv3x3([config.in_channels, first]).init(device),
+            down_blocks,
+            mid_block: MidBlock::new(last, groups, device),
+            conv_norm_out: GroupNormSilu::new(groups, last, device),
+            conv_out: conv3x3([last, config.latent_channels]).init(device),
+        }
+    }
+
+    /// `[B, 3, H, W]` to `[B, latent channels, H/f, W/f]`.
+    pub(crate) fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let mut x = self.conv_in.forward(images);
+        for block in &self.down_blocks {
+            x = run(&block.resnets, x);
+            x = block.downsamplers.iter().fold(x, |x, downsampler| downsampler.forward(x));
+        }
+        let x = self.mid_block.forward(x);
+        self.conv_out.forward(self.conv_norm_out.forward(x))
+    }
+}

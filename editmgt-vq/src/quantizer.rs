@@ -1,0 +1,114 @@
+use burn::module::Module;
+use burn::nn::{Embedding, EmbeddingConfig};
+use burn::tensor::{DType, Device, Int, Tensor};
+
+/// Distances held at a time: 32 Mi of them are 128 MiB, a 64x64 grid against 8192 codes.
+const MAX_DISTANCES: usize = 1 << 25;
+
+/// The codebook.
+#[derive(Module, Debug)]
+pub(crate) struct VectorQuantizer {
+    embedding: Embedding,
+}
+
+impl VectorQuantizer {
+    pub(crate) fn new(codes: usize, channels: usize, device: &Device) -> Self {
+        Self { embedding: EmbeddingConfig::new(codes, channels).init(device) }
+    }
+
+    /// The id of the nearest code for each vector of `[B, C, h, w]`: `[B, h, w]`.
+    ///
+    /// Nearest by Euclidean distance, computed in f32; the lowest id where several are equally
+    /// near.
+    pub(crate) fn nearest(&self, latents: Tensor<4>) -> Tensor<3, Int> {
+        self.nearest_chunked(latents, MAX_DISTANCES)
+    }
+
+    fn nearest_chunked(&self, latents: Tensor<4>, max_distances: usize) -> Tensor<3, Int> {
+        let [batch, channels, height, width] = latents.dims();
+        let codes = self.embedding.weight.val().cast(DType::F32);
+        let [count, _] = codes.dims();
+
+        // |x - c|² less |x|², which is the same for every code: |c|² - 2 x·c.
+        let norms = (codes.clone() * codes.clone()).sum_dim(1).transpose();
+        let codes = (codes * -2.0).transpose();
+        let rows = latents.cast(DType::F32).permute([0, 2, 3, 1]).reshape([-1, channels as i32]);
+        let nearest = rows
+            .split((max_distances / count).max(1), 0)
+            .into_iter()
+            .map(|rows| (rows.matmul(codes.clone()) + norms.clone()).argmin(1))
+            .collect();
+        Tensor::cat(nearest, 0).reshape([batch, height, width])
+    }
+
+    /// Channels of a code.
+    pub(crate) fn channels(&self) -> usize {
+        self.embedding.weight.lazy_shape()[1]
+    }
+
+    /// Where the codes are.
+    pub(crate) fn device(&self) -> Device {
+        self.embedding.weight.val().device()
+    }
+
+    /// The codes of `[B, h, w]` ids: `[B, C, h, w]`. Every id must be one of a code.
+    pub(crate) fn lookup(&self, ids: Tensor<3, Int>) -> Tensor<4> {
+        let [batch, height, width] = ids.dims();
+        let codes = self.embedding.forward(ids.reshape([batch, height * width]));
+        let [_, _, channels] = codes.dims();
+        codes.reshape([batch, height, width, channels]).permute([0, 3, 1, 2])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Param;
+
+    use super::*;
+
+    /// Codes at -1, 2, 2 and 5 on the first axis, the two in the middle being equal.
+    fn quantizer(device: &Device) -> VectorQuantizer {
+        let codes = Tensor::from_floats([[-1.0, 0.0], [2.0, 0.0], [2.0, 0.0], [5.0, 0.0]], device);
+        VectorQuantizer { embedding: Embedding { weight: Param::from_tensor(codes) } }
+    }
+
+    #[test]
+    fn nearest_wins_and_of_equals_the_first_whatever_the_chunk() {
+        let device = Device::flex();
+        // Channels first: the values of axis 0 for six positions, then those of axis 1.
+        let latents = Tensor::<1>::from_floats(
+            [-9.0, 2.1, 0.4, 0.5, 3.6, 9.0, 0.0, 7.0, 0.0, 0.0, 0.0, -7.0],
+            &device,
+        )
+        .reshape([1, 2, 2, 3]);
+        // 0.5 is as near to -1 as to 2.
+        let expected = [0, 1, 0, 0, 3, 3];
+        for max_distances in [1, 4, 8, 1000] {
+            let ids = quantizer(&device).nearest_chunked(latents.clone(), max_distances);
+            assert_eq!(ids.dims(), [1, 2, 3]);
+            assert_eq!(ids.try_into_vec_as::<i32>().unwrap(), expected, "{max_distances}");
+        }
+    }
+
+    #[test]
+    fn half_precision_distances_are_not_rounded() {
+        let device = Device::flex();
+        // |c|² - 2 x·c is about -10100 for both codes: the same number in the 8 bits of bf16.
+        let codes = Tensor::<2>::from_floats([[100.0], [100.5]], &device).cast(DType::BF16);
+        let quantizer =
+            VectorQuantizer { embedding: Embedding { weight: Param::from_tensor(codes) } };
+        let latents = Tensor::<4>::from_floats([[[[100.5, 100.0]]]], &device).cast(DType::BF16);
+        let ids = quantizer.nearest(latents).try_into_vec_as::<i32>().unwrap();
+        assert_eq!(ids, [1, 0]);
+    }
+
+    #[test]
+    fn lookup_is_row_major_and_channels_first() {
+        let device = Device::flex();
+        let ids = Tensor::<3, Int>::from_ints([[[0, 1], [3, 2]]], &device);
+        let codes = quantizer(&device).lookup(ids);
+        assert_eq!(codes.dims(), [1, 2, 2, 2]);
+        let values = codes.try_into_vec_as::<f32>().unwrap();
+        assert_eq!(values, [-1.0, 2.0, 5.0, 2.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+}

@@ -1,0 +1,48 @@
+use burn::module::Module;
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+use burn::tensor::{Device, Tensor, module};
+
+use crate::resnet::conv3x3;
+
+/// Halves both sides.
+#[derive(Module, Debug)]
+pub(crate) struct Downsample {
+    conv: Conv2d,
+}
+
+impl Downsample {
+    pub(crate) fn new(channels: usize, device: &Device) -> Self {
+        let conv = Conv2dConfig::new([channels, channels], [3, 3])
+            .with_stride([2, 2])
+            // Top, left, bottom, right: zeros at the far sides only, as in the official code.
+            .with_padding(PaddingConfig2d::Explicit(0, 0, 1, 1));
+        Self { conv: conv.init(device) }
+    }
+
+    /// `[B, C, H, W]`, even sides, to `[B, C, H/2, W/2]`.
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.conv.forward(x)
+    }
+}
+
+/// Doubles both sides.
+#[derive(Module, Debug)]
+pub(crate) struct Upsample {
+    conv: Conv2d,
+}
+
+impl Upsample {
+    pub(crate) fn new(channels: usize, device: &Device) -> Self {
+        Self { conv: conv3x3([channels, channels]).init(device) }
+    }
+
+    /// `[B, C, H, W]` to `[B, C, 2H, 2W]`: each pixel becomes four, then a convolution.
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = x.dims();
+        let options = InterpolateOptions::new(InterpolateMode::Nearest)
+            .with_output_size([height * 2, width * 2]);
+        self.conv.forward(module::interpolate(x, options))
+    }
+}

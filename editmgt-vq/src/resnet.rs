@@ -1,0 +1,83 @@
+use burn::module::Module;
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::{Device, Tensor};
+
+use crate::norm::GroupNormSilu;
+
+/// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`.
+#[derive(Module, Debug)]
+pub(crate) struct ResnetBlock {
+    norm1: GroupNormSilu,
+    conv1: Conv2d,
+    norm2: GroupNormSilu,
+    conv2: Conv2d,
+    /// Where the number of channels changes.
+    conv_shortcut: Option<Conv2d>,
+}
+
+impl ResnetBlock {
+    pub(crate) fn new([from, to]: [usize; 2], groups: usize, device: &Device) -> Self {
+        Self {
+            norm1: GroupNormSilu::new(groups, from, device),
+            conv1: conv3x3([from, to]).init(device),
+            norm2: GroupNormSilu::new(groups, to, device),
+            conv2: conv3x3([to, to]).init(device),
+            conv_shortcut: (from != to).then(|| conv1x1([from, to]).init(device)),
+        }
+    }
+
+    /// A row of `layers` blocks, the first of which changes the number of channels.
+    pub(crate) fn stack(
+        layers: usize,
+        [from, to]: [usize; 2],
+        groups: usize,
+        device: &Device,
+    ) -> Vec<Self> {
+        let block = |layer| Self::new([if layer == 0 { from } else { to }, to], groups, device);
+        (0..layers).map(block).collect()
+    }
+
+    /// `[B, from, H, W]` to `[B, to, H, W]`.
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let hidden = self.conv1.forward(self.norm1.forward(x.clone()));
+        let hidden = self.conv2.forward(self.norm2.forward(hidden));
+        let shortcut = match &self.conv_shortcut {
+            Some(conv) => conv.forward(x),
+            None => x,
+        };
+        shortcut + hidden
+    }
+}
+
+/// The middle of encoder and decoder, at the coarsest resolution.
+#[derive(Module, Debug)]
+pub(crate) struct MidBlock {
+    resnets: Vec<ResnetBlock>,
+}
+
+impl MidBlock {
+    pub(crate) fn new(channels: usize, groups: usize, device: &Device) -> Self {
+        Self { resnets: ResnetBlock::stack(2, [channels, channels], groups, device) }
+    }
+
+    /// `[B, C, H, W]` to the same.
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        run(&self.resnets, x)
+    }
+}
+
+/// One block after the other.
+pub(crate) fn run(resnets: &[ResnetBlock], x: Tensor<4>) -> Tensor<4> {
+    resnets.iter().fold(x, |x, resnet| resnet.forward(x))
+}
+
+/// A convolution that keeps the size, `channels` being `[in, out]`.
+pub(crate) fn conv3x3(channels: [usize; 2]) -> Conv2dConfig {
+    Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+}
+
+/// A linear map of each pixel's channels, `channels` being `[in, out]`.
+pub(crate) fn conv1x1(channels: [usize; 2]) -> Conv2dConfig {
+    Conv2dConfig::new(channels, [1, 1])
+}

@@ -1,0 +1,111 @@
+use std::path::PathBuf;
+
+use editmgt_backends::BackendError;
+use editmgt_checkpoint::CheckpointError;
+use editmgt_core::config::ConfigError;
+
+use editmgt_text::TokenizerError;
+
+use crate::photo::PhotoError;
+
+/// Why an edit did not happen. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// An option is out of range.
+    #[error("{option}: expected {expected}, got {got}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its range.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// The photo, the mask or the output file.
+    #[error(transparent)]
+    Photo(#[from] PhotoError),
+    /// The model can't be loaded.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The device can't be had.
+    #[error(transparent)]
+    Device(#[from] BackendError),
+    /// A stage of the edit failed, or the observer stopped it.
+    #[error(transparent)]
+    Stage(#[from] editmgt_core::Error),
+}
+
+impl EditError {
+    pub(crate) fn option(
+        option: &'static str,
+        expected: impl ToString,
+        got: impl ToString,
+    ) -> Self {
+        Self::Option { option, expected: expected.to_string(), got: got.to_string() }
+    }
+}
+
+/// Why a model can't be loaded, written or described.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The folder does not look like a model.
+    #[error("{}: {problem}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing or wrong.
+        problem: String,
+    },
+    /// A file can't be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A config that is not understood.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// The weights.
+    #[error(transparent)]
+    Weights(#[from] CheckpointError),
+    /// A tokenizer's files.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Parts that refuse each other.
+    #[error(transparent)]
+    Part(#[from] editmgt_core::Error),
+    /// Components that don't belong together.
+    #[error("{what}: the {left} has {left_value}, the {right} has {right_value}")]
+    Disagree {
+        /// The number they should share.
+        what: &'static str,
+        /// One component.
+        left: &'static str,
+        /// Its number.
+        left_value: usize,
+        /// The other component.
+        right: &'static str,
+        /// Its number.
+        right_value: usize,
+    },
+}
+
+impl ModelError {
+    pub(crate) fn folder(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::Folder { path: path.into(), problem: problem.into() }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

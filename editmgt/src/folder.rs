@@ -1,0 +1,152 @@
+//! Where the components of a model lie.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::ModelError;
+
+/// The folders of a model's components. Nothing is loaded yet.
+///
+/// Two layouts are read:
+/// - the official one: `editmgt/` (or `transformer/`), `vqvae/`, `text_encoder/`, `tokenizer/`,
+///   `llm_encoder/` (weights and tokenizer, absent for a model that reads CLIP alone) and
+///   `scheduler/`;
+/// - a `pipeline.json` whose `components` name the folders, relative to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFolder {
+    /// The model's own folder.
+    pub root: PathBuf,
+    /// Config and weights of the transformer.
+    pub transformer: PathBuf,
+    /// Config and weights of the VQ codec.
+    pub vqvae: PathBuf,
+    /// Config and weights of the CLIP text tower.
+    pub text_encoder: PathBuf,
+    /// CLIP's tokenizer.
+    pub tokenizer: PathBuf,
+    /// Config and weights of the LLM, where there is one.
+    pub llm_encoder: Option<PathBuf>,
+    /// The LLM's tokenizer.
+    pub llm_tokenizer: Option<PathBuf>,
+    /// `scheduler_config.json`.
+    pub scheduler: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct PipelineFile {
+    components: BTreeMap<String, Option<PathBuf>>,
+}
+
+impl ModelFolder {
+    /// Finds the components.
+    ///
+    /// # Errors
+    /// [`ModelError::Folder`] naming every component that is not there, [`ModelError::Io`] when
+    /// the folder or its `pipeline.json` can't be read.
+    pub fn open(root: &Path) -> Result<Self, ModelError> {
+        std::fs::read_dir(root).map_err(ModelError::io(root))?;
+        let pipeline = root.join("pipeline.json");
+        let named = match pipeline.is_file() {
+            true => read_pipeline(&pipeline)?,
+            false => BTreeMap::new(),
+        };
+        let official = named.is_empty();
+        let find = |component: &str, folders: &[&str]| -> Option<PathBuf> {
+            match official {
+                true => folders.iter().map(|f| root.join(f)).find(|dir| dir.is_dir()),
+                false => named.get(component)?.as_ref().map(|dir| root.join(dir)),
+            }
+        };
+        let mut missing = Vec::new();
+        let mut require = |component: &str, folders: &[&str]| {
+            let found = find(component, folders).filter(|dir| dir.is_dir());
+            found.unwrap_or_else(|| {
+                missing.push(match official {
+                    true => {
+                        folders.iter().map(|f| format!("{f}/")).collect::<Vec<_>>().join(" or ")
+                    }
+                    false => format!("{component} of pipeline.json"),
+                });
+                PathBuf::new()
+            })
+        };
+        let mut folder = Self {
+            transformer: require("transformer", &["editmgt", "transformer"]),
+            vqvae: require("vqvae", &["vqvae"]),
+            text_encoder: require("text_encoder", &["text_encoder"]),
+            tokenizer: require("tokenizer", &["tokenizer"]),
+            scheduler: require("scheduler", &["scheduler"]),
+            llm_encoder: find("llm_encoder", &["llm_encoder"]),
+            llm_tokenizer: find("llm_tokenizer", &["llm_tokenizer"]),
+            root: root.to_owned(),
+        };
+        if !missing.is_empty() {
+            let problem = format!("not a model folder: it lacks {}", missing.join(", "));
+            return Err(ModelError::folder(root, problem));
+        }
+        // The official checkpoint keeps the LLM's tokenizer beside its weights.
+        if folder.llm_tokenizer.is_none() {
+            folder.llm_tokenizer = folder.llm_encoder.clone();
+        }
+        Ok(folder)
+    }
+
+    /// Name and folder of each component that has a config and weights.
+    pub fn components(&self) -> Vec<(&'static str, &Path)> {
+        let mut components = vec![
+            ("transformer", self.transformer.as_path()),
+            ("vqvae", self.vqvae.as_path()),
+            ("text_encoder", self.text_encoder.as_path()),
+        ];
+        components.extend(self.llm_encoder.as_deref().map(|dir| ("llm_encoder", dir)));
+        components
+    }
+}
+
+fn read_pipeline(path: &Path) -> Result<BTreeMap<String, Option<PathBuf>>, ModelError> {
+    let text = std::fs::read_to_string(path).map_err(ModelError::io(path))?;
+    let file: PipelineFile =
+        serde_json::from_str(&text).map_err(|e| ModelError::folder(path, e.to_string()))?;
+    Ok(file.components)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_missing_component_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["transformer", "tokenizer", "scheduler"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let message = ModelFolder::open(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("vqvae/, text_encoder/"), "{message}");
+        for name in ["vqvae", "text_encoder", "llm_encoder"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let folder = ModelFolder::open(dir.path()).unwrap();
+        assert_eq!(folder.llm_tokenizer, folder.llm_encoder);
+        assert_eq!(folder.components().len(), 4);
+    }
+
+    #[test]
+    fn a_pipeline_file_is_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pipeline.json");
+        for (text, named) in [
+            ("{", "pipeline.json"),
+            (r#"{"components": {"vqvae": "nowhere"}}"#, "vqvae of pipeline.json"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let message = ModelFolder::open(dir.path()).unwrap_err().to_string();
+            assert!(message.contains(named), "{message}");
+        }
+        assert!(matches!(
+            ModelFolder::open(&dir.path().join("nowhere")),
+            Err(ModelError::Io { .. })
+        ));
+    }
+}

@@ -1,0 +1,171 @@
+//! The loaded parts of a model, each behind its trait.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::{DType, Device};
+use editmgt_backends::DtypePolicy;
+use editmgt_checkpoint::{WeightFiles, load_module};
+use editmgt_core::config::ConfigError;
+use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
+use editmgt_sampler::SchedulerConfig;
+use editmgt_text::{ClipEncoder, ClipGemma2Encoder, ClipTextConfig, Gemma2Config, PromptTokenizer};
+use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture};
+use editmgt_vq::{VqConfig, VqModel};
+
+use crate::error::ModelError;
+use crate::folder::ModelFolder;
+
+/// Where a model lives and in which precision.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The device of every component.
+    pub device: Device,
+    /// The precision of each component.
+    pub dtype: DtypePolicy,
+}
+
+/// A loaded model. Any part can be replaced by your own before an [`Editor`](crate::Editor) is
+/// made of it.
+pub struct Model {
+    /// Photo to tokens and back.
+    pub codec: Box<dyn VqCodec>,
+    /// Instruction to features.
+    pub text: Box<dyn TextEncoder>,
+    /// Tokens to logits.
+    pub transformer: Box<dyn MgtTransformer>,
+    /// How many tokens are fixed when.
+    pub scheduler: SchedulerConfig,
+    /// Where the tensors live.
+    pub device: Device,
+}
+
+impl Model {
+    /// Loads every component of a folder, one tensor at a time.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the file, and for weights all missing, unused and mis-shaped keys;
+    /// [`ModelError::Disagree`] when the components are not of one model.
+    pub fn load(folder: &ModelFolder, options: &LoadOptions) -> Result<Self, ModelError> {
+        let (config, transformer) = load_transformer(&folder.transformer, options)?;
+        let model = Self {
+            codec: Box::new(load_codec(&folder.vqvae, options)?),
+            text: load_text(folder, config.text_encoder_architecture, options)?.boxed(),
+            transformer: Box::new(transformer),
+            scheduler: load_scheduler(&folder.scheduler)?,
+            device: options.device.clone(),
+        };
+        model.check()?;
+        Ok(model)
+    }
+
+    /// Checks that the parts belong together; [`load`](Self::load) has done so.
+    ///
+    /// # Errors
+    /// [`ModelError::Disagree`] with the two numbers.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let transformer = self.transformer.spec();
+        let (codec, text) = (self.codec.spec(), self.text.spec());
+        let numbers = [
+            ("codebook size", transformer.codebook_size, "codec", codec.codebook_size),
+            ("text width", transformer.text_size, "text encoder", text.hidden_size),
+            ("pooled text width", transformer.pooled_size, "text encoder", text.pooled_size),
+            (
+                "mask token",
+                transformer.mask_token as usize,
+                "scheduler",
+                self.scheduler.mask_token_id as usize,
+            ),
+        ];
+        for (what, left_value, right, right_value) in numbers {
+            if left_value != right_value {
+                let left = "transformer";
+                return Err(ModelError::Disagree { what, left, left_value, right, right_value });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The text encoder that a transformer's config names.
+pub(crate) enum OfficialText {
+    Clip(ClipEncoder),
+    ClipGemma2(ClipGemma2Encoder),
+}
+
+impl OfficialText {
+    pub(crate) fn boxed(self) -> Box<dyn TextEncoder> {
+        match self {
+            Self::Clip(encoder) => Box::new(encoder),
+            Self::ClipGemma2(encoder) => Box::new(encoder),
+        }
+    }
+}
+
+pub(crate) fn load_transformer(
+    dir: &Path,
+    options: &LoadOptions,
+) -> Result<(MgtConfig, MgtModel), ModelError> {
+    let (config, module) = read_config(dir, "config.json", |text| {
+        let config = MgtConfig::from_json(text)?;
+        let module = config.init(&options.device)?;
+        Ok((config, module))
+    })?;
+    let model = load(dir, module, &config.keys(), options.dtype.transformer.into())?;
+    Ok((config, model))
+}
+
+pub(crate) fn load_codec(dir: &Path, options: &LoadOptions) -> Result<VqModel, ModelError> {
+    let (keys, module) = read_config(dir, "config.json", |text| {
+        let config = VqConfig::from_json(text)?;
+        Ok((config.keys(), config.init(&options.device)?))
+    })?;
+    load(dir, module, &keys, options.dtype.vq.into())
+}
+
+pub(crate) fn load_text(
+    folder: &ModelFolder,
+    architecture: TextArchitecture,
+    options: &LoadOptions,
+) -> Result<OfficialText, ModelError> {
+    let dtype: DType = options.dtype.text.into();
+    let dir = &folder.text_encoder;
+    let (keys, module) = read_config(dir, "config.json", |text| {
+        let config = ClipTextConfig::from_json(text)?;
+        Ok((config.keys(), config.init(&options.device)?))
+    })?;
+    let clip = load(dir, module, &keys, dtype)?;
+    let clip = ClipEncoder::new(clip, PromptTokenizer::clip(&folder.tokenizer)?)?;
+    if architecture == TextArchitecture::Clip {
+        return Ok(OfficialText::Clip(clip));
+    }
+    let (Some(dir), Some(tokenizer)) = (&folder.llm_encoder, &folder.llm_tokenizer) else {
+        let problem = "the transformer reads CLIP and Gemma2, but there is no llm_encoder";
+        return Err(ModelError::folder(&folder.root, problem));
+    };
+    let (keys, module) = read_config(dir, "config.json", |text| {
+        let config = Gemma2Config::from_json(text)?;
+        Ok((config.keys(), config.init(&options.device)?))
+    })?;
+    let gemma = load(dir, module, &keys, dtype)?;
+    let encoder = ClipGemma2Encoder::new(clip, gemma, PromptTokenizer::gemma(tokenizer)?)?;
+    Ok(OfficialText::ClipGemma2(encoder))
+}
+
+pub(crate) fn load_scheduler(dir: &Path) -> Result<SchedulerConfig, ModelError> {
+    read_config(dir, "scheduler_config.json", SchedulerConfig::from_json)
+}
+
+pub(crate) fn read_config<T>(
+    dir: &Path,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, ConfigError>,
+) -> Result<T, ModelError> {
+    let path = dir.join(name);
+    let text = std::fs::read_to_string(&path).map_err(ModelError::io(&path))?;
+    parse(&text).map_err(|source| ModelError::Config { path, source })
+}
+
+fn load<M: Module>(dir: &Path, module: M, keys: &KeyMap, dtype: DType) -> Result<M, ModelError> {
+    Ok(load_module(module, &WeightFiles::open(dir)?, keys, dtype)?)
+}

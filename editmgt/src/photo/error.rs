@@ -1,0 +1,203 @@
+use std::fmt;
+use std::path::PathBuf;
+
+use editmgt_core::GridSize;
+
+use super::{MIN_SIDE, PixelSize};
+
+/// Where a picture came from, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// Bytes or pixels that the caller handed over.
+    Memory,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Memory => f.write_str("image in memory"),
+        }
+    }
+}
+
+/// Why a picture can't be read, used or written. Sizes are printed width x height.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PhotoError {
+    /// The file can't be opened or read.
+    #[error("can't read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A folder was given for a photo.
+    #[error("{}: expected an image file, got a folder", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There are no bytes.
+    #[error("{origin}: expected an image, got an empty file")]
+    Empty {
+        /// The photo.
+        origin: Origin,
+    },
+    /// More bytes than the limits allow.
+    #[error(
+        "{origin}: {bytes} bytes, the limit is {limit}; raise `PhotoLimits::max_bytes` to read it"
+    )]
+    FileTooLarge {
+        /// The photo.
+        origin: Origin,
+        /// Its length, bytes.
+        bytes: u64,
+        /// `PhotoLimits::max_bytes`.
+        limit: u64,
+    },
+    /// The content is no image that anyone here knows.
+    #[error("{origin}: expected a PNG, JPEG, WebP, BMP, TIFF or GIF image, got {got}")]
+    NotAnImage {
+        /// The file.
+        origin: Origin,
+        /// What the content looks like.
+        got: String,
+    },
+    /// A known format, of a kind that can't be decoded.
+    #[error("{origin}: {source}; save it as an 8-bit PNG or JPEG first")]
+    Unsupported {
+        /// The photo.
+        origin: Origin,
+        /// What is not supported.
+        source: image::ImageError,
+    },
+    /// The file is damaged.
+    #[error("{origin}: damaged {format} file: {source}")]
+    Corrupt {
+        /// The photo.
+        origin: Origin,
+        /// The format that its first bytes promise.
+        format: &'static str,
+        /// What the decoder stumbled over.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// More pixels than the limits allow.
+    #[error(
+        "{origin}: {size} pixels exceed the limit of {limit}; raise `PhotoLimits::{option}` or \
+         make the photo smaller"
+    )]
+    TooLarge {
+        /// The photo.
+        origin: Origin,
+        /// Its size.
+        size: PixelSize,
+        /// The field of `PhotoLimits` that lifts the limit.
+        option: &'static str,
+        /// The value of that field.
+        limit: u64,
+    },
+    /// Decoding would need more memory than the largest allowed photo.
+    #[error("{origin}: {source}; raise `PhotoLimits::max_pixels` to decode it")]
+    TooMuchMemory {
+        /// The photo.
+        origin: Origin,
+        /// The decoder's words.
+        source: image::ImageError,
+    },
+    /// A side is too short for a photo.
+    #[error("{origin}: {size} pixels; expected at least {MIN_SIDE} on each side")]
+    TooSmall {
+        /// The photo.
+        origin: Origin,
+        /// Its size.
+        size: PixelSize,
+    },
+
+    /// The output's name doesn't say which format to write.
+    #[error("{}: expected a name that ends in .png, .jpg, .webp, .bmp or .tiff", path.display())]
+    UnknownExtension {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The output is an existing folder.
+    #[error("{}: expected a file to write, got a folder", path.display())]
+    OutputIsFolder {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The output's folder does not exist.
+    #[error("{}: the folder {} does not exist; create it first", path.display(), folder.display())]
+    NoFolder {
+        /// The output.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// The output's format has no room for so large a picture.
+    #[error("{}: {size} pixels, but {format} holds at most {max} a side; choose .png", path.display())]
+    TooLargeForFormat {
+        /// The output.
+        path: PathBuf,
+        /// The picture's size.
+        size: PixelSize,
+        /// The format.
+        format: &'static str,
+        /// Its longest side.
+        max: usize,
+    },
+    /// A JPEG quality that doesn't exist.
+    #[error("JPEG quality: expected 1 to 100, got {got}")]
+    Quality {
+        /// The value that came.
+        got: u8,
+    },
+    /// The output can't be written.
+    #[error("can't write {}: {source}", path.display())]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The encoder refused.
+    #[error("can't encode {}: {source}", path.display())]
+    Encode {
+        /// The output.
+        path: PathBuf,
+        /// The encoder's words.
+        source: image::ImageError,
+    },
+
+    /// Mask and photo have different shapes.
+    #[error(
+        "mask {origin}: {mask} pixels do not have the proportions of the photo, which is {photo} \
+         when upright; draw the mask over the photo as it is shown"
+    )]
+    MaskAspect {
+        /// The mask.
+        origin: Origin,
+        /// Its size.
+        mask: PixelSize,
+        /// The photo's size, upright.
+        photo: PixelSize,
+    },
+    /// The mask lets nothing change.
+    #[error(
+        "mask {origin}: no token of the {grid} grid is at least half white, so nothing may \
+         change; paint the area to edit white and larger"
+    )]
+    MaskEmpty {
+        /// The mask.
+        origin: Origin,
+        /// The token grid, height x width.
+        grid: GridSize,
+    },
+
+    /// A size or value that doesn't fit.
+    #[error(transparent)]
+    Value(#[from] editmgt_core::Error),
+}

@@ -1,0 +1,47 @@
+//! Everything between image files and tensors.
+//!
+//! ```text
+//! file ─► Photo (upright RGB, alpha, metadata) ─► ResizePlan::apply ─► [1, 3, H, W] ─► codec
+//!           │                                                                            │
+//!           │    Mask ─► UserMask on the token grid                                      ▼
+//!           ▼                                                                      edited tensor
+//! file ◄─ Photo::save ◄─ Photo::edited ◄─ Composite (held pixels: the photo's own) ◄─ ResizePlan::invert
+//! ```
+//!
+//! A photo comes out as it went in: same size, same orientation on the screen, same transparency,
+//! colour profile and camera data, and where nothing was edited the very same pixel values.
+//!
+//! ```no_run
+//! use editmgt::photo::{Photo, ResizePlan, SaveOptions, check_writable};
+//! # fn edit(x: burn::tensor::Tensor<4>) -> burn::tensor::Tensor<4> { x }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let photo = Photo::open("photo.jpg")?;
+//! check_writable("edited.jpg", photo.size(), &SaveOptions::default())?;
+//! let plan = ResizePlan::fit(photo.size(), 1024, 32)?;
+//! let edited = edit(plan.apply(&photo, &Default::default())?);
+//! photo.edited(plan.invert(edited)?)?.save("edited.jpg", &SaveOptions::default())?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod composite;
+mod error;
+mod geometry;
+mod jpeg;
+mod load;
+mod mask;
+mod metadata;
+mod resize;
+mod save;
+mod size;
+
+pub use composite::Composite;
+pub use error::{Origin, PhotoError};
+pub use geometry::ResizePlan;
+pub use image::{GrayImage, RgbImage};
+pub use load::{MIN_SIDE, Photo, PhotoLimits};
+pub use mask::Mask;
+pub use metadata::Metadata;
+pub use resize::ResizeFilter;
+pub use save::{SaveOptions, check_writable};
+pub use size::PixelSize;

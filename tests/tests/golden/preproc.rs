@@ -1,0 +1,20 @@
+use editmgt::photo::Mask;
+use editmgt::verify::GoldenFolder;
+use editmgt_tests::golden;
+
+/// The canvas that the official inpainting starts from.
+#[test]
+fn a_mask_covers_the_tokens_that_it_covers_officially() {
+    let Some(dir) = golden("pipeline_inpaint_clip_nodown") else { return };
+    let folder = GoldenFolder::open(&dir).unwrap();
+    let reference = folder.tokens("reference_tokens_raw").unwrap();
+    let expected = folder.tokens("step0.sample").unwrap();
+    let mask_token = *expected.ids().iter().max().unwrap();
+    let mask = Mask::open(dir.join("mask.png")).unwrap();
+    for on_grid in [
+        mask.on_grid_official(reference.size()).unwrap(),
+        mask.on_grid(mask.size(), reference.size()).unwrap(),
+    ] {
+        assert_eq!(on_grid.masked(&reference, mask_token).unwrap(), expected);
+    }
+}
