@@ -12,9 +12,9 @@
 use std::error::Error as StdError;
 
 use editmgt::{
-    ChaChaNoise, EditLoop, EditRequest, Error, LoadOptions, LoopInput, LoopStages, MicroConditions,
-    Model, ModelFolder, Photo, ResizePlan, Result, SaveOptions, Schedule, ScheduleRequest, Silent,
-    StepResult, StepState, TokenGrid, UnmaskScheduler, check_writable,
+    ChaChaNoise, DtypePolicy, EditLoop, EditRequest, Error, LoadOptions, LoopInput, LoopStages,
+    MicroConditions, Model, ModelFolder, Photo, ResizePlan, Result, SaveOptions, Schedule,
+    ScheduleRequest, Silent, StepResult, StepState, TokenGrid, UnmaskScheduler, check_writable,
     sampler::{Consolidator, HoldOff},
 };
 
@@ -68,7 +68,8 @@ fn main() -> std::result::Result<(), Box<dyn StdError>> {
     };
     let photo = Photo::open(photo)?;
     check_writable(out, photo.size(), &SaveOptions::default())?;
-    let options = LoadOptions { device: editmgt::open_device("flex")?, dtype: Default::default() };
+    let device = editmgt::open_device("cpu")?;
+    let options = LoadOptions { dtype: DtypePolicy::choose(&device, None)?, device };
     let model = Model::load(&ModelFolder::open(folder.as_ref())?, &options)?;
 
     // What the editor does, with the scheduler swapped.

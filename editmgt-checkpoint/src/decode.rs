@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use burn::tensor::{DType, Element};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::{FileDtype, TensorEntry};
@@ -11,41 +12,49 @@ use crate::{FileDtype, TensorEntry};
 /// A file is read in pieces of about this many bytes, so that the raw bytes of a tensor never
 /// stand beside its values.
 const PIECE: usize = 4 << 20;
-/// A transpose moves squares of this side: a row of a square is a cache line of f32.
-const TILE: usize = 16;
+/// Values are converted in blocks that stay in the innermost cache.
+const BLOCK: usize = 1024;
+/// A transpose moves tiles of `[TILE_ROWS, TILE_COLUMNS]`: reads of a cache line of f32, and
+/// writes long enough that jumping between distant pages costs little.
+const TILE_ROWS: usize = 128;
+const TILE_COLUMNS: usize = 16;
 
 /// A float that weights can be held in.
 pub(crate) trait Float: Element + Copy + Default {
     const DTYPE: DType;
-    fn from_f32(value: f32) -> Self;
-    fn from_f16(value: f16) -> Self;
-    fn from_bf16(value: bf16) -> Self;
+    fn round(from: &[f32], to: &mut [Self]);
     fn is_finite(self) -> bool;
 }
 
-macro_rules! float {
-    ($ty:ty, $dtype:ident, $from_f32:expr, $from_f16:expr, $from_bf16:expr) => {
-        impl Float for $ty {
-            const DTYPE: DType = DType::$dtype;
-            fn from_f32(value: f32) -> Self {
-                $from_f32(value)
-            }
-            fn from_f16(value: f16) -> Self {
-                $from_f16(value)
-            }
-            fn from_bf16(value: bf16) -> Self {
-                $from_bf16(value)
-            }
-            fn is_finite(self) -> bool {
-                self.is_finite()
-            }
-        }
-    };
+impl Float for f32 {
+    const DTYPE: DType = DType::F32;
+    fn round(from: &[f32], to: &mut [Self]) {
+        to.copy_from_slice(from);
+    }
+    fn is_finite(self) -> bool {
+        self.is_finite()
+    }
 }
 
-float!(f32, F32, |x| x, f16::to_f32, bf16::to_f32);
-float!(f16, F16, f16::from_f32, |x| x, |x| f16::from_f32(bf16::to_f32(x)));
-float!(bf16, BF16, bf16::from_f32, |x| bf16::from_f32(f16::to_f32(x)), |x| x);
+impl Float for f16 {
+    const DTYPE: DType = DType::F16;
+    fn round(from: &[f32], to: &mut [Self]) {
+        to.convert_from_f32_slice(from);
+    }
+    fn is_finite(self) -> bool {
+        self.is_finite()
+    }
+}
+
+impl Float for bf16 {
+    const DTYPE: DType = DType::BF16;
+    fn round(from: &[f32], to: &mut [Self]) {
+        to.convert_from_f32_slice(from);
+    }
+    fn is_finite(self) -> bool {
+        self.is_finite()
+    }
+}
 
 /// Why a tensor could not be read.
 pub(crate) enum DecodeError {
@@ -77,7 +86,7 @@ pub(crate) fn read<E: Float>(
     let mut piece = |elements: usize, into: &mut Vec<E>| {
         bytes.resize(elements * width, 0);
         file.read_exact(&mut bytes)?;
-        convert(entry.dtype, &bytes, into)
+        bytes.chunks(BLOCK * width).try_for_each(|block| convert(entry.dtype, block, into))
     };
 
     if let [rows, columns] = entry.shape[..]
@@ -86,7 +95,7 @@ pub(crate) fn read<E: Float>(
     {
         let mut values = vec![E::default(); elements];
         let mut panel = Vec::new();
-        let height = (PIECE / width / columns).max(TILE);
+        let height = (PIECE / width / columns).max(TILE_ROWS);
         for top in (0..rows).step_by(height) {
             panel.clear();
             piece(height.min(rows - top) * columns, &mut panel)?;
@@ -102,50 +111,62 @@ pub(crate) fn read<E: Float>(
     }
 }
 
-/// Appends the values of `bytes`, as `E`.
+/// Appends the values of a block of bytes. By way of f32, which holds every f16 and bf16 exactly.
 fn convert<E: Float>(dtype: FileDtype, bytes: &[u8], into: &mut Vec<E>) -> Result<(), DecodeError> {
-    let start = into.len();
+    let mut wide = [0.0; BLOCK];
     let halves = bytes.as_chunks::<2>().0;
-    match dtype {
-        FileDtype::F16 => into.extend(halves.iter().map(|b| E::from_f16(f16::from_le_bytes(*b)))),
+    let wide = match dtype {
+        FileDtype::F16 => {
+            // As a slice: `half` has SIMD instructions for those, not for single values.
+            let mut narrow = [f16::ZERO; BLOCK];
+            for (value, bytes) in narrow.iter_mut().zip(halves) {
+                *value = f16::from_le_bytes(*bytes);
+            }
+            narrow.convert_to_f32_slice(&mut wide);
+            &wide[..halves.len()]
+        }
         FileDtype::BF16 => {
-            into.extend(halves.iter().map(|b| E::from_bf16(bf16::from_le_bytes(*b))));
+            for (value, bytes) in wide.iter_mut().zip(halves) {
+                *value = bf16::from_le_bytes(*bytes).to_f32();
+            }
+            &wide[..halves.len()]
         }
         _ => {
-            let words = bytes.as_chunks::<4>().0.iter();
-            into.extend(words.map(|b| E::from_f32(f32::from_le_bytes(*b))));
+            let words = bytes.as_chunks::<4>().0;
+            for (value, bytes) in wide.iter_mut().zip(words) {
+                *value = f32::from_le_bytes(*bytes);
+            }
+            &wide[..words.len()]
         }
-    }
-    // A checkpoint may hold an infinity, but a conversion may not make one.
-    if into[start..].iter().all(|value| value.is_finite()) {
-        return Ok(());
-    }
-    let finite = |i: usize| match dtype {
-        FileDtype::F16 => f16::from_le_bytes(halves[i]).is_finite(),
-        FileDtype::BF16 => bf16::from_le_bytes(halves[i]).is_finite(),
-        _ => f32::from_le_bytes(bytes.as_chunks::<4>().0[i]).is_finite(),
     };
-    let overflows = |(i, value): (usize, &E)| !value.is_finite() && finite(i);
-    match into[start..].iter().enumerate().any(overflows) {
-        true => Err(DecodeError::TooNarrow),
-        false => Ok(()),
-    }
+    let start = into.len();
+    into.resize(start + wide.len(), E::default());
+    E::round(wide, &mut into[start..]);
+    // A checkpoint may hold an infinity, but rounding may not make one. No early exit: this way
+    // it is a few SIMD instructions.
+    let overflows = wide.iter().zip(&into[start..]).fold(false, |overflows, (wide, value)| {
+        overflows | (wide.is_finite() & !value.is_finite())
+    });
+    if overflows { Err(DecodeError::TooNarrow) } else { Ok(()) }
 }
 
 /// Writes `panel` (whole rows of a matrix of `rows` rows, from row `top` on) to its place in the
 /// transpose.
-fn scatter<E: Copy>(panel: &[E], columns: usize, top: usize, rows: usize, transpose: &mut [E]) {
+fn scatter<E: Float>(panel: &[E], columns: usize, top: usize, rows: usize, transpose: &mut [E]) {
     let height = panel.len() / columns;
-    for left in (0..columns).step_by(TILE) {
-        for upper in (0..height).step_by(TILE) {
-            let lower = (upper + TILE).min(height);
-            for column in left..(left + TILE).min(columns) {
-                let start = column * rows + top;
-                let target = &mut transpose[start + upper..start + lower];
-                let source = panel[upper * columns + column..].iter().step_by(columns);
-                for (to, from) in target.iter_mut().zip(source) {
-                    *to = *from;
+    let mut tile = [[E::default(); TILE_ROWS]; TILE_COLUMNS];
+    for upper in (0..height).step_by(TILE_ROWS) {
+        let tall = TILE_ROWS.min(height - upper);
+        for left in (0..columns).step_by(TILE_COLUMNS) {
+            let wide = TILE_COLUMNS.min(columns - left);
+            for (row, values) in panel.chunks(columns).skip(upper).take(tall).enumerate() {
+                for (column, value) in values[left..left + wide].iter().enumerate() {
+                    tile[column][row] = *value;
                 }
+            }
+            for (column, values) in tile[..wide].iter().enumerate() {
+                let start = (left + column) * rows + top + upper;
+                transpose[start..start + tall].copy_from_slice(&values[..tall]);
             }
         }
     }

@@ -24,7 +24,8 @@ use crate::{CheckpointError, FileDtype, Mismatch, Misshaped, TensorEntry, Weight
 /// # Errors
 /// [`CheckpointError::Mismatch`] with every key that is missing, left over or mis-shaped;
 /// [`CheckpointError::Dtype`] for a parameter whose tensor is no float of 16 or 32 bits;
-/// [`CheckpointError::TooNarrow`] where a weight doesn't fit `dtype`; the errors of
+/// [`CheckpointError::TooNarrow`] where a weight doesn't fit `dtype`;
+/// [`CheckpointError::DeviceDtype`] where the device can't compute with it; the errors of
 /// [`module_tensors`](crate::module_tensors); a file that can no longer be read.
 pub fn load_module<M: Module>(
     module: M,
@@ -34,6 +35,10 @@ pub fn load_module<M: Module>(
 ) -> Result<M, CheckpointError> {
     if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
         return Err(CheckpointError::UnsupportedDtype { got: dtype });
+    }
+    // A backend panics over a dtype that it lacks.
+    if let Some(device) = module.devices().iter().find(|device| !device.supports_dtype(dtype)) {
+        return Err(CheckpointError::DeviceDtype { device: format!("{device:?}"), dtype });
     }
     let plan = plan(&module, files, keys)?;
     tracing::debug!(dir = %files.dir().display(), tensors = plan.len(), ?dtype, "loading weights");

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use burn::tensor::DType;
 use serde::Serialize;
 
 use crate::{CheckpointError, FileDtype, WeightFiles};
 
 /// What the weights of one component hold and need.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ComponentSummary {
     /// Number of tensors.
     pub tensors: usize,
@@ -31,23 +32,9 @@ pub struct DtypeCount {
 }
 
 impl ComponentSummary {
-    /// Bytes of the weights when they are held with `bytes_per_value`: 4 as f32, 2 as f16 or
-    /// bf16. Activations come on top.
-    pub fn memory(&self, bytes_per_value: u64) -> u64 {
-        self.parameters * bytes_per_value
-    }
-
-    /// Counts another component in.
-    pub fn add(&mut self, other: &Self) {
-        self.tensors += other.tensors;
-        self.parameters += other.parameters;
-        for (dtype, count) in &other.dtypes {
-            let sum = self.dtypes.entry(*dtype).or_default();
-            sum.tensors += count.tensors;
-            sum.parameters += count.parameters;
-        }
-        self.files += other.files;
-        self.bytes_on_disk += other.bytes_on_disk;
+    /// Bytes that the weights take when they are held as `dtype`. Activations come on top.
+    pub fn memory(&self, dtype: DType) -> u64 {
+        self.parameters * dtype.size() as u64
     }
 }
 

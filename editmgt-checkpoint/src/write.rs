@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::DType;
 use half::{bf16, f16};
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use crate::files::INDEX_SUFFIX;
+use crate::output::Output;
 use crate::{CheckpointError, FileDtype, TensorSpec, header};
 
 /// What the files of a checkpoint are called, and how they hold it.
@@ -227,80 +227,10 @@ impl Sink<'_, '_> {
     }
 }
 
-/// Files under temporary names, until all are complete.
-struct Output {
-    /// Dropped first, so that the folder is empty when it is removed.
-    complete: Vec<(NamedTempFile, PathBuf)>,
-    dir: OutputDir,
-}
-
-/// The folder, and what to remove from it unless the work is finished.
-struct OutputDir {
-    path: PathBuf,
-    made: bool,
-    named: Vec<PathBuf>,
-}
-
-impl Output {
-    fn begin(dir: &Path) -> Result<Self, CheckpointError> {
-        let made = !dir.try_exists().map_err(CheckpointError::io(dir))?;
-        std::fs::create_dir_all(dir).map_err(CheckpointError::io(dir))?;
-        let guard = OutputDir { path: dir.to_owned(), made, named: Vec::new() };
-        if std::fs::read_dir(dir).map_err(CheckpointError::io(dir))?.next().is_some() {
-            return Err(CheckpointError::NotEmpty { dir: dir.to_owned() });
-        }
-        Ok(Self { complete: Vec::new(), dir: guard })
-    }
-
-    fn file(
-        &mut self,
-        name: &str,
-        write: impl FnOnce(&Path, &mut BufWriter<&File>) -> Result<(), CheckpointError>,
-    ) -> Result<(), CheckpointError> {
-        let path = self.dir.path.join(name);
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".").suffix(".partial");
-        // As a file that is made without a detour; the umask still applies.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary =
-            builder.tempfile_in(&self.dir.path).map_err(CheckpointError::io(&self.dir.path))?;
-        let mut file = BufWriter::with_capacity(1 << 20, temporary.as_file());
-        write(&path, &mut file)?;
-        // Some systems report a full disk only here.
-        file.flush()
-            .and_then(|()| temporary.as_file().sync_all())
-            .map_err(CheckpointError::io(&path))?;
-        drop(file);
-        self.complete.push((temporary, path));
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(), CheckpointError> {
-        for (temporary, path) in self.complete.drain(..) {
-            temporary.persist(&path).map_err(|e| CheckpointError::io(&path)(e.error))?;
-            self.dir.named.push(path);
-        }
-        self.dir.named.clear();
-        self.dir.made = false;
-        Ok(())
-    }
-}
-
-impl Drop for OutputDir {
-    fn drop(&mut self) {
-        // The error that led here is the one to report.
-        for path in &self.named {
-            let _ = std::fs::remove_file(path);
-        }
-        if self.made {
-            let _ = std::fs::remove_dir(&self.path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn spec(key: &str, shape: &[usize]) -> TensorSpec {
@@ -335,9 +265,9 @@ mod tests {
         let options = |dtype| WriteOptions::new(WeightsName::Model, dtype);
         let value = |value: f32| move |_: &TensorSpec, sink: &mut Sink| sink.push(&[value]);
         let a = spec("a", &[1]);
-        let f16 = write(root.path(), &[a.clone()], &options(DType::F16), value(1e6));
+        let f16 = write(root.path(), from_ref(&a), &options(DType::F16), value(1e6));
         assert!(matches!(f16, Err(CheckpointError::TooNarrow { .. })), "{f16:?}");
-        let f64 = write(root.path(), &[a.clone()], &options(DType::F64), value(1.0));
+        let f64 = write(root.path(), from_ref(&a), &options(DType::F64), value(1.0));
         assert!(matches!(f64, Err(CheckpointError::UnsupportedDtype { .. })), "{f64:?}");
         for specs in [[a.clone(), a.clone()], [a.clone(), spec("b", &[usize::MAX, 2])]] {
             let bad = write(root.path(), &specs, &options(DType::F32), value(1.0));

@@ -170,3 +170,38 @@ fn a_mismatch_lists_every_key() {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
+
+#[test]
+fn what_can_not_be_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut written = tensors();
+    written[2].2[5] = 1e6;
+    write(&dir.path().join("model.safetensors"), FileDtype::F32, &written);
+    let files = WeightFiles::open(dir.path()).unwrap();
+    let renamed = |from: &str, to: &str| KeyMap::renames([(r"^blocks\.", "layers."), (from, to)]);
+
+    type Expected = fn(&CheckpointError) -> bool;
+    let cases: [(KeyMap, DType, Expected, &str); 5] = [
+        (keys(), DType::F16, |e| matches!(e, CheckpointError::TooNarrow { .. }), "embed.weight"),
+        (keys(), DType::F64, |e| matches!(e, CheckpointError::UnsupportedDtype { .. }), "F64"),
+        (renamed("(", ""), DType::F32, |e| matches!(e, CheckpointError::Pattern { .. }), "\"(\""),
+        (
+            keys().allow_unused(["[".to_owned()]),
+            DType::F32,
+            |e| matches!(e, CheckpointError::Pattern { .. }),
+            "[",
+        ),
+        (
+            renamed(r"\.1\.", ".0."),
+            DType::F32,
+            |e| matches!(e, CheckpointError::SameKey { .. }),
+            "\"blocks.0.norm.gamma\" and \"blocks.1.norm.gamma\"",
+        ),
+    ];
+    for (keys, dtype, expected, named) in cases {
+        let error = load_module(tiny(&Device::flex()), &files, &keys, dtype).unwrap_err();
+        assert!(expected(&error) && error.to_string().contains(named), "{error}");
+    }
+    // What f16 cannot hold, bf16 can.
+    load_module(tiny(&Device::flex()), &files, &keys(), DType::BF16).unwrap();
+}

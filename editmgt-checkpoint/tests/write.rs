@@ -153,5 +153,5 @@ fn a_summary_counts() {
     assert_eq!(counted, BTreeMap::from([(FileDtype::BF16, (6, parameters))]));
     let file = std::fs::metadata(dir.join("model.safetensors")).unwrap().len();
     assert_eq!(summary.bytes_on_disk, file);
-    assert_eq!(summary.memory(4), 4 * parameters);
+    assert_eq!(summary.memory(DType::F32), 4 * parameters);
 }

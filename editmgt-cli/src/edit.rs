@@ -66,9 +66,10 @@ pub(crate) struct EditArgs {
     #[arg(long, value_name = "MP")]
     max_megapixels: Option<u64>,
     /// Where to compute: see `editmgt devices`
-    #[arg(long, default_value = "flex")]
+    #[arg(long, default_value = "cpu")]
     device: String,
-    /// f32, f16 or bf16 [default: what suits the device]
+    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: what suits
+    /// the device]
     #[arg(long)]
     dtype: Option<String>,
     /// No progress bar
@@ -113,10 +114,8 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
         files::check_writable(report)?;
     }
     let device = editmgt::open_device(&args.device)?;
-    let dtype = match &args.dtype {
-        Some(dtype) => DtypePolicy::uniform(dtype.parse()?),
-        None => DtypePolicy::default(),
-    };
+    let dtype = args.dtype.as_deref().map(str::parse).transpose()?;
+    let dtype = DtypePolicy::choose(&device, dtype)?;
 
     let mut progress = Progress::new(args.quiet, request.steps);
     progress.say("loading model");

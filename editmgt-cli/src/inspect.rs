@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use editmgt::Dtype;
 use editmgt::inspect::{ModelSummary, inspect};
 use indicatif::{HumanBytes, HumanCount};
 
@@ -41,8 +42,8 @@ fn print_table(summary: &ModelSummary) {
             part.tensors,
             HumanCount(part.parameters).to_string(),
             HumanBytes(part.bytes_on_disk).to_string(),
-            HumanBytes(part.memory(4)).to_string(),
-            HumanBytes(part.memory(2)).to_string(),
+            HumanBytes(part.memory(Dtype::F32.into())).to_string(),
+            HumanBytes(part.memory(Dtype::Bf16.into())).to_string(),
             dtypes.join(", "),
         );
     }

@@ -14,7 +14,7 @@ pub(crate) struct VerifyArgs {
     #[arg(required = true)]
     dirs: Vec<PathBuf>,
     /// Where to compute: see `editmgt devices`
-    #[arg(long, default_value = "flex")]
+    #[arg(long, default_value = "cpu")]
     device: String,
     /// Print JSON
     #[arg(long)]

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use crate::attention::{Asker, Heads, KeyValues, Projection};
 use crate::capture::Probe;
 use crate::feed_forward::FeedForward;
-use crate::norm::{modulated_layer_norm, rms_norm_config};
+use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
 use crate::pass::{BlockContext, Streams, clip_f16};
 use crate::rope::Rotation;
 
@@ -17,12 +17,6 @@ pub(crate) struct DoubleBlock {
     attn: JointAttention,
     ff: FeedForward,
     ff_context: FeedForward,
-}
-
-/// Shift, scale and gate of attention and feed-forward, from the conditioning.
-#[derive(Module, Debug)]
-struct AdaLayerNorm {
-    linear: Linear,
 }
 
 #[derive(Module, Debug)]
@@ -41,7 +35,7 @@ struct JointAttention {
     to_add_out: Linear,
 }
 
-/// Each `[B, 1, D]`.
+/// What the conditioning decides, `[B, 1, D]` each.
 struct Modulation {
     shift_attention: Tensor<3>,
     scale_attention: Tensor<3>,
@@ -51,20 +45,14 @@ struct Modulation {
     gate_mlp: Tensor<3>,
 }
 
-impl AdaLayerNorm {
-    /// `conditioning`: `[B, D]`, after SiLU.
-    fn forward(&self, conditioning: &Tensor<2>) -> Modulation {
-        let parts = self.linear.forward(conditioning.clone()).unsqueeze_dim::<3>(1).chunk(6, 2);
+impl Modulation {
+    /// Number of vectors.
+    const PARTS: usize = 6;
+
+    fn new(norm: &AdaLayerNorm, conditioning: &Tensor<2>) -> Self {
         let [shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp] =
-            parts.try_into().expect("the linear layer has six times the width");
-        Modulation {
-            shift_attention,
-            scale_attention,
-            gate_attention,
-            shift_mlp,
-            scale_mlp,
-            gate_mlp,
-        }
+            norm.forward::<{ Self::PARTS }>(conditioning);
+        Self { shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp }
     }
 }
 
@@ -86,7 +74,7 @@ struct Half<'a> {
 
 impl<'a> StreamWeights<'a> {
     fn begin(self, x: Tensor<3>, conditioning: &Tensor<2>, rotation: &Rotation) -> Half<'a> {
-        let modulation = self.norm.forward(conditioning);
+        let modulation = Modulation::new(self.norm, conditioning);
         let normed = modulated_layer_norm(
             x.clone(),
             modulation.shift_attention.clone(),
@@ -111,7 +99,7 @@ impl DoubleBlock {
     pub(crate) fn new(width: usize, head_dim: usize, device: &Device) -> Self {
         let linear = || LinearConfig::new(width, width).init(device);
         let norm = || rms_norm_config(head_dim).init(device);
-        let ada = || AdaLayerNorm { linear: LinearConfig::new(width, 6 * width).init(device) };
+        let ada = || AdaLayerNorm::new(width, Modulation::PARTS, device);
         Self {
             norm1: ada(),
             norm1_context: ada(),

@@ -46,7 +46,7 @@ mod tests {
     fn gelu_is_the_tanh_form() {
         let x: Vec<f32> = (-600..=600).map(|i| i as f32 / 50.0).collect();
         let got = gelu_tanh(Tensor::<1>::from_floats(&x[..], &Device::flex()));
-        let got = got.into_data().into_vec::<f32>().unwrap();
+        let got = got.try_into_vec_as::<f32>().unwrap();
         for (&x, got) in x.iter().zip(got) {
             let x = f64::from(x);
             let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));

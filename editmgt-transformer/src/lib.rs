@@ -57,7 +57,8 @@ mod rope;
 mod single_block;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use config::{Connector, MgtConfig, TextArchitecture};
 pub use model::MgtModel;
-pub use pass::Trace;
+pub use trace::Trace;

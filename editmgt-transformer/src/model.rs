@@ -1,6 +1,6 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm};
-use burn::tensor::{DType, Device, Tensor, activation};
+use burn::tensor::{DType, Device, Int, Tensor, activation};
 use editmgt_core::{
     AttentionRequest, Error, GridSize, MgtTransformer, ReferenceInput, Result, StepInput,
     StepOutput, TokenGrid, TransformerSpec,
@@ -14,10 +14,11 @@ use crate::double_block::DoubleBlock;
 use crate::embedding::TokenEmbedding;
 use crate::head::MlmHead;
 use crate::norm::{rms_norm, rms_norm_config};
-use crate::pass::{BlockContext, ReferenceContext, Streams, Trace};
+use crate::pass::{BlockContext, ReferenceContext, Streams};
 use crate::resample::{PatchDown, PatchUp};
 use crate::rope::Rotation;
 use crate::single_block::SingleBlock;
+use crate::trace::Trace;
 
 /// The masked generative transformer with condition tokens.
 ///
@@ -202,7 +203,7 @@ impl MgtModel {
         }
     }
 
-    fn ids(&self, tokens: &TokenGrid, device: &Device) -> Result<Tensor<3, burn::tensor::Int>> {
+    fn ids(&self, tokens: &TokenGrid, device: &Device) -> Result<Tensor<3, Int>> {
         tokens.to_tensor(self.spec.mask_token as usize + 1, device)
     }
 

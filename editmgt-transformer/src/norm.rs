@@ -1,7 +1,8 @@
-//! The two normalisations of the model, over the channels of each token.
+//! The normalisations of the model, over the channels of each token.
 
-use burn::nn::{RmsNorm, RmsNormConfig};
-use burn::tensor::{DType, Tensor, module};
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig, RmsNorm, RmsNormConfig};
+use burn::tensor::{DType, Device, Tensor, module};
 
 /// Added to every mean square and variance, by the official code.
 const EPSILON: f64 = 1e-6;
@@ -30,4 +31,26 @@ pub(crate) fn modulated_layer_norm(x: Tensor<3>, shift: Tensor<3>, scale: Tensor
     // six.
     let ones = Tensor::ones([channels], (&x.device(), x.dtype()));
     module::layer_norm(x, ones, None, EPSILON) * (scale + 1) + shift
+}
+
+/// Computes what modulates a block from the conditioning: shifts, scales and gates.
+#[derive(Module, Debug)]
+pub(crate) struct AdaLayerNorm {
+    linear: Linear,
+}
+
+impl AdaLayerNorm {
+    /// `parts` vectors of the given width.
+    pub(crate) fn new(width: usize, parts: usize, device: &Device) -> Self {
+        Self { linear: LinearConfig::new(width, parts * width).init(device) }
+    }
+
+    /// `[B, D]`, after SiLU, to `[B, 1, D]` each.
+    pub(crate) fn forward<const PARTS: usize>(
+        &self,
+        conditioning: &Tensor<2>,
+    ) -> [Tensor<3>; PARTS] {
+        let parts = self.linear.forward(conditioning.clone()).unsqueeze_dim::<3>(1);
+        parts.chunk(PARTS, 2).try_into().expect("a norm is built for as many parts as are read")
+    }
 }

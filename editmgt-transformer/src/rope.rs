@@ -92,7 +92,7 @@ mod tests {
         let x: Vec<f32> = (0..7 * 8).map(|i| (i as f32 * 0.37).sin()).collect();
         let rotated =
             rotation.apply(Tensor::from_data(TensorData::new(x.clone(), [1, 7, 1, 8]), &device));
-        let rotated = rotated.into_data().into_vec::<f32>().unwrap();
+        let rotated = rotated.try_into_vec_as::<f32>().unwrap();
         for token in 0..7 {
             let (row, column) = match token {
                 0 => (0.0, 0.0), // text

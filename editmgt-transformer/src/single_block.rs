@@ -7,9 +7,12 @@ use burn::tensor::{Device, Tensor, module::linear};
 use crate::attention::{Asker, Heads, KeyValues, Projection};
 use crate::capture::Probe;
 use crate::feed_forward::{EXPANSION, gelu_tanh};
-use crate::norm::{modulated_layer_norm, rms_norm_config};
+use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
 use crate::pass::{BlockContext, clip_f16};
 use crate::rope::Rotation;
+
+/// Shift, scale and gate: what the conditioning decides.
+const MODULATION_PARTS: usize = 3;
 
 /// A block with the same weights for all streams, and attention and feed-forward side by side.
 #[derive(Module, Debug)]
@@ -18,12 +21,6 @@ pub(crate) struct SingleBlock {
     proj_mlp: Linear,
     proj_out: Linear,
     attn: SelfAttention,
-}
-
-/// Shift, scale and gate, from the conditioning.
-#[derive(Module, Debug)]
-struct AdaLayerNorm {
-    linear: Linear,
 }
 
 #[derive(Module, Debug)]
@@ -48,7 +45,7 @@ impl SingleBlock {
         let linear = |inputs, outputs| LinearConfig::new(inputs, outputs).init(device);
         let norm = || rms_norm_config(head_dim).init(device);
         Self {
-            norm: AdaLayerNorm { linear: linear(width, 3 * width) },
+            norm: AdaLayerNorm::new(width, MODULATION_PARTS, device),
             proj_mlp: linear(width, EXPANSION * width),
             proj_out: linear((1 + EXPANSION) * width, width),
             attn: SelfAttention {
@@ -118,10 +115,7 @@ impl SingleBlock {
     }
 
     fn half(&self, x: Tensor<3>, conditioning: &Tensor<2>, rotation: &Rotation) -> Half {
-        let parts =
-            self.norm.linear.forward(conditioning.clone()).unsqueeze_dim::<3>(1).chunk(3, 2);
-        let [shift, scale, gate] =
-            parts.try_into().expect("the linear layer has three times the width");
+        let [shift, scale, gate] = self.norm.forward::<MODULATION_PARTS>(conditioning);
         let normed = modulated_layer_norm(x.clone(), shift, scale);
         let projection = Projection {
             query: &self.attn.to_q,

@@ -1,7 +1,7 @@
 //! Properties of the whole model that hold for any weights.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Device, Distribution, Tensor};
 use editmgt_core::{
     AttentionRequest, Error, GridSize, ItemRows, MgtTransformer, MicroConditions, ReferenceInput,
     StepInput, TextConditioning, TextRows, TokenGrid,
@@ -93,49 +93,23 @@ fn difference(a: Tensor<3>, b: Tensor<3>) -> f32 {
 }
 
 #[test]
-fn the_official_model_has_the_official_parameters() {
+fn building_the_official_model_allocates_nothing() {
     #[derive(Default)]
-    struct Shapes {
-        path: Vec<String>,
-        found: Vec<(String, Vec<usize>)>,
+    struct Count {
+        tensors: usize,
+        parameters: usize,
     }
-    impl ModuleVisitor for Shapes {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
+    impl ModuleVisitor for Count {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            assert!(!param.is_initialized(), "building the model allocated {:?}", self.path);
-            self.found.push((self.path.join("."), param.lazy_shape().to_vec()));
+            assert!(!param.is_initialized());
+            self.tensors += 1;
+            self.parameters += param.lazy_shape().num_elements();
         }
     }
     let model = MgtConfig::official().init(&Device::flex()).unwrap();
-    let mut shapes = Shapes::default();
-    model.visit(&mut shapes);
-    let parameters: usize = shapes.found.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
-    assert_eq!(parameters, 1_009_306_624);
-    assert_eq!(shapes.found.len(), 869);
-    // Linear weights are [in, out] in burn.
-    for (path, shape) in [
-        ("embed.embeddings.weight", &[8256, 1024][..]),
-        ("embed.conv", &[1024, 1024, 1, 1]),
-        ("mlm_layer.conv2", &[8192, 1024, 1, 1]),
-        ("cond_embed.linear_1.weight", &[2304, 1024]),
-        ("down_block.conv", &[1024, 1024, 2, 2]),
-        ("up_block.norm.gamma", &[1024]),
-        ("connector.projector.weight", &[2304, 1024]),
-        ("transformer_blocks.13.norm1_context.linear.weight", &[1024, 6144]),
-        ("transformer_blocks.0.attn.norm_added_q.gamma", &[128]),
-        ("transformer_blocks.0.ff_context.proj_in.bias", &[4096]),
-        ("single_transformer_blocks.27.norm.linear.weight", &[1024, 3072]),
-        ("single_transformer_blocks.0.proj_out.weight", &[5120, 1024]),
-        ("time_text_embed.timestep_embedder.linear_1.weight", &[256, 1024]),
-    ] {
-        let found = shapes.found.iter().find(|(found, _)| found == path);
-        assert_eq!(found.map(|(_, shape)| &shape[..]), Some(shape), "{path}");
-    }
+    let mut count = Count::default();
+    model.visit(&mut count);
+    assert_eq!((count.tensors, count.parameters), (869, 1_009_306_624));
 }
 
 #[test]
@@ -221,6 +195,33 @@ fn capture_gives_what_was_asked_for_in_that_order() {
     // Asking changes nothing.
     let asked = model.forward(&inputs.edit(1.5), &request).unwrap().logits;
     assert_eq!(difference(asked, logits(&model, inputs.edit(1.5))), 0.0);
+}
+
+#[test]
+fn half_precision_follows_f32() {
+    struct Cast(DType);
+    impl ModuleMapper for Cast {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| value.cast(self.0))
+        }
+    }
+    let (model, inputs) = (model(true), Inputs::new(GridSize::new(3, 5), GridSize::new(4, 4)));
+    let items = vec![ItemRows { item: 1, rows: TextRows::Rows(vec![0, 3]) }];
+    let request = AttentionRequest { blocks: vec![1, 3], items };
+    let exact = model.forward(&inputs.edit(1.1), &request).unwrap();
+    let scale = exact.logits.clone().abs().max().into_scalar::<f32>();
+    // A few times the rounding of the dtype (2^-8 and 2^-11), relative to the largest logit.
+    for (dtype, tolerance) in [(DType::BF16, 0.05), (DType::F16, 0.01)] {
+        let half = model.clone().map(&mut Cast(dtype)).forward(&inputs.edit(1.1), &request);
+        let half = half.unwrap();
+        assert_eq!(half.logits.dtype(), dtype);
+        let error = difference(half.logits.cast(DType::F32), exact.logits.clone()) / scale;
+        assert!(error < tolerance, "{dtype:?}: {error}");
+        let (half, exact) = (half.maps.unwrap(), exact.maps.as_ref().unwrap());
+        for (half, exact) in half.map(1, 0).iter().zip(exact.map(1, 0)) {
+            assert!((half - exact).abs() < tolerance * exact, "{dtype:?}: {half}, {exact}");
+        }
+    }
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl EditorBuilder {
         self
     }
 
-    /// Keeps the weights in these dtypes (default: f32).
+    /// Keeps the weights in these dtypes (default: [`DtypePolicy::choose`]).
     pub fn dtype(mut self, dtype: DtypePolicy) -> Self {
         self.dtype = Some(dtype);
         self
@@ -65,9 +65,12 @@ impl EditorBuilder {
     pub fn build(self) -> Result<Editor, EditError> {
         let device = match self.device {
             Some(device) => device,
-            None => editmgt_backends::open("flex")?,
+            None => editmgt_backends::open("cpu")?,
         };
-        let dtype = self.dtype.unwrap_or_default();
+        let dtype = match self.dtype {
+            Some(dtype) => dtype,
+            None => DtypePolicy::choose(&device, None)?,
+        };
         dtype.check(&device)?;
         let folder = ModelFolder::open(&self.folder)?;
         Ok(Editor::new(Model::load(&folder, &LoadOptions { device, dtype })?)?)

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use editmgt_backends::BackendError;
+use editmgt_backends::DeviceError;
 use editmgt_checkpoint::CheckpointError;
 use editmgt_core::config::ConfigError;
 
@@ -30,7 +30,7 @@ pub enum EditError {
     Model(#[from] ModelError),
     /// The device can't be had.
     #[error(transparent)]
-    Device(#[from] BackendError),
+    Device(#[from] DeviceError),
     /// A stage of the edit failed, or the observer stopped it.
     #[error(transparent)]
     Stage(#[from] editmgt_core::Error),

@@ -1,8 +1,9 @@
 //! Describes a model from its headers alone: nothing is loaded, however large it is.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use editmgt_checkpoint::{ComponentSummary, WeightFiles};
+use editmgt_checkpoint::{ComponentSummary, DtypeCount, WeightFiles};
 use serde::Serialize;
 
 use crate::error::ModelError;
@@ -35,9 +36,24 @@ pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
     for (name, dir) in folder.components() {
         components.push((name, WeightFiles::open(dir)?.summary()?));
     }
-    let mut total = ComponentSummary::default();
-    for (_, summary) in &components {
-        total.add(summary);
+    Ok(ModelSummary { total: total(&components), components })
+}
+
+fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {
+    let mut dtypes = BTreeMap::<_, DtypeCount>::new();
+    for (_, summary) in components {
+        for (dtype, count) in &summary.dtypes {
+            let sum = dtypes.entry(*dtype).or_default();
+            sum.tensors += count.tensors;
+            sum.parameters += count.parameters;
+        }
     }
-    Ok(ModelSummary { components, total })
+    let all = || components.iter().map(|(_, summary)| summary);
+    ComponentSummary {
+        tensors: all().map(|summary| summary.tensors).sum(),
+        parameters: all().map(|summary| summary.parameters).sum(),
+        dtypes,
+        files: all().map(|summary| summary.files).sum(),
+        bytes_on_disk: all().map(|summary| summary.bytes_on_disk).sum(),
+    }
 }

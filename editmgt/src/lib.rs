@@ -38,7 +38,8 @@ pub mod verify;
 
 pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 pub use editmgt_backends::{
-    BackendError, DeviceInfo, Dtype, DtypePolicy, available as devices, open as open_device,
+    DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy, available as devices,
+    open as open_device,
 };
 pub use editmgt_core::*;
 /// The stages between logits and tokens.

@@ -124,6 +124,7 @@ fn write(root: &Path, request: &InitRequest) -> Result<(), ModelError> {
 /// Keys and shapes of a component's checkpoint. Nothing is allocated: parameters of a module are
 /// made when they are first used, and these never are.
 fn tensors(component: &str, config: &str, dir: &Path) -> Result<Vec<TensorSpec>, ModelError> {
+    // Any device does: the modules are listed, not run.
     let device = Device::default();
     let listed = || -> Result<Result<Vec<TensorSpec>, CheckpointError>, ConfigError> {
         Ok(match component {

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor};
-use editmgt_backends::DtypePolicy;
+use editmgt_backends::{Dtype, DtypePolicy};
 use editmgt_core::{
     AttentionConsolidator, Error, GridSize, MgtTransformer, MicroConditions, NoiseRequest,
     NoiseSource, RegionHold, StepNoise, TextConditioning, TextEncoder, TextRows, TokenDraw,
@@ -87,7 +87,8 @@ struct Components {
 
 impl Components {
     fn load(folder: &ModelFolder, device: &Device) -> Result<Self, ModelError> {
-        let options = LoadOptions { device: device.clone(), dtype: DtypePolicy::default() };
+        let dtype = DtypePolicy::uniform(Dtype::F32);
+        let options = LoadOptions { device: device.clone(), dtype };
         let (config, transformer) = load_transformer(&folder.transformer, &options)?;
         Ok(Self {
             codec: load_codec(&folder.vqvae, &options)?,

@@ -1,0 +1,2 @@
+//! Data, losses and the training loops of editmgt.
+#![forbid(unsafe_code)]
