@@ -1,2 +1,6 @@
 //! Data, losses and the training loops of editmgt.
 #![forbid(unsafe_code)]
+
+mod pair;
+
+pub use pair::{Category, EditPair};
