@@ -29,7 +29,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Edit a photo.
-    Edit(edit::EditArgs),
+    Edit(Box<edit::EditArgs>),
     /// Check stages or whole pipelines against expected values.
     Verify(verify::VerifyArgs),
     /// List the devices of this build and what each can do.
@@ -45,7 +45,7 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Edit(args) => edit::run(args),
+        Command::Edit(args) => edit::run(*args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),

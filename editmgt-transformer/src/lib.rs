@@ -24,7 +24,7 @@
 //! text-to-image attention can be captured on the way.
 //!
 //! Fields of the modules mirror the keys of the official checkpoint; the exceptions stand in one
-//! table, [`MgtModel::keys`].
+//! table, [`MgtConfig::keys`].
 //!
 //! Activations are tokens with channels last, `[B, N, D]`, from the embedding to the logits, so
 //! that every 1x1 and 2x2 convolution of the official model is a plain matrix product.

@@ -217,7 +217,7 @@ impl<'a> EditLoop<'a> {
             };
             let flow = observer.event(&event);
             visit(step);
-            if flow == Flow::Stop && !self.is_done() {
+            if flow == Flow::Stop {
                 let (completed, total) = (self.completed, self.schedule.len());
                 return Err(Error::Stopped { completed, total });
             }

@@ -89,15 +89,15 @@ impl Model {
 
 /// The text encoder that a transformer's config names.
 pub(crate) enum OfficialText {
-    Clip(ClipEncoder),
-    ClipGemma2(ClipGemma2Encoder),
+    Clip(Box<ClipEncoder>),
+    ClipGemma2(Box<ClipGemma2Encoder>),
 }
 
 impl OfficialText {
     pub(crate) fn boxed(self) -> Box<dyn TextEncoder> {
         match self {
-            Self::Clip(encoder) => Box::new(encoder),
-            Self::ClipGemma2(encoder) => Box::new(encoder),
+            Self::Clip(encoder) => encoder,
+            Self::ClipGemma2(encoder) => encoder,
         }
     }
 }
@@ -137,7 +137,7 @@ pub(crate) fn load_text(
     let clip = load(dir, module, &keys, dtype)?;
     let clip = ClipEncoder::new(clip, PromptTokenizer::clip(&folder.tokenizer)?)?;
     if architecture == TextArchitecture::Clip {
-        return Ok(OfficialText::Clip(clip));
+        return Ok(OfficialText::Clip(Box::new(clip)));
     }
     let (Some(dir), Some(tokenizer)) = (&folder.llm_encoder, &folder.llm_tokenizer) else {
         let problem = "the transformer reads CLIP and Gemma2, but there is no llm_encoder";
@@ -149,7 +149,7 @@ pub(crate) fn load_text(
     })?;
     let gemma = load(dir, module, &keys, dtype)?;
     let encoder = ClipGemma2Encoder::new(clip, gemma, PromptTokenizer::gemma(tokenizer)?)?;
-    Ok(OfficialText::ClipGemma2(encoder))
+    Ok(OfficialText::ClipGemma2(Box::new(encoder)))
 }
 
 pub(crate) fn load_scheduler(dir: &Path) -> Result<SchedulerConfig, ModelError> {

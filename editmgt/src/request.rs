@@ -124,7 +124,8 @@ mod tests {
     fn every_option_is_checked() {
         let good = EditRequest::new("make it red");
         good.check().unwrap();
-        let cases: [(&str, fn(&mut EditRequest)); 9] = [
+        type Spoil = fn(&mut EditRequest);
+        let cases: [(&str, Spoil); 9] = [
             ("instruction", |r| r.instruction = " \n".into()),
             ("keyword", |r| r.keyword = Some("".into())),
             ("steps", |r| r.steps = 0),

@@ -283,7 +283,7 @@ fn compare_step(
     if let Some(maps) = &step.maps {
         let raw = Consolidator::parity().with_smoothing(None);
         for (what, consolidator, tolerance) in [
-            ("local_agg", raw.clone().with_rescale(false), MAPS),
+            ("local_agg", raw.with_rescale(false), MAPS),
             ("local_rescaled", raw, RESCALED_MAPS),
             ("local_smoothed", Consolidator::parity(), RESCALED_MAPS),
         ] {

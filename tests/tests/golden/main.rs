@@ -1,6 +1,8 @@
 //! Every stage against the official implementation's numbers.
 #![forbid(unsafe_code)]
 
+mod defaults;
+mod full_size;
 mod preproc;
 mod text;
 

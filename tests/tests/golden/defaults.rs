@@ -1,0 +1,271 @@
+//! Where the official code is plainly wrong, the default does the right thing. One test a line of
+//! docs/parity.md.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use editmgt::{
+    AttentionRequest, ChaChaNoise, DtypePolicy, EditError, EditEvent, EditLoop, EditRequest,
+    Editor, Error, Flow, GridSize, Holding, LoadOptions, Localisation, LoopInput, LoopStages, Mask,
+    MgtTransformer, MicroConditions, Model, ModelFolder, Photo, Silent, StepInput, StepOutput,
+    TextRows, TokenGrid, TransformerSpec,
+    sampler::{Consolidator, HoldThreshold, Strict, Temperature},
+};
+use image::{GrayImage, Luma, Rgb, RgbImage};
+
+fn golden(name: &str) -> std::path::PathBuf {
+    editmgt_tests::golden(name).unwrap_or_else(|| panic!("no golden folder {name}"))
+}
+
+fn load(root: &Path) -> Model {
+    let device = Device::flex();
+    let dtype = DtypePolicy::choose(&device, None).unwrap();
+    Model::load(&ModelFolder::open(root).unwrap(), &LoadOptions { device, dtype }).unwrap()
+}
+
+/// CLIP alone, no down/up blocks: 4 pixels a token.
+fn small() -> Model {
+    load(&golden("pipeline_edit_clip_nodown"))
+}
+
+/// CLIP and Gemma2, down/up blocks: 16 pixels a token, 32 a cell.
+fn with_down_blocks() -> Model {
+    let root = tempfile::tempdir().unwrap();
+    let tokenizers = golden("tokenizers");
+    let components = serde_json::json!({
+        "transformer": golden("transformer_down_linear"),
+        "vqvae": golden("vq5"),
+        "text_encoder": golden("clip"),
+        "tokenizer": tokenizers.join("clip_tokenizer"),
+        "llm_encoder": golden("gemma2"),
+        "llm_tokenizer": tokenizers.join("gemma_tokenizer"),
+        "scheduler": golden("scheduler"),
+    });
+    let file = serde_json::json!({ "components": components });
+    std::fs::write(root.path().join("pipeline.json"), file.to_string()).unwrap();
+    load(root.path())
+}
+
+/// A picture with something in it everywhere.
+fn photo(width: u32, height: u32) -> Photo {
+    let pixel = |x: u32, y: u32| [(x * 7 % 256) as u8, (y * 5 % 256) as u8, ((x + y) % 256) as u8];
+    Photo::from_rgb(RgbImage::from_fn(width, height, |x, y| Rgb(pixel(x, y)))).unwrap()
+}
+
+fn request(size: usize) -> EditRequest {
+    EditRequest { steps: 2, size: Some(size), ..EditRequest::new("replace the owl with a red fox") }
+}
+
+#[test]
+fn any_shape_is_edited_and_comes_back_in_its_size() {
+    for (model, sizes) in [(small(), [40, 64]), (with_down_blocks(), [96, 512])] {
+        let editor = Editor::new(model).unwrap();
+        for size in sizes {
+            for (width, height) in [(64, 64), (90, 41), (37, 80)] {
+                let photo = photo(width, height);
+                let request = EditRequest { hold: Some(0.5), ..request(size) };
+                let result = editor.edit(&photo, None, &request, &mut Silent).unwrap();
+                assert_eq!(result.image.size(), photo.size());
+                assert_eq!(result.tokens.count(editor.model().transformer.spec().mask_token), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_edit_and_strength_does_not_stick() {
+    let editor = Editor::new(small()).unwrap();
+    let photo = photo(48, 48);
+    let tokens = |seed, reference_strength| {
+        let request = EditRequest { seed, reference_strength, ..request(48) };
+        editor.edit(&photo, None, &request, &mut Silent).unwrap().tokens
+    };
+    let first = tokens(1, 1.0);
+    let strong = tokens(1, 3.0);
+    assert_eq!(tokens(1, 1.0), first, "a strong edit in between changes nothing");
+    assert_ne!(strong, first);
+    assert_ne!(tokens(2, 1.0), first);
+}
+
+#[test]
+fn held_pixels_are_the_photos_own_bytes() {
+    let editor = Editor::new(small()).unwrap();
+    let photo = photo(64, 48);
+    for holding in [Holding::Strict, Holding::Parity] {
+        let request = EditRequest { hold: Some(0.6), holding, ..request(56) };
+        let result = editor.edit(&photo, None, &request, &mut Silent).unwrap();
+        let grid = result.held.size();
+        assert!(result.held.share() > 0.0 && result.held.share() < 1.0, "nothing to see");
+        let mut exact = 0;
+        for (x, y, pixel) in result.image.rgb().enumerate_pixels() {
+            let row = y as usize * grid.height / 48;
+            let column = x as usize * grid.width / 64;
+            if result.held.held()[row * grid.width + column] {
+                assert_eq!(pixel, photo.rgb().get_pixel(x, y), "{x}, {y}");
+                exact += 1;
+            }
+        }
+        assert!(exact > 0);
+    }
+}
+
+/// Answers with logits that prefer code 1, and notes what it was shown.
+struct Recorder {
+    spec: TransformerSpec,
+    references: Mutex<Vec<TokenGrid>>,
+    strengths: Mutex<Vec<f32>>,
+}
+
+impl MgtTransformer for Recorder {
+    fn spec(&self) -> &TransformerSpec {
+        &self.spec
+    }
+
+    fn forward(&self, input: &StepInput<'_>, _: &AttentionRequest) -> Result<StepOutput, Error> {
+        input.check(&self.spec)?;
+        let reference = input.reference.expect("an edit has a reference");
+        self.references.lock().unwrap().push(reference.tokens.clone());
+        self.strengths.lock().unwrap().push(reference.strength);
+        let shape = [input.tokens.batch(), input.tokens.size().len(), self.spec.codebook_size];
+        let values = (0..shape.iter().product()).map(|i| f32::from(i % shape[2] == 1) * 9.0);
+        let values: Vec<f32> = values.collect();
+        let logits = Tensor::from_data(TensorData::new(values, shape), &Device::flex());
+        Ok(StepOutput { logits, maps: None })
+    }
+}
+
+#[test]
+fn inpainting_keeps_the_reference_clean_and_the_rest_as_it_was() {
+    let mut model = small();
+    let spec = model.transformer.spec().clone();
+    let mask_token = spec.mask_token;
+    let recorder = std::sync::Arc::new(Recorder {
+        spec,
+        references: Mutex::default(),
+        strengths: Mutex::default(),
+    });
+    model.transformer = Box::new(Shared(recorder.clone()));
+    let editor = Editor::new(model).unwrap();
+    let photo = photo(64, 64);
+    // The right half may change.
+    let mask = Mask::from_luma(GrayImage::from_fn(64, 64, |x, _| Luma([u8::MAX * (x / 32) as u8])));
+    let result = editor.edit(&photo, Some(&mask), &request(64), &mut Silent).unwrap();
+    let (tokens, reference) = (result.tokens.ids(), result.reference.ids());
+    let width = result.tokens.size().width;
+    for (i, (&token, &original)) in tokens.iter().zip(reference).enumerate() {
+        match i % width < width / 2 {
+            true => assert_eq!(token, original, "position {i} was not to change"),
+            false => assert_ne!(token, mask_token),
+        }
+    }
+    assert_ne!(tokens, reference);
+    for seen in recorder.references.lock().unwrap().iter() {
+        assert_eq!(seen.count(mask_token), 0, "the model saw mask tokens in the reference");
+        assert_eq!(seen.image(0), reference);
+    }
+    assert!(recorder.strengths.lock().unwrap().iter().all(|&strength| strength == 1.1));
+}
+
+/// A transformer that the test keeps a handle to.
+struct Shared(std::sync::Arc<Recorder>);
+
+impl MgtTransformer for Shared {
+    fn spec(&self) -> &TransformerSpec {
+        self.0.spec()
+    }
+
+    fn forward(&self, input: &StepInput<'_>, ask: &AttentionRequest) -> Result<StepOutput, Error> {
+        self.0.forward(input, ask)
+    }
+}
+
+/// Runs a loop over `batch` copies of one picture, localised, on an odd grid.
+fn run(model: &Model, batch: usize, first_image: usize, guidance_scale: f32) -> TokenGrid {
+    let text = |prompt: &str| model.text.encode(&[prompt]).unwrap().repeat(batch);
+    let size = GridSize::new(5, 9);
+    let ids = (0..size.len() as u32).map(|i| i % 60).collect::<Vec<_>>();
+    let reference = TokenGrid::new(1, size, ids).unwrap().repeat(batch);
+    let spec = model.transformer.spec();
+    let input = LoopInput {
+        text: text("replace the owl with a red fox"),
+        negative: Some(text("blurry")),
+        guidance_scale,
+        canvas: TokenGrid::filled(batch, size, spec.mask_token),
+        reference: Some(reference),
+        reference_strength: 1.1,
+        micro: MicroConditions::uncropped(20, 36),
+        steps: 3,
+        localisation: Localisation {
+            blocks: (0..spec.blocks()).collect(),
+            rows: vec![TextRows::Rows(vec![3, 4]); batch],
+        },
+        user_mask: None,
+        first_image,
+    };
+    let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(5));
+    let hold = HoldThreshold::new(0.4).unwrap();
+    let scheduler = Strict::new(model.scheduler.masking_schedule, Temperature::Range(2.0, 0.0));
+    let stages = LoopStages {
+        transformer: &*model.transformer,
+        scheduler: &scheduler,
+        consolidator: &consolidator,
+        hold: &hold,
+        noise: &noise,
+    };
+    let mut edit = EditLoop::new(stages, input).unwrap();
+    let mut held = 0;
+    edit.run(&mut Silent, |step| {
+        let hold = step.hold.expect("a threshold policy holds");
+        assert_eq!(hold.batch(), batch);
+        held += hold.held().iter().filter(|&&held| held).count();
+    })
+    .unwrap();
+    assert!(held > 0, "nothing was localised");
+    edit.tokens().clone()
+}
+
+#[test]
+fn localisation_works_for_any_batch_and_grid_with_and_without_guidance() {
+    let model = small();
+    for guidance_scale in [1.0, 3.0] {
+        let both = run(&model, 2, 0, guidance_scale);
+        for image in 0..2 {
+            let alone = run(&model, 1, image, guidance_scale);
+            assert_eq!(both.image(image), alone.image(0), "image {image} of a batch");
+        }
+        assert_ne!(both.image(0), both.image(1), "images of a batch have noise of their own");
+    }
+}
+
+#[test]
+fn a_missing_keyword_is_an_error_and_not_a_map_of_nothing() {
+    let editor = Editor::new(small()).unwrap();
+    let request = EditRequest { keyword: Some("zebra".into()), hold: Some(0.3), ..request(48) };
+    let error = editor.edit(&photo(48, 48), None, &request, &mut Silent).unwrap_err();
+    assert!(matches!(error, EditError::Stage(Error::PhraseNotFound { .. })), "{error}");
+}
+
+#[test]
+fn an_observer_can_stop_at_any_event() {
+    let editor = Editor::new(small()).unwrap();
+    let photo = photo(48, 48);
+    let mut events = 0;
+    let mut count = |_: &EditEvent<'_>| {
+        events += 1;
+        Flow::Continue
+    };
+    editor.edit(&photo, None, &request(48), &mut count).unwrap();
+    // Four stages that start and finish, two steps.
+    assert_eq!(events, 10);
+    for stop_at in 1..=events {
+        let mut seen = 0;
+        let mut stop = |_: &EditEvent<'_>| {
+            seen += 1;
+            if seen == stop_at { Flow::Stop } else { Flow::Continue }
+        };
+        let error = editor.edit(&photo, None, &request(48), &mut stop).unwrap_err();
+        assert!(matches!(error, EditError::Stage(Error::Stopped { total: 2, .. })), "{error}");
+        assert_eq!(seen, stop_at, "no event after the stop");
+    }
+}
