@@ -84,7 +84,7 @@ fn main() -> std::result::Result<(), Box<dyn StdError>> {
     };
     let photo = Photo::open(photo)?;
     check_writable(out, photo.size(), &SaveOptions::default())?;
-    let device = editmgt::open_device("cpu")?;
+    let device = editmgt::open_default_device()?;
     // The trait is all that the rest of editmgt knows of a codec.
     let codec: Box<dyn VqCodec> = Box::new(ColourCodec::new(device.clone()));
     let plan = ResizePlan::fit(photo.size(), 512, codec.spec().downsample_factor)?;

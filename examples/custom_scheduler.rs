@@ -68,7 +68,7 @@ fn main() -> std::result::Result<(), Box<dyn StdError>> {
     };
     let photo = Photo::open(photo)?;
     check_writable(out, photo.size(), &SaveOptions::default())?;
-    let device = editmgt::open_device("cpu")?;
+    let device = editmgt::open_default_device()?;
     let options = LoadOptions { dtype: DtypePolicy::choose(&device, None)?, device };
     let model = Model::load(&ModelFolder::open(folder.as_ref())?, &options)?;
 

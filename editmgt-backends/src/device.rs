@@ -68,6 +68,17 @@ pub fn available() -> Vec<DeviceInfo> {
     infos
 }
 
+/// Opens the device that is used where none is named, [`DeviceChoice::preferred`].
+///
+/// # Errors
+/// Those of [`open`]; a build without any backend is told how to get one.
+pub fn open_default() -> Result<Device, DeviceError> {
+    match DeviceChoice::preferred() {
+        Some(choice) => choice.open(),
+        None => open("cpu"),
+    }
+}
+
 /// Opens a device by name: `flex`, `cpu` (which is flex), `cuda`, `cuda:1`, `wgpu`, …
 ///
 /// A GPU is tried out with a small computation. That settles its default dtypes, so

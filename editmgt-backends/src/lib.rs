@@ -22,6 +22,6 @@ mod dtype;
 mod error;
 
 pub use choice::{Backend, DeviceChoice};
-pub use device::{DeviceInfo, DeviceState, available, open};
+pub use device::{DeviceInfo, DeviceState, available, open, open_default};
 pub use dtype::{Dtype, DtypePolicy};
 pub use error::DeviceError;

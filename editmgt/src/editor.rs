@@ -45,7 +45,7 @@ pub struct EditorBuilder {
 }
 
 impl EditorBuilder {
-    /// Computes on this device (default: the CPU).
+    /// Computes on this device (default: the first that this build has, the CPU's first of all).
     pub fn device(mut self, device: Device) -> Self {
         self.device = Some(device);
         self
@@ -65,7 +65,7 @@ impl EditorBuilder {
     pub fn build(self) -> Result<Editor, EditError> {
         let device = match self.device {
             Some(device) => device,
-            None => editmgt_backends::open("cpu")?,
+            None => editmgt_backends::open_default()?,
         };
         let dtype = match self.dtype {
             Some(dtype) => dtype,
