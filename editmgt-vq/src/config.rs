@@ -4,23 +4,14 @@ use editmgt_core::{CodecSpec, KeyMap};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::VqModel;
+use crate::images::IMAGE_CHANNELS;
+use crate::limits::{self, MAX_EXTENT, MAX_LAYERS, MAX_LEVELS};
 
 const COMPONENT: &str = "VQ codec";
 
 /// Keys of the official `config.json` that name the writer, or that no code path reads.
 const HARMLESS: &[&str] =
     &["_class_name", "_diffusers_version", "_name_or_path", "sample_size", "scaling_factor"];
-
-/// No width or codebook may be larger: far above any real model, and small enough that no product
-/// of two overflows.
-const MAX_EXTENT: usize = 1 << 24;
-
-/// No more levels or residual blocks a level: a module is built for each, lazy parameters or not.
-const MAX_LEVELS: usize = 16;
-const MAX_LAYERS: usize = 64;
-
-/// Images are RGB.
-pub(crate) const IMAGE_CHANNELS: usize = 3;
 
 const DOWN_BLOCK: &str = "DownEncoderBlock2D";
 const UP_BLOCK: &str = "UpDecoderBlock2D";
@@ -183,7 +174,7 @@ fn require<T: PartialEq + ToString>(key: &'static str, got: T, only: T) -> Resul
 }
 
 fn within(key: &'static str, got: usize, most: usize) -> Result<(), ConfigError> {
-    if (1..=most).contains(&got) { Ok(()) } else { unsupported(key, format!("1 to {most}"), got) }
+    limits::within(COMPONENT, key, got, 1..=most)
 }
 
 fn unsupported(

@@ -18,7 +18,11 @@
 //! [B, 3, H, W] RGB, clipped to 0..1
 //! ```
 //!
-//! The architecture is the `VQModel` of diffusers as the official checkpoints configure it: group
+//! [`PatchVqModel`] is a second codec, whose tokens depend on their own patch alone; a folder's
+//! config names the one that its weights are of ([`CodecConfig`]). What follows is about the
+//! official one.
+//!
+//! Its architecture is the `VQModel` of diffusers as the official checkpoints configure it: group
 //! norms, SiLU, no attention. Fields are named like the keys of the checkpoint, one file each for
 //! the parts named above.
 //!
@@ -44,14 +48,22 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod any;
 mod config;
 mod decoder;
 mod encoder;
+mod images;
+mod limits;
 mod model;
 mod norm;
+mod patch;
 mod quantizer;
 mod resample;
 mod resnet;
+#[cfg(test)]
+mod testing;
 
+pub use any::CodecConfig;
 pub use config::VqConfig;
 pub use model::VqModel;
+pub use patch::{PatchVqConfig, PatchVqModel};

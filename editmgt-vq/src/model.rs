@@ -3,12 +3,12 @@ use std::borrow::Cow;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, Device, Int, Tensor};
-use editmgt_core::{CodecSpec, Error, Result, TokenGrid, VqCodec};
+use editmgt_core::{CodecSpec, Result, TokenGrid, VqCodec};
 
 use crate::VqConfig;
-use crate::config::IMAGE_CHANNELS;
 use crate::decoder::Decoder;
 use crate::encoder::Encoder;
+use crate::images::check_images;
 use crate::quantizer::VectorQuantizer;
 use crate::resnet::conv1x1;
 
@@ -53,19 +53,9 @@ impl VqModel {
     /// Encodes `[B, 3, H, W]` RGB in 0..1 into `[B, C, H/f, W/f]` vectors, not yet quantized.
     ///
     /// # Errors
-    /// [`Error::Shape`] as [`VqCodec::encode`].
+    /// [`Error::Shape`](editmgt_core::Error::Shape) as [`VqCodec::encode`].
     pub fn encode_latents(&self, images: Tensor<4>) -> Result<Tensor<4>> {
-        let factor = self.spec.downsample_factor;
-        let shape = images.dims();
-        let [batch, channels, height, width] = shape;
-        let tiled = |side: usize| side > 0 && side.is_multiple_of(factor);
-        if batch == 0 || channels != IMAGE_CHANNELS || !tiled(height) || !tiled(width) {
-            return Err(Error::shape(
-                "images [batch, channels, height, width]",
-                format!("1 or more of {IMAGE_CHANNELS} channels, sides a multiple of {factor}"),
-                format!("{shape:?}"),
-            ));
-        }
+        check_images(&images, self.spec.downsample_factor)?;
         let (encoder, quant_conv) = (self.widened(&self.encoder), self.widened(&self.quant_conv));
         let images = images.cast(quant_conv.weight.val().dtype());
         Ok(quant_conv.forward(encoder.forward(images)))
@@ -75,52 +65,45 @@ impl VqModel {
     /// distance, the lowest id of several at the same distance.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the vectors don't have the codes' channels, or there is none.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) when the vectors don't have the codes' channels, or there is none.
     pub fn nearest_codes(&self, latents: Tensor<4>) -> Result<Tensor<3, Int>> {
-        self.check_vectors("latents [batch, channels, height, width]", &latents)?;
-        Ok(self.quantize.nearest(latents))
+        self.quantize.nearest_checked(latents)
     }
 
     /// The codes of a grid, `[B, C, h, w]`, in the weights' dtype.
     ///
     /// # Errors
-    /// [`Error::MaskTokenRemains`] while a token is no code, [`Error::Grid`] for an empty grid.
+    /// [`Error::MaskTokenRemains`](editmgt_core::Error::MaskTokenRemains) while a token is no
+    /// code, [`Error::Grid`](editmgt_core::Error::Grid) for an empty grid.
     pub fn embed(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
-        if tokens.ids().is_empty() {
-            return Err(Error::Grid {
-                got: tokens.size(),
-                why: format!("there is nothing to decode in a batch of {}", tokens.batch()),
-            });
-        }
-        let codebook_size = self.spec.codebook_size;
-        let count = tokens.ids().iter().filter(|&&id| id as usize >= codebook_size).count();
-        if count > 0 {
-            let total = tokens.ids().len();
-            return Err(Error::MaskTokenRemains { count, total, codebook_size });
-        }
-        let device = self.quantize.device();
-        Ok(self.quantize.lookup(tokens.to_tensor(codebook_size, &device)?))
+        self.quantize.embed(tokens)
     }
 
     /// Decodes `[B, C, h, w]` codes into `[B, 3, h*f, w*f]` RGB in f32, about 0..1 but not
     /// clipped.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the codes have other channels than the codebook's, or there is none.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) when the codes have other channels than the codebook's, or there is none.
     pub fn decode_unclipped(&self, codes: Tensor<4>) -> Result<Tensor<4>> {
-        self.check_vectors("codes [batch, channels, height, width]", &codes)?;
+        self.quantize.check_codes(&codes)?;
         let post_quant_conv = self.widened(&self.post_quant_conv);
         let codes = codes.cast(post_quant_conv.weight.val().dtype());
         let latents = post_quant_conv.forward(codes);
         Ok(self.widened(&self.decoder).forward(latents).cast(DType::F32))
     }
 
-    fn check_vectors(&self, what: &'static str, vectors: &Tensor<4>) -> Result<()> {
-        let (shape, channels) = (vectors.dims(), self.quantize.channels());
-        if shape[1] == channels && !shape.contains(&0) {
-            return Ok(());
-        }
-        Err(Error::shape(what, format!("{channels} channels, no side 0"), format!("{shape:?}")))
+    /// All codes, `[codes, channels]`.
+    pub fn codebook(&self) -> Tensor<2> {
+        self.quantize.codebook()
+    }
+
+    /// The same codec with other codes, `[codes, channels]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](editmgt_core::Error::Shape) when there are more or fewer codes, or their channels differ.
+    pub fn with_codebook(mut self, codes: Tensor<2>) -> Result<Self> {
+        self.quantize = self.quantize.with_codebook(codes)?;
+        Ok(self)
     }
 
     /// `module` as it shall run: itself, or a copy in f32.
@@ -161,9 +144,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use burn::module::ModuleVisitor;
-    use editmgt_core::GridSize;
+    use editmgt_core::{Error, GridSize};
 
     use super::*;
+    use crate::testing::{To, Waves, image};
 
     /// Two resolutions, so two pixels per token.
     fn tiny() -> VqConfig {
@@ -180,25 +164,6 @@ mod tests {
     /// Weights that look random and are the same in every run.
     fn model(config: &VqConfig) -> VqModel {
         config.init(&Device::flex()).unwrap().map(&mut Waves)
-    }
-
-    fn image(shape: [usize; 4]) -> Tensor<4> {
-        wave(shape) * 0.5 + 0.5
-    }
-
-    fn wave<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-        let values = shape.iter().product::<usize>() as i64;
-        let ramp = Tensor::<1, Int>::arange(0..values, &Device::flex()).float();
-        (ramp * 0.7).sin().reshape(shape)
-    }
-
-    struct Waves;
-
-    impl ModuleMapper for Waves {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            // About the size that keeps the variance from layer to layer.
-            param.map(|tensor| wave(tensor.dims()) * 0.3)
-        }
     }
 
     /// Sizes of all parameters by their path, none of them initialised.
@@ -319,14 +284,6 @@ mod tests {
         let image = codec.decode(&tokens).unwrap().try_into_vec_as::<f32>().unwrap();
         let clipped: Vec<f32> = raw.iter().map(|v| v.clamp(0.0, 1.0)).collect();
         assert_eq!(image, clipped);
-    }
-
-    struct To(DType);
-
-    impl ModuleMapper for To {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|tensor| tensor.cast(self.0))
-        }
     }
 
     #[test]

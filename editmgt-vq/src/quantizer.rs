@@ -1,6 +1,7 @@
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{DType, Device, Int, Tensor};
+use editmgt_core::{Error, Result, TokenGrid};
 
 /// Distances held at a time: 32 Mi of them are 128 MiB, a 64x64 grid against 8192 codes.
 const MAX_DISTANCES: usize = 1 << 25;
@@ -20,7 +21,7 @@ impl VectorQuantizer {
     ///
     /// Nearest by Euclidean distance, computed in f32; the lowest id where several are equally
     /// near.
-    pub(crate) fn nearest(&self, latents: Tensor<4>) -> Tensor<3, Int> {
+    fn nearest(&self, latents: Tensor<4>) -> Tensor<3, Int> {
         self.nearest_chunked(latents, MAX_DISTANCES)
     }
 
@@ -41,18 +42,71 @@ impl VectorQuantizer {
         Tensor::cat(nearest, 0).reshape([batch, height, width])
     }
 
-    /// Channels of a code.
-    pub(crate) fn channels(&self) -> usize {
-        self.embedding.weight.lazy_shape()[1]
+    /// As [`nearest`](Self::nearest), for vectors that may be anything: wrong channels, or no
+    /// vector at all, is an error.
+    pub(crate) fn nearest_checked(&self, latents: Tensor<4>) -> Result<Tensor<3, Int>> {
+        self.check("latents [batch, channels, height, width]", &latents)?;
+        Ok(self.nearest(latents))
     }
 
-    /// Where the codes are.
-    pub(crate) fn device(&self) -> Device {
-        self.embedding.weight.val().device()
+    /// Checks that `[B, C, h, w]` codes have the codebook's channels and that there is one.
+    pub(crate) fn check_codes(&self, codes: &Tensor<4>) -> Result<()> {
+        self.check("codes [batch, channels, height, width]", codes)
+    }
+
+    fn check(&self, what: &'static str, vectors: &Tensor<4>) -> Result<()> {
+        let (shape, [_, channels]) = (vectors.dims(), self.shape());
+        if shape[1] == channels && !shape.contains(&0) {
+            return Ok(());
+        }
+        Err(Error::shape(what, format!("{channels} channels, no side 0"), format!("{shape:?}")))
+    }
+
+    /// The codes of a grid, `[B, C, h, w]`: an error for an empty grid, or while a token is no
+    /// code.
+    pub(crate) fn embed(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
+        if tokens.ids().is_empty() {
+            return Err(Error::Grid {
+                got: tokens.size(),
+                why: format!("there is nothing to decode in a batch of {}", tokens.batch()),
+            });
+        }
+        let [codebook_size, _] = self.shape();
+        let count = tokens.ids().iter().filter(|&&id| id as usize >= codebook_size).count();
+        if count > 0 {
+            let total = tokens.ids().len();
+            return Err(Error::MaskTokenRemains { count, total, codebook_size });
+        }
+        let device = self.embedding.weight.val().device();
+        Ok(self.lookup(tokens.to_tensor(codebook_size, &device)?))
+    }
+
+    /// All codes, `[codes, channels]`.
+    pub(crate) fn codebook(&self) -> Tensor<2> {
+        self.embedding.weight.val()
+    }
+
+    /// The same with other codes, in the dtype and on the device of the present ones.
+    pub(crate) fn with_codebook(mut self, codes: Tensor<2>) -> Result<Self> {
+        if codes.dims() != self.shape() {
+            let [expected, got] = [self.shape(), codes.dims()].map(|shape| format!("{shape:?}"));
+            return Err(Error::shape("codebook [codes, channels]", expected, got));
+        }
+        self.embedding.weight = self.embedding.weight.map(|old| {
+            let codes = codes.cast(old.dtype()).to_device(&old.device());
+            codes.detach().set_require_grad(old.is_require_grad())
+        });
+        Ok(self)
+    }
+
+    /// Number of codes, and the channels of one.
+    fn shape(&self) -> [usize; 2] {
+        let shape = self.embedding.weight.lazy_shape();
+        [shape[0], shape[1]]
     }
 
     /// The codes of `[B, h, w]` ids: `[B, C, h, w]`. Every id must be one of a code.
-    pub(crate) fn lookup(&self, ids: Tensor<3, Int>) -> Tensor<4> {
+    fn lookup(&self, ids: Tensor<3, Int>) -> Tensor<4> {
         let [batch, height, width] = ids.dims();
         let codes = self.embedding.forward(ids.reshape([batch, height * width]));
         let [_, _, channels] = codes.dims();

@@ -11,7 +11,7 @@ use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
 use editmgt_sampler::SchedulerConfig;
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, ClipTextConfig, Gemma2Config, PromptTokenizer};
 use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture};
-use editmgt_vq::{VqConfig, VqModel};
+use editmgt_vq::CodecConfig;
 
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
@@ -49,7 +49,7 @@ impl Model {
     pub fn load(folder: &ModelFolder, options: &LoadOptions) -> Result<Self, ModelError> {
         let (config, transformer) = load_transformer(&folder.transformer, options)?;
         let model = Self {
-            codec: Box::new(load_codec(&folder.vqvae, options)?),
+            codec: load_codec(&folder.vqvae, options)?,
             text: load_text(folder, config.text_encoder_architecture, options)?.boxed(),
             transformer: Box::new(transformer),
             scheduler: load_scheduler(&folder.scheduler)?,
@@ -115,12 +115,21 @@ pub(crate) fn load_transformer(
     Ok((config, model))
 }
 
-pub(crate) fn load_codec(dir: &Path, options: &LoadOptions) -> Result<VqModel, ModelError> {
-    let (keys, module) = read_config(dir, "config.json", |text| {
-        let config = VqConfig::from_json(text)?;
-        Ok((config.keys(), config.init(&options.device)?))
-    })?;
-    load(dir, module, &keys, options.dtype.vq.into())
+/// The codec that the folder's config names.
+pub(crate) fn load_codec(
+    dir: &Path,
+    options: &LoadOptions,
+) -> Result<Box<dyn VqCodec>, ModelError> {
+    let (device, dtype) = (&options.device, options.dtype.vq.into());
+    let refuse = |source| ModelError::Config { path: dir.join("config.json"), source };
+    Ok(match read_config(dir, "config.json", CodecConfig::from_json)? {
+        CodecConfig::Official(config) => {
+            Box::new(load(dir, config.init(device).map_err(refuse)?, &config.keys(), dtype)?)
+        }
+        CodecConfig::Patch(config) => {
+            Box::new(load(dir, config.init(device).map_err(refuse)?, &config.keys(), dtype)?)
+        }
+    })
 }
 
 pub(crate) fn load_text(

@@ -14,7 +14,6 @@ use editmgt_core::{
 use editmgt_sampler::{Consolidator, HoldOff, HoldThreshold, Parity, SchedulerConfig, Temperature};
 use editmgt_text::TokenIds;
 use editmgt_transformer::MgtModel;
-use editmgt_vq::VqModel;
 use serde::Deserialize;
 
 use super::{Comparison, GoldenFolder, VerifyError};
@@ -79,7 +78,7 @@ impl NoiseSource for RecordedNoise<'_> {
 
 /// The parts of the pipeline, by their own types: verification looks inside.
 struct Components {
-    codec: VqModel,
+    codec: Box<dyn VqCodec>,
     text: OfficialText,
     transformer: MgtModel,
     scheduler: SchedulerConfig,

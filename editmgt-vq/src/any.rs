@@ -1,0 +1,79 @@
+use editmgt_core::config::ConfigError;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{PatchVqConfig, VqConfig};
+
+const COMPONENT: &str = "VQ codec";
+const OFFICIAL: &str = "VQModel";
+const PATCH: &str = "PatchVqModel";
+
+/// The `config.json` of a codec folder, of whichever codec its `_class_name` names.
+///
+/// Written as JSON it has the class name in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "_class_name")]
+pub enum CodecConfig {
+    /// The official codec.
+    #[serde(rename = "VQModel")]
+    Official(VqConfig),
+    /// The patch-local codec.
+    #[serde(rename = "PatchVqModel")]
+    Patch(PatchVqConfig),
+}
+
+impl CodecConfig {
+    /// Parses the text of a `config.json`. Without a class name it is the official codec's.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsupported`] for another class, and the errors of the codec's own config.
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        // What is not even an object is for the official codec's parser to complain about.
+        let value = serde_json::from_str(text).unwrap_or(Value::Null);
+        match value.get("_class_name").map(|name| name.as_str().ok_or(name)) {
+            None | Some(Ok(OFFICIAL)) => Ok(Self::Official(VqConfig::from_json(text)?)),
+            Some(Ok(PATCH)) => Ok(Self::Patch(PatchVqConfig::from_json(text)?)),
+            Some(other) => {
+                let got = other.map_or_else(Value::to_string, str::to_owned);
+                let expected = format!("{OFFICIAL} or {PATCH}");
+                Err(ConfigError::unsupported(COMPONENT, "_class_name", expected, got))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_name_decides() {
+        let patch = PatchVqConfig {
+            encoder_channels: vec![8],
+            code_channels: 4,
+            num_codes: 16,
+            decoder_channels: vec![8, 4],
+            blocks_per_level: 1,
+        };
+        for config in [CodecConfig::Official(VqConfig::official()), CodecConfig::Patch(patch)] {
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(CodecConfig::from_json(&text).unwrap(), config);
+        }
+        let nameless = serde_json::to_string(&VqConfig::official()).unwrap();
+        assert!(matches!(CodecConfig::from_json(&nameless), Ok(CodecConfig::Official(_))));
+    }
+
+    #[test]
+    fn another_class_is_refused_naming_both() {
+        for (text, named) in [
+            (r#"{"_class_name": "AutoencoderKL"}"#, "VQModel or PatchVqModel, got AutoencoderKL"),
+            (r#"{"_class_name": 3}"#, "VQModel or PatchVqModel, got 3"),
+            (r#"{"_class_name": "PatchVqModel"}"#, "encoder_channels"),
+            ("[]", "array"),
+            ("{", "EOF"),
+        ] {
+            let message = CodecConfig::from_json(text).unwrap_err().to_string();
+            assert!(message.contains(named), "{text}: {message}");
+        }
+    }
+}

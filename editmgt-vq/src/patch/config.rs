@@ -1,0 +1,142 @@
+use burn::tensor::Device;
+use editmgt_core::config::{self, ConfigError};
+use editmgt_core::{CodecSpec, KeyMap};
+use serde::{Deserialize, Serialize};
+
+use crate::PatchVqModel;
+use crate::limits::{MAX_EXTENT, MAX_LAYERS, MAX_LEVELS, within};
+
+const COMPONENT: &str = "patch-local VQ codec";
+
+/// Keys that name the writer.
+const HARMLESS: &[&str] = &["_class_name", "_diffusers_version", "_name_or_path"];
+
+/// The `config.json` of a patch-local codec (`"_class_name": "PatchVqModel"`).
+///
+/// Every key must be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PatchVqConfig {
+    /// Widths of the encoder's hidden layers, first to last; may be empty.
+    pub encoder_channels: Vec<usize>,
+    /// Channels of a code.
+    pub code_channels: usize,
+    /// Number of codes.
+    pub num_codes: usize,
+    /// Channels of the decoder at each level, coarsest first. Every level doubles both sides, so
+    /// a token covers `2^levels` pixels along each side.
+    pub decoder_channels: Vec<usize>,
+    /// Residual blocks at each level of the decoder.
+    pub blocks_per_level: usize,
+}
+
+impl PatchVqConfig {
+    /// Parses the text of a `config.json` and checks it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parse`] for a missing, mistyped or unknown key,
+    /// [`ConfigError::Unsupported`] as [`validate`](Self::validate).
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = config::parse(COMPONENT, text, HARMLESS)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks that every size is 1 or more and small enough to be meant.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsupported`] with the key, what it may be and what it is.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let within = |key, got, range| within(COMPONENT, key, got, range);
+        within("encoder_channels (layers)", self.encoder_channels.len(), 0..=MAX_LAYERS)?;
+        within("decoder_channels (levels)", self.decoder_channels.len(), 1..=MAX_LEVELS)?;
+        within("blocks_per_level", self.blocks_per_level, 0..=MAX_LAYERS)?;
+        within("code_channels", self.code_channels, 1..=MAX_EXTENT)?;
+        within("num_codes", self.num_codes, 1..=MAX_EXTENT)?;
+        for &channels in &self.encoder_channels {
+            within("encoder_channels", channels, 1..=MAX_EXTENT)?;
+        }
+        for &channels in &self.decoder_channels {
+            within("decoder_channels", channels, 1..=MAX_EXTENT)?;
+        }
+        Ok(())
+    }
+
+    /// What the config says about the codec, for the other stages.
+    pub fn spec(&self) -> CodecSpec {
+        let doublings = self.decoder_channels.len().min(MAX_LEVELS);
+        CodecSpec { downsample_factor: 1 << doublings, codebook_size: self.num_codes }
+    }
+
+    /// From the model's parameter paths to the keys of a checkpoint: they are the same.
+    pub fn keys(&self) -> KeyMap {
+        KeyMap::default()
+    }
+
+    /// Builds the codec with lazy random parameters: none is allocated before it is read.
+    ///
+    /// # Errors
+    /// Those of [`validate`](Self::validate).
+    pub fn init(&self, device: &Device) -> Result<PatchVqModel, ConfigError> {
+        self.validate()?;
+        Ok(PatchVqModel::new(self, device))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn small() -> Value {
+        json!({
+            "encoder_channels": [256, 256],
+            "code_channels": 16,
+            "num_codes": 1024,
+            "decoder_channels": [96, 48, 24],
+            "blocks_per_level": 2,
+        })
+    }
+
+    #[test]
+    fn a_written_config_reads_back() {
+        let mut config = small();
+        config["_class_name"] = json!("PatchVqModel");
+        let config = PatchVqConfig::from_json(&config.to_string()).unwrap();
+        assert_eq!(config.spec(), CodecSpec { downsample_factor: 8, codebook_size: 1024 });
+        assert_eq!(serde_json::to_value(config).unwrap(), small());
+    }
+
+    #[test]
+    fn every_key_must_be_there() {
+        for key in small().as_object().unwrap().keys() {
+            let mut config = small();
+            config.as_object_mut().unwrap().remove(key);
+            let message = PatchVqConfig::from_json(&config.to_string()).unwrap_err().to_string();
+            assert!(message.contains(key), "{key}: {message}");
+        }
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused_by_name() {
+        for (key, value, named) in [
+            ("encoder_channels", json!([256, 0]), "encoder_channels"),
+            ("encoder_channels", json!(vec![8; 65]), "layers"),
+            ("code_channels", json!(0), "code_channels"),
+            ("code_channels", json!(u64::MAX), "code_channels"),
+            ("num_codes", json!(0), "num_codes"),
+            ("num_codes", json!(-1), "-1"),
+            ("decoder_channels", json!([]), "levels"),
+            ("decoder_channels", json!(vec![8; 17]), "levels"),
+            ("decoder_channels", json!([96, 0]), "decoder_channels"),
+            ("blocks_per_level", json!(65), "blocks_per_level"),
+            ("patch_size", json!(8), "patch_size"),
+        ] {
+            let mut config = small();
+            config[key] = value;
+            let message = PatchVqConfig::from_json(&config.to_string()).unwrap_err().to_string();
+            assert!(message.contains(named), "{key}: {message}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::nn::{PixelShuffle, PixelShuffleConfig};
+use burn::tensor::activation::gelu;
+use burn::tensor::{Device, Tensor};
+
+use super::PatchVqConfig;
+use crate::images::IMAGE_CHANNELS;
+use crate::resnet::conv3x3;
+
+/// From codes to an image, coarsest level first. No norms: what stands far away in the image
+/// has no say here, either.
+#[derive(Module, Debug)]
+pub(crate) struct PatchDecoder {
+    conv_in: Conv2d,
+    levels: Vec<Level>,
+}
+
+/// The blocks of one resolution, and the way to the next.
+#[derive(Module, Debug)]
+struct Level {
+    blocks: Vec<ResidualBlock>,
+    /// To four times the channels of the next level, one for each pixel that a pixel becomes.
+    upsample: Conv2d,
+    shuffle: PixelShuffle,
+}
+
+/// `x + conv2(gelu(conv1(gelu(x))))`.
+#[derive(Module, Debug)]
+struct ResidualBlock {
+    conv1: Conv2d,
+    conv2: Conv2d,
+}
+
+impl PatchDecoder {
+    /// The config is valid, so there is a level.
+    pub(crate) fn new(config: &PatchVqConfig, device: &Device) -> Self {
+        let channels = &config.decoder_channels;
+        let conv = |channels| conv3x3(channels).init(device);
+        let levels = channels.iter().enumerate().map(|(level, &here)| {
+            let next = channels.get(level + 1).copied().unwrap_or(IMAGE_CHANNELS);
+            let block = || ResidualBlock { conv1: conv([here, here]), conv2: conv([here, here]) };
+            Level {
+                blocks: (0..config.blocks_per_level).map(|_| block()).collect(),
+                upsample: conv([here, 4 * next]),
+                shuffle: PixelShuffleConfig::new(2).init(),
+            }
+        });
+        Self { conv_in: conv([config.code_channels, channels[0]]), levels: levels.collect() }
+    }
+
+    /// `[B, C, h, w]` to `[B, 3, h*f, w*f]`, not clipped.
+    pub(crate) fn forward(&self, codes: Tensor<4>) -> Tensor<4> {
+        let x = self.levels.iter().fold(self.conv_in.forward(codes), |x, level| {
+            let x = level.blocks.iter().fold(x, |x, block| block.forward(x));
+            level.shuffle.forward(level.upsample.forward(gelu(x)))
+        });
+        // Weights start around 0; so does the picture, in the middle of its range.
+        x + 0.5
+    }
+
+    /// What the decoder computes with.
+    pub(crate) fn dtype(&self) -> burn::tensor::DType {
+        self.conv_in.weight.val().dtype()
+    }
+}
+
+impl ResidualBlock {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let hidden = self.conv1.forward(gelu(x.clone()));
+        x + self.conv2.forward(gelu(hidden))
+    }
+}

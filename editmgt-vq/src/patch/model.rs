@@ -1,0 +1,216 @@
+use burn::module::Module;
+use burn::tensor::{DType, Device, Int, Tensor};
+use editmgt_core::{CodecSpec, Result, TokenGrid, VqCodec};
+
+use super::PatchVqConfig;
+use super::decoder::PatchDecoder;
+use super::encoder::PatchEncoder;
+use crate::images::check_images;
+use crate::quantizer::VectorQuantizer;
+
+/// The patch-local codec: tokens depend on their own patch alone, the decoder looks around.
+///
+/// Edits use it as a [`VqCodec`]; its other methods are the stages in between, for training. They
+/// are differentiable, but for [`nearest_codes`](Self::nearest_codes).
+///
+/// Weights are f32, f16 or bf16, and images of any of these are cast to the weights' type.
+/// Distances are computed in f32 always.
+///
+/// Built by [`PatchVqConfig::init`].
+#[derive(Module, Debug)]
+pub struct PatchVqModel {
+    encoder: PatchEncoder,
+    quantize: VectorQuantizer,
+    decoder: PatchDecoder,
+    #[module(skip)]
+    spec: CodecSpec,
+}
+
+impl PatchVqModel {
+    /// The config is valid.
+    pub(crate) fn new(config: &PatchVqConfig, device: &Device) -> Self {
+        Self {
+            encoder: PatchEncoder::new(config, device),
+            quantize: VectorQuantizer::new(config.num_codes, config.code_channels, device),
+            decoder: PatchDecoder::new(config, device),
+            spec: config.spec(),
+        }
+    }
+
+    /// Encodes `[B, 3, H, W]` RGB in 0..1 into `[B, C, H/f, W/f]` vectors, not yet quantized.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](editmgt_core::Error::Shape) as [`VqCodec::encode`].
+    pub fn encode_latents(&self, images: Tensor<4>) -> Result<Tensor<4>> {
+        check_images(&images, self.spec.downsample_factor)?;
+        Ok(self.encoder.forward(images.cast(self.encoder.dtype())))
+    }
+
+    /// The id of the code nearest to each of `[B, C, h, w]` vectors, as `[B, h, w]`: by Euclidean
+    /// distance, the lowest id of several at the same distance.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](editmgt_core::Error::Shape) when the vectors don't have the codes'
+    /// channels, or there is none.
+    pub fn nearest_codes(&self, latents: Tensor<4>) -> Result<Tensor<3, Int>> {
+        self.quantize.nearest_checked(latents)
+    }
+
+    /// The codes of a grid, `[B, C, h, w]`, in the weights' dtype.
+    ///
+    /// # Errors
+    /// [`Error::MaskTokenRemains`](editmgt_core::Error::MaskTokenRemains) while a token is no
+    /// code, [`Error::Grid`](editmgt_core::Error::Grid) for an empty grid.
+    pub fn embed(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
+        self.quantize.embed(tokens)
+    }
+
+    /// Decodes `[B, C, h, w]` codes into `[B, 3, h*f, w*f]` RGB in f32, about 0..1 but not
+    /// clipped.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](editmgt_core::Error::Shape) when the codes have other channels than the
+    /// codebook's, or there is none.
+    pub fn decode_unclipped(&self, codes: Tensor<4>) -> Result<Tensor<4>> {
+        self.quantize.check_codes(&codes)?;
+        Ok(self.decoder.forward(codes.cast(self.decoder.dtype())).cast(DType::F32))
+    }
+
+    /// All codes, `[codes, channels]`.
+    pub fn codebook(&self) -> Tensor<2> {
+        self.quantize.codebook()
+    }
+
+    /// The same codec with other codes, `[codes, channels]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](editmgt_core::Error::Shape) when there are more or fewer codes, or their
+    /// channels differ.
+    pub fn with_codebook(mut self, codes: Tensor<2>) -> Result<Self> {
+        self.quantize = self.quantize.with_codebook(codes)?;
+        Ok(self)
+    }
+}
+
+impl VqCodec for PatchVqModel {
+    fn spec(&self) -> &CodecSpec {
+        &self.spec
+    }
+
+    fn encode(&self, images: Tensor<4>) -> Result<TokenGrid> {
+        TokenGrid::from_tensor(self.nearest_codes(self.encode_latents(images)?)?)
+    }
+
+    fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
+        Ok(self.decode_unclipped(self.embed(tokens)?)?.clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use editmgt_core::{Error, GridSize};
+
+    use super::*;
+    use crate::testing::{To, Waves, image};
+
+    fn tiny() -> PatchVqConfig {
+        PatchVqConfig {
+            encoder_channels: vec![6],
+            code_channels: 3,
+            num_codes: 7,
+            decoder_channels: vec![4, 2],
+            blocks_per_level: 1,
+        }
+    }
+
+    /// Weights that look random and are the same in every run; codes among the latents.
+    fn model(config: &PatchVqConfig) -> PatchVqModel {
+        let model = config.init(&Device::flex()).unwrap().map(&mut Waves);
+        let latents = model.encode_latents(image([1, 3, 12, 12])).unwrap();
+        let rows = latents.permute([0, 2, 3, 1]).reshape([9, config.code_channels]);
+        model.with_codebook(rows.slice([0..config.num_codes])).unwrap()
+    }
+
+    #[test]
+    fn the_shapes_follow_the_levels() {
+        for (levels, shape, grid) in [
+            (vec![4], [1, 3, 2, 2], GridSize::new(1, 1)),
+            (vec![4, 2], [2, 3, 4, 8], GridSize::new(1, 2)),
+            (vec![4, 4, 2], [1, 3, 24, 8], GridSize::new(3, 1)),
+        ] {
+            let config = PatchVqConfig { decoder_channels: levels, ..tiny() };
+            let codec = config.init(&Device::flex()).unwrap();
+            let tokens = codec.encode(image(shape)).unwrap();
+            assert_eq!((tokens.batch(), tokens.size()), (shape[0], grid));
+            assert_eq!(codec.decode(&tokens).unwrap().dims(), shape);
+        }
+    }
+
+    #[test]
+    fn a_changed_patch_changes_its_own_token_alone() {
+        let codec = model(&tiny());
+        let photo = image([1, 3, 12, 12]);
+        let before = codec.encode(photo.clone()).unwrap();
+        for (row, column) in [(0, 0), (1, 2), (2, 1)] {
+            // The patch below or above, which has another token.
+            let other = (row + 1) % 3;
+            let rows = |row: usize| 4 * row..4 * row + 4;
+            let patch = photo.clone().slice([0..1, 0..3, rows(other), rows(column)]);
+            let edited = photo.clone().slice_assign([0..1, 0..3, rows(row), rows(column)], patch);
+            let after = codec.encode(edited).unwrap();
+            let mut expected = before.clone();
+            expected.ids_mut()[3 * row + column] = before.ids()[3 * other + column];
+            assert_ne!(expected, before, "the two patches have the same token");
+            assert_eq!(after, expected);
+        }
+    }
+
+    #[test]
+    fn the_decoder_looks_around() {
+        let codec = model(&tiny());
+        let corner = |id| {
+            let mut tokens = TokenGrid::filled(1, GridSize::new(2, 2), 0);
+            tokens.ids_mut()[3] = id;
+            let image = codec.decode_unclipped(codec.embed(&tokens).unwrap()).unwrap();
+            image.slice([0..1, 0..3, 0..4, 0..4]).try_into_vec_as::<f32>().unwrap()
+        };
+        assert_ne!(corner(0), corner(4));
+    }
+
+    #[test]
+    fn bad_input_is_refused_as_by_the_official_codec() {
+        let codec = model(&tiny());
+        for shape in [[0, 3, 4, 4], [1, 1, 4, 4], [1, 3, 0, 4], [1, 3, 4, 5]] {
+            let error = codec.encode(Tensor::zeros(shape, &Device::flex())).unwrap_err();
+            assert!(matches!(error, Error::Shape { .. }), "{shape:?}: {error}");
+        }
+        for shape in [[0, 3, 2, 2], [1, 4, 2, 2], [1, 3, 0, 2]] {
+            let vectors = Tensor::zeros(shape, &Device::flex());
+            assert!(codec.nearest_codes(vectors.clone()).is_err(), "{shape:?}");
+            assert!(codec.decode_unclipped(vectors).is_err(), "{shape:?}");
+        }
+        let unfinished = TokenGrid::new(1, GridSize::new(1, 2), vec![6, 7]).unwrap();
+        let error = codec.decode(&unfinished).unwrap_err();
+        assert!(matches!(error, Error::MaskTokenRemains { count: 1, .. }), "{error}");
+        for shape in [[7, 2], [6, 3]] {
+            let codes = Tensor::zeros(shape, &Device::flex());
+            assert!(codec.clone().with_codebook(codes).is_err(), "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn half_precision_runs() {
+        let codec = model(&tiny());
+        let tokens = codec.encode(image([1, 3, 8, 8])).unwrap();
+        let full = codec.decode(&tokens).unwrap();
+        for dtype in [DType::F16, DType::BF16] {
+            let half = codec.clone().map(&mut To(dtype));
+            assert_eq!(half.encode(image([1, 3, 8, 8])).unwrap().size(), tokens.size());
+            let image = half.decode(&tokens).unwrap();
+            assert_eq!(image.dtype(), DType::F32);
+            let worst = (image - full.clone()).abs().max().into_scalar::<f32>();
+            // Half precision has 8 to 11 bits; a few layers of rounding cost some of them.
+            assert!(worst < 0.05, "{dtype:?}: {worst}");
+        }
+    }
+}
