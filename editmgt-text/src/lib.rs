@@ -12,6 +12,9 @@
 //! transformer config. Both also find the rows of a phrase
 //! ([`spans`](editmgt_core::TextEncoder::spans)), which steers the localisation.
 //!
+//! [`SmallTextEncoder`] is a third: a closed vocabulary of words and a few layers, small enough to
+//! be trained together with a transformer.
+//!
 //! ```
 //! use burn::{module::Module, tensor::Device};
 //! use editmgt_text::Gemma2Config;
@@ -32,6 +35,7 @@ mod gemma2;
 mod ids;
 mod limits;
 mod precision;
+mod small;
 #[cfg(test)]
 mod testing;
 mod tokenizer;
@@ -40,6 +44,7 @@ pub use clip::{ClipOutput, ClipText, ClipTextConfig};
 pub use encoder::{ClipEncoder, ClipGemma2Encoder, DEFAULT_NEGATIVE_PROMPT};
 pub use gemma2::{Gemma2, Gemma2Complete, Gemma2Config};
 pub use ids::TokenIds;
+pub use small::{SmallText, SmallTextConfig, SmallTextEncoder, Vocabulary, WordTokenizer};
 pub use tokenizer::{
     CLIP_LENGTH, GEMMA_LENGTH, PromptTokenizer, TokenizerError, clip_keyword_rows,
 };

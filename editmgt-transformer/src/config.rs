@@ -42,6 +42,9 @@ pub enum TextArchitecture {
     /// Gemma2 gives the rows (256), CLIP the pooled vector.
     #[serde(rename = "CLIP_Gemma2")]
     ClipGemma2,
+    /// The small encoder with a closed vocabulary gives both.
+    #[serde(rename = "small")]
+    Small,
     /// Anything else; refused by [`MgtConfig::validate`].
     #[serde(untagged)]
     Other(String),
@@ -222,7 +225,7 @@ impl MgtConfig {
             }
         }
         if let TextArchitecture::Other(kind) = &self.text_encoder_architecture {
-            let known = "\"CLIP\" or \"CLIP_Gemma2\"";
+            let known = "\"CLIP\", \"CLIP_Gemma2\" or \"small\"";
             require(false, "text_encoder_architecture", &known, &format!("{kind:?}"))?;
         }
         Ok(())

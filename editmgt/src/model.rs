@@ -9,7 +9,10 @@ use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
 use editmgt_sampler::SchedulerConfig;
-use editmgt_text::{ClipEncoder, ClipGemma2Encoder, ClipTextConfig, Gemma2Config, PromptTokenizer};
+use editmgt_text::{
+    ClipEncoder, ClipGemma2Encoder, ClipTextConfig, Gemma2Config, PromptTokenizer, SmallTextConfig,
+    SmallTextEncoder, WordTokenizer,
+};
 use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture};
 use editmgt_vq::CodecConfig;
 
@@ -50,7 +53,7 @@ impl Model {
         let (config, transformer) = load_transformer(&folder.transformer, options)?;
         let model = Self {
             codec: load_codec(&folder.vqvae, options)?,
-            text: load_text(folder, config.text_encoder_architecture, options)?.boxed(),
+            text: load_text(folder, &config.text_encoder_architecture, options)?.boxed(),
             transformer: Box::new(transformer),
             scheduler: load_scheduler(&folder.scheduler)?,
             device: options.device.clone(),
@@ -88,16 +91,18 @@ impl Model {
 }
 
 /// The text encoder that a transformer's config names.
-pub(crate) enum OfficialText {
+pub(crate) enum LoadedText {
     Clip(Box<ClipEncoder>),
     ClipGemma2(Box<ClipGemma2Encoder>),
+    Small(Box<SmallTextEncoder>),
 }
 
-impl OfficialText {
+impl LoadedText {
     pub(crate) fn boxed(self) -> Box<dyn TextEncoder> {
         match self {
             Self::Clip(encoder) => encoder,
             Self::ClipGemma2(encoder) => encoder,
+            Self::Small(encoder) => encoder,
         }
     }
 }
@@ -106,12 +111,9 @@ pub(crate) fn load_transformer(
     dir: &Path,
     options: &LoadOptions,
 ) -> Result<(MgtConfig, MgtModel), ModelError> {
-    let (config, module) = read_config(dir, "config.json", |text| {
-        let config = MgtConfig::from_json(text)?;
-        let module = config.init(&options.device)?;
-        Ok((config, module))
-    })?;
-    let model = load(dir, module, &config.keys(), options.dtype.transformer.into())?;
+    let config = read_config(dir, "config.json", MgtConfig::from_json)?;
+    let build = || Ok((config.keys(), config.init(&options.device)?));
+    let model = load(dir, options.dtype.transformer.into(), build)?;
     Ok((config, model))
 }
 
@@ -121,44 +123,43 @@ pub(crate) fn load_codec(
     options: &LoadOptions,
 ) -> Result<Box<dyn VqCodec>, ModelError> {
     let (device, dtype) = (&options.device, options.dtype.vq.into());
-    let refuse = |source| ModelError::Config { path: dir.join("config.json"), source };
     Ok(match read_config(dir, "config.json", CodecConfig::from_json)? {
         CodecConfig::Official(config) => {
-            Box::new(load(dir, config.init(device).map_err(refuse)?, &config.keys(), dtype)?)
+            Box::new(load(dir, dtype, || Ok((config.keys(), config.init(device)?)))?)
         }
         CodecConfig::Patch(config) => {
-            Box::new(load(dir, config.init(device).map_err(refuse)?, &config.keys(), dtype)?)
+            Box::new(load(dir, dtype, || Ok((config.keys(), config.init(device)?)))?)
         }
     })
 }
 
 pub(crate) fn load_text(
     folder: &ModelFolder,
-    architecture: TextArchitecture,
+    architecture: &TextArchitecture,
     options: &LoadOptions,
-) -> Result<OfficialText, ModelError> {
+) -> Result<LoadedText, ModelError> {
+    let (dir, device) = (&folder.text_encoder, &options.device);
     let dtype: DType = options.dtype.text.into();
-    let dir = &folder.text_encoder;
-    let (keys, module) = read_config(dir, "config.json", |text| {
-        let config = ClipTextConfig::from_json(text)?;
-        Ok((config.keys(), config.init(&options.device)?))
-    })?;
-    let clip = load(dir, module, &keys, dtype)?;
+    if *architecture == TextArchitecture::Small {
+        let config = read_config(dir, "config.json", SmallTextConfig::from_json)?;
+        let model = load(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
+        let tokenizer = WordTokenizer::open(&folder.tokenizer, model.spec().rows)?;
+        return Ok(LoadedText::Small(Box::new(SmallTextEncoder::new(model, tokenizer)?)));
+    }
+    let config = read_config(dir, "config.json", ClipTextConfig::from_json)?;
+    let clip = load(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
     let clip = ClipEncoder::new(clip, PromptTokenizer::clip(&folder.tokenizer)?)?;
-    if architecture == TextArchitecture::Clip {
-        return Ok(OfficialText::Clip(Box::new(clip)));
+    if *architecture == TextArchitecture::Clip {
+        return Ok(LoadedText::Clip(Box::new(clip)));
     }
     let (Some(dir), Some(tokenizer)) = (&folder.llm_encoder, &folder.llm_tokenizer) else {
         let problem = "the transformer reads CLIP and Gemma2, but there is no llm_encoder";
         return Err(ModelError::folder(&folder.root, problem));
     };
-    let (keys, module) = read_config(dir, "config.json", |text| {
-        let config = Gemma2Config::from_json(text)?;
-        Ok((config.keys(), config.init(&options.device)?))
-    })?;
-    let gemma = load(dir, module, &keys, dtype)?;
+    let config = read_config(dir, "config.json", Gemma2Config::from_json)?;
+    let gemma = load(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
     let encoder = ClipGemma2Encoder::new(clip, gemma, PromptTokenizer::gemma(tokenizer)?)?;
-    Ok(OfficialText::ClipGemma2(Box::new(encoder)))
+    Ok(LoadedText::ClipGemma2(Box::new(encoder)))
 }
 
 pub(crate) fn load_scheduler(dir: &Path) -> Result<SchedulerConfig, ModelError> {
@@ -175,6 +176,13 @@ pub(crate) fn read_config<T>(
     parse(&text).map_err(|source| ModelError::Config { path, source })
 }
 
-fn load<M: Module>(dir: &Path, module: M, keys: &KeyMap, dtype: DType) -> Result<M, ModelError> {
-    Ok(load_module(module, &WeightFiles::open(dir)?, keys, dtype)?)
+/// Loads the weights in `dir` into the module that `build` makes of its config.
+pub(crate) fn load<M: Module>(
+    dir: &Path,
+    dtype: DType,
+    build: impl Fn() -> Result<(KeyMap, M), ConfigError>,
+) -> Result<M, ModelError> {
+    let path = dir.join("config.json");
+    let (keys, module) = build().map_err(|source| ModelError::Config { path, source })?;
+    Ok(load_module(module, &WeightFiles::open(dir)?, &keys, dtype)?)
 }

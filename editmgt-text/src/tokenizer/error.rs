@@ -46,6 +46,30 @@ pub enum TokenizerError {
         /// Special tokens that are added to every prompt.
         special: usize,
     },
+    /// An entry of a closed vocabulary that is no word in lower case, or stands there twice.
+    #[error("vocabulary: {word:?} is not one word in lower case, or stands there twice")]
+    Word {
+        /// The entry.
+        word: String,
+    },
+    /// An instruction with words that a closed vocabulary lacks.
+    #[error("this model does not know {}; {}", quoted(unknown), knowledge(words, examples))]
+    UnknownWords {
+        /// The words that it does not know, as they were written.
+        unknown: Vec<String>,
+        /// All words that it knows.
+        words: Vec<String>,
+        /// Instructions that it follows.
+        examples: Vec<String>,
+    },
+    /// An instruction that is longer than the sequences of the encoder.
+    #[error("an instruction of {got} words: this model reads at most {most}; say it in fewer")]
+    TooManyWords {
+        /// Its number of words.
+        got: usize,
+        /// The most that fit.
+        most: usize,
+    },
     /// The tokeniser library failed on a text.
     #[error("tokenising {text:?}: {message}")]
     Text {
@@ -66,5 +90,18 @@ fn missing(token: &Option<String>) -> String {
     match token {
         Some(token) => format!("{token:?} is not in the vocabulary"),
         None => "is not named; expected its text".to_owned(),
+    }
+}
+
+fn quoted(words: &[String]) -> String {
+    words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
+}
+
+/// What a closed vocabulary is good for.
+fn knowledge(words: &[String], examples: &[String]) -> String {
+    let words = format!("it knows these words alone: {}", words.join(", "));
+    match examples {
+        [] => words,
+        _ => format!("it follows instructions like {}; {words}", quoted(examples)),
     }
 }

@@ -128,7 +128,7 @@ mod tests {
         let model = config.init(&Device::flex()).unwrap().map(&mut Waves);
         let latents = model.encode_latents(image([1, 3, 12, 12])).unwrap();
         let rows = latents.permute([0, 2, 3, 1]).reshape([9, config.code_channels]);
-        model.with_codebook(rows.slice([0..config.num_codes])).unwrap()
+        model.with_codebook(rows.narrow(0, 0, config.num_codes)).unwrap()
     }
 
     #[test]

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::Serialize;
 
+use crate::error::ModelError;
+
 pub use compare::{Comparison, Measure};
 pub use golden::{GoldenFolder, GoldenTensor};
 
@@ -48,6 +50,9 @@ pub enum VerifyError {
     Stage(#[from] editmgt_core::Error),
     /// A component can't be loaded.
     #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A component refuses its files.
+    #[error(transparent)]
     Component(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -57,7 +62,7 @@ impl VerifyError {
         Self::Golden { path, message }
     }
 
-    /// A component that can't be loaded.
+    /// A component that refuses its files.
     pub fn component(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Component(Box::new(error))
     }

@@ -21,7 +21,7 @@ use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
 use crate::model::{
-    LoadOptions, OfficialText, load_codec, load_scheduler, load_text, load_transformer,
+    LoadOptions, LoadedText, load_codec, load_scheduler, load_text, load_transformer,
 };
 use crate::photo::{Mask, Photo, PixelSize, ResizePlan};
 
@@ -79,7 +79,7 @@ impl NoiseSource for RecordedNoise<'_> {
 /// The parts of the pipeline, by their own types: verification looks inside.
 struct Components {
     codec: Box<dyn VqCodec>,
-    text: OfficialText,
+    text: LoadedText,
     transformer: MgtModel,
     scheduler: SchedulerConfig,
 }
@@ -91,7 +91,7 @@ impl Components {
         let (config, transformer) = load_transformer(&folder.transformer, &options)?;
         Ok(Self {
             codec: load_codec(&folder.vqvae, &options)?,
-            text: load_text(folder, config.text_encoder_architecture, &options)?,
+            text: load_text(folder, &config.text_encoder_architecture, &options)?,
             transformer,
             scheduler: load_scheduler(&folder.scheduler)?,
         })
@@ -103,8 +103,8 @@ pub(super) fn verify(
     device: &Device,
 ) -> Result<Vec<Comparison>, VerifyError> {
     let args = read_args(folder.dir())?;
-    let model_folder = ModelFolder::open(folder.dir()).map_err(VerifyError::component)?;
-    let model = Components::load(&model_folder, device).map_err(VerifyError::component)?;
+    let model_folder = ModelFolder::open(folder.dir())?;
+    let model = Components::load(&model_folder, device)?;
 
     let mut out = Vec::new();
     let negative_prompt = args.negative_prompt.as_deref().unwrap_or("");
@@ -170,21 +170,28 @@ fn text(
         Ok(())
     };
     let features = match &model.text {
-        OfficialText::Clip(clip) => {
+        LoadedText::Clip(clip) => {
             ids("clip_ids", &clip.tokenizer().encode(&[prompt])?)?;
             clip.encode(&[prompt])?
         }
-        OfficialText::ClipGemma2(both) => {
+        LoadedText::ClipGemma2(both) => {
             ids("clip_ids", &both.clip().tokenizer().encode(&[prompt])?)?;
             ids("gemma_ids", &both.tokenizer().encode(&[prompt])?)?;
             both.encode(&[prompt])?
         }
+        LoadedText::Small(_) => return Err(not_official(folder)),
     };
     let hidden = folder.floats(&format!("{half}.encoder_hidden_states"))?;
     out.push(Comparison::tensor(features.hidden.clone(), &hidden, TEXT)?);
     let pooled = folder.floats(&format!("{half}.text_embeds"))?;
     out.push(Comparison::tensor(features.pooled.clone(), &pooled, TEXT)?);
     Ok(features)
+}
+
+/// The recordings are the official pipeline's, which knows no small encoder.
+fn not_official(folder: &GoldenFolder) -> VerifyError {
+    let message = "a pipeline with a small text encoder has no official counterpart";
+    VerifyError::golden(folder.dir().to_owned(), message.into())
 }
 
 /// The photo's tokens.
@@ -230,8 +237,9 @@ fn loop_input(
     let rows = match &args.local_query_text {
         // The official code indexes the LLM's rows with positions of CLIP's sequence.
         Some(phrase) => vec![TextRows::Rows(match &model.text {
-            OfficialText::Clip(clip) => clip.official_keyword_rows(&args.prompt, phrase)?,
-            OfficialText::ClipGemma2(both) => both.official_keyword_rows(&args.prompt, phrase)?,
+            LoadedText::Clip(clip) => clip.official_keyword_rows(&args.prompt, phrase)?,
+            LoadedText::ClipGemma2(both) => both.official_keyword_rows(&args.prompt, phrase)?,
+            LoadedText::Small(_) => return Err(not_official(folder)),
         })],
         None => Vec::new(),
     };

@@ -7,7 +7,6 @@
 //! (`s1em9` is 1e-9).
 
 use burn::tensor::{DType, Device, Tensor};
-use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{
     AttentionMaps, AttentionRequest, ItemRows, MgtTransformer, MicroConditions, ReferenceInput,
     StepInput, TextConditioning, TextRows, TokenGrid,
@@ -16,6 +15,7 @@ use editmgt_transformer::{MgtConfig, MgtModel, Trace};
 
 use super::golden::{GoldenFolder, GoldenTensor};
 use super::{Comparison, VerifyError};
+use crate::model::{load, read_config};
 
 const LOGITS_TOLERANCE: f64 = 5e-4;
 const MAPS_TOLERANCE: f64 = 1e-5;
@@ -28,7 +28,8 @@ pub(super) fn verify(
     folder: &GoldenFolder,
     device: &Device,
 ) -> Result<Vec<Comparison>, VerifyError> {
-    let model = load(folder, device)?;
+    let config = read_config(folder.dir(), "config.json", MgtConfig::from_json)?;
+    let model = load(folder.dir(), DType::F32, || Ok((config.keys(), config.init(device)?)))?;
     let text = TextConditioning {
         hidden: folder.tensor("encoder_hidden_states", device)?,
         pooled: folder.tensor("pooled_projections", device)?,
@@ -47,16 +48,6 @@ pub(super) fn verify(
     lines.extend(run.without_strength()?);
     lines.extend(run.intermediate_results()?);
     Ok(lines)
-}
-
-fn load(folder: &GoldenFolder, device: &Device) -> Result<MgtModel, VerifyError> {
-    let path = folder.dir().join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(|source| VerifyError::Io { path, source })?;
-    let config = MgtConfig::from_json(&text).map_err(VerifyError::component)?;
-    let model = config.init(device).map_err(VerifyError::component)?;
-    let keys = config.keys();
-    let files = WeightFiles::open(folder.dir()).map_err(VerifyError::component)?;
-    load_module(model, &files, &keys, DType::F32).map_err(VerifyError::component)
 }
 
 fn micro_conditions(folder: &GoldenFolder) -> Result<Vec<MicroConditions>, VerifyError> {

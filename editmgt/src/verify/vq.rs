@@ -1,11 +1,11 @@
 //! The VQ codec, stage by stage.
 
 use burn::tensor::{DType, Device};
-use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{TokenGrid, VqCodec};
-use editmgt_vq::{VqConfig, VqModel};
+use editmgt_vq::VqConfig;
 
 use super::{Comparison, GoldenFolder, VerifyError};
+use crate::model::{load, read_config};
 
 /// Largest difference of latents, codes and images. Sums over thousands of products in f32, in
 /// another order than the reference, stay an order of magnitude below.
@@ -19,7 +19,8 @@ pub(super) fn verify(
     folder: &GoldenFolder,
     device: &Device,
 ) -> Result<Vec<Comparison>, VerifyError> {
-    let codec = load(folder, device)?;
+    let config = read_config(folder.dir(), "config.json", VqConfig::from_json)?;
+    let codec = load(folder.dir(), DType::F32, || Ok((config.keys(), config.init(device)?)))?;
     let names = folder.names();
     let mut comparisons = Vec::new();
     for case in names.iter().filter_map(|name| name.strip_suffix(".image")) {
@@ -46,13 +47,4 @@ pub(super) fn verify(
         comparisons.push(Comparison::tensor(clipped, &floats("decoded_clipped")?, TOLERANCE)?);
     }
     Ok(comparisons)
-}
-
-fn load(folder: &GoldenFolder, device: &Device) -> Result<VqModel, VerifyError> {
-    let path = folder.dir().join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(|source| VerifyError::Io { path, source })?;
-    let config = VqConfig::from_json(&text).map_err(VerifyError::component)?;
-    let model = config.init(device).map_err(VerifyError::component)?;
-    let files = WeightFiles::open(folder.dir()).map_err(VerifyError::component)?;
-    load_module(model, &files, &config.keys(), DType::F32).map_err(VerifyError::component)
 }
