@@ -48,13 +48,13 @@ impl fmt::Display for Mismatch {
             if items.is_empty() {
                 return Ok(());
             }
-            write!(f, "\n  {} {title}:", items.len())?;
-            for item in items.iter().take(SHOWN) {
-                write!(f, "\n    {item}")?;
+            write!(f, "; {} {title}: ", items.len())?;
+            for (i, item) in items.iter().take(SHOWN).enumerate() {
+                write!(f, "{}{item}", if i == 0 { "" } else { ", " })?;
             }
             match items.len().saturating_sub(SHOWN) {
                 0 => Ok(()),
-                more => write!(f, "\n    and {more} more"),
+                more => write!(f, " and {more} more"),
             }
         }
         write!(f, "{}: the weights do not match the config", self.dir.display())?;

@@ -173,7 +173,7 @@ fn damaged_files() {
             "one more",
             file(&good_header().replace("bias", "Bias"), 32),
             expect!(E::Mismatch(_)),
-            "1 unused:\n    Bias",
+            "1 unused: Bias",
         ),
     ];
     for (what, bytes, expected, named) in cases {

@@ -1,5 +1,6 @@
 //! `editmgt devices`.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -22,15 +23,16 @@ pub(crate) fn run(args: DevicesArgs) -> Outcome {
     std::panic::set_hook(Box::new(|_| {}));
     let devices = editmgt::devices();
     std::panic::set_hook(hook);
+    let mut out = std::io::stdout().lock();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&devices)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&devices)?)?;
     } else {
-        devices.iter().for_each(print_row);
+        devices.iter().try_for_each(|device| write_row(&mut out, device))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_row(device: &DeviceInfo) {
+fn write_row(out: &mut impl Write, device: &DeviceInfo) -> io::Result<()> {
     let mark = if device.default { " (default)" } else { "" };
     let name = format!("{}{mark}", device.name);
     match &device.state {
@@ -41,8 +43,12 @@ fn print_row(device: &DeviceInfo) {
                 None => "unknown".to_owned(),
             };
             let hardware = hardware.as_deref().unwrap_or("");
-            println!("{name:18} {:14} memory {memory:12} {hardware}", dtypes.join(" "));
+            let dtypes = dtypes.join(" ");
+            let row = format!("{name:18} {dtypes:14} memory {memory:12} {hardware}");
+            writeln!(out, "{}", row.trim_end())
         }
-        DeviceState::Unavailable { reason } => println!("{name:18} unavailable: {reason}"),
+        DeviceState::Unavailable { reason } => {
+            writeln!(out, "{name:18} unavailable: {reason}")
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! `editmgt edit`.
 
+use std::error::Error;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
 use editmgt::{
-    DtypePolicy, EditRequest, Editor, Holding, Mask, Photo, PhotoLimits, SaveOptions,
+    DtypePolicy, EditRequest, Editor, Holding, Mask, Photo, PhotoError, PhotoLimits, SaveOptions,
     check_writable,
 };
 
@@ -14,57 +16,63 @@ use crate::Outcome;
 use crate::files;
 use crate::progress::Progress;
 
+/// Pixels in a megapixel.
+const MEGA: u64 = 1_000_000;
+
 #[derive(Args)]
 pub(crate) struct EditArgs {
     /// The photo: PNG, JPEG, WebP, BMP, TIFF or GIF
     photo: PathBuf,
     /// What to change, in words
     instruction: String,
-    /// Where to write the result; the extension names the format
-    #[arg(short, long)]
+    /// Where to write the result; .png, .jpg, .webp, .bmp or .tiff names the format
+    #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     /// The model's folder
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "DIR")]
     model: PathBuf,
     /// Number of steps
     #[arg(long, default_value_t = EditRequest::default().steps)]
     steps: usize,
-    /// Classifier-free guidance; 1 turns it off
+    /// Classifier-free guidance, 0 to 100; 1 and below turns it off
     #[arg(long, default_value_t = EditRequest::default().guidance_scale)]
+    #[arg(allow_negative_numbers = true)]
     guidance: f32,
-    /// How strongly the photo is attended to; 1 is neutral
+    /// How strongly the photo is attended to, 0 to 100; 1 is neutral
     #[arg(long, default_value_t = EditRequest::default().reference_strength)]
+    #[arg(allow_negative_numbers = true)]
     strength: f32,
-    /// Keep tokens that score below this, 0 to 1 [default: keep none by score]
-    #[arg(long)]
+    /// Keep the photo where the instruction's attention scores below this, 0 to 1 [default: keep
+    /// nothing by score]
+    #[arg(long, allow_negative_numbers = true)]
     hold: Option<f32>,
-    /// Treat held tokens exactly like the official code (they can be masked again)
+    /// Treat what is kept exactly like the official code (it can change after all)
     #[arg(long)]
     parity: bool,
-    /// Word or phrase of the instruction that names the place of the edit
-    #[arg(long)]
+    /// Words of the instruction whose attention alone counts for --hold [default: all of it]
+    #[arg(long, value_name = "WORDS", requires = "hold")]
     keyword: Option<String>,
-    /// What to steer away from [default: the official negative prompt]
-    #[arg(long)]
+    /// What to steer away from; read with guidance above 1 [default: the official negative prompt]
+    #[arg(long, value_name = "WORDS")]
     negative: Option<String>,
     /// Same seed, same edit
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Side of the square whose area the model works on, in pixels [default: the model's own]
-    #[arg(long)]
+    /// Side of the square whose area the model works on [default: the model's own]
+    #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
-    /// Image that is white where the photo may change
-    #[arg(long, value_name = "PNG")]
+    /// Image of the photo's proportions, white where the photo may change
+    #[arg(long, value_name = "IMAGE")]
     mask: Option<PathBuf>,
-    /// Keep the codec's pixels even where tokens are held
+    /// Where the photo is kept, keep it as the codec sees it, not pixel for pixel
     #[arg(long)]
     no_composite: bool,
-    /// Write what was done, as JSON
+    /// Write what was done: every option in force, sizes, shares, seconds
     #[arg(long, value_name = "JSON")]
     report: Option<PathBuf>,
-    /// Refuse photos of more megapixels
-    #[arg(long, value_name = "MP")]
-    max_megapixels: Option<u64>,
+    /// Refuse photos and masks of more megapixels
+    #[arg(long, value_name = "MP", default_value_t = PhotoLimits::default().max_pixels / MEGA)]
+    max_megapixels: u64,
     /// Where to compute: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -102,15 +110,23 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
     // Everything that can be refused is refused before the model is loaded.
     let request = args.request();
     request.check()?;
-    let mut limits = PhotoLimits::default();
-    if let Some(megapixels) = args.max_megapixels {
-        limits.max_pixels = megapixels.saturating_mul(1_000_000);
-    }
-    let photo = Photo::open_within(&args.photo, &limits)?;
-    let mask = args.mask.as_ref().map(|path| Mask::open_within(path, &limits)).transpose()?;
+    let limits = limits(args.max_megapixels);
+    let photo = Photo::open_within(&args.photo, &limits).map_err(in_megapixels)?;
+    let mask = match &args.mask {
+        Some(path) => {
+            let mask = Mask::open_within(path, &limits).map_err(in_megapixels)?;
+            mask.check_aspect(photo.size())?;
+            Some(mask)
+        }
+        None => None,
+    };
     let save = SaveOptions::default();
     check_writable(&args.output, photo.size(), &save)?;
     if let Some(report) = &args.report {
+        if *report == args.output {
+            let path = report.display();
+            return Err(format!("{path}: expected a file of its own for the report").into());
+        }
         files::check_writable(report)?;
     }
     let device = editmgt::open_device(&args.device)?;
@@ -128,7 +144,9 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
     if let Some(report) = &args.report {
         files::write(report, &serde_json::to_vec_pretty(&result.report)?)?;
     }
-    println!(
+    // The edit is there, whether or not anyone reads this.
+    let _unread = writeln!(
+        std::io::stdout(),
         "{}: seed {}, {:.1} s, {:.1}% of tokens held",
         args.output.display(),
         request.seed,
@@ -136,4 +154,23 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
         100.0 * result.report.tokens_held,
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// The number of pixels alone decides: it is what memory depends on.
+fn limits(megapixels: u64) -> PhotoLimits {
+    let max_pixels = megapixels.saturating_mul(MEGA);
+    PhotoLimits { max_pixels, max_side: u64::MAX, ..PhotoLimits::default() }
+}
+
+/// Names the program's option where the library names its own.
+fn in_megapixels(error: PhotoError) -> Box<dyn Error> {
+    match error {
+        PhotoError::TooLarge { origin, size, limit, .. } => format!(
+            "{origin}: {size} pixels are more than {} megapixels; make it smaller or raise \
+             --max-megapixels",
+            limit / MEGA
+        )
+        .into(),
+        error => error.into(),
+    }
 }

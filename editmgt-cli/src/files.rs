@@ -22,11 +22,20 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
 
 fn temporary(path: &Path) -> Result<NamedTempFile, Box<dyn Error>> {
     if path.is_dir() {
-        return Err(format!("{}: is a folder; name a file", path.display()).into());
+        return Err(format!("{}: expected a file to write, got a folder", path.display()).into());
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    Ok(NamedTempFile::new_in(folder).map_err(|e| format!("{}: {e}", path.display()))?)
+    if !folder.is_dir() {
+        let (path, folder) = (path.display(), folder.display());
+        return Err(format!("{path}: the folder {folder} does not exist; create it first").into());
+    }
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".editmgt-").suffix(".tmp");
+    // Temporary files are private by default; a report gets what the user's umask allows.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    Ok(builder.tempfile_in(folder).map_err(|e| format!("can't write {}: {e}", path.display()))?)
 }

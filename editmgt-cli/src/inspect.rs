@@ -1,5 +1,6 @@
 //! `editmgt inspect`.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,31 +22,37 @@ pub(crate) struct InspectArgs {
 
 pub(crate) fn run(args: InspectArgs) -> Outcome {
     let summary = inspect(&args.dir)?;
+    let mut out = std::io::stdout().lock();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?;
     } else {
-        print_table(&summary);
+        write_table(&mut out, &summary)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_table(summary: &ModelSummary) {
-    println!(
+fn write_table(out: &mut impl Write, summary: &ModelSummary) -> io::Result<()> {
+    writeln!(
+        out,
         "{:14} {:>8} {:>15} {:>12} {:>14} {:>14}  dtypes on disk",
         "component", "tensors", "parameters", "on disk", "memory as f32", "as f16, bf16"
-    );
+    )?;
     for (name, part) in summary.rows() {
         let dtypes: Vec<String> =
             part.dtypes.iter().map(|(dtype, count)| format!("{dtype} {}", count.tensors)).collect();
-        println!(
+        writeln!(
+            out,
             "{name:14} {:>8} {:>15} {:>12} {:>14} {:>14}  {}",
             part.tensors,
             HumanCount(part.parameters).to_string(),
             HumanBytes(part.bytes_on_disk).to_string(),
-            HumanBytes(part.memory(Dtype::F32.into())).to_string(),
-            HumanBytes(part.memory(Dtype::Bf16.into())).to_string(),
+            HumanBytes(summary.memory(name, Dtype::F32)).to_string(),
+            HumanBytes(summary.memory(name, Dtype::Bf16)).to_string(),
             dtypes.join(", "),
-        );
+        )?;
     }
-    println!("Memory is for the weights alone; activations come on top.");
+    writeln!(
+        out,
+        "Memory is for the weights alone; activations come on top. The codec always runs in f32."
+    )
 }

@@ -7,6 +7,7 @@
 
 mod devices;
 mod edit;
+mod failure;
 mod files;
 mod init;
 mod inspect;
@@ -20,11 +21,14 @@ use clap::{Parser, Subcommand};
 
 /// Edit images by instruction with a masked generative transformer.
 #[derive(Parser)]
-#[command(version, about, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = EXIT_STATUS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 a verification failed, 2 anything that could \
+                           not be done (with one line on standard error that says why).";
 
 #[derive(Subcommand)]
 enum Command {
@@ -44,15 +48,16 @@ enum Command {
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let outcome = failure::guarded(|| match command {
         Command::Edit(args) => edit::run(*args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),
         Command::Inspect(args) => inspect::run(args),
-    };
+    });
     outcome.unwrap_or_else(|error| {
-        eprintln!("editmgt: {error}");
+        eprintln!("editmgt: {}", failure::one_line(&*error));
         ExitCode::from(2)
     })
 }

@@ -1,5 +1,6 @@
 //! `editmgt verify`.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,8 +11,8 @@ use crate::Outcome;
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
-    /// Folders with a golden.safetensors and its manifest.json
-    #[arg(required = true)]
+    /// Folders with a golden.safetensors and its manifest.json, of a component or a pipeline
+    #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
     /// Where to compute: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
@@ -23,29 +24,34 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) fn run(args: VerifyArgs) -> Outcome {
     let device = editmgt::open_device(&args.device)?;
+    let mut out = std::io::stdout().lock();
     let mut verifications = Vec::new();
     for dir in &args.dirs {
         let verification = verify(dir, &device)?;
         if !args.json {
-            print_table(&verification);
+            write_table(&mut out, &verification)?;
         }
         verifications.push(verification);
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&verifications)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&verifications)?)?;
     }
     let failed = verifications.iter().filter(|verification| !verification.pass()).count();
     if !args.json && args.dirs.len() > 1 {
-        println!("{} of {} folders pass", args.dirs.len() - failed, args.dirs.len());
+        writeln!(out, "{} of {} folders pass", args.dirs.len() - failed, args.dirs.len())?;
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn print_table(verification: &Verification) {
+fn write_table(out: &mut impl Write, verification: &Verification) -> io::Result<()> {
     let pass = if verification.pass() { "pass" } else { "FAIL" };
-    println!("{} ({:?}): {pass}", verification.folder.display(), verification.stage);
+    writeln!(out, "{} ({:?}): {pass}", verification.folder.display(), verification.stage)?;
     let width = verification.comparisons.iter().map(|c| c.name.len()).max().unwrap_or(0);
-    println!("  {:width$}  {:>10}  {:>10}  {:>9}", "compared", "max abs", "max rel", "tolerance");
+    writeln!(
+        out,
+        "  {:width$}  {:>10}  {:>10}  {:>9}",
+        "compared", "max abs", "max rel", "tolerance"
+    )?;
     for Comparison { name, measure, pass } in &verification.comparisons {
         let verdict = if *pass { "" } else { "  FAIL" };
         match measure {
@@ -54,13 +60,15 @@ fn print_table(verification: &Verification) {
                     0.0 => String::new(),
                     share => format!("  {:.4}% beyond", 100.0 * share),
                 };
-                println!(
+                writeln!(
+                    out,
                     "  {name:width$}  {max_abs:10.2e}  {max_rel:10.2e}  {tolerance:9.0e}{beyond}{verdict}"
-                );
+                )?;
             }
             Measure::Tokens { differ, total } => {
-                println!("  {name:width$}  {differ} of {total} differ{verdict}");
+                writeln!(out, "  {name:width$}  {differ} of {total} differ{verdict}")?;
             }
         }
     }
+    Ok(())
 }

@@ -123,7 +123,13 @@ impl VqCodec for VqModel {
     }
 
     fn encode(&self, images: Tensor<4>) -> Result<TokenGrid> {
-        TokenGrid::from_tensor(self.nearest_codes(self.encode_latents(images)?)?)
+        let latents = self.encode_latents(images)?;
+        // No code is near to NaN, and one would be taken all the same: an edit of another photo.
+        if !latents.clone().is_finite().all().into_scalar::<bool>() {
+            let expected = "finite numbers (are image and weights?)";
+            return Err(Error::value("encoded image", expected, "NaN or infinity"));
+        }
+        TokenGrid::from_tensor(self.nearest_codes(latents)?)
     }
 
     fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
@@ -245,6 +251,14 @@ mod tests {
             let error = codec.encode(Tensor::zeros(shape, &Device::flex())).unwrap_err();
             assert!(matches!(error, Error::Shape { .. }), "{shape:?}: {error}");
             assert!(error.to_string().contains(&format!("{shape:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_no_number_is_refused() {
+        for value in [f32::NAN, f32::INFINITY] {
+            let error = model(&tiny()).encode(image([1, 3, 4, 4]) * value).unwrap_err();
+            assert!(matches!(error, Error::Value { .. }), "{error}");
         }
     }
 

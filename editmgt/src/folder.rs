@@ -49,25 +49,24 @@ impl ModelFolder {
         std::fs::read_dir(root).map_err(ModelError::io(root))?;
         let pipeline = root.join("pipeline.json");
         let named = match pipeline.is_file() {
-            true => read_pipeline(&pipeline)?,
-            false => BTreeMap::new(),
+            true => Some(read_pipeline(&pipeline)?),
+            false => None,
         };
-        let official = named.is_empty();
         let find = |component: &str, folders: &[&str]| -> Option<PathBuf> {
-            match official {
-                true => folders.iter().map(|f| root.join(f)).find(|dir| dir.is_dir()),
-                false => named.get(component)?.as_ref().map(|dir| root.join(dir)),
+            match &named {
+                None => folders.iter().map(|f| root.join(f)).find(|dir| dir.is_dir()),
+                Some(named) => named.get(component)?.as_ref().map(|dir| root.join(dir)),
             }
         };
         let mut missing = Vec::new();
         let mut require = |component: &str, folders: &[&str]| {
             let found = find(component, folders).filter(|dir| dir.is_dir());
             found.unwrap_or_else(|| {
-                missing.push(match official {
-                    true => {
+                missing.push(match &named {
+                    None => {
                         folders.iter().map(|f| format!("{f}/")).collect::<Vec<_>>().join(" or ")
                     }
-                    false => format!("{component} of pipeline.json"),
+                    Some(_) => format!("{component} of pipeline.json"),
                 });
                 PathBuf::new()
             })
@@ -82,6 +81,14 @@ impl ModelFolder {
             llm_tokenizer: find("llm_tokenizer", &["llm_tokenizer"]),
             root: root.to_owned(),
         };
+        // These may be absent, but not named and then absent.
+        for (component, dir) in
+            [("llm_encoder", &folder.llm_encoder), ("llm_tokenizer", &folder.llm_tokenizer)]
+        {
+            if dir.as_ref().is_some_and(|dir| !dir.is_dir()) {
+                missing.push(format!("{component} of pipeline.json"));
+            }
+        }
         if !missing.is_empty() {
             let problem = format!("not a model folder: it lacks {}", missing.join(", "));
             return Err(ModelError::folder(root, problem));
@@ -138,7 +145,9 @@ mod tests {
         let file = dir.path().join("pipeline.json");
         for (text, named) in [
             ("{", "pipeline.json"),
+            (r#"{"components": {}}"#, "transformer of pipeline.json"),
             (r#"{"components": {"vqvae": "nowhere"}}"#, "vqvae of pipeline.json"),
+            (r#"{"components": {"llm_encoder": "nowhere"}}"#, "llm_encoder of pipeline.json"),
         ] {
             std::fs::write(&file, text).unwrap();
             let message = ModelFolder::open(dir.path()).unwrap_err().to_string();

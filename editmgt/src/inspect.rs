@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use editmgt_backends::Dtype;
 use editmgt_checkpoint::{ComponentSummary, DtypeCount, WeightFiles};
 use serde::Serialize;
 
@@ -23,6 +24,18 @@ impl ModelSummary {
     pub fn rows(&self) -> impl Iterator<Item = (&'static str, &ComponentSummary)> {
         let components = self.components.iter().map(|(name, summary)| (*name, summary));
         components.chain([("total", &self.total)])
+    }
+
+    /// Bytes that the weights of a line of [`rows`](Self::rows) take when the model is loaded in
+    /// `dtype`: all but the codec's, which [`DtypePolicy::choose`](crate::DtypePolicy::choose)
+    /// keeps in f32. 0 for a name that is no line. Activations come on top.
+    pub fn memory(&self, row: &str, dtype: Dtype) -> u64 {
+        let rows = self.components.iter().filter(|(name, _)| row == "total" || row == *name);
+        rows.map(|(name, summary)| match *name {
+            "vqvae" => summary.memory(Dtype::F32.into()),
+            _ => summary.memory(dtype.into()),
+        })
+        .sum()
     }
 }
 

@@ -4,6 +4,7 @@ use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
 
 use crate::error::EditError;
+use crate::photo::MAX_SIDE;
 
 /// How held tokens are treated over the steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ pub struct EditRequest {
     /// Same seed, same edit.
     pub seed: u64,
     /// Side of the square whose area the model works on, in pixels; `None`: what the model was
-    /// made for.
+    /// made for. At least one token of the model and at most 16,384.
     pub size: Option<usize>,
     /// Whether held tokens get the photo's own pixels back instead of the codec's.
     pub composite: bool,
@@ -109,8 +110,8 @@ impl EditRequest {
                 return Err(EditError::option(name, format!("0 to {max}"), value));
             }
         }
-        if self.size == Some(0) {
-            return Err(EditError::option("size", "1 pixel or more", 0));
+        if let Some(size) = self.size.filter(|size| !(1..=MAX_SIDE).contains(size)) {
+            return Err(EditError::option("size", format!("1 to {MAX_SIDE} pixels"), size));
         }
         Ok(())
     }
@@ -125,7 +126,7 @@ mod tests {
         let good = EditRequest::new("make it red");
         good.check().unwrap();
         type Spoil = fn(&mut EditRequest);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 10] = [
             ("instruction", |r| r.instruction = " \n".into()),
             ("keyword", |r| r.keyword = Some("".into())),
             ("steps", |r| r.steps = 0),
@@ -135,6 +136,7 @@ mod tests {
             ("temperature", |r| r.temperature.1 = f32::INFINITY),
             ("hold", |r| r.hold = Some(1.01)),
             ("size", |r| r.size = Some(0)),
+            ("size", |r| r.size = Some(MAX_SIDE + 1)),
         ];
         for (named, spoil) in cases {
             let mut request = good.clone();

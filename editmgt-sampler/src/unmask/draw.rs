@@ -72,7 +72,11 @@ pub(super) fn pick(logits: Tensor<3>, picks: &[Pick]) -> Result<Vec<Picked>> {
 /// What the device handed over, unless it can't be.
 fn checked(pick: &Pick, code: i64, probability: f32) -> Result<Picked> {
     if probability.is_nan() {
-        let got = format!("a softmax that is no number at position {}", pick.position);
+        let got = format!(
+            "a softmax that is no number at position {} (damaged weights, or activations that \
+             overflow their dtype: bf16 and f32 reach further than f16)",
+            pick.position
+        );
         return Err(Error::value(
             "logits",
             "numbers below infinity, at least one of them finite in each row",

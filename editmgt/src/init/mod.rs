@@ -85,6 +85,10 @@ pub fn init(out: &Path, request: &InitRequest) -> Result<(), ModelError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    if !parent.is_dir() {
+        let problem = format!("the folder {} does not exist; create it first", parent.display());
+        return Err(ModelError::folder(out, problem));
+    }
     let staging = tempfile::Builder::new().prefix(".editmgt-init-").tempdir_in(parent);
     let staging = staging.map_err(ModelError::io(parent))?;
     write(staging.path(), request)?;

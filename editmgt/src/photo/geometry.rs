@@ -7,7 +7,7 @@ use super::resize::{ResizeFilter, resize_rgb};
 use super::{Photo, PixelSize};
 
 /// Longest side that a plan may ask the model for, pixels: four times what anyone has run.
-const MAX_SIDE: usize = 1 << 14;
+pub(crate) const MAX_SIDE: usize = 1 << 14;
 
 /// How far from the ideal [`ResizePlan::fit`] looks for a better shape, as a share of a side.
 const REACH: f64 = 0.1;
@@ -44,8 +44,8 @@ impl ResizePlan {
     /// more than 16,384 pixels: a ratio above `(side / multiple)²` or `(16384 / side)²`.
     pub fn fit(photo: PixelSize, side: usize, multiple: usize) -> Result<Self> {
         if multiple == 0 || !(multiple..=MAX_SIDE).contains(&side) {
-            let expected = format!("{} to {MAX_SIDE}", multiple.max(1));
-            return Err(Error::value("target side (and the multiple below it)", expected, side));
+            let expected = format!("{} to {MAX_SIDE} pixels for this model", multiple.max(1));
+            return Err(Error::value("size (the side of a square)", expected, side));
         }
         let ratio = photo.longer() as f64 / photo.shorter() as f64;
         let limit = ratio_limit(side, multiple);

@@ -92,7 +92,11 @@ impl Mask {
         Err(PhotoError::MaskEmpty { origin: self.origin.clone(), grid })
     }
 
-    fn check_aspect(&self, photo: PixelSize) -> Result<(), PhotoError> {
+    /// Checks that the mask has the photo's proportions, which [`on_grid`](Self::on_grid) asks for.
+    ///
+    /// # Errors
+    /// [`PhotoError::MaskAspect`] with both sizes.
+    pub fn check_aspect(&self, photo: PixelSize) -> Result<(), PhotoError> {
         let mask = self.size();
         let expected = |side: usize, of: usize, to: usize| side as f64 * to as f64 / of as f64;
         let close = |got: usize, expected: f64| {

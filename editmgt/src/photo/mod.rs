@@ -37,6 +37,7 @@ mod size;
 
 pub use composite::Composite;
 pub use error::{Origin, PhotoError};
+pub(crate) use geometry::MAX_SIDE;
 pub use geometry::ResizePlan;
 pub use image::{GrayImage, RgbImage};
 pub use load::{MIN_SIDE, Photo, PhotoLimits};

@@ -1,5 +1,6 @@
 //! Reads a golden folder: `golden.safetensors` beside its `manifest.json`.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -36,7 +37,13 @@ impl GoldenFolder {
     pub fn open(dir: &Path) -> Result<Self, VerifyError> {
         let read = |name: &str| {
             let path = dir.join(name);
-            std::fs::read(&path).map_err(|source| VerifyError::Io { path, source })
+            std::fs::read(&path).map_err(|source| match source.kind() {
+                ErrorKind::NotFound => {
+                    let message = format!("expected a golden folder, found no {name} there");
+                    VerifyError::golden(dir.to_owned(), message)
+                }
+                _ => VerifyError::Io { path, source },
+            })
         };
         let bytes = read("golden.safetensors")?;
         let manifest = serde_json::from_slice(&read("manifest.json")?)

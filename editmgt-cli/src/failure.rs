@@ -1,0 +1,126 @@
+//! How a failure is told: in one line.
+
+use std::error::Error;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::Outcome;
+
+/// The error and its causes. A cause that the message quotes already is not repeated, and a
+/// message of several lines (a decoder's, or one with a line break in a file's name) becomes one.
+pub(crate) fn one_line(error: &dyn Error) -> String {
+    let mut line = flat(&error.to_string());
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = flat(&cause.to_string());
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        source = cause.source();
+    }
+    line
+}
+
+fn flat(text: &str) -> String {
+    let lines = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+/// Runs a command; a panic in it, ours or a backend's, comes back as an error.
+///
+/// With `RUST_BACKTRACE` set it is printed the usual way, too, since a report needs that.
+pub(crate) fn guarded(command: impl FnOnce() -> Outcome) -> Outcome {
+    let first = Arc::new(Mutex::new(None));
+    let usual = Arc::new(panic::take_hook());
+    let verbose = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
+    panic::set_hook(Box::new({
+        let (first, usual) = (first.clone(), usual.clone());
+        move |panic| {
+            // The first is the cause: threads that wait for a panicked one panic after it.
+            let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert_with(|| describe(panic));
+            if verbose {
+                usual(panic);
+            }
+        }
+    }));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(command));
+    panic::set_hook(Box::new(move |panic| usual(panic)));
+    outcome.unwrap_or_else(|_| {
+        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let what = first.unwrap_or_else(|| "no message".to_owned());
+        Err(format!(
+            "internal error: {what}; unless the device ran out of memory this is a bug: please \
+             report it, with what is printed under RUST_BACKTRACE=1"
+        )
+        .into())
+    })
+}
+
+fn describe(panic: &PanicHookInfo<'_>) -> String {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    match panic.location() {
+        Some(place) => format!("{message} ({}:{})", place.file(), place.line()),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+    use std::process::ExitCode;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Failure(&'static str, Option<Box<Failure>>);
+
+    impl fmt::Display for Failure {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Failure {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|cause| cause as _)
+        }
+    }
+
+    #[test]
+    fn causes_are_told_once_and_in_one_line() {
+        let caused = |message, cause| Failure(message, Some(Box::new(cause)));
+        for (error, expected) in [
+            (Failure("no such file", None), "no such file"),
+            (caused("a.png: no such file", Failure("no such file", None)), "a.png: no such file"),
+            (caused("a.png", Failure("damaged", None)), "a.png: damaged"),
+            (caused("a", caused("b", Failure("c", None))), "a: b: c"),
+            (Failure("damaged:\n  two\r\n\n", None), "damaged: two"),
+            (caused("x: damaged:\n  two\n", Failure("damaged:\n  two", None)), "x: damaged: two"),
+        ] {
+            assert_eq!(one_line(&error), expected, "{error:?}");
+        }
+    }
+
+    /// One test for all that touch the process's panic hook.
+    #[test]
+    fn a_panic_is_an_error() {
+        assert!(matches!(guarded(|| Ok(ExitCode::SUCCESS)), Ok(code) if code == ExitCode::SUCCESS));
+        assert_eq!(guarded(|| Err("no".into())).unwrap_err().to_string(), "no");
+
+        let message = |command: fn() -> Outcome| guarded(command).unwrap_err().to_string();
+        let own = message(|| panic!("out of {}", "cheese"));
+        assert!(
+            own.starts_with("internal error: out of cheese (editmgt-cli/src/failure.rs:"),
+            "{own}"
+        );
+        let silent = message(|| panic::panic_any(7));
+        assert!(silent.starts_with("internal error: no message ("), "{silent}");
+        let worker = message(|| {
+            let worker = std::thread::spawn(|| panic!("the cause"));
+            worker.join().expect("the worker's answer");
+            unreachable!();
+        });
+        assert!(worker.starts_with("internal error: the cause ("), "{worker}");
+    }
+}
