@@ -51,7 +51,7 @@ impl ResizePlan {
         let limit = ratio_limit(side, multiple);
         // An empty photo has no ratio.
         if ratio.is_nan() || ratio > limit {
-            let expected = format!("sides in a ratio of at most {limit:.0}:1 (at side {side})");
+            let expected = format!("sides in a ratio of at most {limit:.0}:1 at size {side}");
             return Err(Error::value("photo", expected, photo));
         }
         let (height, width) = (photo.height as f64, photo.width as f64);

@@ -1,0 +1,125 @@
+//! Options that no edit can have, and outputs that can't be written.
+
+use std::path::PathBuf;
+
+use crate::pictures::png;
+use crate::program::{CAT, Edit, INSTRUCTION, Scratch};
+
+/// A backend that exists and that this build is without.
+fn missing_backend() -> &'static str {
+    let gpus = [
+        ("cuda", cfg!(feature = "cuda")),
+        ("metal", cfg!(feature = "metal")),
+        ("ndarray", cfg!(feature = "ndarray")),
+    ];
+    gpus.iter().find(|(_, built)| !built).expect("not every backend at once").0
+}
+
+#[test]
+fn options_out_of_range() {
+    let scratch = Scratch::new();
+    let device = format!("--device {}", missing_backend());
+    let feature = format!("--features {}", missing_backend());
+    for (options, named) in [
+        ("--steps 0", vec!["steps: ", "1 to 4096", "got 0"]),
+        ("--steps 4097", vec!["steps: ", "1 to 4096", "got 4097"]),
+        ("--guidance nan", vec!["guidance: ", "0 to 100", "got NaN"]),
+        ("--guidance inf", vec!["guidance: ", "0 to 100", "got inf"]),
+        ("--guidance -0.5", vec!["guidance: ", "0 to 100", "got -0.5"]),
+        ("--strength -1", vec!["strength: ", "0 to 100", "got -1"]),
+        ("--hold 1.5", vec!["hold: ", "0 to 1", "got 1.5"]),
+        ("--hold -0.1", vec!["hold: ", "0 to 1", "got -0.1"]),
+        ("--hold nan", vec!["hold: ", "0 to 1", "got NaN"]),
+        ("--size 0", vec!["size: ", "1 to 16384", "got 0"]),
+        ("--size 1000000", vec!["size: ", "1 to 16384", "got 1000000"]),
+        // Only the model knows how small is too small: one token here is 4 pixels.
+        ("--size 3", vec!["size ", "4 to 16384", "got 3"]),
+        ("--hold 0.5 --keyword dog", vec!["\"dog\"", INSTRUCTION, "words of the instruction"]),
+        ("--dtype f64", vec!["dtype \"f64\"", "f32, f16 or bf16"]),
+        ("--device abacus", vec!["device \"abacus\"", "flex", "cuda"]),
+        ("--device cpu:9", vec!["device flex:9", "not found"]),
+        (&device, vec!["this build has", &feature]),
+    ] {
+        Edit::new(scratch.out("o.png")).with(options).run().refused(options, &named);
+        scratch.assert_nothing_written(options);
+    }
+}
+
+#[test]
+fn words_that_are_none() {
+    let scratch = Scratch::new();
+    for words in ["", " \t "] {
+        let mut edit = Edit::new(scratch.out("o.png"));
+        edit.instruction = words.into();
+        edit.run().refused("instruction", &["instruction: ", "some words", "nothing"]);
+        let mut edit = Edit::new(scratch.out("o.png")).with("--hold 0.5 --keyword");
+        edit.options.push(words.into());
+        edit.run().refused("keyword", &["keyword: ", "a word of the instruction", "nothing"]);
+    }
+    scratch.assert_nothing_written("words");
+}
+
+#[test]
+fn outputs_that_can_not_be_written() {
+    let scratch = Scratch::new();
+    let formats = "ends in .png, .jpg, .webp, .bmp or .tiff";
+    std::fs::create_dir(scratch.path("folder.png")).unwrap();
+    for (output, named) in [
+        (scratch.out("o"), vec![formats]),
+        (scratch.out("o.xyz"), vec![formats]),
+        (scratch.out("o.gif"), vec![formats]),
+        (scratch.out(".png"), vec![formats]),
+        (scratch.path("nowhere/o.png"), vec!["nowhere does not exist"]),
+        (scratch.path("folder.png"), vec!["expected a file", "a folder"]),
+        (PathBuf::from(CAT).join("o.png"), vec![CAT, "does not exist"]),
+    ] {
+        let what = output.to_string_lossy().into_owned();
+        Edit::new(output).run().refused(&what, &[&[&*what], &*named].concat());
+        scratch.assert_nothing_written(&what);
+    }
+    for (report, named) in [
+        (scratch.path("nowhere/r.json"), "nowhere does not exist"),
+        (scratch.path("folder.png"), "expected a file"),
+        (scratch.out("o.png"), "a file of its own"),
+    ] {
+        let edit = Edit::new(scratch.out("o.png")).with_path("--report", &report);
+        edit.run().refused("report", &[&report.to_string_lossy(), named]);
+        scratch.assert_nothing_written("report");
+    }
+}
+
+/// What stood in the output's place before a refused edit stands there after it.
+#[test]
+fn an_older_output_stays() {
+    let scratch = Scratch::new();
+    let output = scratch.write("o.png", "old");
+    let black = scratch.write("black.png", png(451, 300, |_| 0));
+    Edit::new(output.clone())
+        .quick()
+        .with_path("--mask", &black)
+        .run()
+        .refused("mask", &["half white"]);
+    assert_eq!(std::fs::read(output).unwrap(), b"old");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_is_read_only() {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = Scratch::new();
+    let folder = scratch.path("read-only");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o555)).unwrap();
+    // The administrator may write everywhere.
+    if tempfile::tempfile_in(&folder).is_err() {
+        let output = folder.join("o.png");
+        Edit::new(output.clone()).run().refused("photo", &["can't write", "o.png", "denied"]);
+        Edit::new(scratch.out("o.png"))
+            .with_path("--report", &folder.join("r.json"))
+            .run()
+            .refused("report", &["can't write", "r.json", "denied"]);
+        scratch.assert_nothing_written("read-only");
+    }
+}

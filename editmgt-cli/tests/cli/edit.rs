@@ -1,0 +1,168 @@
+//! `editmgt edit` on a real photo.
+
+use std::collections::HashMap;
+
+use image::metadata::Orientation;
+use serde_json::json;
+
+use crate::pictures::{equal, png, read};
+use crate::program::{CAT, Edit, INSTRUCTION, Scratch, root};
+
+#[test]
+fn the_result_has_the_photos_size_and_stands_upright() {
+    let scratch = Scratch::new();
+    let (_, lying) = read(&root().join(CAT));
+    assert_eq!(lying, Orientation::Rotate90, "the photo no longer tests anything");
+    for name in ["o.png", "o.jpg", "o.JPEG", "o.webp", "o.bmp", "o.tiff"] {
+        let output = scratch.out(name);
+        let summary = Edit::new(output.clone())
+            .with("--steps 1 --size 32 --guidance 1 --seed 5")
+            .run()
+            .done();
+        let (image, orientation) = read(&output);
+        assert_eq!(image.dimensions(), (451, 300), "{name}");
+        assert_eq!(orientation, Orientation::NoTransforms, "{name}");
+        assert!(summary.contains(name) && summary.contains("seed 5, "), "{summary}");
+        assert_eq!(summary.lines().count(), 1, "{summary}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let scratch = Scratch::new();
+    let edit = |options| Edit::new(scratch.out("o.png")).quick().with(options).bytes();
+    let first = edit("--seed 3");
+    assert!(first == edit("--seed 3"), "the same command, other bytes");
+    assert!(first != edit("--seed 4"), "another seed, the same bytes");
+}
+
+#[test]
+fn every_option_has_an_effect() {
+    let scratch = Scratch::new();
+    let mut made = HashMap::new();
+    let mut edit = |options| {
+        let edit = || Edit::new(scratch.out("o.png")).quick().with(options).bytes();
+        made.entry(options).or_insert_with(edit).clone()
+    };
+    let half = "--hold 0.5";
+    for (what, a, b, same) in [
+        ("guidance", "", "--guidance 1", false),
+        ("guidance of 1 and below is none", "--guidance 1", "--guidance 0", true),
+        ("strength", "", "--strength 2", false),
+        ("negative", "", "--negative grass", false),
+        ("negative without guidance", "--guidance 1", "--guidance 1 --negative grass", true),
+        ("hold", "", half, false),
+        ("hold nothing", "", "--hold 0", true),
+        ("keyword", half, "--hold 0.5 --keyword cat", false),
+        ("parity", half, "--hold 0.5 --parity", false),
+        ("composite", half, "--hold 0.5 --no-composite", false),
+        ("composite of nothing held", "", "--no-composite", true),
+        ("dtype", "", "--dtype bf16", false),
+        ("the default dtype", "", "--dtype f32", true),
+        ("the default device", "", "--device cpu", true),
+        ("quiet", "", "--quiet", true),
+    ] {
+        assert_eq!(edit(a) == edit(b), same, "{what}: {a:?} against {b:?}");
+    }
+}
+
+#[test]
+fn the_report_says_what_was_done() {
+    let scratch = Scratch::new();
+    let report = Edit::new(scratch.out("plain.png")).quick().report();
+    for (pointer, expected) in [
+        ("/request/instruction", json!(INSTRUCTION)),
+        ("/request/steps", json!(2)),
+        ("/request/guidance_scale", json!(6.0)),
+        ("/request/hold", json!(null)),
+        ("/request/holding", json!("strict")),
+        ("/request/composite", json!(true)),
+        ("/photo", json!({"height": 300, "width": 451})),
+        ("/blocks", json!([])),
+        ("/tokens_held", json!(0.0)),
+    ] {
+        assert_eq!(report.pointer(pointer), Some(&expected), "{pointer}");
+    }
+    // As many pixels as a square of 48, within the 10% that the proportions may cost a side.
+    let side = |name| report["model_pixels"][name].as_f64().unwrap();
+    let area = side("height") * side("width") / (48.0 * 48.0);
+    assert!((0.8..1.25).contains(&area), "{area}");
+
+    let options = "--seed 9 --guidance 2 --strength 1.5 --hold 0.5 --parity --keyword cat \
+                   --negative grass --no-composite";
+    let report = Edit::new(scratch.out("options.png")).quick().with(options).report();
+    for (pointer, expected) in [
+        ("/request/seed", json!(9)),
+        ("/request/guidance_scale", json!(2.0)),
+        ("/request/reference_strength", json!(1.5)),
+        ("/request/hold", json!(0.5)),
+        ("/request/holding", json!("parity")),
+        ("/request/keyword", json!("cat")),
+        ("/request/negative_prompt", json!("grass")),
+        ("/request/size", json!(48)),
+        ("/request/composite", json!(false)),
+        // The single blocks of the miniature model.
+        ("/blocks", json!([2, 3, 4])),
+    ] {
+        assert_eq!(report.pointer(pointer), Some(&expected), "{pointer}");
+    }
+    let held = report["tokens_held"].as_f64().unwrap();
+    let changed = report["tokens_changed"].as_f64().unwrap();
+    // Both are rounded to f32.
+    let rest = 1.0 - held - changed;
+    assert!(0.0 < held && 0.0 < changed && rest > -1e-6, "{held} held, {changed} changed");
+    let stages: Vec<_> = report["seconds"].as_array().unwrap().iter().map(|s| &s[0]).collect();
+    assert_eq!(stages, ["encode_text", "encode_image", "sample", "decode"]);
+}
+
+#[test]
+fn held_tokens_are_the_photos_own_pixels() {
+    let scratch = Scratch::new();
+    let output = scratch.out("o.png");
+    let report = Edit::new(output.clone()).quick().with("--hold 0.5").report();
+    let held = report["tokens_held"].as_f64().unwrap();
+    let (photo, image) = (read(&root().join(CAT)).0, read(&output).0);
+    let kept = equal(&photo, &image, 0..451);
+    // A pixel on the border of two cells belongs to one of them: shares of area, not of cells.
+    assert!((kept - held).abs() < 0.05, "{held} of the tokens held, {kept} of the pixels kept");
+    assert!((0.1..1.0).contains(&held), "{held}: nothing to compare");
+}
+
+#[test]
+fn what_the_mask_leaves_black_stays_pixel_for_pixel() {
+    let scratch = Scratch::new();
+    let photo = read(&root().join(CAT)).0;
+    // Any size with the photo's proportions will do.
+    for ((width, height), options) in [
+        ((451, 300), ""),
+        ((902, 600), "--parity"),
+        ((226, 150), "--hold 0.1"),
+        ((451, 300), "--guidance 1"),
+    ] {
+        let half = png(width, height, |x| if x < width / 2 { 0 } else { 255 });
+        let mask = scratch.write("mask.png", half);
+        let output = scratch.out("o.png");
+        let edit = Edit::new(output.clone()).quick().with(options).with_path("--mask", &mask);
+        let columns = edit.report()["grid"]["width"].as_u64().unwrap() as u32;
+        // The column of tokens that the mask's border crosses may go either way.
+        let cell = 451u32.div_ceil(columns);
+        let image = read(&output).0;
+        assert_eq!(equal(&photo, &image, 0..225 - cell), 1.0, "{options:?}");
+        let changed = 1.0 - equal(&photo, &image, 225 + cell..451);
+        assert!(changed > 0.1, "{options:?}: only {changed} of the white half changed");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_written_may_be_read_by_whom_the_umask_allows() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = Scratch::new();
+    Edit::new(scratch.out("o.png")).quick().report();
+    let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let usual = mode(scratch.write("usual", ""));
+    for name in ["o.png", "o.json"] {
+        assert_eq!(mode(scratch.out(name)), usual, "{name}");
+    }
+}

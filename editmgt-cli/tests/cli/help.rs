@@ -1,0 +1,54 @@
+//! The help text.
+
+use crate::program::{Edit, editmgt};
+
+#[test]
+fn every_command_explains_itself() {
+    for (args, named) in [
+        (vec!["--help"], vec!["edit", "verify", "devices", "init", "inspect", "Exit status"]),
+        (
+            vec!["edit", "--help"],
+            vec![
+                "[default: 36]",
+                "[default: 6]",
+                "[default: 1.1]",
+                "[default: 50]",
+                "[default: cpu]",
+                "f32, f16 or bf16",
+            ],
+        ),
+        (vec!["verify", "--help"], vec!["golden.safetensors"]),
+        (vec!["devices", "--help"], vec!["--json"]),
+        (vec!["init", "--help"], vec!["[default: full]", "[default: bf16]", "tiny"]),
+        (vec!["inspect", "--help"], vec!["--json"]),
+        (vec!["--version"], vec![env!("CARGO_PKG_VERSION")]),
+    ] {
+        let text = editmgt(&args).done();
+        for part in named {
+            assert!(text.contains(part), "{args:?}: expected {part:?} in {text}");
+        }
+    }
+    // Without a command the help is the answer, and nothing was done.
+    let bare = editmgt([""; 0]);
+    assert_eq!(bare.status, Some(2), "{bare:?}");
+    assert!(bare.stderr.contains("Usage: editmgt <COMMAND>"), "{bare:?}");
+}
+
+#[test]
+fn what_the_parser_refuses() {
+    let scratch = crate::program::Scratch::new();
+    for (options, named) in [
+        ("--steps many", vec!["--steps", "many"]),
+        ("--steps -1", vec!["-1"]),
+        ("--size 99999999999999999999", vec!["--size", "too large"]),
+        ("--seed -1", vec!["-1"]),
+        ("--guidance much", vec!["--guidance", "much"]),
+        ("--keyword cat", vec!["--hold"]),
+        ("--colour red", vec!["--colour"]),
+    ] {
+        Edit::new(scratch.out("o.png")).with(options).run().misused(options, &named);
+        scratch.assert_nothing_written(options);
+    }
+    editmgt(["edit", "cat.jpg"]).misused("edit", &["--output", "--model", "<INSTRUCTION>"]);
+    editmgt(["repair"]).misused("command", &["repair"]);
+}

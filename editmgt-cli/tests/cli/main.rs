@@ -1,0 +1,14 @@
+//! The program as its users see it: what it writes, what it prints, how it refuses.
+#![forbid(unsafe_code)]
+
+mod bad_models;
+mod bad_options;
+mod bad_photos;
+mod devices;
+mod edit;
+mod help;
+mod models;
+mod pictures;
+mod program;
+mod spoil;
+mod verify;

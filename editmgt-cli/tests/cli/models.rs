@@ -1,0 +1,155 @@
+//! `editmgt init` and `editmgt inspect`.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::program::{Edit, GOLDEN_MODEL, Scratch, editmgt, root};
+use crate::spoil::{shard, weights};
+
+const COMPONENTS: [&str; 4] = ["editmgt", "vqvae", "text_encoder", "llm_encoder"];
+
+/// Writes a miniature model with random weights.
+pub(crate) fn init(out: &Path, options: &[&str]) {
+    let args = ["init", out.to_str().unwrap(), "--preset", "tiny"];
+    editmgt(args.iter().chain(options)).done();
+}
+
+fn inspect(dir: &Path) -> Value {
+    let json = editmgt([Path::new("inspect"), dir, Path::new("--json")]).done();
+    serde_json::from_str(&json).unwrap()
+}
+
+fn all_weights(model: &Path) -> Vec<Vec<u8>> {
+    let files = COMPONENTS.map(|component| weights(&model.join(component)));
+    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+/// Tensors, parameters and bytes of a weights file, by another reader.
+fn count(file: &Path) -> [u64; 3] {
+    let bytes = std::fs::read(file).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let parameters = tensors.iter().map(|(_, view)| view.shape().iter().product::<usize>() as u64);
+    [tensors.len() as u64, parameters.sum(), bytes.len() as u64]
+}
+
+fn counted(summary: &Value) -> [u64; 3] {
+    ["tensors", "parameters", "bytes_on_disk"].map(|key| summary[key].as_u64().unwrap())
+}
+
+#[test]
+fn a_random_model_edits() {
+    let scratch = Scratch::new();
+    for (dtype, stored) in [("f32", "F32"), ("f16", "F16"), ("bf16", "BF16")] {
+        let model = scratch.path(dtype);
+        init(&model, &["--dtype", dtype]);
+        let summary = inspect(&model);
+        let dtypes: Vec<_> = summary["total"]["dtypes"].as_object().unwrap().keys().collect();
+        assert_eq!(dtypes, [stored]);
+        for run in ["f32", dtype] {
+            let output = scratch.out(&format!("{dtype}-{run}.png"));
+            let mut edit = Edit::new(output.clone()).with("--steps 2 --size 128 --hold 0.3");
+            edit.model = model.clone();
+            edit.with("--keyword cat --dtype").with(run).run().done();
+            assert_eq!(image::image_dimensions(output).unwrap(), (451, 300), "{dtype} as {run}");
+        }
+    }
+}
+
+#[test]
+fn a_model_in_shards_is_the_same_model() {
+    let scratch = Scratch::new();
+    let model = scratch.path("model");
+    init(&model, &[]);
+    let edit = || {
+        let mut edit = Edit::new(scratch.out("o.png")).with("--steps 1 --size 128");
+        edit.model = model.clone();
+        edit.bytes()
+    };
+    let whole = (inspect(&model)["total"]["parameters"].clone(), edit());
+    shard(&model.join("editmgt"));
+    shard(&model.join("llm_encoder"));
+    let summary = inspect(&model);
+    assert_eq!(summary["total"]["files"], 6);
+    assert!(whole == (summary["total"]["parameters"].clone(), edit()));
+}
+
+#[test]
+fn the_seed_decides_the_weights() {
+    let scratch = Scratch::new();
+    let model = |name: &str, seed| {
+        init(&scratch.path(name), &["--seed", seed]);
+        all_weights(&scratch.path(name))
+    };
+    let first = model("a", "1");
+    assert!(first == model("b", "1"));
+    assert!(first.iter().zip(model("c", "2")).all(|(one, two)| *one != two));
+}
+
+#[test]
+fn init_keeps_what_is_there() {
+    let scratch = Scratch::new();
+    let taken = scratch.path("taken");
+    std::fs::create_dir(&taken).unwrap();
+    std::fs::write(taken.join("diary"), "mine").unwrap();
+    let file = scratch.write("file", "mine");
+    let out = scratch.out("model").to_str().unwrap().to_owned();
+    let (taken_arg, file_arg) = (taken.to_str().unwrap(), file.to_str().unwrap());
+    let orphan = scratch.path("nowhere/model").to_str().unwrap().to_owned();
+    for (args, named) in [
+        ([taken_arg, "--preset", "tiny"], vec![taken_arg, "not empty"]),
+        ([file_arg, "--preset", "tiny"], vec![file_arg]),
+        ([&orphan, "--preset", "tiny"], vec![&orphan, "nowhere does not exist"]),
+        ([&out, "--preset", "huge"], vec!["preset", "full or tiny", "huge"]),
+        ([&out, "--dtype", "int8"], vec!["int8", "f32, f16 or bf16"]),
+    ] {
+        editmgt(["init"].iter().chain(&args)).refused(args[0], &named);
+    }
+    assert_eq!(std::fs::read(taken.join("diary")).unwrap(), b"mine");
+    assert_eq!(std::fs::read_dir(&taken).unwrap().count(), 1);
+    assert_eq!(std::fs::read(file).unwrap(), b"mine");
+    scratch.assert_nothing_written("init");
+    // Nothing but what the test made: no half-written model beside.
+    let mut names: Vec<_> = std::fs::read_dir(scratch.path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["file", "out", "taken"]);
+
+    // An empty folder is as good as none.
+    std::fs::create_dir(scratch.path("empty")).unwrap();
+    init(&scratch.path("empty"), &[]);
+    assert_eq!(all_weights(&scratch.path("empty")).len(), COMPONENTS.len());
+}
+
+#[test]
+fn inspect_counts_right() {
+    let golden = |name: &str| weights(&root().join("tests/golden").join(name));
+    let expected: [(&str, PathBuf); 3] = [
+        ("transformer", golden("transformer_nodown_none")),
+        ("vqvae", golden("vq3")),
+        ("text_encoder", golden("clip")),
+    ];
+    let summary = inspect(Path::new(GOLDEN_MODEL));
+    let components = summary["components"].as_array().unwrap();
+    assert_eq!(components.len(), expected.len(), "{summary:#}");
+    let mut total = [0; 3];
+    for (component, (name, file)) in components.iter().zip(expected) {
+        let numbers = count(&file);
+        assert_eq!((&component[0], counted(&component[1])), (&name.into(), numbers));
+        (0..3).for_each(|i| total[i] += numbers[i]);
+    }
+    assert_eq!(counted(&summary["total"]), total);
+
+    let table = editmgt(["inspect", GOLDEN_MODEL]).done();
+    let row = table.lines().find(|line| line.starts_with("total ")).unwrap();
+    let fields: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(fields[1], total[0].to_string());
+    assert_eq!(fields[2].replace(',', ""), total[1].to_string());
+    // 4 bytes a parameter in f32. In half precision 2, but for the codec, which stays in f32.
+    let mib = |bytes: u64| format!("{:.2}", bytes as f64 / f64::from(1 << 20));
+    let codec = counted(&components[1][1])[1];
+    assert_eq!((fields[5], fields[7]), (&*mib(4 * total[1]), &*mib(2 * total[1] + 2 * codec)));
+}
