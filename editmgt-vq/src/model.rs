@@ -100,7 +100,8 @@ impl VqModel {
     /// The same codec with other codes, `[codes, channels]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt_core::Error::Shape) when there are more or fewer codes, or their channels differ.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) when there are more or fewer codes, or their
+    /// channels differ.
     pub fn with_codebook(mut self, codes: Tensor<2>) -> Result<Self> {
         self.quantize = self.quantize.with_codebook(codes)?;
         Ok(self)
@@ -123,13 +124,7 @@ impl VqCodec for VqModel {
     }
 
     fn encode(&self, images: Tensor<4>) -> Result<TokenGrid> {
-        let latents = self.encode_latents(images)?;
-        // No code is near to NaN, and one would be taken all the same: an edit of another photo.
-        if !latents.clone().is_finite().all().into_scalar::<bool>() {
-            let expected = "finite numbers (are image and weights?)";
-            return Err(Error::value("encoded image", expected, "NaN or infinity"));
-        }
-        TokenGrid::from_tensor(self.nearest_codes(latents)?)
+        self.quantize.tokens(self.encode_latents(images)?)
     }
 
     fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {

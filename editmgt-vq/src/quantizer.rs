@@ -42,6 +42,19 @@ impl VectorQuantizer {
         Tensor::cat(nearest, 0).reshape([batch, height, width])
     }
 
+    /// The tokens of `[B, C, h, w]` vectors.
+    ///
+    /// # Errors
+    /// As [`nearest_checked`](Self::nearest_checked), and [`Error::Value`] for vectors that are not
+    /// finite: no code is near to NaN, and one would be taken all the same.
+    pub(crate) fn tokens(&self, latents: Tensor<4>) -> Result<TokenGrid> {
+        if !latents.clone().is_finite().all().into_scalar::<bool>() {
+            let expected = "finite numbers (are image and weights?)";
+            return Err(Error::value("encoded image", expected, "NaN or infinity"));
+        }
+        TokenGrid::from_tensor(self.nearest_checked(latents)?)
+    }
+
     /// As [`nearest`](Self::nearest), for vectors that may be anything: wrong channels, or no
     /// vector at all, is an error.
     pub(crate) fn nearest_checked(&self, latents: Tensor<4>) -> Result<Tensor<3, Int>> {

@@ -98,7 +98,7 @@ impl VqCodec for PatchVqModel {
     }
 
     fn encode(&self, images: Tensor<4>) -> Result<TokenGrid> {
-        TokenGrid::from_tensor(self.nearest_codes(self.encode_latents(images)?)?)
+        self.quantize.tokens(self.encode_latents(images)?)
     }
 
     fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
