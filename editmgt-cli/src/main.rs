@@ -13,6 +13,7 @@ mod init;
 mod inspect;
 mod progress;
 mod verify;
+mod world;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ enum Command {
     Init(init::InitArgs),
     /// Describe a model's parts, sizes and memory needs without loading it.
     Inspect(inspect::InspectArgs),
+    /// Write pictures, instructions and edited pictures of the training world.
+    World(world::WorldArgs),
 }
 
 /// What a command answers: its exit status, or why it could not be done.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::World(args) => world::run(args),
     });
     outcome.unwrap_or_else(|error| {
         eprintln!("editmgt: {}", failure::one_line(&*error));

@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod pair;
+pub mod world;
 
 pub use pair::{Category, EditPair};

@@ -1,0 +1,140 @@
+//! `editmgt world`.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use editmgt_train::Category;
+use editmgt_train::world::{Example, Split, World, WorldConfig, contact_sheet};
+use serde_json::{Value, json};
+
+use crate::Outcome;
+
+#[derive(Args)]
+pub(crate) struct WorldArgs {
+    /// How many pairs
+    #[arg(long, default_value_t = 16)]
+    n: u64,
+    /// Same seed, same pairs
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The folder to write; must not exist, or be empty
+    #[arg(long)]
+    out: PathBuf,
+    /// Only add, remove, replace, colour, background, style or motion; all in turn by default
+    #[arg(long)]
+    category: Option<String>,
+    /// train, validation or test
+    #[arg(long, default_value = "train")]
+    split: String,
+    /// A world's config in JSON; what it leaves out keeps its default
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: WorldArgs) -> Outcome {
+    if args.n == 0 {
+        return Err("--n: expected at least 1, got 0".into());
+    }
+    let split: Split = args.split.parse().map_err(|e| format!("--split: {e}"))?;
+    let mut config = match &args.config {
+        Some(path) => read_config(path).map_err(|e| format!("{}: {e}", path.display()))?,
+        None => WorldConfig::default(),
+    };
+    config.seed = args.seed;
+    if let Some(name) = args.category {
+        let category: Category =
+            serde_json::from_value(Value::String(name)).map_err(|e| format!("--category: {e}"))?;
+        config.categories = vec![category];
+    }
+    let world = World::new(config)?;
+
+    let staging = Staging::beside(&args.out)?;
+    let mut examples = Vec::new();
+    let mut lines = String::new();
+    for index in 0..args.n {
+        let example = world.pair(split, index);
+        lines += &format!("{}\n", save(staging.path(), index, &example)?);
+        // The sheet is for looking at: a sheet of thousands could be neither drawn nor seen.
+        if index < SHEET_LIMIT {
+            examples.push(example);
+        }
+    }
+    fs::write(staging.path().join("pairs.jsonl"), lines)?;
+    fs::write(
+        staging.path().join("world.json"),
+        format!("{:#}\n", serde_json::to_value(world.config())?),
+    )?;
+    contact_sheet(&examples).save(staging.path().join("sheet.png"))?;
+    staging.publish()?;
+    println!("{}: wrote {} pairs; sheet.png shows them at a glance", args.out.display(), args.n);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Pairs on the contact sheet.
+const SHEET_LIMIT: u64 = 64;
+
+fn read_config(path: &Path) -> Result<WorldConfig, Box<dyn Error>> {
+    Ok(WorldConfig::from_json(&fs::read_to_string(path)?)?)
+}
+
+/// Writes the pictures of a pair and gives its line of the list.
+fn save(folder: &Path, index: u64, example: &Example) -> Result<Value, Box<dyn Error>> {
+    let pair = &example.pair;
+    let name = |kind: &str| format!("{index:05}_{kind}.png");
+    pair.before.save(folder.join(name("before")))?;
+    pair.after.save(folder.join(name("after")))?;
+    if let Some(mask) = &pair.changed {
+        mask.save(folder.join(name("mask")))?;
+    }
+    Ok(json!({
+        "before": name("before"),
+        "instruction": pair.instruction,
+        "after": name("after"),
+        "mask": name("mask"),
+        "category": pair.category,
+        "phrase": pair.phrase,
+        "edit": example.edit,
+        "scene_before": example.scene_before,
+        "scene_after": example.scene_after,
+    }))
+}
+
+/// A folder that appears under its name when it is complete, or not at all.
+struct Staging {
+    folder: tempfile::TempDir,
+    out: PathBuf,
+}
+
+impl Staging {
+    fn beside(out: &Path) -> Result<Self, Box<dyn Error>> {
+        let error = |e: std::io::Error| format!("{}: {e}", out.display());
+        if out.exists() && fs::read_dir(out).map_err(error)?.next().is_some() {
+            let path = out.display();
+            return Err(format!("{path}: exists and is not empty; name a new folder").into());
+        }
+        let parent = match out.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let folder = tempfile::Builder::new().prefix(".editmgt-world-").tempdir_in(parent);
+        Ok(Self { folder: folder.map_err(error)?, out: out.to_path_buf() })
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn publish(self) -> Result<(), Box<dyn Error>> {
+        let error = |e: std::io::Error| format!("{}: {e}", self.out.display());
+        if self.out.exists() {
+            fs::remove_dir(&self.out).map_err(error)?;
+        }
+        fs::rename(self.folder.path(), &self.out).map_err(error)?;
+        // The folder has moved: there is nothing left to clean up.
+        let _ = self.folder.keep();
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+use editmgt_core::config::{ConfigError, parse};
+use serde::{Deserialize, Serialize};
+
+use super::names::{Background, Colour, Shape, Size, Style};
+use super::scene::CELLS;
+use crate::Category;
+
+/// The version of the generator: what a seed means. It changes with anything that changes a
+/// picture or an instruction.
+pub const WORLD_VERSION: u32 = 1;
+
+/// Which world to generate. The default is the one that the embedded model is trained on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorldConfig {
+    /// Must be [`WORLD_VERSION`]: a config written for another generator is refused, not
+    /// reinterpreted.
+    pub version: u32,
+    /// Same seed, same world.
+    pub seed: u64,
+    /// Pixels along each side of a picture: a multiple of 16, 64..=512.
+    pub canvas: u32,
+    /// Objects in a scene before an edit: 1 to this, 1..=6. Where they don't find room there are
+    /// fewer.
+    pub max_objects: usize,
+    /// Objects stand at any pixel, not at whole cells of a sixteenth of the canvas.
+    pub free_positions: bool,
+    /// At least two.
+    pub shapes: Vec<Shape>,
+    /// At least two.
+    pub colours: Vec<Colour>,
+    /// At least one.
+    pub sizes: Vec<Size>,
+    /// At least two.
+    pub backgrounds: Vec<Background>,
+    /// The styles that an instruction can ask for: at least one, not the normal one.
+    pub styles: Vec<Style>,
+    /// Example `i` is of category `i` modulo their number: exactly balanced over any stretch of
+    /// indices. One that is named twice is seen twice as often.
+    pub categories: Vec<Category>,
+}
+
+impl Default for WorldConfig {
+    fn default() -> Self {
+        use Colour::{Blue, Green, Orange, Purple, Red, Yellow};
+        use Shape::{Circle, Cross, Heart, Square, Star, Triangle};
+        Self {
+            version: WORLD_VERSION,
+            seed: 0,
+            canvas: 128,
+            max_objects: 3,
+            free_positions: false,
+            shapes: vec![Circle, Square, Triangle, Star, Heart, Cross],
+            colours: vec![Red, Orange, Yellow, Green, Blue, Purple],
+            sizes: Size::ALL.to_vec(),
+            backgrounds: Background::ALL.to_vec(),
+            styles: vec![Style::Greyscale, Style::Negative, Style::Drawing],
+            categories: Category::ALL.to_vec(),
+        }
+    }
+}
+
+impl WorldConfig {
+    /// Reads a config; keys that are not named keep their default.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parse`] for what is not JSON of a config, or a key nobody knows.
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        parse("world", text, &[])
+    }
+
+    /// Checks that every category can be generated.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let bad = |key, expected: &str, got: String| {
+            Err(ConfigError::unsupported("world", key, expected, got))
+        };
+        if self.version != WORLD_VERSION {
+            return bad("version", &WORLD_VERSION.to_string(), self.version.to_string());
+        }
+        if !self.canvas.is_multiple_of(CELLS) || !(64..=512).contains(&self.canvas) {
+            return bad("canvas", "a multiple of 16 in 64..=512", self.canvas.to_string());
+        }
+        if !(1..=6).contains(&self.max_objects) {
+            return bad("max_objects", "1..=6", self.max_objects.to_string());
+        }
+        distinct("shapes", &self.shapes, 2)?;
+        distinct("colours", &self.colours, 2)?;
+        distinct("sizes", &self.sizes, 1)?;
+        distinct("backgrounds", &self.backgrounds, 2)?;
+        distinct("styles", &self.styles, 1)?;
+        if self.styles.contains(&Style::Normal) {
+            return bad("styles", "no `normal`: it is what scenes start from", "normal".into());
+        }
+        // An edit needs a shape and colour that no object of the scene has.
+        let kinds = self.shapes.len() * self.colours.len();
+        if kinds <= self.max_objects {
+            return bad(
+                "max_objects",
+                "fewer than there are shapes times colours",
+                format!("{} with {kinds}", self.max_objects),
+            );
+        }
+        if self.categories.is_empty() {
+            return bad("categories", "at least one", "none".into());
+        }
+        Ok(())
+    }
+}
+
+fn distinct<T: PartialEq>(key: &'static str, list: &[T], least: usize) -> Result<(), ConfigError> {
+    let once = list.iter().enumerate().all(|(i, item)| !list[..i].contains(item));
+    if once && list.len() >= least {
+        return Ok(());
+    }
+    let got = if once { list.len().to_string() } else { "one that is named twice".into() };
+    Err(ConfigError::unsupported("world", key, format!("at least {least}, each once"), got))
+}

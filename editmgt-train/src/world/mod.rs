@@ -1,0 +1,321 @@
+//! A small world of flat pictures in which every edit is known exactly.
+//!
+//! Named objects stand on a named background; an instruction from a small grammar asks for one
+//! change; the scene after is a function of the scene before and the instruction, and the
+//! pictures are functions of the scenes. So a trainer gets the true edit, the true mask and the
+//! words that name the target, and an evaluator can tell success from failure ([`World::judge`]).
+//!
+//! ```
+//! use editmgt_train::world::{Split, World, WorldConfig};
+//!
+//! let world = World::new(WorldConfig { seed: 3, ..WorldConfig::default() })?;
+//! let example = world.pair(Split::Train, 0);
+//! println!("{}", example.pair.instruction);
+//! assert!(world.judge(&example, &example.pair.after)?.success);
+//! assert!(!world.judge(&example, &example.pair.before)?.success);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The rules
+//! The canvas has 16x16 cells. Sizes, named places, distances and the tiles of backgrounds are
+//! whole cells, and so are all positions unless [`WorldConfig::free_positions`] is set: with a
+//! codec that looks at one cell, an object is a fixed pattern of codes. Objects keep a cell of
+//! distance from each other and from the border, and no two share both shape and colour.
+//!
+//! - **add**: an object at one of nine places, small unless `big` or `large` is said.
+//! - **remove**: the background shows.
+//! - **replace**: another shape of the same size at the same place; the colour is kept unless a
+//!   new one is said.
+//! - **colour**: nothing but the colour changes.
+//! - **background**: objects stay.
+//! - **style**: a function of every pixel (greyscale, negative) or of the scene (a drawing of
+//!   outlines on white paper). The negative of a negative is the picture itself.
+//! - **motion**: `left`, `right`, `up` and `down` are a quarter of the canvas; `to the` corner or
+//!   centre is that place.
+//!
+//! # Splits
+//! Training, validation and test differ in their streams of chance, and, since the world is small
+//! enough for one scene to be drawn twice, in the scenes themselves: what a scene before shows
+//! decides by its fingerprint which split it belongs to, whatever the seed (six, one and one
+//! eighths). So no picture that is edited in the test was ever edited in training. It may have
+//! been the result of a training edit.
+
+mod config;
+mod edit;
+mod grammar;
+mod judge;
+mod names;
+mod paint;
+mod random;
+mod scene;
+mod sheet;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+
+use editmgt_core::Result;
+use editmgt_core::config::ConfigError;
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use crate::{Category, EditPair};
+use paint::Painter;
+use random::{Choose, Draws, Purpose};
+use scene::Layout;
+
+pub use config::{WORLD_VERSION, WorldConfig};
+pub use edit::{Destination, Edit};
+pub use judge::Judgement;
+pub use names::{Background, Colour, Direction, Place, Shape, Size, Style};
+pub use scene::{Object, Scene};
+pub use sheet::contact_sheet;
+
+/// Which examples: those to learn from, to choose settings on, or to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// To learn from.
+    Train = 0,
+    /// To choose settings on.
+    Validation = 1,
+    /// To report.
+    Test = 2,
+}
+
+impl Split {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// The split that edits this scene.
+    fn of(scene: &Scene) -> Self {
+        match scene.fingerprint() % 8 {
+            0 => Self::Validation,
+            1 => Self::Test,
+            _ => Self::Train,
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
+    }
+}
+
+impl FromStr for Split {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|split| split.to_string() == name);
+        found.ok_or_else(|| format!("expected train, validation or test, got {name:?}"))
+    }
+}
+
+/// The truth about one example, without its pictures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The scene that is edited.
+    pub scene_before: Scene,
+    /// The scene that should come out.
+    pub scene_after: Scene,
+    /// What is asked for.
+    pub edit: Edit,
+    /// How it is said.
+    pub instruction: String,
+    /// The words of the instruction that name what is edited.
+    pub phrase: String,
+}
+
+/// One example with its pictures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// Pictures, instruction, mask, category and phrase.
+    pub pair: EditPair,
+    /// The scene of the picture before.
+    pub scene_before: Scene,
+    /// The scene of the picture after.
+    pub scene_after: Scene,
+    /// What was asked for.
+    pub edit: Edit,
+}
+
+/// The generator. Every method is a pure function of the config and its arguments.
+#[derive(Debug)]
+pub struct World {
+    config: WorldConfig,
+    layout: Layout,
+    painter: Painter,
+}
+
+/// Draws before the generator is declared broken. A scene of a small split that has room for its
+/// edit takes tens.
+const MAX_ATTEMPTS: usize = 1_000_000;
+/// Places tried for an object before it is left out.
+const MAX_PLACEMENTS: usize = 16;
+
+impl World {
+    /// A generator of this world.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsupported`] naming the key that makes the world impossible.
+    pub fn new(config: WorldConfig) -> std::result::Result<Self, ConfigError> {
+        config.validate()?;
+        let layout = Layout { canvas: config.canvas };
+        Ok(Self { painter: Painter::new(layout), config, layout })
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &WorldConfig {
+        &self.config
+    }
+
+    /// Every word that an instruction can contain, sorted. Instructions are lower case words with
+    /// single spaces between them.
+    pub fn vocabulary(&self) -> Vec<String> {
+        grammar::vocabulary(&self.config)
+    }
+
+    /// Example `index` of a split: the same bytes on every call. Categories take turns in the
+    /// order of the config.
+    pub fn pair(&self, split: Split, index: u64) -> Example {
+        self.paint(self.plan(split, index))
+    }
+
+    /// The truth about example `index`: [`World::pair`] without the pictures, some hundred times
+    /// faster.
+    pub fn plan(&self, split: Split, index: u64) -> Plan {
+        let categories = &self.config.categories;
+        let category = categories[(index % categories.len() as u64) as usize];
+        let mut draws = Draws::new(self.config.seed, split, index, Purpose::Pair);
+        for _ in 0..MAX_ATTEMPTS {
+            let scene_before = self.draw_scene(&mut draws);
+            if Split::of(&scene_before) != split {
+                continue;
+            }
+            let edit = self.draw_edit(category, &scene_before, &mut draws);
+            if let Some(scene_after) = edit.apply(&scene_before, self.layout) {
+                return plan(scene_before, scene_after, edit, &mut draws);
+            }
+        }
+        panic!("a validated world has scenes for every category");
+    }
+
+    /// The way back from example `index`, as more variety for training: the edit of the picture
+    /// after that restores the picture before. `None` where words can't say it exactly (what was
+    /// removed stood at no named place, the style has lost the colours) or where the picture
+    /// after belongs to another split.
+    pub fn inverse(&self, split: Split, index: u64) -> Option<Example> {
+        let there = self.plan(split, index);
+        let edit = there.edit.inverse(&there.scene_before, self.layout)?;
+        let before = there.scene_after;
+        let after = edit.apply(&before, self.layout)?;
+        if Split::of(&before) != split || after != there.scene_before {
+            return None;
+        }
+        let mut draws = Draws::new(self.config.seed, split, index, Purpose::Inverse);
+        Some(self.paint(plan(before, after, edit, &mut draws)))
+    }
+
+    /// Whether an edited picture is what the example asked for; [`Judgement`] says how that is
+    /// decided.
+    ///
+    /// # Errors
+    /// [`editmgt_core::Error::Value`] when the picture has another size than the example's.
+    pub fn judge(&self, example: &Example, image: &RgbImage) -> Result<Judgement> {
+        judge::judge(&self.config, &self.painter, self.layout, example, image)
+    }
+
+    /// The picture of a scene, which must lie within the canvas.
+    pub fn picture(&self, scene: &Scene) -> RgbImage {
+        self.painter.paint(scene)
+    }
+
+    fn paint(&self, plan: Plan) -> Example {
+        let before = self.painter.paint(&plan.scene_before);
+        let after = self.painter.paint(&plan.scene_after);
+        let changed = paint::difference(&before, &after);
+        Example {
+            pair: EditPair {
+                before,
+                instruction: plan.instruction,
+                after,
+                changed: Some(changed),
+                category: Some(plan.edit.category()),
+                phrase: Some(plan.phrase),
+            },
+            scene_before: plan.scene_before,
+            scene_after: plan.scene_after,
+            edit: plan.edit,
+        }
+    }
+
+    fn draw_scene(&self, draws: &mut Draws) -> Scene {
+        let background = *draws.pick(&self.config.backgrounds);
+        let mut scene = Scene { background, style: Style::Normal, objects: Vec::new() };
+        for _ in 0..=draws.index(self.config.max_objects) {
+            let placed = (0..MAX_PLACEMENTS).find_map(|_| {
+                let object = self.draw_object(draws);
+                scene.with(object, self.layout)
+            });
+            scene = placed.unwrap_or(scene);
+        }
+        scene
+    }
+
+    fn draw_object(&self, draws: &mut Draws) -> Object {
+        let size = *draws.pick(&self.config.sizes);
+        let (first, last) = self.layout.range(size);
+        let grid = if self.config.free_positions { 1 } else { self.layout.cell() };
+        let mut coordinate =
+            || first + grid * draws.index(((last - first) / grid + 1) as usize) as u32;
+        let (x, y) = (coordinate(), coordinate());
+        let (shape, colour) = (*draws.pick(&self.config.shapes), *draws.pick(&self.config.colours));
+        Object { shape, colour, size, x, y }
+    }
+
+    /// An edit of this category, which may turn out to be impossible.
+    fn draw_edit(&self, category: Category, scene: &Scene, draws: &mut Draws) -> Edit {
+        let object = *draws.pick(&scene.objects);
+        match category {
+            Category::Add => {
+                let place = *draws.pick(Place::ALL);
+                let new = self.draw_object(draws);
+                let (x, y) = self.layout.at(place, new.size);
+                Edit::Add { object: Object { x, y, ..new }, place }
+            }
+            Category::Remove => Edit::Remove { object },
+            Category::Replace => {
+                let others: Vec<_> =
+                    self.config.shapes.iter().copied().filter(|&s| s != object.shape).collect();
+                let shape = *draws.pick(&others);
+                let colour = *draws.pick(&self.config.colours);
+                let colour = (draws.index(2) == 0).then_some(colour);
+                Edit::Replace { object, shape, colour }
+            }
+            Category::Colour => Edit::Colour { object, colour: *draws.pick(&self.config.colours) },
+            Category::Background => {
+                Edit::Background { background: *draws.pick(&self.config.backgrounds) }
+            }
+            Category::Style => Edit::Style { style: *draws.pick(&self.config.styles) },
+            Category::Motion => {
+                let to = if draws.index(2) == 0 {
+                    Destination::Direction(*draws.pick(Direction::ALL))
+                } else {
+                    Destination::Place(*draws.pick(&Place::OF_MOTION))
+                };
+                Edit::Motion { object, to }
+            }
+        }
+    }
+}
+
+fn plan(scene_before: Scene, scene_after: Scene, edit: Edit, draws: &mut Draws) -> Plan {
+    let said = grammar::say(&edit, &scene_before, draws);
+    Plan { scene_before, scene_after, edit, instruction: said.instruction, phrase: said.phrase }
+}
