@@ -17,9 +17,9 @@ pub(crate) struct WorldArgs {
     /// How many pairs
     #[arg(long, default_value_t = 16)]
     n: u64,
-    /// Same seed, same pairs
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Same seed, same pairs; the config's by default
+    #[arg(long)]
+    seed: Option<u64>,
     /// The folder to write; must not exist, or be empty
     #[arg(long)]
     out: PathBuf,
@@ -43,7 +43,7 @@ pub(crate) fn run(args: WorldArgs) -> Outcome {
         Some(path) => read_config(path).map_err(|e| format!("{}: {e}", path.display()))?,
         None => WorldConfig::default(),
     };
-    config.seed = args.seed;
+    config.seed = args.seed.unwrap_or(config.seed);
     if let Some(name) = args.category {
         let category: Category =
             serde_json::from_value(Value::String(name)).map_err(|e| format!("--category: {e}"))?;
@@ -136,5 +136,73 @@ impl Staging {
         // The folder has moved: there is nothing left to clean up.
         let _ = self.folder.keep();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(out: &Path) -> WorldArgs {
+        WorldArgs {
+            n: 8,
+            seed: None,
+            out: out.to_path_buf(),
+            category: None,
+            split: "train".into(),
+            config: None,
+        }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_folder_holds_each_pair_and_the_world_that_made_it() {
+        let root = tempfile::tempdir().unwrap();
+        let (first, second) = (root.path().join("first"), root.path().join("second"));
+        run(WorldArgs { category: Some("colour".into()), seed: Some(3), ..args(&first) }).unwrap();
+        assert_eq!(names(&first).len(), 8 * 3 + 3);
+
+        let list = fs::read_to_string(first.join("pairs.jsonl")).unwrap();
+        let lines: Vec<Value> = list.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines.len(), 8);
+        for line in &lines {
+            assert_eq!(line["category"], "colour");
+            for picture in ["before", "after", "mask"] {
+                assert!(first.join(line[picture].as_str().unwrap()).is_file());
+            }
+        }
+
+        // The config beside the pairs makes the same pairs.
+        let again = WorldArgs { config: Some(first.join("world.json")), ..args(&second) };
+        run(again).unwrap();
+        assert_eq!(fs::read_to_string(second.join("pairs.jsonl")).unwrap(), list);
+        assert_eq!(names(root.path()), ["first", "second"]);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said_and_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("out");
+        let config = root.path().join("bad.json");
+        fs::write(&config, r#"{"canvas": 100}"#).unwrap();
+        for (bad, named) in [
+            (WorldArgs { n: 0, ..args(&out) }, "--n"),
+            (WorldArgs { split: "dev".into(), ..args(&out) }, "--split: expected train"),
+            (WorldArgs { category: Some("size".into()), ..args(&out) }, "motion"),
+            (WorldArgs { config: Some(config.clone()), ..args(&out) }, "canvas"),
+            (WorldArgs { config: Some(root.path().join("none")), ..args(&out) }, "none"),
+            (args(root.path()), "not empty"),
+            (args(&config), "bad.json"),
+        ] {
+            let message = run(bad).unwrap_err().to_string();
+            assert!(message.contains(named), "{message}");
+            assert_eq!(names(root.path()), ["bad.json"]);
+        }
     }
 }

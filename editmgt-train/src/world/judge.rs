@@ -1,34 +1,35 @@
 use editmgt_core::{Error, Result};
-use image::RgbImage;
+use image::{RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
+use super::Example;
 use super::edit::Edit;
-use super::names::{Direction, Size, Style};
+use super::names::{Background, Colour, Direction, Shape, Size, Style};
 use super::paint::Painter;
-use super::scene::{CELLS, Layout, Object, Scene};
-use super::{Example, WorldConfig};
+use super::scene::{CELLS, Layout, Object, Scene, Window};
 
 /// A cell is right when its mean absolute error, in levels of 255, is at most this …
 const PLAIN_TOLERANCE: f32 = 12.0;
 /// … plus this share of its own contrast (the mean absolute deviation of the true cell and a
 /// quarter of a cell around it): a codec blurs edges, not plains.
 const CONTRAST_SHARE: f32 = 0.35;
-/// The share of the changed cells that may be wrong: none of an object's, at most five where the
-/// whole picture changes.
+/// The share of the changed cells that may be wrong.
 const WRONG_CHANGED_SHARE: f32 = 0.02;
 
 /// What became of an edit.
 ///
 /// The picture is compared with the true one in cells of a sixteenth of the canvas (8x8 pixels at
-/// 128), and with every alternative: for an edit of an object all shapes and colours at its
-/// place, nothing there, the other sizes, the place one cell off to each side, the scene as it
-/// was, and (for a motion) the object at both places; for the background and the style all the
-/// others.
+/// 128), and with every alternative: for each object all other shapes and colours in its place
+/// (those that the world doesn't generate, too),
+/// nothing there, the other sizes and one cell off to each side; the scene as it was; for a
+/// removal, anything left where the object was; for a motion, the object at both places; for the
+/// background and the style, all the others. Alternatives that look like the truth (two colours
+/// of one luma in greyscale) don't count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     /// Strict success: `right`, no cell wrong outside of the change, and at most 2% of the
-    /// changed cells wrong (that is none for any object, up to five of 256 for the whole
-    /// picture).
+    /// changed cells wrong: none of an object, one where a big one moves far, five where the
+    /// whole picture changes.
     pub success: bool,
     /// The true scene is nearer to the picture than every alternative, in the sum of absolute
     /// differences.
@@ -52,7 +53,6 @@ pub struct Judgement {
 /// # Errors
 /// [`Error::Value`] when the picture has another size than the example's.
 pub(super) fn judge(
-    config: &WorldConfig,
     painter: &Painter,
     layout: Layout,
     example: &Example,
@@ -65,13 +65,21 @@ pub(super) fn judge(
     }
 
     let mut nearest = &example.scene_after;
-    let mut least = distance(image, truth);
-    let alternatives = alternatives(config, layout, example);
+    let mut least = 0;
+    let alternatives = alternatives(layout, example);
     for scene in &alternatives {
-        let far = distance(image, &painter.paint(scene));
-        // A tie is no success: the picture doesn't say which it is.
-        if far <= least {
-            (nearest, least) = (scene, far);
+        // Elsewhere the alternative is the truth, and equally far.
+        let Some(window) = differing(scene, &example.scene_after, layout) else { continue };
+        let alternative = painter.paint_window(scene, window);
+        let [truth, image] = [truth, image].map(|picture| cut(picture, window));
+        if !distinguishable(&alternative, &truth) {
+            continue;
+        }
+        // How much farther the alternative is than the truth. A tie is no success: the picture
+        // doesn't say which it is.
+        let farther = distance(&image, &alternative) - distance(&image, &truth);
+        if farther <= least {
+            (nearest, least) = (scene, farther);
         }
     }
     let right = *nearest == example.scene_after;
@@ -83,17 +91,17 @@ pub(super) fn judge(
         (0..CELLS).flat_map(|row| (0..CELLS).map(move |column| (column * cell, row * cell)))
     {
         let window = Window { x, y, width: cell, height: cell };
-        let error = window.error(image, truth);
+        let off = error(window, image, truth);
         let limit =
-            PLAIN_TOLERANCE + CONTRAST_SHARE * window.widened(cell / 4, truth).contrast(truth);
-        let wrong = usize::from(error > limit);
-        if window.error(before, truth) > 0.0 {
+            PLAIN_TOLERANCE + CONTRAST_SHARE * contrast(widened(window, cell / 4, truth), truth);
+        let wrong = usize::from(off > limit);
+        if error(window, before, truth) > 0.0 {
             changed_cells += 1;
             wrong_changed += wrong;
         } else {
             outside_cells += 1;
             wrong_outside += wrong;
-            outside_error += error;
+            outside_error += off;
         }
     }
     let allowed = (WRONG_CHANGED_SHARE * changed_cells as f32) as usize;
@@ -109,47 +117,43 @@ pub(super) fn judge(
     })
 }
 
-/// What the picture might show instead; never the true scene.
-fn alternatives(config: &WorldConfig, layout: Layout, example: &Example) -> Vec<Scene> {
+/// What the picture might show instead, in scenes that differ from the true one in one thing.
+fn alternatives(layout: Layout, example: &Example) -> Vec<Scene> {
     let (before, after) = (&example.scene_before, &example.scene_after);
     let mut scenes = vec![before.clone()];
+    for object in &after.objects {
+        let rest = Scene {
+            objects: after.objects.iter().copied().filter(|o| o != object).collect(),
+            ..after.clone()
+        };
+        scenes.extend(lookalikes(layout, object).map(|other| placed(&rest, other)));
+        scenes.push(rest);
+    }
     match example.edit {
         Edit::Background { .. } => {
-            let others = config.backgrounds.iter();
+            let others = Background::ALL.iter();
             scenes.extend(others.map(|&background| Scene { background, ..after.clone() }));
         }
         Edit::Style { .. } => {
             scenes.extend(Style::ALL.iter().map(|&style| Scene { style, ..before.clone() }));
         }
-        Edit::Add { .. }
-        | Edit::Remove { .. }
-        | Edit::Replace { .. }
-        | Edit::Colour { .. }
-        | Edit::Motion { .. } => {
-            let result = example.edit.result(layout);
-            let rest = result.and_then(|object| after.without(&object)).unwrap_or(after.clone());
-            // Where nothing should be left, anything might be.
-            let Some(object) = result.or(example.edit.target().copied()) else { return scenes };
-            scenes.extend(lookalikes(config, layout, &object).map(|other| placed(&rest, other)));
-            if let (Edit::Motion { .. }, Some(object)) = (example.edit, result) {
-                scenes.push(placed(before, object));
-            }
-            scenes.push(rest);
+        // Where nothing should be left, anything might be.
+        Edit::Remove { object } => {
+            scenes.extend(lookalikes(layout, &object).map(|other| placed(after, other)));
         }
+        Edit::Motion { .. } => {
+            scenes.extend(example.edit.result(layout).map(|object| placed(before, object)));
+        }
+        Edit::Add { .. } | Edit::Replace { .. } | Edit::Colour { .. } => {}
     }
-    scenes.retain(|scene| scene != after);
     scenes
 }
 
 /// Every other object that could be taken for this one.
-fn lookalikes(
-    config: &WorldConfig,
-    layout: Layout,
-    object: &Object,
-) -> impl Iterator<Item = Object> {
+fn lookalikes(layout: Layout, object: &Object) -> impl Iterator<Item = Object> {
     let o = *object;
-    let kinds = config.shapes.iter().flat_map(move |&shape| {
-        config.colours.iter().map(move |&colour| Object { shape, colour, ..o })
+    let kinds = Shape::ALL.iter().flat_map(move |&shape| {
+        Colour::ALL.iter().map(move |&colour| Object { shape, colour, ..o })
     });
     let moved = Direction::ALL.iter().filter_map(move |&way| layout.offset(&o, way, layout.cell()));
     let sized = Size::ALL.iter().map(move |&size| {
@@ -171,57 +175,68 @@ fn placed(scene: &Scene, object: Object) -> Scene {
     scene
 }
 
+/// Whether two pictures differ by more than a codec's error where they differ. Red and blue don't
+/// in greyscale, nor any two colours in a drawing.
+fn distinguishable(a: &RgbImage, b: &RgbImage) -> bool {
+    let differing = a.pixels().zip(b.pixels()).filter(|(a, b)| a != b).count();
+    distance(a, b) as f32 > 3.0 * PLAIN_TOLERANCE * differing as f32
+}
+
 /// Sum of absolute differences.
-fn distance(a: &RgbImage, b: &RgbImage) -> u64 {
-    a.iter().zip(b.iter()).map(|(&a, &b)| u64::from(a.abs_diff(b))).sum()
+fn distance(a: &RgbImage, b: &RgbImage) -> i64 {
+    a.iter().zip(b.iter()).map(|(&a, &b)| i64::from(a.abs_diff(b))).sum()
 }
 
-/// A rectangle of pixels inside a picture.
-#[derive(Clone, Copy)]
-struct Window {
-    x: u32,
-    y: u32,
-    width: u32,
-    height: u32,
+/// Where the pictures of two scenes can differ, if anywhere.
+fn differing(a: &Scene, b: &Scene, layout: Layout) -> Option<Window> {
+    if (a.background, a.style) != (b.background, b.style) {
+        return Some(layout.whole());
+    }
+    let only = |here: &Scene, there: &Scene| {
+        let unshared = here.objects.iter().filter(|o| !there.objects.contains(o));
+        unshared.map(|o| layout.window(o)).reduce(Window::union)
+    };
+    [only(a, b), only(b, a)].into_iter().flatten().reduce(Window::union)
 }
 
-impl Window {
-    /// This and some pixels more to each side, as far as the picture goes.
-    fn widened(self, by: u32, image: &RgbImage) -> Self {
-        let (x, y) = (self.x.saturating_sub(by), self.y.saturating_sub(by));
-        Self {
-            x,
-            y,
-            width: (self.x + self.width + by).min(image.width()) - x,
-            height: (self.y + self.height + by).min(image.height()) - y,
-        }
-    }
+fn cut(picture: &RgbImage, window: Window) -> RgbImage {
+    let Window { x, y, width, height } = window;
+    imageops::crop_imm(picture, x, y, width, height).to_image()
+}
 
-    fn pixels(self, image: &RgbImage) -> impl Iterator<Item = [f32; 3]> {
-        let rows = self.y..self.y + self.height;
-        rows.flat_map(move |y| (self.x..self.x + self.width).map(move |x| (x, y)))
-            .map(|(x, y)| image.get_pixel(x, y).0.map(f32::from))
+/// This and some pixels more to each side, as far as the picture goes.
+fn widened(window: Window, by: u32, picture: &RgbImage) -> Window {
+    let (x, y) = (window.x.saturating_sub(by), window.y.saturating_sub(by));
+    Window {
+        x,
+        y,
+        width: (window.x + window.width + by).min(picture.width()) - x,
+        height: (window.y + window.height + by).min(picture.height()) - y,
     }
+}
 
-    fn values(self) -> f32 {
-        (3 * self.width * self.height) as f32
-    }
+fn pixels(window: Window, picture: &RgbImage) -> impl Iterator<Item = [f32; 3]> {
+    window.points().map(|(x, y)| picture.get_pixel(x, y).0.map(f32::from))
+}
 
-    /// Mean absolute difference in levels.
-    fn error(self, a: &RgbImage, b: &RgbImage) -> f32 {
-        let differences = self.pixels(a).zip(self.pixels(b)).map(|(a, b)| absolute(a, b));
-        differences.sum::<f32>() / self.values()
-    }
+fn values(window: Window) -> f32 {
+    (3 * window.width * window.height) as f32
+}
 
-    /// Mean absolute deviation from the window's mean, in levels.
-    fn contrast(self, image: &RgbImage) -> f32 {
-        let mut mean = [0.0; 3];
-        for pixel in self.pixels(image) {
-            mean.iter_mut().zip(pixel).for_each(|(mean, value)| *mean += value);
-        }
-        let mean = mean.map(|sum| 3.0 * sum / self.values());
-        self.pixels(image).map(|pixel| absolute(pixel, mean)).sum::<f32>() / self.values()
+/// Mean absolute difference in levels.
+fn error(window: Window, a: &RgbImage, b: &RgbImage) -> f32 {
+    let differences = pixels(window, a).zip(pixels(window, b)).map(|(a, b)| absolute(a, b));
+    differences.sum::<f32>() / values(window)
+}
+
+/// Mean absolute deviation from the window's mean, in levels.
+fn contrast(window: Window, picture: &RgbImage) -> f32 {
+    let mut mean = [0.0; 3];
+    for pixel in pixels(window, picture) {
+        mean.iter_mut().zip(pixel).for_each(|(mean, value)| *mean += value);
     }
+    let mean = mean.map(|sum| 3.0 * sum / values(window));
+    pixels(window, picture).map(|pixel| absolute(pixel, mean)).sum::<f32>() / values(window)
 }
 
 fn absolute(a: [f32; 3], b: [f32; 3]) -> f32 {

@@ -228,10 +228,10 @@ impl World {
     /// # Errors
     /// [`editmgt_core::Error::Value`] when the picture has another size than the example's.
     pub fn judge(&self, example: &Example, image: &RgbImage) -> Result<Judgement> {
-        judge::judge(&self.config, &self.painter, self.layout, example, image)
+        judge::judge(&self.painter, self.layout, example, image)
     }
 
-    /// The picture of a scene, which must lie within the canvas.
+    /// The picture of a scene; what lies beyond the canvas is cut off.
     pub fn picture(&self, scene: &Scene) -> RgbImage {
         self.painter.paint(scene)
     }

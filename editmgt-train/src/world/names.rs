@@ -73,13 +73,13 @@ named! {
 impl Colour {
     /// sRGB, 0..=255.
     ///
-    /// Chosen so that any two differ by over 40 levels a channel in the mean, and from every
-    /// background by over 45: far more than a codec's error (tests hold this).
+    /// Chosen so that any two, and any one and a background, differ by 40 levels or more in the
+    /// mean of the channels: far more than a codec's error.
     pub fn rgb(self) -> [u8; 3] {
         match self {
             Self::Red => [208, 32, 44],
-            Self::Orange => [250, 124, 8],
-            Self::Yellow => [252, 216, 28],
+            Self::Orange => [250, 116, 4],
+            Self::Yellow => [255, 222, 20],
             Self::Green => [30, 150, 72],
             Self::Blue => [36, 92, 224],
             Self::Purple => [130, 48, 172],
@@ -120,11 +120,11 @@ named! {
         Sky => "sky",
         /// Pale green.
         Grass => "grass",
-        /// Middle grey.
-        Stone => "stone",
+        /// Dark grey.
+        Slate => "slate",
         /// Very dark blue.
         Night => "night",
-        /// Two greys like a chessboard.
+        /// Two mints like a chessboard.
         Checks => "checks",
         /// Two lavenders in rows.
         Stripes => "stripes",
@@ -133,16 +133,19 @@ named! {
 
 impl Background {
     /// The two colours of its tiles, sRGB; the same twice where it is plain.
+    ///
+    /// Those of two backgrounds differ by 20 levels or more, and by 10 in luma from every colour
+    /// of an object, so that it can still be seen in greyscale.
     pub(super) fn tones(self) -> [[u8; 3]; 2] {
         match self {
             Self::Snow => [[246, 248, 250]; 2],
-            Self::Sand => [[234, 214, 176]; 2],
-            Self::Sky => [[176, 216, 244]; 2],
-            Self::Grass => [[188, 222, 160]; 2],
-            Self::Stone => [[146, 150, 158]; 2],
+            Self::Sand => [[240, 226, 190]; 2],
+            Self::Sky => [[140, 190, 246]; 2],
+            Self::Grass => [[164, 204, 112]; 2],
+            Self::Slate => [[64, 66, 78]; 2],
             Self::Night => [[26, 30, 58]; 2],
-            Self::Checks => [[226, 226, 232], [186, 188, 198]],
-            Self::Stripes => [[232, 216, 244], [200, 180, 226]],
+            Self::Checks => [[204, 236, 228], [150, 196, 188]],
+            Self::Stripes => [[226, 212, 246], [196, 174, 222]],
         }
     }
 

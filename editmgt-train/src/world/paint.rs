@@ -2,7 +2,7 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 use tiny_skia::{FillRule, Mask, Path, PathBuilder, Rect, Stroke, Transform};
 
 use super::names::{Shape, Size, Style};
-use super::scene::{Layout, Scene, TILE};
+use super::scene::{Layout, Scene, TILE, Window};
 
 /// The two colours of a drawing, sRGB.
 const PAPER: [u8; 3] = [252, 251, 247];
@@ -35,19 +35,29 @@ impl Painter {
         Self { layout, sprites }
     }
 
-    /// The picture of a scene.
+    /// The picture of a scene; what lies beyond the canvas is cut off.
     pub(super) fn paint(&self, scene: &Scene) -> RgbImage {
+        self.paint_window(scene, self.layout.whole())
+    }
+
+    /// The part of the picture that lies in a window.
+    pub(super) fn paint_window(&self, scene: &Scene, window: Window) -> RgbImage {
         let drawing = scene.style == Style::Drawing;
-        let mut image = if drawing { self.plain(PAPER) } else { self.background(scene) };
+        let mut image = if drawing {
+            RgbImage::from_pixel(window.width, window.height, Rgb(PAPER))
+        } else {
+            self.background(scene, window)
+        };
         for object in &scene.objects {
             let sprite =
                 &self.sprites[object.shape as usize * Size::ALL.len() + object.size as usize];
             let (coverage, colour) =
                 if drawing { (&sprite.outline, INK) } else { (&sprite.fill, object.colour.rgb()) };
-            for (row, line) in coverage.chunks_exact(sprite.side as usize).enumerate() {
-                for (column, &alpha) in line.iter().enumerate() {
-                    let (x, y) = (object.x + column as u32, object.y + row as u32);
-                    let Rgb(pixel) = image.get_pixel_mut(x, y);
+            let area = self.layout.window(object);
+            for y in area.rows_in(window) {
+                for x in area.columns_in(window) {
+                    let alpha = coverage[((y - area.y) * sprite.side + x - area.x) as usize];
+                    let Rgb(pixel) = image.get_pixel_mut(x - window.x, y - window.y);
                     for (under, over) in pixel.iter_mut().zip(colour) {
                         *under = blend(*under, over, alpha);
                     }
@@ -58,23 +68,20 @@ impl Painter {
             Style::Normal | Style::Drawing => {}
             Style::Negative => image.iter_mut().for_each(|value| *value = 255 - *value),
             Style::Greyscale => {
-                image.pixels_mut().for_each(|Rgb(pixel)| *pixel = [luma(*pixel); 3])
+                image.pixels_mut().for_each(|Rgb(pixel)| *pixel = [luma(*pixel); 3]);
             }
         }
         image
     }
 
-    fn plain(&self, colour: [u8; 3]) -> RgbImage {
-        RgbImage::from_pixel(self.layout.canvas, self.layout.canvas, Rgb(colour))
-    }
-
-    fn background(&self, scene: &Scene) -> RgbImage {
+    fn background(&self, scene: &Scene, window: Window) -> RgbImage {
         let tones = scene.background.tones();
-        let mut image = self.plain(tones[0]);
+        let mut image = RgbImage::from_pixel(window.width, window.height, Rgb(tones[0]));
         if tones[0] != tones[1] {
             let tile = TILE * self.layout.cell();
             for (x, y, Rgb(pixel)) in image.enumerate_pixels_mut() {
-                *pixel = tones[scene.background.tone(x / tile, y / tile)];
+                let (column, row) = ((x + window.x) / tile, (y + window.y) / tile);
+                *pixel = tones[scene.background.tone(column, row)];
             }
         }
         image

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::names::{Background, Colour, Direction, Place, Shape, Size, Style};
@@ -85,6 +87,41 @@ const STEP: u32 = 4;
 /// Cells along a tile of a background.
 pub(super) const TILE: u32 = 2;
 
+/// A rectangle of pixels of the canvas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) x: u32,
+    pub(super) y: u32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+}
+
+impl Window {
+    /// The smallest that holds both.
+    pub(super) fn union(self, other: Self) -> Self {
+        let (x, y) = (self.x.min(other.x), self.y.min(other.y));
+        let right = (self.x + self.width).max(other.x + other.width);
+        let bottom = (self.y + self.height).max(other.y + other.height);
+        Self { x, y, width: right - x, height: bottom - y }
+    }
+
+    /// Columns of both.
+    pub(super) fn columns_in(self, other: Self) -> Range<u32> {
+        self.x.max(other.x)..(self.x + self.width).min(other.x + other.width)
+    }
+
+    /// Rows of both.
+    pub(super) fn rows_in(self, other: Self) -> Range<u32> {
+        self.y.max(other.y)..(self.y + self.height).min(other.y + other.height)
+    }
+
+    /// Its pixels, row by row.
+    pub(super) fn points(self) -> impl Iterator<Item = (u32, u32)> {
+        let columns = self.x..self.x + self.width;
+        (self.y..self.y + self.height).flat_map(move |y| columns.clone().map(move |x| (x, y)))
+    }
+}
+
 /// Where things can be on a canvas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -105,6 +142,17 @@ impl Layout {
                 Size::Regular => 4,
                 Size::Big => 6,
             }
+    }
+
+    /// The whole canvas.
+    pub(super) fn whole(self) -> Window {
+        Window { x: 0, y: 0, width: self.canvas, height: self.canvas }
+    }
+
+    /// The box of an object.
+    pub(super) fn window(self, object: &Object) -> Window {
+        let side = self.side(object.size);
+        Window { x: object.x, y: object.y, width: side, height: side }
     }
 
     /// Smallest and largest coordinate that the box of an object may start at.

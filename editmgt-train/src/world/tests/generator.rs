@@ -1,0 +1,255 @@
+use std::collections::HashSet;
+
+use image::RgbImage;
+
+use super::*;
+
+/// FNV-1a, as a name for bytes.
+fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[test]
+fn the_first_examples_never_change() {
+    // Pinned: a model is trained on these. If one must change, so must WORLD_VERSION.
+    let world = world();
+    for (split, index, instruction, pixels) in PINNED {
+        let pair = world.pair(split, index).pair;
+        let changed = pair.changed.unwrap();
+        let bytes = [pair.before.as_raw(), pair.after.as_raw(), changed.as_raw()];
+        let got = hash(bytes.into_iter().flatten().copied());
+        assert_eq!((pair.instruction.as_str(), got), (instruction, pixels), "{split} {index}");
+    }
+}
+
+const PINNED: [(Split, u64, &str, u64); 4] = [
+    (Split::Train, 0, "put a small purple square at the top", 0x9f98_3a71_81d8_e629),
+    (Split::Train, 10_000_000_005, "turn the yellow star into a circle", 0x6113_7b1b_1a5c_2f50),
+    (Split::Validation, 3, "colour the cross green", 0xecb6_3c9d_329f_83bd),
+    (Split::Test, 4, "use grass as the backdrop", 0xe4ba_7f84_a7eb_a4ee),
+];
+
+#[test]
+fn an_example_depends_on_seed_split_and_index_alone() {
+    let (world, again) = (world(), world());
+    let example = world.pair(Split::Test, 9);
+    world.pair(Split::Train, 1);
+    assert_eq!(world.pair(Split::Test, 9), example);
+    assert_eq!(again.pair(Split::Test, 9), example);
+
+    let reseeded = World::new(WorldConfig { seed: 1, ..WorldConfig::default() }).unwrap();
+    for other in
+        [again.plan(Split::Test, 16), again.plan(Split::Train, 9), reseeded.plan(Split::Test, 9)]
+    {
+        assert_ne!(other.scene_before, example.scene_before);
+    }
+}
+
+#[test]
+fn no_scene_is_edited_in_two_splits_whatever_the_seeds() {
+    // One small object on few cells: the same scenes come up again and again.
+    let crowded = |seed| {
+        let config = WorldConfig {
+            seed,
+            max_objects: 1,
+            sizes: vec![Size::Big],
+            shapes: vec![Shape::Circle, Shape::Star],
+            colours: vec![Colour::Red, Colour::Blue],
+            backgrounds: vec![Background::Sky, Background::Sand],
+            ..WorldConfig::default()
+        };
+        World::new(config).unwrap()
+    };
+    let edited = |world: &World, split| -> HashSet<Scene> {
+        let inverses = (0..1500).filter_map(|i| world.inverse(split, i)).map(|e| e.scene_before);
+        (0..1500).map(|i| world.plan(split, i).scene_before).chain(inverses).collect()
+    };
+    let [train, validation, test] = [(3, Split::Train), (4, Split::Validation), (5, Split::Test)]
+        .map(|(seed, split)| edited(&crowded(seed), split));
+    assert!(train.len() < 1500, "the world is too large for this test to mean anything");
+    assert!(train.is_disjoint(&validation) && train.is_disjoint(&test));
+    assert!(validation.is_disjoint(&test));
+}
+
+#[test]
+fn categories_take_turns_and_everything_with_a_name_comes_up() {
+    let world = world();
+    for (i, &category) in Category::ALL.iter().cycle().take(21).enumerate() {
+        let pair = world.pair(Split::Validation, i as u64).pair;
+        assert_eq!(pair.category, Some(category), "{i}");
+    }
+
+    let twice = vec![Category::Add, Category::Colour, Category::Add];
+    let config = WorldConfig { categories: twice.clone(), ..WorldConfig::default() };
+    let weighted = World::new(config).unwrap();
+    let drawn: Vec<_> = (0..3).map(|i| weighted.plan(Split::Train, i).edit.category()).collect();
+    assert_eq!(drawn, twice);
+
+    let mut edits = HashSet::new();
+    let (mut counts, mut kinds) = (HashSet::new(), HashSet::new());
+    for plan in plans(&world, 1400) {
+        counts.insert(plan.scene_before.objects.len());
+        for o in &plan.scene_before.objects {
+            kinds.insert((o.shape, o.colour, o.size));
+        }
+        edits.insert(match plan.edit {
+            Edit::Add { place, .. } => format!("add {place:?}"),
+            Edit::Replace { shape, colour, .. } => {
+                format!("replace {shape:?} {}", colour.is_some())
+            }
+            Edit::Colour { colour, .. } => format!("colour {colour:?}"),
+            Edit::Motion { to, .. } => format!("motion {to:?}"),
+            Edit::Remove { .. } => "remove".into(),
+            other => format!("{other:?}"),
+        });
+    }
+    assert_eq!(counts, HashSet::from([1, 2, 3]));
+    assert_eq!(kinds.len(), 6 * 6 * 2);
+    assert_eq!(edits.len(), 9 + 1 + 6 * 2 + 6 + 8 + 3 + (4 + 5), "{edits:?}");
+}
+
+#[test]
+fn the_mask_is_what_differs_and_lies_where_the_edit_is() {
+    let world = world();
+    for example in Split::ALL.into_iter().flat_map(|s| (0..70).map(move |i| (s, i))) {
+        let example = world.pair(example.0, example.1);
+        let pair = &example.pair;
+        let boxes: Vec<Object> =
+            [example.edit.target().copied(), example.edit.result(world.layout)]
+                .into_iter()
+                .flatten()
+                .collect();
+        let inside = |x: u32, y: u32| {
+            boxes.is_empty()
+                || boxes.iter().any(|o| {
+                    let side = world.layout.side(o.size);
+                    (o.x..o.x + side).contains(&x) && (o.y..o.y + side).contains(&y)
+                })
+        };
+        let mask = pair.changed.as_ref().unwrap();
+        let mut changed = 0;
+        for (x, y, value) in mask.enumerate_pixels() {
+            let differs = pair.before.get_pixel(x, y) != pair.after.get_pixel(x, y);
+            assert_eq!(value.0[0], if differs { 255 } else { 0 }, "{}", pair.instruction);
+            assert!(!differs || inside(x, y), "{}: ({x}, {y}) changed", pair.instruction);
+            changed += usize::from(differs);
+        }
+        assert!(changed >= 100, "{}: only {changed} pixels changed", pair.instruction);
+    }
+}
+
+#[test]
+fn inverses_lead_back() {
+    let world = world();
+    let mut categories = HashSet::new();
+    for i in 0..140 {
+        let Some(back) = world.inverse(Split::Train, i) else { continue };
+        let there = world.pair(Split::Train, i);
+        assert_eq!(back.pair.before, there.pair.after);
+        assert_eq!(back.pair.after, there.pair.before);
+        assert_eq!(back.pair.changed, there.pair.changed);
+        assert!(back.pair.instruction.contains(back.pair.phrase.as_deref().unwrap()));
+        categories.insert(there.edit.category());
+    }
+    assert_eq!(categories.len(), Category::ALL.len(), "{categories:?}");
+}
+
+#[test]
+fn positions_are_whole_cells_unless_they_are_free() {
+    let free = WorldConfig { free_positions: true, canvas: 96, ..WorldConfig::default() };
+    let (cell, free) = (world(), World::new(free).unwrap());
+    let off = |world: &World| {
+        let objects = plans(world, 100).flat_map(|plan| plan.scene_before.objects);
+        objects.filter(|o| o.x % world.layout.cell() + o.y % world.layout.cell() > 0).count()
+    };
+    assert_eq!(off(&cell), 0);
+    assert!(off(&free) > 100);
+    assert_eq!(free.pair(Split::Test, 2).pair.after.dimensions(), (96, 96));
+}
+
+#[test]
+fn impossible_worlds_are_refused_by_name() {
+    let json = |text: &str| World::new(WorldConfig::from_json(text)?);
+    for (text, named) in [
+        (r#"{"version": 2}"#, "version"),
+        (r#"{"canvas": 100}"#, "canvas"),
+        (r#"{"canvas": 0}"#, "canvas"),
+        (r#"{"canvas": 4096}"#, "canvas"),
+        (r#"{"max_objects": 0}"#, "max_objects"),
+        (
+            r#"{"max_objects": 4, "shapes": ["star", "ring"], "colours": ["red", "blue"]}"#,
+            "max_objects",
+        ),
+        (r#"{"shapes": ["star"]}"#, "shapes"),
+        (r#"{"colours": ["red", "red"]}"#, "twice"),
+        (r#"{"backgrounds": ["sky"]}"#, "backgrounds"),
+        (r#"{"sizes": []}"#, "sizes"),
+        (r#"{"styles": []}"#, "styles"),
+        (r#"{"styles": ["normal"]}"#, "styles"),
+        (r#"{"categories": []}"#, "categories"),
+        (r#"{"shapes": ["blob", "star"]}"#, "blob"),
+        (r#"{"colour": ["red"]}"#, "colour"),
+        ("", "EOF"),
+    ] {
+        let message = json(text).unwrap_err().to_string();
+        assert!(message.contains(named), "{text}: {message}");
+    }
+    // The smallest and the richest world that are allowed still have every category.
+    for text in [
+        r#"{"canvas": 64, "max_objects": 3, "shapes": ["star", "ring"], "colours": ["red", "blue"],
+            "backgrounds": ["sky", "night"], "styles": ["drawing"], "sizes": ["big"]}"#,
+        r#"{"canvas": 512, "max_objects": 6}"#,
+    ] {
+        let world = json(text).unwrap();
+        assert_eq!(plans(&world, 14).count(), 42);
+    }
+}
+
+#[test]
+fn colours_and_backgrounds_are_well_apart() {
+    let apart = |a: [u8; 3], b: [u8; 3]| {
+        a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b))).sum::<u32>() as f32 / 3.0
+    };
+    let grey = |rgb: [u8; 3]| {
+        (77.0 * f32::from(rgb[0]) + 150.0 * f32::from(rgb[1]) + 29.0 * f32::from(rgb[2])) / 256.0
+    };
+    let shipped = WorldConfig::default().colours;
+    for (i, &a) in Colour::ALL.iter().enumerate() {
+        for &b in &Colour::ALL[..i] {
+            assert!(apart(a.rgb(), b.rgb()) >= 40.0, "{a:?} {b:?}");
+        }
+        for background in Background::ALL {
+            for tone in background.tones() {
+                assert!(apart(a.rgb(), tone) >= 40.0, "{a:?} {background:?}");
+                let luma = (grey(a.rgb()) - grey(tone)).abs();
+                assert!(luma >= 10.0 || !shipped.contains(&a), "{a:?} {background:?} in greyscale");
+            }
+        }
+    }
+    for (i, a) in Background::ALL.iter().enumerate() {
+        for b in &Background::ALL[..i] {
+            for (a_tone, b_tone) in a.tones().iter().flat_map(|a| b.tones().map(|b| (*a, b))) {
+                assert!(apart(a_tone, b_tone) >= 20.0, "{a:?} {b:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sheet_holds_every_picture() {
+    let world = world();
+    assert_eq!(contact_sheet(&[]), RgbImage::new(0, 0));
+    let examples: Vec<_> = (0..5).map(|i| world.pair(Split::Train, i)).collect();
+    let sheet = contact_sheet(&examples);
+    let holds = |picture: &RgbImage| {
+        let (width, height) = (sheet.width() - picture.width(), sheet.height() - picture.height());
+        (0..=height).flat_map(|y| (0..=width).map(move |x| (x, y))).any(|(x, y)| {
+            picture.enumerate_pixels().all(|(u, v, pixel)| sheet.get_pixel(x + u, y + v) == pixel)
+        })
+    };
+    for example in &examples {
+        assert!(holds(&example.pair.before) && holds(&example.pair.after));
+    }
+}
