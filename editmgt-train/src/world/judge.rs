@@ -1,5 +1,5 @@
 use editmgt_core::{Error, Result};
-use image::{RgbImage, imageops};
+use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use super::Example;
@@ -20,11 +20,10 @@ const WRONG_CHANGED_SHARE: f32 = 0.02;
 ///
 /// The picture is compared with the true one in cells of a sixteenth of the canvas (8x8 pixels at
 /// 128), and with every alternative: for each object all other shapes and colours in its place
-/// (those that the world doesn't generate, too),
-/// nothing there, the other sizes and one cell off to each side; the scene as it was; for a
-/// removal, anything left where the object was; for a motion, the object at both places; for the
-/// background and the style, all the others. Alternatives that look like the truth (two colours
-/// of one luma in greyscale) don't count.
+/// (also those that the config leaves out), nothing there, the other sizes, and one cell off to
+/// each side; the scene as it was; for a removal, anything left where the object was; for a
+/// motion, the object at both places; for the background and the style, all the others.
+/// Alternatives that look like the truth (two colours of one luma in greyscale) don't count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
     /// Strict success: `right`, no cell wrong outside of the change, and at most 2% of the
@@ -71,15 +70,10 @@ pub(super) fn judge(
         // Elsewhere the alternative is the truth, and equally far.
         let Some(window) = differing(scene, &example.scene_after, layout) else { continue };
         let alternative = painter.paint_window(scene, window);
-        let [truth, image] = [truth, image].map(|picture| cut(picture, window));
-        if !distinguishable(&alternative, &truth) {
-            continue;
-        }
-        // How much farther the alternative is than the truth. A tie is no success: the picture
-        // doesn't say which it is.
-        let farther = distance(&image, &alternative) - distance(&image, &truth);
-        if farther <= least {
-            (nearest, least) = (scene, farther);
+        // A tie is no success: the picture doesn't say which it is.
+        match farther(&alternative, window, truth, image) {
+            Some(margin) if margin <= least => (nearest, least) = (scene, margin),
+            _ => {}
         }
     }
     let right = *nearest == example.scene_after;
@@ -175,16 +169,28 @@ fn placed(scene: &Scene, object: Object) -> Scene {
     scene
 }
 
-/// Whether two pictures differ by more than a codec's error where they differ. Red and blue don't
-/// in greyscale, nor any two colours in a drawing.
-fn distinguishable(a: &RgbImage, b: &RgbImage) -> bool {
-    let differing = a.pixels().zip(b.pixels()).filter(|(a, b)| a != b).count();
-    distance(a, b) as f32 > 3.0 * PLAIN_TOLERANCE * differing as f32
-}
-
-/// Sum of absolute differences.
-fn distance(a: &RgbImage, b: &RgbImage) -> i64 {
-    a.iter().zip(b.iter()).map(|(&a, &b)| i64::from(a.abs_diff(b))).sum()
+/// How much farther the picture is from an alternative, painted in this window, than from the
+/// truth: the difference of the two sums of absolute differences. `None` where the alternative
+/// differs from the truth by no more than a codec's error, as red from blue in greyscale.
+fn farther(
+    alternative: &RgbImage,
+    window: Window,
+    truth: &RgbImage,
+    image: &RgbImage,
+) -> Option<i64> {
+    let (mut values, mut apart, mut farther) = (0, 0, 0);
+    for (Rgb(other), (x, y)) in alternative.pixels().zip(window.points()) {
+        let (Rgb(truth), Rgb(image)) = (truth.get_pixel(x, y), image.get_pixel(x, y));
+        if other == truth {
+            continue;
+        }
+        values += 3;
+        for ((&other, &truth), &value) in other.iter().zip(truth).zip(image) {
+            apart += u32::from(other.abs_diff(truth));
+            farther += i64::from(value.abs_diff(other)) - i64::from(value.abs_diff(truth));
+        }
+    }
+    (apart as f32 > PLAIN_TOLERANCE * values as f32).then_some(farther)
 }
 
 /// Where the pictures of two scenes can differ, if anywhere.
@@ -197,11 +203,6 @@ fn differing(a: &Scene, b: &Scene, layout: Layout) -> Option<Window> {
         unshared.map(|o| layout.window(o)).reduce(Window::union)
     };
     [only(a, b), only(b, a)].into_iter().flatten().reduce(Window::union)
-}
-
-fn cut(picture: &RgbImage, window: Window) -> RgbImage {
-    let Window { x, y, width, height } = window;
-    imageops::crop_imm(picture, x, y, width, height).to_image()
 }
 
 /// This and some pixels more to each side, as far as the picture goes.

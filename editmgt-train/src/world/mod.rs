@@ -41,6 +41,7 @@
 //! been the result of a training edit.
 
 mod config;
+mod draw;
 mod edit;
 mod grammar;
 mod judge;
@@ -49,20 +50,18 @@ mod paint;
 mod random;
 mod scene;
 mod sheet;
+mod split;
 #[cfg(test)]
 mod tests;
-
-use std::fmt;
-use std::str::FromStr;
 
 use editmgt_core::Result;
 use editmgt_core::config::ConfigError;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::{Category, EditPair};
+use crate::EditPair;
 use paint::Painter;
-use random::{Choose, Draws, Purpose};
+use random::{Draws, Purpose};
 use scene::Layout;
 
 pub use config::{WORLD_VERSION, WorldConfig};
@@ -71,51 +70,7 @@ pub use judge::Judgement;
 pub use names::{Background, Colour, Direction, Place, Shape, Size, Style};
 pub use scene::{Object, Scene};
 pub use sheet::contact_sheet;
-
-/// Which examples: those to learn from, to choose settings on, or to report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// To learn from.
-    Train = 0,
-    /// To choose settings on.
-    Validation = 1,
-    /// To report.
-    Test = 2,
-}
-
-impl Split {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
-
-    /// The split that edits this scene.
-    fn of(scene: &Scene) -> Self {
-        match scene.fingerprint() % 8 {
-            0 => Self::Validation,
-            1 => Self::Test,
-            _ => Self::Train,
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        })
-    }
-}
-
-impl FromStr for Split {
-    type Err = String;
-
-    fn from_str(name: &str) -> std::result::Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|split| split.to_string() == name);
-        found.ok_or_else(|| format!("expected train, validation or test, got {name:?}"))
-    }
-}
+pub use split::Split;
 
 /// The truth about one example, without its pictures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,8 +111,6 @@ pub struct World {
 /// Draws before the generator is declared broken. A scene of a small split that has room for its
 /// edit takes tens.
 const MAX_ATTEMPTS: usize = 1_000_000;
-/// Places tried for an object before it is left out.
-const MAX_PLACEMENTS: usize = 16;
 
 impl World {
     /// A generator of this world.
@@ -252,65 +205,6 @@ impl World {
             scene_before: plan.scene_before,
             scene_after: plan.scene_after,
             edit: plan.edit,
-        }
-    }
-
-    fn draw_scene(&self, draws: &mut Draws) -> Scene {
-        let background = *draws.pick(&self.config.backgrounds);
-        let mut scene = Scene { background, style: Style::Normal, objects: Vec::new() };
-        for _ in 0..=draws.index(self.config.max_objects) {
-            let placed = (0..MAX_PLACEMENTS).find_map(|_| {
-                let object = self.draw_object(draws);
-                scene.with(object, self.layout)
-            });
-            scene = placed.unwrap_or(scene);
-        }
-        scene
-    }
-
-    fn draw_object(&self, draws: &mut Draws) -> Object {
-        let size = *draws.pick(&self.config.sizes);
-        let (first, last) = self.layout.range(size);
-        let grid = if self.config.free_positions { 1 } else { self.layout.cell() };
-        let mut coordinate =
-            || first + grid * draws.index(((last - first) / grid + 1) as usize) as u32;
-        let (x, y) = (coordinate(), coordinate());
-        let (shape, colour) = (*draws.pick(&self.config.shapes), *draws.pick(&self.config.colours));
-        Object { shape, colour, size, x, y }
-    }
-
-    /// An edit of this category, which may turn out to be impossible.
-    fn draw_edit(&self, category: Category, scene: &Scene, draws: &mut Draws) -> Edit {
-        let object = *draws.pick(&scene.objects);
-        match category {
-            Category::Add => {
-                let place = *draws.pick(Place::ALL);
-                let new = self.draw_object(draws);
-                let (x, y) = self.layout.at(place, new.size);
-                Edit::Add { object: Object { x, y, ..new }, place }
-            }
-            Category::Remove => Edit::Remove { object },
-            Category::Replace => {
-                let others: Vec<_> =
-                    self.config.shapes.iter().copied().filter(|&s| s != object.shape).collect();
-                let shape = *draws.pick(&others);
-                let colour = *draws.pick(&self.config.colours);
-                let colour = (draws.index(2) == 0).then_some(colour);
-                Edit::Replace { object, shape, colour }
-            }
-            Category::Colour => Edit::Colour { object, colour: *draws.pick(&self.config.colours) },
-            Category::Background => {
-                Edit::Background { background: *draws.pick(&self.config.backgrounds) }
-            }
-            Category::Style => Edit::Style { style: *draws.pick(&self.config.styles) },
-            Category::Motion => {
-                let to = if draws.index(2) == 0 {
-                    Destination::Direction(*draws.pick(Direction::ALL))
-                } else {
-                    Destination::Place(*draws.pick(&Place::OF_MOTION))
-                };
-                Edit::Motion { object, to }
-            }
         }
     }
 }

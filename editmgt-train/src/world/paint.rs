@@ -193,7 +193,7 @@ fn star() -> Vec<(f32, f32)> {
     const WAIST: f32 = 0.46;
     let corner = |i: u8| {
         let angle = f32::from(i) * std::f32::consts::PI / 5.0;
-        let radius = if i % 2 == 0 { 1.0 } else { WAIST };
+        let radius = if i.is_multiple_of(2) { 1.0 } else { WAIST };
         (radius * angle.sin(), -radius * angle.cos())
     };
     let corners: Vec<_> = (0..10).map(corner).collect();

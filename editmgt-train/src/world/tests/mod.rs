@@ -2,7 +2,9 @@ mod generator;
 mod grammar;
 mod judge;
 
+use super::random::Choose;
 use super::*;
+use crate::Category;
 
 /// The shipped world.
 fn world() -> World {
