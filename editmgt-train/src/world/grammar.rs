@@ -65,13 +65,13 @@ const DRAWING: &[&str] = &[
 ];
 const MOTION: &[&str] = &["move {it} {to}", "shift {it} {to}", "slide {it} {to}"];
 
-/// What the place of an object, the background and the whole picture are called.
+/// What the background and the whole picture are called.
 const BACKGROUNDS: &[&str] = &["background", "backdrop"];
 const PICTURES: &[&str] = &["picture", "image"];
 /// What an object is called whose colour alone tells it from the others.
 const ANYTHING: &[&str] = &["one", "shape"];
 
-/// Words of articles, which no template holds.
+/// Put before a noun when it is filled in.
 const ARTICLES: [&str; 3] = ["a", "an", "the"];
 
 /// What is said, and the part of it that names what the edit is about.

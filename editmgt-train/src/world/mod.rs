@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Every word that an instruction can contain, sorted. Instructions are lower case words with
-    /// single spaces between them.
+    /// single spaces between them, at most ten.
     pub fn vocabulary(&self) -> Vec<String> {
         grammar::vocabulary(&self.config)
     }
