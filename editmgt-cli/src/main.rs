@@ -13,6 +13,7 @@ mod init;
 mod inspect;
 mod progress;
 mod verify;
+#[cfg(feature = "train")]
 mod world;
 
 use std::error::Error;
@@ -44,6 +45,7 @@ enum Command {
     /// Describe a model's parts, sizes and memory needs without loading it.
     Inspect(inspect::InspectArgs),
     /// Write pictures, instructions and edited pictures of the training world.
+    #[cfg(feature = "train")]
     World(world::WorldArgs),
 }
 
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),
         Command::Inspect(args) => inspect::run(args),
+        #[cfg(feature = "train")]
         Command::World(args) => world::run(args),
     });
     outcome.unwrap_or_else(|error| {
