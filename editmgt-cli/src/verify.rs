@@ -1,11 +1,12 @@
 //! `editmgt verify`.
 
+use std::error::Error;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::verify::{Comparison, Measure, Verification, verify};
+use editmgt::verify::{Comparison, Measure, Verification, VerifyError, verify};
 
 use crate::Outcome;
 
@@ -27,7 +28,7 @@ pub(crate) fn run(args: VerifyArgs) -> Outcome {
     let mut out = std::io::stdout().lock();
     let mut verifications = Vec::new();
     for dir in &args.dirs {
-        let verification = verify(dir, &device)?;
+        let verification = verify(dir, &device).map_err(|error| in_folder(dir, error))?;
         if !args.json {
             write_table(&mut out, &verification)?;
         }
@@ -41,6 +42,15 @@ pub(crate) fn run(args: VerifyArgs) -> Outcome {
         writeln!(out, "{} of {} folders pass", args.dirs.len() - failed, args.dirs.len())?;
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// What a stage complains about does not say which of several folders it is from.
+fn in_folder(dir: &Path, error: VerifyError) -> Box<dyn Error> {
+    let dir = dir.display().to_string();
+    if error.to_string().contains(&dir) {
+        return error.into();
+    }
+    format!("{dir}: {error}").into()
 }
 
 fn write_table(out: &mut impl Write, verification: &Verification) -> io::Result<()> {

@@ -4,7 +4,7 @@
 //! neither used nor known to be harmless is an error, as is a missing one.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What is wrong with a `config.json`.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,29 @@ pub fn parse<T: DeserializeOwned>(
         });
     };
     map.retain(|key, _| !harmless.contains(&key.as_str()));
-    serde_json::from_value(value).map_err(error)
+    T::deserialize(&*map).map_err(|e| {
+        let message = e.to_string();
+        match mistyped::<T>(map, &message) {
+            Some(key) => ConfigError::Parse { component, message: format!("{key}: {message}") },
+            None => ConfigError::Parse { component, message },
+        }
+    })
+}
+
+/// The key of a value that serde calls `invalid`. Its message names a key that is missing or
+/// unknown, but not this one: the keys up to it are the fewest that give the same message.
+fn mistyped<'a, T: DeserializeOwned>(
+    map: &'a Map<String, Value>,
+    message: &str,
+) -> Option<&'a String> {
+    let keys = || map.iter().map(|(key, value)| (key.clone(), value.clone()));
+    let end = message.starts_with("invalid ").then(|| {
+        (1..=map.len()).find(|&end| {
+            let part: Map<_, _> = keys().take(end).collect();
+            T::deserialize(&part).is_err_and(|e| e.to_string() == message)
+        })
+    })??;
+    map.keys().nth(end - 1)
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -95,7 +117,8 @@ mod tests {
         for (bad, named) in [
             (r#"{"width": 3, "depth": 4}"#, "depth"),
             (r#"{"_version": "1"}"#, "width"),
-            (r#"{"width": "3"}"#, "string"),
+            (r#"{"width": "3"}"#, "width: invalid type: string"),
+            (r#"{"_version": [], "width": -1}"#, "width: invalid value"),
             ("[3]", "array"),
             ("{", "EOF"),
         ] {

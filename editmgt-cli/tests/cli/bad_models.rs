@@ -177,7 +177,7 @@ fn configs() {
         (
             "text for a number",
             &|m| config(m, "editmgt", |c| c["num_layers"] = json!("2")),
-            &["editmgt/config.json", "string"],
+            &["editmgt/config.json", "num_layers: invalid type: string", "expected usize"],
         ),
         (
             "zero",

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program::{Scratch, editmgt, root};
-use crate::spoil::{change_tensor, copy_folder};
+use crate::spoil::{change_json, change_tensor, copy_folder};
 
 /// Folders that take a moment each; the others are for the golden tests.
 const FOLDERS: [(&str, &str); 8] = [
@@ -104,6 +104,12 @@ fn what_is_no_golden_folder_is_refused() {
                 std::fs::remove_file(dir.join("model.safetensors")).unwrap();
             }),
             "expected model.safetensors",
+        ),
+        (
+            spoilt("bad config", |dir| {
+                change_json(&dir.join("config.json"), |config| config["vocab_size"] = json!(-1));
+            }),
+            "vocab_size: invalid value: integer `-1`",
         ),
         (
             spoilt("no stage", |dir| std::fs::write(dir.join("config.json"), "{}").unwrap()),
