@@ -1,7 +1,7 @@
 use editmgt_core::config::{ConfigError, parse};
 use serde::Deserialize;
 
-use crate::MaskingSchedule;
+use crate::{MaskingSchedule, Timesteps};
 
 const COMPONENT: &str = "scheduler";
 
@@ -27,6 +27,9 @@ pub struct SchedulerConfig {
     pub mask_token_id: u32,
     /// How the share of masked tokens shrinks.
     pub masking_schedule: MaskingSchedule,
+    /// What the model is told about how far the canvas is: `countdown` (the official one, where
+    /// the key is absent) or `mask_ratio`.
+    pub timesteps: Timesteps,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +37,7 @@ pub struct SchedulerConfig {
 struct File {
     mask_token_id: u32,
     masking_schedule: String,
+    timesteps: Option<String>,
 }
 
 impl SchedulerConfig {
@@ -43,7 +47,8 @@ impl SchedulerConfig {
     /// [`ConfigError::Parse`] for a missing or unknown key, [`ConfigError::Unsupported`] for a
     /// schedule that is neither `cosine` nor `linear`.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let File { mask_token_id, masking_schedule } = parse(COMPONENT, text, &HARMLESS)?;
+        let File { mask_token_id, masking_schedule, timesteps } =
+            parse(COMPONENT, text, &HARMLESS)?;
         let masking_schedule = match masking_schedule.as_str() {
             "cosine" => MaskingSchedule::Cosine,
             "linear" => MaskingSchedule::Linear,
@@ -56,7 +61,15 @@ impl SchedulerConfig {
                 ));
             }
         };
-        Ok(Self { mask_token_id, masking_schedule })
+        let timesteps = match timesteps.as_deref() {
+            None | Some("countdown") => Timesteps::Countdown,
+            Some("mask_ratio") => Timesteps::MaskRatio,
+            Some(other) => {
+                let expected = "countdown or mask_ratio";
+                return Err(ConfigError::unsupported(COMPONENT, "timesteps", expected, other));
+            }
+        };
+        Ok(Self { mask_token_id, masking_schedule, timesteps })
     }
 }
 
@@ -69,14 +82,25 @@ mod tests {
         let config = SchedulerConfig::from_json(
             r#"{"_class_name": "Scheduler", "mask_token_id": 8255, "masking_schedule": "cosine"}"#,
         );
-        let expected =
-            SchedulerConfig { mask_token_id: 8255, masking_schedule: MaskingSchedule::Cosine };
+        let expected = SchedulerConfig {
+            mask_token_id: 8255,
+            masking_schedule: MaskingSchedule::Cosine,
+            timesteps: Timesteps::Countdown,
+        };
         assert_eq!(config.unwrap(), expected);
+        let ratio = SchedulerConfig::from_json(
+            r#"{"mask_token_id": 7, "masking_schedule": "linear", "timesteps": "mask_ratio"}"#,
+        );
+        assert_eq!(ratio.unwrap().timesteps, Timesteps::MaskRatio);
         for (bad, named) in [
             (r#"{"mask_token_id": 7}"#, "masking_schedule"),
             (r#"{"masking_schedule": "linear"}"#, "mask_token_id"),
             (r#"{"mask_token_id": -1, "masking_schedule": "linear"}"#, "-1"),
             (r#"{"mask_token_id": 7, "masking_schedule": "square"}"#, "cosine or linear"),
+            (
+                r#"{"mask_token_id": 7, "masking_schedule": "linear", "timesteps": "up"}"#,
+                "countdown or mask_ratio",
+            ),
             (r#"{"mask_token_id": 7, "masking_schedule": "linear", "shift": 3}"#, "shift"),
         ] {
             let message = SchedulerConfig::from_json(bad).unwrap_err().to_string();

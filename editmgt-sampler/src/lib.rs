@@ -26,5 +26,5 @@ pub use config::SchedulerConfig;
 pub use guidance::classifier_free_guidance;
 pub use hold::{HoldAny, HoldOff, HoldThreshold, HoldUserMask};
 pub use localisation::{Consolidator, Filter, MAX_STRENGTH, Smoothing};
-pub use schedule::{MaskingSchedule, Temperature};
+pub use schedule::{MaskingSchedule, Temperature, Timesteps};
 pub use unmask::{Parity, Strict};

@@ -39,6 +39,18 @@ impl MaskingSchedule {
     }
 }
 
+/// What a schedule tells the model about how far the canvas is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timesteps {
+    /// The steps still to come, `n-1 … 0`, as the official scheduler.
+    #[default]
+    Countdown,
+    /// The share of the canvas that is masked when the step begins: a number that means the same
+    /// in training and in inference, whatever the number of steps.
+    MaskRatio,
+}
+
 /// How much the Gumbel noise weighs in the confidence of a token, step by step.
 ///
 /// In JSON a pair of numbers or a single one, as in the official pipeline's arguments.
@@ -87,6 +99,7 @@ impl Temperature {
 pub(crate) fn plan(
     masking: MaskingSchedule,
     temperature: Temperature,
+    timesteps: Timesteps,
     request: &ScheduleRequest,
 ) -> Result<Schedule> {
     let ScheduleRequest { steps, starting_mask_ratio: start } = *request;
@@ -96,11 +109,12 @@ pub(crate) fn plan(
     if !(start > 0.0 && start <= 1.0) {
         return Err(Error::value("starting mask ratio", "above 0, up to 1", start));
     }
-    Ok(Schedule {
-        timesteps: (0..steps).rev().map(|t| t as f32).collect(),
-        mask_ratios: (0..steps).map(|i| start * masking.mask_ratio(i, steps)).collect(),
-        temperatures: temperature.values(steps)?,
-    })
+    let mask_ratios: Vec<f32> = (0..steps).map(|i| start * masking.mask_ratio(i, steps)).collect();
+    let timesteps = match timesteps {
+        Timesteps::Countdown => (0..steps).rev().map(|t| t as f32).collect(),
+        Timesteps::MaskRatio => [start].iter().chain(&mask_ratios[..steps - 1]).copied().collect(),
+    };
+    Ok(Schedule { timesteps, mask_ratios, temperatures: temperature.values(steps)? })
 }
 
 /// How many of `unknown` masked tokens stay masked after a step that aims at `target` (a whole
@@ -115,6 +129,18 @@ mod tests {
 
     fn request(steps: usize, starting_mask_ratio: f32) -> ScheduleRequest {
         ScheduleRequest { steps, starting_mask_ratio }
+    }
+
+    #[test]
+    fn timesteps_count_down_or_say_how_much_is_masked() {
+        let timesteps = |convention| {
+            let request = request(3, 0.5);
+            plan(MaskingSchedule::Linear, Temperature::default(), convention, &request).unwrap()
+        };
+        assert_eq!(timesteps(Timesteps::Countdown).timesteps, [2.0, 1.0, 0.0]);
+        let plan = timesteps(Timesteps::MaskRatio);
+        assert_eq!(plan.timesteps[0], 0.5);
+        assert_eq!(plan.timesteps[1..], plan.mask_ratios[..2]);
     }
 
     /// `cosine 36 4096 [4092, 4080, …]` a line; f64 arithmetic gets some of them wrong.
@@ -132,7 +158,9 @@ mod tests {
                 _ => MaskingSchedule::Linear,
             };
             let (steps, tokens) = (steps.parse().unwrap(), tokens.parse::<usize>().unwrap());
-            let plan = plan(masking, Temperature::default(), &request(steps, 1.0)).unwrap();
+            let plan =
+                plan(masking, Temperature::default(), Timesteps::Countdown, &request(steps, 1.0))
+                    .unwrap();
             let got: Vec<usize> = plan.mask_ratios[..steps - 1]
                 .iter()
                 .map(|ratio| mask_len(tokens as f32 * ratio, tokens))
@@ -168,7 +196,13 @@ mod tests {
 
     #[test]
     fn timesteps_count_down() {
-        let plan = plan(MaskingSchedule::Cosine, Temperature::default(), &request(3, 0.5)).unwrap();
+        let plan = plan(
+            MaskingSchedule::Cosine,
+            Temperature::default(),
+            Timesteps::Countdown,
+            &request(3, 0.5),
+        )
+        .unwrap();
         assert_eq!(plan.timesteps, [2.0, 1.0, 0.0]);
         assert!(plan.mask_ratios.iter().all(|&ratio| ratio < 0.5));
     }
@@ -186,7 +220,12 @@ mod tests {
             (4, 1.0, Temperature::Range(1.0, f32::INFINITY)),
             (4, 1.0, Temperature::Decay(-1.0)),
         ] {
-            let plan = plan(MaskingSchedule::Cosine, temperature, &request(steps, start));
+            let plan = plan(
+                MaskingSchedule::Cosine,
+                temperature,
+                Timesteps::Countdown,
+                &request(steps, start),
+            );
             assert!(plan.is_err(), "{steps} steps from {start}, {temperature:?}");
         }
     }

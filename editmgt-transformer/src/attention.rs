@@ -5,6 +5,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData, module};
 
 use crate::norm::rms_norm;
 use crate::rope::Rotation;
+use crate::rows::linear_rows;
 
 /// The projections of one stream, borrowed from a block.
 pub(crate) struct Projection<'a> {
@@ -30,12 +31,12 @@ impl Projection<'_> {
         let [head_dim] = self.norm_query.gamma.val().dims();
         let heads = |x: Tensor<3>| x.reshape([batch, tokens, width / head_dim, head_dim]);
         let rotated = |linear: &Linear, norm: &RmsNorm| {
-            rotation.apply(rms_norm(norm, heads(linear.forward(x.clone())))).swap_dims(1, 2)
+            rotation.apply(rms_norm(norm, heads(linear_rows(linear, x.clone())))).swap_dims(1, 2)
         };
         Heads {
             query: rotated(self.query, self.norm_query),
             key: rotated(self.key, self.norm_key),
-            value: heads(self.value.forward(x.clone())).swap_dims(1, 2),
+            value: heads(linear_rows(self.value, x.clone())).swap_dims(1, 2),
         }
     }
 }

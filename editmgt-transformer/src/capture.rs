@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 use editmgt_core::{AttentionMaps, AttentionRequest, Error, GridSize, Result, TextRows};
 
@@ -14,6 +16,13 @@ pub(crate) struct Capture<'a> {
     rows: Vec<Option<Tensor<1, Int>>>,
     /// The maps of each asked block, `[items, cells]`, in the order of the request.
     maps: Vec<Option<Tensor<2>>>,
+}
+
+/// Items that are computed together.
+struct Run<'a> {
+    items: Range<usize>,
+    /// The text rows of a single item; `None` for all.
+    rows: Option<&'a Tensor<1, Int>>,
 }
 
 /// The place of one asked block in a [`Capture`].
@@ -52,18 +61,54 @@ impl<'a> Capture<'a> {
         Some(Probe { capture: self, slot })
     }
 
+    /// The asked items, those together that can be computed together: neighbours in the batch of
+    /// which all rows are wanted.
+    fn runs(&self) -> Vec<Run<'_>> {
+        let mut runs: Vec<Run<'_>> = Vec::new();
+        for (item, rows) in self.request.items.iter().zip(&self.rows) {
+            match (runs.last_mut(), rows) {
+                (Some(run), None) if run.rows.is_none() && run.items.end == item.item => {
+                    run.items.end += 1;
+                }
+                _ => runs.push(Run { items: item.item..item.item + 1, rows: rows.as_ref() }),
+            }
+        }
+        runs
+    }
+
+    /// The map of a run, `[items, cells]`.
+    fn map(&self, run: Run<'_>, query: &Tensor<4>, key: &Tensor<4>) -> Tensor<2> {
+        let [_, heads, _, head_dim] = query.dims();
+        let (text, cells) = (self.text_rows, self.grid.len());
+        let items = run.items.len();
+        let of_run = |x: &Tensor<4>, tokens| {
+            x.clone().narrow(0, run.items.start, items).narrow(2, 0, tokens).cast(DType::F32)
+        };
+        let query = of_run(query, text);
+        let query = match run.rows {
+            None => query,
+            Some(rows) => query.select(2, rows.clone()),
+        };
+        let key = of_run(key, text + cells);
+        let scores = query.matmul(key.swap_dims(2, 3)) / (head_dim as f64).sqrt();
+        let to_image = activation::softmax(scores, 3).narrow(3, text, cells);
+        let [_, _, rows, _] = to_image.dims();
+        to_image.reshape([items, heads * rows, cells]).mean_dim(1).squeeze_dim(1)
+    }
+
+    /// The map of each asked block, `[items, cells]`, still on the device.
+    pub(crate) fn into_tensors(self) -> Vec<Tensor<2>> {
+        let maps = self.maps.into_iter();
+        maps.map(|map| map.expect("every asked block exists and has been passed")).collect()
+    }
+
     /// Reads everything back in one transfer.
     pub(crate) fn finish(self) -> Result<AttentionMaps> {
-        let maps: Vec<_> = self
-            .maps
-            .into_iter()
-            .map(|map| map.expect("every asked block exists and has been passed"))
-            .collect();
-        let values = Tensor::cat(maps, 0)
+        let (request, grid) = (self.request, self.grid);
+        let values = Tensor::cat(self.into_tensors(), 0)
             .try_into_vec_as::<f32>()
             .map_err(|e| Error::device("reading attention maps", e))?;
-        let items = self.request.items.len();
-        AttentionMaps::new(self.request.blocks.clone(), items, self.grid, values)
+        AttentionMaps::new(request.blocks.clone(), request.items.len(), grid, values)
     }
 }
 
@@ -72,24 +117,7 @@ impl Probe<'_, '_> {
     /// `[B, heads, N, head_dim]` with text first. Only the asked items and rows are computed.
     pub(crate) fn record(self, query: &Tensor<4>, key: &Tensor<4>) {
         let Self { capture, slot } = self;
-        let [_, heads, _, head_dim] = query.dims();
-        let (text, cells) = (capture.text_rows, capture.grid.len());
-        let items = capture.request.items.iter().zip(&capture.rows);
-        let maps = items.map(|(item, rows)| {
-            let of_item = |x: &Tensor<4>, tokens| {
-                x.clone().narrow(0, item.item, 1).narrow(2, 0, tokens).cast(DType::F32)
-            };
-            let query = of_item(query, text);
-            let query = match rows {
-                None => query,
-                Some(rows) => query.select(2, rows.clone()),
-            };
-            let key = of_item(key, text + cells);
-            let scores = query.matmul(key.swap_dims(2, 3)) / (head_dim as f64).sqrt();
-            let to_image = activation::softmax(scores, 3).narrow(3, text, cells);
-            let [_, _, rows, _] = to_image.dims();
-            to_image.reshape([heads * rows, cells]).mean_dim(0)
-        });
+        let maps = capture.runs().into_iter().map(|run| capture.map(run, query, key));
         capture.maps[slot] = Some(Tensor::cat(maps.collect(), 0));
     }
 }

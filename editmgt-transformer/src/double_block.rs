@@ -8,6 +8,7 @@ use crate::feed_forward::FeedForward;
 use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
 use crate::pass::{BlockContext, Streams, clip_f16};
 use crate::rope::Rotation;
+use crate::rows::linear_rows;
 
 /// A block with weights of its own for text; image and reference share theirs.
 #[derive(Module, Debug)]
@@ -88,7 +89,7 @@ impl<'a> StreamWeights<'a> {
 impl Half<'_> {
     fn finish(self, keys: &KeyValues, asker: Asker) -> Tensor<3> {
         let Self { weights, modulation, x, heads } = self;
-        let attended = weights.out.forward(keys.attend(heads.query, asker));
+        let attended = linear_rows(weights.out, keys.attend(heads.query, asker));
         let x = x + attended * modulation.gate_attention;
         let normed = modulated_layer_norm(x.clone(), modulation.shift_mlp, modulation.scale_mlp);
         x + weights.feed_forward.forward(normed) * modulation.gate_mlp

@@ -2,6 +2,8 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, activation};
 
+use crate::rows::linear_rows;
+
 /// Hidden channels per channel, in the feed-forward layers of every block.
 pub(crate) const EXPANSION: usize = 4;
 
@@ -23,7 +25,7 @@ impl FeedForward {
 
     /// `[B, N, D]` to `[B, N, D]`.
     pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.proj_out.forward(gelu_tanh(self.proj_in.forward(x)))
+        linear_rows(&self.proj_out, gelu_tanh(linear_rows(&self.proj_in, x)))
     }
 }
 

@@ -54,11 +54,12 @@ mod norm;
 mod pass;
 mod resample;
 mod rope;
+mod rows;
 mod single_block;
 #[cfg(test)]
 mod tests;
 mod trace;
 
 pub use config::{Connector, MgtConfig, TextArchitecture};
-pub use model::MgtModel;
+pub use model::{MgtModel, TrainingOutput};
 pub use trace::Trace;

@@ -2,8 +2,8 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{DType, Device, Int, Tensor, activation};
 use editmgt_core::{
-    AttentionRequest, Error, GridSize, MgtTransformer, ReferenceInput, Result, StepInput,
-    StepOutput, TokenGrid, TransformerSpec,
+    AttentionRequest, Error, GridSize, ItemRows, MgtTransformer, ReferenceInput, Result, StepInput,
+    StepOutput, TextRows, TokenGrid, TransformerSpec,
 };
 
 use crate::attention::KeyWeights;
@@ -17,6 +17,7 @@ use crate::norm::{rms_norm, rms_norm_config};
 use crate::pass::{BlockContext, ReferenceContext, Streams};
 use crate::resample::{PatchDown, PatchUp};
 use crate::rope::Rotation;
+use crate::rows::linear_rows;
 use crate::single_block::SingleBlock;
 use crate::trace::Trace;
 
@@ -48,6 +49,18 @@ pub struct MgtModel {
     spec: TransformerSpec,
     #[module(skip)]
     axes_dims: [usize; 3],
+}
+
+/// What [`MgtModel::forward_training`] gives.
+#[derive(Debug, Clone)]
+pub struct TrainingOutput {
+    /// `[B, N, V]`, as in [`StepOutput`].
+    pub logits: Tensor<3>,
+    /// `[B, N, D]`: what the head turned into logits; a place for auxiliary heads.
+    pub features: Tensor<3>,
+    /// One `[B, cells]` per asked block: the share of attention that the mean text row pays to
+    /// each cell of the inner grid.
+    pub maps: Vec<Tensor<2>>,
 }
 
 /// Brings text rows to the transformer's width.
@@ -98,8 +111,45 @@ impl MgtModel {
         &self,
         input: &StepInput<'_>,
         request: &AttentionRequest,
-        mut trace: impl FnMut(Trace<'_>),
+        trace: impl FnMut(Trace<'_>),
     ) -> Result<StepOutput> {
+        let (logits, capture) = self.pass(input, request, trace)?;
+        Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
+    }
+
+    /// A pass to learn from: everything it gives stays on the device and in the graph of an
+    /// autodiff device, the attention maps included.
+    ///
+    /// The maps are those of all items and all text rows in `blocks` (any order, no duplicates).
+    ///
+    /// # Errors
+    /// Those of [`MgtTransformer::forward`].
+    pub fn forward_training(
+        &self,
+        input: &StepInput<'_>,
+        blocks: &[usize],
+    ) -> Result<TrainingOutput> {
+        let items = (0..input.tokens.batch()).map(|item| ItemRows { item, rows: TextRows::All });
+        let request = AttentionRequest { blocks: blocks.into(), items: items.collect() };
+        let mut features = None;
+        let (logits, capture) = self.pass(input, &request, |trace| {
+            if let Trace::Output(output) = trace {
+                features = Some(output.clone());
+            }
+        })?;
+        Ok(TrainingOutput {
+            logits,
+            features: features.expect("every pass shows its output"),
+            maps: capture.map(Capture::into_tensors).unwrap_or_default(),
+        })
+    }
+
+    fn pass<'a>(
+        &self,
+        input: &StepInput<'_>,
+        request: &'a AttentionRequest,
+        mut trace: impl FnMut(Trace<'_>),
+    ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
         self.check(input, request)?;
         let device = self.context_embedder.weight.val().device();
         let grid = input.tokens.size();
@@ -151,7 +201,7 @@ impl MgtModel {
         trace(Trace::Last(&image));
 
         let logits = self.head(image, grid, &mut trace);
-        Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
+        Ok((logits, capture))
     }
 
     fn check(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<()> {
@@ -211,10 +261,10 @@ impl MgtModel {
     fn text_stream(&self, hidden: Tensor<3>) -> Tensor<3> {
         let hidden = hidden.cast(self.dtype());
         let hidden = match &self.connector {
-            Some(connector) => connector.projector.forward(hidden),
+            Some(connector) => linear_rows(&connector.projector, hidden),
             None => hidden,
         };
-        rms_norm(&self.encoder_proj_layer_norm, self.context_embedder.forward(hidden))
+        rms_norm(&self.encoder_proj_layer_norm, linear_rows(&self.context_embedder, hidden))
     }
 
     /// Embedded tokens `[B, H*W, D]` to the rows of the inner grid.
@@ -223,7 +273,7 @@ impl MgtModel {
             Some(down) => down.forward(embedded, grid),
             None => embedded,
         };
-        self.project_to_hidden.forward(rms_norm(&self.project_to_hidden_norm, merged))
+        linear_rows(&self.project_to_hidden, rms_norm(&self.project_to_hidden_norm, merged))
     }
 
     /// Rows of the inner grid to logits `[B, H*W, V]`.
@@ -234,7 +284,7 @@ impl MgtModel {
         trace: &mut impl FnMut(Trace<'_>),
     ) -> Tensor<3> {
         let image =
-            self.project_from_hidden.forward(rms_norm(&self.project_from_hidden_norm, image));
+            linear_rows(&self.project_from_hidden, rms_norm(&self.project_from_hidden_norm, image));
         let image = match &self.up_block {
             Some(up) => up.forward(image, grid),
             None => image,

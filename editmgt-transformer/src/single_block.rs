@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm};
-use burn::tensor::{Device, Tensor, module::linear};
+use burn::tensor::{Device, Tensor};
 
 use crate::attention::{Asker, Heads, KeyValues, Projection};
 use crate::capture::Probe;
@@ -10,6 +10,7 @@ use crate::feed_forward::{EXPANSION, gelu_tanh};
 use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
 use crate::pass::{BlockContext, clip_f16};
 use crate::rope::Rotation;
+use crate::rows::{linear_rows, weighted_rows};
 
 /// Shift, scale and gate: what the conditioning decides.
 const MODULATION_PARTS: usize = 3;
@@ -132,14 +133,14 @@ impl SingleBlock {
         let Half { x, normed, gate, heads } = half;
         let attended = keys.attend(heads.query, asker);
         let [_, _, width] = attended.dims();
-        let hidden = gelu_tanh(self.proj_mlp.forward(normed));
+        let hidden = gelu_tanh(linear_rows(&self.proj_mlp, normed));
         // The official layer takes [attention, feed-forward] joined; the sum of the products of
         // the two parts is the same without copying five widths per token.
         let weight = self.proj_out.weight.val();
         let [inputs, _] = weight.dims();
         let bias = self.proj_out.bias.as_ref().map(|bias| bias.val());
-        let out = linear(attended, weight.clone().narrow(0, 0, width), bias)
-            + linear(hidden, weight.narrow(0, width, inputs - width), None);
+        let out = weighted_rows(attended, weight.clone().narrow(0, 0, width), bias)
+            + weighted_rows(hidden, weight.narrow(0, width, inputs - width), None);
         x + out * gate
     }
 }

@@ -1,5 +1,5 @@
 use editmgt_core::config::ConfigError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{PatchVqConfig, VqConfig};
@@ -10,9 +10,9 @@ const PATCH: &str = "PatchVqModel";
 
 /// The `config.json` of a codec folder, of whichever codec its `_class_name` names.
 ///
-/// Written as JSON it has the class name in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "_class_name")]
+/// Written, it has the class name in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "_class_name", try_from = "Value")]
 pub enum CodecConfig {
     /// The official codec.
     #[serde(rename = "VQModel")]
@@ -42,6 +42,14 @@ impl CodecConfig {
     }
 }
 
+impl TryFrom<Value> for CodecConfig {
+    type Error = ConfigError;
+
+    fn try_from(value: Value) -> Result<Self, ConfigError> {
+        Self::from_json(&value.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +66,7 @@ mod tests {
         for config in [CodecConfig::Official(VqConfig::official()), CodecConfig::Patch(patch)] {
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(CodecConfig::from_json(&text).unwrap(), config);
+            assert_eq!(serde_json::from_str::<CodecConfig>(&text).unwrap(), config);
         }
         let nameless = serde_json::to_string(&VqConfig::official()).unwrap();
         assert!(matches!(CodecConfig::from_json(&nameless), Ok(CodecConfig::Official(_))));

@@ -246,11 +246,16 @@ impl Editor {
         observer: &mut dyn EditObserver,
     ) -> Result<Outcome, Error> {
         let masking = self.model.scheduler.masking_schedule;
+        let timesteps = self.model.scheduler.timesteps;
         let (first, last) = request.temperature;
         let temperature = Temperature::Range(first, last);
         let scheduler: Box<dyn UnmaskScheduler> = match request.holding {
-            Holding::Strict => Box::new(Strict::new(masking, temperature)),
-            Holding::Parity => Box::new(Parity::new(masking, temperature)),
+            Holding::Strict => {
+                Box::new(Strict::new(masking, temperature).with_timesteps(timesteps))
+            }
+            Holding::Parity => {
+                Box::new(Parity::new(masking, temperature).with_timesteps(timesteps))
+            }
         };
         let hold = hold_policy(request, input.user_mask.is_some())?;
         let mut outcome = Outcome::new(&input.canvas);

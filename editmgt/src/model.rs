@@ -186,3 +186,41 @@ pub(crate) fn load<M: Module>(
     let (keys, module) = build().map_err(|source| ModelError::Config { path, source })?;
     Ok(load_module(module, &WeightFiles::open(dir)?, &keys, dtype)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use editmgt_backends::Dtype;
+    use editmgt_checkpoint::{WeightsName, WriteOptions, module_tensors, write_random};
+
+    use super::*;
+
+    #[test]
+    fn the_codec_is_the_one_that_the_config_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = editmgt_backends::open("cpu").unwrap();
+        let dtype = DtypePolicy::uniform(Dtype::F32);
+        let options = LoadOptions { device: device.clone(), dtype };
+        let text = r#"{
+            "_class_name": "PatchVqModel",
+            "encoder_channels": [8],
+            "code_channels": 4,
+            "num_codes": 10,
+            "decoder_channels": [8, 4],
+            "blocks_per_level": 1
+        }"#;
+        let CodecConfig::Patch(config) = CodecConfig::from_json(text).unwrap() else {
+            panic!("another codec")
+        };
+        let tensors = module_tensors(&config.init(&device).unwrap(), &config.keys()).unwrap();
+        let write = WriteOptions::new(WeightsName::Diffusion, DType::F32);
+        write_random(dir.path(), &tensors, &write, 1).unwrap();
+        let path = dir.path().join("config.json");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(load_codec(dir.path(), &options).unwrap().spec(), &config.spec());
+
+        std::fs::write(&path, text.replace("PatchVqModel", "AutoencoderKL")).unwrap();
+        let Err(error) = load_codec(dir.path(), &options) else { panic!("loaded") };
+        assert!(matches!(error, ModelError::Config { .. }), "{error}");
+        assert!(error.to_string().contains("VQModel or PatchVqModel"), "{error}");
+    }
+}

@@ -11,7 +11,7 @@ use editmgt_core::{
     Result, Schedule, ScheduleRequest, StepResult, StepState, TokenDraw, TokenGrid, UnmaskScheduler,
 };
 
-use crate::schedule::{MaskingSchedule, Temperature, mask_len, plan};
+use crate::schedule::{MaskingSchedule, Temperature, Timesteps, mask_len, plan};
 use check::check;
 use confidence::{Cut, confidence};
 use draw::{Code, Pick, pick};
@@ -25,6 +25,7 @@ use draw::{Code, Pick, pick};
 pub struct Parity {
     masking_schedule: MaskingSchedule,
     temperature: Temperature,
+    timesteps: Timesteps,
 }
 
 /// The step with region hold done right; the same as [`Parity`] while nothing is held.
@@ -36,25 +37,36 @@ pub struct Parity {
 pub struct Strict {
     masking_schedule: MaskingSchedule,
     temperature: Temperature,
+    timesteps: Timesteps,
 }
 
 impl Parity {
     /// A scheduler with this schedule and this noise.
     pub fn new(masking_schedule: MaskingSchedule, temperature: Temperature) -> Self {
-        Self { masking_schedule, temperature }
+        Self { masking_schedule, temperature, timesteps: Timesteps::default() }
+    }
+
+    /// The same, telling the model something else about how far the canvas is.
+    pub fn with_timesteps(self, timesteps: Timesteps) -> Self {
+        Self { timesteps, ..self }
     }
 }
 
 impl Strict {
     /// A scheduler with this schedule and this noise.
     pub fn new(masking_schedule: MaskingSchedule, temperature: Temperature) -> Self {
-        Self { masking_schedule, temperature }
+        Self { masking_schedule, temperature, timesteps: Timesteps::default() }
+    }
+
+    /// The same, telling the model something else about how far the canvas is.
+    pub fn with_timesteps(self, timesteps: Timesteps) -> Self {
+        Self { timesteps, ..self }
     }
 }
 
 impl UnmaskScheduler for Parity {
     fn plan(&self, request: &ScheduleRequest) -> Result<Schedule> {
-        plan(self.masking_schedule, self.temperature, request)
+        plan(self.masking_schedule, self.temperature, self.timesteps, request)
     }
 
     fn step(&self, state: StepState<'_>) -> Result<StepResult> {
@@ -64,7 +76,7 @@ impl UnmaskScheduler for Parity {
 
 impl UnmaskScheduler for Strict {
     fn plan(&self, request: &ScheduleRequest) -> Result<Schedule> {
-        plan(self.masking_schedule, self.temperature, request)
+        plan(self.masking_schedule, self.temperature, self.timesteps, request)
     }
 
     fn step(&self, state: StepState<'_>) -> Result<StepResult> {

@@ -1,7 +1,7 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{PixelShuffle, PixelShuffleConfig};
-use burn::tensor::activation::gelu;
+use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::PatchVqConfig;
@@ -25,7 +25,7 @@ struct Level {
     shuffle: PixelShuffle,
 }
 
-/// `x + conv2(gelu(conv1(gelu(x))))`.
+/// `x + conv2(relu(conv1(relu(x))))`.
 #[derive(Module, Debug)]
 struct ResidualBlock {
     conv1: Conv2d,
@@ -53,7 +53,7 @@ impl PatchDecoder {
     pub(crate) fn forward(&self, codes: Tensor<4>) -> Tensor<4> {
         let x = self.levels.iter().fold(self.conv_in.forward(codes), |x, level| {
             let x = level.blocks.iter().fold(x, |x, block| block.forward(x));
-            level.shuffle.forward(level.upsample.forward(gelu(x)))
+            level.shuffle.forward(level.upsample.forward(relu(x)))
         });
         // Weights start around 0; so does the picture, in the middle of its range.
         x + 0.5
@@ -67,7 +67,7 @@ impl PatchDecoder {
 
 impl ResidualBlock {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let hidden = self.conv1.forward(gelu(x.clone()));
-        x + self.conv2.forward(gelu(hidden))
+        let hidden = self.conv1.forward(relu(x.clone()));
+        x + self.conv2.forward(relu(hidden))
     }
 }

@@ -1,0 +1,26 @@
+//! `editmgt train edit`.
+
+use std::process::ExitCode;
+
+use editmgt::Flow;
+use editmgt_train::edit::EditRun;
+
+use crate::Outcome;
+use crate::train::{RunArgs, View};
+
+pub(crate) fn run(args: &RunArgs) -> Outcome {
+    let path = args.config.display();
+    let text = std::fs::read_to_string(&args.config).map_err(|e| format!("{path}: {e}"))?;
+    let run = EditRun::from_toml(&text).map_err(|e| format!("{path}: {e}"))?;
+    let device = editmgt::open_device(&args.device)?;
+    let mut view = View::new(run.run.log_every);
+    let trained = run.train(&args.out, args.resume, &device, &mut |event| {
+        view.show(event);
+        Flow::Continue
+    });
+    view.finish();
+    if let Some(model) = trained? {
+        println!("{}", model.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

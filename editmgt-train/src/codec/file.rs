@@ -1,0 +1,51 @@
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use editmgt_core::Flow;
+use serde::{Deserialize, Serialize};
+
+use super::{CodecData, CodecReport, CodecTrainingConfig, train_codec};
+use crate::run::{RunFolder, TrainError, TrainEvent};
+use crate::world::{Split, World, WorldConfig};
+
+/// What `editmgt train codec` reads: the world to learn from, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodecRun {
+    /// The world. Training looks at its training split, evaluations at the validation split.
+    pub world: WorldConfig,
+    /// How to train.
+    pub training: CodecTrainingConfig,
+}
+
+impl CodecRun {
+    /// Reads and checks a config.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for what is not TOML of a config or a key nobody knows,
+    /// [`TrainError::Option`] and [`TrainError::Component`] for a value out of range.
+    pub fn from_toml(text: &str) -> Result<Self, TrainError> {
+        let run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
+        run.training.validate()?;
+        Ok(run)
+    }
+
+    /// Trains into the folder `root`, or goes on with the run there; see [`train_codec`].
+    ///
+    /// # Errors
+    /// Those of [`RunFolder::open`] and [`train_codec`].
+    pub fn train(
+        &self,
+        root: &Path,
+        resume: bool,
+        device: &Device,
+        watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
+    ) -> Result<(PathBuf, CodecReport), TrainError> {
+        let world = World::new(self.world.clone())?;
+        let folder = RunFolder::open(root, self, resume)?;
+        let train = |index| Ok(world.pair(Split::Train, index).pair);
+        let held_out = |index| Ok(world.pair(Split::Validation, index).pair);
+        let data = CodecData { train: &train, held_out: &held_out };
+        train_codec(&self.training, data, &folder, device, watch)
+    }
+}

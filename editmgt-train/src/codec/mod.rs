@@ -1,0 +1,31 @@
+//! Training of VQ codecs: autoencoder, codebook, and what tells whether edits can be learned with
+//! the tokens that come out.
+//!
+//! ```text
+//! crops of images ► encoder ► latents ─┬─► nearest codes ─► decoder ► crops again
+//!                                      │        ▲ (gradients pass straight through)
+//!                                      └─► Codebook: each code moves to the mean of the latents
+//!                                                    that it is nearest to
+//! ```
+//!
+//! Until [`CodebookOptions::start_at`] the codec is a plain autoencoder; then the codes start as
+//! the k-means centres of its latents.
+
+mod codebook;
+mod config;
+mod data;
+mod file;
+mod loss;
+mod report;
+#[cfg(test)]
+mod tests;
+mod trainable;
+mod trainer;
+
+pub use codebook::{Codebook, Vectors};
+pub use config::{CodebookOptions, CodecTrainingConfig, CropOptions, LossOptions};
+pub use data::{ImageSource, PairSource, TrainingImage};
+pub use file::CodecRun;
+pub use report::{CodecReport, measure};
+pub use trainable::TrainableCodec;
+pub use trainer::{CodecData, train_codec};

@@ -1,0 +1,213 @@
+use editmgt_core::{GridSize, MicroConditions, Result, TokenGrid};
+
+use super::{DroppedText, EditExample, EditOptions};
+use crate::run::Draws;
+
+/// A batch as the model sees it, and what it should say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EditBatch {
+    /// The canvas: the target with mask tokens.
+    pub canvas: TokenGrid,
+    /// The reference; `None` where it is dropped.
+    pub reference: Option<TokenGrid>,
+    /// What the canvas should become.
+    pub target: TokenGrid,
+    /// The instructions; empty where they are dropped.
+    pub prompts: Vec<String>,
+    /// One timestep per sample.
+    pub timestep: Vec<f32>,
+    /// What the model is told about the pictures.
+    pub micro: Vec<MicroConditions>,
+    /// Whether each token is masked, `[B, N]` row-major: the labels of the loss.
+    pub masked: Vec<bool>,
+    /// Whether each token differs from the reference, `[B, N]` row-major.
+    pub changed: Vec<bool>,
+}
+
+/// What is the same for all batches of a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchSettings<'a> {
+    pub(super) options: &'a EditOptions,
+    pub(super) draws: &'a Draws,
+    pub(super) grid: GridSize,
+    pub(super) micro: MicroConditions,
+    pub(super) mask_token: u32,
+}
+
+impl EditBatch {
+    /// Batch number `number` of the run. A pure function of its arguments.
+    ///
+    /// # Errors
+    /// [`editmgt_core::Error::Shape`] when an example is of another grid.
+    pub(super) fn new(
+        settings: BatchSettings<'_>,
+        number: u64,
+        examples: Vec<EditExample>,
+    ) -> Result<Self> {
+        let BatchSettings { options, draws, grid, micro, mask_token } = settings;
+        let conditions = options.conditions;
+        let without_reference =
+            draws.stream("edit reference dropout", number).uniform() < conditions.reference_dropout;
+        let count = examples.len();
+        let (mut canvas, mut reference, mut target) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut masked, mut changed) = (Vec::new(), Vec::new());
+        let (mut prompts, mut timestep) = (Vec::new(), Vec::new());
+        for (position, example) in examples.into_iter().enumerate() {
+            let sample = number * options.batch as u64 + position as u64;
+            let without_text =
+                draws.stream("edit text dropout", sample).uniform() < conditions.text_dropout;
+            // Nobody can be asked to copy what is not shown.
+            let copies = without_text
+                && !without_reference
+                && conditions.dropped_text == DroppedText::Reference;
+            let (after, is_changed) = match copies {
+                true => (example.before.clone(), vec![false; example.changed.len()]),
+                false => (example.after, example.changed),
+            };
+            let mask = options.masking.draw(draws, sample, grid.len());
+            let hide = |(&id, &masked): (&u32, &bool)| if masked { mask_token } else { id };
+            canvas.extend(after.iter().zip(&mask.masked).map(hide));
+            target.extend(after);
+            reference.extend(example.before);
+            masked.extend(mask.masked);
+            changed.extend(is_changed);
+            prompts.push(if without_text { String::new() } else { example.instruction });
+            timestep.push(options.timestep.of(mask.ratio));
+        }
+        if changed.len() != masked.len() {
+            let got = changed.len();
+            return Err(editmgt_core::Error::shape("changed tokens", masked.len(), got));
+        }
+        let reference = TokenGrid::new(count, grid, reference)?;
+        Ok(Self {
+            canvas: TokenGrid::new(count, grid, canvas)?,
+            reference: (!without_reference).then_some(reference),
+            target: TokenGrid::new(count, grid, target)?,
+            prompts,
+            timestep,
+            micro: vec![micro; count],
+            masked,
+            changed,
+        })
+    }
+
+    /// What each token counts in the likelihood, `[B, N]`: 0 unless masked.
+    pub(super) fn weights(&self, changed_weight: f32) -> Vec<f32> {
+        let weight = |(&masked, &changed): (&bool, &bool)| match (masked, changed) {
+            (false, _) => 0.0,
+            (true, true) => changed_weight,
+            (true, false) => 1.0,
+        };
+        self.masked.iter().zip(&self.changed).map(weight).collect()
+    }
+
+    /// The share of changed tokens in each cell of the grid inside the blocks, `[B, cells]`.
+    pub(super) fn region(&self, inner: GridSize) -> Vec<f32> {
+        let size = self.target.size();
+        let (rows, columns) =
+            (size.height.div_ceil(inner.height), size.width.div_ceil(inner.width));
+        let mut region = vec![0.0; self.target.batch() * inner.len()];
+        for (position, _) in self.changed.iter().enumerate().filter(|(_, changed)| **changed) {
+            let (item, token) = (position / size.len(), position % size.len());
+            let (row, column) = (token / size.width / rows, token % size.width / columns);
+            region[item * inner.len() + row * inner.width + column] += 1.0;
+        }
+        region.iter_mut().for_each(|share| *share /= (rows * columns) as f32);
+        region
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edit::{ConditionOptions, MaskingOptions};
+
+    const GRID: GridSize = GridSize::new(2, 4);
+    const MASK: u32 = 99;
+
+    fn batch(options: &EditOptions, number: u64) -> EditBatch {
+        let example = EditExample {
+            before: (0..8).collect(),
+            after: (0..8).map(|id| if id < 3 { id + 50 } else { id }).collect(),
+            changed: (0..8).map(|id| id < 3).collect(),
+            instruction: "make it red".into(),
+            category: None,
+        };
+        let settings = BatchSettings {
+            options,
+            draws: &Draws::new(11),
+            grid: GRID,
+            micro: MicroConditions::uncropped(16, 32),
+            mask_token: MASK,
+        };
+        EditBatch::new(settings, number, vec![example; options.batch]).unwrap()
+    }
+
+    #[test]
+    fn only_masked_positions_are_hidden_and_are_labels() {
+        let options = EditOptions::paper(16);
+        let batch = batch(&options, 3);
+        let weights = batch.weights(4.0);
+        for (i, &masked) in batch.masked.iter().enumerate() {
+            let (canvas, target) = (batch.canvas.ids()[i], batch.target.ids()[i]);
+            assert_eq!(canvas, if masked { MASK } else { target });
+            let expected = if batch.changed[i] { 4.0 } else { 1.0 };
+            assert_eq!(weights[i], if masked { expected } else { 0.0 });
+        }
+        assert_eq!(batch.reference.unwrap().ids()[..8], [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert!(batch.prompts.iter().all(|prompt| prompt == "make it red"));
+    }
+
+    #[test]
+    fn a_batch_split_in_two_draws_the_same() {
+        let whole = batch(&EditOptions::paper(4), 1);
+        let second = batch(&EditOptions::paper(2), 3);
+        assert_eq!(whole.masked[16..], second.masked);
+        assert_eq!(whole.timestep[2..], second.timestep);
+    }
+
+    #[test]
+    fn conditions_are_really_dropped() {
+        let mut options = EditOptions::paper(8);
+        options.conditions = ConditionOptions {
+            text_dropout: 0.25,
+            dropped_text: DroppedText::Reference,
+            reference_dropout: 0.1,
+        };
+        let (mut texts, mut references) = (0, 0);
+        for number in 0..500 {
+            let batch = batch(&options, number);
+            references += usize::from(batch.reference.is_none());
+            for (item, prompt) in batch.prompts.iter().enumerate() {
+                let copies = prompt.is_empty() && batch.reference.is_some();
+                texts += usize::from(prompt.is_empty());
+                let expected = if copies { 0 } else { 50 };
+                assert_eq!(batch.target.image(item)[0], expected);
+                assert_eq!(batch.changed[item * 8], !copies);
+            }
+        }
+        // Four deviations of binomial counts: 109 of 4000, 27 of 500.
+        assert!((texts as f64 - 1000.0).abs() < 110.0, "{texts}");
+        assert!((references as f64 - 50.0).abs() < 27.0, "{references}");
+        options.conditions.dropped_text = DroppedText::Target;
+        assert!((0..50).all(|n| batch(&options, n).target.image(0)[0] == 50));
+    }
+
+    #[test]
+    fn full_masks_and_timesteps() {
+        let mut options = EditOptions::paper(4);
+        options.masking = MaskingOptions { fully_masked: 1.0 };
+        let full = batch(&options, 0);
+        assert!(full.masked.iter().all(|&masked| masked));
+        assert_eq!(full.timestep, [1000.0; 4]);
+        options.timestep = crate::edit::TimestepConvention::MaskRatio;
+        assert_eq!(batch(&options, 0).timestep, [1.0; 4]);
+    }
+
+    #[test]
+    fn the_region_on_the_inner_grid() {
+        let batch = batch(&EditOptions::paper(1), 0);
+        assert_eq!(batch.region(GridSize::new(1, 2)), [0.5, 0.25]);
+        assert_eq!(batch.region(GRID)[..4], [1.0, 1.0, 1.0, 0.0]);
+    }
+}

@@ -1,0 +1,103 @@
+use editmgt_core::{GridSize, MicroConditions};
+
+use crate::Category;
+use crate::run::{Draws, TrainError};
+
+/// An edit in tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EditExample {
+    /// The tokens of the picture before, row-major.
+    pub before: Vec<u32>,
+    /// The tokens of the picture after.
+    pub after: Vec<u32>,
+    /// Whether each token is part of the edit.
+    pub changed: Vec<bool>,
+    /// The instruction.
+    pub instruction: String,
+    /// The kind of edit, where it is known.
+    pub category: Option<Category>,
+}
+
+/// Edits to learn from, all on one grid.
+pub trait EditDataset {
+    /// How many there are, 1 or more.
+    fn len(&self) -> u64;
+
+    /// Whether there are none; no data set is empty.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The token grid of every picture.
+    fn grid(&self) -> GridSize;
+
+    /// What the model is told about the pictures.
+    fn micro(&self) -> MicroConditions;
+
+    /// These examples, each index below [`len`](Self::len). The same index gives the same example
+    /// on every call.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] with the index.
+    fn examples(&self, indices: &[u64]) -> Result<Vec<EditExample>, TrainError>;
+}
+
+/// The order in which a run goes through a data set: every example once in an epoch, each epoch in
+/// an order of its own.
+#[derive(Debug, Clone)]
+pub struct Order {
+    draws: Draws,
+    len: u64,
+    /// The epoch of `shuffled`.
+    epoch: u64,
+    shuffled: Vec<u64>,
+}
+
+impl Order {
+    /// An order of `len` examples, 1 or more; a pure function of the draws.
+    pub fn new(draws: Draws, len: u64) -> Self {
+        let mut order = Self { draws, len, epoch: 0, shuffled: Vec::new() };
+        order.shuffle(0);
+        order
+    }
+
+    /// The example of sample `sample` of the run, 0 being the first of all.
+    pub fn at(&mut self, sample: u64) -> u64 {
+        let epoch = sample / self.len;
+        if epoch != self.epoch {
+            self.shuffle(epoch);
+        }
+        self.shuffled[(sample % self.len) as usize]
+    }
+
+    fn shuffle(&mut self, epoch: u64) {
+        let mut stream = self.draws.stream("edit order", epoch);
+        self.epoch = epoch;
+        self.shuffled = (0..self.len).collect();
+        // Fisher and Yates.
+        for last in (1..self.shuffled.len()).rev() {
+            self.shuffled.swap(last, stream.below(last + 1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_holds_every_example_once_and_is_the_same_wherever_it_is_entered() {
+        let mut order = Order::new(Draws::new(4), 7);
+        let two: Vec<u64> = (0..14).map(|sample| order.at(sample)).collect();
+        for epoch in two.chunks(7) {
+            let mut sorted = epoch.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3, 4, 5, 6]);
+        }
+        assert_ne!(two[..7], two[7..]);
+        let mut resumed = Order::new(Draws::new(4), 7);
+        for sample in [9, 3, 13] {
+            assert_eq!(resumed.at(sample), two[sample as usize]);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::DType;
+use editmgt_checkpoint::{WeightsName, WriteOptions, save_module};
+use editmgt_core::KeyMap;
+use editmgt_text::{SmallTextConfig, Vocabulary, WordTokenizer};
+use editmgt_transformer::MgtConfig;
+use editmgt_vq::CodecConfig;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{EditModel, TimestepConvention};
+use crate::run::TrainError;
+
+/// A trained model, and what its folder needs besides weights.
+pub(super) struct Export<'a> {
+    /// Without autodiff.
+    pub(super) model: EditModel,
+    pub(super) transformer: &'a MgtConfig,
+    pub(super) text: &'a SmallTextConfig,
+    pub(super) vocabulary: &'a Vocabulary,
+    /// The codec's own folder, which is copied.
+    pub(super) codec: &'a Path,
+    pub(super) codec_config: &'a CodecConfig,
+    pub(super) timestep: TimestepConvention,
+}
+
+/// The folder of the result within that of its run.
+const MODEL: &str = "model";
+
+/// Writes a model folder in the official layout, weights in f16, which appears when it is
+/// complete.
+pub(super) fn export(root: &Path, what: Export<'_>) -> Result<PathBuf, TrainError> {
+    let staging = tempfile::Builder::new().prefix(".model-").tempdir_in(root);
+    let staging = staging.map_err(TrainError::io(root))?;
+    let folder = |name: &str| staging.path().join(name);
+    let Export { model, transformer, text, vocabulary, .. } = what;
+
+    component(
+        &folder("editmgt"),
+        model.transformer(),
+        &transformer.keys(),
+        WeightsName::Diffusion,
+    )?;
+    write(&folder("editmgt").join("config.json"), transformer)?;
+    if let Some(encoder) = model.text() {
+        component(&folder("text_encoder"), encoder, &text.keys(), WeightsName::Model)?;
+        write(&folder("text_encoder").join("config.json"), text)?;
+    }
+    create(&folder("tokenizer"))?;
+    write(&folder("tokenizer").join(WordTokenizer::FILE), vocabulary)?;
+    copy_codec(what.codec, what.codec_config, &folder("vqvae"))?;
+    create(&folder("scheduler"))?;
+    let mut scheduler = json!({
+        "mask_token_id": transformer.spec().mask_token,
+        "masking_schedule": "cosine",
+    });
+    if what.timestep == TimestepConvention::MaskRatio {
+        scheduler["timesteps"] = json!("mask_ratio");
+    }
+    write(&folder("scheduler").join("scheduler_config.json"), &scheduler)?;
+
+    let out = root.join(MODEL);
+    if out.exists() {
+        std::fs::remove_dir_all(&out).map_err(TrainError::io(&out))?;
+    }
+    std::fs::rename(staging.keep(), &out).map_err(TrainError::io(&out))?;
+    Ok(out)
+}
+
+fn component<M: Module>(
+    dir: &Path,
+    module: &M,
+    keys: &KeyMap,
+    name: WeightsName,
+) -> Result<(), TrainError> {
+    Ok(save_module(dir, module, keys, &WriteOptions::new(name, DType::F16))?)
+}
+
+fn copy_codec(from: &Path, config: &CodecConfig, to: &Path) -> Result<(), TrainError> {
+    create(to)?;
+    let entries = std::fs::read_dir(from).map_err(TrainError::io(from))?;
+    for entry in entries {
+        let path = entry.map_err(TrainError::io(from))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") {
+            std::fs::copy(&path, to.join(name)).map_err(TrainError::io(&path))?;
+        }
+    }
+    write(&to.join("config.json"), config)
+}
+
+fn create(dir: &Path) -> Result<(), TrainError> {
+    std::fs::create_dir_all(dir).map_err(TrainError::io(dir))
+}
+
+fn write(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| TrainError::malformed(path, e))?;
+    std::fs::write(path, text + "\n").map_err(TrainError::io(path))
+}

@@ -1,0 +1,246 @@
+//! What training minimises.
+
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use editmgt_core::{Error, Result, TokenGrid};
+
+/// The weighted mean of the negative log-likelihood of `targets`, `[1]`.
+///
+/// `logits` is `[B, N, V]`, `targets` and `weights` are `[B, N]` row-major; positions of weight 0
+/// are no labels, and their target may be any code. With a weight of 1 at every masked position
+/// this is the official loss: the mean over all masked tokens of the batch.
+///
+/// # Errors
+/// [`Error::Shape`] when the parts don't belong together, [`Error::TokenOutOfRange`] for a target
+/// that is no code, [`Error::Value`] when no position has a weight above 0.
+pub fn masked_nll(logits: Tensor<3>, targets: &TokenGrid, weights: &[f32]) -> Result<Tensor<1>> {
+    let [batch, positions, codes] = logits.dims();
+    let expected = [batch, positions];
+    if [targets.batch(), targets.size().len()] != expected {
+        let got = format!("{:?}", [targets.batch(), targets.size().len()]);
+        return Err(Error::shape("targets", format!("{expected:?}"), got));
+    }
+    if weights.len() != batch * positions {
+        return Err(Error::shape("loss weights", batch * positions, weights.len()));
+    }
+    let total: f32 = weights.iter().sum();
+    if !(total > 0.0 && total.is_finite() && weights.iter().all(|&w| w >= 0.0)) {
+        return Err(Error::value("loss weights", "0 or more, with a sum above 0", total));
+    }
+    let device = logits.device();
+    let labels: Tensor<3, Int> = targets.to_tensor(codes, &device)?.reshape([batch, positions, 1]);
+    let shares: Vec<f32> = weights.iter().map(|w| w / total).collect();
+    let shares = TensorData::new(shares, [batch, positions, 1]);
+
+    let shares = Tensor::from_data(shares, (&device.inner(), DType::F32));
+    Ok(mean_nll(logits.cast(DType::F32), labels.inner(), shares))
+}
+
+/// `Σ share · -ln softmax(logits)[label]`; `labels` and `shares` are `[B, N, 1]`, without autodiff.
+///
+/// The gradient is known beforehand, `share · (softmax - one at the label)`, so it is computed with
+/// the value: recorded operation by operation, this largest tensor of a training step would be
+/// passed through five times more, and as many copies of it kept.
+fn mean_nll(logits: Tensor<3>, labels: Tensor<3, Int>, shares: Tensor<3>) -> Tensor<1> {
+    let values = logits.clone().inner();
+    let at_label = values.clone().gather(2, labels.clone());
+    let largest = values.clone().max_dim(2);
+    let exponentials = (values - largest.clone()).exp();
+    let sum = exponentials.clone().sum_dim(2);
+    let nll = sum.clone().log() + (largest - at_label);
+    let value = (nll * shares.clone()).sum();
+    if !logits.is_autodiff() {
+        return value;
+    }
+    let gradient = exponentials * (shares.clone() / sum);
+    let gradient = gradient.scatter(2, labels, shares.neg(), IndexingUpdateOp::Add);
+    // A linear function with that gradient, moved to the value.
+    let linear = (logits * Tensor::from_inner(gradient)).sum();
+    linear.clone() - linear.detach() + Tensor::from_inner(value)
+}
+
+/// How far attention maps are from the true region: the mean Kullback-Leibler divergence
+/// `Σ q ln(q / p)`, `[1]`, over maps and the items that have a region.
+///
+/// Each of `maps` is `[B, cells]`, 0 or more, and is taken as a distribution over the cells;
+/// `region` is `[B, cells]` row-major, 0 or more, likewise. Items whose region is empty (nothing
+/// changes, or it is not known) are left out; the divergence is 0 when all are.
+///
+/// # Errors
+/// [`Error::Shape`] when the sizes differ or there is no map.
+pub fn map_divergence(maps: &[Tensor<2>], region: &[f32]) -> Result<Tensor<1>> {
+    /// Far below any share of attention that a trained map has, and no zero in f32.
+    const SMALLEST: f64 = 1e-8;
+    let Some(first) = maps.first() else {
+        return Err(Error::shape("attention maps", "at least one", 0));
+    };
+    let ([batch, cells], device) = (first.dims(), first.device());
+    if region.len() != batch * cells || maps.iter().any(|map| map.dims() != [batch, cells]) {
+        let dims: Vec<_> = maps.iter().map(Tensor::dims).collect();
+        let got = format!("{} for maps of {dims:?}", region.len());
+        return Err(Error::shape("region of the maps", batch * cells, got));
+    }
+    let sums: Vec<f32> = region.chunks_exact(cells).map(|item| item.iter().sum()).collect();
+    let items = sums.iter().filter(|&&sum| sum > 0.0).count().max(1);
+    // Every item's distribution q, divided by the number of things averaged over.
+    let average = (items * maps.len()) as f32;
+    let (mut truth, mut entropy) = (Vec::with_capacity(region.len()), 0.0);
+    for (item, &sum) in region.chunks_exact(cells).zip(&sums) {
+        for &value in item {
+            let q = if sum > 0.0 { value / sum } else { 0.0 };
+            entropy -= if q > 0.0 { q * q.ln() } else { 0.0 };
+            truth.push(q / average);
+        }
+    }
+    let truth: Tensor<2> =
+        Tensor::from_data(TensorData::new(truth, [batch, cells]), (&device, DType::F32));
+    let cross = maps
+        .iter()
+        .map(|map| {
+            let map = map.clone().cast(DType::F32) + SMALLEST;
+            let p = map.clone() / map.sum_dim(1);
+            (p.log() * truth.clone()).sum().neg()
+        })
+        .reduce(|a, b| a + b)
+        .expect("there is at least one map");
+    Ok(cross - entropy / items as f32)
+}
+
+/// The mean cross-entropy, `[1]`, of `logits` `[B, N]` that say whether a token changes.
+///
+/// # Errors
+/// [`Error::Shape`] when there are not as many answers as logits.
+pub fn changed_cross_entropy(logits: Tensor<2>, changed: &[bool]) -> Result<Tensor<1>> {
+    let [batch, positions] = logits.dims();
+    if changed.len() != batch * positions {
+        return Err(Error::shape("changed tokens", batch * positions, changed.len()));
+    }
+    let truth: Vec<f32> = changed.iter().map(|&changed| f32::from(u8::from(changed))).collect();
+    let truth = Tensor::from_data(
+        TensorData::new(truth, [batch, positions]),
+        (&logits.device(), DType::F32),
+    );
+    let logits = logits.cast(DType::F32);
+    Ok((activation::softplus(logits.clone(), 1.0) - logits * truth).mean())
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use editmgt_core::GridSize;
+
+    use super::*;
+
+    const BATCH: usize = 2;
+    const POSITIONS: usize = 3;
+    const CODES: usize = 5;
+
+    fn logits() -> Vec<f32> {
+        (0..BATCH * POSITIONS * CODES).map(|i| (i as f32 * 1.7).sin() * 3.0).collect()
+    }
+
+    fn targets() -> TokenGrid {
+        TokenGrid::new(BATCH, GridSize::new(1, POSITIONS), vec![4, 0, 2, 1, 3, 3]).unwrap()
+    }
+
+    /// By the definition, in f64.
+    fn expected(logits: &[f64], weights: &[f32]) -> f64 {
+        let rows = logits.chunks_exact(CODES).zip(targets().ids().to_vec());
+        let nll = rows.map(|(row, target)| {
+            row.iter().map(|x| x.exp()).sum::<f64>().ln() - row[target as usize]
+        });
+        let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
+        nll.zip(weights).map(|(nll, &w)| nll * f64::from(w)).sum::<f64>() / total
+    }
+
+    const WEIGHTINGS: [[f32; BATCH * POSITIONS]; 3] = [
+        [1.0; 6],
+        // Official: only masked tokens count, each as much as any other.
+        [1.0, 0.0, 1.0, 0.0, 0.0, 1.0],
+        [4.0, 1.0, 0.0, 1.0, 4.0, 0.0],
+    ];
+
+    #[test]
+    fn value_and_gradient_of_the_likelihood() {
+        let device = Device::flex().autodiff();
+        let logits = logits();
+        let exact: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
+        for weights in WEIGHTINGS {
+            let x = Tensor::<3>::from_data(
+                TensorData::new(logits.clone(), [BATCH, POSITIONS, CODES]),
+                &device,
+            )
+            .require_grad();
+            let loss = masked_nll(x.clone(), &targets(), &weights).unwrap();
+            let gradients = loss.backward();
+            // A few f32 roundings of values of order one.
+            let value = f64::from(loss.into_scalar::<f32>());
+            assert!((value - expected(&exact, &weights)).abs() < 1e-5);
+            let gradient = x.grad(&gradients).unwrap().try_into_vec_as::<f32>().unwrap();
+            for (i, &got) in gradient.iter().enumerate() {
+                let at = |shift: f64| {
+                    let mut moved = exact.clone();
+                    moved[i] += shift;
+                    expected(&moved, &weights)
+                };
+                // Central differences in f64 with this step are exact to 1e-8.
+                let difference = (at(1e-4) - at(-1e-4)) / 2e-4;
+                assert!((f64::from(got) - difference).abs() < 1e-6, "{i}: {got}, {difference}");
+            }
+        }
+    }
+
+    #[test]
+    fn large_logits_stay_finite() {
+        let device = Device::flex();
+        let huge = Tensor::<3>::full([BATCH, POSITIONS, CODES], 1e30, &device);
+        let loss = masked_nll(huge, &targets(), &[1.0; 6]).unwrap().into_scalar::<f32>();
+        assert!((loss - (CODES as f32).ln()).abs() < 1e-5, "{loss}");
+    }
+
+    #[test]
+    fn what_is_no_label_is_refused() {
+        let logits = || Tensor::<3>::zeros([BATCH, POSITIONS, CODES], &Device::flex());
+        let outside = TokenGrid::filled(BATCH, GridSize::new(1, POSITIONS), CODES as u32);
+        let small = TokenGrid::filled(1, GridSize::new(1, POSITIONS), 0);
+        assert!(masked_nll(logits(), &outside, &[1.0; 6]).is_err());
+        assert!(masked_nll(logits(), &small, &[1.0; 6]).is_err());
+        assert!(masked_nll(logits(), &targets(), &[1.0; 5]).is_err());
+        assert!(masked_nll(logits(), &targets(), &[0.0; 6]).is_err());
+        assert!(masked_nll(logits(), &targets(), &[f32::NAN; 6]).is_err());
+    }
+
+    #[test]
+    fn divergence_of_maps() {
+        let device = Device::flex();
+        let map = |values: [f32; 8]| {
+            Tensor::<2>::from_data(TensorData::new(values.to_vec(), [2, 4]), &device)
+        };
+        let value = |maps: &[Tensor<2>], region: &[f32]| {
+            map_divergence(maps, region).unwrap().into_scalar::<f32>()
+        };
+        let uniform = map([0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2]);
+        let right = map([0.4, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 0.0]);
+        let region = [1.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.0];
+        // ln 4 for the first item, ln 2 for the second.
+        let expected = (4f32.ln() + 2f32.ln()) / 2.0;
+        // Shifted by 1e-8 for the logarithm.
+        assert!((value(&[uniform.clone()], &region) - expected).abs() < 1e-5);
+        assert!(value(&[right.clone()], &region).abs() < 1e-5);
+        assert!((value(&[right, uniform.clone()], &region) - expected / 2.0).abs() < 1e-5);
+        // An item without region does not count.
+        let second = [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.0];
+        assert!((value(&[uniform.clone()], &second) - 2f32.ln()).abs() < 1e-5);
+        assert_eq!(value(&[uniform.clone()], &[0.0; 8]), 0.0);
+        assert!(map_divergence(&[], &region).is_err());
+        assert!(map_divergence(&[uniform], &[0.0; 4]).is_err());
+    }
+
+    #[test]
+    fn cross_entropy_of_changes() {
+        let logits = Tensor::<2>::from_data([[2.0f32, -1.0, 0.0]], &Device::flex());
+        let loss = changed_cross_entropy(logits, &[true, true, false]).unwrap();
+        let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+        let expected = -(sigmoid(2.0).ln() + sigmoid(-1.0).ln() + 0.5f32.ln()) / 3.0;
+        assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
+    }
+}

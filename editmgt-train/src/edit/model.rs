@@ -1,0 +1,93 @@
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+use editmgt_core::{MgtTransformer, ReferenceInput, Result, StepInput, TextConditioning};
+use editmgt_text::SmallText;
+use editmgt_transformer::{MgtModel, TrainingOutput};
+
+use super::{EditBatch, LossOptions, changed_cross_entropy, map_divergence, masked_nll};
+
+/// All that is trained together.
+#[derive(Module, Debug)]
+pub struct EditModel {
+    transformer: MgtModel,
+    text: Option<SmallText>,
+    changed_head: Option<Linear>,
+}
+
+/// The parts of an [`EditModel`].
+#[derive(Debug, Clone)]
+pub struct EditParts {
+    /// The transformer.
+    pub transformer: MgtModel,
+    /// The text encoder, where it is trained, too.
+    pub text: Option<SmallText>,
+}
+
+impl EditModel {
+    /// Puts the parts together, with a new head of the transformer's `width` where the loss needs
+    /// one.
+    pub fn new(parts: EditParts, loss: &LossOptions, width: usize, device: &Device) -> Self {
+        let EditParts { transformer, text } = parts;
+        let wanted = loss.changed_head_weight > 0.0;
+        let changed_head = wanted.then(|| LinearConfig::new(width, 1).init(device));
+        Self { transformer, text, changed_head }
+    }
+
+    /// The transformer.
+    pub fn transformer(&self) -> &MgtModel {
+        &self.transformer
+    }
+
+    /// The text encoder, where it is trained, too.
+    pub fn text(&self) -> Option<&SmallText> {
+        self.text.as_ref()
+    }
+
+    /// A pass over a batch, with the attention maps of `blocks`.
+    ///
+    /// # Errors
+    /// Those of [`MgtModel::forward_training`].
+    pub fn forward(
+        &self,
+        batch: &EditBatch,
+        text: &TextConditioning,
+        blocks: &[usize],
+    ) -> Result<TrainingOutput> {
+        let reference =
+            batch.reference.as_ref().map(|tokens| ReferenceInput { tokens, strength: 1.0 });
+        let input = StepInput {
+            tokens: &batch.canvas,
+            reference,
+            text,
+            micro: &batch.micro,
+            timestep: &batch.timestep,
+        };
+        self.transformer.forward_training(&input, blocks)
+    }
+
+    /// What a batch costs, `[1]`.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward) and of the losses.
+    pub fn loss(
+        &self,
+        batch: &EditBatch,
+        text: &TextConditioning,
+        options: &LossOptions,
+    ) -> Result<Tensor<1>> {
+        let output = self.forward(batch, text, &options.map_blocks)?;
+        let weights = batch.weights(options.changed_weight);
+        let mut loss = masked_nll(output.logits, &batch.target, &weights)?;
+        if options.map_weight > 0.0 {
+            let region = batch.region(self.transformer.inner_grid(batch.target.size()));
+            loss = loss + map_divergence(&output.maps, &region)? * options.map_weight;
+        }
+        if let Some(head) = &self.changed_head {
+            let logits = head.forward(output.features).squeeze_dim(2);
+            let cost = changed_cross_entropy(logits, &batch.changed)?;
+            loss = loss + cost * options.changed_head_weight;
+        }
+        Ok(loss)
+    }
+}

@@ -1,0 +1,138 @@
+use serde::{Deserialize, Serialize};
+
+use super::{MaskingOptions, TimestepConvention};
+use crate::run::TrainError;
+
+/// What a sample without text is to become.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DroppedText {
+    /// The edited picture, as any other sample: guidance pushes away from what an edit looks like
+    /// without knowing which.
+    #[default]
+    Target,
+    /// The reference: no instruction means no edit, so that guidance pushes away from copying.
+    Reference,
+}
+
+/// How often the model has to do without a condition, which is what guidance needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConditionOptions {
+    /// The share of samples that get an empty instruction, 0..1. (The official script has such an
+    /// option, but overwrites its outcome: it never drops anything.)
+    pub text_dropout: f32,
+    /// What these are to become.
+    pub dropped_text: DroppedText,
+    /// The share of batches without reference, 0..1. Whole batches, for a model without reference
+    /// has no reference stream at all.
+    pub reference_dropout: f32,
+}
+
+/// What is minimised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossOptions {
+    /// How much a changed token counts; 1 as in the paper.
+    pub changed_weight: f32,
+    /// Weight of the divergence between attention maps and the true region; 0 as in the paper.
+    pub map_weight: f32,
+    /// The blocks whose maps are supervised; must be empty where the weight is 0.
+    pub map_blocks: Vec<usize>,
+    /// Weight of a head that says which tokens change, for training alone; 0 as in the paper.
+    pub changed_head_weight: f32,
+}
+
+impl Default for LossOptions {
+    /// As in the paper.
+    fn default() -> Self {
+        Self {
+            changed_weight: 1.0,
+            map_weight: 0.0,
+            map_blocks: Vec::new(),
+            changed_head_weight: 0.0,
+        }
+    }
+}
+
+/// How a model learns to edit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditOptions {
+    /// Samples of a batch, 1 or more.
+    pub batch: usize,
+    /// Of the canvas.
+    #[serde(default)]
+    pub masking: MaskingOptions,
+    /// Of text and reference.
+    #[serde(default)]
+    pub conditions: ConditionOptions,
+    /// How the model is told how far the canvas is.
+    #[serde(default)]
+    pub timestep: TimestepConvention,
+    /// What is minimised.
+    #[serde(default)]
+    pub loss: LossOptions,
+    /// The first so many examples of the validation data are evaluated.
+    pub evaluated: usize,
+}
+
+impl EditOptions {
+    /// The official training: no option on.
+    pub fn paper(batch: usize) -> Self {
+        Self {
+            batch,
+            masking: MaskingOptions::default(),
+            conditions: ConditionOptions::default(),
+            timestep: TimestepConvention::default(),
+            loss: LossOptions::default(),
+            evaluated: batch,
+        }
+    }
+
+    /// Checks the ranges, for a model with so many blocks.
+    ///
+    /// # Errors
+    /// [`TrainError::Option`] with the key.
+    pub fn validate(&self, blocks: usize) -> Result<(), TrainError> {
+        for (key, value) in [("batch", self.batch), ("evaluated", self.evaluated)] {
+            if value == 0 {
+                return Err(TrainError::option(key, "1 or more", value));
+            }
+        }
+        for (key, share) in [
+            ("fully_masked", self.masking.fully_masked),
+            ("text_dropout", self.conditions.text_dropout),
+            ("reference_dropout", self.conditions.reference_dropout),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(TrainError::option(key, "0 to 1", share));
+            }
+        }
+        let loss = &self.loss;
+        for (key, weight) in [
+            ("changed_weight", loss.changed_weight),
+            ("map_weight", loss.map_weight),
+            ("changed_head_weight", loss.changed_head_weight),
+        ] {
+            if !(weight >= 0.0 && weight.is_finite()) {
+                return Err(TrainError::option(key, "a finite weight, 0 or more", weight));
+            }
+        }
+        if loss.changed_weight == 0.0 {
+            return Err(TrainError::option("changed_weight", "above 0", 0));
+        }
+        let known = loss.map_blocks.iter().all(|&block| block < blocks);
+        if !known || loss.map_blocks.is_empty() != (loss.map_weight == 0.0) {
+            let expected = format!(
+                "blocks below {blocks}, at least one where map_weight is above 0 and else none"
+            );
+            return Err(TrainError::option(
+                "map_blocks",
+                expected,
+                format!("{:?}", loss.map_blocks),
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,406 @@
+//! A model of a few thousand parameters on edits that a rule makes.
+
+use std::path::Path;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::{Device, Tensor};
+use editmgt_core::{Flow, GridSize, MicroConditions};
+use editmgt_text::{SmallTextConfig, SmallTextEncoder, Vocabulary, WordTokenizer};
+use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
+
+use super::batch::BatchSettings;
+use super::*;
+use crate::Category;
+use crate::run::{
+    AdamWOptions, Decay, Draws, LearnerOptions, LoopOptions, LrSchedule, RunFolder, TrainError,
+    TrainEvent, initialise, run,
+};
+use crate::world::{Split, World, WorldConfig};
+
+const CODES: u32 = 16;
+const GRID: GridSize = GridSize::new(4, 4);
+const ROWS: usize = 6;
+const WIDTH: usize = 16;
+
+fn words() -> WordTokenizer {
+    let words = ["make", "it", "red", "blue"].map(str::to_owned).into();
+    WordTokenizer::new(Vocabulary { words, examples: Vec::new() }, ROWS).unwrap()
+}
+
+fn text_config() -> SmallTextConfig {
+    SmallTextConfig {
+        vocab_size: words().vocab_size(),
+        max_position_embeddings: ROWS,
+        hidden_size: WIDTH,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        projection_dim: WIDTH,
+        ..SmallTextConfig::default()
+    }
+}
+
+fn model(loss: &LossOptions, trained_text: bool) -> EditModel {
+    let device = Device::flex().autodiff();
+    let config = MgtConfig {
+        num_layers: 2,
+        num_single_layers: 2,
+        attention_head_dim: 8,
+        num_attention_heads: 2,
+        joint_attention_dim: WIDTH,
+        pooled_projection_dim: WIDTH,
+        axes_dims_rope: [2, 2, 4],
+        vocab_size: CODES as usize + 1,
+        codebook_size: CODES as usize,
+        downsample: true,
+        upsample: true,
+        text_encoder_architecture: TextArchitecture::Small,
+        connector_type: Connector::Linear,
+        ..MgtConfig::official()
+    };
+    let parts = EditParts {
+        transformer: config.init(&device).unwrap(),
+        text: trained_text.then(|| text_config().init(&device).unwrap()),
+    };
+    initialise(EditModel::new(parts, loss, WIDTH, &device), &Draws::new(9))
+}
+
+/// "make it red" turns the first row of tokens into code 1, "make it blue" into code 2.
+struct Rule;
+
+impl EditDataset for Rule {
+    fn len(&self) -> u64 {
+        24
+    }
+
+    fn grid(&self) -> GridSize {
+        GRID
+    }
+
+    fn micro(&self) -> MicroConditions {
+        MicroConditions::uncropped(32, 32)
+    }
+
+    fn examples(&self, indices: &[u64]) -> Result<Vec<EditExample>, TrainError> {
+        let example = |&index: &u64| {
+            let is_red = index % 2 == 0;
+            let before: Vec<u32> =
+                (0..GRID.len() as u32).map(|i| 3 + (i * 5 + index as u32) % (CODES - 3)).collect();
+            let mut after = before.clone();
+            after[..GRID.width].fill(if is_red { 1 } else { 2 });
+            EditExample {
+                changed: before.iter().zip(&after).map(|(before, after)| before != after).collect(),
+                before,
+                after,
+                instruction: format!("make it {}", if is_red { "red" } else { "blue" }),
+                category: Some(Category::Colour),
+            }
+        };
+        Ok(indices.iter().map(example).collect())
+    }
+}
+
+fn everything() -> EditOptions {
+    EditOptions {
+        masking: MaskingOptions { fully_masked: 0.3 },
+        conditions: ConditionOptions {
+            text_dropout: 0.2,
+            dropped_text: DroppedText::Reference,
+            reference_dropout: 0.0,
+        },
+        timestep: TimestepConvention::MaskRatio,
+        loss: LossOptions {
+            changed_weight: 4.0,
+            map_weight: 0.15,
+            map_blocks: vec![1, 2],
+            changed_head_weight: 0.5,
+        },
+        ..EditOptions::paper(4)
+    }
+}
+
+fn batch(options: &EditOptions) -> EditBatch {
+    let settings = BatchSettings {
+        options,
+        draws: &Draws::new(1),
+        grid: GRID,
+        micro: Rule.micro(),
+        mask_token: CODES,
+    };
+    EditBatch::new(settings, 0, Rule.examples(&[0, 1, 2, 3]).unwrap()).unwrap()
+}
+
+fn loss(model: &EditModel, batch: &EditBatch, options: &EditOptions) -> Tensor<1> {
+    let prompts: Vec<&str> = batch.prompts.iter().map(String::as_str).collect();
+    let text = TextSide::Trained(words()).encode(model, &prompts).unwrap();
+    model.loss(batch, &text, &options.loss).unwrap()
+}
+
+/// Paths of the parameters that no gradient reaches.
+struct Untouched<'a> {
+    gradients: &'a GradientsParams,
+    path: Vec<String>,
+    found: Vec<String>,
+}
+
+impl ModuleVisitor for Untouched<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let gradient = self.gradients.get::<D>(param.id);
+        let reached =
+            gradient.is_some_and(|gradient| gradient.abs().max().into_scalar::<f32>() > 0.0);
+        if !reached {
+            self.found.push(self.path.join("."));
+        }
+    }
+}
+
+#[test]
+fn a_step_lowers_the_loss_and_every_parameter_has_a_gradient() {
+    for options in [everything(), EditOptions::paper(4)] {
+        let model = model(&options.loss, true);
+        let batch = batch(&options);
+        let before = loss(&model, &batch, &options);
+        let gradients = GradientsParams::from_grads(before.backward(), &model);
+        let mut untouched =
+            Untouched { gradients: &gradients, path: Vec::new(), found: Vec::new() };
+        model.visit(&mut untouched);
+        // A key's bias moves all scores of a query alike, which softmax does not see. The model's
+        // own queries and keys are normed after the bias; the small text encoder's are not.
+        let unseen = ["text.layers.0.k_proj.bias"];
+        let found: Vec<_> =
+            untouched.found.iter().filter(|path| !unseen.contains(&path.as_str())).collect();
+        assert!(found.is_empty(), "{found:?}");
+        let mut optimizer = AdamWConfig::new().init();
+        let model = optimizer.step(1e-3, model, gradients);
+        let after = loss(&model, &batch, &options).into_scalar::<f32>();
+        let before = before.into_scalar::<f32>();
+        assert!(after < before, "{after} is not below {before}");
+    }
+}
+
+/// The whole model, against central differences along the gradient.
+#[test]
+fn the_gradient_is_the_slope() {
+    let options = everything();
+    let batch = batch(&options);
+    let model = model(&options.loss, true);
+    let value = loss(&model, &batch, &options);
+    let gradients = GradientsParams::from_grads(value.backward(), &model);
+
+    struct Move<'a> {
+        gradients: &'a GradientsParams,
+        by: f32,
+    }
+    impl burn::module::ModuleMapper for Move<'_> {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let gradient = self.gradients.get::<D>(param.id).unwrap();
+            param.map(|value| {
+                let moved = value.inner() + gradient.inner() * self.by;
+                Tensor::from_inner(moved).require_grad()
+            })
+        }
+    }
+    struct Squares<'a>(&'a GradientsParams, f64);
+    impl ModuleVisitor for Squares<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let gradient = self.0.get::<D>(param.id).unwrap();
+            self.1 += f64::from(gradient.square().sum().into_scalar::<f32>());
+        }
+    }
+    let mut squares = Squares(&gradients, 0.0);
+    model.visit(&mut squares);
+    let square = squares.1;
+    let at = |by: f32| {
+        let moved = model.clone().map(&mut Move { gradients: &gradients, by });
+        f64::from(loss(&moved, &batch, &options).into_scalar::<f32>())
+    };
+    // A step that moves the loss by a hundredth: far above its rounding, and short enough for the
+    // curvature to cancel out.
+    let by = (0.01 / square) as f32;
+    let slope = (at(by) - at(-by)) / (2.0 * f64::from(by));
+    assert!((slope / square - 1.0).abs() < 0.01, "{slope}, expected {square}");
+}
+
+fn learner() -> LearnerOptions {
+    LearnerOptions {
+        accumulate: 2,
+        clip_norm: Some(10.0),
+        ema: Some(0.5),
+        learning_rate: LrSchedule { peak: 5e-3, warm_up: 2, decay: Decay::Cosine, floor: 0.0 },
+        adamw: AdamWOptions {
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            no_decay: vec![r"bias$".into(), r"embedding".into(), r"norm.*\.gamma$".into()],
+        },
+    }
+}
+
+fn trainer(steps: u64, text: TextSide) -> EditTrainer {
+    let options = everything();
+    let model = model(&options.loss, matches!(text, TextSide::Trained(_)));
+    let data = EditData { train: Box::new(Rule), validation: Box::new(Rule) };
+    EditTrainer::new(model, text, data, options, (learner(), steps, 3)).unwrap()
+}
+
+const LOOP: LoopOptions =
+    LoopOptions { steps: 6, log_every: 1, evaluate_every: 3, checkpoint_every: 2, keep: 1 };
+
+/// The losses of a run that is stopped after `stop` steps.
+fn losses(dir: &Path, resume: bool, stop: u64) -> Vec<f64> {
+    let folder = RunFolder::open(dir, &everything(), resume).unwrap();
+    let mut trainer = trainer(LOOP.steps, TextSide::Trained(words()));
+    let mut losses = Vec::new();
+    run(&mut trainer, &folder, &LOOP, &mut |event| match event {
+        TrainEvent::Step { completed, metrics, .. } => {
+            losses.push(metrics.get("loss").unwrap());
+            if *completed == stop { Flow::Stop } else { Flow::Continue }
+        }
+        _ => Flow::Continue,
+    })
+    .unwrap();
+    losses
+}
+
+#[test]
+fn a_resumed_run_has_the_losses_of_an_unbroken_one() {
+    let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let expected = losses(whole.path(), false, LOOP.steps);
+    let mut got = losses(broken.path(), false, 3);
+    got.extend(losses(broken.path(), true, LOOP.steps));
+    assert_eq!(got, expected);
+    let log = |dir: &Path| std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    assert_eq!(log(broken.path()), log(whole.path()));
+}
+
+#[test]
+fn an_evaluation_knows_what_was_learned() {
+    use crate::run::Trainee;
+    let mut trainer = trainer(40, TextSide::Trained(words()));
+    let before = trainer.evaluate().unwrap();
+    for step in 0..40 {
+        trainer.step(step).unwrap();
+    }
+    let after = trainer.evaluate().unwrap();
+    let changed = |metrics: &crate::run::Metrics| metrics.get("changed").unwrap();
+    assert!(changed(&after) > changed(&before) + 0.2, "{before:?}, {after:?}");
+    assert!(after.get("nll@1").unwrap() < before.get("nll@1").unwrap());
+    assert_eq!(after.get("changed/colour"), after.get("changed"));
+    for name in ["nll@0.75", "nll@0.5", "nll@0.25", "kept", "map_auc"] {
+        assert!(after.get(name).unwrap().is_finite(), "{name}");
+    }
+}
+
+#[test]
+fn a_frozen_text_encoder_stays_as_it_is() {
+    use crate::run::Trainee;
+    let text = initialise(text_config().init(&Device::flex()).unwrap(), &Draws::new(2));
+    let frozen = SmallTextEncoder::new(text, words()).unwrap();
+    let mut trainer = trainer(2, TextSide::Frozen(Box::new(frozen)));
+    let first = trainer.step(0).unwrap().get("loss").unwrap();
+    assert!(first.is_finite());
+    assert!(trainer.trained().text().is_none());
+    assert!(trainer.evaluate().is_ok());
+}
+
+#[test]
+fn options_out_of_range_are_named() {
+    let good = everything();
+    assert!(good.validate(4).is_ok());
+    let bad = |change: fn(&mut EditOptions)| {
+        let mut options = everything();
+        change(&mut options);
+        options.validate(4).unwrap_err().to_string()
+    };
+    for (error, named) in [
+        (bad(|o| o.batch = 0), "batch"),
+        (bad(|o| o.evaluated = 0), "evaluated"),
+        (bad(|o| o.masking.fully_masked = 1.5), "fully_masked"),
+        (bad(|o| o.conditions.text_dropout = -0.1), "text_dropout"),
+        (bad(|o| o.conditions.reference_dropout = f32::NAN), "reference_dropout"),
+        (bad(|o| o.loss.changed_weight = 0.0), "changed_weight"),
+        (bad(|o| o.loss.map_weight = f32::INFINITY), "map_weight"),
+        (bad(|o| o.loss.map_weight = 0.0), "map_blocks"),
+        (bad(|o| o.loss.map_blocks = vec![4]), "map_blocks"),
+        (bad(|o| o.loss.changed_head_weight = -1.0), "changed_head_weight"),
+    ] {
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+/// From a config to an edit: the folder that a run leaves behind is a model like any other.
+#[test]
+fn a_run_makes_a_model_that_edits() {
+    use editmgt::{EditRequest, Editor, LoadOptions, Model, ModelFolder, Photo, Silent};
+    use editmgt_checkpoint::{WeightsName, WriteOptions, save_module};
+    use editmgt_vq::{CodecConfig, PatchVqConfig};
+
+    let dir = tempfile::tempdir().unwrap();
+    let codec = dir.path().join("codec");
+    let config = PatchVqConfig {
+        encoder_channels: vec![8],
+        code_channels: 4,
+        num_codes: 16,
+        decoder_channels: vec![4, 4],
+        blocks_per_level: 1,
+    };
+    let module = initialise(config.init(&Device::flex()).unwrap(), &Draws::new(1));
+    let options = WriteOptions::new(WeightsName::Diffusion, burn::tensor::DType::F32);
+    save_module(&codec, &module, &config.keys(), &options).unwrap();
+    let config = serde_json::to_string(&CodecConfig::Patch(config)).unwrap();
+    std::fs::write(codec.join("config.json"), config).unwrap();
+
+    let run = EditRun {
+        seed: 1,
+        codec,
+        examples: 50,
+        world: WorldConfig { canvas: 64, ..WorldConfig::default() },
+        model: SmallModelOptions {
+            double_blocks: 2,
+            single_blocks: 2,
+            heads: 2,
+            axes: [2, 2, 4],
+            merge_tokens: true,
+            text_rows: 16,
+            text_layers: 1,
+        },
+        training: EditOptions { batch: 2, evaluated: 2, ..everything() },
+        learner: LearnerOptions { accumulate: 1, ..learner() },
+        run: LoopOptions { steps: 2, ..LOOP },
+    };
+    let written = toml::to_string(&run).unwrap();
+    assert_eq!(EditRun::from_toml(&written).unwrap(), run);
+
+    let out = dir.path().join("run");
+    let device = Device::flex();
+    let model = run.train(&out, false, &device, &mut |_| Flow::Continue).unwrap().unwrap();
+    let options = LoadOptions { device, dtype: DtypePolicy::uniform(Dtype::F32) };
+    let model = Model::load(&ModelFolder::open(&model).unwrap(), &options).unwrap();
+    assert_eq!(model.scheduler.timesteps, editmgt::sampler::Timesteps::MaskRatio);
+    let editor = Editor::new(model).unwrap();
+    let world = World::new(run.world).unwrap();
+    let pair = world.pair(Split::Test, 0).pair;
+    let path = dir.path().join("before.png");
+    pair.before.save(&path).unwrap();
+    let photo = Photo::open(&path).unwrap();
+    let request = |instruction: &str| EditRequest {
+        steps: 2,
+        size: Some(64),
+        // The official one is no text for a closed vocabulary.
+        negative_prompt: String::new(),
+        ..EditRequest::new(instruction)
+    };
+    let edited = editor.edit(&photo, None, &request(&pair.instruction), &mut Silent).unwrap();
+    assert_eq!(edited.tokens.size(), GridSize::new(16, 16));
+    let error = editor.edit(&photo, None, &request("add a zebra"), &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("\"zebra\""), "{error}");
+}

@@ -1,0 +1,145 @@
+use burn::module::Module;
+use editmgt_core::{KeyMap, MgtTransformer, TextConditioning, TextEncoder};
+use editmgt_text::WordTokenizer;
+
+use super::batch::BatchSettings;
+use super::evaluate::evaluate;
+use super::{EditBatch, EditDataset, EditModel, EditOptions, Order};
+use crate::run::{
+    Checkpoint, CheckpointWriter, Draws, Learner, LearnerOptions, Metrics, TrainError, Trainee,
+};
+
+/// Where the features of instructions come from.
+pub enum TextSide {
+    /// From the text encoder of the [`EditModel`], which is trained.
+    Trained(WordTokenizer),
+    /// From an encoder that stays as it is, on the model's device without autodiff.
+    Frozen(Box<dyn TextEncoder>),
+}
+
+impl TextSide {
+    pub(super) fn encode(
+        &self,
+        model: &EditModel,
+        prompts: &[&str],
+    ) -> editmgt_core::Result<TextConditioning> {
+        match (self, model.text()) {
+            (Self::Trained(tokenizer), Some(text)) => text.forward(&tokenizer.encode(prompts)?),
+            (Self::Trained(_), None) => {
+                let expected = "one, for a text side that is trained";
+                Err(editmgt_core::Error::value("text encoder of the model", expected, "none"))
+            }
+            (Self::Frozen(encoder), _) => {
+                let text = encoder.encode(prompts)?;
+                if !model.transformer().devices().iter().any(burn::tensor::Device::is_autodiff) {
+                    return Ok(text);
+                }
+                Ok(TextConditioning {
+                    hidden: text.hidden.autodiff(),
+                    pooled: text.pooled.autodiff(),
+                })
+            }
+        }
+    }
+}
+
+/// The data of a run; both sets must be of one grid.
+pub struct EditData {
+    /// To learn from.
+    pub train: Box<dyn EditDataset>,
+    /// To evaluate.
+    pub validation: Box<dyn EditDataset>,
+}
+
+/// Trains an [`EditModel`].
+pub struct EditTrainer {
+    learner: Learner<EditModel>,
+    accumulate: u64,
+    text: TextSide,
+    data: EditData,
+    order: Order,
+    options: EditOptions,
+    draws: Draws,
+    steps: u64,
+}
+
+impl EditTrainer {
+    /// A run of `steps` steps. Everything random in it follows from `seed`, but for the model,
+    /// which comes with its weights and on an autodiff device.
+    ///
+    /// # Errors
+    /// [`TrainError::Option`] for an option out of range, [`TrainError::Stage`] when the two data
+    /// sets differ in their grid.
+    pub fn new(
+        model: EditModel,
+        text: TextSide,
+        data: EditData,
+        options: EditOptions,
+        run: (LearnerOptions, u64, u64),
+    ) -> Result<Self, TrainError> {
+        let (learner, steps, seed) = run;
+        options.validate(model.transformer().spec().blocks())?;
+        let (train, validation) = (data.train.grid(), data.validation.grid());
+        if train != validation {
+            let error =
+                editmgt_core::Error::shape("grid of the validation data", train, validation);
+            return Err(error.into());
+        }
+        let draws = Draws::new(seed);
+        Ok(Self {
+            accumulate: learner.accumulate as u64,
+            learner: Learner::new(model, learner)?,
+            order: Order::new(draws, data.train.len()),
+            text,
+            data,
+            options,
+            draws,
+            steps,
+        })
+    }
+
+    /// The model to use: averaged where the run averages, without autodiff.
+    pub fn trained(&self) -> EditModel {
+        self.learner.trained()
+    }
+}
+
+impl Trainee for EditTrainer {
+    fn step(&mut self, step: u64) -> Result<Metrics, TrainError> {
+        let Self { learner, text, data, order, options, draws, .. } = self;
+        let settings = BatchSettings {
+            options,
+            draws,
+            grid: data.train.grid(),
+            micro: data.train.micro(),
+            mask_token: learner.model().transformer().spec().mask_token,
+        };
+        let size = options.batch as u64;
+        let accumulate = self.accumulate;
+        let update = learner.update(step, self.steps, |model, part| {
+            let number = step * accumulate + part as u64;
+            let samples = number * size..(number + 1) * size;
+            let indices: Vec<u64> = samples.map(|sample| order.at(sample)).collect();
+            let batch = EditBatch::new(settings, number, data.train.examples(&indices)?)?;
+            let prompts: Vec<&str> = batch.prompts.iter().map(String::as_str).collect();
+            let text = text.encode(model, &prompts)?;
+            Ok(model.loss(&batch, &text, &options.loss)?)
+        })?;
+        Ok(Metrics::default()
+            .with("loss", update.loss)
+            .with("gradient_norm", update.gradient_norm)
+            .with("learning_rate", update.learning_rate))
+    }
+
+    fn evaluate(&self) -> Result<Metrics, TrainError> {
+        evaluate(&self.trained(), &self.text, self.data.validation.as_ref(), &self.options)
+    }
+
+    fn save(&self, to: &CheckpointWriter) -> Result<(), TrainError> {
+        self.learner.save(to, &KeyMap::default())
+    }
+
+    fn load(&mut self, from: &Checkpoint) -> Result<(), TrainError> {
+        self.learner.load(from, &KeyMap::default())
+    }
+}

@@ -1,0 +1,124 @@
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+
+/// Named numbers of a step or an evaluation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    /// The same and one more number.
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<f64>) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+
+    /// A number by its name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.get(name).copied()
+    }
+
+    /// All numbers, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+}
+
+/// What a line of the log is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    Train,
+    Evaluation,
+}
+
+/// `metrics.jsonl`: a line for each step that is logged and each evaluation.
+pub(super) struct MetricsLog {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Steps done.
+    step: u64,
+    kind: Kind,
+    #[serde(flatten)]
+    metrics: &'a Metrics,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    step: u64,
+}
+
+impl MetricsLog {
+    /// Opens the log to go on after `step` steps: what a killed run wrote about later ones is
+    /// removed, for they are done again.
+    pub(super) fn open(root: &Path, step: u64) -> Result<Self, TrainError> {
+        let path = root.join("metrics.jsonl");
+        let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
+        let file = file.map_err(TrainError::io(&path))?;
+        let mut keep = 0;
+        let mut lines = BufReader::new(&file);
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let length = lines.read_line(&mut line).map_err(TrainError::io(&path))?;
+            let known = serde_json::from_str::<Step>(&line).is_ok_and(|line| line.step <= step);
+            // A last line without its end was cut off in the middle of writing.
+            if length == 0 || !known || !line.ends_with('\n') {
+                break;
+            }
+            keep += length as u64;
+        }
+        file.set_len(keep).map_err(TrainError::io(&path))?;
+        Ok(Self { path, file })
+    }
+
+    /// Appends a line, at once.
+    pub(super) fn write(
+        &mut self,
+        step: u64,
+        kind: Kind,
+        metrics: &Metrics,
+    ) -> Result<(), TrainError> {
+        let mut line = serde_json::to_string(&Line { step, kind, metrics })
+            .expect("names and numbers are JSON");
+        line.push('\n');
+        self.file.write_all(line.as_bytes()).map_err(TrainError::io(&self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_steps_that_are_done_again_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let loss = |loss: f64| Metrics::default().with("loss", loss);
+        let mut log = MetricsLog::open(dir.path(), 0).unwrap();
+        for step in 1..=4 {
+            log.write(step, Kind::Train, &loss(step as f64 + 0.5)).unwrap();
+        }
+        log.write(4, Kind::Evaluation, &loss(f64::NAN)).unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(whole.lines().next(), Some(r#"{"step":1,"kind":"train","loss":1.5}"#));
+        assert_eq!(whole.lines().last(), Some(r#"{"step":4,"kind":"evaluation","loss":null}"#));
+        std::fs::write(&path, format!("{whole}{{\"step\":4,\"ki")).unwrap();
+        MetricsLog::open(dir.path(), 4).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
+        let mut log = MetricsLog::open(dir.path(), 2).unwrap();
+        log.write(3, Kind::Train, &loss(3.5)).unwrap();
+        let lines: Vec<_> = whole.lines().take(3).collect();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), lines.join("\n") + "\n");
+    }
+}

@@ -1,0 +1,39 @@
+//! What every training run needs, whatever it trains.
+//!
+//! ```text
+//! RunFolder            config.toml, run.lock, metrics.jsonl, checkpoints/step-*/
+//!   └─ run(trainee)    the loop: step, log, evaluate, save
+//!        └─ Trainee    what is trained, a step of it, what a checkpoint holds
+//!             └─ Learner   a model and its optimizer: losses, clipping, schedule, average
+//! ```
+//!
+//! A run survives: a checkpoint holds everything that the next step reads, randomness is addressed
+//! by (seed, purpose, step) and has no state ([`Draws`]), and a resumed run gives the very losses
+//! of an unbroken one.
+mod checkpoint;
+mod draws;
+mod ema;
+mod error;
+mod folder;
+mod gradients;
+mod initial;
+mod learner;
+mod metrics;
+mod optimizer;
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod train;
+
+pub use checkpoint::{Checkpoint, CheckpointWriter};
+pub use draws::{Draws, Stream};
+pub use ema::Ema;
+pub use error::TrainError;
+pub use folder::RunFolder;
+pub use gradients::clip_by_norm;
+pub use initial::initialise;
+pub use learner::{Learner, Update};
+pub use metrics::Metrics;
+pub use optimizer::{AdamWOptions, LearnerOptions};
+pub use schedule::{Decay, LrSchedule};
+pub use train::{LoopOptions, TrainEvent, Trainee, run};
