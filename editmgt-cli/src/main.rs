@@ -12,6 +12,10 @@ mod files;
 mod init;
 mod inspect;
 mod progress;
+#[cfg(feature = "train")]
+mod train;
+#[cfg(feature = "train")]
+mod train_edit;
 mod verify;
 #[cfg(feature = "train")]
 mod world;
@@ -44,6 +48,9 @@ enum Command {
     Init(init::InitArgs),
     /// Describe a model's parts, sizes and memory needs without loading it.
     Inspect(inspect::InspectArgs),
+    /// Train a codec, or a model that edits.
+    #[cfg(feature = "train")]
+    Train(train::TrainArgs),
     /// Write pictures, instructions and edited pictures of the training world.
     #[cfg(feature = "train")]
     World(world::WorldArgs),
@@ -60,6 +67,8 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),
         Command::Inspect(args) => inspect::run(args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => train::run(args),
         #[cfg(feature = "train")]
         Command::World(args) => world::run(args),
     });

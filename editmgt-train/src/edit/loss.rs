@@ -224,13 +224,13 @@ mod tests {
         // ln 4 for the first item, ln 2 for the second.
         let expected = (4f32.ln() + 2f32.ln()) / 2.0;
         // Shifted by 1e-8 for the logarithm.
-        assert!((value(&[uniform.clone()], &region) - expected).abs() < 1e-5);
-        assert!(value(&[right.clone()], &region).abs() < 1e-5);
+        assert!((value(std::slice::from_ref(&uniform), &region) - expected).abs() < 1e-5);
+        assert!(value(std::slice::from_ref(&right), &region).abs() < 1e-5);
         assert!((value(&[right, uniform.clone()], &region) - expected / 2.0).abs() < 1e-5);
         // An item without region does not count.
         let second = [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.0];
-        assert!((value(&[uniform.clone()], &second) - 2f32.ln()).abs() < 1e-5);
-        assert_eq!(value(&[uniform.clone()], &[0.0; 8]), 0.0);
+        assert!((value(std::slice::from_ref(&uniform), &second) - 2f32.ln()).abs() < 1e-5);
+        assert_eq!(value(std::slice::from_ref(&uniform), &[0.0; 8]), 0.0);
         assert!(map_divergence(&[], &region).is_err());
         assert!(map_divergence(&[uniform], &[0.0; 4]).is_err());
     }

@@ -340,7 +340,9 @@ fn options_out_of_range_are_named() {
 /// From a config to an edit: the folder that a run leaves behind is a model like any other.
 #[test]
 fn a_run_makes_a_model_that_edits() {
-    use editmgt::{EditRequest, Editor, LoadOptions, Model, ModelFolder, Photo, Silent};
+    use editmgt::{
+        Dtype, DtypePolicy, EditRequest, Editor, LoadOptions, Model, ModelFolder, Photo, Silent,
+    };
     use editmgt_checkpoint::{WeightsName, WriteOptions, save_module};
     use editmgt_vq::{CodecConfig, PatchVqConfig};
 
