@@ -53,7 +53,7 @@ pub enum TextArchitecture {
 /// The `config.json` of a transformer folder.
 ///
 /// Keys that are absent take the defaults of the official class.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MgtConfig {
     /// Tokens per patch; only 1 is supported, [`downsample`](Self::downsample) does the merging.
@@ -81,6 +81,11 @@ pub struct MgtConfig {
     /// the head's channels as their sum.
     #[serde(default = "default_axes_dims_rope")]
     pub axes_dims_rope: [usize; 3],
+    /// Base of the frequencies of the positions, 1 or more. The official model has 10000 and no
+    /// key for it; a small grid with few channels wants less, for all but the first few
+    /// frequencies hardly turn over a few rows.
+    #[serde(default = "default_rope_theta", skip_serializing_if = "is_default_rope_theta")]
+    pub rope_theta: f64,
     /// Rows of the embedding table; the last one is the mask token.
     #[serde(default = "default_vocab_size")]
     pub vocab_size: usize,
@@ -111,6 +116,14 @@ fn default_in_channels() -> usize {
 
 fn default_axes_dims_rope() -> [usize; 3] {
     [16, 56, 56]
+}
+
+fn default_rope_theta() -> f64 {
+    10000.0
+}
+
+fn is_default_rope_theta(theta: &f64) -> bool {
+    *theta == default_rope_theta()
 }
 
 fn default_vocab_size() -> usize {
@@ -144,6 +157,7 @@ impl MgtConfig {
             pooled_projection_dim: 1024,
             guidance_embeds: false,
             axes_dims_rope: default_axes_dims_rope(),
+            rope_theta: default_rope_theta(),
             vocab_size: default_vocab_size(),
             codebook_size: default_codebook_size(),
             downsample: true,
@@ -211,6 +225,12 @@ impl MgtConfig {
             "axes_dims_rope",
             &format!("even numbers with the sum {}", self.attention_head_dim),
             &format!("{axes:?}"),
+        )?;
+        require(
+            (1.0..=1e12).contains(&self.rope_theta),
+            "rope_theta",
+            &"1 to 1e12",
+            &self.rope_theta,
         )?;
         match &self.connector_type {
             Connector::Linear => {}
@@ -306,6 +326,10 @@ mod tests {
         let text = serde_json::to_string(&config).unwrap();
         assert!(text.contains(r#""connector_type":"linear""#), "{text}");
         assert!(text.contains(r#""text_encoder_architecture":"CLIP_Gemma2""#), "{text}");
+        assert!(!text.contains("rope_theta"), "the official class has no such key: {text}");
+        assert_eq!(MgtConfig::from_json(&text).unwrap(), config);
+        let config = MgtConfig { rope_theta: 30.0, ..config };
+        let text = serde_json::to_string(&config).unwrap();
         assert_eq!(MgtConfig::from_json(&text).unwrap(), config);
     }
 
@@ -330,7 +354,8 @@ mod tests {
             ("pooled_projection_dim", json!(0), "pooled_projection_dim"),
             ("vocab_size", json!(8192), "vocab_size"),
             ("codebook_size", json!(-1), "-1"),
-            ("rope_theta", json!(10000), "rope_theta"),
+            ("rope_theta", json!(0.5), "rope_theta"),
+            ("rope_base", json!(10000), "rope_base"),
             ("num_layers", Value::Null, "null"),
         ] {
             let mut config = tiny();

@@ -1,6 +1,6 @@
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, RmsNorm};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, s};
 
 use crate::norm::{rms_norm, rms_norm_config};
 
@@ -21,12 +21,30 @@ impl TokenEmbedding {
         }
     }
 
+    /// Replaces the first rows of the table.
+    pub(crate) fn set_first_rows(&mut self, rows: Tensor<2>) {
+        let table = &mut self.embeddings.weight;
+        *table = table.clone().map(|old| {
+            let [count, _] = rows.dims();
+            let rest = old.clone().detach().slice(s![count.., ..]);
+            let rows = Tensor::cat(vec![placed_like(rows, &old), rest], 0);
+            rows.detach().set_require_grad(old.is_require_grad())
+        });
+    }
+
     /// Ids `[B, H, W]` to features `[B, H*W, D]`. Ids must be below the vocabulary.
     pub(crate) fn forward(&self, ids: Tensor<3, Int>) -> Tensor<3> {
         let [batch, height, width] = ids.dims();
         let rows = self.embeddings.forward(ids.reshape([batch, height * width]));
         pointwise_conv(&self.conv, rms_norm(&self.layer_norm, rows))
     }
+}
+
+/// The same values in the dtype and on the device of another tensor, which may have autodiff.
+pub(crate) fn placed_like<const D: usize>(values: Tensor<D>, like: &Tensor<D>) -> Tensor<D> {
+    let values = if values.is_autodiff() { values.inner() } else { values };
+    let values = values.cast(like.dtype()).to_device(&like.device().inner());
+    if like.is_autodiff() { values.autodiff() } else { values }
 }
 
 /// A lazy random convolution weight in the checkpoint's shape.

@@ -2,7 +2,7 @@ use burn::module::{Module, Param};
 use burn::nn::RmsNorm;
 use burn::tensor::{Device, Tensor};
 
-use crate::embedding::{conv_param, pointwise_conv};
+use crate::embedding::{conv_param, placed_like, pointwise_conv};
 use crate::norm::{rms_norm, rms_norm_config};
 
 /// Turns the features of a token into one logit per code: 1x1 convolution, RMS norm, 1x1
@@ -21,6 +21,14 @@ impl MlmHead {
             layer_norm: rms_norm_config(width).init(device),
             conv2: conv_param([codebook, width, 1, 1], width, device),
         }
+    }
+
+    /// Replaces the weights that make logits by `[V, D]`.
+    pub(crate) fn set_rows(&mut self, rows: Tensor<2>) {
+        self.conv2 = self.conv2.clone().map(|old| {
+            let rows = placed_like(rows.reshape(old.dims()), &old);
+            rows.detach().set_require_grad(old.is_require_grad())
+        });
     }
 
     /// `[B, N, D]` to `[B, N, V]`.

@@ -16,7 +16,7 @@ use crate::head::MlmHead;
 use crate::norm::{rms_norm, rms_norm_config};
 use crate::pass::{BlockContext, ReferenceContext, Streams};
 use crate::resample::{PatchDown, PatchUp};
-use crate::rope::Rotation;
+use crate::rope::{Frequencies, Rotation};
 use crate::rows::linear_rows;
 use crate::single_block::SingleBlock;
 use crate::trace::Trace;
@@ -48,7 +48,7 @@ pub struct MgtModel {
     #[module(skip)]
     spec: TransformerSpec,
     #[module(skip)]
-    axes_dims: [usize; 3],
+    frequencies: Frequencies,
 }
 
 /// What [`MgtModel::forward_training`] gives.
@@ -99,7 +99,7 @@ impl MgtModel {
                 projector: LinearConfig::new(config.joint_attention_dim, width).init(device),
             }),
             spec: config.spec(),
-            axes_dims: config.axes_dims_rope,
+            frequencies: Frequencies { axes_dims: config.axes_dims_rope, theta: config.rope_theta },
         }
     }
 
@@ -142,6 +142,32 @@ impl MgtModel {
             features: features.expect("every pass shows its output"),
             maps: capture.map(Capture::into_tensors).unwrap_or_default(),
         })
+    }
+
+    /// Channels of a token inside the blocks.
+    pub fn width(&self) -> usize {
+        self.context_embedder.weight.lazy_shape()[1]
+    }
+
+    /// The same model with other weights for the codes of the codec: `inputs` and `outputs` are
+    /// `[codes, D]`, the rows of the embedding table and of the layer that makes logits. The row
+    /// of the mask token stays.
+    ///
+    /// Codes that look alike can so start alike ([`TokenGrid`] ids say nothing of that).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there are more or fewer codes, or rows of another width.
+    pub fn with_code_rows(mut self, inputs: Tensor<2>, outputs: Tensor<2>) -> Result<Self> {
+        let expected = [self.spec.codebook_size, self.width()];
+        for rows in [&inputs, &outputs] {
+            if rows.dims() != expected {
+                let got = format!("{:?}", rows.dims());
+                return Err(Error::shape("rows of the codes", format!("{expected:?}"), got));
+            }
+        }
+        self.embed.set_first_rows(inputs);
+        self.mlm_layer.set_rows(outputs);
+        Ok(self)
     }
 
     fn pass<'a>(
@@ -234,7 +260,7 @@ impl MgtModel {
 
         let text_rows = input.text.rows();
         let grid = self.inner_grid(input.tokens.size());
-        let joint_rotation = Rotation::new(text_rows, grid, &self.axes_dims, device);
+        let joint_rotation = Rotation::new(text_rows, grid, &self.frequencies, device);
         BlockContext {
             conditioning: activation::silu(conditioning.canvas),
             text_rotation: joint_rotation.narrow(0, text_rows),
@@ -246,7 +272,7 @@ impl MgtModel {
                 let (strength, keys) = (reference.strength, own_grid.len());
                 ReferenceContext {
                     conditioning: activation::silu(conditioning.reference),
-                    rotation: Rotation::new(0, own_grid, &self.axes_dims, device),
+                    rotation: Rotation::new(0, own_grid, &self.frequencies, device),
                     weights: KeyWeights::new(strength, canvas_keys, keys, device, dtype),
                 }
             }),

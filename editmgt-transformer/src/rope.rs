@@ -3,8 +3,14 @@
 use burn::tensor::{DType, Device, Tensor, TensorData, s};
 use editmgt_core::GridSize;
 
-/// Base of the frequencies.
-const THETA: f64 = 10000.0;
+/// What turns a position into angles.
+#[derive(Debug, Clone)]
+pub(crate) struct Frequencies {
+    /// How many channels of a head encode each axis.
+    pub(crate) axes_dims: [usize; 3],
+    /// Their base.
+    pub(crate) theta: f64,
+}
 
 /// The rotation of every token of a sequence, `[1, N, 1, head_dim / 2]` each, in f32.
 #[derive(Debug, Clone)]
@@ -21,9 +27,10 @@ impl Rotation {
     pub(crate) fn new(
         text_rows: usize,
         grid: GridSize,
-        axes_dims: &[usize; 3],
+        frequencies: &Frequencies,
         device: &Device,
     ) -> Self {
+        let Frequencies { axes_dims, theta } = frequencies;
         let pairs = axes_dims.iter().sum::<usize>() / 2;
         let tokens = text_rows + grid.len();
         let mut cos = vec![1.0f32; text_rows * pairs];
@@ -32,7 +39,7 @@ impl Rotation {
             let position = [0, cell / grid.width, cell % grid.width];
             for (&at, &dim) in position.iter().zip(axes_dims) {
                 for pair in 0..dim / 2 {
-                    let frequency = THETA.powf(-2.0 * pair as f64 / dim as f64);
+                    let frequency = theta.powf(-2.0 * pair as f64 / dim as f64);
                     let (sine, cosine) = (at as f64 * frequency).sin_cos();
                     cos.push(cosine as f32);
                     sin.push(sine as f32);
@@ -88,7 +95,8 @@ mod tests {
     fn pairs_turn_by_row_and_column() {
         let device = Device::flex();
         // One head of 8 channels: a pair for the unused axis, one for rows, two for columns.
-        let rotation = Rotation::new(1, GridSize::new(2, 3), &[2, 2, 4], &device);
+        let frequencies = Frequencies { axes_dims: [2, 2, 4], theta: 100.0 };
+        let rotation = Rotation::new(1, GridSize::new(2, 3), &frequencies, &device);
         let x: Vec<f32> = (0..7 * 8).map(|i| (i as f32 * 0.37).sin()).collect();
         let rotated =
             rotation.apply(Tensor::from_data(TensorData::new(x.clone(), [1, 7, 1, 8]), &device));
@@ -98,8 +106,7 @@ mod tests {
                 0 => (0.0, 0.0), // text
                 _ => (f64::from((token as u32 - 1) / 3), f64::from((token as u32 - 1) % 3)),
             };
-            let expected =
-                expected(&x[token * 8..][..8], &[0.0, row, column, column * THETA.powf(-0.5)]);
+            let expected = expected(&x[token * 8..][..8], &[0.0, row, column, column / 10.0]);
             for channel in 0..8 {
                 let got = rotated[token * 8 + channel / 2 + 4 * (channel % 2)];
                 assert!((f64::from(got) - expected[channel]).abs() < 1e-6);

@@ -1,3 +1,4 @@
+use editmgt::Dtype;
 use editmgt_vq::CodecConfig;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,10 @@ use crate::run::{LearnerOptions, LoopOptions, TrainError};
 pub struct CodecTrainingConfig {
     /// Same seed, same run.
     pub seed: u64,
+    /// The precision that the trained codec is written in. What learns from its tokens should be
+    /// trained on the written codec, not on a more precise one.
+    #[serde(default = "full_precision")]
+    pub weights: Dtype,
     /// Pairs that an evaluation measures, the first of the held-out ones.
     pub evaluation_pairs: u64,
     /// How long, and what is done how often.
@@ -23,6 +28,10 @@ pub struct CodecTrainingConfig {
     pub learner: LearnerOptions,
     /// The codec's own config, with its `_class_name`.
     pub codec: CodecConfig,
+}
+
+fn full_precision() -> Dtype {
+    Dtype::F32
 }
 
 /// Which part of which images a step sees.

@@ -38,6 +38,7 @@ fn official_codec() -> CodecConfig {
 
 fn config(codec: CodecConfig) -> CodecTrainingConfig {
     CodecTrainingConfig {
+        weights: editmgt::Dtype::F16,
         seed: 3,
         evaluation_pairs: 3,
         run: LoopOptions {

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor};
+use burn::module::{ModuleMapper, Param};
+use burn::tensor::{DType, Device, Tensor};
 use editmgt_checkpoint::{WeightsName, WriteOptions, save_module};
 use editmgt_core::{Error, Flow, KeyMap};
 use editmgt_vq::CodecConfig;
@@ -103,7 +104,7 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
                 _ => {}
             }
         }
-        let options = WriteOptions::new(WeightsName::Diffusion, burn::tensor::DType::F32);
+        let options = WriteOptions::new(WeightsName::Diffusion, self.config.weights.into());
         save_module(&partial, &self.learner.trained(), &self.keys, &options)?;
         let path = partial.join("config.json");
         std::fs::write(&path, self.codec_json()).map_err(TrainError::io(&path))?;
@@ -114,9 +115,10 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
         serde_json::to_string_pretty(&self.config.codec).expect("names and numbers are JSON")
     }
 
+    /// How good the codec is that [`export`](Self::export) writes.
     fn report(&self) -> Result<CodecReport, TrainError> {
         let device = self.device.clone().inner();
-        let codec = self.learner.trained();
+        let codec = self.learner.trained().map(&mut Rounded(self.config.weights.into()));
         measure(&codec, self.data.held_out, self.config.evaluation_pairs, &device)
     }
 
@@ -221,6 +223,18 @@ impl<C: TrainableCodec> Trainee for CodecTrainer<'_, C> {
         self.learner.load(from, &self.keys)?;
         self.codebook = Codebook::load(from, self.learner.model().codebook())?;
         Ok(())
+    }
+}
+
+/// Rounds every weight to a dtype, and keeps its own.
+struct Rounded(DType);
+
+impl ModuleMapper for Rounded {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|weight| {
+            let dtype = weight.dtype();
+            weight.cast(self.0).cast(dtype)
+        })
     }
 }
 

@@ -2,12 +2,26 @@ use editmgt_core::config::{ConfigError, parse};
 use serde::{Deserialize, Serialize};
 
 use super::names::{Background, Colour, Shape, Size, Style};
-use super::scene::CELLS;
+use super::scene::{CELLS, Layout};
 use crate::Category;
 
 /// The version of the generator: what a seed means. It changes with anything that changes a
 /// picture or an instruction.
-pub const WORLD_VERSION: u32 = 1;
+pub const WORLD_VERSION: u32 = 2;
+
+/// Where objects can stand: with steps of a whole cell, a codec that looks at one cell sees an
+/// object as a fixed pattern of codes; with steps of two, so does a transformer that merges 2x2
+/// tokens into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// At any pixel, a cell or more from each other.
+    Pixels,
+    /// At whole cells, a cell or more from each other.
+    Cells,
+    /// At every second cell, two cells or more from each other.
+    CellPairs,
+}
 
 /// Which world to generate. The default is the one that the embedded model is trained on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +37,11 @@ pub struct WorldConfig {
     /// Objects in a scene before an edit: 1 to this, 1..=6. Where they don't find room there are
     /// fewer.
     pub max_objects: usize,
-    /// Objects stand at any pixel, not at whole cells of a sixteenth of the canvas.
-    pub free_positions: bool,
+    /// Where objects can stand.
+    pub positions: Positions,
+    /// Cells that objects keep from the border, 0..=2; none or two where they stand at every second
+    /// cell.
+    pub margin: u32,
     /// At least two.
     pub shapes: Vec<Shape>,
     /// At least two.
@@ -42,6 +59,7 @@ pub struct WorldConfig {
 
 impl Default for WorldConfig {
     fn default() -> Self {
+        use Background::{Grass, Night, Sand, Sky, Slate, Snow};
         use Colour::{Blue, Green, Orange, Purple, Red, Yellow};
         use Shape::{Circle, Cross, Heart, Square, Star, Triangle};
         Self {
@@ -49,12 +67,13 @@ impl Default for WorldConfig {
             seed: 0,
             canvas: 128,
             max_objects: 3,
-            free_positions: false,
+            positions: Positions::CellPairs,
+            margin: 0,
             shapes: vec![Circle, Square, Triangle, Star, Heart, Cross],
             colours: vec![Red, Orange, Yellow, Green, Blue, Purple],
-            sizes: Size::ALL.to_vec(),
-            backgrounds: Background::ALL.to_vec(),
-            styles: vec![Style::Greyscale, Style::Negative, Style::Drawing],
+            sizes: vec![Size::Regular],
+            backgrounds: vec![Snow, Sand, Sky, Grass, Slate, Night],
+            styles: vec![Style::Greyscale, Style::Drawing],
             categories: Category::ALL.to_vec(),
         }
     }
@@ -67,6 +86,17 @@ impl WorldConfig {
     /// [`ConfigError::Parse`] for what is not JSON of a config, or a key nobody knows.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
         parse("world", text, &[])
+    }
+
+    /// What the canvas is divided into.
+    pub(super) fn layout(&self) -> Layout {
+        let cell = self.canvas / CELLS;
+        let (step, gap) = match self.positions {
+            Positions::Pixels => (1, cell),
+            Positions::Cells => (cell, cell),
+            Positions::CellPairs => (2 * cell, 2 * cell),
+        };
+        Layout { canvas: self.canvas, step, gap, margin: self.margin * cell }
     }
 
     /// Checks that every category can be generated.
@@ -82,6 +112,10 @@ impl WorldConfig {
         }
         if !(1..=6).contains(&self.max_objects) {
             return bad("max_objects", "1..=6", self.max_objects.to_string());
+        }
+        let step = if self.positions == Positions::CellPairs { 2 } else { 1 };
+        if self.margin > 2 || !self.margin.is_multiple_of(step) {
+            return bad("margin", "0, 1 or 2, and no 1 at cell_pairs", self.margin.to_string());
         }
         distinct("shapes", &self.shapes, 2)?;
         distinct("colours", &self.colours, 2)?;
@@ -99,6 +133,16 @@ impl WorldConfig {
                 "fewer than there are shapes times colours",
                 format!("{} with {kinds}", self.max_objects),
             );
+        }
+        // Adding needs room for two.
+        let layout = self.layout();
+        let room = |&&size: &&Size| {
+            let (first, last) = layout.range(size);
+            first + layout.side(size) + layout.gap <= last
+        };
+        if !self.sizes.iter().any(|size| room(&size)) {
+            let expected = "a size that two objects beside each other have room for";
+            return bad("sizes", expected, format!("{:?} at {:?}", self.sizes, self.positions));
         }
         if self.categories.is_empty() {
             return bad("categories", "at least one", "none".into());

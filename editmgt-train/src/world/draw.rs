@@ -27,9 +27,9 @@ impl World {
     fn draw_object(&self, draws: &mut Draws) -> Object {
         let size = *draws.pick(&self.config.sizes);
         let (first, last) = self.layout.range(size);
-        let grid = if self.config.free_positions { 1 } else { self.layout.cell() };
+        let step = self.layout.step;
         let mut coordinate =
-            || first + grid * draws.index(((last - first) / grid + 1) as usize) as u32;
+            || first + step * draws.index(((last - first) / step + 1) as usize) as u32;
         let (x, y) = (coordinate(), coordinate());
         let (shape, colour) = (*draws.pick(&self.config.shapes), *draws.pick(&self.config.colours));
         Object { shape, colour, size, x, y }

@@ -18,9 +18,8 @@
 //!
 //! # The rules
 //! The canvas has 16x16 cells. Sizes, named places, distances and the tiles of backgrounds are
-//! whole cells, and so are all positions unless [`WorldConfig::free_positions`] is set: with a
-//! codec that looks at one cell, an object is a fixed pattern of codes. Objects keep a cell of
-//! distance from each other and from the border, and no two share both shape and colour.
+//! whole cells; [`Positions`] says where objects can stand, and how far they keep from each other
+//! and from the border. No two share both shape and colour.
 //!
 //! - **add**: an object at one of nine places, small unless `big` or `large` is said.
 //! - **remove**: the background shows.
@@ -50,6 +49,7 @@ mod paint;
 mod random;
 mod scene;
 mod sheet;
+mod slots;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -64,12 +64,13 @@ use paint::Painter;
 use random::{Draws, Purpose};
 use scene::Layout;
 
-pub use config::{WORLD_VERSION, WorldConfig};
+pub use config::{Positions, WORLD_VERSION, WorldConfig};
 pub use edit::{Destination, Edit};
 pub use judge::Judgement;
 pub use names::{Background, Colour, Direction, Place, Shape, Size, Style};
 pub use scene::{Object, Scene};
 pub use sheet::contact_sheet;
+pub use slots::Slots;
 pub use split::Split;
 
 /// The truth about one example, without its pictures.
@@ -119,7 +120,7 @@ impl World {
     /// [`ConfigError::Unsupported`] naming the key that makes the world impossible.
     pub fn new(config: WorldConfig) -> std::result::Result<Self, ConfigError> {
         config.validate()?;
-        let layout = Layout { canvas: config.canvas };
+        let layout = config.layout();
         Ok(Self { painter: Painter::new(layout), config, layout })
     }
 

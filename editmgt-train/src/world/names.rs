@@ -174,7 +174,7 @@ named! {
 }
 
 named! {
-    /// A named place of the canvas. The outer eight keep a margin of one cell to the border.
+    /// A named place of the canvas. The outer eight keep the world's margin to the border.
     Place {
         /// In the corner.
         TopLeft => "top left",

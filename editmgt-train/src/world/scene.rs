@@ -80,8 +80,6 @@ impl Scene {
 /// Cells along each side of the canvas: sizes, places and distances are whole cells, so that a
 /// codec which halves three times sees each object on its token grid at 128 pixels.
 pub(super) const CELLS: u32 = 16;
-/// Cells between an object and the border, and between two objects.
-const GAP: u32 = 1;
 /// Cells that `move it left` moves: the same everywhere, so the target is a fixed offset away.
 const STEP: u32 = 4;
 /// Cells along a tile of a background.
@@ -127,6 +125,12 @@ impl Window {
 pub(super) struct Layout {
     /// Pixels along each side, a multiple of [`CELLS`].
     pub(super) canvas: u32,
+    /// Pixels between two positions that an object can stand at, along each side.
+    pub(super) step: u32,
+    /// Pixels between two objects; a multiple of the step.
+    pub(super) gap: u32,
+    /// Pixels between an object and the border; a multiple of the step.
+    pub(super) margin: u32,
 }
 
 impl Layout {
@@ -157,8 +161,7 @@ impl Layout {
 
     /// Smallest and largest coordinate that the box of an object may start at.
     pub(super) fn range(self, size: Size) -> (u32, u32) {
-        let margin = GAP * self.cell();
-        (margin, self.canvas - margin - self.side(size))
+        (self.margin, self.canvas - self.margin - self.side(size))
     }
 
     /// Where the box of an object starts at a place.
@@ -166,7 +169,7 @@ impl Layout {
         let (first, last) = self.range(size);
         let coordinate = |third| match third {
             0 => first,
-            1 => (first + last) / 2,
+            1 => first + (last - first) / 2 / self.step * self.step,
             _ => last,
         };
         let (x, y) = place.thirds();
@@ -201,9 +204,8 @@ impl Layout {
 
     /// Whether two boxes are at least the gap apart.
     fn clear(self, a: &Object, b: &Object) -> bool {
-        let gap = GAP * self.cell();
         let apart = |a_at: u32, a_side: u32, b_at: u32, b_side: u32| {
-            a_at + a_side + gap <= b_at || b_at + b_side + gap <= a_at
+            a_at + a_side + self.gap <= b_at || b_at + b_side + self.gap <= a_at
         };
         let (a_side, b_side) = (self.side(a.size), self.side(b.size));
         apart(a.x, a_side, b.x, b_side) || apart(a.y, a_side, b.y, b_side)
