@@ -7,6 +7,8 @@
 
 mod devices;
 mod edit;
+#[cfg(feature = "train")]
+mod eval;
 mod failure;
 mod files;
 mod init;
@@ -48,6 +50,9 @@ enum Command {
     Init(init::InitArgs),
     /// Describe a model's parts, sizes and memory needs without loading it.
     Inspect(inspect::InspectArgs),
+    /// Measure how well a model edits.
+    #[cfg(feature = "train")]
+    Eval(eval::EvalArgs),
     /// Train a codec, or a model that edits.
     #[cfg(feature = "train")]
     Train(train::TrainArgs),
@@ -67,6 +72,8 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),
         Command::Inspect(args) => inspect::run(args),
+        #[cfg(feature = "train")]
+        Command::Eval(args) => eval::run(args),
         #[cfg(feature = "train")]
         Command::Train(args) => train::run(args),
         #[cfg(feature = "train")]

@@ -25,6 +25,17 @@ enum What {
     Codec(RunArgs),
     /// Train a small model of its own to edit.
     Edit(RunArgs),
+    /// Write the model of the newest checkpoint of an edit run, which may go on meanwhile.
+    Export(ExportArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ExportArgs {
+    /// The run's config, TOML
+    pub(crate) config: PathBuf,
+    /// The run's own folder; the model goes to its folder `model`
+    #[arg(long)]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Args)]
@@ -46,6 +57,7 @@ pub(crate) fn run(args: TrainArgs) -> Outcome {
     match args.what {
         What::Codec(args) => codec(&args),
         What::Edit(args) => crate::train_edit::run(&args),
+        What::Export(args) => crate::train_edit::export(&args),
     }
 }
 

@@ -5,9 +5,11 @@ pub mod codec;
 pub mod edit;
 mod pair;
 pub mod run;
+mod trial;
 pub mod world;
 
 pub use pair::{Category, EditPair};
+pub use trial::{Trial, TrialMeans, TrialSummary, trial};
 
 #[cfg(test)]
 mod tests {

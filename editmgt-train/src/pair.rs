@@ -32,6 +32,19 @@ impl Category {
         Self::Style,
         Self::Motion,
     ];
+
+    /// As in configs and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Remove => "remove",
+            Self::Replace => "replace",
+            Self::Colour => "colour",
+            Self::Background => "background",
+            Self::Style => "style",
+            Self::Motion => "motion",
+        }
+    }
 }
 
 /// One example: a picture, what to change in it, and how it should look then.

@@ -1,6 +1,6 @@
 use editmgt_core::{GridSize, MicroConditions, Result, TokenGrid};
 
-use super::{DroppedText, EditExample, EditOptions};
+use super::{DroppedText, EditExample, EditOptions, LossOptions};
 use crate::run::Draws;
 
 /// A batch as the model sees it, and what it should say.
@@ -92,13 +92,31 @@ impl EditBatch {
     }
 
     /// What each token counts in the likelihood, `[B, N]`: 0 unless masked.
-    pub(super) fn weights(&self, changed_weight: f32) -> Vec<f32> {
-        let weight = |(&masked, &changed): (&bool, &bool)| match (masked, changed) {
-            (false, _) => 0.0,
-            (true, true) => changed_weight,
-            (true, false) => 1.0,
+    pub(super) fn weights(&self, options: &LossOptions) -> Vec<f32> {
+        let labels = self.masked.iter().zip(&self.changed);
+        let Some(share) = options.changed_share else {
+            let weight = |(&masked, &changed): (&bool, &bool)| match (masked, changed) {
+                (false, _) => 0.0,
+                (true, true) => options.changed_weight,
+                (true, false) => 1.0,
+            };
+            return labels.map(weight).collect();
         };
-        self.masked.iter().zip(&self.changed).map(weight).collect()
+        let labels: Vec<_> = labels.collect();
+        let item = |item: &[(&bool, &bool)]| {
+            let count = |of: bool| item.iter().filter(|(m, c)| **m && **c == of).count() as f32;
+            let (changed, kept) = (count(true), count(false));
+            // Where there is none of one kind, the other has it all.
+            let share = if kept == 0.0 { 1.0 } else { share };
+            let share = if changed == 0.0 { 0.0 } else { share };
+            let weight = |(masked, is_changed): &(&bool, &bool)| match (**masked, **is_changed) {
+                (false, _) => 0.0,
+                (true, true) => share / changed,
+                (true, false) => (1.0 - share) / kept,
+            };
+            item.iter().map(weight).collect::<Vec<_>>()
+        };
+        labels.chunks(self.target.size().len()).flat_map(item).collect()
     }
 
     /// The share of changed tokens in each cell of the grid inside the blocks, `[B, cells]`.
@@ -147,7 +165,8 @@ mod tests {
     fn only_masked_positions_are_hidden_and_are_labels() {
         let options = EditOptions::paper(16);
         let batch = batch(&options, 3);
-        let weights = batch.weights(4.0);
+        let loss = LossOptions { changed_weight: 4.0, ..LossOptions::default() };
+        let weights = batch.weights(&loss);
         for (i, &masked) in batch.masked.iter().enumerate() {
             let (canvas, target) = (batch.canvas.ids()[i], batch.target.ids()[i]);
             assert_eq!(canvas, if masked { MASK } else { target });
@@ -156,6 +175,28 @@ mod tests {
         }
         assert_eq!(batch.reference.unwrap().ids()[..8], [0, 1, 2, 3, 4, 5, 6, 7]);
         assert!(batch.prompts.iter().all(|prompt| prompt == "make it red"));
+    }
+
+    #[test]
+    fn changed_tokens_have_their_share_of_every_sample() {
+        let loss = LossOptions { changed_share: Some(0.75), ..LossOptions::default() };
+        let mut batch = batch(&EditOptions::paper(3), 0);
+        // All masked; nothing changed; nothing masked among the changed.
+        batch.masked =
+            [[true; 8], [true; 8], [false, false, false, true, true, true, true, true]].concat();
+        batch.changed[8..16].fill(false);
+        let weights = batch.weights(&loss);
+        let sums = |item: usize| {
+            let of = |range: std::ops::Range<usize>| weights[range].iter().sum::<f32>();
+            (of(item * 8..item * 8 + 3), of(item * 8 + 3..item * 8 + 8))
+        };
+        for (item, expected) in [(0.75, 0.25), (0.375, 0.625), (0.0, 1.0)].iter().enumerate() {
+            let got = sums(item);
+            assert!(
+                (got.0 - expected.0).abs() < 1e-6 && (got.1 - expected.1).abs() < 1e-6,
+                "{got:?}"
+            );
+        }
     }
 
     #[test]

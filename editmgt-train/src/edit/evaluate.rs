@@ -4,9 +4,10 @@ use burn::tensor::Tensor;
 use editmgt_core::{Error, MgtTransformer};
 
 use super::batch::BatchSettings;
-use super::{EditBatch, EditDataset, EditModel, EditOptions, TextSide, masked_nll};
+use super::{EditBatch, EditDataset, EditModel, EditOptions, LossOptions, TextSide, masked_nll};
 use crate::Category;
 use crate::run::{Draws, Metrics, TrainError};
+use crate::trial::auc;
 
 /// Shares of the canvas that are masked for the loss by bucket.
 const RATIOS: [f32; 4] = [1.0, 0.75, 0.5, 0.25];
@@ -56,7 +57,8 @@ pub(super) fn evaluate(
                 let inner = model.transformer().inner_grid(data.grid());
                 map_aucs(&output.maps, &batch.region(inner), &mut auc)?;
             }
-            let loss = masked_nll(output.logits, &batch.target, &batch.weights(1.0))?;
+            let loss =
+                masked_nll(output.logits, &batch.target, &batch.weights(&LossOptions::default()))?;
             let loss = loss.try_into_scalar::<f32>();
             let loss = loss.map_err(|e| Error::device("reading the loss", e))?;
             mean.add(f64::from(loss), indices.len() as f64);
@@ -123,10 +125,10 @@ impl Tokens {
 
     fn add_to(self, metrics: Metrics) -> Metrics {
         let named = [("kept".to_owned(), self.kept), ("changed".to_owned(), self.changed)];
-        let by_category = self.by_category.into_iter().map(|(category, mean)| {
-            let name = format!("{category:?}").to_lowercase();
-            (format!("changed/{name}"), mean)
-        });
+        let by_category = self
+            .by_category
+            .into_iter()
+            .map(|(category, mean)| (format!("changed/{}", category.name()), mean));
         let known = named.into_iter().chain(by_category).filter(|(_, mean)| mean.weight > 0.0);
         known.fold(metrics, |metrics, (name, mean)| metrics.with(name, mean.value()))
     }
@@ -141,34 +143,12 @@ fn map_aucs(maps: &[Tensor<2>], region: &[f32], mean: &mut Mean) -> Result<(), T
     let sum = sum.try_into_vec_as::<f32>();
     let sum = sum.map_err(|e| Error::device("reading attention maps", e))?;
     for (scores, region) in sum.chunks_exact(cells).zip(region.chunks_exact(cells)) {
-        if let Some(auc) = auc(scores, region) {
+        let marked: Vec<bool> = region.iter().map(|share| *share > 0.0).collect();
+        if let Some(auc) = auc(scores, &marked) {
             mean.add(auc, 1.0);
         }
     }
     Ok(())
-}
-
-/// The chance that a cell of the region scores higher than one outside; ties count half.
-fn auc(scores: &[f32], region: &[f32]) -> Option<f64> {
-    let split = |inside: bool| {
-        let cells = scores.iter().zip(region).filter(move |(_, share)| (**share > 0.0) == inside);
-        cells.map(|(score, _)| *score)
-    };
-    let pairs = split(true).count() * split(false).count();
-    let wins: f64 = split(true)
-        .flat_map(|a| {
-            split(false).map(move |b| {
-                if a > b {
-                    1.0
-                } else if a == b {
-                    0.5
-                } else {
-                    0.0
-                }
-            })
-        })
-        .sum();
-    (pairs > 0).then(|| wins / pairs as f64)
 }
 
 impl EditBatch {
@@ -189,24 +169,5 @@ impl EditBatch {
             batch.timestep[item] = settings.options.timestep.of(ratio);
         }
         batch
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn area_under_the_curve() {
-        for (scores, region, expected) in [
-            ([0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 1.0, 0.5], Some(1.0)),
-            ([0.4, 0.3, 0.2, 0.1], [0.0, 0.0, 1.0, 1.0], Some(0.0)),
-            ([0.1, 0.1, 0.1, 0.1], [0.0, 1.0, 0.0, 1.0], Some(0.5)),
-            ([0.1, 0.3, 0.2, 0.4], [0.0, 0.0, 1.0, 1.0], Some(0.75)),
-            ([0.1, 0.3, 0.2, 0.4], [0.0; 4], None),
-            ([0.1, 0.3, 0.2, 0.4], [1.0; 4], None),
-        ] {
-            assert_eq!(auc(&scores, &region), expected);
-        }
     }
 }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, Tensor};
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{Flow, VqCodec};
 use editmgt_text::{SmallTextConfig, Vocabulary, WordTokenizer};
@@ -8,15 +8,18 @@ use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
 use editmgt_vq::CodecConfig;
 use serde::{Deserialize, Serialize};
 
+use super::codes::embed_codes;
 use super::export::{Export, export};
-use super::{EditData, EditModel, EditOptions, EditParts, EditTrainer, TextSide, WorldEdits};
-use crate::run::{
-    Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, initialise, run,
+use super::{
+    EditData, EditModel, EditOptions, EditParts, EditTrainer, Lessons, TextSide, WorldEdits,
 };
-use crate::world::{Split, World, WorldConfig};
+use crate::run::{
+    Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, Trainee, initialise, run,
+};
+use crate::world::{Slots, Split, World, WorldConfig};
 
 /// The sizes of a small model that is trained from nothing, together with its text encoder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SmallModelOptions {
     /// Number of double blocks.
@@ -27,12 +30,17 @@ pub struct SmallModelOptions {
     pub heads: usize,
     /// Channels of a head: each of them for no position, row or column.
     pub axes: [usize; 3],
+    /// Base of the frequencies of the positions.
+    pub rope_theta: f64,
     /// Whether 2x2 tokens are one inside the blocks.
     pub merge_tokens: bool,
     /// Rows of the text: one more than the longest instruction has words.
     pub text_rows: usize,
     /// Layers of the text encoder, which has the transformer's width and heads.
     pub text_layers: usize,
+    /// Whether the tokens start as random projections of their codes, so that what looks alike
+    /// starts alike, and not at random.
+    pub embed_codes: bool,
 }
 
 impl SmallModelOptions {
@@ -59,6 +67,7 @@ impl SmallModelOptions {
             joint_attention_dim: self.heads * head,
             pooled_projection_dim: self.heads * head,
             axes_dims_rope: self.axes,
+            rope_theta: self.rope_theta,
             // The mask token is the one row that is no code.
             vocab_size: codes + 1,
             codebook_size: codes,
@@ -68,6 +77,53 @@ impl SmallModelOptions {
             connector_type: Connector::Linear,
             ..MgtConfig::official()
         }
+    }
+}
+
+/// A trained codec.
+struct Codec {
+    config: CodecConfig,
+    codec: Box<dyn VqCodec>,
+    /// `[codes, channels]`.
+    codes: Tensor<2>,
+}
+
+/// Everything that a run needs, before its first step.
+struct Prepared {
+    trainer: EditTrainer,
+    codec_config: CodecConfig,
+    transformer: MgtConfig,
+    text: SmallTextConfig,
+    tokenizer: WordTokenizer,
+}
+
+impl Prepared {
+    /// Writes the model as it is now.
+    fn export(&self, run: &EditRun, root: &Path) -> Result<PathBuf, TrainError> {
+        let what = Export {
+            model: self.trainer.trained(),
+            transformer: &self.transformer,
+            text: &self.text,
+            vocabulary: self.tokenizer.vocabulary(),
+            codec: &run.codec,
+            codec_config: &self.codec_config,
+            timestep: run.training.timestep,
+        };
+        export(root, what)
+    }
+}
+
+/// The instructions of the training split.
+struct WorldLessons(World);
+
+impl Lessons for WorldLessons {
+    fn classes(&self) -> Vec<usize> {
+        Slots::CLASSES.to_vec()
+    }
+
+    fn lesson(&self, index: u64) -> Result<(String, Vec<u32>), TrainError> {
+        let (instruction, Slots(answers)) = self.0.lesson(Split::Train, index);
+        Ok((instruction, answers))
     }
 }
 
@@ -119,7 +175,29 @@ impl EditRun {
         device: &Device,
         watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
     ) -> Result<Option<PathBuf>, TrainError> {
-        let (codec_config, codec) = self.codec(device)?;
+        let mut prepared = self.prepare(device)?;
+        let folder = RunFolder::open(root, self, resume)?;
+        if run(&mut prepared.trainer, &folder, &self.run, watch)? < self.run.steps {
+            return Ok(None);
+        }
+        prepared.export(self, root).map(Some)
+    }
+
+    /// Writes the model of the newest checkpoint of the run in `root`, which may go on meanwhile,
+    /// and gives its folder and the steps it has learned for.
+    ///
+    /// # Errors
+    /// [`TrainError::NoRun`] where there is no checkpoint; a checkpoint of another config.
+    pub fn export(&self, root: &Path, device: &Device) -> Result<(PathBuf, u64), TrainError> {
+        let newest = RunFolder::newest_checkpoint(root)?;
+        let newest = newest.ok_or_else(|| TrainError::NoRun { dir: root.to_owned() })?;
+        let mut prepared = self.prepare(device)?;
+        prepared.trainer.load(&newest)?;
+        Ok((prepared.export(self, root)?, newest.step()))
+    }
+
+    fn prepare(&self, device: &Device) -> Result<Prepared, TrainError> {
+        let Codec { config: codec_config, codec, codes } = self.codec(device)?;
         let world = World::new(self.world.clone())?;
         let tokenizer = self.tokenizer(&world)?;
         let text = self.model.text(tokenizer.vocabulary().words.len());
@@ -130,10 +208,18 @@ impl EditRun {
             text: Some(text.init(&learning)?),
         };
         let model = EditModel::new(parts, &self.training.loss, transformer.width(), &learning);
-        let model = initialise(model, &Draws::new(self.seed));
+        let model = match self.training.text_lessons {
+            Some(_) => model.with_slot_head(&Slots::CLASSES),
+            None => model,
+        };
+        let draws = Draws::new(self.seed);
+        let mut model = initialise(model, &draws);
+        if self.model.embed_codes {
+            model = embed_codes(model, codes, &draws)?;
+        }
 
         let held_out = self.training.evaluated as u64;
-        let (_, second) = self.codec(device)?;
+        let second = self.codec(device)?.codec;
         let edits = |codec, split, len| -> Result<_, TrainError> {
             let world = World::new(self.world.clone())?;
             Ok(Box::new(WorldEdits::new(world, codec, device.clone(), split, len)?))
@@ -142,41 +228,34 @@ impl EditRun {
             train: edits(codec, Split::Train, self.examples)?,
             validation: edits(second, Split::Validation, held_out)?,
         };
-        let folder = RunFolder::open(root, self, resume)?;
         let side = TextSide::Trained(tokenizer.clone());
         let plan = (self.learner.clone(), self.run.steps, self.seed);
-        let mut trainer = EditTrainer::new(model, side, data, self.training.clone(), plan)?;
-        if run(&mut trainer, &folder, &self.run, watch)? < self.run.steps {
-            return Ok(None);
-        }
-        let what = Export {
-            model: trainer.trained(),
-            transformer: &transformer,
-            text: &text,
-            vocabulary: tokenizer.vocabulary(),
-            codec: &self.codec,
-            codec_config: &codec_config,
-            timestep: self.training.timestep,
+        let trainer = EditTrainer::new(model, side, data, self.training.clone(), plan)?;
+        let trainer = match self.training.text_lessons {
+            Some(_) => trainer.with_lessons(Box::new(WorldLessons(world))),
+            None => trainer,
         };
-        export(root, what).map(Some)
+        Ok(Prepared { trainer, codec_config, transformer, text, tokenizer })
     }
 
-    fn codec(&self, device: &Device) -> Result<(CodecConfig, Box<dyn VqCodec>), TrainError> {
+    fn codec(&self, device: &Device) -> Result<Codec, TrainError> {
         let path = self.codec.join("config.json");
         let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path))?;
         let config = CodecConfig::from_json(&text)?;
         let files = WeightFiles::open(&self.codec)?;
-        let codec: Box<dyn VqCodec> = match &config {
+        let (codec, codes): (Box<dyn VqCodec>, _) = match &config {
             CodecConfig::Official(config) => {
-                let module = config.init(device)?;
-                Box::new(load_module(module, &files, &config.keys(), DType::F32)?)
+                let codec = load_module(config.init(device)?, &files, &config.keys(), DType::F32)?;
+                let codes = codec.codebook();
+                (Box::new(codec), codes)
             }
             CodecConfig::Patch(config) => {
-                let module = config.init(device)?;
-                Box::new(load_module(module, &files, &config.keys(), DType::F32)?)
+                let codec = load_module(config.init(device)?, &files, &config.keys(), DType::F32)?;
+                let codes = codec.codebook();
+                (Box::new(codec), codes)
             }
         };
-        Ok((config, codec))
+        Ok(Codec { config, codec, codes })
     }
 
     /// The words of the world, and one instruction of each category as an example.

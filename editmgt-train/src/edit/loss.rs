@@ -105,6 +105,49 @@ pub fn map_divergence(maps: &[Tensor<2>], region: &[f32]) -> Result<Tensor<1>> {
     Ok(cross - entropy / items as f32)
 }
 
+/// The mean cross-entropy, `[1]`, over questions and items, and the share of right answers:
+/// `logits` `[B, all classes]` holds the classes of one question after the other, `answers` one
+/// class for each item and question, item by item.
+///
+/// # Errors
+/// [`Error::Shape`] when classes or answers are not as many as the logits say.
+pub fn slot_cross_entropy(
+    logits: Tensor<2>,
+    classes: &[usize],
+    answers: &[u32],
+) -> Result<(Tensor<1>, f64)> {
+    let [batch, all] = logits.dims();
+    let questions = classes.len();
+    if classes.iter().sum::<usize>() != all || questions == 0 {
+        return Err(Error::shape("classes of the questions", all, format!("{classes:?}")));
+    }
+    if answers.len() != batch * questions {
+        return Err(Error::shape("answers", batch * questions, answers.len()));
+    }
+    let device = logits.device().inner();
+    let (mut start, mut loss, mut right) = (0, None, 0usize);
+    for (question, &count) in classes.iter().enumerate() {
+        let truth: Vec<i32> =
+            (0..batch).map(|item| answers[item * questions + question] as i32).collect();
+        let own = logits.clone().narrow(1, start, count);
+        start += count;
+        let best = own.clone().inner().argmax(1).try_into_vec_as::<i64>();
+        let best = best.map_err(|e| Error::device("reading the best answers", e))?;
+        right +=
+            best.iter().zip(&truth).filter(|(best, truth)| **best == i64::from(**truth)).count();
+        let truth = Tensor::<2, Int>::from_data(TensorData::new(truth, [batch, 1]), &device);
+        let truth = if logits.is_autodiff() { truth.autodiff() } else { truth };
+        let cost = activation::log_softmax(own, 1).gather(1, truth).sum().neg();
+        loss = Some(match loss {
+            Some(sum) => sum + cost,
+            None => cost,
+        });
+    }
+    let answers = (batch * questions) as f64;
+    let loss: Tensor<1> = loss.expect("there is a question");
+    Ok((loss / answers, right as f64 / answers))
+}
+
 /// The mean cross-entropy, `[1]`, of `logits` `[B, N]` that say whether a token changes.
 ///
 /// # Errors

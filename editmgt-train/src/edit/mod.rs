@@ -13,6 +13,7 @@
 //! an option of its own.
 
 mod batch;
+mod codes;
 mod dataset;
 mod evaluate;
 mod export;
@@ -30,10 +31,10 @@ mod world;
 pub use batch::EditBatch;
 pub use dataset::{EditDataset, EditExample, Order};
 pub use file::{EditRun, SmallModelOptions};
-pub use loss::{changed_cross_entropy, map_divergence, masked_nll};
+pub use loss::{changed_cross_entropy, map_divergence, masked_nll, slot_cross_entropy};
 pub use masking::{MaskDraw, MaskingOptions, mask_ratio, masked_count};
 pub use model::{EditModel, EditParts};
-pub use options::{ConditionOptions, DroppedText, EditOptions, LossOptions};
+pub use options::{ConditionOptions, DroppedText, EditOptions, LossOptions, TextLessons};
 pub use timestep::TimestepConvention;
-pub use trainer::{EditData, EditTrainer, TextSide};
+pub use trainer::{EditData, EditTrainer, Lessons, TextSide};
 pub use world::WorldEdits;

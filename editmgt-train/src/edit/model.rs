@@ -13,6 +13,7 @@ pub struct EditModel {
     transformer: MgtModel,
     text: Option<SmallText>,
     changed_head: Option<Linear>,
+    slot_head: Option<Linear>,
 }
 
 /// The parts of an [`EditModel`].
@@ -31,12 +32,36 @@ impl EditModel {
         let EditParts { transformer, text } = parts;
         let wanted = loss.changed_head_weight > 0.0;
         let changed_head = wanted.then(|| LinearConfig::new(width, 1).init(device));
-        Self { transformer, text, changed_head }
+        Self { transformer, text, changed_head, slot_head: None }
+    }
+
+    /// The same model with a new head that reads off the pooled text what an instruction says:
+    /// `classes` are those of each question.
+    pub fn with_slot_head(mut self, classes: &[usize]) -> Self {
+        self.slot_head = self.text.as_ref().map(|text| {
+            let device = text.devices().into_iter().next().unwrap_or_default();
+            LinearConfig::new(text.spec().pooled_size, classes.iter().sum()).init(&device)
+        });
+        self
+    }
+
+    /// What the pooled text says, `[B, all classes]` logits; `None` without the head.
+    pub(super) fn slots(&self, text: &TextConditioning) -> Option<Tensor<2>> {
+        self.slot_head.as_ref().map(|head| head.forward(text.pooled.clone()))
     }
 
     /// The transformer.
     pub fn transformer(&self) -> &MgtModel {
         &self.transformer
+    }
+
+    /// The same model with its transformer changed.
+    pub(super) fn map_transformer(
+        mut self,
+        change: impl FnOnce(MgtModel) -> Result<MgtModel>,
+    ) -> Result<Self> {
+        self.transformer = change(self.transformer)?;
+        Ok(self)
     }
 
     /// The text encoder, where it is trained, too.
@@ -77,7 +102,7 @@ impl EditModel {
         options: &LossOptions,
     ) -> Result<Tensor<1>> {
         let output = self.forward(batch, text, &options.map_blocks)?;
-        let weights = batch.weights(options.changed_weight);
+        let weights = batch.weights(options);
         let mut loss = masked_nll(output.logits, &batch.target, &weights)?;
         if options.map_weight > 0.0 {
             let region = batch.region(self.transformer.inner_grid(batch.target.size()));

@@ -35,6 +35,10 @@ pub struct ConditionOptions {
 pub struct LossOptions {
     /// How much a changed token counts; 1 as in the paper.
     pub changed_weight: f32,
+    /// Where it is set, every sample counts the same, and the changed tokens have this share of
+    /// it, the others the rest, however many there are of each; 0..1 without both ends. Then
+    /// `changed_weight` must be 1.
+    pub changed_share: Option<f32>,
     /// Weight of the divergence between attention maps and the true region; 0 as in the paper.
     pub map_weight: f32,
     /// The blocks whose maps are supervised; must be empty where the weight is 0.
@@ -48,11 +52,24 @@ impl Default for LossOptions {
     fn default() -> Self {
         Self {
             changed_weight: 1.0,
+            changed_share: None,
             map_weight: 0.0,
             map_blocks: Vec::new(),
             changed_head_weight: 0.0,
         }
     }
+}
+
+/// Learning to read before learning to edit: the first steps of a run train the text encoder
+/// alone, to tell what an instruction says. Minutes on a CPU, and the transformer needn't find out
+/// through the pictures which words matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextLessons {
+    /// How many of the run's steps.
+    pub steps: u64,
+    /// Instructions of a step, 1 or more.
+    pub batch: usize,
 }
 
 /// How a model learns to edit.
@@ -73,6 +90,9 @@ pub struct EditOptions {
     /// What is minimised.
     #[serde(default)]
     pub loss: LossOptions,
+    /// What comes first.
+    #[serde(default)]
+    pub text_lessons: Option<TextLessons>,
     /// The first so many examples of the validation data are evaluated.
     pub evaluated: usize,
 }
@@ -86,6 +106,7 @@ impl EditOptions {
             conditions: ConditionOptions::default(),
             timestep: TimestepConvention::default(),
             loss: LossOptions::default(),
+            text_lessons: None,
             evaluated: batch,
         }
     }
@@ -118,6 +139,18 @@ impl EditOptions {
             if !(weight >= 0.0 && weight.is_finite()) {
                 return Err(TrainError::option(key, "a finite weight, 0 or more", weight));
             }
+        }
+        if let Some(share) = loss.changed_share {
+            if !(share > 0.0 && share < 1.0) {
+                return Err(TrainError::option("changed_share", "above 0 and below 1", share));
+            }
+            if loss.changed_weight != 1.0 {
+                let got = loss.changed_weight;
+                return Err(TrainError::option("changed_weight", "1 beside changed_share", got));
+            }
+        }
+        if let Some(TextLessons { batch: 0, .. }) = self.text_lessons {
+            return Err(TrainError::option("text_lessons.batch", "1 or more", 0));
         }
         if loss.changed_weight == 0.0 {
             return Err(TrainError::option("changed_weight", "above 0", 0));

@@ -4,7 +4,9 @@ use editmgt_text::WordTokenizer;
 
 use super::batch::BatchSettings;
 use super::evaluate::evaluate;
-use super::{EditBatch, EditDataset, EditModel, EditOptions, Order};
+use super::{
+    EditBatch, EditDataset, EditModel, EditOptions, Order, TextLessons, slot_cross_entropy,
+};
 use crate::run::{
     Checkpoint, CheckpointWriter, Draws, Learner, LearnerOptions, Metrics, TrainError, Trainee,
 };
@@ -51,6 +53,19 @@ pub struct EditData {
     pub validation: Box<dyn EditDataset>,
 }
 
+/// Instructions and what they say, to learn reading from.
+pub trait Lessons {
+    /// How many classes each question has.
+    fn classes(&self) -> Vec<usize>;
+
+    /// Lesson `index`: an instruction, and the class that answers each question. The same index
+    /// gives the same lesson on every call.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] with the index.
+    fn lesson(&self, index: u64) -> Result<(String, Vec<u32>), TrainError>;
+}
+
 /// Trains an [`EditModel`].
 pub struct EditTrainer {
     learner: Learner<EditModel>,
@@ -61,6 +76,7 @@ pub struct EditTrainer {
     options: EditOptions,
     draws: Draws,
     steps: u64,
+    lessons: Option<Box<dyn Lessons>>,
 }
 
 impl EditTrainer {
@@ -79,6 +95,10 @@ impl EditTrainer {
     ) -> Result<Self, TrainError> {
         let (learner, steps, seed) = run;
         options.validate(model.transformer().spec().blocks())?;
+        if let Some(lessons) = options.text_lessons.filter(|lessons| lessons.steps >= steps) {
+            let expected = format!("fewer than the run's {steps}");
+            return Err(TrainError::option("text_lessons.steps", expected, lessons.steps));
+        }
         let (train, validation) = (data.train.grid(), data.validation.grid());
         if train != validation {
             let error =
@@ -95,7 +115,45 @@ impl EditTrainer {
             options,
             draws,
             steps,
+            lessons: None,
         })
+    }
+
+    /// Learns to read from these first, as long as [`EditOptions::text_lessons`] says. The model
+    /// must have the head for it ([`EditModel::with_slot_head`]).
+    pub fn with_lessons(mut self, lessons: Box<dyn Lessons>) -> Self {
+        self.lessons = Some(lessons);
+        self
+    }
+
+    /// A step of learning to read.
+    fn read(&mut self, step: u64, options: TextLessons) -> Result<Metrics, TrainError> {
+        let batch = options.batch as u64;
+        let Self { learner, text, lessons, accumulate, .. } = self;
+        let expected = "lessons, as the options say that there are some";
+        let lessons =
+            lessons.as_ref().ok_or_else(|| TrainError::option("text_lessons", expected, "none"))?;
+        let mut right = 0.0;
+        let update = learner.update(step, options.steps, |model, part| {
+            let first = (step * *accumulate + part as u64) * batch;
+            let lessons_of_step = (first..first + batch).map(|index| lessons.lesson(index));
+            let (prompts, answers): (Vec<String>, Vec<Vec<u32>>) =
+                lessons_of_step.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+            let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+            let text = text.encode(model, &prompts)?;
+            let expected = "a model that learns to read";
+            let logits = model
+                .slots(&text)
+                .ok_or_else(|| TrainError::option("text_lessons", expected, "none"))?;
+            let (loss, share) = slot_cross_entropy(logits, &lessons.classes(), &answers.concat())?;
+            right += share / *accumulate as f64;
+            Ok(loss)
+        })?;
+        Ok(Metrics::default()
+            .with("loss", update.loss)
+            .with("answers", right)
+            .with("gradient_norm", update.gradient_norm)
+            .with("learning_rate", update.learning_rate))
     }
 
     /// The model to use: averaged where the run averages, without autodiff.
@@ -106,6 +164,11 @@ impl EditTrainer {
 
 impl Trainee for EditTrainer {
     fn step(&mut self, step: u64) -> Result<Metrics, TrainError> {
+        if let Some(lessons) = self.options.text_lessons
+            && step < lessons.steps
+        {
+            return self.read(step, lessons);
+        }
         let Self { learner, text, data, order, options, draws, .. } = self;
         let settings = BatchSettings {
             options,
@@ -116,7 +179,9 @@ impl Trainee for EditTrainer {
         };
         let size = options.batch as u64;
         let accumulate = self.accumulate;
-        let update = learner.update(step, self.steps, |model, part| {
+        // The learning rate begins anew after the lessons.
+        let lessons = options.text_lessons.map_or(0, |lessons| lessons.steps);
+        let update = learner.update(step - lessons, self.steps - lessons, |model, part| {
             let number = step * accumulate + part as u64;
             let samples = number * size..(number + 1) * size;
             let indices: Vec<u64> = samples.map(|sample| order.at(sample)).collect();

@@ -3,9 +3,10 @@ use editmgt_core::{Error, GridSize, MicroConditions, VqCodec};
 use super::{EditDataset, EditExample};
 use crate::EditPair;
 use crate::run::TrainError;
+use crate::trial::touched;
 use crate::world::{Split, World};
 use burn::tensor::{Device, Tensor, TensorData};
-use image::{GrayImage, RgbImage};
+use image::RgbImage;
 
 /// The edits of the world, drawn and encoded when they are asked for.
 pub struct WorldEdits {
@@ -92,17 +93,4 @@ impl EditDataset for WorldEdits {
         };
         pairs.into_iter().map(example).collect()
     }
-}
-
-/// Whether any pixel of each token's patch is part of the edit.
-fn touched(mask: &GrayImage, grid: GridSize) -> Vec<bool> {
-    let (patch_width, patch_height) =
-        (mask.width() as usize / grid.width, mask.height() as usize / grid.height);
-    let mut touched = vec![false; grid.len()];
-    for (x, y, pixel) in mask.enumerate_pixels() {
-        if pixel.0[0] > 0 {
-            touched[y as usize / patch_height * grid.width + x as usize / patch_width] = true;
-        }
-    }
-    touched
 }

@@ -63,7 +63,15 @@ impl RunFolder {
     /// # Errors
     /// A checkpoint that is damaged or of another version.
     pub fn latest(&self) -> Result<Option<Checkpoint>, TrainError> {
-        self.checkpoints()?.last().map(|dir| Checkpoint::open(dir)).transpose()
+        Self::newest_checkpoint(&self.root)
+    }
+
+    /// The newest checkpoint of the run in `root`, if there is one; the run may go on meanwhile.
+    ///
+    /// # Errors
+    /// A checkpoint that is damaged or of another version.
+    pub fn newest_checkpoint(root: &Path) -> Result<Option<Checkpoint>, TrainError> {
+        checkpoints(root)?.last().map(|dir| Checkpoint::open(dir)).transpose()
     }
 
     /// Writes the checkpoint of `step` steps done: all of it or nothing. Then removes the oldest,
@@ -95,7 +103,7 @@ impl RunFolder {
         // Of a run that was stopped right after saving, and is the same to the bit.
         remove_if_there(&dir)?;
         std::fs::rename(&partial, &dir).map_err(TrainError::io(&dir))?;
-        let checkpoints = self.checkpoints()?;
+        let checkpoints = checkpoints(&self.root)?;
         let surplus = checkpoints.len().saturating_sub(keep.max(1));
         checkpoints[..surplus].iter().try_for_each(|dir| remove_if_there(dir))?;
         Ok(dir)
@@ -104,19 +112,19 @@ impl RunFolder {
     fn partial(&self) -> PathBuf {
         self.root.join(CHECKPOINTS).join(PARTIAL)
     }
+}
 
-    /// Oldest first.
-    fn checkpoints(&self) -> Result<Vec<PathBuf>, TrainError> {
-        let dir = self.root.join(CHECKPOINTS);
-        let mut found = BTreeSet::new();
-        for entry in std::fs::read_dir(&dir).map_err(TrainError::io(&dir))? {
-            let entry = entry.map_err(TrainError::io(&dir))?;
-            if entry.file_name().to_string_lossy().starts_with("step-") {
-                found.insert(entry.path());
-            }
+/// Oldest first.
+fn checkpoints(root: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let dir = root.join(CHECKPOINTS);
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(&dir).map_err(TrainError::io(&dir))? {
+        let entry = entry.map_err(TrainError::io(&dir))?;
+        if entry.file_name().to_string_lossy().starts_with("step-") {
+            found.insert(entry.path());
         }
-        Ok(found.into_iter().collect())
     }
+    Ok(found.into_iter().collect())
 }
 
 fn lock(root: &Path) -> Result<File, TrainError> {
