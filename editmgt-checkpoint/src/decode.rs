@@ -1,6 +1,5 @@
 //! Reads the data of one tensor as the floats that were asked for.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use burn::tensor::{DType, Element};
@@ -71,7 +70,7 @@ impl From<io::Error> for DecodeError {
 
 /// The values of a tensor, row-major; of its transpose where `transposed` (then it has rank 2).
 pub(crate) fn read<E: Float>(
-    file: &mut File,
+    file: &mut (impl Read + Seek),
     entry: &TensorEntry,
     transposed: bool,
 ) -> Result<Vec<E>, DecodeError> {

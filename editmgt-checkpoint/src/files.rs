@@ -2,6 +2,8 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +24,8 @@ pub struct WeightFiles {
     dir: PathBuf,
     files: Vec<Arc<Path>>,
     entries: BTreeMap<String, TensorEntry>,
+    /// The one file, where it is part of the program.
+    embedded: Option<&'static [u8]>,
 }
 
 /// Where a tensor is and what it is.
@@ -68,15 +72,41 @@ impl WeightFiles {
         }
     }
 
+    /// The weights that a program has in itself: the bytes of one safetensors file. `name` stands
+    /// for its path in errors.
+    ///
+    /// # Errors
+    /// A malformed header.
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Self, CheckpointError> {
+        let path = PathBuf::from(name);
+        let dir = path.parent().map(Path::to_owned).unwrap_or_default();
+        let mut files = Self { embedded: Some(bytes), ..Self::empty(&dir) };
+        files.add(path.into())?;
+        Ok(files)
+    }
+
+    fn empty(dir: &Path) -> Self {
+        let dir = dir.to_owned();
+        Self { dir, files: Vec::new(), entries: BTreeMap::new(), embedded: None }
+    }
+
+    /// Opens one of the files, and tells its length.
+    pub(crate) fn reader(&self, path: &Path) -> Result<(Reader, u64), CheckpointError> {
+        match self.embedded {
+            Some(bytes) => Ok((Reader::Embedded(Cursor::new(bytes)), bytes.len() as u64)),
+            None => header::open(path).map(|(file, len)| (Reader::File(file), len)),
+        }
+    }
+
     fn single(dir: &Path, path: PathBuf) -> Result<Self, CheckpointError> {
-        let mut files = Self { dir: dir.to_owned(), files: Vec::new(), entries: BTreeMap::new() };
+        let mut files = Self::empty(dir);
         files.add(path.into())?;
         Ok(files)
     }
 
     fn sharded(dir: &Path, index: &Path) -> Result<Self, CheckpointError> {
         let shards = read_index(index)?;
-        let mut files = Self { dir: dir.to_owned(), files: Vec::new(), entries: BTreeMap::new() };
+        let mut files = Self::empty(dir);
         for shard in shards.keys() {
             let path = dir.join(shard);
             if !path.try_exists().map_err(CheckpointError::io(&path))? {
@@ -114,7 +144,8 @@ impl WeightFiles {
     }
 
     fn add(&mut self, path: Arc<Path>) -> Result<(), CheckpointError> {
-        for header::HeaderEntry { key, dtype, shape, bytes } in header::read(&path)? {
+        let (reader, len) = self.reader(&path)?;
+        for header::HeaderEntry { key, dtype, shape, bytes } in header::read(reader, len, &path)? {
             let entry = TensorEntry { dtype, shape, file: path.clone(), bytes };
             match self.entries.entry(key) {
                 Entry::Vacant(slot) => {
@@ -146,6 +177,30 @@ impl WeightFiles {
     /// The tensors by key.
     pub fn entries(&self) -> &BTreeMap<String, TensorEntry> {
         &self.entries
+    }
+}
+
+/// What the bytes of a file are read from.
+pub(crate) enum Reader {
+    File(File),
+    Embedded(Cursor<&'static [u8]>),
+}
+
+impl Read for Reader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(into),
+            Self::Embedded(bytes) => bytes.read(into),
+        }
+    }
+}
+
+impl Seek for Reader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            Self::File(file) => file.seek(to),
+            Self::Embedded(bytes) => bytes.seek(to),
+        }
     }
 }
 

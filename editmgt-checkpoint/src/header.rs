@@ -42,10 +42,13 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64), CheckpointError> {
     Ok((file, len))
 }
 
-/// The tensors of a file, in the order of their data, from its header alone.
-pub(crate) fn read(path: &Path) -> Result<Vec<HeaderEntry>, CheckpointError> {
+/// The tensors of a file of so many bytes, in the order of their data, from its header alone.
+pub(crate) fn read(
+    mut file: impl Read,
+    file_len: u64,
+    path: &Path,
+) -> Result<Vec<HeaderEntry>, CheckpointError> {
     let wrong = |source| CheckpointError::Header { path: path.to_owned(), source };
-    let (mut file, file_len) = open(path)?;
     if file_len < PREFIX {
         return Err(wrong(HeaderError::TooShort { len: file_len }));
     }

@@ -1,7 +1,6 @@
 //! Fills a module with the weights of a folder.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,8 +10,9 @@ use editmgt_core::KeyMap;
 use half::{bf16, f16};
 
 use crate::decode::{self, DecodeError, Float};
+use crate::files::Reader;
 use crate::keys::{CompiledKeys, Parameters, Position};
-use crate::{CheckpointError, FileDtype, Mismatch, Misshaped, TensorEntry, WeightFiles, header};
+use crate::{CheckpointError, FileDtype, Mismatch, Misshaped, TensorEntry, WeightFiles};
 
 /// Loads every parameter of `module` from `files`, on the device that the module was built for,
 /// as `dtype` (f32, f16 or bf16) whatever the dtype in the file.
@@ -42,7 +42,8 @@ pub fn load_module<M: Module>(
     }
     let plan = plan(&module, files, keys)?;
     tracing::debug!(dir = %files.dir().display(), tensors = plan.len(), ?dtype, "loading weights");
-    let mut loader = Loader { plan, dtype, at: Position::default(), open: None, failure: None };
+    let mut loader =
+        Loader { plan, files, dtype, at: Position::default(), open: None, failure: None };
     let module = module.map(&mut loader);
     match loader.failure {
         Some(error) => Err(error),
@@ -109,10 +110,11 @@ fn plan<'a, M: Module>(
 
 struct Loader<'a> {
     plan: HashMap<String, Source<'a>>,
+    files: &'a WeightFiles,
     dtype: DType,
     at: Position,
     /// The file that was read last: neighbours in a module are mostly neighbours in a file.
-    open: Option<(Arc<Path>, File)>,
+    open: Option<(Arc<Path>, Reader)>,
     /// The first failure; nothing is read after it.
     failure: Option<CheckpointError>,
 }
@@ -131,7 +133,7 @@ impl Loader<'_> {
         let path = &entry.file;
         let file = match &mut self.open {
             Some((open, file)) if open == path => file,
-            open => &mut open.insert((path.clone(), header::open(path)?.0)).1,
+            open => &mut open.insert((path.clone(), self.files.reader(path)?.0)).1,
         };
         decode::read(file, entry, *transposed).map_err(|error| {
             let (path, key) = (path.to_path_buf(), (*key).to_owned());

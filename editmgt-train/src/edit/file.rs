@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::embed_codes;
 use super::export::{Export, export};
+use super::loud::make_text_loud;
 use super::{
     EditData, EditModel, EditOptions, EditParts, EditTrainer, Lessons, TextSide, WorldEdits,
 };
@@ -41,6 +42,9 @@ pub struct SmallModelOptions {
     /// Whether the tokens start as random projections of their codes, so that what looks alike
     /// starts alike, and not at random.
     pub embed_codes: bool,
+    /// Whether the layers between the pooled text and the blocks start so that the text is heard
+    /// from the first step.
+    pub loud_text: bool,
 }
 
 impl SmallModelOptions {
@@ -214,6 +218,9 @@ impl EditRun {
         };
         let draws = Draws::new(self.seed);
         let mut model = initialise(model, &draws);
+        if self.model.loud_text {
+            model = make_text_loud(model, text.projection_dim);
+        }
         if self.model.embed_codes {
             model = embed_codes(model, codes, &draws)?;
         }

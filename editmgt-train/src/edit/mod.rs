@@ -19,6 +19,7 @@ mod evaluate;
 mod export;
 mod file;
 mod loss;
+mod loud;
 mod masking;
 mod model;
 mod options;

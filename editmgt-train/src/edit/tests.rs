@@ -366,7 +366,7 @@ fn a_run_makes_a_model_that_edits() {
         seed: 1,
         codec,
         examples: 50,
-        world: WorldConfig { canvas: 64, ..WorldConfig::default() },
+        world: WorldConfig { canvas: 80, ..WorldConfig::default() },
         model: SmallModelOptions {
             double_blocks: 2,
             single_blocks: 2,
@@ -377,6 +377,7 @@ fn a_run_makes_a_model_that_edits() {
             text_rows: 16,
             text_layers: 1,
             embed_codes: true,
+            loud_text: true,
         },
         training: EditOptions { batch: 2, evaluated: 2, ..everything() },
         learner: LearnerOptions { accumulate: 1, ..learner() },
@@ -399,13 +400,13 @@ fn a_run_makes_a_model_that_edits() {
     let photo = Photo::open(&path).unwrap();
     let request = |instruction: &str| EditRequest {
         steps: 2,
-        size: Some(64),
+        size: Some(80),
         // The official one is no text for a closed vocabulary.
         negative_prompt: String::new(),
         ..EditRequest::new(instruction)
     };
     let edited = editor.edit(&photo, None, &request(&pair.instruction), &mut Silent).unwrap();
-    assert_eq!(edited.tokens.size(), GridSize::new(16, 16));
+    assert_eq!(edited.tokens.size(), GridSize::new(20, 20));
     let error = editor.edit(&photo, None, &request("add a zebra"), &mut Silent).unwrap_err();
     assert!(error.to_string().contains("\"zebra\""), "{error}");
 }

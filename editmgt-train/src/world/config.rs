@@ -2,7 +2,7 @@ use editmgt_core::config::{ConfigError, parse};
 use serde::{Deserialize, Serialize};
 
 use super::names::{Background, Colour, Shape, Size, Style};
-use super::scene::{CELLS, Layout};
+use super::scene::Layout;
 use crate::Category;
 
 /// The version of the generator: what a seed means. It changes with anything that changes a
@@ -32,8 +32,12 @@ pub struct WorldConfig {
     pub version: u32,
     /// Same seed, same world.
     pub seed: u64,
-    /// Pixels along each side of a picture: a multiple of 16, 64..=512.
+    /// Pixels along each side of a picture: a multiple of `cells`, 64..=512.
     pub canvas: u32,
+    /// Cells along each side of a picture, 8..=32, even.
+    pub cells: u32,
+    /// Cells along the box of an object that is not big: 2 or 4, and at most a quarter of all.
+    pub object_cells: u32,
     /// Objects in a scene before an edit: 1 to this, 1..=6. Where they don't find room there are
     /// fewer.
     pub max_objects: usize,
@@ -65,7 +69,9 @@ impl Default for WorldConfig {
         Self {
             version: WORLD_VERSION,
             seed: 0,
-            canvas: 128,
+            canvas: 160,
+            cells: 10,
+            object_cells: 2,
             max_objects: 3,
             positions: Positions::CellPairs,
             margin: 0,
@@ -90,13 +96,20 @@ impl WorldConfig {
 
     /// What the canvas is divided into.
     pub(super) fn layout(&self) -> Layout {
-        let cell = self.canvas / CELLS;
+        let cell = self.canvas / self.cells;
         let (step, gap) = match self.positions {
             Positions::Pixels => (1, cell),
             Positions::Cells => (cell, cell),
             Positions::CellPairs => (2 * cell, 2 * cell),
         };
-        Layout { canvas: self.canvas, step, gap, margin: self.margin * cell }
+        Layout {
+            canvas: self.canvas,
+            cells: self.cells,
+            object: self.object_cells,
+            step,
+            gap,
+            margin: self.margin * cell,
+        }
     }
 
     /// Checks that every category can be generated.
@@ -107,8 +120,16 @@ impl WorldConfig {
         if self.version != WORLD_VERSION {
             return bad("version", &WORLD_VERSION.to_string(), self.version.to_string());
         }
-        if !self.canvas.is_multiple_of(CELLS) || !(64..=512).contains(&self.canvas) {
-            return bad("canvas", "a multiple of 16 in 64..=512", self.canvas.to_string());
+        if !self.cells.is_multiple_of(2) || !(8..=32).contains(&self.cells) {
+            return bad("cells", "an even number, 8 to 32", self.cells.to_string());
+        }
+        if ![2, 4].contains(&self.object_cells) || 4 * self.object_cells > self.cells {
+            let got = format!("{} of {}", self.object_cells, self.cells);
+            return bad("object_cells", "2 or 4, and at most a quarter of the cells", got);
+        }
+        if !self.canvas.is_multiple_of(self.cells) || !(64..=512).contains(&self.canvas) {
+            let expected = format!("a multiple of {} in 64..=512", self.cells);
+            return bad("canvas", &expected, self.canvas.to_string());
         }
         if !(1..=6).contains(&self.max_objects) {
             return bad("max_objects", "1..=6", self.max_objects.to_string());

@@ -47,7 +47,7 @@ pub enum Edit {
         /// How; the negative of a negative is the normal rendering.
         style: Style,
     },
-    /// An object goes a quarter of the canvas in one direction, or to a place.
+    /// An object goes a width of a regular object in one direction, or to a place.
     Motion {
         /// The object before.
         object: Object,
@@ -60,7 +60,7 @@ pub enum Edit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Destination {
-    /// A quarter of the canvas in this direction.
+    /// A width of a regular object in this direction.
     Direction(Direction),
     /// One of [`Place::OF_MOTION`].
     Place(Place),

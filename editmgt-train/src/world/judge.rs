@@ -6,7 +6,7 @@ use super::Example;
 use super::edit::Edit;
 use super::names::{Background, Colour, Direction, Shape, Size, Style};
 use super::paint::Painter;
-use super::scene::{CELLS, Layout, Object, Scene, Window};
+use super::scene::{Layout, Object, Scene, Window};
 
 /// A cell is right when its mean absolute error, in levels of 255, is at most this …
 const PLAIN_TOLERANCE: f32 = 12.0;
@@ -18,8 +18,7 @@ const WRONG_CHANGED_SHARE: f32 = 0.02;
 
 /// What became of an edit.
 ///
-/// The picture is compared with the true one in cells of a sixteenth of the canvas (8x8 pixels at
-/// 128), and with every alternative: for each object all other shapes and colours in its place
+/// The picture is compared with the true one cell by cell, and with every alternative: for each object all other shapes and colours in its place
 /// (also those that the config leaves out), nothing there, the other sizes, and one cell off to
 /// each side; the scene as it was; for a removal, anything left where the object was; for a
 /// motion, the object at both places; for the background and the style, all the others.
@@ -81,8 +80,8 @@ pub(super) fn judge(
     let cell = layout.cell();
     let (mut changed_cells, mut wrong_changed) = (0, 0);
     let (mut outside_cells, mut wrong_outside, mut outside_error) = (0, 0, 0.0);
-    for (x, y) in
-        (0..CELLS).flat_map(|row| (0..CELLS).map(move |column| (column * cell, row * cell)))
+    for (x, y) in (0..layout.cells)
+        .flat_map(|row| (0..layout.cells).map(move |column| (column * cell, row * cell)))
     {
         let window = Window { x, y, width: cell, height: cell };
         let off = error(window, image, truth);

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! # The rules
-//! The canvas has 16x16 cells. Sizes, named places, distances and the tiles of backgrounds are
+//! The canvas is a grid of cells. Sizes, named places, distances and the tiles of backgrounds are
 //! whole cells; [`Positions`] says where objects can stand, and how far they keep from each other
 //! and from the border. No two share both shape and colour.
 //!
@@ -29,7 +29,7 @@
 //! - **background**: objects stay.
 //! - **style**: a function of every pixel (greyscale, negative) or of the scene (a drawing of
 //!   outlines on white paper). The negative of a negative is the picture itself.
-//! - **motion**: `left`, `right`, `up` and `down` are a quarter of the canvas; `to the` corner or
+//! - **motion**: `left`, `right`, `up` and `down` are the width of a regular object; `to the` corner or
 //!   centre is that place.
 //!
 //! # Splits

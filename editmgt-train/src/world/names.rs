@@ -92,7 +92,7 @@ impl Colour {
 named! {
     /// How large an object is.
     Size {
-        /// A quarter of the canvas.
+        /// As many cells as the world says.
         Regular => "small",
         /// Three eighths of the canvas.
         Big => "big",
@@ -242,7 +242,7 @@ impl Place {
 }
 
 named! {
-    /// Which way something is moved, by a quarter of the canvas.
+    /// Which way something is moved, by the width of a regular object.
     Direction {
         /// Towards smaller x.
         Left => "left",

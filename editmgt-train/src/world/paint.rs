@@ -27,7 +27,8 @@ struct Sprite {
 
 impl Painter {
     pub(super) fn new(layout: Layout) -> Self {
-        let sprite = |&shape, &size| Sprite::new(shape, layout.side(size), layout.cell());
+        let pen = 3.0 / 16.0 * layout.side(Size::Regular) as f32;
+        let sprite = |&shape, &size| Sprite::new(shape, layout.side(size), layout.cell(), pen);
         let sprites = Shape::ALL
             .iter()
             .flat_map(|shape| Size::ALL.iter().map(move |size| sprite(shape, size)))
@@ -108,7 +109,9 @@ pub(super) fn difference(a: &RgbImage, b: &RgbImage) -> GrayImage {
 }
 
 impl Sprite {
-    fn new(shape: Shape, side: u32, cell: u32) -> Self {
+    /// `side` and `cell` are pixels, `pen` is the width of an outline in pixels, of which the outer
+    /// half is cut off.
+    fn new(shape: Shape, side: u32, cell: u32, pen: f32) -> Self {
         // The ring's inner circle is a hole because it lies an even number of outlines deep.
         let cover = |path: &Path, transform| {
             let mut mask = Mask::new(side, side).expect("a sprite has at least one pixel");
@@ -118,11 +121,9 @@ impl Sprite {
         let scale = Transform::from_scale(side as f32, side as f32);
         let path = outline(shape, side / cell).expect("the outline of every shape is finite");
         let fill = cover(&path, scale);
-        // Half of the line falls outside of the shape and is cut off.
-        let width = 0.75 * cell as f32;
         let path = path.transform(scale).expect("a finite scale");
         let mut line = Mask::new(side, side).expect("a sprite has at least one pixel");
-        if let Some(line_path) = path.stroke(&Stroke { width, ..Stroke::default() }, 1.0) {
+        if let Some(line_path) = path.stroke(&Stroke { width: pen, ..Stroke::default() }, 1.0) {
             line.fill_path(&line_path, FillRule::Winding, true, Transform::identity());
         }
         let outline =
@@ -142,7 +143,7 @@ fn outline(shape: Shape, cells: u32) -> Option<Path> {
         Shape::Diamond => polygon(&mut path, &[(0.5, 0.0), (1.0, 0.5), (0.5, 1.0), (0.0, 0.5)]),
         Shape::Star => polygon(&mut path, &star()),
         Shape::Cross => {
-            let arm = 1.0 / cells as f32;
+            let arm = if cells < 4 { 0.25 } else { 1.0 / cells as f32 };
             let (near, far) = (0.5 - arm, 0.5 + arm);
             let corners = [
                 (near, 0.0),

@@ -77,11 +77,6 @@ impl Scene {
     }
 }
 
-/// Cells along each side of the canvas: sizes, places and distances are whole cells, so that a
-/// codec which halves three times sees each object on its token grid at 128 pixels.
-pub(super) const CELLS: u32 = 16;
-/// Cells that `move it left` moves: the same everywhere, so the target is a fixed offset away.
-const STEP: u32 = 4;
 /// Cells along a tile of a background.
 pub(super) const TILE: u32 = 2;
 
@@ -123,8 +118,13 @@ impl Window {
 /// Where things can be on a canvas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Pixels along each side, a multiple of [`CELLS`].
+    /// Pixels along each side, a multiple of the cells.
     pub(super) canvas: u32,
+    /// Cells along each side: sizes, places and distances are whole cells, so that a codec whose
+    /// patches are cells sees each object on its token grid.
+    pub(super) cells: u32,
+    /// Cells along the box of a regular object.
+    pub(super) object: u32,
     /// Pixels between two positions that an object can stand at, along each side.
     pub(super) step: u32,
     /// Pixels between two objects; a multiple of the step.
@@ -136,15 +136,15 @@ pub(super) struct Layout {
 impl Layout {
     /// Pixels along a cell.
     pub(super) fn cell(self) -> u32 {
-        self.canvas / CELLS
+        self.canvas / self.cells
     }
 
     /// Pixels along the box of an object.
     pub(super) fn side(self, size: Size) -> u32 {
         self.cell()
             * match size {
-                Size::Regular => 4,
-                Size::Big => 6,
+                Size::Regular => self.object,
+                Size::Big => self.object * 3 / 2,
             }
     }
 
@@ -186,7 +186,8 @@ impl Layout {
 
     /// The object one step away; `None` beyond the border.
     pub(super) fn shifted(self, object: &Object, way: Direction) -> Option<Object> {
-        self.offset(object, way, STEP * self.cell())
+        // The same everywhere, so the target is a fixed offset away.
+        self.offset(object, way, self.side(Size::Regular))
     }
 
     /// The object some pixels away; `None` beyond the border.
