@@ -18,6 +18,7 @@ use editmgt_vq::CodecConfig;
 
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
+use crate::lora::{LoraUse, apply_loras, open_loras};
 
 /// Where a model lives and in which precision.
 #[derive(Debug, Clone)]
@@ -50,7 +51,22 @@ impl Model {
     /// [`ModelError`] naming the file, and for weights all missing, unused and mis-shaped keys;
     /// [`ModelError::Disagree`] when the components are not of one model.
     pub fn load(folder: &ModelFolder, options: &LoadOptions) -> Result<Self, ModelError> {
+        Self::load_with_loras(folder, options, &[])
+    }
+
+    /// Loads every component of a folder, and LoRA adapters into the transformer.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load); [`ModelError::Lora`] for an adapter that is malformed or for
+    /// another model.
+    pub fn load_with_loras(
+        folder: &ModelFolder,
+        options: &LoadOptions,
+        loras: &[LoraUse],
+    ) -> Result<Self, ModelError> {
+        let loras = open_loras(loras)?;
         let (config, transformer) = load_transformer(&folder.transformer, options)?;
+        let transformer = apply_loras(transformer, &config.keys(), &loras)?;
         let model = Self {
             codec: load_codec(&folder.vqvae, options)?,
             text: load_text(folder, &config.text_encoder_architecture, options)?.boxed(),
