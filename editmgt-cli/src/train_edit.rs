@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use editmgt::Flow;
-use editmgt_train::edit::EditRun;
+use editmgt_train::edit::EditFile;
 
 use crate::Outcome;
 use crate::train::{RunArgs, View};
@@ -11,9 +11,9 @@ use crate::train::{RunArgs, View};
 pub(crate) fn run(args: &RunArgs) -> Outcome {
     let path = args.config.display();
     let text = std::fs::read_to_string(&args.config).map_err(|e| format!("{path}: {e}"))?;
-    let run = EditRun::from_toml(&text).map_err(|e| format!("{path}: {e}"))?;
+    let run = EditFile::from_toml(&text).map_err(|e| format!("{path}: {e}"))?;
     let device = editmgt::open_device(&args.device)?;
-    let mut view = View::new(run.run.log_every);
+    let mut view = View::new(run.steps().log_every);
     let trained = run.train(&args.out, args.resume, &device, &mut |event| {
         view.show(event);
         Flow::Continue

@@ -106,6 +106,37 @@ impl Model {
     }
 }
 
+/// Single components, for those who need no editor: a trainer, for instance.
+impl ModelFolder {
+    /// Loads the transformer alone, with its config.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_transformer(
+        &self,
+        options: &LoadOptions,
+    ) -> Result<(MgtConfig, MgtModel), ModelError> {
+        load_transformer(&self.transformer, options)
+    }
+
+    /// Loads the codec alone.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_codec(&self, options: &LoadOptions) -> Result<Box<dyn VqCodec>, ModelError> {
+        load_codec(&self.vqvae, options)
+    }
+
+    /// Loads the text encoder alone, the one that the transformer's config names.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_text(&self, options: &LoadOptions) -> Result<Box<dyn TextEncoder>, ModelError> {
+        let config = read_config(&self.transformer, "config.json", MgtConfig::from_json)?;
+        Ok(load_text(self, &config.text_encoder_architecture, options)?.boxed())
+    }
+}
+
 /// The text encoder that a transformer's config names.
 pub(crate) enum LoadedText {
     Clip(Box<ClipEncoder>),

@@ -6,6 +6,7 @@ use editmgt_text::SmallText;
 use editmgt_transformer::{MgtModel, TrainingOutput};
 
 use super::{EditBatch, LossOptions, changed_cross_entropy, map_divergence, masked_nll};
+use crate::run::{Draws, initialise};
 
 /// All that is trained together.
 #[derive(Module, Debug)]
@@ -32,6 +33,12 @@ impl EditModel {
         let wanted = loss.changed_head_weight > 0.0;
         let changed_head = wanted.then(|| LinearConfig::new(width, 1).init(device));
         Self { transformer, text, changed_head }
+    }
+
+    /// The same with a new head that follows from `draws`, where there is one; all else stays.
+    pub fn with_drawn_head(mut self, draws: &Draws) -> Self {
+        self.changed_head = self.changed_head.map(|head| initialise(head, draws));
+        self
     }
 
     /// The transformer.

@@ -176,6 +176,20 @@ fn training_touches_the_factors_alone() {
 }
 
 #[test]
+fn inputs_are_dropped_in_training_alone() {
+    let device = Device::flex().autodiff();
+    let model = crate::tests::tiny(true).init(&device).unwrap();
+    let lora = Lora { dropout: 0.5, ..lora(&model, &LAYERS, LoraStreams::Both) };
+    let plain = Lora { dropout: 0.0, ..lora.clone() };
+    let dropping = model.clone().with_lora(&[lora], true).unwrap();
+    let plain = model.with_lora(&[plain], true).unwrap();
+    let inputs = Inputs::square();
+    let pass = |model: &MgtModel| logits(model, inputs.edit(1.1)).inner();
+    assert!(difference(pass(&dropping), pass(&dropping)) > 1e-3);
+    assert_eq!(difference(pass(&dropping.valid()), pass(&plain)), 0.0);
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let model = model(true);
     let refused = |lora: Lora| model.clone().with_lora(&[lora], false).unwrap_err().to_string();

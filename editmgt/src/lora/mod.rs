@@ -20,10 +20,11 @@ use editmgt_checkpoint::{
     TensorSpec, WeightFiles, WeightsName, WriteOptions, module_paths, save_tensors,
 };
 use editmgt_core::KeyMap;
-use editmgt_transformer::{LinearLayer, Lora, LoraFactors, LoraStreams, MgtModel};
+use editmgt_transformer::MgtModel;
 
 pub use config::LoraConfig;
 use config::OwnConfig;
+pub use editmgt_transformer::{LinearLayer, Lora, LoraFactors, LoraStreams};
 pub use error::LoraError;
 
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -91,6 +92,15 @@ pub struct LoraFile {
 }
 
 impl LoraFile {
+    /// An adapter of these factors.
+    pub fn new(
+        config: LoraConfig,
+        streams: LoraStreams,
+        layers: BTreeMap<String, LoraFactors>,
+    ) -> Self {
+        Self { path: PathBuf::new(), config, streams, layers }
+    }
+
     /// Reads the folder of an adapter.
     ///
     /// # Errors
@@ -162,16 +172,13 @@ impl LoraFile {
         config: LoraConfig,
         streams: LoraStreams,
     ) -> Result<Self, LoraError> {
-        let path = PathBuf::new();
-        let factors = model
-            .lora_factors()
-            .map_err(|source| LoraError::Model { path: path.clone(), source })?;
+        let factors = model.lora_factors().map_err(refused(Path::new("adapter")))?;
         let names: BTreeMap<String, String> = linear_layers(model, keys)?
             .into_iter()
             .map(|(name, layer)| (layer.path, name))
             .collect();
         let layers = factors.into_iter().map(|(path, factors)| (names[&path].clone(), factors));
-        Ok(Self { path, config, streams, layers: layers.collect() })
+        Ok(Self::new(config, streams, layers.collect()))
     }
 
     /// The adapter as a model takes it.

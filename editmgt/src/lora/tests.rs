@@ -32,12 +32,8 @@ fn file(layers: &[(&str, usize, usize)]) -> LoraFile {
         let factors = LoraFactors { rank, a: values(rank * inputs), b: values(rank * outputs) };
         (name.to_owned(), factors)
     };
-    LoraFile {
-        path: PathBuf::new(),
-        config: LoraConfig { rank, alpha: 8.0, rank_stabilised: false, dropout: 0.1 },
-        streams: LoraStreams::Reference,
-        layers: layers.iter().map(of).collect(),
-    }
+    let config = LoraConfig { rank, alpha: 8.0, rank_stabilised: false, dropout: 0.1 };
+    LoraFile::new(config, LoraStreams::Reference, layers.iter().map(of).collect())
 }
 
 const LAYERS: [(&str, usize, usize); 4] = [
