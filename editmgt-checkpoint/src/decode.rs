@@ -1,12 +1,13 @@
 //! Reads the data of one tensor as the floats that were asked for.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
 
 use burn::tensor::{DType, Element};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use crate::{FileDtype, TensorEntry};
+use crate::{CheckpointError, FileDtype, TensorEntry};
 
 /// A file is read in pieces of about this many bytes, so that the raw bytes of a tensor never
 /// stand beside its values.
@@ -60,6 +61,18 @@ pub(crate) enum DecodeError {
     Io(io::Error),
     Dtype(FileDtype),
     TooNarrow,
+}
+
+impl DecodeError {
+    /// The error of the tensor `key` of a file, read as `dtype`.
+    pub(crate) fn of(self, path: &Path, key: &str, dtype: DType) -> CheckpointError {
+        let (path, key) = (path.to_owned(), key.to_owned());
+        match self {
+            Self::Io(source) => CheckpointError::Io { path, source },
+            Self::Dtype(got) => CheckpointError::Dtype { path, key, got },
+            Self::TooNarrow => CheckpointError::TooNarrow { path, key, dtype },
+        }
+    }
 }
 
 impl From<io::Error> for DecodeError {

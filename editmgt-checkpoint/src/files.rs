@@ -8,9 +8,10 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use burn::tensor::DType;
 use serde::Deserialize;
 
-use crate::{CheckpointError, FileDtype, header};
+use crate::{CheckpointError, FileDtype, decode, header};
 
 /// The names of an unsharded checkpoint, as the official libraries write them.
 pub(crate) const SINGLE: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
@@ -96,6 +97,27 @@ impl WeightFiles {
             Some(bytes) => Ok((Reader::Embedded(Cursor::new(bytes)), bytes.len() as u64)),
             None => header::open(path).map(|(file, len)| (Reader::File(file), len)),
         }
+    }
+
+    /// Opens a single safetensors file, whatever its name.
+    ///
+    /// # Errors
+    /// A file that can't be read, a malformed header.
+    pub fn open_file(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let path = path.as_ref();
+        Self::single(path.parent().unwrap_or(Path::new("")), path.to_owned())
+    }
+
+    /// The values of the tensor `key`, row-major, as f32; `None` when there is no such tensor.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Dtype`] for a tensor that is no float of 16 or 32 bits; a file that can
+    /// no longer be read.
+    pub fn values(&self, key: &str) -> Result<Option<Vec<f32>>, CheckpointError> {
+        let Some(entry) = self.entries.get(key) else { return Ok(None) };
+        let (mut file, _) = self.reader(&entry.file)?;
+        let values = decode::read::<f32>(&mut file, entry, false);
+        values.map(Some).map_err(|error| error.of(&entry.file, key, DType::F32))
     }
 
     fn single(dir: &Path, path: PathBuf) -> Result<Self, CheckpointError> {

@@ -35,6 +35,18 @@ pub fn module_tensors<M: Module>(
     Ok(specs.map(|(key, Parameter { shape, .. })| TensorSpec { key, shape }).collect())
 }
 
+/// Where each key of a module's checkpoint is in the module: dotted paths by key.
+///
+/// # Errors
+/// As [`module_tensors`].
+pub fn module_paths<M: Module>(
+    module: &M,
+    keys: &KeyMap,
+) -> Result<BTreeMap<String, String>, CheckpointError> {
+    let parameters = Parameters::of(module, &CompiledKeys::new(keys)?)?;
+    Ok(parameters.by_key.into_iter().map(|(key, parameter)| (key, parameter.path)).collect())
+}
+
 /// A [`KeyMap`] whose patterns are compiled.
 pub(crate) struct CompiledKeys {
     renames: KeyRemapper,

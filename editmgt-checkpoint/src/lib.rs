@@ -33,11 +33,11 @@ mod write;
 
 pub use error::{CheckpointError, HeaderError};
 pub use files::{TensorEntry, WeightFiles};
-pub use keys::{TensorSpec, module_tensors};
+pub use keys::{TensorSpec, module_paths, module_tensors};
 pub use load::load_module;
 pub use mismatch::{Mismatch, Misshaped};
 pub use random::write_random;
 pub use safetensors::Dtype as FileDtype;
-pub use save::save_module;
+pub use save::{save_module, save_tensors};
 pub use summary::{ComponentSummary, DtypeCount};
 pub use write::{WeightsName, WriteOptions};

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use editmgt_core::KeyMap;
 use half::{bf16, f16};
 
-use crate::decode::{self, DecodeError, Float};
+use crate::decode::{self, Float};
 use crate::files::Reader;
 use crate::keys::{CompiledKeys, Parameters, Position};
 use crate::{CheckpointError, FileDtype, Mismatch, Misshaped, TensorEntry, WeightFiles};
@@ -135,14 +135,7 @@ impl Loader<'_> {
             Some((open, file)) if open == path => file,
             open => &mut open.insert((path.clone(), self.files.reader(path)?.0)).1,
         };
-        decode::read(file, entry, *transposed).map_err(|error| {
-            let (path, key) = (path.to_path_buf(), (*key).to_owned());
-            match error {
-                DecodeError::Io(source) => CheckpointError::Io { path, source },
-                DecodeError::Dtype(got) => CheckpointError::Dtype { path, key, got },
-                DecodeError::TooNarrow => CheckpointError::TooNarrow { path, key, dtype: E::DTYPE },
-            }
-        })
+        decode::read(file, entry, *transposed).map_err(|error| error.of(path, key, E::DTYPE))
     }
 }
 

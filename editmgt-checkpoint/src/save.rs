@@ -41,6 +41,28 @@ pub fn save_module<M: Module>(
     })
 }
 
+/// Writes tensors that are on the host, row-major, to the folder `dir`, each under its own key.
+///
+/// # Errors
+/// As [`save_module`]; [`CheckpointError::Spec`] where there are not as many values as the shape
+/// says.
+pub fn save_tensors(
+    dir: &Path,
+    tensors: &[(TensorSpec, Vec<f32>)],
+    options: &WriteOptions,
+) -> Result<(), CheckpointError> {
+    for (TensorSpec { key, shape }, values) in tensors {
+        if shape.iter().product::<usize>() != values.len() {
+            let message = "not as many values as its shape says";
+            return Err(CheckpointError::Spec { key: key.clone(), message });
+        }
+    }
+    let specs: Vec<_> = tensors.iter().map(|(spec, _)| spec.clone()).collect();
+    let values: HashMap<&str, &[f32]> =
+        tensors.iter().map(|(spec, values)| (spec.key.as_str(), values.as_slice())).collect();
+    write(dir, &specs, options, |spec, sink| sink.push(values[spec.key.as_str()]))
+}
+
 /// Copies a tensor, or its transpose, to the host.
 type Values = Box<dyn Fn(bool) -> Result<Vec<f32>, String>>;
 

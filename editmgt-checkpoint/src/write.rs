@@ -32,13 +32,15 @@ impl WriteOptions {
     }
 }
 
-/// The two names that official libraries give to weights.
+/// The names that official libraries give to weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightsName {
     /// `diffusion_pytorch_model`: transformer and VQ codec.
     Diffusion,
     /// `model`: text encoders.
     Model,
+    /// `adapter_model`: LoRA adapters.
+    Adapter,
 }
 
 impl WeightsName {
@@ -46,6 +48,7 @@ impl WeightsName {
         match self {
             Self::Diffusion => "diffusion_pytorch_model",
             Self::Model => "model",
+            Self::Adapter => "adapter_model",
         }
     }
 }

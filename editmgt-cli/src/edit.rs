@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use clap::Args;
 use editmgt::{
-    DtypePolicy, EditRequest, Editor, Holding, Mask, Photo, PhotoError, PhotoLimits, SaveOptions,
-    check_writable,
+    DtypePolicy, EditRequest, Editor, Holding, LoraUse, Mask, Photo, PhotoError, PhotoLimits,
+    SaveOptions, check_writable,
 };
 
 use crate::Outcome;
@@ -61,6 +61,10 @@ pub(crate) struct EditArgs {
     /// Side of the square whose area the model works on [default: the model's own]
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
+    /// A LoRA adapter, PEFT's layout; several can be given. Scale 1 is all of it; streams are
+    /// image, reference or both [default: what it was trained for]
+    #[arg(long, value_name = "DIR[:SCALE[:STREAMS]]")]
+    lora: Vec<LoraUse>,
     /// Image of the photo's proportions, white where the photo may change
     #[arg(long, value_name = "IMAGE")]
     mask: Option<PathBuf>,
@@ -135,7 +139,8 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
 
     let mut progress = Progress::new(args.quiet, request.steps);
     progress.say("loading model");
-    let editor = Editor::builder(&args.model).device(device).dtype(dtype).build()?;
+    let builder = Editor::builder(&args.model).device(device).dtype(dtype);
+    let editor = args.lora.into_iter().fold(builder, |builder, lora| builder.lora(lora)).build()?;
     let result = editor.edit(&photo, mask.as_ref(), &request, &mut progress);
     progress.finish();
     let result = result?;

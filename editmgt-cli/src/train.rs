@@ -23,7 +23,8 @@ pub(crate) struct TrainArgs {
 enum What {
     /// Train a VQ codec.
     Codec(RunArgs),
-    /// Train a small model of its own to edit.
+    /// Train to edit: a small model from nothing, or a model that there is (`init_from`), all of
+    /// it or a LoRA adapter.
     Edit(RunArgs),
     /// Write the model of the newest checkpoint of an edit run, which may go on meanwhile.
     Export(ExportArgs),

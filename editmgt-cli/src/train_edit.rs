@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use editmgt::Flow;
-use editmgt_train::edit::EditRun;
+use editmgt_train::edit::EditFile;
 
 use crate::Outcome;
 use crate::train::{ExportArgs, RunArgs, View};
@@ -13,7 +13,7 @@ use crate::train::{ExportArgs, RunArgs, View};
 pub(crate) fn run(args: &RunArgs) -> Outcome {
     let run = read(&args.config)?;
     let device = editmgt::open_device(&args.device)?;
-    let mut view = View::new(run.run.log_every);
+    let mut view = View::new(run.steps().log_every);
     let trained = run.train(&args.out, args.resume, &device, &mut |event| {
         view.show(event);
         Flow::Continue
@@ -27,13 +27,19 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
 
 pub(crate) fn export(args: &ExportArgs) -> Outcome {
     let device = editmgt::open_device("cpu")?;
-    let (model, step) = read(&args.config)?.export(&args.out, &device)?;
+    let EditFile::New(run) = read(&args.config)? else {
+        let path = args.config.display();
+        return Err(
+            format!("{path}: expected the config of a small model's run, got init_from").into()
+        );
+    };
+    let (model, step) = run.export(&args.out, &device)?;
     println!("{}: the model after {step} steps", model.display());
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path) -> Result<EditRun, Box<dyn Error>> {
+fn read(path: &Path) -> Result<EditFile, Box<dyn Error>> {
     let error = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
     let text = std::fs::read_to_string(path).map_err(|e| error(&e))?;
-    Ok(EditRun::from_toml(&text).map_err(|e| error(&e))?)
+    Ok(EditFile::from_toml(&text).map_err(|e| error(&e))?)
 }

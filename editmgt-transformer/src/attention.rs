@@ -3,6 +3,7 @@
 use burn::nn::{Linear, RmsNorm};
 use burn::tensor::{DType, Device, Tensor, TensorData, module};
 
+use crate::lora::Side;
 use crate::norm::rms_norm;
 use crate::rope::Rotation;
 use crate::rows::linear_rows;
@@ -14,6 +15,7 @@ pub(crate) struct Projection<'a> {
     pub(crate) value: &'a Linear,
     pub(crate) norm_query: &'a RmsNorm,
     pub(crate) norm_key: &'a RmsNorm,
+    pub(crate) side: Side,
 }
 
 /// Queries, keys and values of one stream, `[B, heads, N, head_dim]` each; queries and keys are
@@ -31,12 +33,14 @@ impl Projection<'_> {
         let [head_dim] = self.norm_query.gamma.val().dims();
         let heads = |x: Tensor<3>| x.reshape([batch, tokens, width / head_dim, head_dim]);
         let rotated = |linear: &Linear, norm: &RmsNorm| {
-            rotation.apply(rms_norm(norm, heads(linear_rows(linear, x.clone())))).swap_dims(1, 2)
+            rotation
+                .apply(rms_norm(norm, heads(linear_rows(linear, x.clone(), self.side))))
+                .swap_dims(1, 2)
         };
         Heads {
             query: rotated(self.query, self.norm_query),
             key: rotated(self.key, self.norm_key),
-            value: heads(linear_rows(self.value, x.clone())).swap_dims(1, 2),
+            value: heads(linear_rows(self.value, x.clone(), self.side)).swap_dims(1, 2),
         }
     }
 }

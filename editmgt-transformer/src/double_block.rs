@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor};
 use crate::attention::{Asker, Heads, KeyValues, Projection};
 use crate::capture::Probe;
 use crate::feed_forward::FeedForward;
+use crate::lora::Side;
 use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
 use crate::pass::{BlockContext, Streams, clip_f16};
 use crate::rope::Rotation;
@@ -50,9 +51,9 @@ impl Modulation {
     /// Number of vectors.
     const PARTS: usize = 6;
 
-    fn new(norm: &AdaLayerNorm, conditioning: &Tensor<2>) -> Self {
+    fn new(norm: &AdaLayerNorm, conditioning: &Tensor<2>, side: Side) -> Self {
         let [shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp] =
-            norm.forward::<{ Self::PARTS }>(conditioning);
+            norm.forward::<{ Self::PARTS }>(conditioning, side);
         Self { shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp }
     }
 }
@@ -75,7 +76,7 @@ struct Half<'a> {
 
 impl<'a> StreamWeights<'a> {
     fn begin(self, x: Tensor<3>, conditioning: &Tensor<2>, rotation: &Rotation) -> Half<'a> {
-        let modulation = Modulation::new(self.norm, conditioning);
+        let modulation = Modulation::new(self.norm, conditioning, self.projection.side);
         let normed = modulated_layer_norm(
             x.clone(),
             modulation.shift_attention.clone(),
@@ -89,10 +90,11 @@ impl<'a> StreamWeights<'a> {
 impl Half<'_> {
     fn finish(self, keys: &KeyValues, asker: Asker) -> Tensor<3> {
         let Self { weights, modulation, x, heads } = self;
-        let attended = linear_rows(weights.out, keys.attend(heads.query, asker));
+        let side = weights.projection.side;
+        let attended = linear_rows(weights.out, keys.attend(heads.query, asker), side);
         let x = x + attended * modulation.gate_attention;
         let normed = modulated_layer_norm(x.clone(), modulation.shift_mlp, modulation.scale_mlp);
-        x + weights.feed_forward.forward(normed) * modulation.gate_mlp
+        x + weights.feed_forward.forward(normed, side) * modulation.gate_mlp
     }
 }
 
@@ -132,11 +134,11 @@ impl DoubleBlock {
     ) -> Streams {
         let conditioning = &context.conditioning;
         let text = self.text().begin(streams.text, conditioning, &context.text_rotation);
-        let image = self.image().begin(streams.image, conditioning, &context.image_rotation);
-        let reference = streams
-            .reference
-            .zip(context.reference.as_ref())
-            .map(|(x, context)| self.image().begin(x, &context.conditioning, &context.rotation));
+        let image =
+            self.image(Side::Canvas).begin(streams.image, conditioning, &context.image_rotation);
+        let reference = streams.reference.zip(context.reference.as_ref()).map(|(x, context)| {
+            self.image(Side::Reference).begin(x, &context.conditioning, &context.rotation)
+        });
 
         let heads: Vec<&Heads> = [Some(&text), Some(&image), reference.as_ref()]
             .into_iter()
@@ -154,7 +156,7 @@ impl DoubleBlock {
         }
     }
 
-    fn image(&self) -> StreamWeights<'_> {
+    fn image(&self, side: Side) -> StreamWeights<'_> {
         let attn = &self.attn;
         StreamWeights {
             norm: &self.norm1,
@@ -164,6 +166,7 @@ impl DoubleBlock {
                 value: &attn.to_v,
                 norm_query: &attn.norm_q,
                 norm_key: &attn.norm_k,
+                side,
             },
             out: &attn.to_out,
             feed_forward: &self.ff,
@@ -180,6 +183,7 @@ impl DoubleBlock {
                 value: &attn.add_v_proj,
                 norm_query: &attn.norm_added_q,
                 norm_key: &attn.norm_added_k,
+                side: Side::Canvas,
             },
             out: &attn.to_add_out,
             feed_forward: &self.ff_context,

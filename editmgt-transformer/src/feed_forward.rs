@@ -2,6 +2,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, activation};
 
+use crate::lora::Side;
 use crate::rows::linear_rows;
 
 /// Hidden channels per channel, in the feed-forward layers of every block.
@@ -24,8 +25,8 @@ impl FeedForward {
     }
 
     /// `[B, N, D]` to `[B, N, D]`.
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        linear_rows(&self.proj_out, gelu_tanh(linear_rows(&self.proj_in, x)))
+    pub(crate) fn forward(&self, x: Tensor<3>, side: Side) -> Tensor<3> {
+        linear_rows(&self.proj_out, gelu_tanh(linear_rows(&self.proj_in, x, side)), side)
     }
 }
 

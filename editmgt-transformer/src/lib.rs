@@ -49,6 +49,7 @@ mod double_block;
 mod embedding;
 mod feed_forward;
 mod head;
+mod lora;
 mod model;
 mod norm;
 mod pass;
@@ -61,5 +62,6 @@ mod tests;
 mod trace;
 
 pub use config::{Connector, MgtConfig, TextArchitecture};
+pub use lora::{LinearLayer, Lora, LoraFactors, LoraStreams};
 pub use model::{MgtModel, TrainingOutput};
 pub use trace::Trace;

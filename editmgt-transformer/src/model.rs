@@ -13,6 +13,7 @@ use crate::config::{Connector, MgtConfig};
 use crate::double_block::DoubleBlock;
 use crate::embedding::TokenEmbedding;
 use crate::head::MlmHead;
+use crate::lora::Side;
 use crate::norm::{rms_norm, rms_norm_config};
 use crate::pass::{BlockContext, ReferenceContext, Streams};
 use crate::resample::{PatchDown, PatchUp};
@@ -189,12 +190,12 @@ impl MgtModel {
         trace(Trace::Embedding(&embedded));
         let mut streams = Streams {
             text: self.text_stream(input.text.hidden.clone()),
-            image: self.image_stream(embedded, grid),
+            image: self.image_stream(embedded, grid, Side::Canvas),
             reference: match reference {
                 None => None,
                 Some(ReferenceInput { tokens, .. }) => {
                     let embedded = self.embed.forward(self.ids(tokens, &device)?);
-                    Some(self.image_stream(embedded, tokens.size()))
+                    Some(self.image_stream(embedded, tokens.size(), Side::Reference))
                 }
             },
         };
@@ -287,19 +288,20 @@ impl MgtModel {
     fn text_stream(&self, hidden: Tensor<3>) -> Tensor<3> {
         let hidden = hidden.cast(self.dtype());
         let hidden = match &self.connector {
-            Some(connector) => linear_rows(&connector.projector, hidden),
+            Some(connector) => linear_rows(&connector.projector, hidden, Side::Canvas),
             None => hidden,
         };
-        rms_norm(&self.encoder_proj_layer_norm, linear_rows(&self.context_embedder, hidden))
+        let hidden = linear_rows(&self.context_embedder, hidden, Side::Canvas);
+        rms_norm(&self.encoder_proj_layer_norm, hidden)
     }
 
     /// Embedded tokens `[B, H*W, D]` to the rows of the inner grid.
-    fn image_stream(&self, embedded: Tensor<3>, grid: GridSize) -> Tensor<3> {
+    fn image_stream(&self, embedded: Tensor<3>, grid: GridSize, side: Side) -> Tensor<3> {
         let merged = match &self.down_block {
             Some(down) => down.forward(embedded, grid),
             None => embedded,
         };
-        linear_rows(&self.project_to_hidden, rms_norm(&self.project_to_hidden_norm, merged))
+        linear_rows(&self.project_to_hidden, rms_norm(&self.project_to_hidden_norm, merged), side)
     }
 
     /// Rows of the inner grid to logits `[B, H*W, V]`.
@@ -309,8 +311,8 @@ impl MgtModel {
         grid: GridSize,
         trace: &mut impl FnMut(Trace<'_>),
     ) -> Tensor<3> {
-        let image =
-            linear_rows(&self.project_from_hidden, rms_norm(&self.project_from_hidden_norm, image));
+        let image = rms_norm(&self.project_from_hidden_norm, image);
+        let image = linear_rows(&self.project_from_hidden, image, Side::Canvas);
         let image = match &self.up_block {
             Some(up) => up.forward(image, grid),
             None => image,

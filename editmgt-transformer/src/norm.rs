@@ -4,6 +4,9 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm, RmsNormConfig};
 use burn::tensor::{DType, Device, Tensor, module};
 
+use crate::lora::Side;
+use crate::rows::linear;
+
 /// Added to every mean square and variance, by the official code.
 const EPSILON: f64 = 1e-6;
 
@@ -49,8 +52,9 @@ impl AdaLayerNorm {
     pub(crate) fn forward<const PARTS: usize>(
         &self,
         conditioning: &Tensor<2>,
+        side: Side,
     ) -> [Tensor<3>; PARTS] {
-        let parts = self.linear.forward(conditioning.clone()).unsqueeze_dim::<3>(1);
+        let parts = linear(&self.linear, [conditioning.clone()], side).unsqueeze_dim::<3>(1);
         parts.chunk(PARTS, 2).try_into().expect("a norm is built for as many parts as are read")
     }
 }

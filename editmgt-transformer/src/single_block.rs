@@ -7,10 +7,11 @@ use burn::tensor::{Device, Tensor};
 use crate::attention::{Asker, Heads, KeyValues, Projection};
 use crate::capture::Probe;
 use crate::feed_forward::{EXPANSION, gelu_tanh};
+use crate::lora::Side;
 use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
 use crate::pass::{BlockContext, clip_f16};
 use crate::rope::Rotation;
-use crate::rows::{linear_rows, weighted_rows};
+use crate::rows::{linear_joined, linear_rows};
 
 /// Shift, scale and gate: what the conditioning decides.
 const MODULATION_PARTS: usize = 3;
@@ -39,6 +40,7 @@ struct Half {
     normed: Tensor<3>,
     gate: Tensor<3>,
     heads: Heads,
+    side: Side,
 }
 
 impl SingleBlock {
@@ -99,10 +101,11 @@ impl SingleBlock {
         context: &BlockContext,
         probe: Option<Probe<'_, '_>>,
     ) -> (Half, Option<Half>, KeyValues) {
-        let joint = self.half(joint, &context.conditioning, &context.joint_rotation);
-        let reference = reference
-            .zip(context.reference.as_ref())
-            .map(|(x, context)| self.half(x, &context.conditioning, &context.rotation));
+        let (conditioning, rotation) = (&context.conditioning, &context.joint_rotation);
+        let joint = self.half(joint, conditioning, rotation, Side::Canvas);
+        let reference = reference.zip(context.reference.as_ref()).map(|(x, context)| {
+            self.half(x, &context.conditioning, &context.rotation, Side::Reference)
+        });
         let heads: Vec<&Heads> = [Some(&joint), reference.as_ref()]
             .into_iter()
             .flatten()
@@ -115,8 +118,14 @@ impl SingleBlock {
         (joint, reference, keys)
     }
 
-    fn half(&self, x: Tensor<3>, conditioning: &Tensor<2>, rotation: &Rotation) -> Half {
-        let [shift, scale, gate] = self.norm.forward::<MODULATION_PARTS>(conditioning);
+    fn half(
+        &self,
+        x: Tensor<3>,
+        conditioning: &Tensor<2>,
+        rotation: &Rotation,
+        side: Side,
+    ) -> Half {
+        let [shift, scale, gate] = self.norm.forward::<MODULATION_PARTS>(conditioning, side);
         let normed = modulated_layer_norm(x.clone(), shift, scale);
         let projection = Projection {
             query: &self.attn.to_q,
@@ -124,23 +133,18 @@ impl SingleBlock {
             value: &self.attn.to_v,
             norm_query: &self.attn.norm_q,
             norm_key: &self.attn.norm_k,
+            side,
         };
         let heads = projection.forward(normed.clone(), rotation);
-        Half { x, normed, gate, heads }
+        Half { x, normed, gate, heads, side }
     }
 
     fn finish(&self, half: Half, keys: &KeyValues, asker: Asker) -> Tensor<3> {
-        let Half { x, normed, gate, heads } = half;
+        let Half { x, normed, gate, heads, side } = half;
         let attended = keys.attend(heads.query, asker);
-        let [_, _, width] = attended.dims();
-        let hidden = gelu_tanh(linear_rows(&self.proj_mlp, normed));
-        // The official layer takes [attention, feed-forward] joined; the sum of the products of
-        // the two parts is the same without copying five widths per token.
-        let weight = self.proj_out.weight.val();
-        let [inputs, _] = weight.dims();
-        let bias = self.proj_out.bias.as_ref().map(|bias| bias.val());
-        let out = weighted_rows(attended, weight.clone().narrow(0, 0, width), bias)
-            + weighted_rows(hidden, weight.narrow(0, width, inputs - width), None);
+        let hidden = gelu_tanh(linear_rows(&self.proj_mlp, normed, side));
+        // The official layer takes [attention, feed-forward] joined: five widths per token.
+        let out = linear_joined(&self.proj_out, [attended, hidden], side);
         x + out * gate
     }
 }

@@ -12,7 +12,7 @@ use crate::{Connector, MgtConfig, MgtModel};
 const BATCH: usize = 2;
 const TEXT_ROWS: usize = 5;
 
-fn tiny(resample: bool) -> MgtConfig {
+pub(crate) fn tiny(resample: bool) -> MgtConfig {
     MgtConfig {
         num_layers: 2,
         num_single_layers: 2,
@@ -31,7 +31,7 @@ fn tiny(resample: bool) -> MgtConfig {
 }
 
 /// Inputs of a pass, with arbitrary but fixed tokens.
-struct Inputs {
+pub(crate) struct Inputs {
     tokens: TokenGrid,
     reference: TokenGrid,
     text: TextConditioning,
@@ -60,16 +60,16 @@ impl Inputs {
         }
     }
 
-    fn square() -> Self {
+    pub(crate) fn square() -> Self {
         Self::new(GridSize::new(4, 6), GridSize::new(4, 6))
     }
 
-    fn edit(&self, strength: f32) -> StepInput<'_> {
+    pub(crate) fn edit(&self, strength: f32) -> StepInput<'_> {
         let reference = Some(ReferenceInput { tokens: &self.reference, strength });
         StepInput { reference, ..self.text_to_image() }
     }
 
-    fn text_to_image(&self) -> StepInput<'_> {
+    pub(crate) fn text_to_image(&self) -> StepInput<'_> {
         StepInput {
             tokens: &self.tokens,
             reference: None,
@@ -80,15 +80,15 @@ impl Inputs {
     }
 }
 
-fn model(resample: bool) -> MgtModel {
+pub(crate) fn model(resample: bool) -> MgtModel {
     tiny(resample).init(&Device::flex()).unwrap()
 }
 
-fn logits(model: &MgtModel, input: StepInput<'_>) -> Tensor<3> {
+pub(crate) fn logits(model: &MgtModel, input: StepInput<'_>) -> Tensor<3> {
     model.forward(&input, &AttentionRequest::none()).unwrap().logits
 }
 
-fn difference(a: Tensor<3>, b: Tensor<3>) -> f32 {
+pub(crate) fn difference(a: Tensor<3>, b: Tensor<3>) -> f32 {
     (a - b).abs().max().into_scalar::<f32>()
 }
 

@@ -17,6 +17,7 @@ use editmgt_sampler::{
 use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
 use crate::error::{EditError, ModelError};
 use crate::folder::ModelFolder;
+use crate::lora::LoraUse;
 use crate::model::{LoadOptions, Model};
 use crate::photo::{Composite, Mask, Photo, ResizePlan};
 use crate::report::{EditReport, Timings};
@@ -42,6 +43,7 @@ pub struct EditorBuilder {
     folder: PathBuf,
     device: Option<Device>,
     dtype: Option<DtypePolicy>,
+    loras: Vec<LoraUse>,
 }
 
 impl EditorBuilder {
@@ -54,6 +56,12 @@ impl EditorBuilder {
     /// Keeps the weights in these dtypes (default: [`DtypePolicy::choose`]).
     pub fn dtype(mut self, dtype: DtypePolicy) -> Self {
         self.dtype = Some(dtype);
+        self
+    }
+
+    /// Adds a LoRA adapter; several can be added.
+    pub fn lora(mut self, lora: LoraUse) -> Self {
+        self.loras.push(lora);
         self
     }
 
@@ -73,7 +81,8 @@ impl EditorBuilder {
         };
         dtype.check(&device)?;
         let folder = ModelFolder::open(&self.folder)?;
-        Ok(Editor::new(Model::load(&folder, &LoadOptions { device, dtype })?)?)
+        let options = LoadOptions { device, dtype };
+        Ok(Editor::new(Model::load_with_loras(&folder, &options, &self.loras)?)?)
     }
 }
 
@@ -97,7 +106,12 @@ pub struct EditResult {
 impl Editor {
     /// Starts loading the model in `folder`; see [`ModelFolder`] for the layouts.
     pub fn builder(folder: impl AsRef<Path>) -> EditorBuilder {
-        EditorBuilder { folder: folder.as_ref().to_owned(), device: None, dtype: None }
+        EditorBuilder {
+            folder: folder.as_ref().to_owned(),
+            device: None,
+            dtype: None,
+            loras: Vec::new(),
+        }
     }
 
     /// An editor over parts of your own.

@@ -6,6 +6,7 @@ use editmgt_core::config::ConfigError;
 
 use editmgt_text::TokenizerError;
 
+use crate::lora::LoraError;
 use crate::photo::PhotoError;
 
 /// Why an edit did not happen. Nothing was written.
@@ -77,6 +78,9 @@ pub enum ModelError {
     /// The weights.
     #[error(transparent)]
     Weights(#[from] CheckpointError),
+    /// A LoRA adapter.
+    #[error(transparent)]
+    Lora(#[from] LoraError),
     /// A tokenizer's files.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

@@ -30,6 +30,7 @@ mod error;
 mod folder;
 pub mod init;
 pub mod inspect;
+pub mod lora;
 mod model;
 pub mod photo;
 mod report;
@@ -47,6 +48,7 @@ pub use editmgt_sampler as sampler;
 pub use editor::{EditResult, Editor, EditorBuilder};
 pub use error::{EditError, ModelError};
 pub use folder::ModelFolder;
+pub use lora::LoraUse;
 pub use model::{LoadOptions, Model};
 pub use photo::{
     Mask, Photo, PhotoError, PhotoLimits, PixelSize, ResizePlan, SaveOptions, check_writable,

@@ -18,6 +18,7 @@ use editmgt_vq::CodecConfig;
 
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
+use crate::lora::{LoraUse, apply_loras, open_loras};
 
 /// Where a model lives and in which precision.
 #[derive(Debug, Clone)]
@@ -50,7 +51,22 @@ impl Model {
     /// [`ModelError`] naming the file, and for weights all missing, unused and mis-shaped keys;
     /// [`ModelError::Disagree`] when the components are not of one model.
     pub fn load(folder: &ModelFolder, options: &LoadOptions) -> Result<Self, ModelError> {
+        Self::load_with_loras(folder, options, &[])
+    }
+
+    /// Loads every component of a folder, and LoRA adapters into the transformer.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load); [`ModelError::Lora`] for an adapter that is malformed or for
+    /// another model.
+    pub fn load_with_loras(
+        folder: &ModelFolder,
+        options: &LoadOptions,
+        loras: &[LoraUse],
+    ) -> Result<Self, ModelError> {
+        let loras = open_loras(loras)?;
         let (config, transformer) = load_transformer(&folder.transformer, options)?;
+        let transformer = apply_loras(transformer, &config.keys(), &loras)?;
         let model = Self {
             codec: load_codec(&folder.vqvae, options)?,
             text: load_text(folder, &config.text_encoder_architecture, options)?.boxed(),
@@ -87,6 +103,37 @@ impl Model {
             }
         }
         Ok(())
+    }
+}
+
+/// Single components, for those who need no editor: a trainer, for instance.
+impl ModelFolder {
+    /// Loads the transformer alone, with its config.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_transformer(
+        &self,
+        options: &LoadOptions,
+    ) -> Result<(MgtConfig, MgtModel), ModelError> {
+        load_transformer(&self.transformer, options)
+    }
+
+    /// Loads the codec alone.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_codec(&self, options: &LoadOptions) -> Result<Box<dyn VqCodec>, ModelError> {
+        load_codec(&self.vqvae, options)
+    }
+
+    /// Loads the text encoder alone, the one that the transformer's config names.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_text(&self, options: &LoadOptions) -> Result<Box<dyn TextEncoder>, ModelError> {
+        let config = read_config(&self.transformer, "config.json", MgtConfig::from_json)?;
+        Ok(load_text(self, &config.text_encoder_architecture, options)?.boxed())
     }
 }
 

@@ -7,6 +7,7 @@ mod bad_photos;
 mod devices;
 mod edit;
 mod help;
+mod lora;
 mod models;
 mod pictures;
 mod program;

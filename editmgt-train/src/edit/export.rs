@@ -2,13 +2,14 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::DType;
+use editmgt::ModelFolder;
 use editmgt_checkpoint::{WeightsName, WriteOptions, save_module};
 use editmgt_core::KeyMap;
 use editmgt_text::{SmallTextConfig, Vocabulary, WordTokenizer};
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::CodecConfig;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{EditModel, TimestepConvention};
 use crate::run::TrainError;
@@ -27,7 +28,7 @@ pub(super) struct Export<'a> {
 }
 
 /// The folder of the result within that of its run.
-const MODEL: &str = "model";
+pub(super) const MODEL: &str = "model";
 
 /// Writes a model folder in the official layout, weights in f16, which appears when it is
 /// complete.
@@ -61,6 +62,104 @@ pub(super) fn export(root: &Path, what: Export<'_>) -> Result<PathBuf, TrainErro
     }
     write(&folder("scheduler").join("scheduler_config.json"), &scheduler)?;
 
+    publish(root, staging)
+}
+
+/// A trained model that was one before: what was not trained comes from the folder that it was
+/// loaded from.
+pub(super) struct Tuned<'a> {
+    /// Without autodiff.
+    pub(super) model: &'a EditModel,
+    pub(super) transformer: &'a MgtConfig,
+    /// The small text encoder, where it belongs to what was trained.
+    pub(super) text: Option<&'a SmallTextConfig>,
+    pub(super) folder: &'a ModelFolder,
+    pub(super) timestep: TimestepConvention,
+}
+
+/// Writes a model folder in the official layout, as [`export`]; what was trained in f32, for the
+/// next stage goes on with it.
+pub(super) fn export_tuned(root: &Path, what: Tuned<'_>) -> Result<PathBuf, TrainError> {
+    let staging = tempfile::Builder::new().prefix(".model-").tempdir_in(root);
+    let staging = staging.map_err(TrainError::io(root))?;
+    let at = |name: &str| staging.path().join(name);
+    let Tuned { model, transformer, text, folder, timestep } = what;
+
+    let exact = |name| WriteOptions::new(name, DType::F32);
+    let (keys, options) = (transformer.keys(), exact(WeightsName::Diffusion));
+    save_module(&at("editmgt"), model.transformer(), &keys, &options)?;
+    write(&at("editmgt").join("config.json"), transformer)?;
+    match (model.text(), text) {
+        (Some(encoder), Some(config)) => {
+            let options = exact(WeightsName::Model);
+            save_module(&at("text_encoder"), encoder, &config.keys(), &options)?;
+            write(&at("text_encoder").join("config.json"), config)?;
+        }
+        _ => copy_folder(&folder.text_encoder, &at("text_encoder"))?,
+    }
+    copy_folder(&folder.tokenizer, &at("tokenizer"))?;
+    copy_folder(&folder.vqvae, &at("vqvae"))?;
+    if let Some(llm) = &folder.llm_encoder {
+        copy_folder(llm, &at("llm_encoder"))?;
+    }
+    if let Some(tokenizer) =
+        folder.llm_tokenizer.as_ref().filter(|dir| folder.llm_encoder.as_ref() != Some(dir))
+    {
+        copy_folder(tokenizer, &at("llm_encoder"))?;
+    }
+    copy_folder(&folder.scheduler, &at("scheduler"))?;
+    tell_scheduler(&at("scheduler").join("scheduler_config.json"), timestep)?;
+    copy_settings(&folder.root, staging.path())?;
+    publish(root, staging)
+}
+
+/// Makes the scheduler count as the model was trained.
+fn tell_scheduler(path: &Path, timestep: TimestepConvention) -> Result<(), TrainError> {
+    let text = std::fs::read_to_string(path).map_err(TrainError::io(path))?;
+    let scheduler: Value =
+        serde_json::from_str(&text).map_err(|e| TrainError::malformed(path, e))?;
+    let Value::Object(mut scheduler) = scheduler else {
+        return Err(TrainError::malformed(path, "expected an object"));
+    };
+    match timestep {
+        TimestepConvention::MaskRatio => {
+            scheduler.insert("timesteps".to_owned(), json!("mask_ratio"));
+        }
+        TimestepConvention::Official => {
+            scheduler.remove("timesteps");
+        }
+    }
+    write(path, &scheduler)
+}
+
+/// Copies the small files beside the components, which say how the model wants to be used. Not the
+/// one that says where the components are: they are elsewhere now.
+fn copy_settings(from: &Path, to: &Path) -> Result<(), TrainError> {
+    for entry in std::fs::read_dir(from).map_err(TrainError::io(from))? {
+        let path = entry.map_err(TrainError::io(from))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_file() && name.ends_with(".json") && name != "pipeline.json" {
+            std::fs::copy(&path, to.join(name)).map_err(TrainError::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the files of a component; there are no folders in one.
+fn copy_folder(from: &Path, to: &Path) -> Result<(), TrainError> {
+    create(to)?;
+    for entry in std::fs::read_dir(from).map_err(TrainError::io(from))? {
+        let path = entry.map_err(TrainError::io(from))?.path();
+        if path.is_file() {
+            let name = path.file_name().unwrap_or_default();
+            std::fs::copy(&path, to.join(name)).map_err(TrainError::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a complete model in the place of an earlier one.
+fn publish(root: &Path, staging: tempfile::TempDir) -> Result<PathBuf, TrainError> {
     let out = root.join(MODEL);
     if out.exists() {
         std::fs::remove_dir_all(&out).map_err(TrainError::io(&out))?;

@@ -12,7 +12,8 @@ use super::codes::embed_codes;
 use super::export::{Export, export};
 use super::loud::make_text_loud;
 use super::{
-    EditData, EditModel, EditOptions, EditParts, EditTrainer, Lessons, TextSide, WorldEdits,
+    ComputeOptions, EditData, EditModel, EditOptions, EditParts, EditTrainer, Lessons, TextSide,
+    TrainingPlan, TuneRun, WorldEdits,
 };
 use crate::run::{
     Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, Trainee, initialise, run,
@@ -131,6 +132,57 @@ impl Lessons for WorldLessons {
     }
 }
 
+/// A config of `editmgt train edit`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EditFile {
+    /// A small model from nothing.
+    New(Box<EditRun>),
+    /// A run that goes on with a model that there is: its config says `init_from`.
+    Tune(Box<TuneRun>),
+}
+
+impl EditFile {
+    /// Reads a config of either kind.
+    ///
+    /// # Errors
+    /// Those of [`EditRun::from_toml`] and [`TuneRun::from_toml`].
+    pub fn from_toml(text: &str) -> Result<Self, TrainError> {
+        let table: toml::Table = text.parse().map_err(|e| {
+            let error: toml::de::Error = e;
+            TrainError::Config(error.to_string())
+        })?;
+        Ok(match table.contains_key("init_from") {
+            true => Self::Tune(Box::new(TuneRun::from_toml(text)?)),
+            false => Self::New(Box::new(EditRun::from_toml(text)?)),
+        })
+    }
+
+    /// How long the run is.
+    pub fn steps(&self) -> &LoopOptions {
+        match self {
+            Self::New(run) => &run.run,
+            Self::Tune(run) => &run.run,
+        }
+    }
+
+    /// Trains: see [`EditRun::train`] and [`TuneRun::train`].
+    ///
+    /// # Errors
+    /// Those of either.
+    pub fn train(
+        &self,
+        root: &Path,
+        resume: bool,
+        device: &Device,
+        watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
+    ) -> Result<Option<PathBuf>, TrainError> {
+        match self {
+            Self::New(run) => run.train(root, resume, device, watch),
+            Self::Tune(run) => run.train(root, resume, device, watch),
+        }
+    }
+}
+
 /// What `editmgt train edit` reads: the world to learn from, the model, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -151,6 +203,9 @@ pub struct EditRun {
     pub learner: LearnerOptions,
     /// For how long.
     pub run: LoopOptions,
+    /// How the devices are used.
+    #[serde(default, skip_serializing_if = "ComputeOptions::is_default")]
+    pub compute: ComputeOptions,
 }
 
 impl EditRun {
@@ -206,7 +261,7 @@ impl EditRun {
         let tokenizer = self.tokenizer(&world)?;
         let text = self.model.text(tokenizer.vocabulary().words.len());
         let transformer = self.model.transformer(codec.spec().codebook_size);
-        let learning = device.clone().autodiff();
+        let learning = self.compute.training(device);
         let parts = EditParts {
             transformer: transformer.init(&learning)?,
             text: Some(text.init(&learning)?),
@@ -236,7 +291,8 @@ impl EditRun {
             validation: edits(second, Split::Validation, held_out)?,
         };
         let side = TextSide::Trained(tokenizer.clone());
-        let plan = (self.learner.clone(), self.run.steps, self.seed);
+        let plan = TrainingPlan::new(self.learner.clone(), self.run.steps, self.seed);
+        let plan = self.compute.plan(plan)?;
         let trainer = EditTrainer::new(model, side, data, self.training.clone(), plan)?;
         let trainer = match self.training.text_lessons {
             Some(_) => trainer.with_lessons(Box::new(WorldLessons(world))),

@@ -14,28 +14,35 @@
 
 mod batch;
 mod codes;
+mod compute;
 mod dataset;
 mod evaluate;
 mod export;
 mod file;
+mod lora;
 mod loss;
 mod loud;
 mod masking;
 mod model;
 mod options;
+mod start;
 #[cfg(test)]
 mod tests;
 mod timestep;
 mod trainer;
+mod tune;
 mod world;
 
 pub use batch::EditBatch;
+pub use compute::ComputeOptions;
 pub use dataset::{EditDataset, EditExample, Order};
-pub use file::{EditRun, SmallModelOptions};
+pub use file::{EditFile, EditRun, SmallModelOptions};
+pub use lora::LoraOptions;
 pub use loss::{changed_cross_entropy, map_divergence, masked_nll, slot_cross_entropy};
 pub use masking::{MaskDraw, MaskingOptions, mask_ratio, masked_count};
 pub use model::{EditModel, EditParts};
 pub use options::{ConditionOptions, DroppedText, EditOptions, LossOptions, TextLessons};
 pub use timestep::TimestepConvention;
-pub use trainer::{EditData, EditTrainer, Lessons, TextSide};
+pub use trainer::{EditData, EditTrainer, Lessons, TextSide, TrainingPlan};
+pub use tune::TuneRun;
 pub use world::WorldEdits;

@@ -6,6 +6,7 @@ use editmgt_text::SmallText;
 use editmgt_transformer::{MgtModel, TrainingOutput};
 
 use super::{EditBatch, LossOptions, changed_cross_entropy, map_divergence, masked_nll};
+use crate::run::{Draws, initialise};
 
 /// All that is trained together.
 #[derive(Module, Debug)]
@@ -48,6 +49,12 @@ impl EditModel {
     /// What the pooled text says, `[B, all classes]` logits; `None` without the head.
     pub(super) fn slots(&self, text: &TextConditioning) -> Option<Tensor<2>> {
         self.slot_head.as_ref().map(|head| head.forward(text.pooled.clone()))
+    }
+
+    /// The same with a new head that follows from `draws`, where there is one; all else stays.
+    pub fn with_drawn_head(mut self, draws: &Draws) -> Self {
+        self.changed_head = self.changed_head.map(|head| initialise(head, draws));
+        self
     }
 
     /// The transformer.

@@ -23,7 +23,7 @@ const GRID: GridSize = GridSize::new(4, 4);
 const ROWS: usize = 6;
 const WIDTH: usize = 16;
 
-fn words() -> WordTokenizer {
+pub(super) fn words() -> WordTokenizer {
     let words = ["make", "it", "red", "blue"].map(str::to_owned).into();
     WordTokenizer::new(Vocabulary { words, examples: Vec::new() }, ROWS).unwrap()
 }
@@ -41,7 +41,10 @@ fn text_config() -> SmallTextConfig {
 }
 
 fn model(loss: &LossOptions, trained_text: bool) -> EditModel {
-    let device = Device::flex().autodiff();
+    model_on(&Device::flex().autodiff(), loss, trained_text)
+}
+
+pub(super) fn model_on(device: &Device, loss: &LossOptions, trained_text: bool) -> EditModel {
     let config = MgtConfig {
         num_layers: 2,
         num_single_layers: 2,
@@ -59,14 +62,14 @@ fn model(loss: &LossOptions, trained_text: bool) -> EditModel {
         ..MgtConfig::official()
     };
     let parts = EditParts {
-        transformer: config.init(&device).unwrap(),
-        text: trained_text.then(|| text_config().init(&device).unwrap()),
+        transformer: config.init(device).unwrap(),
+        text: trained_text.then(|| text_config().init(device).unwrap()),
     };
-    initialise(EditModel::new(parts, loss, WIDTH, &device), &Draws::new(9))
+    initialise(EditModel::new(parts, loss, WIDTH, device), &Draws::new(9))
 }
 
 /// "make it red" turns the first row of tokens into code 1, "make it blue" into code 2.
-struct Rule;
+pub(super) struct Rule;
 
 impl EditDataset for Rule {
     fn len(&self) -> u64 {
@@ -100,7 +103,7 @@ impl EditDataset for Rule {
     }
 }
 
-fn everything() -> EditOptions {
+pub(super) fn everything() -> EditOptions {
     EditOptions {
         masking: MaskingOptions { fully_masked: 0.3 },
         conditions: ConditionOptions {
@@ -230,7 +233,7 @@ fn the_gradient_is_the_slope() {
     assert!((slope / square - 1.0).abs() < 0.01, "{slope}, expected {square}");
 }
 
-fn learner() -> LearnerOptions {
+pub(super) fn learner() -> LearnerOptions {
     LearnerOptions {
         accumulate: 2,
         clip_norm: Some(10.0),
@@ -250,10 +253,11 @@ fn trainer(steps: u64, text: TextSide) -> EditTrainer {
     let options = everything();
     let model = model(&options.loss, matches!(text, TextSide::Trained(_)));
     let data = EditData { train: Box::new(Rule), validation: Box::new(Rule) };
-    EditTrainer::new(model, text, data, options, (learner(), steps, 3)).unwrap()
+    let plan = TrainingPlan::new(learner(), steps, 3);
+    EditTrainer::new(model, text, data, options, plan).unwrap()
 }
 
-const LOOP: LoopOptions =
+pub(super) const LOOP: LoopOptions =
     LoopOptions { steps: 6, log_every: 1, evaluate_every: 3, checkpoint_every: 2, keep: 1 };
 
 /// The losses of a run that is stopped after `stop` steps.
@@ -382,6 +386,7 @@ fn a_run_makes_a_model_that_edits() {
         training: EditOptions { batch: 2, evaluated: 2, ..everything() },
         learner: LearnerOptions { accumulate: 1, ..learner() },
         run: LoopOptions { steps: 2, ..LOOP },
+        compute: ComputeOptions::default(),
     };
     let written = toml::to_string(&run).unwrap();
     assert_eq!(EditRun::from_toml(&written).unwrap(), run);

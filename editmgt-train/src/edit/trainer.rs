@@ -1,4 +1,5 @@
 use burn::module::Module;
+use burn::tensor::Device;
 use editmgt_core::{KeyMap, MgtTransformer, TextConditioning, TextEncoder};
 use editmgt_text::WordTokenizer;
 
@@ -8,7 +9,8 @@ use super::{
     EditBatch, EditDataset, EditModel, EditOptions, Order, TextLessons, slot_cross_entropy,
 };
 use crate::run::{
-    Checkpoint, CheckpointWriter, Draws, Learner, LearnerOptions, Metrics, TrainError, Trainee,
+    Checkpoint, CheckpointWriter, Draws, Learner, LearnerOptions, Metrics, Precision, TrainError,
+    Trainee, freeze,
 };
 
 /// Where the features of instructions come from.
@@ -33,12 +35,15 @@ impl TextSide {
             }
             (Self::Frozen(encoder), _) => {
                 let text = encoder.encode(prompts)?;
-                if !model.transformer().devices().iter().any(burn::tensor::Device::is_autodiff) {
+                // A copy of the model may be elsewhere. The features are constants: they need no
+                // autodiff to meet weights that have it.
+                let Some(device) = model.transformer().devices().into_iter().next() else {
                     return Ok(text);
-                }
+                };
+                let device = device.inner();
                 Ok(TextConditioning {
-                    hidden: text.hidden.autodiff(),
-                    pooled: text.pooled.autodiff(),
+                    hidden: text.hidden.to_device(&device),
+                    pooled: text.pooled.to_device(&device),
                 })
             }
         }
@@ -66,6 +71,41 @@ pub trait Lessons {
     fn lesson(&self, index: u64) -> Result<(String, Vec<u32>), TrainError>;
 }
 
+/// How a run learns, but for what is minimised.
+#[derive(Debug, Clone)]
+pub struct TrainingPlan {
+    /// Batches of a step, optimizer, learning rate.
+    pub learner: LearnerOptions,
+    /// All steps of the run.
+    pub steps: u64,
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Regular expressions on the paths of parameters that stay as they are (see [`freeze`]).
+    pub freeze: Vec<String>,
+    /// The precision of losses and gradients.
+    pub precision: Precision,
+    /// Devices beside the model's own, each of which does its share of the batches of a step.
+    pub other_devices: Vec<Device>,
+    /// Whether the model draws on its device (the dropout of an adapter): the device is seeded
+    /// before each step then. Anything else that draws there at the same time disturbs it.
+    pub draws_on_device: bool,
+}
+
+impl TrainingPlan {
+    /// A run of `steps` steps in f32 on the model's device, with nothing frozen.
+    pub fn new(learner: LearnerOptions, steps: u64, seed: u64) -> Self {
+        Self {
+            learner,
+            steps,
+            seed,
+            freeze: Vec::new(),
+            precision: Precision::default(),
+            other_devices: Vec::new(),
+            draws_on_device: false,
+        }
+    }
+}
+
 /// Trains an [`EditModel`].
 pub struct EditTrainer {
     learner: Learner<EditModel>,
@@ -77,26 +117,26 @@ pub struct EditTrainer {
     draws: Draws,
     steps: u64,
     lessons: Option<Box<dyn Lessons>>,
+    /// Devices to seed before each step.
+    seeded: Vec<Device>,
 }
 
 impl EditTrainer {
-    /// A run of `steps` steps. Everything random in it follows from `seed`, but for the model,
-    /// which comes with its weights and on an autodiff device.
+    /// A run as planned. The model comes with its weights and on an autodiff device.
     ///
     /// # Errors
-    /// [`TrainError::Option`] for an option out of range, [`TrainError::Stage`] when the two data
-    /// sets differ in their grid.
+    /// [`TrainError::Option`] for an option out of range or a pattern that freezes nothing,
+    /// [`TrainError::Stage`] when the two data sets differ in their grid.
     pub fn new(
         model: EditModel,
         text: TextSide,
         data: EditData,
         options: EditOptions,
-        run: (LearnerOptions, u64, u64),
+        plan: TrainingPlan,
     ) -> Result<Self, TrainError> {
-        let (learner, steps, seed) = run;
         options.validate(model.transformer().spec().blocks())?;
-        if let Some(lessons) = options.text_lessons.filter(|lessons| lessons.steps >= steps) {
-            let expected = format!("fewer than the run's {steps}");
+        if let Some(lessons) = options.text_lessons.filter(|lessons| lessons.steps >= plan.steps) {
+            let expected = format!("fewer than the run's {}", plan.steps);
             return Err(TrainError::option("text_lessons.steps", expected, lessons.steps));
         }
         let (train, validation) = (data.train.grid(), data.validation.grid());
@@ -105,17 +145,27 @@ impl EditTrainer {
                 editmgt_core::Error::shape("grid of the validation data", train, validation);
             return Err(error.into());
         }
-        let draws = Draws::new(seed);
+        let draws = Draws::new(plan.seed);
+        let mut seeded = Vec::new();
+        if plan.draws_on_device {
+            seeded = model.devices();
+            seeded.extend(plan.other_devices.iter().cloned());
+        }
+        let accumulate = plan.learner.accumulate as u64;
+        let learner = Learner::new(freeze(model, &plan.freeze)?, plan.learner)?
+            .with_precision(plan.precision)?
+            .with_devices(plan.other_devices)?;
         Ok(Self {
-            accumulate: learner.accumulate as u64,
-            learner: Learner::new(model, learner)?,
+            accumulate,
+            learner,
             order: Order::new(draws, data.train.len()),
             text,
             data,
             options,
             draws,
-            steps,
+            steps: plan.steps,
             lessons: None,
+            seeded,
         })
     }
 
@@ -170,6 +220,8 @@ impl Trainee for EditTrainer {
             return self.read(step, lessons);
         }
         let Self { learner, text, data, order, options, draws, .. } = self;
+        let mut seeds = draws.stream("device", step);
+        self.seeded.iter().for_each(|device| device.seed(seeds.bits()));
         let settings = BatchSettings {
             options,
             draws,
@@ -190,10 +242,11 @@ impl Trainee for EditTrainer {
             let text = text.encode(model, &prompts)?;
             Ok(model.loss(&batch, &text, &options.loss)?)
         })?;
-        Ok(Metrics::default()
+        let metrics = Metrics::default()
             .with("loss", update.loss)
             .with("gradient_norm", update.gradient_norm)
-            .with("learning_rate", update.learning_rate))
+            .with("learning_rate", update.learning_rate);
+        Ok(if update.skipped { metrics.with("skipped", 1.0) } else { metrics })
     }
 
     fn evaluate(&self) -> Result<Metrics, TrainError> {

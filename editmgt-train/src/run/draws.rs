@@ -42,6 +42,11 @@ impl Stream {
         ((u128::from(self.0.next_u64()) * n as u128) >> 64) as usize
     }
 
+    /// 64 uniform bits: a seed for another generator.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// A standard normal value (Box and Muller, 1958).
     pub fn normal(&mut self) -> f32 {
         // 1 - u is never 0, whose logarithm is infinite.

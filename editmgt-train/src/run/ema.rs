@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 /// An exponential moving average of a module's float parameters:
 /// `average = decay * average + (1 - decay) * weight` at each update, from a copy of the weights.
+/// (Written so that a weight that does not move is its own average, to the bit.)
 #[derive(Debug, Clone)]
 pub struct Ema<M> {
     module: M,
@@ -53,7 +54,7 @@ struct Average {
 impl ModuleMapper for Average {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let weight = self.weights.remove::<D>(param.id).expect("both modules have the same ids");
-        param.map(|average| average * self.decay + weight * (1.0 - self.decay))
+        param.map(|average| average.clone() + (weight - average) * (1.0 - self.decay))
     }
 }
 

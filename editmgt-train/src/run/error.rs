@@ -88,6 +88,9 @@ pub enum TrainError {
     /// Weights can't be read or written.
     #[error(transparent)]
     Weights(#[from] CheckpointError),
+    /// The model to start from, or an adapter of it.
+    #[error(transparent)]
+    Model(#[from] editmgt::ModelError),
     /// A stage refused its input, or a device failed.
     #[error(transparent)]
     Stage(#[from] editmgt_core::Error),

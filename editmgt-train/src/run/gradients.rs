@@ -5,6 +5,13 @@ use editmgt_core::Error;
 
 use super::TrainError;
 
+/// Multiplies all gradients of a module.
+pub(super) fn scaled<M: Module>(module: &M, from: GradientsParams, factor: f32) -> GradientsParams {
+    let mut scaled = Scaled { from, to: GradientsParams::new(), factor };
+    module.visit(&mut scaled);
+    scaled.to
+}
+
 /// Scales the gradients of a module so that their norm, over all parameters together, is at most
 /// `max_norm` (`None` leaves them), and gives the norm that they had.
 ///
@@ -28,12 +35,7 @@ pub fn clip_by_norm<M: Module>(
         return Err(TrainError::NotFinite { what: "norm of the gradients", value: norm });
     }
     match max_norm {
-        Some(max_norm) if norm > max_norm => {
-            let mut scaled =
-                Scaled { from: gradients, to: GradientsParams::new(), factor: max_norm / norm };
-            module.visit(&mut scaled);
-            Ok((scaled.to, norm))
-        }
+        Some(max_norm) if norm > max_norm => Ok((scaled(module, gradients, max_norm / norm), norm)),
         _ => Ok((gradients, norm)),
     }
 }

@@ -1,11 +1,14 @@
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use editmgt_core::KeyMap;
 
-use super::gradients::scalar;
+use super::gradients::{scalar, scaled};
 use super::initial::with_path_ids;
-use super::{Checkpoint, CheckpointWriter, Ema, LearnerOptions, TrainError, clip_by_norm};
+use super::precision::{LossScale, rounded};
+use super::{
+    Checkpoint, CheckpointWriter, Ema, LearnerOptions, Precision, TrainError, clip_by_norm,
+};
 
 /// What a step of a [`Learner`] was like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,6 +19,8 @@ pub struct Update {
     pub gradient_norm: f32,
     /// The learning rate.
     pub learning_rate: f64,
+    /// Whether the gradients overflowed in f16, and the weights stayed as they were.
+    pub skipped: bool,
 }
 
 /// A model on an autodiff device, its optimizer, and the average of its weights.
@@ -24,11 +29,29 @@ pub struct Learner<M: Module> {
     optimizer: ModuleOptimizer,
     ema: Option<Ema<M>>,
     options: LearnerOptions,
+    precision: Precision,
+    /// In f16 alone.
+    loss_scale: Option<LossScale>,
+    /// Devices beside the model's own.
+    others: Vec<Device>,
+}
+
+/// A copy of the model on one of the devices, and the gradients that it has.
+struct Worker<M: Module> {
+    model: M,
+    accumulator: GradientsAccumulator<M>,
+}
+
+impl<M: Module> Worker<M> {
+    fn new(model: M) -> Self {
+        Self { model, accumulator: GradientsAccumulator::new() }
+    }
 }
 
 const WEIGHTS: &str = "weights";
 const EMA: &str = "ema";
 const OPTIMIZER: &str = "optimizer.bpk";
+const LOSS_SCALE: &str = "loss_scale.json";
 
 impl<M: Module> Learner<M> {
     /// Starts with the weights of `model` (see [`initialise`](super::initialise) for weights that
@@ -40,7 +63,15 @@ impl<M: Module> Learner<M> {
         options.validate()?;
         let model = with_path_ids(model);
         let ema = options.ema.map(|decay| Ema::new(&model, decay));
-        Ok(Self { optimizer: options.adamw.build()?, model, ema, options })
+        Ok(Self {
+            optimizer: options.adamw.build()?,
+            model,
+            ema,
+            options,
+            precision: Precision::F32,
+            loss_scale: None,
+            others: Vec::new(),
+        })
     }
 
     /// The model as it is trained, with autodiff.
@@ -68,40 +99,115 @@ impl<M: Module> Learner<M> {
         Ok(())
     }
 
+    /// Computes losses and their gradients in this precision.
+    ///
+    /// # Errors
+    /// [`TrainError::Option`] when a device of the run can't.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self, TrainError> {
+        self.devices().iter().try_for_each(|device| precision.check(device))?;
+        self.loss_scale = (precision == Precision::F16).then(LossScale::new);
+        self.precision = precision;
+        Ok(self)
+    }
+
+    /// Spreads the batches of a step over the model's own device and these: copies of the model
+    /// compute their gradients, which are summed up on the model's device, where the step is made.
+    /// A GPU does its part while others do theirs, for nothing is read before all have their work.
+    ///
+    /// # Errors
+    /// [`TrainError::Option`] when the batches of a step are no multiple of the devices, or a device
+    /// can't compute in the precision.
+    pub fn with_devices(mut self, others: Vec<Device>) -> Result<Self, TrainError> {
+        let (count, batches) = (others.len() + 1, self.options.accumulate);
+        if !batches.is_multiple_of(count) {
+            let expected = format!("a multiple of the {count} devices");
+            return Err(TrainError::option("accumulate", expected, batches));
+        }
+        others.iter().try_for_each(|device| self.precision.check(device))?;
+        self.others = others;
+        Ok(self)
+    }
+
+    /// The devices of the run: the model's own first.
+    fn devices(&self) -> Vec<Device> {
+        let own = self.model.devices().into_iter().take(1);
+        own.chain(self.others.iter().cloned()).collect()
+    }
+
     /// Step `step` of `total`: `loss` is asked for the loss of each batch that makes the step
-    /// (its index is below [`LearnerOptions::accumulate`]), a tensor of one value.
+    /// (its index is below [`LearnerOptions::accumulate`]), a tensor of one value on the device of
+    /// the model that it gets.
     ///
     /// # Errors
     /// [`TrainError::NotFinite`] for a loss or gradient that is not a number, and the errors of
-    /// `loss`. The model is as before then.
+    /// `loss`. The model is as before then. (In f16 a step whose gradients overflow is left out
+    /// instead: see [`Update::skipped`].)
     pub fn update(
         &mut self,
         step: u64,
         total: u64,
-        mut loss: impl FnMut(&M, usize) -> Result<Tensor<1>, TrainError>,
+        loss: impl FnMut(&M, usize) -> Result<Tensor<1>, TrainError>,
     ) -> Result<Update, TrainError> {
-        let batches = self.options.accumulate;
-        let mut accumulator = GradientsAccumulator::new();
-        let mut sum = 0.0;
-        for batch in 0..batches {
-            let loss = loss(&self.model, batch)?;
-            let value = scalar(loss.clone().cast(DType::F32), "reading the loss")?;
-            if !value.is_finite() {
-                return Err(TrainError::NotFinite { what: "loss", value });
-            }
-            sum += value;
-            let gradients = (loss / batches as f64).backward();
-            accumulator
-                .accumulate(&self.model, GradientsParams::from_grads(gradients, &self.model));
-        }
-        let (gradients, gradient_norm) =
-            clip_by_norm(&self.model, accumulator.grads(), self.options.clip_norm)?;
+        let (loss, gradients) = self.gradients(loss)?;
         let learning_rate = self.options.learning_rate.at(step, total);
+        let clipped = clip_by_norm(&self.model, gradients, self.options.clip_norm);
+        let skipped = matches!(clipped, Err(TrainError::NotFinite { .. }));
+        let update = |gradient_norm| Update { loss, gradient_norm, learning_rate, skipped };
+        if let Some(scale) = &mut self.loss_scale {
+            scale.update(skipped)?;
+            if skipped {
+                return Ok(update(f32::INFINITY));
+            }
+        }
+        let (gradients, gradient_norm) = clipped?;
         self.model = self.optimizer.step(learning_rate, self.model.clone(), gradients);
         if let Some(ema) = &mut self.ema {
             ema.update(&self.model);
         }
-        Ok(Update { loss: sum / batches as f32, gradient_norm, learning_rate })
+        Ok(update(gradient_norm))
+    }
+
+    /// The mean loss of the batches of a step, and its gradients on the model's device.
+    fn gradients(
+        &self,
+        mut loss: impl FnMut(&M, usize) -> Result<Tensor<1>, TrainError>,
+    ) -> Result<(f32, GradientsParams), TrainError> {
+        let batches = self.options.accumulate;
+        let scale = self.loss_scale.map_or(1.0, |scale| scale.scale);
+        let mut workers = vec![Worker::new(self.model.clone())];
+        // A fork keeps what the model's tensors know about autodiff, and is a leaf of its own graph.
+        let forks = self.others.iter().map(|device| self.model.clone().fork(device));
+        workers.extend(forks.map(Worker::new));
+        let mut losses = Vec::with_capacity(batches);
+        let count = workers.len();
+        for batch in 0..batches {
+            let Worker { model, accumulator } = &mut workers[batch % count];
+            let loss = loss(&rounded(model.clone(), self.precision), batch)?.cast(DType::F32);
+            losses.push(loss.clone().inner());
+            let gradients = (loss * (f64::from(scale) / batches as f64)).backward();
+            accumulator.accumulate(model, GradientsParams::from_grads(gradients, model));
+        }
+        let mut sum = 0.0;
+        for loss in losses {
+            let value = scalar(loss, "reading the loss")?;
+            if !value.is_finite() {
+                return Err(TrainError::NotFinite { what: "loss", value });
+            }
+            sum += value;
+        }
+        let mut workers = workers.into_iter();
+        let own = workers.next().expect("the model is there");
+        let (model, mut accumulator) = (own.model, own.accumulator);
+        let device = self.devices()[0].clone().inner();
+        for mut worker in workers {
+            let gradients = worker.accumulator.grads().to_device(&device, &model);
+            accumulator.accumulate(&model, gradients);
+        }
+        let gradients = match scale {
+            1.0 => accumulator.grads(),
+            _ => scaled(&model, accumulator.grads(), 1.0 / scale),
+        };
+        Ok((sum / batches as f32, gradients))
     }
 
     /// Adds weights, averages and the optimizer's state to a checkpoint.
@@ -115,7 +221,12 @@ impl<M: Module> Learner<M> {
         }
         let path = to.path(OPTIMIZER);
         let bytes = self.optimizer.into_bytes().map_err(|e| TrainError::malformed(&path, e))?;
-        to.file(OPTIMIZER, &bytes)
+        to.file(OPTIMIZER, &bytes)?;
+        if let Some(scale) = &self.loss_scale {
+            let text = serde_json::to_vec(scale).expect("two numbers are JSON");
+            to.file(LOSS_SCALE, &text)?;
+        }
+        Ok(())
     }
 
     /// Goes on from a checkpoint.
@@ -133,6 +244,11 @@ impl<M: Module> Learner<M> {
         self.optimizer = (self.options.adamw.build()?)
             .from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes))
             .map_err(|e| TrainError::malformed(&path, e))?;
+        if let Some(scale) = &mut self.loss_scale {
+            let path = from.path(LOSS_SCALE);
+            let text = std::fs::read(&path).map_err(TrainError::io(&path))?;
+            *scale = serde_json::from_slice(&text).map_err(|e| TrainError::malformed(&path, e))?;
+        }
         Ok(())
     }
 }

@@ -242,6 +242,166 @@ fn accumulated_batches_are_one_large_batch() {
     assert!((one.gradient_norm - four.gradient_norm).abs() < 1e-6 * one.gradient_norm);
 }
 
+/// The update of a step on fixed inputs, and the weights that it leaves.
+fn one_step(mut learner: Learner<Tiny>, batches: usize) -> (Update, [Vec<f32>; 2]) {
+    let rows = 8 / batches;
+    let update = learner.update(3, 7, |model, batch| {
+        let values: Vec<f32> = (0..32).map(|i| (i as f32 * 0.7).sin()).collect();
+        let device = model.first.weight.device();
+        let x = Tensor::<2>::from_data(TensorData::new(values, [8, 4]), &device);
+        let x = x.slice([batch * rows..(batch + 1) * rows, 0..4]);
+        let x = x.cast(model.first.weight.dtype());
+        let y = model.second.forward(model.first.forward(x));
+        Ok(y.cast(burn::tensor::DType::F32).square().mean())
+    });
+    let model = learner.model();
+    let values = |tensor: Tensor<2>| tensor.try_into_vec_as::<f32>().unwrap();
+    let weights = [values(model.first.weight.val()), values(model.second.weight.val())];
+    (update.unwrap(), weights)
+}
+
+fn learner(accumulate: usize) -> Learner<Tiny> {
+    let mut config = config();
+    config.learner.accumulate = accumulate;
+    Sums::new(&config).learner
+}
+
+#[test]
+fn two_devices_make_the_step_of_one() {
+    let other = || vec![Device::flex()];
+    let (one, one_weights) = one_step(learner(1), 1);
+    let (two, two_weights) = one_step(learner(2), 2);
+    let (spread, spread_weights) = one_step(learner(2).with_devices(other()).unwrap(), 2);
+    // The same sums in the same order.
+    assert_eq!((spread, &spread_weights), (two, &two_weights));
+    // And those of the whole batch in another one.
+    assert!((one.gradient_norm - spread.gradient_norm).abs() < 1e-6 * one.gradient_norm);
+    for (one, spread) in one_weights.iter().flatten().zip(spread_weights.iter().flatten()) {
+        assert!((one - spread).abs() < 1e-6, "{one} {spread}");
+    }
+    let Err(error) = learner(3).with_devices(other()) else { panic!("3 batches on 2 devices") };
+    assert!(error.to_string().contains("accumulate: expected a multiple of the 2"), "{error}");
+}
+
+#[test]
+fn half_precision_keeps_f32_weights_and_the_direction() {
+    let (exact, before) = one_step(learner(1), 1);
+    // Roundings of 2^-8 and 2^-11, a handful of them in a row.
+    for (precision, tolerance) in [(Precision::Bf16, 0.03), (Precision::F16, 0.004)] {
+        let (update, weights) = one_step(learner(1).with_precision(precision).unwrap(), 1);
+        assert!((update.loss / exact.loss - 1.0).abs() < tolerance, "{precision:?} {update:?}");
+        let ratio = update.gradient_norm / exact.gradient_norm;
+        assert!((ratio - 1.0).abs() < tolerance, "{precision:?} {update:?} {exact:?}");
+        // AdamW's first step is the learning rate in the direction of the gradient.
+        let rate = update.learning_rate as f32;
+        for (a, b) in weights.iter().flatten().zip(before.iter().flatten()) {
+            assert!((a - b).abs() < 0.1 * rate, "{precision:?}: {a} {b}");
+        }
+        assert!(weights.iter().flatten().any(|w| *w != half(*w)), "weights in f32");
+    }
+}
+
+/// The bf16 below.
+fn half(value: f32) -> f32 {
+    f32::from_bits(value.to_bits() & 0xffff_0000)
+}
+
+#[test]
+fn an_overflow_in_f16_skips_the_step_and_is_remembered() {
+    let mut learner = learner(1).with_precision(Precision::F16).unwrap();
+    let before = learner.model().first.weight.val().try_into_vec_as::<f32>().unwrap();
+    let mut step = |factor: f64| {
+        let update = learner.update(0, 7, |model, _| {
+            let x = Tensor::<2>::ones([8, 4], &model.first.weight.device())
+                .cast(burn::tensor::DType::F16);
+            Ok(model.second.forward(model.first.forward(x)).sum() * factor)
+        });
+        (
+            update.unwrap().skipped,
+            learner.model().first.weight.val().try_into_vec_as::<f32>().unwrap(),
+        )
+    };
+    // A gradient of 1 at the output is 65536 before it is scaled back: no f16.
+    let (skipped, after) = step(1.0);
+    assert!(skipped);
+    assert_eq!(after, before);
+    let (skipped, after) = step(0.001);
+    assert!(!skipped);
+    assert_ne!(after, before);
+
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::open(dir.path(), &config(), false).unwrap();
+    folder.save(1, 1, |to| learner.save(to, &KeyMap::default())).unwrap();
+    let checkpoint = folder.latest().unwrap().unwrap();
+    let text = std::fs::read_to_string(checkpoint.path("loss_scale.json")).unwrap();
+    assert_eq!(text, r#"{"scale":32768.0,"steps":1}"#);
+    learner.load(&checkpoint, &KeyMap::default()).unwrap();
+}
+
+#[test]
+fn frozen_parameters_stay_and_the_others_move() {
+    let mut config = config();
+    config.learner.adamw.weight_decay = 0.5;
+    let tiny = Sums::new(&config).learner.model().clone();
+    let before = tiny.clone();
+    let frozen = freeze(tiny.clone(), &["^first".into(), "bias$".into()]).unwrap();
+    let mut learner = Learner::new(frozen, config.learner.clone()).unwrap();
+    for step in 0..3 {
+        let update = learner.update(step, 7, |model, batch| {
+            let x = Tensor::<2>::ones([2, 4], &model.first.weight.device()) * (batch + 1) as f64;
+            let y = model.second.forward(model.first.forward(x).tanh());
+            let loss = y.square().mean();
+            let gradients = loss.backward();
+            assert!(model.first.weight.val().grad(&gradients).is_none());
+            assert!(model.second.weight.val().grad(&gradients).is_some());
+            let x = Tensor::<2>::ones([2, 4], &model.first.weight.device()) * (batch + 1) as f64;
+            Ok(model.second.forward(model.first.forward(x).tanh()).square().mean())
+        });
+        update.unwrap();
+    }
+    let flat = |model: &Tiny| {
+        let first = model.first.weight.val().try_into_vec_as::<f32>().unwrap();
+        let bias = model.second.bias.as_ref().unwrap().val().try_into_vec_as::<f32>().unwrap();
+        [first, bias].concat()
+    };
+    let second = |model: &Tiny| model.second.weight.val().try_into_vec_as::<f32>().unwrap();
+    // The average of what stays is what it is, to the bit.
+    for model in [learner.model(), &learner.trained()] {
+        assert_eq!(flat(model), flat(&before));
+        assert!(second(model).iter().zip(second(&before)).all(|(after, before)| *after != before));
+    }
+    // The optimizer keeps a mean and a mean square of the one that moves.
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::open(dir.path(), &config, false).unwrap();
+    folder.save(3, 1, |to| learner.save(to, &KeyMap::default())).unwrap();
+    let bytes = std::fs::read(folder.latest().unwrap().unwrap().path("optimizer.bpk")).unwrap();
+    let names = String::from_utf8_lossy(&bytes);
+    assert!(names.contains("second.weight") && !names.contains("first.weight"));
+
+    for (patterns, named) in [(vec!["third"], "third"), (vec!["("], "("), (vec!["."], "everything")]
+    {
+        let patterns: Vec<String> = patterns.into_iter().map(str::to_owned).collect();
+        let message = freeze(before.clone(), &patterns).unwrap_err().to_string();
+        assert!(message.contains(named), "{message}");
+    }
+}
+
+#[test]
+fn checkpointing_of_gradients_gives_the_same_step() {
+    let config = config();
+    let device = Device::flex().autodiff().gradient_checkpointing();
+    let tiny = Tiny {
+        first: LinearConfig::new(4, 8).init(&device),
+        second: LinearConfig::new(8, 1).init(&device),
+    };
+    let tiny = initialise(tiny, &Draws::new(config.seed));
+    let mut options = config.learner;
+    options.accumulate = 2;
+    let checkpointed = Learner::new(tiny, options).unwrap();
+    let checkpointed = checkpointed.with_devices(vec![Device::flex()]).unwrap();
+    assert_eq!(one_step(checkpointed, 2), one_step(learner(2), 2));
+}
+
 #[test]
 fn decay_spares_what_the_patterns_name() {
     // Without a gradient from the loss (its factor is 0), only decay moves a weight.

@@ -1,0 +1,189 @@
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use editmgt::ModelFolder;
+use editmgt::lora::LoraFile;
+use editmgt::sampler::{SchedulerConfig, Timesteps};
+use editmgt_core::{Flow, KeyMap};
+use editmgt_text::SmallTextConfig;
+use editmgt_transformer::MgtConfig;
+use serde::{Deserialize, Serialize};
+
+use super::export::{Tuned, export_tuned};
+use super::start::{SmallStart, Start, StartText, f32_on};
+use super::{
+    ComputeOptions, EditData, EditModel, EditOptions, EditParts, EditTrainer, LoraOptions,
+    TextSide, TimestepConvention, TrainingPlan, WorldEdits,
+};
+use crate::run::{Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, run};
+use crate::world::{Split, World, WorldConfig};
+
+/// What `editmgt train edit` reads where a run goes on with a model that there is: all of it, some
+/// of it, or a low-rank adapter beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TuneRun {
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// The model to start from: its folder, or the folder of the run that made it.
+    pub init_from: PathBuf,
+    /// Regular expressions on parameter paths (`transformer.embed.conv`, `text.layers.0…`): what any
+    /// of them matches stays as it is. Each must match.
+    #[serde(default)]
+    pub freeze: Vec<String>,
+    /// An adapter to train instead of the weights; they all stay as they are then.
+    #[serde(default)]
+    pub lora: Option<LoraOptions>,
+    /// How the devices are used.
+    #[serde(default, skip_serializing_if = "ComputeOptions::is_default")]
+    pub compute: ComputeOptions,
+    /// How many examples of the world's training split there are before they come again.
+    #[serde(default)]
+    pub examples: Option<u64>,
+    /// The world to learn from.
+    #[serde(default)]
+    pub world: Option<WorldConfig>,
+    /// What is learned.
+    pub training: EditOptions,
+    /// How it is learned.
+    pub learner: LearnerOptions,
+    /// For how long.
+    pub run: LoopOptions,
+}
+
+impl TuneRun {
+    /// Reads a config.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] for what is not TOML of a config or a key nobody knows,
+    /// [`TrainError::Option`] for a value out of range.
+    pub fn from_toml(text: &str) -> Result<Self, TrainError> {
+        let run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
+        run.run.validate()?;
+        run.lora.iter().try_for_each(LoraOptions::validate)?;
+        Ok(run)
+    }
+
+    /// Trains into the folder `root`, or goes on with the run there, and gives the folder of the
+    /// result: `model`, in the official layout, or `adapter`, in PEFT's. `None` when `watch` stopped
+    /// the run before its end.
+    ///
+    /// # Errors
+    /// Those of [`RunFolder::open`] and [`run`]; a model that can't be loaded; patterns that match
+    /// nothing.
+    pub fn train(
+        &self,
+        root: &Path,
+        resume: bool,
+        device: &Device,
+        watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
+    ) -> Result<Option<PathBuf>, TrainError> {
+        let learning = self.compute.training(device);
+        let draws = Draws::new(self.seed);
+        let Start { folder, config, mut transformer, text } =
+            Start::load(&self.init_from, &learning)?;
+        self.training.validate(config.num_layers + config.num_single_layers)?;
+        let mut frozen = self.freeze.clone();
+        if let Some(lora) = &self.lora {
+            self.check_timestep(&folder)?;
+            transformer = lora.attach(transformer, &config.keys(), &draws)?;
+            if matches!(text, StartText::Small(_)) {
+                frozen.push(r"^text\.".to_owned());
+            }
+        }
+        let data = self.data(&folder, device)?;
+        let (text, text_config, side) = match text {
+            StartText::Small(small) => {
+                let SmallStart { config, module, tokenizer } = *small;
+                (Some(module), Some(config), TextSide::Trained(tokenizer))
+            }
+            StartText::Frozen(encoder) => (None, None, TextSide::Frozen(encoder)),
+        };
+        let parts = EditParts { transformer, text };
+        let model = EditModel::new(parts, &self.training.loss, config.width(), &learning)
+            .with_drawn_head(&draws);
+
+        let out = RunFolder::open(root, self, resume)?;
+        let plan = TrainingPlan::new(self.learner.clone(), self.run.steps, self.seed);
+        let plan = TrainingPlan {
+            freeze: frozen,
+            draws_on_device: self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0),
+            ..self.compute.plan(plan)?
+        };
+        let mut trainer = EditTrainer::new(model, side, data, self.training.clone(), plan)?;
+        if run(&mut trainer, &out, &self.run, watch)? < self.run.steps {
+            return Ok(None);
+        }
+        let trained = trainer.trained();
+        self.export(root, &folder, (&trained, &config, text_config.as_ref())).map(Some)
+    }
+
+    fn data(&self, folder: &ModelFolder, device: &Device) -> Result<EditData, TrainError> {
+        let (Some(world), Some(examples)) = (&self.world, self.examples) else {
+            let expected = "both, to learn from the world (other data are not there yet)";
+            return Err(TrainError::option("world and examples", expected, "one or none"));
+        };
+        let edits = |split, len| -> Result<_, TrainError> {
+            let world = World::new(world.clone())?;
+            let codec = folder.load_codec(&f32_on(device))?;
+            Ok(Box::new(WorldEdits::new(world, codec, device.clone(), split, len)?))
+        };
+        Ok(EditData {
+            train: edits(Split::Train, examples)?,
+            validation: edits(Split::Validation, self.training.evaluated as u64)?,
+        })
+    }
+
+    /// An adapter can't bring another convention: the scheduler is the model's own.
+    fn check_timestep(&self, folder: &ModelFolder) -> Result<(), TrainError> {
+        let path = folder.scheduler.join("scheduler_config.json");
+        let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path))?;
+        let expected = match SchedulerConfig::from_json(&text)?.timesteps {
+            Timesteps::MaskRatio => TimestepConvention::MaskRatio,
+            _ => TimestepConvention::Official,
+        };
+        if self.training.timestep == expected {
+            return Ok(());
+        }
+        let got = format!("{:?}", self.training.timestep);
+        Err(TrainError::option("timestep", format!("{expected:?}, like the model"), got))
+    }
+
+    fn export(
+        &self,
+        root: &Path,
+        folder: &ModelFolder,
+        (model, config, text): (&EditModel, &MgtConfig, Option<&SmallTextConfig>),
+    ) -> Result<PathBuf, TrainError> {
+        match &self.lora {
+            Some(lora) => export_adapter(root, model, &config.keys(), lora),
+            None => {
+                let timestep = self.training.timestep;
+                export_tuned(root, Tuned { model, transformer: config, text, folder, timestep })
+            }
+        }
+    }
+}
+
+/// The folder of an adapter within that of its run.
+const ADAPTER: &str = "adapter";
+
+fn export_adapter(
+    root: &Path,
+    model: &EditModel,
+    keys: &KeyMap,
+    lora: &LoraOptions,
+) -> Result<PathBuf, TrainError> {
+    let adapter = LoraFile::of_model(model.transformer(), keys, lora.config(), lora.streams);
+    let out = root.join(ADAPTER);
+    if out.exists() {
+        std::fs::remove_dir_all(&out).map_err(TrainError::io(&out))?;
+    }
+    adapter
+        .and_then(|adapter| adapter.save(&out))
+        .map_err(|error| TrainError::from(editmgt::ModelError::from(error)))?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+
+/// The precision in which losses and gradients are computed. Weights, gradients of weights, their
+/// average and the optimizer's state are f32 in any case; norms, softmax and losses are computed in
+/// f32 where the model says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// bf16 activations: the range of f32, 8 bits of precision.
+    Bf16,
+    /// f16 activations, with a loss that is scaled up so that small gradients don't vanish.
+    F16,
+}
+
+impl Precision {
+    pub(super) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+
+    /// Checks that a device can compute so.
+    pub(super) fn check(self, device: &Device) -> Result<(), TrainError> {
+        if device.supports_dtype(self.dtype()) {
+            return Ok(());
+        }
+        let got = format!("{:?} on {device:?}", self.dtype());
+        Err(TrainError::option("precision", "one that the device computes in (f32)", got))
+    }
+}
+
+/// The module with its weights rounded, as part of the graph: gradients arrive at the f32 weights.
+pub(super) fn rounded<M: Module>(module: M, precision: Precision) -> M {
+    match precision {
+        Precision::F32 => module,
+        _ => module.map(&mut Round(precision.dtype())),
+    }
+}
+
+struct Round(DType);
+
+impl ModuleMapper for Round {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|weight| weight.cast(self.0))
+    }
+}
+
+/// What a loss is multiplied with before its gradients are computed in f16, so that they lie in its
+/// range: halved when they overflow (that step is left out), doubled after many that don't.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LossScale {
+    pub(super) scale: f32,
+    /// Steps since it changed last.
+    steps: u32,
+}
+
+impl LossScale {
+    /// The usual start: halved within a few steps where it is too much.
+    const START: f32 = 65536.0;
+    /// Steps without overflow after which twice the scale is tried.
+    const PATIENCE: u32 = 2000;
+
+    pub(super) fn new() -> Self {
+        Self { scale: Self::START, steps: 0 }
+    }
+
+    /// Takes note of a step.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] when gradients overflow although they are not scaled up.
+    pub(super) fn update(&mut self, overflowed: bool) -> Result<(), TrainError> {
+        if overflowed {
+            *self = Self { scale: self.scale / 2.0, steps: 0 };
+            if self.scale < 1.0 {
+                let value = f32::INFINITY;
+                return Err(TrainError::NotFinite { what: "norm of the gradients", value });
+            }
+            return Ok(());
+        }
+        self.steps += 1;
+        if self.steps == Self::PATIENCE {
+            *self = Self { scale: self.scale * 2.0, steps: 0 };
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_finds_its_place() {
+        let mut scale = LossScale::new();
+        scale.update(true).unwrap();
+        assert_eq!(scale.scale, 32768.0);
+        for _ in 0..LossScale::PATIENCE {
+            assert_eq!(scale.scale, 32768.0);
+            scale.update(false).unwrap();
+        }
+        assert_eq!(scale, LossScale::new());
+        let endless = (0..20).map(|_| scale.update(true)).find(Result::is_err);
+        assert!(matches!(endless, Some(Err(TrainError::NotFinite { .. }))));
+    }
+}

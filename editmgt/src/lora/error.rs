@@ -1,0 +1,119 @@
+use std::path::{Path, PathBuf};
+
+use editmgt_checkpoint::CheckpointError;
+
+/// Why a LoRA adapter can't be read, written or applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoraError {
+    /// A file can't be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A config that is not understood.
+    #[error("{}: {problem}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A kind of adapter that this program has no maths for.
+    #[error("{}: {key}: expected {expected}, got {got}", path.display())]
+    Unsupported {
+        /// The config.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// The weights' file.
+    #[error(transparent)]
+    Weights(#[from] CheckpointError),
+    /// A tensor whose name is not one of an adapter's.
+    #[error(
+        "{}: {key:?}: expected base_model.model.<layer>.lora_A.weight or .lora_B.weight",
+        path.display()
+    )]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        key: String,
+    },
+    /// A layer of which one factor is there and the other is not.
+    #[error("{}: the layer {layer} has only one of lora_A and lora_B", path.display())]
+    Half {
+        /// The file.
+        path: PathBuf,
+        /// The layer.
+        layer: String,
+    },
+    /// The factors of a layer are not of the adapter's rank, or not matrices.
+    #[error("{}: {layer}: expected A [{rank}, ...] and B [..., {rank}], got {a:?} and {b:?}", path.display())]
+    Rank {
+        /// The file.
+        path: PathBuf,
+        /// The layer.
+        layer: String,
+        /// The rank that the config says.
+        rank: usize,
+        /// Shape of A.
+        a: Vec<usize>,
+        /// Shape of B.
+        b: Vec<usize>,
+    },
+    /// Layers that the model does not have.
+    #[error("{}: the model has no linear layer {}", path.display(), layers.join(", "))]
+    UnknownLayers {
+        /// The adapter's folder.
+        path: PathBuf,
+        /// Their names.
+        layers: Vec<String>,
+    },
+    /// The factors don't fit the model's layer.
+    #[error(
+        "{}: {layer}: expected A [{rank}, {}] and B [{}, {rank}], got [{rank}, {}] and [{}, {rank}]",
+        path.display(), expected.0, expected.1, got.0, got.1
+    )]
+    Size {
+        /// The adapter's folder.
+        path: PathBuf,
+        /// The layer.
+        layer: String,
+        /// The adapter's rank.
+        rank: usize,
+        /// Inputs and outputs of the model's layer.
+        expected: (usize, usize),
+        /// Inputs and outputs that the factors are for.
+        got: (usize, usize),
+    },
+    /// The model refuses the adapter.
+    #[error("{}: {source}", path.display())]
+    Model {
+        /// The adapter's folder.
+        path: PathBuf,
+        /// Why.
+        source: editmgt_core::Error,
+    },
+    /// A choice that is not `PATH[:SCALE[:STREAMS]]`.
+    #[error("{text:?}: expected PATH[:SCALE[:STREAMS]], with image, reference or both as streams")]
+    Choice {
+        /// What came.
+        text: String,
+    },
+}
+
+impl LoraError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}

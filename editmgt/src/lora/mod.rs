@@ -1,0 +1,315 @@
+//! LoRA adapters in PEFT's layout: a folder with `adapter_model.safetensors` and
+//! `adapter_config.json`, the layers under their names in the official checkpoint.
+//!
+//! An adapter for all streams is added to the weights when a model is loaded. One that is meant for
+//! the reference alone, or for everything else, can't be: both share their weights. It stays beside
+//! them. PEFT's config has no key for the streams, so a third file says it, `editmgt_adapter.json`;
+//! an adapter without it is for all streams, unless a [`LoraUse`] says otherwise.
+
+mod config;
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use burn::tensor::DType;
+use editmgt_checkpoint::{
+    TensorSpec, WeightFiles, WeightsName, WriteOptions, module_paths, save_tensors,
+};
+use editmgt_core::KeyMap;
+use editmgt_transformer::MgtModel;
+
+pub use config::LoraConfig;
+use config::OwnConfig;
+pub use editmgt_transformer::{LinearLayer, Lora, LoraFactors, LoraStreams};
+pub use error::LoraError;
+
+const WEIGHTS: &str = "adapter_model.safetensors";
+const CONFIG: &str = "adapter_config.json";
+const OWN_CONFIG: &str = "editmgt_adapter.json";
+const PREFIX: &str = "base_model.model.";
+
+/// An adapter to use, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraUse {
+    /// Its folder.
+    pub path: PathBuf,
+    /// How much of it: 1 as it was trained, 0 not at all.
+    pub scale: f32,
+    /// The rows that it changes; `None`: those that it was trained for.
+    pub streams: Option<LoraStreams>,
+    /// Whether an adapter for all streams is added to the weights (the default), or computed beside
+    /// them: the same up to rounding, and slower.
+    pub merge: bool,
+}
+
+impl LoraUse {
+    /// The whole adapter as it was trained.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), scale: 1.0, streams: None, merge: true }
+    }
+}
+
+impl FromStr for LoraUse {
+    type Err = LoraError;
+
+    /// `PATH[:SCALE[:STREAMS]]`; a path may have colons.
+    fn from_str(text: &str) -> Result<Self, LoraError> {
+        let wrong = || LoraError::Choice { text: text.to_owned() };
+        let (rest, streams) = match text.rsplit_once(':') {
+            Some((rest, "image")) => (rest, Some(LoraStreams::Image)),
+            Some((rest, "reference")) => (rest, Some(LoraStreams::Reference)),
+            Some((rest, "both")) => (rest, Some(LoraStreams::Both)),
+            _ => (text, None),
+        };
+        let number = rest.rsplit_once(':').and_then(|(path, n)| Some((path, n.parse().ok()?)));
+        let (path, scale) = match number {
+            Some((path, scale)) => (path, scale),
+            // Streams are only read behind a scale.
+            None if streams.is_some() => return Err(wrong()),
+            None => (rest, 1.0f32),
+        };
+        if path.is_empty() || !scale.is_finite() {
+            return Err(wrong());
+        }
+        Ok(Self { path: path.into(), scale, streams, merge: true })
+    }
+}
+
+/// An adapter that was read, its layers under their names in the official checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraFile {
+    path: PathBuf,
+    /// What it is.
+    pub config: LoraConfig,
+    /// The rows that it was trained for.
+    pub streams: LoraStreams,
+    /// Its factors by layer, for instance `transformer_blocks.0.attn.to_out.0`.
+    pub layers: BTreeMap<String, LoraFactors>,
+}
+
+impl LoraFile {
+    /// An adapter of these factors.
+    pub fn new(
+        config: LoraConfig,
+        streams: LoraStreams,
+        layers: BTreeMap<String, LoraFactors>,
+    ) -> Self {
+        Self { path: PathBuf::new(), config, streams, layers }
+    }
+
+    /// Reads the folder of an adapter.
+    ///
+    /// # Errors
+    /// [`LoraError`]: a config that is not understood or of another kind of adapter, a tensor that
+    /// is no factor, a factor without its other half or of another rank.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, LoraError> {
+        let dir = dir.as_ref();
+        let config = LoraConfig::read(&dir.join(CONFIG))?;
+        let OwnConfig { streams } = OwnConfig::read(&dir.join(OWN_CONFIG))?;
+        let path = dir.join(WEIGHTS);
+        let files = WeightFiles::open_file(&path)?;
+        let mut layers = BTreeMap::new();
+        for layer in layer_names(&path, &files)? {
+            let factors = read_factors(&path, &files, &layer, config.rank)?;
+            layers.insert(layer, factors);
+        }
+        Ok(Self { path: dir.to_owned(), config, streams, layers })
+    }
+
+    /// Writes the adapter to the folder `dir`, which must be new or empty. It appears when it is
+    /// complete.
+    ///
+    /// # Errors
+    /// A folder that holds something, whatever the system refuses; nothing is left behind then.
+    pub fn save(&self, dir: &Path) -> Result<(), LoraError> {
+        let parent = dir.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(parent).map_err(LoraError::io(parent))?;
+        let staging = tempfile::Builder::new().prefix(".lora-").tempdir_in(parent);
+        let staging = staging.map_err(LoraError::io(parent))?;
+        let rank = self.config.rank;
+        let mut tensors = Vec::new();
+        for (layer, factors) in &self.layers {
+            let LoraFactors { a, b, .. } = factors;
+            for (factor, shape, values) in
+                [("A", vec![rank, a.len() / rank], a), ("B", vec![b.len() / rank, rank], b)]
+            {
+                let key = format!("{PREFIX}{layer}.lora_{factor}.weight");
+                tensors.push((TensorSpec { key, shape }, values.clone()));
+            }
+        }
+        let options = WriteOptions {
+            max_shard_bytes: u64::MAX,
+            ..WriteOptions::new(WeightsName::Adapter, DType::F32)
+        };
+        save_tensors(staging.path(), &tensors, &options)?;
+        let layers: Vec<&str> = self.layers.keys().map(String::as_str).collect();
+        let own = serde_json::to_string(&OwnConfig { streams: self.streams });
+        let own = own.expect("the name of the streams is JSON") + "\n";
+        for (name, text) in [(CONFIG, self.config.json(&layers)), (OWN_CONFIG, own)] {
+            let path = staging.path().join(name);
+            std::fs::write(&path, text).map_err(LoraError::io(&path))?;
+        }
+        // An empty folder is replaced; one that holds something is not.
+        let staging = staging.keep();
+        std::fs::rename(&staging, dir).map_err(|error| {
+            // The error that led here is the one to report.
+            let _ = std::fs::remove_dir_all(&staging);
+            LoraError::io(dir)(error)
+        })
+    }
+
+    /// The adapter of a trained model, to be saved: what [`MgtModel::with_lora`] attached first.
+    ///
+    /// # Errors
+    /// A device that does not hand over the factors, a key map that is none.
+    pub fn of_model(
+        model: &MgtModel,
+        keys: &KeyMap,
+        config: LoraConfig,
+        streams: LoraStreams,
+    ) -> Result<Self, LoraError> {
+        let factors = model.lora_factors().map_err(refused(Path::new("adapter")))?;
+        let names: BTreeMap<String, String> = linear_layers(model, keys)?
+            .into_iter()
+            .map(|(name, layer)| (layer.path, name))
+            .collect();
+        let layers = factors.into_iter().map(|(path, factors)| (names[&path].clone(), factors));
+        Ok(Self::new(config, streams, layers.collect()))
+    }
+
+    /// The adapter as a model takes it.
+    ///
+    /// # Errors
+    /// [`LoraError::UnknownLayers`] and [`LoraError::Size`] when it is for another model.
+    pub fn for_model(
+        &self,
+        model: &MgtModel,
+        keys: &KeyMap,
+        scale: f32,
+        streams: LoraStreams,
+    ) -> Result<Lora, LoraError> {
+        let known = linear_layers(model, keys)?;
+        let unknown: Vec<String> =
+            self.layers.keys().filter(|layer| !known.contains_key(*layer)).cloned().collect();
+        if !unknown.is_empty() {
+            return Err(LoraError::UnknownLayers { path: self.path.clone(), layers: unknown });
+        }
+        let mut layers = BTreeMap::new();
+        for (name, factors) in &self.layers {
+            let LinearLayer { path, inputs, outputs } = &known[name];
+            let rank = factors.rank;
+            let got = (factors.a.len() / rank, factors.b.len() / rank);
+            if got != (*inputs, *outputs) {
+                let (path, layer) = (self.path.clone(), name.clone());
+                let expected = (*inputs, *outputs);
+                return Err(LoraError::Size { path, layer, rank, expected, got });
+            }
+            layers.insert(path.clone(), factors.clone());
+        }
+        let scale = f64::from(scale) * self.config.strength();
+        Ok(Lora { layers, scale, streams, dropout: 0.0 })
+    }
+}
+
+/// The linear layers of a model by their names in its official checkpoint.
+///
+/// # Errors
+/// A key map that is none.
+pub fn linear_layers(
+    model: &MgtModel,
+    keys: &KeyMap,
+) -> Result<BTreeMap<String, LinearLayer>, LoraError> {
+    let mut by_path: BTreeMap<String, LinearLayer> =
+        model.linear_layers().into_iter().map(|layer| (layer.path.clone(), layer)).collect();
+    let paths = module_paths(model, keys)?;
+    let named = paths.into_iter().filter_map(|(key, path)| {
+        let layer = by_path.remove(path.strip_suffix(".weight")?)?;
+        Some((key.strip_suffix(".weight")?.to_owned(), layer))
+    });
+    Ok(named.collect())
+}
+
+/// Reads the adapters, before a model is loaded for them.
+///
+/// # Errors
+/// Those of [`LoraFile::open`].
+pub fn open_loras(loras: &[LoraUse]) -> Result<Vec<(LoraUse, LoraFile)>, LoraError> {
+    loras.iter().map(|choice| Ok((choice.clone(), LoraFile::open(&choice.path)?))).collect()
+}
+
+/// Applies adapters to a model: those for all streams are added to its weights (unless their
+/// [`LoraUse::merge`] is off), the others attached. An adapter of scale 0 is checked and left out.
+///
+/// # Errors
+/// Those of [`LoraFile::for_model`]; a layer that no row of the streams goes through.
+pub fn apply_loras(
+    mut model: MgtModel,
+    keys: &KeyMap,
+    loras: &[(LoraUse, LoraFile)],
+) -> Result<MgtModel, LoraError> {
+    let mut attached = Vec::new();
+    for (choice, file) in loras {
+        let streams = choice.streams.unwrap_or(file.streams);
+        let lora = file.for_model(&model, keys, choice.scale, streams)?;
+        if streams == LoraStreams::Both && choice.merge {
+            model = model.merge_lora(&lora).map_err(refused(&choice.path))?;
+        } else {
+            attached.push(lora);
+        }
+    }
+    let path = loras.last().map_or(Path::new(""), |(choice, _)| choice.path.as_path());
+    model.with_lora(&attached, false).map_err(refused(path))
+}
+
+fn refused(path: &Path) -> impl FnOnce(editmgt_core::Error) -> LoraError {
+    let path = path.to_owned();
+    move |source| LoraError::Model { path, source }
+}
+
+/// The layers that a file has factors for.
+fn layer_names(path: &Path, files: &WeightFiles) -> Result<Vec<String>, LoraError> {
+    let mut names = BTreeMap::<String, usize>::new();
+    for key in files.entries().keys() {
+        let layer = key.strip_prefix(PREFIX).and_then(|key| {
+            key.strip_suffix(".lora_A.weight").or_else(|| key.strip_suffix(".lora_B.weight"))
+        });
+        let Some(layer) = layer else {
+            return Err(LoraError::Key { path: path.to_owned(), key: key.clone() });
+        };
+        *names.entry(layer.to_owned()).or_default() += 1;
+    }
+    match names.iter().find(|(_, factors)| **factors != 2) {
+        Some((layer, _)) => Err(LoraError::Half { path: path.to_owned(), layer: layer.clone() }),
+        None => Ok(names.into_keys().collect()),
+    }
+}
+
+fn read_factors(
+    path: &Path,
+    files: &WeightFiles,
+    layer: &str,
+    rank: usize,
+) -> Result<LoraFactors, LoraError> {
+    let read = |factor: &str| {
+        let key = format!("{PREFIX}{layer}.lora_{factor}.weight");
+        let shape = files.entries().get(&key).map(|entry| entry.shape.clone());
+        Ok::<_, LoraError>((shape.unwrap_or_default(), files.values(&key)?.unwrap_or_default()))
+    };
+    let ((a_shape, a), (b_shape, b)) = (read("A")?, read("B")?);
+    match (&a_shape[..], &b_shape[..]) {
+        ([rows, _], [_, columns]) if [*rows, *columns] == [rank; 2] => {
+            Ok(LoraFactors { rank, a, b })
+        }
+        _ => Err(LoraError::Rank {
+            path: path.to_owned(),
+            layer: layer.to_owned(),
+            rank,
+            a: a_shape,
+            b: b_shape,
+        }),
+    }
+}

@@ -1,0 +1,175 @@
+use editmgt_transformer::{Connector, MgtConfig};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn config() -> MgtConfig {
+    MgtConfig {
+        num_layers: 1,
+        num_single_layers: 1,
+        attention_head_dim: 8,
+        num_attention_heads: 2,
+        joint_attention_dim: 12,
+        pooled_projection_dim: 6,
+        axes_dims_rope: [2, 2, 4],
+        vocab_size: 20,
+        codebook_size: 16,
+        connector_type: Connector::Linear,
+        downsample: false,
+        upsample: false,
+        ..MgtConfig::official()
+    }
+}
+
+fn model() -> MgtModel {
+    config().init(&burn::tensor::Device::flex()).unwrap()
+}
+
+fn file(layers: &[(&str, usize, usize)]) -> LoraFile {
+    let rank = 2;
+    let values = |n: usize| (0..n).map(|i| (i as f32 * 0.7).cos()).collect();
+    let of = |&(name, inputs, outputs): &(&str, usize, usize)| {
+        let factors = LoraFactors { rank, a: values(rank * inputs), b: values(rank * outputs) };
+        (name.to_owned(), factors)
+    };
+    let config = LoraConfig { rank, alpha: 8.0, rank_stabilised: false, dropout: 0.1 };
+    LoraFile::new(config, LoraStreams::Reference, layers.iter().map(of).collect())
+}
+
+const LAYERS: [(&str, usize, usize); 4] = [
+    ("transformer_blocks.0.attn.to_out.0", 16, 16),
+    ("transformer_blocks.0.ff.net.0.proj", 16, 64),
+    ("transformer_blocks.0.ff.net.2", 64, 16),
+    ("single_transformer_blocks.0.proj_out", 80, 16),
+];
+
+#[test]
+fn a_saved_adapter_has_the_keys_of_peft_and_reads_back() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("adapter");
+    let saved = file(&LAYERS);
+    saved.save(&dir).unwrap();
+
+    let entries = WeightFiles::open_file(dir.join("adapter_model.safetensors")).unwrap();
+    let shapes: Vec<_> =
+        entries.entries().iter().map(|(key, entry)| (key.as_str(), &entry.shape[..])).collect();
+    assert_eq!(shapes.len(), 8);
+    for expected in [
+        ("base_model.model.transformer_blocks.0.ff.net.0.proj.lora_A.weight", &[2usize, 16][..]),
+        ("base_model.model.transformer_blocks.0.ff.net.0.proj.lora_B.weight", &[64, 2]),
+        ("base_model.model.transformer_blocks.0.attn.to_out.0.lora_A.weight", &[2, 16]),
+    ] {
+        assert!(shapes.contains(&expected), "{shapes:?}");
+    }
+    let text = std::fs::read_to_string(dir.join("adapter_config.json")).unwrap();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&config["peft_type"], &config["r"]), (&json!("LORA"), &json!(2)));
+    assert_eq!(config["target_modules"].as_array().unwrap().len(), 4);
+
+    let read = LoraFile::open(&dir).unwrap();
+    assert_eq!(LoraFile { path: PathBuf::new(), ..read.clone() }, saved);
+    // Nothing is written over.
+    assert!(matches!(saved.save(&dir), Err(LoraError::Io { .. })));
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+
+    let lora = read.for_model(&model(), &config_keys(), 0.5, read.streams).unwrap();
+    assert_eq!(lora.scale, 0.5 * 8.0 / 2.0);
+    assert!(
+        lora.layers.contains_key("transformer_blocks.0.ff.proj_out"),
+        "{:?}",
+        lora.layers.keys()
+    );
+
+    // From the model and back.
+    let adapted = model().with_lora(&[lora], false).unwrap();
+    let again = LoraFile::of_model(&adapted, &config_keys(), saved.config, saved.streams).unwrap();
+    assert_eq!(again, saved);
+}
+
+fn config_keys() -> KeyMap {
+    config().keys()
+}
+
+#[test]
+fn an_adapter_of_another_model_is_refused() {
+    let keys = config_keys();
+    let refuse = |layers: &[(&str, usize, usize)]| {
+        file(layers).for_model(&model(), &keys, 1.0, LoraStreams::Both).unwrap_err()
+    };
+    let error = refuse(&[LAYERS[0], ("transformer_blocks.7.attn.to_q", 16, 16)]);
+    assert!(matches!(&error, LoraError::UnknownLayers { layers, .. } if layers.len() == 1));
+    assert!(error.to_string().contains("transformer_blocks.7.attn.to_q"), "{error}");
+    let error = refuse(&[("transformer_blocks.0.attn.to_q", 16, 24)]);
+    assert!(matches!(error, LoraError::Size { expected: (16, 16), got: (16, 24), .. }), "{error}");
+}
+
+#[test]
+fn folders_that_are_no_adapter_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("adapter");
+    file(&LAYERS).save(&dir).unwrap();
+    let path = dir.join("adapter_config.json");
+    let good: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for (key, value, named) in [
+        ("peft_type", json!("LOHA"), "LOHA"),
+        ("use_dora", json!(true), "use_dora"),
+        ("bias", json!("all"), "bias"),
+        ("rank_pattern", json!({"to_q": 4}), "rank_pattern"),
+        ("modules_to_save", json!(["norm"]), "modules_to_save"),
+        ("r", json!(0), "r 0"),
+        ("r", json!("four"), "four"),
+        ("r", json!(3), "expected A [3"),
+    ] {
+        let mut config = good.clone();
+        config[key] = value;
+        std::fs::write(&path, config.to_string()).unwrap();
+        let error = LoraFile::open(&dir).unwrap_err().to_string();
+        assert!(error.contains(named), "{named}: {error}");
+    }
+    std::fs::write(&path, good.to_string()).unwrap();
+    std::fs::write(dir.join(OWN_CONFIG), r#"{"streams": "text"}"#).unwrap();
+    assert!(matches!(LoraFile::open(&dir), Err(LoraError::Config { .. })));
+    // An adapter from elsewhere has no such file.
+    std::fs::remove_file(dir.join(OWN_CONFIG)).unwrap();
+    assert_eq!(LoraFile::open(&dir).unwrap().streams, LoraStreams::Both);
+    assert!(matches!(LoraFile::open(root.path()), Err(LoraError::Io { .. })));
+
+    let spec = |key: &str| (TensorSpec { key: key.into(), shape: vec![1] }, vec![0.0]);
+    for (key, is_right) in [
+        ("transformer.to_q.lora_A.weight", (|e| matches!(e, LoraError::Key { .. })) as fn(_) -> _),
+        ("base_model.model.to_q.lora_A.weight", |e| matches!(e, LoraError::Half { .. })),
+    ] {
+        let other = tempfile::tempdir().unwrap();
+        let options = WriteOptions::new(WeightsName::Adapter, DType::F32);
+        save_tensors(other.path(), &[spec(key)], &options).unwrap();
+        std::fs::write(other.path().join(CONFIG), good.to_string()).unwrap();
+        let error = LoraFile::open(other.path()).unwrap_err();
+        assert!(is_right(error), "{key}");
+    }
+}
+
+#[test]
+fn choices_are_read() {
+    for (text, path, scale, streams) in [
+        ("a/b", "a/b", 1.0, None),
+        ("a/b:0.5", "a/b", 0.5, None),
+        ("a:b:-1", "a:b", -1.0, None),
+        (r"C:\lora", r"C:\lora", 1.0, None),
+        ("a:0:reference", "a", 0.0, Some(LoraStreams::Reference)),
+        ("a:1:both", "a", 1.0, Some(LoraStreams::Both)),
+        ("a:2:image", "a", 2.0, Some(LoraStreams::Image)),
+    ] {
+        let expected = LoraUse { path: path.into(), scale, streams, merge: true };
+        assert_eq!(text.parse::<LoraUse>().unwrap(), expected);
+    }
+    for text in ["", ":1", "a:image", "a:inf", "a:nan:both"] {
+        assert!(matches!(text.parse::<LoraUse>(), Err(LoraError::Choice { .. })), "{text}");
+    }
+}
+
+#[test]
+fn rank_stabilised_adapters_count_by_the_root() {
+    let plain = LoraConfig { rank: 16, alpha: 8.0, rank_stabilised: false, dropout: 0.0 };
+    assert_eq!(plain.strength(), 0.5);
+    assert_eq!(LoraConfig { rank_stabilised: true, ..plain }.strength(), 2.0);
+}
