@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
+use editmgt::EditDefaults;
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{Flow, VqCodec};
 use editmgt_text::{SmallTextConfig, Vocabulary, WordTokenizer};
@@ -149,6 +150,12 @@ impl EditRun {
         if run(&mut trainer, &folder, &self.run, watch)? < self.run.steps {
             return Ok(None);
         }
+        let defaults = EditDefaults {
+            size: Some(self.world.canvas as usize),
+            // A closed vocabulary has no words for flaws.
+            negative_prompt: Some(String::new()),
+            ..EditDefaults::default()
+        };
         let what = Export {
             model: trainer.trained(),
             transformer: &transformer,
@@ -157,6 +164,7 @@ impl EditRun {
             codec: &self.codec,
             codec_config: &codec_config,
             timestep: self.training.timestep,
+            defaults: &defaults,
         };
         export(root, what).map(Some)
     }
