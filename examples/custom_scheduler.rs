@@ -12,7 +12,7 @@
 use std::error::Error as StdError;
 
 use editmgt::{
-    ChaChaNoise, DtypePolicy, EditLoop, EditRequest, Error, LoadOptions, LoopInput, LoopStages,
+    ChaChaNoise, DtypePolicy, EditDefaults, EditLoop, Error, LoadOptions, LoopInput, LoopStages,
     MicroConditions, Model, ModelFolder, Photo, ResizePlan, Result, SaveOptions, Schedule,
     ScheduleRequest, Silent, StepResult, StepState, TokenGrid, UnmaskScheduler, check_writable,
     sampler::{Consolidator, HoldOff},
@@ -76,14 +76,15 @@ fn main() -> std::result::Result<(), Box<dyn StdError>> {
     let multiple = model.codec.spec().downsample_factor * model.transformer.spec().grid_factor;
     let plan = ResizePlan::fit(photo.size(), 32 * multiple, multiple)?;
     let reference = model.codec.encode(plan.apply(&photo, &model.device)?)?;
-    let defaults = EditRequest::default();
+    let negative = EditDefaults::official().negative_prompt.unwrap_or_default();
     let input = LoopInput {
         text: model.text.encode(&[instruction])?,
-        negative: Some(model.text.encode(&[&defaults.negative_prompt])?),
-        guidance_scale: defaults.guidance_scale,
+        negative: Some(model.text.encode(&[&negative])?),
+        guidance_scale: 6.0,
+        guidance_interval: (0.0, 1.0),
         canvas: TokenGrid::filled(1, reference.size(), model.transformer.spec().mask_token),
         reference: Some(reference),
-        reference_strength: defaults.reference_strength,
+        reference_strength: 1.1,
         micro: MicroConditions::uncropped(plan.model().height, plan.model().width),
         steps: 8,
         localisation: Default::default(),

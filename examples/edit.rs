@@ -7,7 +7,7 @@
 
 use std::error::Error;
 
-use editmgt::{EditRequest, Editor, Photo, SaveOptions, Silent, check_writable};
+use editmgt::{EditRequest, Editor, HoldPolicy, Photo, SaveOptions, Silent, check_writable};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let photo = Photo::open(photo)?;
     check_writable(out, photo.size(), &SaveOptions::default())?;
     let editor = Editor::builder(model).build()?;
-    let request = EditRequest { steps: 16, hold: Some(0.3), ..EditRequest::new(instruction) };
+    let hold = Some(HoldPolicy::Auto);
+    let request = EditRequest { steps: Some(16), hold, ..EditRequest::new(instruction) };
     let result = editor.edit(&photo, None, &request, &mut Silent)?;
     result.image.save(out, &SaveOptions::default())?;
     println!("{:.1}% of the tokens were held", 100.0 * result.report.tokens_held);

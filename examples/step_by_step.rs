@@ -9,8 +9,8 @@ use std::error::Error as StdError;
 use std::path::Path;
 
 use editmgt::{
-    EditError, EditEvent, EditRequest, Editor, Error, Flow, Photo, PixelSize, ResizePlan,
-    SaveOptions, TokenGrid, VqCodec,
+    EditError, EditEvent, EditRequest, Editor, Error, Flow, HoldPolicy, Photo, PixelSize,
+    ResizePlan, SaveOptions, TokenGrid, VqCodec,
 };
 
 /// Decodes the model's guess for the whole canvas, at the codec's own size.
@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let folder = Path::new(folder);
     let photo = Photo::open(photo)?;
     let editor = Editor::builder(model).build()?;
-    let request = EditRequest { steps: 12, hold: Some(0.3), ..EditRequest::new(instruction) };
+    let hold = Some(HoldPolicy::Auto);
+    let request = EditRequest { steps: Some(12), hold, ..EditRequest::new(instruction) };
 
     // Any closure from event to flow is an observer.
     let mut observer = |event: &EditEvent<'_>| match event {

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use clap::Args;
 use editmgt::{
-    DtypePolicy, EditRequest, Editor, Holding, LoraUse, Mask, Photo, PhotoError, PhotoLimits,
-    SaveOptions, check_writable,
+    DtypePolicy, EditError, EditRequest, Editor, Holding, KeywordPolicy, LoraUse, MapCombine, Mask,
+    Photo, PhotoError, PhotoLimits, SaveOptions, check_writable,
 };
 
 use crate::Outcome;
@@ -31,33 +31,66 @@ pub(crate) struct EditArgs {
     /// The model's folder
     #[arg(short, long, value_name = "DIR")]
     model: PathBuf,
-    /// Number of steps
-    #[arg(long, default_value_t = EditRequest::default().steps)]
-    steps: usize,
-    /// Classifier-free guidance, 0 to 100; 1 and below turns it off
-    #[arg(long, default_value_t = EditRequest::default().guidance_scale)]
-    #[arg(allow_negative_numbers = true)]
-    guidance: f32,
-    /// How strongly the photo is attended to, 0 to 100; 1 is neutral
-    #[arg(long, default_value_t = EditRequest::default().reference_strength)]
-    #[arg(allow_negative_numbers = true)]
-    strength: f32,
-    /// Keep the photo where the instruction's attention scores below this, 0 to 1 [default: keep
-    /// nothing by score]
+    /// Number of steps [default: the model's; officially 36]
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Classifier-free guidance, 0 to 100; 1 and below turns it off [default: the model's;
+    /// officially 6]
     #[arg(long, allow_negative_numbers = true)]
-    hold: Option<f32>,
+    guidance: Option<f32>,
+    /// The share of the steps, 0 to 1, before which there is no guidance [default: 0]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    guidance_from: Option<f32>,
+    /// The share of the steps, 0 to 1, after which there is no guidance [default: 1]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    guidance_until: Option<f32>,
+    /// How strongly the photo is attended to, 0 to 100; 1 is neutral [default: the model's;
+    /// officially 1.1]
+    #[arg(long, allow_negative_numbers = true)]
+    strength: Option<f32>,
+    /// Weight of the noise at the first and at the last step, 0 to 100 each [default: the model's;
+    /// officially 2 0]
+    #[arg(long, num_args = 2, value_names = ["FIRST", "LAST"], allow_negative_numbers = true)]
+    temperature: Option<Vec<f32>>,
+    /// What keeps the photo's own: off, auto, mask, a score from 0 to 1, budget:SHARE (at most
+    /// that share may change), or mask+ and one of these [default: the model's; officially off; with
+    /// --mask: mask]
+    #[arg(long, value_name = "POLICY", allow_negative_numbers = true)]
+    hold: Option<String>,
+    /// Let so many tokens around it change, too [default: 0; 1 for auto where attention is coarser
+    /// than tokens]
+    #[arg(long, value_name = "TOKENS")]
+    hold_margin: Option<usize>,
     /// Treat what is kept exactly like the official code (it can change after all)
     #[arg(long)]
     parity: bool,
-    /// Words of the instruction whose attention alone counts for --hold [default: all of it]
-    #[arg(long, value_name = "WORDS", requires = "hold")]
-    keyword: Option<String>,
-    /// What to steer away from; read with guidance above 1 [default: the official negative prompt]
+    /// Words of the instruction whose attention counts for --hold; may be given several times
+    /// [default: the model's; officially all of it]
+    #[arg(long, value_name = "WORDS")]
+    keyword: Vec<String>,
+    /// Take the content words of the instruction as --keyword
+    #[arg(long, conflicts_with = "keyword")]
+    auto_keyword: bool,
+    /// Let all of the instruction count for --hold, whatever the model's default
+    #[arg(long, conflicts_with_all = ["keyword", "auto_keyword"])]
+    no_keyword: bool,
+    /// How the maps of several keywords become one: max or mean [default: max]
+    #[arg(long, value_name = "HOW", value_parser = ["max", "mean"], requires = "keyword")]
+    keyword_maps: Option<String>,
+    /// Blocks whose attention counts for --hold, double blocks first [default: the model's;
+    /// officially 28 to 36]
+    #[arg(long, value_name = "BLOCK,…", value_delimiter = ',')]
+    blocks: Option<Vec<usize>>,
+    /// What to steer away from; read with guidance above 1 [default: the model's; officially a list
+    /// of flaws]
     #[arg(long, value_name = "WORDS")]
     negative: Option<String>,
     /// Same seed, same edit
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Which of the edits of this seed: each has noise of its own
+    #[arg(long, value_name = "I", default_value_t = 0)]
+    variation: u32,
     /// Side of the square whose area the model works on [default: the model's own]
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
@@ -90,21 +123,39 @@ pub(crate) struct EditArgs {
 }
 
 impl EditArgs {
-    fn request(&self) -> EditRequest {
-        let default = EditRequest::default();
-        EditRequest {
+    fn request(&self) -> Result<EditRequest, EditError> {
+        let guidance_interval = (self.guidance_from.is_some() || self.guidance_until.is_some())
+            .then(|| (self.guidance_from.unwrap_or(0.0), self.guidance_until.unwrap_or(1.0)));
+        Ok(EditRequest {
             instruction: self.instruction.clone(),
-            negative_prompt: self.negative.clone().unwrap_or(default.negative_prompt.clone()),
+            negative_prompt: self.negative.clone(),
             steps: self.steps,
             guidance_scale: self.guidance,
+            guidance_interval,
             reference_strength: self.strength,
-            hold: self.hold,
+            temperature: self.temperature.as_deref().map(|both| (both[0], both[1])),
+            hold: self.hold.as_deref().map(str::parse).transpose()?,
+            hold_margin: self.hold_margin,
             holding: if self.parity { Holding::Parity } else { Holding::Strict },
-            keyword: self.keyword.clone(),
+            keyword: self.keyword(),
+            keyword_maps: self.keyword_maps.as_deref().map(|how| match how {
+                "mean" => MapCombine::Mean,
+                _ => MapCombine::Max,
+            }),
+            blocks: self.blocks.clone(),
             seed: self.seed,
+            variation: self.variation,
             size: self.size,
             composite: !self.no_composite,
-            ..default
+        })
+    }
+
+    fn keyword(&self) -> Option<KeywordPolicy> {
+        match (self.auto_keyword, self.no_keyword, self.keyword.is_empty()) {
+            (true, ..) => Some(KeywordPolicy::Auto),
+            (_, true, _) => Some(KeywordPolicy::All),
+            (_, _, false) => Some(KeywordPolicy::Phrases(self.keyword.clone())),
+            _ => None,
         }
     }
 }
@@ -112,7 +163,7 @@ impl EditArgs {
 pub(crate) fn run(args: EditArgs) -> Outcome {
     let start = Instant::now();
     // Everything that can be refused is refused before the model is loaded.
-    let request = args.request();
+    let request = args.request()?;
     request.check()?;
     let limits = limits(args.max_megapixels);
     let photo = Photo::open_within(&args.photo, &limits).map_err(in_megapixels)?;
@@ -137,7 +188,7 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
     let dtype = args.dtype.as_deref().map(str::parse).transpose()?;
     let dtype = DtypePolicy::choose(&device, dtype)?;
 
-    let mut progress = Progress::new(args.quiet, request.steps);
+    let mut progress = Progress::new(args.quiet);
     progress.say("loading model");
     let builder = Editor::builder(&args.model).device(device).dtype(dtype);
     let editor = args.lora.into_iter().fold(builder, |builder, lora| builder.lora(lora)).build()?;

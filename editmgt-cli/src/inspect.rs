@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::Dtype;
 use editmgt::inspect::{ModelSummary, inspect};
+use editmgt::{Dtype, EditDefaults};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::Outcome;
@@ -54,5 +54,12 @@ fn write_table(out: &mut impl Write, summary: &ModelSummary) -> io::Result<()> {
     writeln!(
         out,
         "Memory is for the weights alone; activations come on top. The codec always runs in f32."
-    )
+    )?;
+    match summary.defaults == EditDefaults::default() {
+        true => writeln!(out, "Edits with the official defaults."),
+        false => {
+            let defaults = serde_json::to_string(&summary.defaults)?;
+            writeln!(out, "Edits by default with {defaults}; otherwise as the official script.")
+        }
+    }
 }

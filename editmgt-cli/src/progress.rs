@@ -9,8 +9,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(quiet: bool, steps: usize) -> Self {
-        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(steps as u64) };
+    pub(crate) fn new(quiet: bool) -> Self {
+        // The model decides the number of steps where the user did not: the first one tells.
+        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::no_length() };
         let style = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len} {eta}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self { bar }

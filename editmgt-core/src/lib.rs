@@ -46,7 +46,9 @@ pub use grid::{GridSize, TokenGrid};
 pub use keys::KeyMap;
 pub use noise::{ChaChaNoise, NoiseRequest, NoiseSource, StepNoise, TokenDraw};
 pub use observer::{EditEvent, EditObserver, Flow, Silent, Stage};
-pub use region::{AttentionConsolidator, HoldMask, RegionHold, ScoreMap, UserMask};
+pub use region::{
+    AttentionConsolidator, HoldMask, MapCombine, RegionHold, ScoreMap, ScoreStats, UserMask,
+};
 pub use schedule::{Schedule, ScheduleRequest, StepResult, StepState, UnmaskScheduler};
 pub use text::{TextConditioning, TextEncoder, TextSpec};
 pub use transformer::{

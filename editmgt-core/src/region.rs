@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use crate::{AttentionMaps, Error, GridSize, Result, TokenGrid};
 
 /// Where the edit is: one score per token, `[batch, height, width]`. High means "change here".
@@ -43,6 +45,60 @@ impl ScoreMap {
         let n = self.size.len();
         &self.values[image * n..(image + 1) * n]
     }
+
+    /// Several maps of each image made one: `[B * maps, h, w]` to `[B, h, w]`, where the maps of
+    /// an image follow each other.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the batch is no multiple of `maps`, or `maps` is 0.
+    pub fn combine(&self, maps: usize, how: MapCombine) -> Result<Self> {
+        if maps == 0 || !self.batch.is_multiple_of(maps) {
+            let expected = format!("a multiple of {maps} maps (1 or more)");
+            return Err(Error::shape("score maps", expected, self.batch));
+        }
+        let (batch, n) = (self.batch / maps, self.size.len());
+        let value = |i: usize| {
+            let of_map = |map: usize| self.values[(i / n * maps + map) * n + i % n];
+            match how {
+                MapCombine::Max => (0..maps).map(of_map).fold(f32::NEG_INFINITY, f32::max),
+                MapCombine::Mean => (0..maps).map(of_map).sum::<f32>() / maps as f32,
+            }
+        };
+        Self::new(batch, self.size, (0..batch * n).map(value).collect())
+    }
+
+    /// Least, largest and mean score of one image. Panics when `image >= batch`.
+    pub fn stats(&self, image: usize) -> ScoreStats {
+        let scores = self.image(image);
+        let sum: f64 = scores.iter().map(|&score| f64::from(score)).sum();
+        ScoreStats {
+            min: scores.iter().copied().fold(f32::INFINITY, f32::min),
+            max: scores.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+            mean: (sum / scores.len().max(1) as f64) as f32,
+        }
+    }
+}
+
+/// How the score maps of several phrases become one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MapCombine {
+    /// The largest score: what any phrase means may change.
+    #[default]
+    Max,
+    /// The mean: what all phrases mean counts most.
+    Mean,
+}
+
+/// A score map in three numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ScoreStats {
+    /// The least score.
+    pub min: f32,
+    /// The largest score.
+    pub max: f32,
+    /// Their mean.
+    pub mean: f32,
 }
 
 /// Which tokens must stay the photo's own: `[batch, height, width]`, `true` means held.
@@ -173,4 +229,40 @@ pub trait RegionHold: Send + Sync {
     /// [`Error::Shape`] when mask and scores have different grids; [`Error::Value`] when the
     /// policy needs a mask and none is given.
     fn hold(&self, scores: &ScoreMap, mask: Option<&UserMask>, step: usize) -> Result<HoldMask>;
+
+    /// The score below which this policy holds tokens of one image, where it decides by one (for
+    /// reports); `None` otherwise, and where it found none.
+    fn threshold(&self, scores: &ScoreMap, mask: Option<&UserMask>, image: usize) -> Option<f32> {
+        let _ = (scores, mask, image);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_of_an_image_become_one() {
+        let values = vec![0.0, 0.6, 0.2, 1.0, 0.5, 0.5, 0.1, 0.9];
+        let maps = ScoreMap::new(4, GridSize::new(1, 2), values.clone()).unwrap();
+        for (count, how, expected) in [
+            (1, MapCombine::Max, values.clone()),
+            (2, MapCombine::Max, vec![0.2, 1.0, 0.5, 0.9]),
+            (2, MapCombine::Mean, vec![0.1, 0.8, 0.3, 0.7]),
+            (4, MapCombine::Max, vec![0.5, 1.0]),
+        ] {
+            let combined = maps.combine(count, how).unwrap();
+            assert_eq!(combined.batch(), 4 / count);
+            for (got, expected) in combined.values().iter().zip(&expected) {
+                // One sum of two numbers of about 1.
+                assert!((got - expected).abs() < 1e-6, "{count} {how:?}");
+            }
+        }
+        assert!(maps.combine(3, MapCombine::Max).is_err());
+        assert!(maps.combine(0, MapCombine::Max).is_err());
+        let stats = maps.stats(1);
+        assert_eq!((stats.min, stats.max), (0.2, 1.0));
+        assert!((stats.mean - 0.6).abs() < 1e-6);
+    }
 }

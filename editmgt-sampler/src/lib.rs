@@ -24,7 +24,9 @@ mod unmask;
 pub use add_noise::add_noise;
 pub use config::SchedulerConfig;
 pub use guidance::classifier_free_guidance;
-pub use hold::{HoldAny, HoldOff, HoldThreshold, HoldUserMask};
+pub use hold::{
+    AutoThreshold, HoldAny, HoldAuto, HoldBudget, HoldMargin, HoldOff, HoldThreshold, HoldUserMask,
+};
 pub use localisation::{Consolidator, Filter, MAX_STRENGTH, Smoothing};
 pub use schedule::{MaskingSchedule, Temperature, Timesteps};
 pub use unmask::{Parity, Strict};

@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use editmgt_core::{
     AttentionConsolidator, AttentionMaps, AttentionRequest, EditEvent, EditObserver, Error, Flow,
-    HoldMask, ItemRows, MgtTransformer, MicroConditions, NoiseRequest, NoiseSource, ReferenceInput,
-    RegionHold, Result, Schedule, ScheduleRequest, ScoreMap, StepInput, StepState,
+    HoldMask, ItemRows, MapCombine, MgtTransformer, MicroConditions, NoiseRequest, NoiseSource,
+    ReferenceInput, RegionHold, Result, Schedule, ScheduleRequest, ScoreMap, StepInput, StepState,
     TextConditioning, TextRows, TokenGrid, UnmaskScheduler, UserMask,
 };
 use editmgt_sampler::classifier_free_guidance;
@@ -29,8 +29,11 @@ pub struct LoopStages<'a> {
 pub struct Localisation {
     /// Blocks to capture, double blocks first. Empty: no map, and nothing is held by score.
     pub blocks: Vec<usize>,
-    /// Text rows to average, one entry per image; empty: all rows for every image.
+    /// Text rows to average, one entry per map; the same number of maps for each image, those of
+    /// an image one after the other. Empty: one map of all rows for every image.
     pub rows: Vec<TextRows>,
+    /// How several maps of an image become one.
+    pub combine: MapCombine,
 }
 
 /// What a loop works on: a batch of `B` images.
@@ -42,6 +45,9 @@ pub struct LoopInput {
     pub negative: Option<TextConditioning>,
     /// Classifier-free guidance; 1 and below turns it off (and halves the work).
     pub guidance_scale: f32,
+    /// The share of the run, 0..1, from which and until which guidance acts: step `i` of `n` is
+    /// guided when `(i + 0.5) / n` lies between, both ends included. `(0.0, 1.0)`: always.
+    pub guidance_interval: (f32, f32),
     /// Where to start: `[B, H, W]`, mask tokens where there is something to fill.
     pub canvas: TokenGrid,
     /// The photo's own tokens, as the model is to see them; `None` for text-to-image.
@@ -99,7 +105,7 @@ impl<'a> EditLoop<'a> {
     ///
     /// # Errors
     /// [`Error::Shape`] when the parts of `input` don't belong together, [`Error::Value`] for a
-    /// guidance scale that is no number, no steps, a missing negative prompt, or a canvas with
+    /// guidance scale or interval that is none, no steps, a missing negative prompt, or a canvas with
     /// nothing to fill.
     pub fn new(stages: LoopStages<'a>, input: LoopInput) -> Result<Self> {
         let batch = input.canvas.batch();
@@ -109,9 +115,15 @@ impl<'a> EditLoop<'a> {
         if input.text.batch() != batch {
             return Err(Error::shape("prompts", batch, input.text.batch()));
         }
+        let (from, until) = input.guidance_interval;
+        if !(0.0 <= from && from <= until && until <= 1.0) {
+            let expected = "two shares from 0 to 1, the lesser first";
+            return Err(Error::value("guidance interval", expected, format!("{from} to {until}")));
+        }
         let rows = input.localisation.rows.len();
-        if rows != 0 && rows != batch {
-            return Err(Error::shape("localisation rows", format!("0 or {batch} entries"), rows));
+        if !rows.is_multiple_of(batch.max(1)) {
+            let expected = format!("as many for each of {batch} images");
+            return Err(Error::shape("localisation rows", expected, rows));
         }
         let mask_token = stages.transformer.spec().mask_token;
         let masked = input.canvas.count(mask_token);
@@ -160,10 +172,7 @@ impl<'a> EditLoop<'a> {
             return Err(Error::value("step", format!("below {}", self.schedule.len()), step));
         };
         let (logits, maps) = self.forward(timestep)?;
-        let scores = match &maps {
-            Some(maps) => Some(self.stages.consolidator.consolidate(maps, self.tokens.size())?),
-            None => None,
-        };
+        let scores = maps.as_ref().map(|maps| self.scores(maps)).transpose()?;
         let hold = self.hold(scores.as_ref())?;
         let noise = self.stages.noise.step_noise(&NoiseRequest {
             first_image: self.input.first_image,
@@ -225,19 +234,41 @@ impl<'a> EditLoop<'a> {
         Ok(())
     }
 
+    /// One map per image.
+    fn scores(&self, maps: &AttentionMaps) -> Result<ScoreMap> {
+        let scores = self.stages.consolidator.consolidate(maps, self.tokens.size())?;
+        match self.maps_per_image() {
+            1 => Ok(scores),
+            maps => scores.combine(maps, self.input.localisation.combine),
+        }
+    }
+
+    fn maps_per_image(&self) -> usize {
+        (self.input.localisation.rows.len() / self.tokens.batch().max(1)).max(1)
+    }
+
+    /// Whether the next step is guided.
+    fn is_guided(&self) -> bool {
+        let (from, until) = self.input.guidance_interval;
+        let middle = (self.completed as f32 + 0.5) / self.schedule.len() as f32;
+        self.input.guidance_scale > 1.0 && (from..=until).contains(&middle)
+    }
+
     /// Logits after guidance, `[B, N, V]`, and the conditional half's attention.
     fn forward(&self, timestep: f32) -> Result<(Tensor<3>, Option<AttentionMaps>)> {
         let batch = self.tokens.batch();
-        let guided = self.input.guidance_scale > 1.0;
+        let guided = self.is_guided();
         let forward_batch = if guided { 2 * batch } else { batch };
         let tokens = if guided { self.tokens.repeat(2) } else { self.tokens.clone() };
+        let (text, reference) = match guided {
+            true => (&self.text, self.reference.as_ref()),
+            false => (&self.input.text, self.input.reference.as_ref()),
+        };
         let input = StepInput {
             tokens: &tokens,
-            reference: self
-                .reference
-                .as_ref()
+            reference: reference
                 .map(|tokens| ReferenceInput { tokens, strength: self.input.reference_strength }),
-            text: &self.text,
+            text,
             micro: &vec![self.input.micro; forward_batch],
             timestep: &vec![timestep; forward_batch],
         };
@@ -250,14 +281,15 @@ impl<'a> EditLoop<'a> {
     }
 
     fn request(&self, guided: bool, batch: usize) -> AttentionRequest {
-        let Localisation { blocks, rows } = &self.input.localisation;
+        let Localisation { blocks, rows, .. } = &self.input.localisation;
         if blocks.is_empty() || !self.stages.hold.needs_scores() {
             return AttentionRequest::none();
         }
         let conditional = if guided { batch } else { 0 };
-        let items = (0..batch).map(|image| ItemRows {
-            item: conditional + image,
-            rows: rows.get(image).cloned().unwrap_or(TextRows::All),
+        let maps = self.maps_per_image();
+        let items = (0..batch * maps).map(|map| ItemRows {
+            item: conditional + map / maps,
+            rows: rows.get(map).cloned().unwrap_or(TextRows::All),
         });
         AttentionRequest { blocks: blocks.clone(), items: items.collect() }
     }

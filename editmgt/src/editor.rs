@@ -6,13 +6,10 @@ use std::time::Instant;
 use burn::tensor::Device;
 use editmgt_backends::DtypePolicy;
 use editmgt_core::{
-    ChaChaNoise, EditEvent, EditObserver, Error, Flow, HoldMask, MicroConditions, RegionHold,
-    ScoreMap, Stage, TextConditioning, TextRows, TokenGrid, TransformerSpec, UnmaskScheduler,
-    UserMask,
+    ChaChaNoise, EditEvent, EditObserver, Error, Flow, HoldMask, MicroConditions, ScoreMap, Stage,
+    TextConditioning, TokenGrid, TransformerSpec, UnmaskScheduler, UserMask,
 };
-use editmgt_sampler::{
-    Consolidator, HoldAny, HoldOff, HoldThreshold, HoldUserMask, Parity, Strict, Temperature,
-};
+use editmgt_sampler::{Consolidator, Parity, Strict, Temperature};
 
 use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
 use crate::error::{EditError, ModelError};
@@ -21,7 +18,7 @@ use crate::lora::LoraUse;
 use crate::model::{LoadOptions, Model};
 use crate::photo::{Composite, Mask, Photo, ResizePlan};
 use crate::report::{EditReport, Timings};
-use crate::request::{EditRequest, Holding};
+use crate::request::{EditRequest, EditSettings, Holding, KeywordPolicy, ModelFacts};
 
 /// Tokens along each side of the square grid that a model is made for: 64 with down and up blocks
 /// (1024 pixels with the official codec), 32 without (512 pixels).
@@ -140,12 +137,11 @@ impl Editor {
         request: &EditRequest,
         observer: &mut dyn EditObserver,
     ) -> Result<EditResult, EditError> {
-        request.check()?;
-        let blocks = self.blocks(request)?;
-        let plan = self.plan(photo, request)?;
-        let mut stages = Stages { observer, timings: Timings::default(), steps: request.steps };
+        let settings = &self.settings(request, mask.is_some())?;
+        let plan = self.plan(photo, settings)?;
+        let mut stages = Stages { observer, timings: Timings::default(), steps: settings.steps };
 
-        let text = stages.run(Stage::EncodeText, |_| self.text(request))?;
+        let text = stages.run(Stage::EncodeText, |_| self.text(settings))?;
         let reference = stages.run(Stage::EncodeImage, |_| {
             self.model.codec.encode(plan.apply(photo, &self.model.device)?)
         })?;
@@ -153,15 +149,15 @@ impl Editor {
             Some(mask) => Some(mask.on_grid(photo.size(), reference.size())?),
             None => None,
         };
-        let input =
-            self.loop_input(request, text, &reference, user_mask.as_ref(), blocks.clone())?;
+        let input = self.loop_input(settings, text, &reference, user_mask.as_ref())?;
+        let blocks = input.localisation.blocks.clone();
         let outcome =
-            stages.run(Stage::Sample, |observer| self.sample(request, input, observer))?;
+            stages.run(Stage::Sample, |observer| self.sample(settings, input, observer))?;
         let decoded = stages.run(Stage::Decode, |_| self.model.codec.decode(&outcome.tokens))?;
 
         let held = outcome.kept(&reference, user_mask.as_ref())?;
         let mut image = plan.invert(decoded)?;
-        if request.composite {
+        if settings.composite {
             let photo = photo.rgb();
             let composite = Composite { photo, edit: &image, hold: &held, image: 0, feather: 0 };
             image = composite.render()?;
@@ -169,6 +165,7 @@ impl Editor {
         let report = EditReport {
             version: env!("CARGO_PKG_VERSION"),
             request: request.clone(),
+            settings: settings.clone(),
             photo: photo.size(),
             model_pixels: plan.model(),
             grid: reference.size(),
@@ -182,35 +179,51 @@ impl Editor {
         Ok(EditResult { image: photo.edited(image)?, report, tokens, reference, scores, held })
     }
 
-    /// The blocks whose attention is needed: none when nothing is held by score.
-    fn blocks(&self, request: &EditRequest) -> Result<Vec<usize>, EditError> {
+    /// Every option in force for a request to this model; `masked` says whether there is a user's
+    /// mask.
+    ///
+    /// # Errors
+    /// [`EditError::Option`]: an option out of range, a block that the model does not have, a
+    /// policy that needs a mask where there is none, or a keyword although nothing is held by
+    /// score.
+    pub fn settings(&self, request: &EditRequest, masked: bool) -> Result<EditSettings, EditError> {
+        request.check()?;
         let spec = self.model.transformer.spec();
-        if let Some(block) = request.blocks.iter().find(|&&block| block >= spec.blocks()) {
+        let facts = ModelFacts {
+            size: NATIVE_CELLS * self.model.pixels_per_cell(),
+            blocks: default_blocks(spec),
+            coarser: spec.grid_factor.saturating_sub(1),
+        };
+        let settings = request.resolve(&self.model.defaults, facts, masked);
+        if let Some(block) = settings.blocks.iter().find(|&&block| block >= spec.blocks()) {
             return Err(EditError::option("blocks", format!("below {}", spec.blocks()), block));
         }
-        Ok(match (request.hold, request.blocks.is_empty()) {
-            (None, _) => Vec::new(),
-            (Some(_), true) => default_blocks(spec),
-            (Some(_), false) => request.blocks.clone(),
-        })
+        if settings.hold.needs_mask() && !masked {
+            let expected = "a mask for this policy";
+            return Err(EditError::option("hold", expected, format!("{} alone", settings.hold)));
+        }
+        if request.keyword.as_ref().is_some_and(|keyword| *keyword != KeywordPolicy::All)
+            && !settings.hold.needs_scores()
+        {
+            let expected = "a hold policy that looks where the words are (auto, 0.3, …)";
+            return Err(EditError::option("keyword", expected, format!("hold {}", settings.hold)));
+        }
+        Ok(settings)
     }
 
     /// How the photo is brought to the model's grid.
-    fn plan(&self, photo: &Photo, request: &EditRequest) -> Result<ResizePlan, Error> {
-        let factor = self.model.codec.spec().downsample_factor;
-        let multiple = factor * self.model.transformer.spec().grid_factor;
-        let side = request.size.unwrap_or(NATIVE_CELLS * multiple);
-        ResizePlan::fit(photo.size(), side, multiple)
+    fn plan(&self, photo: &Photo, settings: &EditSettings) -> Result<ResizePlan, Error> {
+        ResizePlan::fit(photo.size(), settings.size, self.model.pixels_per_cell())
     }
 
     /// Features of the instruction and, with guidance, of the negative prompt.
     fn text(
         &self,
-        request: &EditRequest,
+        settings: &EditSettings,
     ) -> Result<(TextConditioning, Option<TextConditioning>), Error> {
-        let text = self.model.text.encode(&[&request.instruction])?;
-        let negative = match request.guidance_scale > 1.0 {
-            true => Some(self.model.text.encode(&[&request.negative_prompt])?),
+        let text = self.model.text.encode(&[&settings.instruction])?;
+        let negative = match settings.guidance_scale > 1.0 {
+            true => Some(self.model.text.encode(&[&settings.negative_prompt])?),
             false => None,
         };
         Ok((text, negative))
@@ -218,11 +231,10 @@ impl Editor {
 
     fn loop_input(
         &self,
-        request: &EditRequest,
+        settings: &EditSettings,
         (text, negative): (TextConditioning, Option<TextConditioning>),
         reference: &TokenGrid,
         user_mask: Option<&UserMask>,
-        blocks: Vec<usize>,
     ) -> Result<LoopInput, EditError> {
         let mask_token = self.model.transformer.spec().mask_token;
         let size = reference.size();
@@ -230,40 +242,42 @@ impl Editor {
             Some(mask) => mask.masked(reference, mask_token)?,
             None => TokenGrid::filled(1, size, mask_token),
         };
-        let rows = match &request.keyword {
-            Some(keyword) => {
-                let spans = self.model.text.spans(&request.instruction, keyword)?;
-                vec![TextRows::Rows(spans.into_iter().flatten().collect())]
-            }
-            None => Vec::new(),
+        let localisation = match settings.hold.needs_scores() {
+            false => Localisation::default(),
+            true => Localisation {
+                blocks: settings.blocks.clone(),
+                rows: settings.keyword.rows(&*self.model.text, &settings.instruction)?,
+                combine: settings.keyword_maps,
+            },
         };
         let factor = self.model.codec.spec().downsample_factor;
         Ok(LoopInput {
             text,
             negative,
-            guidance_scale: request.guidance_scale,
+            guidance_scale: settings.guidance_scale,
+            guidance_interval: settings.guidance_interval,
             canvas,
             reference: Some(reference.clone()),
-            reference_strength: request.reference_strength,
+            reference_strength: settings.reference_strength,
             micro: MicroConditions::uncropped(size.height * factor, size.width * factor),
-            steps: request.steps,
-            localisation: Localisation { blocks, rows },
+            steps: settings.steps,
+            localisation,
             user_mask: user_mask.cloned(),
-            first_image: 0,
+            first_image: settings.variation as usize,
         })
     }
 
     fn sample(
         &self,
-        request: &EditRequest,
+        settings: &EditSettings,
         input: LoopInput,
         observer: &mut dyn EditObserver,
     ) -> Result<Outcome, Error> {
         let masking = self.model.scheduler.masking_schedule;
         let timesteps = self.model.scheduler.timesteps;
-        let (first, last) = request.temperature;
+        let (first, last) = settings.temperature;
         let temperature = Temperature::Range(first, last);
-        let scheduler: Box<dyn UnmaskScheduler> = match request.holding {
+        let scheduler: Box<dyn UnmaskScheduler> = match settings.holding {
             Holding::Strict => {
                 Box::new(Strict::new(masking, temperature).with_timesteps(timesteps))
             }
@@ -271,9 +285,9 @@ impl Editor {
                 Box::new(Parity::new(masking, temperature).with_timesteps(timesteps))
             }
         };
-        let hold = hold_policy(request, input.user_mask.is_some())?;
+        let hold = settings.hold.stage(settings.hold_margin)?;
         let mut outcome = Outcome::new(&input.canvas);
-        let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(request.seed));
+        let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(settings.seed));
         let stages = LoopStages {
             transformer: &*self.model.transformer,
             scheduler: &*scheduler,
@@ -352,18 +366,6 @@ impl Stages<'_> {
             }
         }
     }
-}
-
-fn hold_policy(request: &EditRequest, masked: bool) -> Result<Box<dyn RegionHold>, Error> {
-    Ok(match (request.hold, masked) {
-        (None, false) => Box::new(HoldOff),
-        (None, true) => Box::new(HoldUserMask),
-        (Some(threshold), false) => Box::new(HoldThreshold::new(threshold)?),
-        (Some(threshold), true) => Box::new(HoldAny::new(vec![
-            Box::new(HoldThreshold::new(threshold)?),
-            Box::new(HoldUserMask),
-        ])),
-    })
 }
 
 fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
+use crate::request::EditDefaults;
 
 /// The parts of a model, and their sum.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,6 +18,8 @@ pub struct ModelSummary {
     pub components: Vec<(&'static str, ComponentSummary)>,
     /// All of them together.
     pub total: ComponentSummary,
+    /// How the model wants to be used, where its folder says so.
+    pub defaults: EditDefaults,
 }
 
 impl ModelSummary {
@@ -39,7 +42,7 @@ impl ModelSummary {
     }
 }
 
-/// Reads the headers of every component's weights.
+/// Reads the headers of every component's weights, and the model's defaults.
 ///
 /// # Errors
 /// [`ModelError`] naming the file.
@@ -49,7 +52,8 @@ pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
     for (name, dir) in folder.components() {
         components.push((name, WeightFiles::open(dir)?.summary()?));
     }
-    Ok(ModelSummary { total: total(&components), components })
+    let defaults = EditDefaults::read(&folder.root)?;
+    Ok(ModelSummary { total: total(&components), components, defaults })
 }
 
 fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {

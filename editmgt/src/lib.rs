@@ -4,13 +4,17 @@
 //! the photo's.
 //!
 //! ```no_run
-//! use editmgt::{EditRequest, Editor, Photo, SaveOptions, Silent, check_writable};
+//! use editmgt::{EditRequest, Editor, HoldPolicy, Photo, SaveOptions, Silent, check_writable};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let editor = Editor::builder("models/editmgt").build()?;
 //! let photo = Photo::open("cat.jpg")?;
 //! check_writable("black-cat.png", photo.size(), &SaveOptions::default())?;
-//! let request = EditRequest { hold: Some(0.3), seed: 7, ..EditRequest::new("make the cat black") };
+//! let request = EditRequest {
+//!     hold: Some(HoldPolicy::Auto),
+//!     seed: 7,
+//!     ..EditRequest::new("make the cat black")
+//! };
 //! let result = editor.edit(&photo, None, &request, &mut Silent)?;
 //! result.image.save("black-cat.png", &SaveOptions::default())?;
 //! println!("{:.0}% of the tokens were held", 100.0 * result.report.tokens_held);
@@ -54,4 +58,6 @@ pub use photo::{
     Mask, Photo, PhotoError, PhotoLimits, PixelSize, ResizePlan, SaveOptions, check_writable,
 };
 pub use report::EditReport;
-pub use request::{EditRequest, Holding};
+pub use request::{
+    EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy, content_words,
+};

@@ -19,6 +19,7 @@ use editmgt_vq::CodecConfig;
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
 use crate::lora::{LoraUse, apply_loras, open_loras};
+use crate::request::EditDefaults;
 
 /// Where a model lives and in which precision.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct Model {
     pub transformer: Box<dyn MgtTransformer>,
     /// How many tokens are fixed when.
     pub scheduler: SchedulerConfig,
+    /// How it wants to be used.
+    pub defaults: EditDefaults,
     /// Where the tensors live.
     pub device: Device,
 }
@@ -65,6 +68,8 @@ impl Model {
         loras: &[LoraUse],
     ) -> Result<Self, ModelError> {
         let loras = open_loras(loras)?;
+        // A mistake in a small file should not cost a minute of loading.
+        let defaults = EditDefaults::read(&folder.root)?;
         let (config, transformer) = load_transformer(&folder.transformer, options)?;
         let transformer = apply_loras(transformer, &config.keys(), &loras)?;
         let model = Self {
@@ -72,10 +77,20 @@ impl Model {
             text: load_text(folder, &config.text_encoder_architecture, options)?.boxed(),
             transformer: Box::new(transformer),
             scheduler: load_scheduler(&folder.scheduler)?,
+            defaults,
             device: options.device.clone(),
         };
         model.check()?;
+        let blocks = model.transformer.spec().blocks();
+        model.defaults.check_for(blocks, model.pixels_per_cell()).map_err(|source| {
+            ModelError::Config { path: folder.root.join(EditDefaults::FILE), source }
+        })?;
         Ok(model)
+    }
+
+    /// What both sides of the pictures that it works on are multiples of.
+    pub(crate) fn pixels_per_cell(&self) -> usize {
+        self.codec.spec().downsample_factor * self.transformer.spec().grid_factor
     }
 
     /// Checks that the parts belong together; [`load`](Self::load) has done so.

@@ -6,7 +6,7 @@ use editmgt_core::{GridSize, Stage};
 use serde::Serialize;
 
 use crate::photo::PixelSize;
-use crate::request::EditRequest;
+use crate::request::{EditRequest, EditSettings};
 
 /// A record of one edit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -14,8 +14,10 @@ use crate::request::EditRequest;
 pub struct EditReport {
     /// Version of this library.
     pub version: &'static str,
-    /// Every option in force.
+    /// What the user said.
     pub request: EditRequest,
+    /// Every option in force.
+    pub settings: EditSettings,
     /// Size of the photo, and so of the result, in pixels.
     pub photo: PixelSize,
     /// Size that the model worked on, in pixels.

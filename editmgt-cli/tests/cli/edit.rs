@@ -53,7 +53,34 @@ fn every_option_has_an_effect() {
         ("negative without guidance", "--guidance 1", "--guidance 1 --negative grass", true),
         ("hold", "", half, false),
         ("hold nothing", "", "--hold 0", true),
+        // Random weights attend at random: there is nothing to find.
+        ("a map of noise holds nothing", "", "--hold auto", true),
+        ("hold all but a budget", "", "--hold budget:0.3", false),
+        ("a budget of everything", "", "--hold budget:1", true),
+        ("hold margin", half, "--hold 0.5 --hold-margin 1", false),
         ("keyword", half, "--hold 0.5 --keyword cat", false),
+        ("all words", half, "--hold 0.5 --no-keyword", true),
+        ("content words", half, "--hold 0.5 --auto-keyword", false),
+        (
+            "two keywords",
+            "--hold 0.5 --keyword cat",
+            "--hold 0.5 --keyword cat --keyword make",
+            false,
+        ),
+        (
+            "the keyword maps' mean",
+            "--hold 0.5 --keyword cat --keyword make",
+            "--hold 0.5 --keyword cat --keyword make --keyword-maps mean",
+            false,
+        ),
+        ("blocks", half, "--hold 0.5 --blocks 2", false),
+        ("the default blocks", half, "--hold 0.5 --blocks 2,3,4", true),
+        ("guidance early alone", "", "--guidance-until 0.5", false),
+        ("guidance never", "--guidance 1", "--guidance-from 0.5 --guidance-until 0.5", true),
+        ("guidance always", "", "--guidance-from 0 --guidance-until 1", true),
+        ("temperature", "", "--temperature 0 0", false),
+        ("the default temperature", "", "--temperature 2 0", true),
+        ("variation", "", "--variation 1", false),
         ("parity", half, "--hold 0.5 --parity", false),
         ("composite", half, "--hold 0.5 --no-composite", false),
         ("composite of nothing held", "", "--no-composite", true),
@@ -72,16 +99,22 @@ fn the_report_says_what_was_done() {
     let report = Edit::new(scratch.out("plain.png")).quick().report();
     for (pointer, expected) in [
         ("/request/instruction", json!(INSTRUCTION)),
-        ("/request/steps", json!(2)),
-        ("/request/guidance_scale", json!(6.0)),
-        ("/request/hold", json!(null)),
-        ("/request/holding", json!("strict")),
-        ("/request/composite", json!(true)),
+        ("/settings/instruction", json!(INSTRUCTION)),
+        ("/settings/steps", json!(2)),
+        ("/settings/guidance_scale", json!(6.0)),
+        ("/settings/hold", json!("off")),
+        ("/settings/keyword", json!("all")),
+        ("/settings/holding", json!("strict")),
+        ("/settings/composite", json!(true)),
         ("/photo", json!({"height": 300, "width": 451})),
         ("/blocks", json!([])),
         ("/tokens_held", json!(0.0)),
     ] {
         assert_eq!(report.pointer(pointer), Some(&expected), "{pointer}");
+    }
+    // What was not said is not among what was.
+    for unsaid in ["guidance_scale", "hold", "negative_prompt", "temperature", "blocks"] {
+        assert_eq!(report["request"].get(unsaid), None, "{unsaid}");
     }
     // As many pixels as a square of 48, within the 10% that the proportions may cost a side.
     let side = |name| report["model_pixels"][name].as_f64().unwrap();
@@ -95,9 +128,10 @@ fn the_report_says_what_was_done() {
         ("/request/seed", json!(9)),
         ("/request/guidance_scale", json!(2.0)),
         ("/request/reference_strength", json!(1.5)),
-        ("/request/hold", json!(0.5)),
+        ("/request/hold", json!({"threshold": 0.5})),
+        ("/settings/hold", json!({"threshold": 0.5})),
         ("/request/holding", json!("parity")),
-        ("/request/keyword", json!("cat")),
+        ("/request/keyword", json!({"phrases": ["cat"]})),
         ("/request/negative_prompt", json!("grass")),
         ("/request/size", json!(48)),
         ("/request/composite", json!(false)),

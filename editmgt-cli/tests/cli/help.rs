@@ -9,9 +9,10 @@ fn every_command_explains_itself() {
         (
             vec!["edit", "--help"],
             vec![
-                "[default: 36]",
-                "[default: 6]",
-                "[default: 1.1]",
+                "officially 36]",
+                "officially 6]",
+                "officially 1.1]",
+                "budget:SHARE",
                 "[default: 50]",
                 "[default: cpu]",
                 "f32, f16 or bf16",
@@ -43,7 +44,10 @@ fn what_the_parser_refuses() {
         ("--size 99999999999999999999", vec!["--size", "too large"]),
         ("--seed -1", vec!["-1"]),
         ("--guidance much", vec!["--guidance", "much"]),
-        ("--keyword cat", vec!["--hold"]),
+        ("--keyword cat --auto-keyword", vec!["--keyword", "--auto-keyword"]),
+        ("--keyword-maps max", vec!["--keyword"]),
+        ("--keyword cat --keyword-maps sum", vec!["--keyword-maps", "sum"]),
+        ("--temperature 2", vec!["--temperature", "2 values"]),
         ("--colour red", vec!["--colour"]),
     ] {
         Edit::new(scratch.out("o.png")).with(options).run().misused(options, &named);

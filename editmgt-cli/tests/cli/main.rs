@@ -4,6 +4,7 @@
 mod bad_models;
 mod bad_options;
 mod bad_photos;
+mod defaults;
 mod devices;
 mod edit;
 mod help;

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::DType;
-use editmgt::ModelFolder;
+use editmgt::{EditDefaults, ModelFolder};
 use editmgt_checkpoint::{WeightsName, WriteOptions, save_module};
 use editmgt_core::KeyMap;
 use editmgt_text::{SmallTextConfig, Vocabulary, WordTokenizer};
@@ -25,6 +25,8 @@ pub(super) struct Export<'a> {
     pub(super) codec: &'a Path,
     pub(super) codec_config: &'a CodecConfig,
     pub(super) timestep: TimestepConvention,
+    /// How the model wants to be used.
+    pub(super) defaults: &'a EditDefaults,
 }
 
 /// The folder of the result within that of its run.
@@ -61,6 +63,10 @@ pub(super) fn export(root: &Path, what: Export<'_>) -> Result<PathBuf, TrainErro
         scheduler["timesteps"] = json!("mask_ratio");
     }
     write(&folder("scheduler").join("scheduler_config.json"), &scheduler)?;
+
+    what.defaults.check()?;
+    let path = folder(EditDefaults::FILE);
+    std::fs::write(&path, what.defaults.to_json()).map_err(TrainError::io(&path))?;
 
     publish(root, staging)
 }

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor};
+use editmgt::EditDefaults;
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{Flow, VqCodec};
 use editmgt_text::{SmallTextConfig, Vocabulary, WordTokenizer};
@@ -113,6 +114,7 @@ impl Prepared {
             codec: &run.codec,
             codec_config: &self.codec_config,
             timestep: run.training.timestep,
+            defaults: &run.defaults(),
         };
         export(root, what)
     }
@@ -197,6 +199,10 @@ pub struct EditRun {
     pub world: WorldConfig,
     /// The model.
     pub model: SmallModelOptions,
+    /// What the model wants of an edit where its user says nothing; the size is the world's and
+    /// the negative prompt is empty unless it says otherwise.
+    #[serde(default)]
+    pub edit_defaults: EditDefaults,
     /// What is learned.
     pub training: EditOptions,
     /// How it is learned.
@@ -218,6 +224,7 @@ impl EditRun {
         let run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
         run.training.validate(run.model.double_blocks.saturating_add(run.model.single_blocks))?;
         run.run.validate()?;
+        run.edit_defaults.check()?;
         Ok(run)
     }
 
@@ -253,6 +260,17 @@ impl EditRun {
         let mut prepared = self.prepare(device)?;
         prepared.trainer.load(&newest)?;
         Ok((prepared.export(self, root)?, newest.step()))
+    }
+
+    /// What the model wants where its user says nothing.
+    fn defaults(&self) -> EditDefaults {
+        let own = self.edit_defaults.clone();
+        EditDefaults {
+            size: own.size.or(Some(self.world.canvas as usize)),
+            // A closed vocabulary has no words for flaws.
+            negative_prompt: own.negative_prompt.or_else(|| Some(String::new())),
+            ..own
+        }
     }
 
     fn prepare(&self, device: &Device) -> Result<Prepared, TrainError> {

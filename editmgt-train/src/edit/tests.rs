@@ -383,6 +383,7 @@ fn a_run_makes_a_model_that_edits() {
             embed_codes: true,
             loud_text: true,
         },
+        edit_defaults: Default::default(),
         training: EditOptions { batch: 2, evaluated: 2, ..everything() },
         learner: LearnerOptions { accumulate: 1, ..learner() },
         run: LoopOptions { steps: 2, ..LOOP },
@@ -396,6 +397,9 @@ fn a_run_makes_a_model_that_edits() {
     let model = run.train(&out, false, &device, &mut |_| Flow::Continue).unwrap().unwrap();
     let options = LoadOptions { device, dtype: DtypePolicy::uniform(Dtype::F32) };
     let model = Model::load(&ModelFolder::open(&model).unwrap(), &options).unwrap();
+    // The official negative prompt is no text for a closed vocabulary, nor is the size this model's.
+    assert_eq!(model.defaults.size, Some(64));
+    assert_eq!(model.defaults.negative_prompt.as_deref(), Some(""));
     assert_eq!(model.scheduler.timesteps, editmgt::sampler::Timesteps::MaskRatio);
     let editor = Editor::new(model).unwrap();
     let world = World::new(run.world).unwrap();
@@ -403,13 +407,8 @@ fn a_run_makes_a_model_that_edits() {
     let path = dir.path().join("before.png");
     pair.before.save(&path).unwrap();
     let photo = Photo::open(&path).unwrap();
-    let request = |instruction: &str| EditRequest {
-        steps: 2,
-        size: Some(80),
-        // The official one is no text for a closed vocabulary.
-        negative_prompt: String::new(),
-        ..EditRequest::new(instruction)
-    };
+    let request =
+        |instruction: &str| EditRequest { steps: Some(2), ..EditRequest::new(instruction) };
     let edited = editor.edit(&photo, None, &request(&pair.instruction), &mut Silent).unwrap();
     assert_eq!(edited.tokens.size(), GridSize::new(20, 20));
     let error = editor.edit(&photo, None, &request("add a zebra"), &mut Silent).unwrap_err();

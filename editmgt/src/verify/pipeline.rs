@@ -247,6 +247,7 @@ fn loop_input(
         text,
         negative: Some(negative),
         guidance_scale: args.guidance_scale,
+        guidance_interval: (0.0, 1.0),
         canvas,
         reference,
         reference_strength: args.reference_strength,
@@ -255,6 +256,7 @@ fn loop_input(
         localisation: Localisation {
             blocks: args.attention_enable_blocks.clone().unwrap_or_default(),
             rows,
+            ..Localisation::default()
         },
         user_mask: None,
         first_image: 0,

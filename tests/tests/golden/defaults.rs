@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use burn::tensor::{Device, Tensor, TensorData};
 use editmgt::{
     AttentionRequest, ChaChaNoise, DtypePolicy, EditError, EditEvent, EditLoop, EditRequest,
-    Editor, Error, Flow, GridSize, Holding, LoadOptions, Localisation, LoopInput, LoopStages, Mask,
-    MgtTransformer, MicroConditions, Model, ModelFolder, Photo, Silent, StepInput, StepOutput,
-    TextRows, TokenGrid, TransformerSpec,
+    Editor, Error, Flow, GridSize, HoldPolicy, Holding, KeywordPolicy, LoadOptions, Localisation,
+    LoopInput, LoopStages, Mask, MgtTransformer, MicroConditions, Model, ModelFolder, Photo,
+    Silent, StepInput, StepOutput, TextRows, TokenGrid, TransformerSpec,
     sampler::{Consolidator, HoldThreshold, Strict, Temperature},
 };
 use image::{GrayImage, Luma, Rgb, RgbImage};
@@ -54,7 +54,11 @@ fn photo(width: u32, height: u32) -> Photo {
 }
 
 fn request(size: usize) -> EditRequest {
-    EditRequest { steps: 2, size: Some(size), ..EditRequest::new("replace the owl with a red fox") }
+    EditRequest {
+        steps: Some(2),
+        size: Some(size),
+        ..EditRequest::new("replace the owl with a red fox")
+    }
 }
 
 #[test]
@@ -64,7 +68,8 @@ fn any_shape_is_edited_and_comes_back_in_its_size() {
         for size in sizes {
             for (width, height) in [(64, 64), (90, 41), (37, 80)] {
                 let photo = photo(width, height);
-                let request = EditRequest { hold: Some(0.5), ..request(size) };
+                let request =
+                    EditRequest { hold: Some(HoldPolicy::Threshold(0.5)), ..request(size) };
                 let result = editor.edit(&photo, None, &request, &mut Silent).unwrap();
                 assert_eq!(result.image.size(), photo.size());
                 assert_eq!(result.tokens.count(editor.model().transformer.spec().mask_token), 0);
@@ -78,6 +83,7 @@ fn the_same_seed_gives_the_same_edit_and_strength_does_not_stick() {
     let editor = Editor::new(small()).unwrap();
     let photo = photo(48, 48);
     let tokens = |seed, reference_strength| {
+        let reference_strength = Some(reference_strength);
         let request = EditRequest { seed, reference_strength, ..request(48) };
         editor.edit(&photo, None, &request, &mut Silent).unwrap().tokens
     };
@@ -93,7 +99,8 @@ fn held_pixels_are_the_photos_own_bytes() {
     let editor = Editor::new(small()).unwrap();
     let photo = photo(64, 48);
     for holding in [Holding::Strict, Holding::Parity] {
-        let request = EditRequest { hold: Some(0.6), holding, ..request(56) };
+        let request =
+            EditRequest { hold: Some(HoldPolicy::Threshold(0.6)), holding, ..request(56) };
         let result = editor.edit(&photo, None, &request, &mut Silent).unwrap();
         let grid = result.held.size();
         assert!(result.held.share() > 0.0 && result.held.share() < 1.0, "nothing to see");
@@ -191,6 +198,7 @@ fn run(model: &Model, batch: usize, first_image: usize, guidance_scale: f32) -> 
         text: text("replace the owl with a red fox"),
         negative: Some(text("blurry")),
         guidance_scale,
+        guidance_interval: (0.0, 1.0),
         canvas: TokenGrid::filled(batch, size, spec.mask_token),
         reference: Some(reference),
         reference_strength: 1.1,
@@ -199,6 +207,7 @@ fn run(model: &Model, batch: usize, first_image: usize, guidance_scale: f32) -> 
         localisation: Localisation {
             blocks: (0..spec.blocks()).collect(),
             rows: vec![TextRows::Rows(vec![3, 4]); batch],
+            ..Localisation::default()
         },
         user_mask: None,
         first_image,
@@ -241,7 +250,9 @@ fn localisation_works_for_any_batch_and_grid_with_and_without_guidance() {
 #[test]
 fn a_missing_keyword_is_an_error_and_not_a_map_of_nothing() {
     let editor = Editor::new(small()).unwrap();
-    let request = EditRequest { keyword: Some("zebra".into()), hold: Some(0.3), ..request(48) };
+    let keyword = Some(KeywordPolicy::phrase("zebra"));
+    let hold = Some(HoldPolicy::Threshold(0.3));
+    let request = EditRequest { keyword, hold, ..request(48) };
     let error = editor.edit(&photo(48, 48), None, &request, &mut Silent).unwrap_err();
     assert!(matches!(error, EditError::Stage(Error::PhraseNotFound { .. })), "{error}");
 }

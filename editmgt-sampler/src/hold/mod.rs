@@ -1,5 +1,13 @@
 //! Which tokens must stay the photo's own.
 
+mod auto;
+mod budget;
+mod margin;
+
+pub use auto::{AutoThreshold, HoldAuto};
+pub use budget::HoldBudget;
+pub use margin::HoldMargin;
+
 use editmgt_core::{Error, HoldMask, RegionHold, Result, ScoreMap, UserMask};
 
 /// Holds nothing.
@@ -50,6 +58,10 @@ impl RegionHold for HoldThreshold {
         let held = |&score: &f32| self.threshold > 0.0 && score < self.threshold;
         let held = scores.values().iter().map(held).collect();
         HoldMask::new(scores.batch(), scores.size(), held)
+    }
+
+    fn threshold(&self, _: &ScoreMap, _: Option<&UserMask>, _: usize) -> Option<f32> {
+        Some(self.threshold)
     }
 }
 
@@ -114,6 +126,11 @@ impl RegionHold for HoldAny {
             held.iter_mut().zip(part.held()).for_each(|(held, &part)| *held |= part);
         }
         HoldMask::new(scores.batch(), scores.size(), held)
+    }
+
+    /// That of the first policy that has one.
+    fn threshold(&self, scores: &ScoreMap, mask: Option<&UserMask>, image: usize) -> Option<f32> {
+        self.policies.iter().find_map(|policy| policy.threshold(scores, mask, image))
     }
 }
 

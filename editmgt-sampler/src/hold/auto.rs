@@ -1,0 +1,289 @@
+//! A threshold that nobody has to choose.
+
+use editmgt_core::{Error, HoldMask, RegionHold, Result, ScoreMap, UserMask};
+
+/// Fewer tokens than this have no histogram worth the name.
+const MIN_TOKENS: usize = 16;
+
+/// A score map whose range is below this is flat. (The consolidator stretches every map to 0..1,
+/// so only a map of one value is.)
+const MIN_RANGE: f32 = 1e-3;
+
+/// The least share of the variance that the split must explain. A single hump explains 0.64 (a
+/// bell) to 0.70 (a box) of its own variance when it is cut in two, so less than this is no proof
+/// of two kinds of tokens.
+const MIN_SEPARATION: f64 = 0.70;
+
+/// The largest share of the picture that an edit of a *part* of it can have. A map that is high
+/// over more than this says "the background" or "everything".
+const MAX_SHARE: f64 = 0.5;
+
+/// The smallest share: below, the peak is more likely an outlier of the attention than an object.
+const MIN_SHARE: f64 = 1.0 / 256.0;
+
+/// What the histogram of a score map says about where the edit ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AutoThreshold {
+    /// Two kinds of tokens: those below this score are not meant.
+    Found {
+        /// The threshold λ.
+        threshold: f32,
+        /// The share of the variance that the two kinds explain, 0..1.
+        separation: f32,
+    },
+    /// All scores are alike, or there are too few of them.
+    Flat,
+    /// The scores make one hump: no place to cut.
+    Unseparated {
+        /// The share of the variance that the best cut explains.
+        separation: f32,
+    },
+    /// More than half of the picture is meant: an edit of the background, or of everything.
+    Everywhere {
+        /// The share of the tokens above the best cut.
+        share: f32,
+    },
+    /// Hardly anything is meant: an outlier, not an object.
+    Nowhere {
+        /// The share of the tokens above the best cut.
+        share: f32,
+    },
+}
+
+impl AutoThreshold {
+    /// Looks for the threshold in the scores of one image. Pure.
+    ///
+    /// Otsu's method on the square roots of the scores (attention is skewed: on the scores
+    /// themselves the cut lands inside the object and holds its weaker half): the cut that
+    /// explains most of the variance, over all cuts between two neighbouring values. It counts
+    /// only with the safeguards of [`HoldAuto`].
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a score that is no finite number.
+    ///
+    /// Source: Otsu, A threshold selection method from gray-level histograms, 1979.
+    pub fn of(scores: &[f32]) -> Result<Self> {
+        if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
+            return Err(Error::value("scores", "finite numbers", score));
+        }
+        let mut sorted = scores.to_vec();
+        sorted.sort_by(f32::total_cmp);
+        let (Some(&min), Some(&max)) = (sorted.first(), sorted.last()) else {
+            return Ok(Self::Flat);
+        };
+        if sorted.len() < MIN_TOKENS || max - min < MIN_RANGE {
+            return Ok(Self::Flat);
+        }
+        let range = f64::from(max) - f64::from(min);
+        let roots: Vec<f64> =
+            sorted.iter().map(|&v| ((f64::from(v) - f64::from(min)) / range).sqrt()).collect();
+        let (above, separation) = best_cut(&roots);
+        let cut = sorted.len() - above;
+        let share = above as f64 / sorted.len() as f64;
+        Ok(if separation < MIN_SEPARATION {
+            Self::Unseparated { separation: separation as f32 }
+        } else if share > MAX_SHARE {
+            Self::Everywhere { share: share as f32 }
+        } else if share < MIN_SHARE {
+            Self::Nowhere { share: share as f32 }
+        } else {
+            // The upper neighbour itself: `score < threshold` is then exactly the lower part.
+            Self::Found { threshold: sorted[cut], separation: separation as f32 }
+        })
+    }
+
+    /// λ, where one was found.
+    pub fn threshold(self) -> Option<f32> {
+        match self {
+            Self::Found { threshold, .. } => Some(threshold),
+            _ => None,
+        }
+    }
+}
+
+/// How many of the `sorted` values lie above the cut that explains most of their variance, and
+/// the share that it explains. Never cuts between equal values.
+fn best_cut(sorted: &[f64]) -> (usize, f64) {
+    let n = sorted.len() as f64;
+    let mean = sorted.iter().sum::<f64>() / n;
+    let total: f64 = sorted.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+    let (mut best, mut explained, mut below) = (0, 0.0, 0.0);
+    for cut in 1..sorted.len() {
+        below += sorted[cut - 1];
+        if sorted[cut - 1] == sorted[cut] {
+            continue;
+        }
+        let (low, high) = (cut as f64, n - cut as f64);
+        let gap = below / low - (mean * n - below) / high;
+        let between = low * high / (n * n) * gap * gap;
+        if between > explained {
+            (best, explained) = (sorted.len() - cut, between);
+        }
+    }
+    (best, if total > 0.0 { explained / total } else { 0.0 })
+}
+
+/// Holds what scores below a threshold taken from the map's own histogram, see
+/// [`AutoThreshold::of`]; holds **nothing** when the histogram gives no clear answer.
+///
+/// - A flat map, or one whose scores make a single hump (noise, a slow gradient): nothing is held.
+/// - A map that is high over more than half of the picture (change the background, change the
+///   style): nothing is held. A fixed threshold would hold back parts of what was asked for.
+/// - A map that is high at one lonely spot (an attention sink), or over a few percent but not by
+///   much: nothing is held.
+/// - Two clear kinds of tokens: the lower ones are held.
+///
+/// Each image and each step is judged by its own map. Put a [`HoldMargin`](crate::HoldMargin)
+/// around it where the attention is coarser than the tokens.
+///
+/// ```
+/// use editmgt_core::{GridSize, RegionHold, ScoreMap};
+/// use editmgt_sampler::HoldAuto;
+///
+/// let size = GridSize::new(4, 8);
+/// let object = |i: usize| if i % 8 < 2 { 0.9 - 0.01 * i as f32 } else { 0.02 * (i % 3) as f32 };
+/// let scores = ScoreMap::new(1, size, (0..32).map(object).collect())?;
+/// assert_eq!(HoldAuto.hold(&scores, None, 0)?.share(), 0.75);
+///
+/// let flat = ScoreMap::new(1, size, vec![0.4; 32])?;
+/// assert_eq!(HoldAuto.hold(&flat, None, 0)?.share(), 0.0);
+/// # Ok::<(), editmgt_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HoldAuto;
+
+impl RegionHold for HoldAuto {
+    fn hold(&self, scores: &ScoreMap, _: Option<&UserMask>, _: usize) -> Result<HoldMask> {
+        let mut held = Vec::with_capacity(scores.values().len());
+        for image in 0..scores.batch() {
+            let values = scores.image(image);
+            let threshold = AutoThreshold::of(values)?.threshold();
+            held.extend(values.iter().map(|&score| threshold.is_some_and(|t| score < t)));
+        }
+        HoldMask::new(scores.batch(), scores.size(), held)
+    }
+
+    fn threshold(&self, scores: &ScoreMap, _: Option<&UserMask>, image: usize) -> Option<f32> {
+        (image < scores.batch())
+            .then(|| AutoThreshold::of(scores.image(image)).ok()?.threshold())
+            .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use editmgt_core::{ChaChaNoise, GridSize, NoiseRequest, NoiseSource};
+
+    use super::*;
+
+    const SIDE: usize = 32;
+
+    /// Uniforms in [0, 1), one a token.
+    fn uniforms(seed: u64) -> Vec<f32> {
+        let size = GridSize::new(SIDE, SIDE);
+        let request = NoiseRequest { first_image: 0, batch: 1, size, step: 0 };
+        ChaChaNoise::new(seed).step_noise(&request).unwrap().confidence
+    }
+
+    /// A disk of `share` of the picture, as bright as `object`, on a background; noise on both.
+    fn disk(share: f32, object: f32, noise: f32) -> (Vec<f32>, Vec<bool>) {
+        let radius = share / std::f32::consts::PI * (SIDE * SIDE) as f32;
+        let uniforms = uniforms(7);
+        let meant: Vec<bool> = (0..SIDE * SIDE)
+            .map(|i| {
+                let (y, x) = ((i / SIDE) as f32 - 15.5, (i % SIDE) as f32 - 15.5);
+                y * y + x * x <= radius
+            })
+            .collect();
+        let score = |(&u, &meant): (&f32, &bool)| {
+            let level = if meant { object } else { 0.08 };
+            level * (1.0 + noise * (2.0 * u - 1.0))
+        };
+        (uniforms.iter().zip(&meant).map(score).collect(), meant)
+    }
+
+    #[test]
+    fn an_object_of_any_size_is_found() {
+        for (share, object, noise) in [
+            (0.01, 0.9, 0.1),
+            (0.03, 0.8, 0.2),
+            (0.1, 0.9, 0.1),
+            (0.1, 0.6, 0.6),
+            (0.1, 0.4, 0.3),
+            (0.4, 0.9, 0.1),
+            (0.4, 0.6, 0.6),
+            (0.4, 0.4, 0.3),
+        ] {
+            let (scores, meant) = disk(share, object, noise);
+            let found = AutoThreshold::of(&scores).unwrap();
+            let threshold = found.threshold().unwrap_or_else(|| panic!("{share}: {found:?}"));
+            let right = scores.iter().zip(&meant).filter(|(s, m)| (**s >= threshold) == **m);
+            let right = right.count() as f32 / scores.len() as f32;
+            assert!(right > 0.97, "{share} {object} {noise}: {right}, {found:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_clear_answer_nothing_is_held() {
+        let noise = uniforms(1);
+        let sums =
+            (2..14).map(uniforms).reduce(|a, b| a.iter().zip(b).map(|(a, b)| a + b).collect());
+        let bell = sums.unwrap();
+        let exponential: Vec<f32> = noise.iter().map(|u| -(1.0 - u).ln()).collect();
+        let gradient: Vec<f32> = (0..SIDE * SIDE).map(|i| (i / SIDE) as f32 / 31.0).collect();
+        let mut sink = vec![0.01; SIDE * SIDE];
+        sink[77] = 1.0;
+        let inverse: Vec<f32> = disk(0.2, 0.9, 0.2).0.iter().map(|score| 1.0 - score).collect();
+        for (what, scores, expected) in [
+            ("constant", vec![0.3; SIDE * SIDE], "Flat"),
+            ("nothing", vec![], "Flat"),
+            ("a handful", vec![0.0, 0.1, 0.9, 1.0], "Flat"),
+            ("a box", noise, ""),
+            ("a bell", bell, "Unseparated"),
+            ("a tail", exponential, "Unseparated"),
+            ("a gradient", gradient, ""),
+            ("a small faint object", disk(0.01, 0.3, 0.6).0, "Unseparated"),
+            ("a sink", sink, "Nowhere"),
+            ("the background", inverse, "Everywhere"),
+            ("most of the picture", disk(0.7, 0.8, 0.3).0, "Everywhere"),
+        ] {
+            let found = AutoThreshold::of(&scores).unwrap();
+            assert_eq!(found.threshold(), None, "{what}: {found:?}");
+            assert!(format!("{found:?}").starts_with(expected), "{what}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_scale_of_the_scores_does_not_matter() {
+        let (scores, _) = disk(0.1, 0.7, 0.4);
+        let held = |scores: Vec<f32>| {
+            let map = ScoreMap::new(1, GridSize::new(SIDE, SIDE), scores).unwrap();
+            HoldAuto.hold(&map, None, 0).unwrap()
+        };
+        let plain = held(scores.clone());
+        assert!((0.85..0.95).contains(&plain.share()));
+        assert_eq!(held(scores.iter().map(|score| score * 4.0 - 1.0).collect()), plain);
+    }
+
+    #[test]
+    fn images_of_a_batch_are_judged_alone() {
+        let size = GridSize::new(SIDE, SIDE);
+        let (object, _) = disk(0.1, 0.9, 0.1);
+        let both = [object, vec![0.5; SIDE * SIDE]].concat();
+        let map = ScoreMap::new(2, size, both).unwrap();
+        let held = HoldAuto.hold(&map, None, 0).unwrap();
+        assert!(held.held()[..SIDE * SIDE].contains(&true));
+        assert!(!held.held()[SIDE * SIDE..].contains(&true));
+        assert!(HoldAuto.threshold(&map, None, 0).is_some());
+        assert_eq!(HoldAuto.threshold(&map, None, 1), None);
+        assert_eq!(HoldAuto.threshold(&map, None, 2), None);
+    }
+
+    #[test]
+    fn scores_that_are_none_are_refused() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let scores = [vec![0.1; 20], vec![bad]].concat();
+            assert!(matches!(AutoThreshold::of(&scores), Err(Error::Value { .. })));
+        }
+    }
+}

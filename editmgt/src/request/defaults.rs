@@ -1,0 +1,263 @@
+use std::path::Path;
+
+use editmgt_core::MapCombine;
+use editmgt_core::config::{ConfigError, parse};
+use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{HoldPolicy, KeywordPolicy, ranges};
+use crate::error::ModelError;
+
+const COMPONENT: &str = "edit defaults";
+
+/// How a model wants to be used: what a user who says nothing gets.
+///
+/// The contents of an `edit_defaults.json` in a model's folder. What is absent there is as in the
+/// official inference script ([`official`](Self::official)); what the user says comes before both.
+/// A model that was trained on pictures of 128 pixels with a closed vocabulary says for instance
+///
+/// ```
+/// # let text = r#"
+/// { "version": 1, "size": 128, "negative_prompt": "", "steps": 8, "hold": "auto" }
+/// # "#;
+/// # let defaults = editmgt::EditDefaults::from_json(text)?;
+/// # assert_eq!(defaults.steps, Some(8));
+/// # assert_eq!(editmgt::EditDefaults::from_json(&defaults.to_json())?, defaults);
+/// # Ok::<(), editmgt::config::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EditDefaults {
+    /// See [`EditSettings::size`](super::EditSettings::size).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// See [`EditSettings::negative_prompt`](super::EditSettings::negative_prompt).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_prompt: Option<String>,
+    /// See [`EditSettings::steps`](super::EditSettings::steps).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// See [`EditSettings::guidance_scale`](super::EditSettings::guidance_scale).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_scale: Option<f32>,
+    /// See [`EditSettings::guidance_interval`](super::EditSettings::guidance_interval).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<(f32, f32)>,
+    /// See [`EditSettings::reference_strength`](super::EditSettings::reference_strength).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_strength: Option<f32>,
+    /// See [`EditSettings::temperature`](super::EditSettings::temperature).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<(f32, f32)>,
+    /// See [`EditSettings::hold`](super::EditSettings::hold); no policy that needs a mask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldPolicy>,
+    /// See [`EditSettings::hold_margin`](super::EditSettings::hold_margin).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_margin: Option<usize>,
+    /// See [`EditSettings::keyword`](super::EditSettings::keyword); `all` or `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyword: Option<KeywordPolicy>,
+    /// See [`EditSettings::keyword_maps`](super::EditSettings::keyword_maps).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyword_maps: Option<MapCombine>,
+    /// See [`EditSettings::blocks`](super::EditSettings::blocks).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Vec<usize>>,
+}
+
+impl EditDefaults {
+    /// The file in a model's folder.
+    pub const FILE: &str = "edit_defaults.json";
+    /// The version of the format that is read and written.
+    pub const VERSION: u64 = 1;
+
+    /// The defaults of the official inference script, those of its options that do not depend on
+    /// the model: 36 steps, guidance 6 at every step, reference strength 1.1, temperature 2 to 0,
+    /// nothing held.
+    pub fn official() -> Self {
+        Self {
+            negative_prompt: Some(DEFAULT_NEGATIVE_PROMPT.to_owned()),
+            steps: Some(36),
+            guidance_scale: Some(6.0),
+            guidance_interval: Some((0.0, 1.0)),
+            reference_strength: Some(1.1),
+            temperature: Some((2.0, 0.0)),
+            hold: Some(HoldPolicy::Off),
+            keyword: Some(KeywordPolicy::All),
+            keyword_maps: Some(MapCombine::Max),
+            ..Self::default()
+        }
+    }
+
+    /// These options, and those of `other` where these say nothing.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            size: self.size.or(other.size),
+            negative_prompt: self.negative_prompt.or(other.negative_prompt),
+            steps: self.steps.or(other.steps),
+            guidance_scale: self.guidance_scale.or(other.guidance_scale),
+            guidance_interval: self.guidance_interval.or(other.guidance_interval),
+            reference_strength: self.reference_strength.or(other.reference_strength),
+            temperature: self.temperature.or(other.temperature),
+            hold: self.hold.or(other.hold),
+            hold_margin: self.hold_margin.or(other.hold_margin),
+            keyword: self.keyword.or(other.keyword),
+            keyword_maps: self.keyword_maps.or(other.keyword_maps),
+            blocks: self.blocks.or(other.blocks),
+        }
+    }
+
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for what is not JSON, another version, a key nobody knows, a value of the
+    /// wrong type or out of range.
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        let version = |value: Value| value.get("version").cloned().unwrap_or(Value::Null);
+        let version = serde_json::from_str(text).map(version);
+        let defaults: Self = parse(COMPONENT, text, &["version"])?;
+        match version {
+            Ok(version) if version == Self::VERSION => {}
+            version => {
+                let got = version.unwrap_or(Value::Null);
+                let expected = Self::VERSION;
+                return Err(ConfigError::unsupported(COMPONENT, "version", expected, got));
+            }
+        }
+        defaults.check()?;
+        Ok(defaults)
+    }
+
+    /// The text of the file.
+    pub fn to_json(&self) -> String {
+        let mut value = serde_json::json!({ "version": Self::VERSION });
+        if let (Value::Object(file), Ok(Value::Object(options))) =
+            (&mut value, serde_json::to_value(self))
+        {
+            file.extend(options);
+        }
+        format!("{value:#}\n")
+    }
+
+    /// Reads the file in a model's folder; no file is no defaults.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`], or [`ModelError::Config`] as [`from_json`](Self::from_json), naming the
+    /// file.
+    pub fn read(model: &Path) -> Result<Self, ModelError> {
+        let path = model.join(Self::FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                Self::from_json(&text).map_err(|source| ModelError::Config { path, source })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(ModelError::io(path)(error)),
+        }
+    }
+
+    /// Checks every option.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsupported`] with the key, its range and what came.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let error = |key, expected: &str, got: &dyn ToString| {
+            Err(ConfigError::unsupported(COMPONENT, key, expected, got.to_string()))
+        };
+        if let Some(problem) = ranges::check(self) {
+            return error(problem.key, &problem.expected, &problem.got);
+        }
+        if let Some(hold) = self.hold.as_ref().filter(|hold| hold.needs_mask()) {
+            return error("hold", "a policy that needs no mask", hold);
+        }
+        if let Some(KeywordPolicy::Phrases(phrases)) = &self.keyword {
+            return error("keyword", "all or auto", &format!("{phrases:?}"));
+        }
+        Ok(())
+    }
+
+    /// Checks what only a model can tell: blocks that it does not have, pictures smaller than one
+    /// of its cells (`multiple` pixels).
+    pub(crate) fn check_for(&self, blocks: usize, multiple: usize) -> Result<(), ConfigError> {
+        let beyond = self.blocks.iter().flatten().find(|&&block| block >= blocks);
+        if let Some(block) = beyond {
+            let expected = format!("below the transformer's {blocks}");
+            return Err(ConfigError::unsupported(COMPONENT, "blocks", expected, block));
+        }
+        if let Some(size) = self.size.filter(|&size| size < multiple) {
+            let expected = format!("{multiple} pixels or more for this model");
+            return Err(ConfigError::unsupported(COMPONENT, "size", expected, size));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_survives_the_file() {
+        let all = EditDefaults {
+            size: Some(128),
+            hold: Some(HoldPolicy::Budget(0.5)),
+            hold_margin: Some(1),
+            blocks: Some(vec![2, 3]),
+            ..EditDefaults::official()
+        };
+        for defaults in [all, EditDefaults::official(), EditDefaults::default()] {
+            assert_eq!(EditDefaults::from_json(&defaults.to_json()).unwrap(), defaults);
+        }
+        assert_eq!(EditDefaults::default().to_json(), "{\n  \"version\": 1\n}\n");
+    }
+
+    #[test]
+    fn a_folder_without_the_file_has_no_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(EditDefaults::read(dir.path()).unwrap(), EditDefaults::default());
+        let path = dir.path().join(EditDefaults::FILE);
+        std::fs::write(&path, r#"{"version": 1, "steps": 9}"#).unwrap();
+        assert_eq!(EditDefaults::read(dir.path()).unwrap().steps, Some(9));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(EditDefaults::read(dir.path()), Err(ModelError::Io { .. })));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        for (json, named) in [
+            ("{", "EOF"),
+            ("[1]", "an array"),
+            ("{}", "version: expected 1, got null"),
+            (r#"{"version": 2}"#, "version: expected 1, got 2"),
+            (r#"{"version": 1, "colour": "red"}"#, "colour"),
+            (r#"{"version": 1, "seed": 3}"#, "seed"),
+            (r#"{"version": 1, "steps": "many"}"#, "steps: invalid type"),
+            (r#"{"version": 1, "steps": 0}"#, "steps: expected 1 to 4096, got 0"),
+            (r#"{"version": 1, "guidance_scale": -1}"#, "guidance_scale: expected 0 to 100"),
+            (r#"{"version": 1, "reference_strength": 101}"#, "reference_strength: expected 0"),
+            (r#"{"version": 1, "temperature": [0, 200]}"#, "temperature: expected 0 to 100"),
+            (r#"{"version": 1, "guidance_interval": [0.9, 0.1]}"#, "guidance_interval: expected"),
+            (r#"{"version": 1, "size": 0}"#, "size: expected 1 to"),
+            (r#"{"version": 1, "hold": {"threshold": 2}}"#, "hold: expected 0 to 1, got 2"),
+            (r#"{"version": 1, "hold": "mask"}"#, "hold: expected a policy that needs no mask"),
+            (r#"{"version": 1, "hold": "maybe"}"#, "unknown variant `maybe`"),
+            (r#"{"version": 1, "hold_margin": 65}"#, "hold_margin: expected 0 to 64 tokens"),
+            (r#"{"version": 1, "keyword": {"phrases": ["owl"]}}"#, "keyword: expected all or auto"),
+        ] {
+            let path = dir.path().join(EditDefaults::FILE);
+            std::fs::write(&path, json).unwrap();
+            let message = EditDefaults::read(dir.path()).unwrap_err().to_string();
+            assert!(message.contains(EditDefaults::FILE), "{json}: {message}");
+            assert!(message.contains(named), "{json}: {message}");
+        }
+        let blocks = EditDefaults { blocks: Some(vec![2, 7]), ..EditDefaults::default() };
+        assert!(blocks.check_for(8, 16).is_ok());
+        let message = blocks.check_for(7, 16).unwrap_err().to_string();
+        assert!(message.contains("blocks: expected below the transformer's 7, got 7"), "{message}");
+        let size = EditDefaults { size: Some(15), ..EditDefaults::default() };
+        assert!(size.check_for(7, 16).is_err());
+    }
+}

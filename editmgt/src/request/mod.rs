@@ -1,0 +1,206 @@
+//! What a user asks for, and what is in force.
+//!
+//! ```text
+//! EditRequest (what the user said) ─┐
+//! EditDefaults (the model's folder) ┼─► EditSettings (every option in force, in the report)
+//! the official inference script ────┘
+//! ```
+
+mod defaults;
+mod hold;
+mod keyword;
+mod ranges;
+mod settings;
+
+use editmgt_core::MapCombine;
+use serde::{Deserialize, Serialize};
+
+pub use defaults::EditDefaults;
+pub use hold::HoldPolicy;
+pub use keyword::{KeywordPolicy, content_words};
+pub use settings::EditSettings;
+pub(crate) use settings::ModelFacts;
+
+use crate::error::EditError;
+
+/// How held tokens are treated over the steps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holding {
+    /// A held token is the photo's own for good.
+    #[default]
+    Strict,
+    /// The official step, bug for bug: a held token keeps the model's confidence and can be
+    /// masked again.
+    Parity,
+}
+
+/// What a user asks for: everything about one edit but the photo and the user's mask.
+///
+/// `None` means that the user did not say: then the model's own defaults hold
+/// ([`EditDefaults`]), and where it has none, those of the official inference script. What came
+/// of it is an [`EditSettings`], which describes each option.
+///
+/// In JSON only what was said is written; a key nobody knows is refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EditRequest {
+    /// What to change, in words. Not empty.
+    pub instruction: String,
+    /// See [`EditSettings::negative_prompt`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_prompt: Option<String>,
+    /// See [`EditSettings::steps`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// See [`EditSettings::guidance_scale`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_scale: Option<f32>,
+    /// See [`EditSettings::guidance_interval`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<(f32, f32)>,
+    /// See [`EditSettings::reference_strength`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_strength: Option<f32>,
+    /// See [`EditSettings::temperature`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<(f32, f32)>,
+    /// See [`EditSettings::hold`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldPolicy>,
+    /// See [`EditSettings::hold_margin`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_margin: Option<usize>,
+    /// How held tokens are treated.
+    pub holding: Holding,
+    /// See [`EditSettings::keyword`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyword: Option<KeywordPolicy>,
+    /// See [`EditSettings::keyword_maps`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyword_maps: Option<MapCombine>,
+    /// See [`EditSettings::blocks`]; an empty list is none said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Vec<usize>>,
+    /// Same seed, same edit.
+    pub seed: u64,
+    /// Which of the edits of this seed, below 2^32: each has noise of its own.
+    pub variation: u32,
+    /// See [`EditSettings::size`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// Whether held tokens get the photo's own pixels back instead of the codec's.
+    pub composite: bool,
+}
+
+impl Default for EditRequest {
+    fn default() -> Self {
+        Self {
+            instruction: String::new(),
+            negative_prompt: None,
+            steps: None,
+            guidance_scale: None,
+            guidance_interval: None,
+            reference_strength: None,
+            temperature: None,
+            hold: None,
+            hold_margin: None,
+            holding: Holding::Strict,
+            keyword: None,
+            keyword_maps: None,
+            blocks: None,
+            seed: 0,
+            variation: 0,
+            size: None,
+            composite: true,
+        }
+    }
+}
+
+impl EditRequest {
+    /// More steps than there are decisions to make help nobody.
+    pub const MAX_STEPS: usize = 4096;
+
+    /// An edit with the defaults.
+    pub fn new(instruction: impl Into<String>) -> Self {
+        Self { instruction: instruction.into(), ..Self::default() }
+    }
+
+    /// Checks every option that was said, before anything is loaded.
+    ///
+    /// # Errors
+    /// [`EditError::Option`] with the option, what was expected and what came.
+    pub fn check(&self) -> Result<(), EditError> {
+        if self.instruction.trim().is_empty() {
+            return Err(EditError::option("instruction", "some words", "nothing"));
+        }
+        match ranges::check(&self.said()) {
+            None => Ok(()),
+            Some(problem) => Err(EditError::option(problem.option, problem.expected, problem.got)),
+        }
+    }
+
+    /// The options that a model may have defaults for.
+    fn said(&self) -> EditDefaults {
+        EditDefaults {
+            size: self.size,
+            negative_prompt: self.negative_prompt.clone(),
+            steps: self.steps,
+            guidance_scale: self.guidance_scale,
+            guidance_interval: self.guidance_interval,
+            reference_strength: self.reference_strength,
+            temperature: self.temperature,
+            hold: self.hold.clone(),
+            hold_margin: self.hold_margin,
+            keyword: self.keyword.clone(),
+            keyword_maps: self.keyword_maps,
+            blocks: self.blocks.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::photo::MAX_SIDE;
+
+    #[test]
+    fn every_option_is_checked() {
+        let good = EditRequest::new("make it red");
+        good.check().unwrap();
+        type Spoil = fn(&mut EditRequest);
+        let cases: [(&str, Spoil); 14] = [
+            ("instruction", |r| r.instruction = " \n".into()),
+            ("keyword", |r| r.keyword = Some(KeywordPolicy::phrase(""))),
+            ("keyword", |r| r.keyword = Some(KeywordPolicy::Phrases(vec![]))),
+            ("steps", |r| r.steps = Some(0)),
+            ("steps", |r| r.steps = Some(usize::MAX)),
+            ("guidance", |r| r.guidance_scale = Some(f32::NAN)),
+            ("guidance interval", |r| r.guidance_interval = Some((f32::NAN, 1.0))),
+            ("strength", |r| r.reference_strength = Some(-0.1)),
+            ("temperature", |r| r.temperature = Some((0.0, f32::INFINITY))),
+            ("hold", |r| r.hold = Some(HoldPolicy::Threshold(1.01))),
+            ("hold", |r| r.hold = Some(HoldPolicy::Budget(f32::NAN))),
+            ("hold margin", |r| r.hold_margin = Some(usize::MAX)),
+            ("size", |r| r.size = Some(0)),
+            ("size", |r| r.size = Some(MAX_SIDE + 1)),
+        ];
+        for (named, spoil) in cases {
+            let mut request = good.clone();
+            spoil(&mut request);
+            let message = request.check().unwrap_err().to_string();
+            assert!(message.starts_with(named), "{named}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_request_survives_json_and_says_only_what_was_said() {
+        let request =
+            EditRequest { hold: Some(HoldPolicy::Auto), ..EditRequest::new("make it red") };
+        let json = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<EditRequest>(&json).unwrap(), request);
+        assert!(json.contains(r#""hold":"auto""#) && !json.contains("steps"), "{json}");
+        let error = serde_json::from_str::<EditRequest>(r#"{"colour": "red"}"#).unwrap_err();
+        assert!(error.to_string().contains("colour"), "{error}");
+    }
+}
