@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use clap::Args;
 use editmgt::{
-    DtypePolicy, EditError, EditRequest, Editor, Holding, KeywordPolicy, LoraUse, MapCombine, Mask,
-    Photo, PhotoError, PhotoLimits, SaveOptions, check_writable,
+    DtypePolicy, EditError, EditRequest, Holding, KeywordPolicy, LoraUse, MapCombine, Mask, Photo,
+    PhotoError, PhotoLimits, SaveOptions, check_writable,
 };
 
 use crate::Outcome;
 use crate::files;
+use crate::model::ModelArg;
 use crate::progress::Progress;
 
 /// Pixels in a megapixel.
@@ -28,9 +29,8 @@ pub(crate) struct EditArgs {
     /// Where to write the result; .png, .jpg, .webp, .bmp or .tiff names the format
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// The model's folder
-    #[arg(short, long, value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArg,
     /// Number of steps [default: the model's; officially 36]
     #[arg(long)]
     steps: Option<usize>,
@@ -190,7 +190,7 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
 
     let mut progress = Progress::new(args.quiet);
     progress.say("loading model");
-    let builder = Editor::builder(&args.model).device(device).dtype(dtype);
+    let builder = args.model.builder()?.device(device).dtype(dtype);
     let editor = args.lora.into_iter().fold(builder, |builder, lora| builder.lora(lora)).build()?;
     let result = editor.edit(&photo, mask.as_ref(), &request, &mut progress);
     progress.finish();

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use editmgt::{EditRequest, Editor};
+use editmgt::EditRequest;
 use editmgt_train::world::{Split, World, WorldConfig};
 use editmgt_train::{Trial, TrialSummary, trial};
 use indicatif::{ProgressBar, ProgressIterator};
 
+use crate::model::ModelArg;
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -27,9 +28,8 @@ enum What {
 
 #[derive(Args)]
 struct WorldEvalArgs {
-    /// The model's folder
-    #[arg(short, long, value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArg,
     /// How many scenes
     #[arg(long, default_value_t = 512)]
     n: u64,
@@ -77,7 +77,7 @@ fn world(args: &WorldEvalArgs) -> Outcome {
     }
     let world = World::new(config)?;
     let device = editmgt::open_device(&args.device)?;
-    let editor = Editor::builder(&args.model).device(device).build()?;
+    let editor = args.model.builder()?.device(device).build()?;
 
     let mut trials: Vec<Trial> = Vec::new();
     for index in (0..args.n).progress_with(ProgressBar::new(args.n)) {

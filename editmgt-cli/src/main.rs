@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod init;
 mod inspect;
+mod model;
 mod progress;
 #[cfg(feature = "train")]
 mod train;

@@ -30,6 +30,8 @@
 
 mod edit_loop;
 mod editor;
+#[cfg(feature = "embedded")]
+mod embedded;
 mod error;
 mod folder;
 pub mod init;

@@ -80,12 +80,17 @@ impl Model {
             defaults,
             device: options.device.clone(),
         };
-        model.check()?;
-        let blocks = model.transformer.spec().blocks();
-        model.defaults.check_for(blocks, model.pixels_per_cell()).map_err(|source| {
-            ModelError::Config { path: folder.root.join(EditDefaults::FILE), source }
-        })?;
-        Ok(model)
+        model.checked(&folder.root)
+    }
+
+    /// The model, when its parts and its defaults belong together; `root` is where it is from.
+    pub(crate) fn checked(self, root: &Path) -> Result<Self, ModelError> {
+        self.check()?;
+        let blocks = self.transformer.spec().blocks();
+        match self.defaults.check_for(blocks, self.pixels_per_cell()) {
+            Ok(()) => Ok(self),
+            Err(source) => Err(ModelError::Config { path: root.join(EditDefaults::FILE), source }),
+        }
     }
 
     /// What both sides of the pictures that it works on are multiples of.

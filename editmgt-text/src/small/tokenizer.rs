@@ -47,10 +47,19 @@ impl WordTokenizer {
     /// [`TokenizerError`] for a file that is missing or damaged, and those of [`new`](Self::new).
     pub fn open(dir: &Path, length: usize) -> Result<Self, TokenizerError> {
         let path = dir.join(Self::FILE);
-        let text = std::fs::read_to_string(&path)
+        let json = std::fs::read(&path)
             .map_err(|source| TokenizerError::Io { path: path.clone(), source })?;
-        let vocabulary: Vocabulary = serde_json::from_str(&text)
-            .map_err(|error| TokenizerError::Malformed { path, message: error.to_string() })?;
+        Self::from_json(&path, &json, length)
+    }
+
+    /// Reads the contents of a `vocab.json`; `path` stands for it in errors.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Malformed`], and those of [`new`](Self::new).
+    pub fn from_json(path: &Path, json: &[u8], length: usize) -> Result<Self, TokenizerError> {
+        let vocabulary: Vocabulary = serde_json::from_slice(json).map_err(|error| {
+            TokenizerError::Malformed { path: path.to_owned(), message: error.to_string() }
+        })?;
         Self::new(vocabulary, length)
     }
 

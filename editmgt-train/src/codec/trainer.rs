@@ -210,7 +210,7 @@ impl<C: TrainableCodec> Trainee for CodecTrainer<'_, C> {
         Ok(metrics)
     }
 
-    fn evaluate(&self) -> Result<Metrics, TrainError> {
+    fn evaluate(&self, _step: u64) -> Result<Metrics, TrainError> {
         Ok(self.report()?.metrics())
     }
 

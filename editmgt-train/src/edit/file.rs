@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::codes::embed_codes;
 use super::export::{Export, export};
 use super::loud::make_text_loud;
+use super::probe::WorldProbe;
 use super::{
     ComputeOptions, EditData, EditModel, EditOptions, EditParts, EditTrainer, Lessons, TextSide,
     TrainingPlan, TuneRun, WorldEdits,
@@ -241,7 +242,7 @@ impl EditRun {
         device: &Device,
         watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
     ) -> Result<Option<PathBuf>, TrainError> {
-        let mut prepared = self.prepare(device)?;
+        let mut prepared = self.prepare(root, device)?;
         let folder = RunFolder::open(root, self, resume)?;
         if run(&mut prepared.trainer, &folder, &self.run, watch)? < self.run.steps {
             return Ok(None);
@@ -257,7 +258,7 @@ impl EditRun {
     pub fn export(&self, root: &Path, device: &Device) -> Result<(PathBuf, u64), TrainError> {
         let newest = RunFolder::newest_checkpoint(root)?;
         let newest = newest.ok_or_else(|| TrainError::NoRun { dir: root.to_owned() })?;
-        let mut prepared = self.prepare(device)?;
+        let mut prepared = self.prepare(root, device)?;
         prepared.trainer.load(&newest)?;
         Ok((prepared.export(self, root)?, newest.step()))
     }
@@ -273,7 +274,7 @@ impl EditRun {
         }
     }
 
-    fn prepare(&self, device: &Device) -> Result<Prepared, TrainError> {
+    fn prepare(&self, root: &Path, device: &Device) -> Result<Prepared, TrainError> {
         let Codec { config: codec_config, codec, codes } = self.codec(device)?;
         let world = World::new(self.world.clone())?;
         let tokenizer = self.tokenizer(&world)?;
@@ -316,7 +317,31 @@ impl EditRun {
             Some(_) => trainer.with_lessons(Box::new(WorldLessons(world))),
             None => trainer,
         };
+        let trainer = match self.training.edited {
+            0 => trainer,
+            scenes => trainer.with_probe(Box::new(self.probe(root, &tokenizer, scenes, device)?)),
+        };
         Ok(Prepared { trainer, codec_config, transformer, text, tokenizer })
+    }
+
+    fn probe(
+        &self,
+        root: &Path,
+        tokenizer: &WordTokenizer,
+        scenes: u64,
+        device: &Device,
+    ) -> Result<WorldProbe, TrainError> {
+        let (run, on) = (self.clone(), device.clone());
+        Ok(WorldProbe {
+            world: World::new(self.world.clone())?,
+            codec: Box::new(move || Ok(run.codec(&on)?.codec)),
+            tokenizer: tokenizer.clone(),
+            timestep: self.training.timestep,
+            defaults: self.defaults(),
+            device: device.clone(),
+            scenes,
+            samples: root.join("samples"),
+        })
     }
 
     fn codec(&self, device: &Device) -> Result<Codec, TrainError> {

@@ -25,6 +25,7 @@ mod loud;
 mod masking;
 mod model;
 mod options;
+mod probe;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use loss::{changed_cross_entropy, map_divergence, masked_nll, slot_cross_ent
 pub use masking::{MaskDraw, MaskingOptions, mask_ratio, masked_count};
 pub use model::{EditModel, EditParts};
 pub use options::{ConditionOptions, DroppedText, EditOptions, LossOptions, TextLessons};
+pub use probe::Probe;
 pub use timestep::TimestepConvention;
 pub use trainer::{EditData, EditTrainer, Lessons, TextSide, TrainingPlan};
 pub use tune::TuneRun;

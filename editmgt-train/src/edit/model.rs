@@ -62,6 +62,11 @@ impl EditModel {
         &self.transformer
     }
 
+    /// The parts that an edit needs.
+    pub(super) fn into_parts(self) -> EditParts {
+        EditParts { transformer: self.transformer, text: self.text }
+    }
+
     /// The same model with its transformer changed.
     pub(super) fn map_transformer(
         mut self,

@@ -95,6 +95,9 @@ pub struct EditOptions {
     pub text_lessons: Option<TextLessons>,
     /// The first so many examples of the validation data are evaluated.
     pub evaluated: usize,
+    /// So many held-out scenes are edited at each evaluation, where the data are a world's.
+    #[serde(default)]
+    pub edited: u64,
 }
 
 impl EditOptions {
@@ -108,6 +111,7 @@ impl EditOptions {
             loss: LossOptions::default(),
             text_lessons: None,
             evaluated: batch,
+            edited: 0,
         }
     }
 

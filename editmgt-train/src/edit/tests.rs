@@ -291,11 +291,11 @@ fn a_resumed_run_has_the_losses_of_an_unbroken_one() {
 fn an_evaluation_knows_what_was_learned() {
     use crate::run::Trainee;
     let mut trainer = trainer(40, TextSide::Trained(words()));
-    let before = trainer.evaluate().unwrap();
+    let before = trainer.evaluate(0).unwrap();
     for step in 0..40 {
         trainer.step(step).unwrap();
     }
-    let after = trainer.evaluate().unwrap();
+    let after = trainer.evaluate(0).unwrap();
     let changed = |metrics: &crate::run::Metrics| metrics.get("changed").unwrap();
     assert!(changed(&after) > changed(&before) + 0.2, "{before:?}, {after:?}");
     assert!(after.get("nll@1").unwrap() < before.get("nll@1").unwrap());
@@ -314,7 +314,7 @@ fn a_frozen_text_encoder_stays_as_it_is() {
     let first = trainer.step(0).unwrap().get("loss").unwrap();
     assert!(first.is_finite());
     assert!(trainer.trained().text().is_none());
-    assert!(trainer.evaluate().is_ok());
+    assert!(trainer.evaluate(0).is_ok());
 }
 
 #[test]

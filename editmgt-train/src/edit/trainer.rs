@@ -6,7 +6,7 @@ use editmgt_text::WordTokenizer;
 use super::batch::BatchSettings;
 use super::evaluate::evaluate;
 use super::{
-    EditBatch, EditDataset, EditModel, EditOptions, Order, TextLessons, slot_cross_entropy,
+    EditBatch, EditDataset, EditModel, EditOptions, Order, Probe, TextLessons, slot_cross_entropy,
 };
 use crate::run::{
     Checkpoint, CheckpointWriter, Draws, Learner, LearnerOptions, Metrics, Precision, TrainError,
@@ -117,6 +117,7 @@ pub struct EditTrainer {
     draws: Draws,
     steps: u64,
     lessons: Option<Box<dyn Lessons>>,
+    probe: Option<Box<dyn Probe>>,
     /// Devices to seed before each step.
     seeded: Vec<Device>,
 }
@@ -165,6 +166,7 @@ impl EditTrainer {
             draws,
             steps: plan.steps,
             lessons: None,
+            probe: None,
             seeded,
         })
     }
@@ -173,6 +175,12 @@ impl EditTrainer {
     /// must have the head for it ([`EditModel::with_slot_head`]).
     pub fn with_lessons(mut self, lessons: Box<dyn Lessons>) -> Self {
         self.lessons = Some(lessons);
+        self
+    }
+
+    /// Measures this at every evaluation, too.
+    pub fn with_probe(mut self, probe: Box<dyn Probe>) -> Self {
+        self.probe = Some(probe);
         self
     }
 
@@ -249,8 +257,13 @@ impl Trainee for EditTrainer {
         Ok(if update.skipped { metrics.with("skipped", 1.0) } else { metrics })
     }
 
-    fn evaluate(&self) -> Result<Metrics, TrainError> {
-        evaluate(&self.trained(), &self.text, self.data.validation.as_ref(), &self.options)
+    fn evaluate(&self, step: u64) -> Result<Metrics, TrainError> {
+        let (model, data) = (self.trained(), self.data.validation.as_ref());
+        let metrics = evaluate(&model, &self.text, data, &self.options)?;
+        match &self.probe {
+            Some(probe) => Ok(metrics.and(&probe.measure(model, step)?)),
+            None => Ok(metrics),
+        }
     }
 
     fn save(&self, to: &CheckpointWriter) -> Result<(), TrainError> {

@@ -19,6 +19,12 @@ impl Metrics {
         self
     }
 
+    /// These and those, which win where both have a name.
+    pub fn and(mut self, others: &Self) -> Self {
+        self.0.extend(others.0.iter().map(|(name, value)| (name.clone(), *value)));
+        self
+    }
+
     /// A number by its name.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.0.get(name).copied()

@@ -89,7 +89,7 @@ impl Trainee for Sums {
             .with("learning_rate", update.learning_rate))
     }
 
-    fn evaluate(&self) -> Result<Metrics, TrainError> {
+    fn evaluate(&self, _step: u64) -> Result<Metrics, TrainError> {
         let bias = self.learner.trained().second.bias.unwrap().val().into_scalar::<f32>();
         Ok(Metrics::default().with("bias", bias))
     }

@@ -15,11 +15,11 @@ pub trait Trainee {
     /// Anything; the run stops and its checkpoints stay.
     fn step(&mut self, step: u64) -> Result<Metrics, TrainError>;
 
-    /// Measures the present state, and leaves it as it is.
+    /// Measures the state after `step` steps, and leaves it as it is.
     ///
     /// # Errors
     /// As [`step`](Self::step).
-    fn evaluate(&self) -> Result<Metrics, TrainError>;
+    fn evaluate(&self, step: u64) -> Result<Metrics, TrainError>;
 
     /// Writes everything that the next step reads.
     ///
@@ -139,7 +139,7 @@ pub fn run(
                 log.write(completed, Kind::Train, &metrics)?;
             }
             if is_due(options.evaluate_every) || completed == total {
-                let metrics = trainee.evaluate()?;
+                let metrics = trainee.evaluate(completed)?;
                 log.write(completed, Kind::Evaluation, &metrics)?;
                 watch(&TrainEvent::Evaluation { completed, metrics: &metrics });
             }

@@ -57,11 +57,11 @@ fn an_adapter_learns_and_all_else_stays() {
     for streams in [LoraStreams::Both, LoraStreams::Image, LoraStreams::Reference] {
         let lora = LoraOptions { rank: 4, alpha: 8.0, streams, ..LoraOptions::default() };
         let mut trainer = adapter_trainer(&lora, &ComputeOptions::default(), 30);
-        let (start, before) = (parameters(&trainer.trained()), trainer.evaluate().unwrap());
+        let (start, before) = (parameters(&trainer.trained()), trainer.evaluate(0).unwrap());
         for step in 0..30 {
             trainer.step(step).unwrap();
         }
-        let (end, after) = (parameters(&trainer.trained()), trainer.evaluate().unwrap());
+        let (end, after) = (parameters(&trainer.trained()), trainer.evaluate(0).unwrap());
         let nll = |metrics: &crate::run::Metrics| metrics.get("nll@1").unwrap();
         assert!(nll(&after) < nll(&before) - 0.01, "{streams:?}: {before:?} {after:?}");
         for ((path, start), (_, end)) in start.iter().zip(&end) {

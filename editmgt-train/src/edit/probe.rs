@@ -1,0 +1,99 @@
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use editmgt::sampler::{MaskingSchedule, SchedulerConfig, Timesteps};
+use editmgt::{EditDefaults, EditError, EditRequest, Editor, Model};
+use editmgt_core::{Error, MgtTransformer, VqCodec};
+use editmgt_text::{SmallTextEncoder, WordTokenizer};
+
+use super::{EditModel, EditParts, TimestepConvention};
+use crate::run::{Metrics, TrainError};
+use crate::trial::{Trial, TrialSummary, trial};
+use crate::world::{Example, Split, World, contact_sheet};
+
+/// What an evaluation measures besides the loss.
+pub trait Probe {
+    /// Measures a model, without autodiff, after so many steps.
+    ///
+    /// # Errors
+    /// Whatever keeps it from measuring.
+    fn measure(&self, model: EditModel, step: u64) -> Result<Metrics, TrainError>;
+}
+
+/// Edits held-out scenes as a user would, has the world judge the pictures, and keeps a sheet of
+/// them to look at.
+pub(super) struct WorldProbe {
+    pub(super) world: World,
+    pub(super) codec: Box<dyn Fn() -> Result<Box<dyn VqCodec>, TrainError>>,
+    pub(super) tokenizer: WordTokenizer,
+    pub(super) timestep: TimestepConvention,
+    pub(super) defaults: EditDefaults,
+    pub(super) device: Device,
+    /// The first so many scenes of the validation split.
+    pub(super) scenes: u64,
+    /// Where the sheets go.
+    pub(super) samples: PathBuf,
+}
+
+/// Scenes on a sheet.
+const SHEET: usize = 21;
+
+impl Probe for WorldProbe {
+    fn measure(&self, model: EditModel, step: u64) -> Result<Metrics, TrainError> {
+        let editor = self.editor(model)?;
+        let request = EditRequest::default();
+        let (mut trials, mut shown): (Vec<Trial>, Vec<Example>) = (Vec::new(), Vec::new());
+        for index in 0..self.scenes {
+            let edit = trial(&editor, &self.world, (Split::Validation, index), &request);
+            let (trial, mut example, edited) = edit.map_err(as_stage)?;
+            trials.push(trial);
+            if shown.len() < SHEET {
+                example.pair.after = edited.image.rgb().clone();
+                shown.push(example);
+            }
+        }
+        let summary = TrialSummary::of(&trials);
+        std::fs::create_dir_all(&self.samples).map_err(TrainError::io(&self.samples))?;
+        let path = self.samples.join(format!("step-{step:012}.png"));
+        let saved = contact_sheet(&shown).save(&path);
+        saved.map_err(|e| TrainError::io(&path)(std::io::Error::other(e)))?;
+        let mut metrics = Metrics::default()
+            .with("success", summary.all.success)
+            .with("changed_outside", summary.local.tokens_changed_outside);
+        for (category, means) in &summary.by_category {
+            metrics = metrics.with(format!("success/{}", category.name()), means.success);
+        }
+        Ok(metrics)
+    }
+}
+
+impl WorldProbe {
+    fn editor(&self, model: EditModel) -> Result<Editor, TrainError> {
+        let EditParts { transformer, text } = model.into_parts();
+        let text = text.ok_or_else(|| Error::value("text encoder of the model", "one", "none"))?;
+        let timesteps = match self.timestep {
+            TimestepConvention::MaskRatio => Timesteps::MaskRatio,
+            TimestepConvention::Official => Timesteps::Countdown,
+        };
+        let model = Model {
+            codec: (self.codec)()?,
+            text: Box::new(SmallTextEncoder::new(text, self.tokenizer.clone())?),
+            scheduler: SchedulerConfig {
+                mask_token_id: transformer.spec().mask_token,
+                masking_schedule: MaskingSchedule::Cosine,
+                timesteps,
+            },
+            transformer: Box::new(transformer),
+            defaults: self.defaults.clone(),
+            device: self.device.clone(),
+        };
+        Editor::new(model).map_err(|error| as_stage(error.into()))
+    }
+}
+
+fn as_stage(error: EditError) -> TrainError {
+    match error {
+        EditError::Stage(error) => error.into(),
+        error => TrainError::option("edit_defaults", "options of an edit that works", error),
+    }
+}
