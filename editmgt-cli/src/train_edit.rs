@@ -13,7 +13,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
     let text = std::fs::read_to_string(&args.config).map_err(|e| format!("{path}: {e}"))?;
     let run = EditFile::from_toml(&text).map_err(|e| format!("{path}: {e}"))?;
     let device = editmgt::open_device(&args.device)?;
-    let mut view = View::new(run.steps().log_every);
+    let mut view = View::new(run.loop_options().log_every);
     let trained = run.train(&args.out, args.resume, &device, &mut |event| {
         view.show(event);
         Flow::Continue
