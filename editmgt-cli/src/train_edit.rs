@@ -13,7 +13,7 @@ use crate::train::{ExportArgs, RunArgs, View};
 pub(crate) fn run(args: &RunArgs) -> Outcome {
     let run = read(&args.config)?;
     let device = editmgt::open_device(&args.device)?;
-    let mut view = View::new(run.steps().log_every);
+    let mut view = View::new(run.loop_options().log_every);
     let trained = run.train(&args.out, args.resume, &device, &mut |event| {
         view.show(event);
         Flow::Continue

@@ -160,8 +160,8 @@ impl EditFile {
         })
     }
 
-    /// How long the run is.
-    pub fn steps(&self) -> &LoopOptions {
+    /// How long the run is, and what it does how often.
+    pub fn loop_options(&self) -> &LoopOptions {
         match self {
             Self::New(run) => &run.run,
             Self::Tune(run) => &run.run,
