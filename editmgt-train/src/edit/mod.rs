@@ -13,7 +13,6 @@
 //! an option of its own.
 
 mod batch;
-mod dataset;
 mod evaluate;
 mod export;
 mod file;
@@ -21,19 +20,19 @@ mod loss;
 mod masking;
 mod model;
 mod options;
+mod order;
 #[cfg(test)]
 mod tests;
 mod timestep;
 mod trainer;
-mod world;
 
+pub use crate::data::{EditDataset, EditExample, WorldEdits};
 pub use batch::EditBatch;
-pub use dataset::{EditDataset, EditExample, Order};
 pub use file::{EditRun, SmallModelOptions};
 pub use loss::{changed_cross_entropy, map_divergence, masked_nll};
 pub use masking::{MaskDraw, MaskingOptions, mask_ratio, masked_count};
 pub use model::{EditModel, EditParts};
 pub use options::{ConditionOptions, DroppedText, EditOptions, LossOptions};
+pub use order::Order;
 pub use timestep::TimestepConvention;
 pub use trainer::{EditData, EditTrainer, TextSide};
-pub use world::WorldEdits;
