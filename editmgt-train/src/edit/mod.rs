@@ -13,6 +13,8 @@
 //! an option of its own.
 
 mod batch;
+#[cfg(test)]
+mod data_tests;
 mod evaluate;
 mod export;
 mod file;
