@@ -99,6 +99,15 @@ impl View {
 
     pub(crate) fn show(&mut self, event: &TrainEvent<'_>) {
         match event {
+            TrainEvent::Encoding { completed, total } => {
+                self.bar.set_length(*total);
+                self.bar.set_position(*completed);
+                self.bar.set_message("rows encoded");
+                if !self.is_terminal && (completed % self.log_every == 0 || completed == total) {
+                    eprintln!("encoded {completed}/{total} rows");
+                }
+            }
+            TrainEvent::Data { report } => self.line(&report.to_string()),
             TrainEvent::Started { completed, total } => {
                 self.start = (Instant::now(), *completed);
                 self.bar.set_length(*total);

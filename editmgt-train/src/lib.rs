@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod data;
 pub mod edit;
 mod pair;
 pub mod run;

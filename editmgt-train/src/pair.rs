@@ -45,6 +45,22 @@ impl Category {
             Self::Motion => "motion",
         }
     }
+
+    /// The category that a data set calls so, whatever the case: its own name, and `color`,
+    /// `background change` and `motion change`, as in CrispEdit-2M. `None` for any other.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = name.trim().to_lowercase().replace(['_', '-'], " ");
+        Some(match name.strip_suffix(" change").unwrap_or(&name) {
+            "add" => Self::Add,
+            "remove" => Self::Remove,
+            "replace" => Self::Replace,
+            "colour" | "color" => Self::Colour,
+            "background" => Self::Background,
+            "style" => Self::Style,
+            "motion" => Self::Motion,
+            _ => return None,
+        })
+    }
 }
 
 /// One example: a picture, what to change in it, and how it should look then.
@@ -62,4 +78,26 @@ pub struct EditPair {
     pub category: Option<Category>,
     /// The words of the instruction that name what is edited, where they are known.
     pub phrase: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn categories_by_the_names_of_data_sets() {
+        for category in Category::ALL {
+            let name = serde_json::to_value(category).unwrap();
+            assert_eq!(Category::from_name(name.as_str().unwrap()), Some(category));
+        }
+        for (name, expected) in [
+            ("color", Some(Category::Colour)),
+            ("Background change", Some(Category::Background)),
+            (" motion_change\n", Some(Category::Motion)),
+            ("global", None),
+            ("", None),
+        ] {
+            assert_eq!(Category::from_name(name), expected, "{name}");
+        }
+    }
 }

@@ -21,6 +21,22 @@ pub struct Vocabulary {
     pub examples: Vec<String>,
 }
 
+impl Vocabulary {
+    /// The `most` words that occur most often in these instructions, in the order of the alphabet;
+    /// of those that occur equally often the first. No examples.
+    pub fn most_frequent<'a>(instructions: impl Iterator<Item = &'a str>, most: usize) -> Self {
+        let mut counts = HashMap::<String, usize>::new();
+        for (_, word) in instructions.flat_map(words) {
+            *counts.entry(word).or_default() += 1;
+        }
+        let mut counts: Vec<(String, usize)> = counts.into_iter().collect();
+        counts.sort_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.cmp(b)));
+        let mut words: Vec<String> = counts.into_iter().take(most).map(|(word, _)| word).collect();
+        words.sort();
+        Self { words, examples: Vec::new() }
+    }
+}
+
 /// Splits instructions into the words of a closed vocabulary.
 ///
 /// A sequence is `start, words…, padding…`, whatever the case of the letters.
@@ -193,6 +209,18 @@ mod tests {
     fn tokenizer() -> WordTokenizer {
         let vocabulary = vocabulary("blue circle make red the", &["make the circle red"]);
         WordTokenizer::new(vocabulary, 6).unwrap()
+    }
+
+    #[test]
+    fn the_most_frequent_words() {
+        let said = ["Make the circle red", "make the heart blue.", "remove the owl"];
+        let of = |most| Vocabulary::most_frequent(said.into_iter(), most).words;
+        assert_eq!(of(1), ["the"]);
+        assert_eq!(of(4), ["blue", "circle", "make", "the"]);
+        assert_eq!(of(100).len(), 8);
+        let all = Vocabulary::most_frequent(said.into_iter(), 100);
+        let tokenizer = WordTokenizer::new(all, 6).unwrap();
+        assert_eq!(tokenizer.encode(&said).unwrap().ids().len(), 18);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, Tensor};
 use editmgt::EditDefaults;
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{Flow, VqCodec};
-use editmgt_text::{SmallTextConfig, Vocabulary, WordTokenizer};
+use editmgt_text::{SmallTextConfig, WordTokenizer};
 use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
 use editmgt_vq::CodecConfig;
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,12 @@ use super::codes::embed_codes;
 use super::export::{Export, export};
 use super::loud::make_text_loud;
 use super::probe::WorldProbe;
+use super::source::Source;
 use super::{
-    ComputeOptions, EditData, EditModel, EditOptions, EditParts, EditTrainer, Lessons, TextSide,
-    TrainingPlan, TuneRun, WorldEdits,
+    ComputeOptions, EditModel, EditOptions, EditParts, EditTrainer, Lessons, TextSide,
+    TrainingPlan, TuneRun,
 };
+use crate::data::{DataOptions, DataReport};
 use crate::run::{
     Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, Trainee, initialise, run,
 };
@@ -88,11 +90,11 @@ impl SmallModelOptions {
 }
 
 /// A trained codec.
-struct Codec {
-    config: CodecConfig,
-    codec: Box<dyn VqCodec>,
+pub(super) struct Codec {
+    pub(super) config: CodecConfig,
+    pub(super) codec: Box<dyn VqCodec>,
     /// `[codes, channels]`.
-    codes: Tensor<2>,
+    pub(super) codes: Tensor<2>,
 }
 
 /// Everything that a run needs, before its first step.
@@ -102,6 +104,8 @@ struct Prepared {
     transformer: MgtConfig,
     text: SmallTextConfig,
     tokenizer: WordTokenizer,
+    /// Of data that are not made for the purpose.
+    report: Option<DataReport>,
 }
 
 impl Prepared {
@@ -186,7 +190,7 @@ impl EditFile {
     }
 }
 
-/// What `editmgt train edit` reads: the world to learn from, the model, and how.
+/// What `editmgt train edit` reads: the data to learn from, the model, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EditRun {
@@ -194,10 +198,15 @@ pub struct EditRun {
     pub seed: u64,
     /// The folder of the codec.
     pub codec: PathBuf,
-    /// How many examples of the training split there are before they come again.
-    pub examples: u64,
-    /// The world. Training looks at its training split, evaluations at the validation split.
-    pub world: WorldConfig,
+    /// How many examples of the world's training split there are before they come again. Must be
+    /// there for the world, and must not be for other data.
+    pub examples: Option<u64>,
+    /// The world; the default one where it is not said. Training looks at its training split,
+    /// evaluations at the validation split. Must not be there for other data.
+    pub world: Option<WorldConfig>,
+    /// Where the edits come from; the world by default.
+    #[serde(default, skip_serializing_if = "DataOptions::is_world")]
+    pub data: DataOptions,
     /// The model.
     pub model: SmallModelOptions,
     /// What the model wants of an edit where its user says nothing; the size is the world's and
@@ -222,11 +231,35 @@ impl EditRun {
     /// [`TrainError::Config`] for what is not TOML of a config or a key nobody knows,
     /// [`TrainError::Option`] for a value out of range.
     pub fn from_toml(text: &str) -> Result<Self, TrainError> {
-        let run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
+        let mut run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
         run.training.validate(run.model.double_blocks.saturating_add(run.model.single_blocks))?;
         run.run.validate()?;
         run.edit_defaults.check()?;
+        run.data.validate()?;
+        run.check_source()?;
+        if run.data.is_world() {
+            // The run's own copy of the config tells which world it was.
+            run.world.get_or_insert_default();
+        }
         Ok(run)
+    }
+
+    /// Keys that would have no effect are no silent mistake.
+    fn check_source(&self) -> Result<(), TrainError> {
+        let (world, examples) = (self.world.is_some(), self.examples);
+        match (self.data.is_world(), world, examples) {
+            (true, _, None) => Err(TrainError::option("examples", "1 or more", "none")),
+            (false, true, _) => Err(TrainError::option("world", "none beside other data", "one")),
+            (false, _, Some(n)) => Err(TrainError::option("examples", "none beside other data", n)),
+            (false, ..) if self.training.text_lessons.is_some() => {
+                Err(TrainError::option("text_lessons", "none beside other data", "some"))
+            }
+            (false, ..) if self.training.edited > 0 => {
+                let got = self.training.edited;
+                Err(TrainError::option("edited", "0 beside other data", got))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Trains into the folder `root`, or goes on with the run there, and gives the folder of the
@@ -242,8 +275,12 @@ impl EditRun {
         device: &Device,
         watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
     ) -> Result<Option<PathBuf>, TrainError> {
-        let mut prepared = self.prepare(root, device)?;
+        let mut prepared = self.prepare(root, device, watch)?;
         let folder = RunFolder::open(root, self, resume)?;
+        if let Some(report) = &prepared.report {
+            report.save(root)?;
+            watch(&TrainEvent::Data { report });
+        }
         if run(&mut prepared.trainer, &folder, &self.run, watch)? < self.run.steps {
             return Ok(None);
         }
@@ -258,7 +295,7 @@ impl EditRun {
     pub fn export(&self, root: &Path, device: &Device) -> Result<(PathBuf, u64), TrainError> {
         let newest = RunFolder::newest_checkpoint(root)?;
         let newest = newest.ok_or_else(|| TrainError::NoRun { dir: root.to_owned() })?;
-        let mut prepared = self.prepare(root, device)?;
+        let mut prepared = self.prepare(root, device, &mut |_| Flow::Continue)?;
         prepared.trainer.load(&newest)?;
         Ok((prepared.export(self, root)?, newest.step()))
     }
@@ -267,19 +304,27 @@ impl EditRun {
     fn defaults(&self) -> EditDefaults {
         let own = self.edit_defaults.clone();
         EditDefaults {
-            size: own.size.or(Some(self.world.canvas as usize)),
+            size: own.size.or(self.world.as_ref().map(|world| world.canvas as usize)),
             // A closed vocabulary has no words for flaws.
             negative_prompt: own.negative_prompt.or_else(|| Some(String::new())),
             ..own
         }
     }
 
-    fn prepare(&self, root: &Path, device: &Device) -> Result<Prepared, TrainError> {
+    fn prepare(
+        &self,
+        root: &Path,
+        device: &Device,
+        watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
+    ) -> Result<Prepared, TrainError> {
         let Codec { config: codec_config, codec, codes } = self.codec(device)?;
-        let world = World::new(self.world.clone())?;
-        let tokenizer = self.tokenizer(&world)?;
+        let spec = codec.spec().clone();
+        let Source { data, tokenizer, report, world } = match self.data.is_world() {
+            true => self.world_source(codec, device)?,
+            false => self.pair_source((&codec_config, &*codec), device, watch)?,
+        };
         let text = self.model.text(tokenizer.vocabulary().words.len());
-        let transformer = self.model.transformer(codec.spec().codebook_size);
+        let transformer = self.model.transformer(spec.codebook_size);
         let learning = self.compute.training(device);
         let parts = EditParts {
             transformer: transformer.init(&learning)?,
@@ -299,52 +344,44 @@ impl EditRun {
             model = embed_codes(model, codes, &draws)?;
         }
 
-        let held_out = self.training.evaluated as u64;
-        let second = self.codec(device)?.codec;
-        let edits = |codec, split, len| -> Result<_, TrainError> {
-            let world = World::new(self.world.clone())?;
-            Ok(Box::new(WorldEdits::new(world, codec, device.clone(), split, len)?))
-        };
-        let data = EditData {
-            train: edits(codec, Split::Train, self.examples)?,
-            validation: edits(second, Split::Validation, held_out)?,
-        };
         let side = TextSide::Trained(tokenizer.clone());
         let plan = TrainingPlan::new(self.learner.clone(), self.run.steps, self.seed);
         let plan = self.compute.plan(plan)?;
         let trainer = EditTrainer::new(model, side, data, self.training.clone(), plan)?;
-        let trainer = match self.training.text_lessons {
-            Some(_) => trainer.with_lessons(Box::new(WorldLessons(world))),
-            None => trainer,
+        let trainer = match (world, self.training.text_lessons) {
+            (Some(world), Some(_)) => trainer.with_lessons(Box::new(WorldLessons(world))),
+            _ => trainer,
         };
-        let trainer = match self.training.edited {
-            0 => trainer,
-            scenes => trainer.with_probe(Box::new(self.probe(root, &tokenizer, scenes, device)?)),
+        let trainer = match (&self.world, self.training.edited) {
+            (Some(world), 1..) => {
+                trainer.with_probe(Box::new(self.probe(world, root, &tokenizer, device)?))
+            }
+            _ => trainer,
         };
-        Ok(Prepared { trainer, codec_config, transformer, text, tokenizer })
+        Ok(Prepared { trainer, codec_config, transformer, text, tokenizer, report })
     }
 
     fn probe(
         &self,
+        world: &WorldConfig,
         root: &Path,
         tokenizer: &WordTokenizer,
-        scenes: u64,
         device: &Device,
     ) -> Result<WorldProbe, TrainError> {
         let (run, on) = (self.clone(), device.clone());
         Ok(WorldProbe {
-            world: World::new(self.world.clone())?,
+            world: World::new(world.clone())?,
             codec: Box::new(move || Ok(run.codec(&on)?.codec)),
             tokenizer: tokenizer.clone(),
             timestep: self.training.timestep,
             defaults: self.defaults(),
             device: device.clone(),
-            scenes,
+            scenes: self.training.edited,
             samples: root.join("samples"),
         })
     }
 
-    fn codec(&self, device: &Device) -> Result<Codec, TrainError> {
+    pub(super) fn codec(&self, device: &Device) -> Result<Codec, TrainError> {
         let path = self.codec.join("config.json");
         let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path))?;
         let config = CodecConfig::from_json(&text)?;
@@ -362,18 +399,5 @@ impl EditRun {
             }
         };
         Ok(Codec { config, codec, codes })
-    }
-
-    /// The words of the world, and one instruction of each category as an example.
-    fn tokenizer(&self, world: &World) -> Result<WordTokenizer, TrainError> {
-        let categories = world.config().categories.len() as u64;
-        let example = |index| world.plan(Split::Validation, index).instruction;
-        let vocabulary = Vocabulary {
-            words: world.vocabulary(),
-            examples: (0..categories).map(example).collect(),
-        };
-        WordTokenizer::new(vocabulary, self.model.text_rows).map_err(|error| {
-            TrainError::option("text_rows", "rows for every instruction of the world", error)
-        })
     }
 }

@@ -15,7 +15,8 @@
 mod batch;
 mod codes;
 mod compute;
-mod dataset;
+#[cfg(test)]
+mod data_tests;
 mod evaluate;
 mod export;
 mod file;
@@ -25,26 +26,27 @@ mod loud;
 mod masking;
 mod model;
 mod options;
+mod order;
 mod probe;
+mod source;
 mod start;
 #[cfg(test)]
 mod tests;
 mod timestep;
 mod trainer;
 mod tune;
-mod world;
 
+pub use crate::data::{EditDataset, EditExample, WorldEdits};
 pub use batch::EditBatch;
 pub use compute::ComputeOptions;
-pub use dataset::{EditDataset, EditExample, Order};
 pub use file::{EditFile, EditRun, SmallModelOptions};
 pub use lora::LoraOptions;
 pub use loss::{changed_cross_entropy, map_divergence, masked_nll, slot_cross_entropy};
 pub use masking::{MaskDraw, MaskingOptions, mask_ratio, masked_count};
 pub use model::{EditModel, EditParts};
 pub use options::{ConditionOptions, DroppedText, EditOptions, LossOptions, TextLessons};
+pub use order::Order;
 pub use probe::Probe;
 pub use timestep::TimestepConvention;
 pub use trainer::{EditData, EditTrainer, Lessons, TextSide, TrainingPlan};
 pub use tune::TuneRun;
-pub use world::WorldEdits;

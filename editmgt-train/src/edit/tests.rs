@@ -12,6 +12,7 @@ use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
 use super::batch::BatchSettings;
 use super::*;
 use crate::Category;
+use crate::data::DataOptions;
 use crate::run::{
     AdamWOptions, Decay, Draws, LearnerOptions, LoopOptions, LrSchedule, RunFolder, TrainError,
     TrainEvent, initialise, run,
@@ -369,8 +370,9 @@ fn a_run_makes_a_model_that_edits() {
     let run = EditRun {
         seed: 1,
         codec,
-        examples: 50,
-        world: WorldConfig { canvas: 80, ..WorldConfig::default() },
+        examples: Some(50),
+        world: Some(WorldConfig { canvas: 80, ..WorldConfig::default() }),
+        data: DataOptions::default(),
         model: SmallModelOptions {
             double_blocks: 2,
             single_blocks: 2,
@@ -398,11 +400,11 @@ fn a_run_makes_a_model_that_edits() {
     let options = LoadOptions { device, dtype: DtypePolicy::uniform(Dtype::F32) };
     let model = Model::load(&ModelFolder::open(&model).unwrap(), &options).unwrap();
     // The official negative prompt is no text for a closed vocabulary, nor is the size this model's.
-    assert_eq!(model.defaults.size, Some(64));
+    assert_eq!(model.defaults.size, Some(80));
     assert_eq!(model.defaults.negative_prompt.as_deref(), Some(""));
     assert_eq!(model.scheduler.timesteps, editmgt::sampler::Timesteps::MaskRatio);
     let editor = Editor::new(model).unwrap();
-    let world = World::new(run.world).unwrap();
+    let world = World::new(run.world.unwrap()).unwrap();
     let pair = world.pair(Split::Test, 0).pair;
     let path = dir.path().join("before.png");
     pair.before.save(&path).unwrap();

@@ -94,6 +94,9 @@ pub enum TrainError {
     /// A stage refused its input, or a device failed.
     #[error(transparent)]
     Stage(#[from] editmgt_core::Error),
+    /// A data set can't be learned from.
+    #[error(transparent)]
+    Dataset(#[from] crate::data::DataError),
     /// The data can't be had.
     #[error("example {index}: {message}")]
     Data {

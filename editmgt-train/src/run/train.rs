@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::{Kind, MetricsLog};
 use super::{Checkpoint, CheckpointWriter, Metrics, RunFolder, TrainError};
+use crate::data::DataReport;
 
 /// What is trained.
 pub trait Trainee {
@@ -75,6 +76,18 @@ impl LoopOptions {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TrainEvent<'a> {
+    /// Pictures of the data become tokens, before the run begins.
+    Encoding {
+        /// Rows done.
+        completed: u64,
+        /// All rows that are not in the cache.
+        total: u64,
+    },
+    /// The data are ready, before the run begins.
+    Data {
+        /// What became of the rows.
+        report: &'a DataReport,
+    },
     /// The run goes on after so many steps; 0 for a new one.
     Started {
         /// Steps done.

@@ -1,0 +1,241 @@
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use editmgt_checkpoint::WeightFiles;
+use editmgt_core::GridSize;
+use editmgt_vq::CodecConfig;
+use serde_json::json;
+
+use super::hash::{Fingerprint, hex};
+use super::shard::{self, Known, Outcome, Place};
+use super::tokens::EntryKey;
+use super::{Columns, PairOptions, Skip, write_atomically};
+use crate::run::TrainError;
+
+/// Raised when an entry changes its meaning: what makes the tokens, or how they are written.
+const FORMAT: u32 = 1;
+
+/// Entries of a shard: what is lost at most when a run is killed while it encodes.
+const SHARD: usize = 256;
+
+/// What the tokens of a data set depend on, but for the rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CacheKey(String);
+
+impl CacheKey {
+    /// The key of a codec (its config and all bytes of its weights) and of what happens to
+    /// pictures. On which device the codec runs is no part of it.
+    pub(super) fn new(
+        codec: &CodecConfig,
+        weights: &WeightFiles,
+        options: &PairOptions,
+        columns: &Columns,
+    ) -> Result<Self, TrainError> {
+        let mut hash = Fingerprint::default();
+        for path in weights.files() {
+            hash.add(std::fs::read(path).map_err(TrainError::io(path))?);
+        }
+        let text = json!({
+            "format": FORMAT,
+            "codec": codec,
+            "weights": hex(&hash.bytes::<32>()),
+            "pictures": options.pictures,
+            "mask": options.mask,
+            "columns": [&columns.before, &columns.after, columns.mask.as_deref().unwrap_or("")],
+        });
+        Ok(Self(format!("{text:#}\n")))
+    }
+}
+
+/// Tokens on the disk: a folder for each key, in it files of some hundred entries.
+#[derive(Debug)]
+pub(super) struct TokenCache {
+    dir: PathBuf,
+    grid: GridSize,
+    known: HashMap<EntryKey, Known>,
+    pending: Vec<(EntryKey, Outcome)>,
+    /// Files that were damaged or of another form, and are gone.
+    damaged: u64,
+}
+
+impl TokenCache {
+    /// Opens the cache in the folder `root`, which is made where it is missing, and reads all that
+    /// it has for the key. Files that are not what was written are removed: their entries will be
+    /// encoded again.
+    pub(super) fn open(root: &Path, key: &CacheKey, grid: GridSize) -> Result<Self, TrainError> {
+        let name = Fingerprint::default().with(&key.0).with(format!("{grid}")).bytes::<8>();
+        let dir = root.join(hex(&name));
+        std::fs::create_dir_all(&dir).map_err(TrainError::io(&dir))?;
+        // For people: nothing reads it.
+        write_atomically(&dir.join("key.json"), key.0.as_bytes())?;
+        let mut cache = Self { dir, grid, known: HashMap::new(), pending: Vec::new(), damaged: 0 };
+        let entries = std::fs::read_dir(&cache.dir).map_err(TrainError::io(&cache.dir))?;
+        for entry in entries {
+            let path = entry.map_err(TrainError::io(&cache.dir))?.path();
+            if path.extension().is_some_and(|extension| extension == "safetensors") {
+                cache.take(&path)?;
+            }
+        }
+        Ok(cache)
+    }
+
+    fn take(&mut self, path: &Path) -> Result<(), TrainError> {
+        match shard::open(path, self.grid)? {
+            Some(known) => self.known.extend(known),
+            None => {
+                let path_shown = path.display();
+                tracing::warn!("{path_shown}: damaged; what it held will be encoded again");
+                std::fs::remove_file(path).map_err(TrainError::io(path))?;
+                self.damaged += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of an entry.
+    pub(super) fn get(&self, key: &EntryKey) -> Option<&Known> {
+        self.known.get(key)
+    }
+
+    pub(super) fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Adds an entry, which is known after the next [`flush`](Self::flush) at the latest.
+    pub(super) fn add(&mut self, key: EntryKey, outcome: Outcome) -> Result<(), TrainError> {
+        self.pending.push((key, outcome));
+        if self.pending.len() >= SHARD { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what was added.
+    pub(super) fn flush(&mut self) -> Result<(), TrainError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let path = shard::write(&self.dir, self.grid, &self.pending)?;
+        self.pending.clear();
+        let known = shard::open(&path, self.grid)?;
+        let unread = || TrainError::malformed(&path, "can't be read back after it was written");
+        self.known.extend(known.ok_or_else(unread)?);
+        Ok(())
+    }
+}
+
+/// The entry of crop number `crop` of a row.
+pub(super) fn entry_key(name: &str, stamp: u64, crop: usize) -> EntryKey {
+    let numbers = [stamp, crop as u64].map(u64::to_le_bytes);
+    Fingerprint::default().with(name).with(numbers.concat()).bytes()
+}
+
+/// What the cache has of an entry that is known: its place, or why it is left out.
+pub(super) fn settled(known: &Known) -> Result<&Place, &Skip> {
+    match known {
+        Known::Tokens(place) => Ok(place),
+        Known::Skip(skip) => Err(skip),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SkipCause;
+    use super::super::tokens::PairTokens;
+    use super::*;
+
+    const GRID: GridSize = GridSize::new(2, 3);
+
+    fn tokens(seed: u16) -> PairTokens {
+        PairTokens {
+            before: (0..6).map(|i| seed * 100 + i).collect(),
+            after: (0..6).map(|i| seed * 100 + 50 + i).collect(),
+            touched: (0..6).map(|i| (i + seed).is_multiple_of(2)).collect(),
+        }
+    }
+
+    fn open(root: &Path) -> TokenCache {
+        TokenCache::open(root, &CacheKey("one".into()), GRID).unwrap()
+    }
+
+    fn key(number: u64) -> EntryKey {
+        entry_key("row", number, 0)
+    }
+
+    fn filled(root: &Path) -> PathBuf {
+        let mut cache = open(root);
+        for number in 0..3 {
+            cache.add(key(number), Outcome::Tokens(tokens(number as u16))).unwrap();
+        }
+        let skip = Skip::new(SkipCause::CorruptImage, "cut off");
+        cache.add(key(9), Outcome::Skip(skip)).unwrap();
+        assert!(cache.get(&key(0)).is_none());
+        cache.flush().unwrap();
+        check(&cache);
+        let files = std::fs::read_dir(&cache.dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut shards: Vec<PathBuf> =
+            files.filter(|path| path.extension().unwrap() == "safetensors").collect();
+        assert_eq!(shards.len(), 1);
+        shards.remove(0)
+    }
+
+    fn check(cache: &TokenCache) {
+        for number in 0..3 {
+            let place = settled(cache.get(&key(number)).unwrap()).unwrap();
+            assert_eq!(place.read().unwrap(), tokens(number as u16));
+        }
+        let skip = settled(cache.get(&key(9)).unwrap()).unwrap_err();
+        assert_eq!(*skip, Skip::new(SkipCause::CorruptImage, "cut off"));
+        assert!(cache.get(&key(5)).is_none());
+    }
+
+    #[test]
+    fn entries_are_there_the_next_time_and_only_for_their_key() {
+        let root = tempfile::tempdir().unwrap();
+        filled(root.path());
+        check(&open(root.path()));
+        let other = TokenCache::open(root.path(), &CacheKey("two".into()), GRID).unwrap();
+        assert!(other.get(&key(0)).is_none());
+        let other = TokenCache::open(root.path(), &CacheKey("one".into()), GridSize::new(3, 2));
+        assert!(other.unwrap().get(&key(0)).is_none());
+    }
+
+    #[test]
+    fn a_damaged_file_goes_and_its_entries_are_unknown() {
+        let root = tempfile::tempdir().unwrap();
+        let shard = filled(root.path());
+        let whole = std::fs::read(&shard).unwrap();
+        let last = whole.len() - 1;
+        let flipped = |at: usize| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            bytes
+        };
+        let cases = [
+            whole[..last].to_vec(),
+            Vec::new(),
+            b"not a shard".to_vec(),
+            flipped(last),
+            flipped(last - 10),
+            flipped(3),
+        ];
+        for bytes in cases {
+            std::fs::write(&shard, bytes).unwrap();
+            let cache = open(root.path());
+            assert!(cache.get(&key(0)).is_none() && cache.damaged() == 1);
+            assert!(!shard.exists());
+            assert_eq!(filled(root.path()), shard, "the same entries are the same file");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_later_is_no_silent_error() {
+        let root = tempfile::tempdir().unwrap();
+        let shard = filled(root.path());
+        let cache = open(root.path());
+        let mut bytes = std::fs::read(&shard).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&shard, bytes).unwrap();
+        let read = |number| settled(cache.get(&key(number)).unwrap()).unwrap().read();
+        assert_eq!(read(0).unwrap(), tokens(0));
+        let error = read(2).unwrap_err().to_string();
+        assert!(error.contains("damaged since the run began"), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Pictures that are files, which folders and lists of paths have in common.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use editmgt::photo::{Photo, PhotoError};
+
+use super::hash::Fingerprint;
+use super::row::{EachPictures, PictureReader, Pictures};
+use super::{Skip, SkipCause};
+use crate::run::TrainError;
+
+/// The files of a row.
+pub(super) struct PictureFiles {
+    pub(super) before: PathBuf,
+    pub(super) after: PathBuf,
+    pub(super) mask: Option<PathBuf>,
+}
+
+impl PictureFiles {
+    /// What changes when any of them does: path, length, time of the last change.
+    pub(super) fn stamp(&self) -> Result<u64, Skip> {
+        let mut stamp = Fingerprint::default();
+        for path in [&self.before, &self.after].into_iter().chain(&self.mask) {
+            stamp.add(file_stamp(path).map_err(|e| missing(path, &e))?);
+        }
+        Ok(stamp.number())
+    }
+}
+
+/// What changes when a file does.
+pub(super) fn file_stamp(path: &Path) -> std::io::Result<[u8; 32]> {
+    let metadata = std::fs::metadata(path)?;
+    // A system without times leaves the length.
+    let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let nanoseconds = changed.unwrap_or_default().as_nanos();
+    let path = std::path::absolute(path)?;
+    Ok(Fingerprint::default()
+        .with(path.as_os_str().as_encoded_bytes())
+        .with(metadata.len().to_le_bytes())
+        .with(nanoseconds.to_le_bytes())
+        .bytes())
+}
+
+/// Reads the files of row `i` from entry `i`.
+pub(super) struct FileReader(pub(super) Vec<PictureFiles>);
+
+impl PictureReader for FileReader {
+    fn read(&self, wanted: &[usize], each: &mut EachPictures<'_>) -> Result<(), TrainError> {
+        wanted.iter().try_for_each(|&row| each(row, pictures(&self.0[row])))
+    }
+}
+
+fn pictures(files: &PictureFiles) -> Result<Pictures, Skip> {
+    Ok(Pictures {
+        before: open(&files.before)?,
+        after: open(&files.after)?,
+        mask: files.mask.as_deref().map(open).transpose()?,
+    })
+}
+
+fn open(path: &Path) -> Result<Photo, Skip> {
+    Photo::open(path).map_err(|error| match error {
+        PhotoError::Read { source, .. } => missing(path, &source),
+        error => Skip::new(SkipCause::CorruptImage, error),
+    })
+}
+
+/// What the system refuses may be there another time, unlike a picture that is damaged.
+fn missing(path: &Path, error: &std::io::Error) -> Skip {
+    let path = path.display();
+    Skip::new(
+        SkipCause::MissingImage,
+        match error.kind() {
+            ErrorKind::NotFound => format!("there is no {path}"),
+            _ => format!("{path}: {error}"),
+        },
+    )
+}

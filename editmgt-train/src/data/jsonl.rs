@@ -1,0 +1,90 @@
+//! A data set in a file of JSON objects, one a line.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::files::{FileReader, PictureFiles};
+use super::row::{Listing, Row, Words};
+use super::{Columns, Skip, SkipCause, Skips};
+use crate::run::TrainError;
+
+type Object = Map<String, Value>;
+
+/// Lists the rows of the file `path`; its pictures are paths from its own folder.
+pub(super) fn list(path: &Path, columns: &Columns) -> Result<Listing, TrainError> {
+    let mut file = BufReader::new(File::open(path).map_err(TrainError::io(path))?);
+    let root = path.parent().unwrap_or(Path::new(""));
+    let (mut rows, mut pictures, mut skips) = (Vec::new(), Vec::new(), Skips::default());
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if file.read_until(b'\n', &mut line).map_err(TrainError::io(path))? == 0 {
+            break;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let name = format!("line {number}");
+        match row(&line, &name, root, columns) {
+            Ok((row, files)) => {
+                rows.push(row);
+                pictures.push(files);
+            }
+            Err(skip) => skips.add(&name, &skip),
+        }
+    }
+    Ok(Listing { rows, skips, pictures: Box::new(FileReader(pictures)) })
+}
+
+fn row(
+    line: &[u8],
+    name: &str,
+    root: &Path,
+    columns: &Columns,
+) -> Result<(Row, PictureFiles), Skip> {
+    let object: Object =
+        serde_json::from_slice(line).map_err(|e| Skip::new(SkipCause::Malformed, e))?;
+    let picture = |column: &str| {
+        let missing = || Skip::new(SkipCause::MissingColumn, format!("no {column}"));
+        Ok(root.join(text(&object, column)?.ok_or_else(missing)?))
+    };
+    let optional =
+        |column: &Option<String>| column.as_ref().map_or(Ok(None), |column| text(&object, column));
+    let words = Words {
+        instruction: text(&object, &columns.instruction)?.map(str::to_owned),
+        category: optional(&columns.category)?.map(str::to_owned),
+        group: columns.group.as_ref().map_or(Ok(None), |column| label(&object, column))?,
+    };
+    let files = PictureFiles {
+        before: picture(&columns.before)?,
+        after: picture(&columns.after)?,
+        mask: optional(&columns.mask)?.map(|path| root.join(path)),
+    };
+    let row = words.into_row(name.to_owned(), files.stamp()?, columns)?;
+    Ok((row, files))
+}
+
+/// A text; `None` where there is none.
+fn text<'a>(object: &'a Object, column: &str) -> Result<Option<&'a str>, Skip> {
+    match object.get(column) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(wrong(column, "a text", other)),
+    }
+}
+
+/// A text or a number.
+fn label(object: &Object, column: &str) -> Result<Option<String>, Skip> {
+    match object.get(column) {
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        _ => Ok(text(object, column)?.map(str::to_owned)),
+    }
+}
+
+fn wrong(column: &str, expected: &str, got: &Value) -> Skip {
+    let got: String = got.to_string().chars().take(40).collect();
+    Skip::new(SkipCause::WrongType, format!("{column}: expected {expected}, got {got}"))
+}

@@ -1,0 +1,67 @@
+//! Edits to learn from, as tokens: those of the world, and of data sets of pairs in folders, lists
+//! of files and parquet files.
+//!
+//! ```text
+//! folder | JSONL | parquet ─► rows ─► split by group ─► pictures ─► one crop for all of a pair
+//!                              │                           │                     ▼
+//!                              └───────► Skips ◄───────────┘                   codec
+//!                                          │                                     ▼
+//!                                     DataReport             PairEdits ◄─── token cache
+//! ```
+//!
+//! [`PairData::open`] lists and splits the rows, [`PairData::prepare`] looks at the pictures and
+//! fills the cache. A row that can't be used is left out, counted by its cause and reported. What
+//! is in the cache is neither decoded nor encoded again: see [`PairOptions::cache`].
+
+mod cache;
+mod columns;
+mod dataset;
+mod encode;
+mod error;
+mod files;
+mod folder;
+mod geometry;
+mod hash;
+mod jsonl;
+mod options;
+mod pairs;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod report;
+mod row;
+mod shard;
+mod skip;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod world;
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::run::TrainError;
+
+pub use columns::{ColumnNames, Columns, Layout};
+pub use dataset::{EditDataset, EditExample};
+pub use encode::PairCodec;
+pub use error::DataError;
+pub use options::{Crop, DataOptions, MaskReading, PairOptions, PictureOptions, ValidationPart};
+pub use pairs::{PairData, PairEdits, PreparedPairs, ReadableInstruction};
+pub use report::{DataReport, PartReport};
+use skip::Skip;
+pub use skip::{SkipCause, SkippedRows, Skips};
+pub use world::WorldEdits;
+
+/// Writes a file that appears when it is complete, in place of one that may be there.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".").suffix(".partial");
+    // A cache may be shared: a file gets what the user's umask allows.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(dir).map_err(TrainError::io(dir))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(TrainError::io(path))?;
+    file.persist(path).map_err(|e| TrainError::io(path)(e.error))?;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+use std::path::Path;
+
+use editmgt::photo::Photo;
+
+use super::hash::Fingerprint;
+use super::{Columns, DataOptions, Skip, SkipCause, Skips};
+use crate::Category;
+use crate::run::TrainError;
+
+/// A row whose words are in order; its pictures have not been looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    /// Names the row for people, and in the cache: as long as the data stays where it is, the
+    /// same row has the same name.
+    pub(super) name: String,
+    /// Changes whenever the files with its pictures do.
+    pub(super) stamp: u64,
+    /// A hash of the name of its group.
+    pub(super) group: u64,
+    pub(super) instruction: String,
+    pub(super) category: Option<Category>,
+}
+
+/// The pictures of a row.
+pub(super) struct Pictures {
+    pub(super) before: Photo,
+    pub(super) after: Photo,
+    pub(super) mask: Option<Photo>,
+}
+
+/// Reads the pictures of the rows of a [`Listing`].
+pub(super) trait PictureReader {
+    /// Hands the pictures of the rows `wanted` over, one row after the other, in their order,
+    /// which is ascending.
+    ///
+    /// # Errors
+    /// Those of `each`, and files that can't be read at all.
+    fn read(&self, wanted: &[usize], each: &mut EachPictures<'_>) -> Result<(), TrainError>;
+}
+
+/// Gets the pictures of a row, or what is wrong with them.
+pub(super) type EachPictures<'a> =
+    dyn FnMut(usize, Result<Pictures, Skip>) -> Result<(), TrainError> + 'a;
+
+/// All rows of a data set.
+pub(super) struct Listing {
+    pub(super) rows: Vec<Row>,
+    /// The rows whose words are not in order.
+    pub(super) skips: Skips,
+    pub(super) pictures: Box<dyn PictureReader>,
+}
+
+impl Listing {
+    /// Lists the rows of the data set at `path`.
+    pub(super) fn open(
+        source: &DataOptions,
+        path: &Path,
+        columns: &Columns,
+    ) -> Result<Self, TrainError> {
+        match source {
+            DataOptions::World {} => Err(TrainError::option("source", "a data set", "world")),
+            DataOptions::Folder(_) => super::folder::list(path, columns),
+            DataOptions::Jsonl(_) => super::jsonl::list(path, columns),
+            #[cfg(feature = "parquet")]
+            DataOptions::Parquet(_) => super::parquet::list(path, columns),
+            #[cfg(not(feature = "parquet"))]
+            DataOptions::Parquet(_) => Err(super::DataError::NoParquet.into()),
+        }
+    }
+}
+
+/// The words of a row as they stand in the data.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    pub(super) instruction: Option<String>,
+    pub(super) category: Option<String>,
+    pub(super) group: Option<String>,
+}
+
+impl Words {
+    /// Checks them.
+    pub(super) fn into_row(self, name: String, stamp: u64, columns: &Columns) -> Result<Row, Skip> {
+        let missing = || Skip::new(SkipCause::MissingColumn, format!("no {}", columns.instruction));
+        let instruction = self.instruction.ok_or_else(missing)?.trim().to_owned();
+        if instruction.is_empty() {
+            return Err(Skip::new(SkipCause::EmptyInstruction, "there is nothing to do"));
+        }
+        let group = match (&columns.group, self.group) {
+            (Some(_), Some(group)) => group,
+            (Some(column), None) => {
+                return Err(Skip::new(SkipCause::MissingColumn, format!("no {column}")));
+            }
+            (None, _) => name.clone(),
+        };
+        let group = Fingerprint::default().with(group).number();
+        let category = self.category.and_then(|name| Category::from_name(&name));
+        Ok(Row { name, stamp, group, instruction, category })
+    }
+}
