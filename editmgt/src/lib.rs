@@ -22,7 +22,8 @@
 //! # }
 //! ```
 //!
-//! [`Editor`] is the whole pipeline. [`EditLoop`] is its loop, to be advanced by hand. Every stage
+//! [`Editor`] is the whole pipeline; [`OpenPhoto`] edits one photo several times without encoding
+//! it again, and goes on with edits that were stopped. [`EditLoop`] is its loop, to be advanced by hand. Every stage
 //! is a trait of [`editmgt_core`], re-exported here: replace the codec, the text encoder, the
 //! transformer, the consolidator, the hold policy, the scheduler or the noise by your own.
 //! [`verify`] checks any of them against golden folders.
@@ -32,12 +33,16 @@ mod edit_loop;
 mod editor;
 mod error;
 mod folder;
+mod identity;
 pub mod init;
 pub mod inspect;
 mod model;
+mod open;
 pub mod photo;
+mod preview;
 mod report;
 mod request;
+mod run;
 pub mod verify;
 
 pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
@@ -51,11 +56,14 @@ pub use editmgt_sampler as sampler;
 pub use editor::{EditResult, Editor, EditorBuilder};
 pub use error::{EditError, ModelError};
 pub use folder::ModelFolder;
-pub use model::{LoadOptions, Model};
+pub use identity::identity;
+pub use model::{LoadOptions, Model, ModelSource};
+pub use open::OpenPhoto;
 pub use photo::{
     Mask, Photo, PhotoError, PhotoLimits, PixelSize, ResizePlan, SaveOptions, check_writable,
 };
-pub use report::EditReport;
+pub use preview::preview_photo;
+pub use report::{EditReport, ScoreReport};
 pub use request::{
     EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy, content_words,
 };

@@ -13,3 +13,4 @@ mod pictures;
 mod program;
 mod spoil;
 mod verify;
+mod watch;
