@@ -9,22 +9,9 @@ use std::error::Error as StdError;
 use std::path::Path;
 
 use editmgt::{
-    EditError, EditEvent, EditRequest, Editor, Error, Flow, HoldPolicy, Photo, PixelSize,
-    ResizePlan, SaveOptions, TokenGrid, VqCodec,
+    EditError, EditEvent, EditRequest, Editor, Error, Flow, HoldPolicy, Photo, Previews,
+    SaveOptions, preview_photo,
 };
-
-/// Decodes the model's guess for the whole canvas, at the codec's own size.
-fn preview(
-    codec: &dyn VqCodec,
-    predicted: &TokenGrid,
-    path: &Path,
-) -> Result<(), Box<dyn StdError>> {
-    let factor = codec.spec().downsample_factor;
-    let (height, width) = (predicted.size().height * factor, predicted.size().width * factor);
-    let plan = ResizePlan::native(PixelSize::new(height, width), factor)?;
-    Photo::from_rgb(plan.invert(codec.decode(predicted)?)?)?.save(path, &SaveOptions::default())?;
-    Ok(())
-}
 
 fn main() -> Result<(), Box<dyn StdError>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -37,28 +24,31 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let hold = Some(HoldPolicy::Auto);
     let request = EditRequest { steps: Some(12), hold, ..EditRequest::new(instruction) };
 
-    // Any closure from event to flow is an observer.
-    let mut observer = |event: &EditEvent<'_>| match event {
-        EditEvent::Step { completed, total, predicted, masked, held, .. } => {
-            println!("step {completed} of {total}: {masked} masked, {:.0}% held", 100.0 * held);
-            if completed % 4 == 0 {
-                let path = folder.join(format!("step-{completed:02}.png"));
-                if let Err(error) = preview(&*editor.model().codec, predicted, &path) {
-                    eprintln!("no preview: {error}");
-                    return Flow::Stop;
-                }
-            }
-            Flow::Continue
-        }
+    // Any closure from event to flow is an observer; `Previews` asks for pictures on its behalf.
+    let mut observer = Previews::every(4, |event: &EditEvent<'_>| match event {
         EditEvent::StageStarted(stage) => {
             println!("{stage:?}");
             Flow::Continue
         }
+        EditEvent::Step { completed, total, masked, held, .. } => {
+            println!("step {completed} of {total}: {masked} masked, {:.0}% held", 100.0 * held);
+            Flow::Continue
+        }
+        EditEvent::Preview { completed, image, .. } => {
+            let path = folder.join(format!("step-{completed:02}.png"));
+            match preview_photo(image).map(|photo| photo.save(path, &SaveOptions::default())) {
+                Ok(Ok(())) => Flow::Continue,
+                problem => {
+                    eprintln!("no preview: {problem:?}");
+                    Flow::Stop
+                }
+            }
+        }
         _ => Flow::Continue,
-    };
+    });
     match editor.edit(&photo, None, &request, &mut observer) {
         Ok(result) => result.image.save(folder.join("edit.png"), &SaveOptions::default())?,
-        Err(EditError::Stage(Error::Stopped { completed, total })) => {
+        Err(EditError::Stage(Error::Stopped { completed, total, .. })) => {
             println!("stopped after {completed} of {total} steps; nothing was written");
         }
         Err(error) => return Err(error.into()),

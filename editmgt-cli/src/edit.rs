@@ -1,21 +1,25 @@
 //! `editmgt edit`.
 
-use std::error::Error;
+use std::error::Error as StdError;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
 use editmgt::{
-    DtypePolicy, EditError, EditRequest, Holding, KeywordPolicy, LoraUse, MapCombine, Mask, Photo,
-    PhotoError, PhotoLimits, SaveOptions, check_writable,
+    DtypePolicy, EditError, EditRequest, EditResult, Error, Holding, KeywordPolicy, LoraUse,
+    MapCombine, Mask, Photo, PhotoError, PhotoLimits, SaveOptions, check_writable,
 };
 
 use crate::Outcome;
 use crate::files;
 use crate::model::ModelArg;
-use crate::progress::Progress;
+use crate::progress::{PreviewFolder, Progress};
+use crate::stop::StopSignal;
+
+/// More files than that are better made by several calls.
+const MAX_VARIATIONS: i64 = 9999;
 
 /// Pixels in a megapixel.
 const MEGA: u64 = 1_000_000;
@@ -91,6 +95,10 @@ pub(crate) struct EditArgs {
     /// Which of the edits of this seed: each has noise of its own
     #[arg(long, value_name = "I", default_value_t = 0)]
     variation: u32,
+    /// Make so many edits of this seed, from --variation on, as OUT with -0, -1, … before its
+    /// extension; each is what --variation alone gives
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_VARIATIONS))]
+    variations: Option<u32>,
     /// Side of the square whose area the model works on [default: the model's own]
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
@@ -107,6 +115,13 @@ pub(crate) struct EditArgs {
     /// Write what was done: every option in force, sizes, shares, seconds
     #[arg(long, value_name = "JSON")]
     report: Option<PathBuf>,
+    /// Write what the edit looks like after each step into this folder, in the model's size
+    #[arg(long, value_name = "DIR")]
+    preview: Option<PathBuf>,
+    /// Write it after every so many steps only, and after the last
+    #[arg(long, value_name = "STEPS", requires = "preview", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    preview_every: u32,
     /// Refuse photos and masks of more megapixels
     #[arg(long, value_name = "MP", default_value_t = PhotoLimits::default().max_pixels / MEGA)]
     max_megapixels: u64,
@@ -117,7 +132,7 @@ pub(crate) struct EditArgs {
     /// the device]
     #[arg(long)]
     dtype: Option<String>,
-    /// No progress bar
+    /// No progress bar, and no lines in its place where standard error is no terminal
     #[arg(short, long)]
     quiet: bool,
 }
@@ -160,11 +175,38 @@ impl EditArgs {
     }
 }
 
+/// One file to make.
+struct Job {
+    request: EditRequest,
+    output: PathBuf,
+    report: Option<PathBuf>,
+    /// What the names of its previews begin with.
+    prefix: String,
+}
+
+impl EditArgs {
+    /// A job for each variation.
+    fn jobs(&self) -> Result<Vec<Job>, EditError> {
+        let request = self.request()?;
+        request.check()?;
+        let Some(n) = self.variations else {
+            let (output, report) = (self.output.clone(), self.report.clone());
+            return Ok(vec![Job { request, output, report, prefix: String::new() }]);
+        };
+        let job = |i| Job {
+            request: EditRequest { variation: self.variation.saturating_add(i), ..request.clone() },
+            output: numbered(&self.output, self.variation.saturating_add(i)),
+            report: self.report.as_deref().map(|to| numbered(to, self.variation.saturating_add(i))),
+            prefix: format!("{}-", self.variation.saturating_add(i)),
+        };
+        Ok((0..n).map(job).collect())
+    }
+}
+
 pub(crate) fn run(args: EditArgs) -> Outcome {
     let start = Instant::now();
     // Everything that can be refused is refused before the model is loaded.
-    let request = args.request()?;
-    request.check()?;
+    let jobs = args.jobs()?;
     let limits = limits(args.max_megapixels);
     let photo = Photo::open_within(&args.photo, &limits).map_err(in_megapixels)?;
     let mask = match &args.mask {
@@ -176,40 +218,80 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
         None => None,
     };
     let save = SaveOptions::default();
-    check_writable(&args.output, photo.size(), &save)?;
-    if let Some(report) = &args.report {
-        if *report == args.output {
-            let path = report.display();
-            return Err(format!("{path}: expected a file of its own for the report").into());
+    for job in &jobs {
+        check_writable(&job.output, photo.size(), &save)?;
+        if let Some(report) = &job.report {
+            if *report == job.output {
+                let path = report.display();
+                return Err(format!("{path}: expected a file of its own for the report").into());
+            }
+            files::check_writable(report)?;
         }
-        files::check_writable(report)?;
+    }
+    if let Some(folder) = args.preview.as_ref().filter(|folder| !folder.is_dir()) {
+        let folder = folder.display();
+        return Err(format!("{folder}: the folder for previews does not exist; create it").into());
     }
     let device = editmgt::open_device(&args.device)?;
     let dtype = args.dtype.as_deref().map(str::parse).transpose()?;
     let dtype = DtypePolicy::choose(&device, dtype)?;
 
-    let mut progress = Progress::new(args.quiet);
+    let stop = StopSignal::on_ctrl_c()?;
+    let mut progress = Progress::new(args.quiet, stop);
     progress.say("loading model");
     let builder = args.model.builder()?.device(device).dtype(dtype);
     let editor = args.lora.into_iter().fold(builder, |builder, lora| builder.lora(lora)).build()?;
-    let result = editor.edit(&photo, mask.as_ref(), &request, &mut progress);
-    progress.finish();
-    let result = result?;
-
-    result.image.save(&args.output, &save)?;
-    if let Some(report) = &args.report {
-        files::write(report, &serde_json::to_vec_pretty(&result.report)?)?;
+    let photo = editor.open(photo);
+    for job in &jobs {
+        progress.previews = args.preview.clone().map(|folder| PreviewFolder {
+            folder,
+            every: args.preview_every as usize,
+            prefix: job.prefix.clone(),
+        });
+        let result = photo.edit(mask.as_ref(), &job.request, &mut progress);
+        progress.finish();
+        if let Some(failure) = progress.failure() {
+            return Err(failure.into());
+        }
+        let result = match result {
+            Err(EditError::Stage(stopped @ Error::Stopped { .. })) => {
+                return Ok(StopSignal::stopped(&stopped.to_string()));
+            }
+            result => result?,
+        };
+        job.write(&result, start)?;
     }
-    // The edit is there, whether or not anyone reads this.
-    let _unread = writeln!(
-        std::io::stdout(),
-        "{}: seed {}, {:.1} s, {:.1}% of tokens held",
-        args.output.display(),
-        request.seed,
-        start.elapsed().as_secs_f64(),
-        100.0 * result.report.tokens_held,
-    );
     Ok(ExitCode::SUCCESS)
+}
+
+impl Job {
+    fn write(&self, result: &EditResult, start: Instant) -> Result<(), Box<dyn StdError>> {
+        result.image.save(&self.output, &SaveOptions::default())?;
+        if let Some(report) = &self.report {
+            files::write(report, &serde_json::to_vec_pretty(&result.report)?)?;
+        }
+        // The edit is there, whether or not anyone reads this.
+        let _unread = writeln!(
+            std::io::stdout(),
+            "{}: seed {}, {:.1} s, {:.1}% of tokens held",
+            self.output.display(),
+            self.request.seed,
+            start.elapsed().as_secs_f64(),
+            100.0 * result.report.tokens_held,
+        );
+        Ok(())
+    }
+}
+
+/// `name.png` to `name-3.png`.
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{number}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 /// The number of pixels alone decides: it is what memory depends on.
@@ -219,7 +301,7 @@ fn limits(megapixels: u64) -> PhotoLimits {
 }
 
 /// Names the program's option where the library names its own.
-fn in_megapixels(error: PhotoError) -> Box<dyn Error> {
+fn in_megapixels(error: PhotoError) -> Box<dyn StdError> {
     match error {
         PhotoError::TooLarge { origin, size, limit, .. } => format!(
             "{origin}: {size} pixels are more than {} megapixels; make it smaller or raise \

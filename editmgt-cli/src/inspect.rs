@@ -55,6 +55,7 @@ fn write_table(out: &mut impl Write, summary: &ModelSummary) -> io::Result<()> {
         out,
         "Memory is for the weights alone; activations come on top. The codec always runs in f32."
     )?;
+    writeln!(out, "Identity (SHA-256): {}", summary.sha256)?;
     match summary.defaults == EditDefaults::default() {
         true => writeln!(out, "Edits with the official defaults."),
         false => {

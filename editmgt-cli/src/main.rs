@@ -2,7 +2,7 @@
 //! right.
 //!
 //! Exit status: 0 done, 1 a verification failed, 2 anything that could not be done (with one
-//! line on standard error that says why).
+//! line on standard error that says why), 130 stopped by Ctrl-C.
 #![forbid(unsafe_code)]
 
 mod devices;
@@ -15,6 +15,7 @@ mod init;
 mod inspect;
 mod model;
 mod progress;
+mod stop;
 #[cfg(feature = "train")]
 mod train;
 #[cfg(feature = "train")]
@@ -37,7 +38,8 @@ struct Cli {
 }
 
 const EXIT_STATUS: &str = "Exit status: 0 done, 1 a verification failed, 2 anything that could \
-                           not be done (with one line on standard error that says why).";
+                           not be done (with one line on standard error that says why), \
+                           130 stopped by Ctrl-C.";
 
 #[derive(Subcommand)]
 enum Command {

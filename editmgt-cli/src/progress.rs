@@ -1,30 +1,85 @@
-//! A progress bar that listens to an edit.
+//! What the program shows of an edit, and how it can be stopped.
 
-use editmgt::{EditEvent, EditObserver, Flow, Stage};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use editmgt::{EditError, EditEvent, EditObserver, Flow, SaveOptions, Stage, preview_photo};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Draws on standard error when that is a terminal, and is silent otherwise.
-pub(crate) struct Progress {
-    bar: ProgressBar,
+use crate::stop::StopSignal;
+
+/// Where previews go, and after how many steps each.
+pub(crate) struct PreviewFolder {
+    pub(crate) folder: PathBuf,
+    pub(crate) every: usize,
+    /// What their names begin with.
+    pub(crate) prefix: String,
 }
 
+/// Draws a bar on standard error where that is a terminal and writes plain lines where it is not;
+/// `quiet` does neither. Writes previews. Stops the edit at a signal.
+pub(crate) struct Progress {
+    show: Show,
+    stop: StopSignal,
+    pub(crate) previews: Option<PreviewFolder>,
+    failure: Option<EditError>,
+}
+
+enum Show {
+    Bar(ProgressBar),
+    Lines,
+    Nothing,
+}
+
+/// Of the steps of an edit at most so many have a plain line.
+const LINES: usize = 10;
+
 impl Progress {
-    pub(crate) fn new(quiet: bool) -> Self {
-        // The model decides the number of steps where the user did not: the first one tells.
-        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::no_length() };
-        let style = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len} {eta}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar }
+    pub(crate) fn new(quiet: bool, stop: StopSignal) -> Self {
+        let show = match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Show::Nothing,
+            (_, true) => Show::Bar(bar()),
+            (_, false) => Show::Lines,
+        };
+        Self { show, stop, previews: None, failure: None }
     }
 
-    /// Names what is going on before the edit itself starts.
-    pub(crate) fn say(&self, what: &'static str) {
-        self.bar.set_message(what);
-        self.bar.tick();
+    /// Names what is going on.
+    pub(crate) fn say(&self, what: &str) {
+        match &self.show {
+            Show::Bar(bar) => {
+                bar.set_message(what.to_owned());
+                bar.tick();
+            }
+            Show::Lines => eprintln!("{what}"),
+            Show::Nothing => {}
+        }
     }
 
-    pub(crate) fn finish(&self) {
-        self.bar.finish_and_clear();
+    /// Clears the bar; the next edit gets a new one.
+    pub(crate) fn finish(&mut self) {
+        if let Show::Bar(old) = &mut self.show {
+            old.finish_and_clear();
+            *old = bar();
+        }
+    }
+
+    /// Why it stopped the edit, where that was neither the edit's nor the user's doing.
+    pub(crate) fn failure(&mut self) -> Option<EditError> {
+        self.failure.take()
+    }
+
+    fn step(&self, completed: usize, total: usize) {
+        match &self.show {
+            Show::Bar(bar) => {
+                bar.set_length(total as u64);
+                bar.set_position(completed as u64);
+            }
+            Show::Lines if completed.is_multiple_of(total.div_ceil(LINES)) => {
+                eprintln!("step {completed} of {total}");
+            }
+            _ => {}
+        }
     }
 }
 
@@ -38,12 +93,33 @@ impl EditObserver for Progress {
                 Stage::Decode => "decoding",
                 _ => "working",
             }),
-            EditEvent::Step { completed, total, .. } => {
-                self.bar.set_length(*total as u64);
-                self.bar.set_position(*completed as u64);
+            EditEvent::Step { completed, total, .. } => self.step(*completed, *total),
+            EditEvent::Preview { completed, image, .. } => {
+                let written = self.previews.iter().try_for_each(|to| -> Result<(), EditError> {
+                    let name = format!("{}step-{completed:04}.png", to.prefix);
+                    preview_photo(image)?.save(to.folder.join(name), &SaveOptions::default())?;
+                    Ok(())
+                });
+                if let Err(error) = written {
+                    self.failure = Some(error);
+                    return Flow::Stop;
+                }
             }
             _ => {}
         }
-        Flow::Continue
+        if self.stop.is_set() { Flow::Stop } else { Flow::Continue }
     }
+
+    fn wants_preview(&mut self, completed: usize, total: usize) -> bool {
+        let due = |to: &PreviewFolder| completed.is_multiple_of(to.every) || completed == total;
+        self.previews.as_ref().is_some_and(due)
+    }
+}
+
+fn bar() -> ProgressBar {
+    // The model decides the number of steps where the user did not: the first one tells.
+    let bar = ProgressBar::no_length();
+    let style = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
 }

@@ -1,4 +1,4 @@
-use crate::GridSize;
+use crate::{GridSize, LoopProgress};
 
 /// The result of a stage.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -84,6 +84,8 @@ pub enum Error {
         completed: usize,
         /// Steps that were planned.
         total: usize,
+        /// What to go on from; `None` when nothing was sampled yet.
+        progress: Option<Box<LoopProgress>>,
     },
 
     /// The device failed to compute or to hand over a result.

@@ -34,6 +34,7 @@ mod grid;
 mod keys;
 mod noise;
 mod observer;
+mod progress;
 mod region;
 mod schedule;
 mod text;
@@ -45,7 +46,8 @@ pub use error::{Error, Result};
 pub use grid::{GridSize, TokenGrid};
 pub use keys::KeyMap;
 pub use noise::{ChaChaNoise, NoiseRequest, NoiseSource, StepNoise, TokenDraw};
-pub use observer::{EditEvent, EditObserver, Flow, Silent, Stage};
+pub use observer::{EditEvent, EditObserver, Flow, Previews, Silent, Stage};
+pub use progress::LoopProgress;
 pub use region::{
     AttentionConsolidator, HoldMask, MapCombine, RegionHold, ScoreMap, ScoreStats, UserMask,
 };

@@ -1,3 +1,4 @@
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::TokenGrid;
@@ -38,6 +39,16 @@ pub enum EditEvent<'a> {
         /// Share of the tokens that region hold kept at this step, 0..1.
         held: f32,
     },
+    /// The model's guess after a step as a picture; only for an observer that
+    /// [`wants_preview`](EditObserver::wants_preview).
+    Preview {
+        /// Steps completed, 1..=`total`.
+        completed: usize,
+        /// Steps planned.
+        total: usize,
+        /// `[B, 3, H, W]` RGB in 0..1, in the size that the model works on.
+        image: &'a Tensor<4>,
+    },
     /// A stage is done.
     StageFinished(Stage),
 }
@@ -56,6 +67,52 @@ pub enum Flow {
 pub trait EditObserver {
     /// Called on the editing thread; the edit waits for the answer.
     fn event(&mut self, event: &EditEvent<'_>) -> Flow;
+
+    /// Whether to decode a preview after this many of `total` steps. It costs a run of the
+    /// codec's decoder; who doesn't ask pays nothing.
+    fn wants_preview(&mut self, completed: usize, total: usize) -> bool {
+        let _ = (completed, total);
+        false
+    }
+}
+
+/// An observer that sees previews: after every so many steps, and after the last.
+///
+/// ```
+/// use editmgt_core::{EditEvent, EditObserver, Flow, Previews};
+///
+/// let show = |event: &EditEvent<'_>| {
+///     if let EditEvent::Preview { completed, image, .. } = event {
+///         println!("step {completed}: {:?}", image.dims());
+///     }
+///     Flow::Continue
+/// };
+/// let mut observer = Previews::every(4, show);
+/// assert!(observer.wants_preview(4, 6) && observer.wants_preview(6, 6));
+/// assert!(!observer.wants_preview(5, 6));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Previews<O> {
+    steps: usize,
+    observer: O,
+}
+
+impl<O: EditObserver> Previews<O> {
+    /// Previews after every `steps` steps for `observer`, which also sees all other events; 0:
+    /// after the last alone.
+    pub fn every(steps: usize, observer: O) -> Self {
+        Self { steps, observer }
+    }
+}
+
+impl<O: EditObserver> EditObserver for Previews<O> {
+    fn event(&mut self, event: &EditEvent<'_>) -> Flow {
+        self.observer.event(event)
+    }
+
+    fn wants_preview(&mut self, completed: usize, total: usize) -> bool {
+        completed == total || (self.steps > 0 && completed.is_multiple_of(self.steps))
+    }
 }
 
 /// Watches nothing and never stops.

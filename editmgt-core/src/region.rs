@@ -141,6 +141,19 @@ impl HoldMask {
         &self.held
     }
 
+    /// What either of two masks holds.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another batch or grid.
+    pub fn union(&self, other: &Self) -> Result<Self> {
+        let shape = |mask: &Self| format!("{} of {}", mask.batch, mask.size);
+        if shape(self) != shape(other) {
+            return Err(Error::shape("hold mask", shape(self), shape(other)));
+        }
+        let either = self.held.iter().zip(&other.held).map(|(a, b)| a | b);
+        Self::new(self.batch, self.size, either.collect())
+    }
+
     /// The share of held tokens, 0..1; 0 for an empty mask.
     pub fn share(&self) -> f32 {
         match self.held.len() {

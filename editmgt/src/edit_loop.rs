@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use editmgt_core::{
     AttentionConsolidator, AttentionMaps, AttentionRequest, EditEvent, EditObserver, Error, Flow,
-    HoldMask, ItemRows, MapCombine, MgtTransformer, MicroConditions, NoiseRequest, NoiseSource,
-    ReferenceInput, RegionHold, Result, Schedule, ScheduleRequest, ScoreMap, StepInput, StepState,
-    TextConditioning, TextRows, TokenGrid, UnmaskScheduler, UserMask,
+    HoldMask, ItemRows, LoopProgress, MapCombine, MgtTransformer, MicroConditions, NoiseRequest,
+    NoiseSource, ReferenceInput, RegionHold, Result, Schedule, ScheduleRequest, ScoreMap,
+    StepInput, StepState, TextConditioning, TextRows, TokenGrid, UnmaskScheduler, UserMask,
 };
 use editmgt_sampler::classifier_free_guidance;
 
@@ -96,8 +96,7 @@ pub struct EditLoop<'a> {
     /// Text features of the whole forward batch: `[negative…, text…]` when guided.
     text: TextConditioning,
     reference: Option<TokenGrid>,
-    tokens: TokenGrid,
-    completed: usize,
+    progress: LoopProgress,
 }
 
 impl<'a> EditLoop<'a> {
@@ -143,8 +142,24 @@ impl<'a> EditLoop<'a> {
             }
         };
         let reference = input.reference.as_ref().map(|reference| reference.repeat(copies));
-        let tokens = input.canvas.clone();
-        Ok(Self { stages, input, schedule, text, reference, tokens, completed: 0 })
+        let progress = LoopProgress::start(input.canvas.clone());
+        Ok(Self { stages, input, schedule, text, reference, progress })
+    }
+
+    /// Goes on where another loop of the same stages and input stopped: the steps that are left
+    /// give what they would have given there.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new) and of [`LoopProgress::check`].
+    pub fn resume(
+        stages: LoopStages<'a>,
+        input: LoopInput,
+        progress: LoopProgress,
+    ) -> Result<Self> {
+        let start = Self::new(stages, input)?;
+        let mask_token = stages.transformer.spec().mask_token;
+        progress.check(&start.input.canvas, start.schedule.len(), mask_token)?;
+        Ok(Self { progress, ..start })
     }
 
     /// The plan.
@@ -154,12 +169,17 @@ impl<'a> EditLoop<'a> {
 
     /// The canvas as it stands.
     pub fn tokens(&self) -> &TokenGrid {
-        &self.tokens
+        &self.progress.tokens
+    }
+
+    /// Where the loop stands: what [`resume`](Self::resume) needs.
+    pub fn progress(&self) -> &LoopProgress {
+        &self.progress
     }
 
     /// Whether every step is done.
     pub fn is_done(&self) -> bool {
-        self.completed == self.schedule.len()
+        self.progress.completed == self.schedule.len()
     }
 
     /// One step.
@@ -167,7 +187,7 @@ impl<'a> EditLoop<'a> {
     /// # Errors
     /// Those of the stages. [`Error::Value`] when all steps are done.
     pub fn step(&mut self) -> Result<LoopStep> {
-        let step = self.completed;
+        let step = self.progress.completed;
         let Some(&timestep) = self.schedule.timesteps.get(step) else {
             return Err(Error::value("step", format!("below {}", self.schedule.len()), step));
         };
@@ -176,24 +196,30 @@ impl<'a> EditLoop<'a> {
         let hold = self.hold(scores.as_ref())?;
         let noise = self.stages.noise.step_noise(&NoiseRequest {
             first_image: self.input.first_image,
-            batch: self.tokens.batch(),
-            size: self.tokens.size(),
+            batch: self.progress.tokens.batch(),
+            size: self.progress.tokens.size(),
             step,
         })?;
         let result = self.stages.scheduler.step(StepState {
             schedule: &self.schedule,
             step,
             logits: logits.clone(),
-            tokens: &self.tokens,
+            tokens: &self.progress.tokens,
             reference: self.input.reference.as_ref(),
             hold: hold.as_ref(),
             mask_token: self.stages.transformer.spec().mask_token,
             noise,
         })?;
-        self.tokens = result.tokens;
-        self.completed += 1;
+        let progress = &mut self.progress;
+        if let Some(hold) = &hold {
+            progress.hold(hold)?;
+        }
+        progress.tokens = result.tokens;
+        progress.completed += 1;
+        progress.scores.clone_from(&scores);
+        progress.ties += result.ties;
         Ok(LoopStep {
-            completed: self.completed,
+            completed: progress.completed,
             logits,
             maps,
             scores,
@@ -207,8 +233,8 @@ impl<'a> EditLoop<'a> {
     /// All remaining steps, telling `observer` after each. `visit` sees each step in full.
     ///
     /// # Errors
-    /// Those of [`step`](Self::step); [`Error::Stopped`] when the observer says so (the canvas so
-    /// far stays in [`tokens`](Self::tokens)).
+    /// Those of [`step`](Self::step); [`Error::Stopped`] when the observer says so, with what
+    /// [`resume`](Self::resume) needs.
     pub fn run(
         &mut self,
         observer: &mut dyn EditObserver,
@@ -219,7 +245,7 @@ impl<'a> EditLoop<'a> {
             let event = EditEvent::Step {
                 completed: step.completed,
                 total: self.schedule.len(),
-                tokens: &self.tokens,
+                tokens: self.tokens(),
                 predicted: &step.predicted,
                 masked: step.masked,
                 held: step.hold.as_ref().map_or(0.0, HoldMask::share),
@@ -227,8 +253,11 @@ impl<'a> EditLoop<'a> {
             let flow = observer.event(&event);
             visit(step);
             if flow == Flow::Stop {
-                let (completed, total) = (self.completed, self.schedule.len());
-                return Err(Error::Stopped { completed, total });
+                return Err(Error::Stopped {
+                    completed: self.progress.completed,
+                    total: self.schedule.len(),
+                    progress: Some(Box::new(self.progress.clone())),
+                });
             }
         }
         Ok(())
@@ -236,7 +265,7 @@ impl<'a> EditLoop<'a> {
 
     /// One map per image.
     fn scores(&self, maps: &AttentionMaps) -> Result<ScoreMap> {
-        let scores = self.stages.consolidator.consolidate(maps, self.tokens.size())?;
+        let scores = self.stages.consolidator.consolidate(maps, self.progress.tokens.size())?;
         match self.maps_per_image() {
             1 => Ok(scores),
             maps => scores.combine(maps, self.input.localisation.combine),
@@ -244,22 +273,23 @@ impl<'a> EditLoop<'a> {
     }
 
     fn maps_per_image(&self) -> usize {
-        (self.input.localisation.rows.len() / self.tokens.batch().max(1)).max(1)
+        (self.input.localisation.rows.len() / self.progress.tokens.batch().max(1)).max(1)
     }
 
     /// Whether the next step is guided.
     fn is_guided(&self) -> bool {
         let (from, until) = self.input.guidance_interval;
-        let middle = (self.completed as f32 + 0.5) / self.schedule.len() as f32;
+        let middle = (self.progress.completed as f32 + 0.5) / self.schedule.len() as f32;
         self.input.guidance_scale > 1.0 && (from..=until).contains(&middle)
     }
 
     /// Logits after guidance, `[B, N, V]`, and the conditional half's attention.
     fn forward(&self, timestep: f32) -> Result<(Tensor<3>, Option<AttentionMaps>)> {
-        let batch = self.tokens.batch();
+        let batch = self.progress.tokens.batch();
         let guided = self.is_guided();
         let forward_batch = if guided { 2 * batch } else { batch };
-        let tokens = if guided { self.tokens.repeat(2) } else { self.tokens.clone() };
+        let tokens =
+            if guided { self.progress.tokens.repeat(2) } else { self.progress.tokens.clone() };
         let (text, reference) = match guided {
             true => (&self.text, self.reference.as_ref()),
             false => (&self.input.text, self.input.reference.as_ref()),
@@ -309,12 +339,12 @@ impl<'a> EditLoop<'a> {
                 ));
             }
             None => {
-                let (batch, size) = (self.tokens.batch(), self.tokens.size());
+                let (batch, size) = (self.progress.tokens.batch(), self.progress.tokens.size());
                 flat = ScoreMap::new(batch, size, vec![1.0; batch * size.len()])?;
                 &flat
             }
         };
         let mask = self.input.user_mask.as_ref();
-        self.stages.hold.hold(scores, mask, self.completed).map(Some)
+        self.stages.hold.hold(scores, mask, self.progress.completed).map(Some)
     }
 }

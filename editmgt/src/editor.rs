@@ -1,24 +1,21 @@
 //! From a photo and an instruction to an edited photo.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use editmgt_backends::DtypePolicy;
-use editmgt_core::{
-    ChaChaNoise, EditEvent, EditObserver, Error, Flow, HoldMask, MicroConditions, ScoreMap, Stage,
-    TextConditioning, TokenGrid, TransformerSpec, UnmaskScheduler, UserMask,
-};
-use editmgt_sampler::{Consolidator, Parity, Strict, Temperature};
+use editmgt_core::{EditObserver, HoldMask, ScoreMap, TokenGrid, TransformerSpec};
 
-use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
 use crate::error::{EditError, ModelError};
 use crate::folder::ModelFolder;
 use crate::lora::LoraUse;
 use crate::model::{LoadOptions, Model};
-use crate::photo::{Composite, Mask, Photo, ResizePlan};
-use crate::report::{EditReport, Timings};
-use crate::request::{EditRequest, EditSettings, Holding, KeywordPolicy, ModelFacts};
+use crate::open::OpenPhoto;
+use crate::photo::{Mask, Photo};
+use crate::report::EditReport;
+use crate::request::{EditRequest, EditSettings, KeywordPolicy, ModelFacts};
+use crate::run::{EditRun, Features};
 
 /// Tokens along each side of the square grid that a model is made for: 64 with down and up blocks
 /// (1024 pixels with the official codec), 32 without (512 pixels).
@@ -29,9 +26,11 @@ const OFFICIAL_BLOCKS: std::ops::RangeInclusive<usize> = 28..=36;
 /// How many blocks the official model has.
 const OFFICIAL_BLOCK_COUNT: usize = 42;
 
-/// Edits photos with one loaded model. Can be shared between threads; edits don't change it.
+/// Edits photos with one loaded model. Can be shared between threads; edits don't change it, and a
+/// clone is the same model.
+#[derive(Clone)]
 pub struct Editor {
-    model: Model,
+    model: Arc<Model>,
 }
 
 /// Where a model is loaded from.
@@ -139,7 +138,7 @@ impl Editor {
     /// [`ModelError::Disagree`] when the parts don't belong together.
     pub fn new(model: Model) -> Result<Self, ModelError> {
         model.check()?;
-        Ok(Self { model })
+        Ok(Self { model: Arc::new(model) })
     }
 
     /// The model.
@@ -149,9 +148,11 @@ impl Editor {
 
     /// Edits a photo; `mask` is white where it may change. Tells `observer` what happens.
     ///
+    /// To edit one photo several times, [`open`](Self::open) it.
+    ///
     /// # Errors
     /// [`EditError`]: an option out of range, a keyword that is not in the instruction, a stage
-    /// that failed, or [`Error::Stopped`] when the observer says so.
+    /// that failed, or [`Error::Stopped`](editmgt_core::Error::Stopped) when the observer says so.
     pub fn edit(
         &self,
         photo: &Photo,
@@ -159,46 +160,14 @@ impl Editor {
         request: &EditRequest,
         observer: &mut dyn EditObserver,
     ) -> Result<EditResult, EditError> {
-        let settings = &self.settings(request, mask.is_some())?;
-        let plan = self.plan(photo, settings)?;
-        let mut stages = Stages { observer, timings: Timings::default(), steps: settings.steps };
+        let features = Features::default();
+        EditRun { editor: self, photo, mask, request, features: &features }.run(None, observer)
+    }
 
-        let text = stages.run(Stage::EncodeText, |_| self.text(settings))?;
-        let reference = stages.run(Stage::EncodeImage, |_| {
-            self.model.codec.encode(plan.apply(photo, &self.model.device)?)
-        })?;
-        let user_mask = match mask {
-            Some(mask) => Some(mask.on_grid(photo.size(), reference.size())?),
-            None => None,
-        };
-        let input = self.loop_input(settings, text, &reference, user_mask.as_ref())?;
-        let blocks = input.localisation.blocks.clone();
-        let outcome =
-            stages.run(Stage::Sample, |observer| self.sample(settings, input, observer))?;
-        let decoded = stages.run(Stage::Decode, |_| self.model.codec.decode(&outcome.tokens))?;
-
-        let held = outcome.kept(&reference, user_mask.as_ref())?;
-        let mut image = plan.invert(decoded)?;
-        if settings.composite {
-            let photo = photo.rgb();
-            let composite = Composite { photo, edit: &image, hold: &held, image: 0, feather: 0 };
-            image = composite.render()?;
-        }
-        let report = EditReport {
-            version: env!("CARGO_PKG_VERSION"),
-            request: request.clone(),
-            settings: settings.clone(),
-            photo: photo.size(),
-            model_pixels: plan.model(),
-            grid: reference.size(),
-            blocks,
-            tokens_held: held.share(),
-            tokens_changed: changed(&outcome.tokens, &reference),
-            ties: outcome.ties,
-            seconds: stages.timings.0,
-        };
-        let Outcome { tokens, scores, .. } = outcome;
-        Ok(EditResult { image: photo.edited(image)?, report, tokens, reference, scores, held })
+    /// Opens a photo for several edits, variations, and edits that stop and go on: its tokens and
+    /// the features of a text are computed once.
+    pub fn open(&self, photo: impl Into<Arc<Photo>>) -> OpenPhoto {
+        OpenPhoto::new(self.clone(), photo.into())
     }
 
     /// Every option in force for a request to this model; `masked` says whether there is a user's
@@ -232,162 +201,6 @@ impl Editor {
         }
         Ok(settings)
     }
-
-    /// How the photo is brought to the model's grid.
-    fn plan(&self, photo: &Photo, settings: &EditSettings) -> Result<ResizePlan, Error> {
-        ResizePlan::fit(photo.size(), settings.size, self.model.pixels_per_cell())
-    }
-
-    /// Features of the instruction and, with guidance, of the negative prompt.
-    fn text(
-        &self,
-        settings: &EditSettings,
-    ) -> Result<(TextConditioning, Option<TextConditioning>), Error> {
-        let text = self.model.text.encode(&[&settings.instruction])?;
-        let negative = match settings.guidance_scale > 1.0 {
-            true => Some(self.model.text.encode(&[&settings.negative_prompt])?),
-            false => None,
-        };
-        Ok((text, negative))
-    }
-
-    fn loop_input(
-        &self,
-        settings: &EditSettings,
-        (text, negative): (TextConditioning, Option<TextConditioning>),
-        reference: &TokenGrid,
-        user_mask: Option<&UserMask>,
-    ) -> Result<LoopInput, EditError> {
-        let mask_token = self.model.transformer.spec().mask_token;
-        let size = reference.size();
-        let canvas = match user_mask {
-            Some(mask) => mask.masked(reference, mask_token)?,
-            None => TokenGrid::filled(1, size, mask_token),
-        };
-        let localisation = match settings.hold.needs_scores() {
-            false => Localisation::default(),
-            true => Localisation {
-                blocks: settings.blocks.clone(),
-                rows: settings.keyword.rows(&*self.model.text, &settings.instruction)?,
-                combine: settings.keyword_maps,
-            },
-        };
-        let factor = self.model.codec.spec().downsample_factor;
-        Ok(LoopInput {
-            text,
-            negative,
-            guidance_scale: settings.guidance_scale,
-            guidance_interval: settings.guidance_interval,
-            canvas,
-            reference: Some(reference.clone()),
-            reference_strength: settings.reference_strength,
-            micro: MicroConditions::uncropped(size.height * factor, size.width * factor),
-            steps: settings.steps,
-            localisation,
-            user_mask: user_mask.cloned(),
-            first_image: settings.variation as usize,
-        })
-    }
-
-    fn sample(
-        &self,
-        settings: &EditSettings,
-        input: LoopInput,
-        observer: &mut dyn EditObserver,
-    ) -> Result<Outcome, Error> {
-        let masking = self.model.scheduler.masking_schedule;
-        let timesteps = self.model.scheduler.timesteps;
-        let (first, last) = settings.temperature;
-        let temperature = Temperature::Range(first, last);
-        let scheduler: Box<dyn UnmaskScheduler> = match settings.holding {
-            Holding::Strict => {
-                Box::new(Strict::new(masking, temperature).with_timesteps(timesteps))
-            }
-            Holding::Parity => {
-                Box::new(Parity::new(masking, temperature).with_timesteps(timesteps))
-            }
-        };
-        let hold = settings.hold.stage(settings.hold_margin)?;
-        let mut outcome = Outcome::new(&input.canvas);
-        let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(settings.seed));
-        let stages = LoopStages {
-            transformer: &*self.model.transformer,
-            scheduler: &*scheduler,
-            consolidator: &consolidator,
-            hold: &*hold,
-            noise: &noise,
-        };
-        let mut edit = EditLoop::new(stages, input)?;
-        edit.run(observer, |step| {
-            if let Some(hold) = &step.hold {
-                for (ever, &now) in outcome.ever_held.iter_mut().zip(hold.held()) {
-                    *ever |= now;
-                }
-            }
-            outcome.ties += step.ties;
-            outcome.scores = step.scores;
-        })?;
-        outcome.tokens = edit.tokens().clone();
-        Ok(outcome)
-    }
-}
-
-/// What the loop left.
-struct Outcome {
-    tokens: TokenGrid,
-    scores: Option<ScoreMap>,
-    ever_held: Vec<bool>,
-    ties: usize,
-}
-
-impl Outcome {
-    fn new(canvas: &TokenGrid) -> Self {
-        let ever_held = vec![false; canvas.ids().len()];
-        Self { tokens: canvas.clone(), scores: None, ever_held, ties: 0 }
-    }
-
-    /// The tokens that are the photo's because they were held, or because the user's mask is
-    /// black there. (In parity mode a token can be held at one step and not at the next; only
-    /// those that ended as the photo's count.)
-    fn kept(&self, reference: &TokenGrid, mask: Option<&UserMask>) -> Result<HoldMask, Error> {
-        let kept = self.tokens.ids().iter().zip(reference.ids()).enumerate().map(|(i, (a, b))| {
-            a == b && (self.ever_held[i] || mask.is_some_and(|mask| !mask.may_change(i)))
-        });
-        HoldMask::new(1, reference.size(), kept.collect())
-    }
-}
-
-/// Runs the stages of an edit: tells the observer, measures.
-struct Stages<'a> {
-    observer: &'a mut dyn EditObserver,
-    timings: Timings,
-    steps: usize,
-}
-
-impl Stages<'_> {
-    fn run<T>(
-        &mut self,
-        stage: Stage,
-        work: impl FnOnce(&mut dyn EditObserver) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        self.tell(EditEvent::StageStarted(stage))?;
-        let start = Instant::now();
-        let result = work(self.observer)?;
-        self.timings.add(stage, start.elapsed());
-        self.tell(EditEvent::StageFinished(stage))?;
-        Ok(result)
-    }
-
-    fn tell(&mut self, event: EditEvent<'_>) -> Result<(), Error> {
-        match self.observer.event(&event) {
-            Flow::Continue => Ok(()),
-            Flow::Stop => {
-                let sampled = self.timings.0.iter().any(|(stage, _)| *stage == Stage::Sample);
-                let completed = if sampled { self.steps } else { 0 };
-                Err(Error::Stopped { completed, total: self.steps })
-            }
-        }
-    }
 }
 
 fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {
@@ -397,7 +210,19 @@ fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {
     }
 }
 
-fn changed(tokens: &TokenGrid, reference: &TokenGrid) -> f32 {
-    let differ = tokens.ids().iter().zip(reference.ids()).filter(|(a, b)| a != b).count();
-    differ as f32 / reference.ids().len() as f32
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shared_between_threads_can_be() {
+        fn shared<T: Send + Sync + 'static>() {}
+        fn sent<T: Send + 'static>() {}
+        shared::<Editor>();
+        shared::<OpenPhoto>();
+        shared::<EditRequest>();
+        shared::<EditError>();
+        sent::<EditResult>();
+        sent::<EditorBuilder>();
+    }
 }

@@ -13,8 +13,9 @@ use editmgt_transformer::MgtConfig;
 use editmgt_vq::PatchVqConfig;
 
 use crate::error::ModelError;
+use crate::identity::embedded_identity;
 use crate::lora::{LoraUse, apply_loras, open_loras};
-use crate::model::{LoadOptions, Model};
+use crate::model::{LoadOptions, Model, ModelSource};
 use crate::request::EditDefaults;
 
 /// Stands for the folder of the files in errors.
@@ -93,6 +94,26 @@ impl Model {
         let tokenizer =
             WordTokenizer::from_json(&vocabulary.path(), vocabulary.bytes, text.spec().rows)?;
 
+        let identity = embedded_identity(
+            [
+                (
+                    "transformer",
+                    embedded!("editmgt/config.json").bytes,
+                    embedded!("editmgt/diffusion_pytorch_model.safetensors").bytes,
+                ),
+                (
+                    "vqvae",
+                    embedded!("vqvae/config.json").bytes,
+                    embedded!("vqvae/diffusion_pytorch_model.safetensors").bytes,
+                ),
+                (
+                    "text_encoder",
+                    embedded!("text_encoder/config.json").bytes,
+                    embedded!("text_encoder/model.safetensors").bytes,
+                ),
+            ],
+            embedded!("scheduler/scheduler_config.json").bytes,
+        );
         let model = Self {
             codec: Box::new(codec),
             text: Box::new(SmallTextEncoder::new(text, tokenizer)?),
@@ -100,6 +121,7 @@ impl Model {
             scheduler: embedded!("scheduler/scheduler_config.json")
                 .parse(SchedulerConfig::from_json)?,
             defaults: embedded!("edit_defaults.json").parse(EditDefaults::from_json)?,
+            source: Some(ModelSource { sha256: identity, dtype: *dtype }),
             device: device.clone(),
         };
         model.checked(Path::new(ROOT))

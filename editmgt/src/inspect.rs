@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
+use crate::identity::identity;
 use crate::request::EditDefaults;
 
 /// The parts of a model, and their sum.
@@ -18,6 +19,8 @@ pub struct ModelSummary {
     pub components: Vec<(&'static str, ComponentSummary)>,
     /// All of them together.
     pub total: ComponentSummary,
+    /// Tells models apart, see [`identity`].
+    pub sha256: String,
     /// How the model wants to be used, where its folder says so.
     pub defaults: EditDefaults,
 }
@@ -53,7 +56,8 @@ pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
         components.push((name, WeightFiles::open(dir)?.summary()?));
     }
     let defaults = EditDefaults::read(&folder.root)?;
-    Ok(ModelSummary { total: total(&components), components, defaults })
+    let sha256 = identity(&folder)?;
+    Ok(ModelSummary { total: total(&components), components, sha256, defaults })
 }
 
 fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {

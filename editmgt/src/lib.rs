@@ -22,7 +22,8 @@
 //! # }
 //! ```
 //!
-//! [`Editor`] is the whole pipeline. [`EditLoop`] is its loop, to be advanced by hand. Every stage
+//! [`Editor`] is the whole pipeline; [`OpenPhoto`] edits one photo several times without encoding
+//! it again, and goes on with edits that were stopped. [`EditLoop`] is its loop, to be advanced by hand. Every stage
 //! is a trait of [`editmgt_core`], re-exported here: replace the codec, the text encoder, the
 //! transformer, the consolidator, the hold policy, the scheduler or the noise by your own.
 //! [`verify`] checks any of them against golden folders.
@@ -34,13 +35,17 @@ mod editor;
 mod embedded;
 mod error;
 mod folder;
+mod identity;
 pub mod init;
 pub mod inspect;
 pub mod lora;
 mod model;
+mod open;
 pub mod photo;
+mod preview;
 mod report;
 mod request;
+mod run;
 pub mod verify;
 
 pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
@@ -54,12 +59,15 @@ pub use editmgt_sampler as sampler;
 pub use editor::{EditResult, Editor, EditorBuilder};
 pub use error::{EditError, ModelError};
 pub use folder::ModelFolder;
+pub use identity::identity;
 pub use lora::LoraUse;
-pub use model::{LoadOptions, Model};
+pub use model::{LoadOptions, Model, ModelSource};
+pub use open::OpenPhoto;
 pub use photo::{
     Mask, Photo, PhotoError, PhotoLimits, PixelSize, ResizePlan, SaveOptions, check_writable,
 };
-pub use report::EditReport;
+pub use preview::preview_photo;
+pub use report::{EditReport, ScoreReport};
 pub use request::{
     EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy, content_words,
 };

@@ -15,9 +15,11 @@ use editmgt_text::{
 };
 use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture};
 use editmgt_vq::CodecConfig;
+use serde::Serialize;
 
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
+use crate::identity::identity;
 use crate::lora::{LoraUse, apply_loras, open_loras};
 use crate::request::EditDefaults;
 
@@ -43,8 +45,20 @@ pub struct Model {
     pub scheduler: SchedulerConfig,
     /// How it wants to be used.
     pub defaults: EditDefaults,
+    /// What it was loaded from, for reports; not checked against the parts, so take it away (or
+    /// set your own) when you replace one. `None` for parts of your own.
+    pub source: Option<ModelSource>,
     /// Where the tensors live.
     pub device: Device,
+}
+
+/// What a model was loaded from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelSource {
+    /// Tells models apart: see [`identity`](crate::identity).
+    pub sha256: String,
+    /// The precision of each component.
+    pub dtype: DtypePolicy,
 }
 
 impl Model {
@@ -78,6 +92,7 @@ impl Model {
             transformer: Box::new(transformer),
             scheduler: load_scheduler(&folder.scheduler)?,
             defaults,
+            source: Some(ModelSource { sha256: identity(folder)?, dtype: options.dtype }),
             device: options.device.clone(),
         };
         model.checked(&folder.root)

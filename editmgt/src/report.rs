@@ -1,10 +1,9 @@
 //! What was done, for the record.
 
-use std::time::Duration;
-
-use editmgt_core::{GridSize, Stage};
+use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage};
 use serde::Serialize;
 
+use crate::model::ModelSource;
 use crate::photo::PixelSize;
 use crate::request::{EditRequest, EditSettings};
 
@@ -14,6 +13,10 @@ use crate::request::{EditRequest, EditSettings};
 pub struct EditReport {
     /// Version of this library.
     pub version: &'static str,
+    /// Which model it was, in which precision; `None` for parts of your own.
+    pub model: Option<ModelSource>,
+    /// Where it was computed, in the backend's words.
+    pub device: String,
     /// What the user said.
     pub request: EditRequest,
     /// Every option in force.
@@ -26,22 +29,80 @@ pub struct EditReport {
     pub grid: GridSize,
     /// Blocks whose attention was consolidated; empty when none was needed.
     pub blocks: Vec<usize>,
+    /// The score map of the last step; `None` when nothing needed one.
+    pub scores: Option<ScoreReport>,
     /// Share of the tokens that are the photo's own because they were held, 0..1.
     pub tokens_held: f32,
     /// Share of the tokens that differ from the photo's, 0..1.
     pub tokens_changed: f32,
+    /// Share of the result's pixels that are the photo's, byte for byte, 0..1.
+    pub pixels_kept: f32,
     /// Tokens within 1e-4 of being decided otherwise, over all steps.
     pub ties: usize,
-    /// Seconds that each stage took, in order.
+    /// Steps that were done before the edit was stopped and went on; 0 for one that never was.
+    pub resumed_after: usize,
+    /// Seconds that each stage took, in order. A stage whose outcome was known from an earlier
+    /// edit of the photo did not run.
     pub seconds: Vec<(Stage, f64)>,
+    /// The most memory that the process had until now, bytes (not the device's, where that has
+    /// its own); `None` where the system does not say.
+    pub peak_memory_bytes: Option<u64>,
 }
 
-/// Measures the stages of an edit.
-#[derive(Debug, Default)]
-pub(crate) struct Timings(pub(crate) Vec<(Stage, f64)>);
+/// The score map of the last step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ScoreReport {
+    /// Least, largest and mean score.
+    #[serde(flatten)]
+    pub stats: ScoreStats,
+    /// The score below which tokens were held at that step; `None` when the policy found none.
+    pub threshold: Option<f32>,
+}
 
-impl Timings {
-    pub(crate) fn add(&mut self, stage: Stage, duration: Duration) {
-        self.0.push((stage, duration.as_secs_f64()));
+impl ScoreReport {
+    pub(crate) fn new(scores: &ScoreMap, threshold: Option<f32>) -> Self {
+        Self { stats: scores.stats(0), threshold }
+    }
+}
+
+/// The most memory that this process ever had, bytes, where the system says so (Linux).
+#[cfg(target_os = "linux")]
+pub(crate) fn peak_memory() -> Option<u64> {
+    high_water(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// The most memory that this process ever had, bytes, where the system says so (Linux).
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn peak_memory() -> Option<u64> {
+    None
+}
+
+/// `VmHWM:     1234 kB` among other lines.
+#[cfg(any(target_os = "linux", test))]
+fn high_water(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_read_or_left_out() {
+        for (status, expected) in [
+            ("VmPeak:\t 9 kB\nVmHWM:\t    1234 kB\nVmRSS:\t 5 kB\n", Some(1234 * 1024)),
+            ("VmRSS:\t 5 kB\n", None),
+            ("VmHWM:\t much kB\n", None),
+            ("VmHWM:\t 5 pages\n", None),
+            ("VmHWM:\t 18446744073709551615 kB\n", None),
+            ("", None),
+        ] {
+            assert_eq!(high_water(status), expected, "{status:?}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(peak_memory() > Some(1 << 20));
+        }
     }
 }

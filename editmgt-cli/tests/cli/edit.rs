@@ -87,7 +87,6 @@ fn every_option_has_an_effect() {
         ("dtype", "", "--dtype bf16", false),
         ("the default dtype", "", "--dtype f32", true),
         ("the default device", "", "--device cpu", true),
-        ("quiet", "", "--quiet", true),
     ] {
         assert_eq!(edit(a) == edit(b), same, "{what}: {a:?} against {b:?}");
     }
@@ -147,6 +146,11 @@ fn the_report_says_what_was_done() {
     assert!(0.0 < held && 0.0 < changed && rest > -1e-6, "{held} held, {changed} changed");
     let stages: Vec<_> = report["seconds"].as_array().unwrap().iter().map(|s| &s[0]).collect();
     assert_eq!(stages, ["encode_text", "encode_image", "sample", "decode"]);
+    assert_eq!(report["model"]["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(report["model"]["dtype"]["transformer"], json!("f32"));
+    assert_eq!(report["scores"]["threshold"], json!(0.5));
+    let kept = report["pixels_kept"].as_f64().unwrap();
+    assert!((0.0..1.0).contains(&kept), "{kept}");
 }
 
 #[test]

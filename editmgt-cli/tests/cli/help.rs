@@ -47,6 +47,8 @@ fn what_the_parser_refuses() {
         ("--keyword cat --auto-keyword", vec!["--keyword", "--auto-keyword"]),
         ("--keyword-maps max", vec!["--keyword"]),
         ("--keyword cat --keyword-maps sum", vec!["--keyword-maps", "sum"]),
+        ("--preview-every 2", vec!["--preview <DIR>"]),
+        ("--variations 0", vec!["--variations", "1..=9999"]),
         ("--temperature 2", vec!["--temperature", "2 values"]),
         ("--colour red", vec!["--colour"]),
     ] {

@@ -14,3 +14,4 @@ mod pictures;
 mod program;
 mod spoil;
 mod verify;
+mod watch;

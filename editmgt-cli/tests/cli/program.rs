@@ -157,6 +157,8 @@ impl Edit {
             self.output.as_ref(),
             "--model".as_ref(),
             self.model.as_ref(),
+            // What is said along the way is tested where it is said.
+            "--quiet".as_ref(),
         ];
         args.extend(self.options.iter().map(OsStr::new));
         editmgt(args)

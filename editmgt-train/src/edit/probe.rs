@@ -85,6 +85,7 @@ impl WorldProbe {
             },
             transformer: Box::new(transformer),
             defaults: self.defaults.clone(),
+            source: None,
             device: self.device.clone(),
         };
         Editor::new(model).map_err(|error| as_stage(error.into()))

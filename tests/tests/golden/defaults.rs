@@ -25,7 +25,7 @@ fn load(root: &Path) -> Model {
 }
 
 /// CLIP alone, no down/up blocks: 4 pixels a token.
-fn small() -> Model {
+pub(crate) fn small() -> Model {
     load(&golden("pipeline_edit_clip_nodown"))
 }
 
@@ -48,12 +48,12 @@ fn with_down_blocks() -> Model {
 }
 
 /// A picture with something in it everywhere.
-fn photo(width: u32, height: u32) -> Photo {
+pub(crate) fn photo(width: u32, height: u32) -> Photo {
     let pixel = |x: u32, y: u32| [(x * 7 % 256) as u8, (y * 5 % 256) as u8, ((x + y) % 256) as u8];
     Photo::from_rgb(RgbImage::from_fn(width, height, |x, y| Rgb(pixel(x, y)))).unwrap()
 }
 
-fn request(size: usize) -> EditRequest {
+pub(crate) fn request(size: usize) -> EditRequest {
     EditRequest {
         steps: Some(2),
         size: Some(size),

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod defaults;
+mod engine;
 mod full_size;
+mod invariants;
 mod preproc;
 mod text;
 

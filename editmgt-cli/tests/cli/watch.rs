@@ -1,0 +1,114 @@
+//! Watching an edit, stopping it, and making several of one seed.
+
+use std::process::Stdio;
+
+use crate::pictures::read;
+use crate::program::{CAT, Edit, GOLDEN_MODEL, INSTRUCTION, Ran, Scratch, command};
+
+#[test]
+fn variations_are_what_each_gives_alone() {
+    let scratch = Scratch::new();
+    let edit = |name: &str| Edit::new(scratch.out(name)).quick().with("--seed 3");
+    let report = scratch.out("o.json");
+    let several = edit("o.png").with("--variation 4 --variations 3").with_path("--report", &report);
+    let said = several.run().done();
+    assert_eq!(said.lines().count(), 3, "{said}");
+    let mut pictures = Vec::new();
+    for i in 4..7 {
+        let bytes = std::fs::read(scratch.out(&format!("o-{i}.png"))).unwrap();
+        let alone = edit("alone.png").with(&format!("--variation {i}")).bytes();
+        assert!(bytes == alone, "variation {i}");
+        assert!(!pictures.contains(&bytes), "variation {i} is like another");
+        pictures.push(bytes);
+        let report = std::fs::read(scratch.out(&format!("o-{i}.json"))).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        assert_eq!(report["settings"]["variation"], i);
+        let stages = report["seconds"].as_array().unwrap().len();
+        assert_eq!(stages, if i == 4 { 4 } else { 2 }, "the photo and the words are read once");
+    }
+    assert!(!scratch.out("o.png").exists());
+}
+
+#[test]
+fn previews_are_written_when_asked_for() {
+    let scratch = Scratch::new();
+    let folder = scratch.path("previews");
+    std::fs::create_dir(&folder).unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(&folder).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let edit = |options| {
+        let edit = Edit::new(scratch.out("o.png")).with("--steps 5 --size 48").with(options);
+        edit.with_path("--preview", &folder)
+    };
+    edit("--preview-every 2").run().done();
+    assert_eq!(names(), ["step-0002.png", "step-0004.png", "step-0005.png"]);
+    let size = read(&folder.join("step-0002.png")).0.dimensions();
+    // As many pixels as a square of 48, in the photo's proportions: the model's size.
+    assert_eq!(size, (60, 40));
+
+    edit("--preview-every 9 --variations 2").run().done();
+    assert_eq!(names()[..2], ["0-step-0005.png", "1-step-0005.png"]);
+    let missing = scratch.path("nowhere");
+    Edit::new(scratch.out("p.png"))
+        .with_path("--preview", &missing)
+        .run()
+        .refused("preview", &["nowhere", "previews does not exist"]);
+    assert!(!scratch.out("p.png").exists());
+}
+
+/// The program's own words, without the `--quiet` of the other tests.
+fn loud(scratch: &Scratch, options: &str) -> std::process::Command {
+    let mut command = command();
+    command.args(["edit", CAT, INSTRUCTION, "--model", GOLDEN_MODEL, "--output"]);
+    command.arg(scratch.out("o.png")).args(options.split_whitespace());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn without_a_terminal_there_are_plain_lines() {
+    let scratch = Scratch::new();
+    let output = loud(&scratch, "--steps 20 --size 32 --guidance 1").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let lines: Vec<_> = stderr.lines().collect();
+    let before = ["loading model", "reading words", "reading photo", "editing", "step 2 of 20"];
+    assert_eq!(lines[..5], before, "{stderr}");
+    assert_eq!(lines[lines.len() - 2..], ["step 20 of 20", "decoding"], "{stderr}");
+    assert_eq!(lines.len(), 4 + 10 + 1, "{stderr}");
+    let quiet = loud(&scratch, "--steps 1 --size 32 --quiet").output().unwrap();
+    assert!(quiet.stderr.is_empty() && !quiet.stdout.is_empty(), "{quiet:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_within_a_step_and_leaves_no_file() {
+    use std::io::{BufRead, BufReader, Read};
+
+    let scratch = Scratch::new();
+    // More steps than any machine does before the signal comes.
+    let mut child = loud(&scratch, "--steps 4096 --size 32").spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("editing") {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended by itself");
+    }
+    let pid = child.id().to_string();
+    let sent = std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(sent.success());
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    let status = child.wait().unwrap().code();
+    let last = rest.lines().last().unwrap_or_default().to_owned();
+    let ran = Ran { status, stdout: String::new(), stderr: rest };
+    assert_eq!(ran.status, Some(130), "{ran:?}");
+    assert!(last.starts_with("editmgt: stopped by the caller after "), "{last}");
+    assert!(last.ends_with(" of 4096 steps"), "{last}");
+    scratch.assert_nothing_written("ctrl-c");
+}

@@ -1,0 +1,82 @@
+use crate::{Error, HoldMask, Result, ScoreMap, TokenGrid};
+
+/// Where a sampling loop stands: all that a later call needs to go on as if it had never stopped.
+///
+/// Noise is addressed by step and a step is a pure function of the canvas, so nothing else has to
+/// be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoopProgress {
+    /// Steps completed.
+    pub completed: usize,
+    /// The canvas as it stands.
+    pub tokens: TokenGrid,
+    /// The tokens that were held at some step.
+    pub ever_held: HoldMask,
+    /// The scores of the last step, where there were any.
+    pub scores: Option<ScoreMap>,
+    /// See [`StepResult::ties`](crate::StepResult::ties), over all steps.
+    pub ties: usize,
+}
+
+impl LoopProgress {
+    /// The beginning: `canvas` as it is, no step done.
+    pub fn start(canvas: TokenGrid) -> Self {
+        let ever_held = HoldMask::none(canvas.batch(), canvas.size());
+        Self { completed: 0, tokens: canvas, ever_held, scores: None, ties: 0 }
+    }
+
+    /// Adds what a step held.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another batch or grid.
+    pub fn hold(&mut self, held: &HoldMask) -> Result<()> {
+        self.ever_held = self.ever_held.union(held)?;
+        Ok(())
+    }
+
+    /// Checks that a loop of `steps` over `canvas` can go on from here.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another batch or grid, [`Error::Value`] for more steps than planned, or
+    /// for mask tokens where the canvas has none.
+    pub fn check(&self, canvas: &TokenGrid, steps: usize, mask_token: u32) -> Result<()> {
+        let shape = |tokens: &TokenGrid| format!("{} of {}", tokens.batch(), tokens.size());
+        if shape(&self.tokens) != shape(canvas) {
+            return Err(Error::shape("tokens to go on from", shape(canvas), shape(&self.tokens)));
+        }
+        if self.completed > steps {
+            let expected = format!("at most the {steps} that are planned");
+            return Err(Error::value("completed steps", expected, self.completed));
+        }
+        let mut both = self.tokens.ids().iter().zip(canvas.ids());
+        if both.any(|(&now, &start)| now == mask_token && start != mask_token) {
+            let expected = "a canvas of the same edit";
+            return Err(Error::value("tokens to go on from", expected, "other mask tokens"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::GridSize;
+
+    #[test]
+    fn only_the_same_edit_goes_on() {
+        let size = GridSize::new(1, 3);
+        let canvas = TokenGrid::new(1, size, vec![9, 9, 4]).unwrap();
+        let mut progress = LoopProgress::start(canvas.clone());
+        progress.check(&canvas, 2, 9).unwrap();
+        progress.hold(&HoldMask::new(1, size, vec![true, false, false]).unwrap()).unwrap();
+        progress.hold(&HoldMask::new(1, size, vec![false, false, true]).unwrap()).unwrap();
+        assert_eq!(progress.ever_held.held(), [true, false, true]);
+        assert!(progress.hold(&HoldMask::none(2, size)).is_err());
+
+        let other = TokenGrid::new(1, size, vec![9, 4, 4]).unwrap();
+        assert!(matches!(progress.check(&other, 2, 9), Err(Error::Value { .. })));
+        assert!(matches!(progress.check(&canvas.repeat(2), 2, 9), Err(Error::Shape { .. })));
+        progress.completed = 3;
+        assert!(matches!(progress.check(&canvas, 2, 9), Err(Error::Value { .. })));
+    }
+}

@@ -1,0 +1,80 @@
+use std::sync::{Mutex, PoisonError};
+
+use editmgt_core::{Result, TextConditioning, TokenGrid};
+
+use crate::photo::ResizePlan;
+
+/// What an edit computes before its loop and another edit can use again.
+#[derive(Default)]
+pub(crate) struct Features {
+    texts: Recent<String, TextConditioning, 8>,
+    references: Recent<ResizePlan, TokenGrid, 4>,
+}
+
+impl Features {
+    /// The texts' features, and the photo's tokens, each by what they are made of.
+    pub(super) fn texts(&self) -> &Recent<String, TextConditioning, 8> {
+        &self.texts
+    }
+
+    pub(super) fn references(&self) -> &Recent<ResizePlan, TokenGrid, 4> {
+        &self.references
+    }
+}
+
+/// The last `N` values that were made.
+pub(super) struct Recent<K, V, const N: usize>(Mutex<Vec<(K, V)>>);
+
+impl<K, V, const N: usize> Default for Recent<K, V, N> {
+    fn default() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+}
+
+impl<K: PartialEq, V: Clone, const N: usize> Recent<K, V, N> {
+    pub(super) fn get(&self, key: &K) -> Option<V> {
+        // A list that a panicking thread left is whole: it changes by whole entries.
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().find(|(other, _)| other == key).map(|(_, value)| value.clone())
+    }
+
+    /// The value of `key`, made by `make` where it is not known. Two threads may make it at once:
+    /// the lock is not held meanwhile.
+    pub(super) fn get_or_make(&self, key: K, make: impl FnOnce() -> Result<V>) -> Result<V> {
+        if let Some(value) = self.get(&key) {
+            return Ok(value);
+        }
+        let value = make()?;
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|(other, _)| *other != key);
+        if entries.len() == N {
+            entries.remove(0);
+        }
+        entries.push((key, value.clone()));
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use editmgt_core::Error;
+
+    use super::*;
+
+    #[test]
+    fn the_last_values_are_kept() {
+        let recent = Recent::<u32, u32, 2>::default();
+        let mut made = Vec::new();
+        for key in [1, 1, 2, 1, 3, 2, 1] {
+            let value = recent.get_or_make(key, || {
+                made.push(key);
+                Ok(10 * key)
+            });
+            assert_eq!(value.unwrap(), 10 * key);
+        }
+        assert_eq!(made, [1, 2, 3, 1]);
+        let failed = recent.get_or_make(7, || Err(Error::value("text", "words", "none")));
+        assert!(failed.is_err());
+        assert_eq!(recent.get(&7), None);
+    }
+}

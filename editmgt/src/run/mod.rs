@@ -1,0 +1,228 @@
+//! One edit, from the photo to the report.
+
+mod features;
+mod stages;
+
+use editmgt_core::{
+    ChaChaNoise, EditObserver, Error, HoldMask, LoopProgress, MicroConditions, RegionHold, Stage,
+    TextConditioning, TokenGrid, UnmaskScheduler, UserMask,
+};
+use editmgt_sampler::{Consolidator, Parity, Strict, Temperature};
+
+use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
+use crate::editor::{EditResult, Editor};
+use crate::error::EditError;
+use crate::model::Model;
+use crate::photo::{Composite, Mask, Photo, ResizePlan};
+use crate::report::{EditReport, ScoreReport, peak_memory};
+use crate::request::{EditRequest, EditSettings, Holding};
+
+pub(crate) use features::Features;
+use stages::{Previewing, Stages};
+
+/// Everything that one edit is made of.
+pub(crate) struct EditRun<'a> {
+    pub(crate) editor: &'a Editor,
+    pub(crate) photo: &'a Photo,
+    pub(crate) mask: Option<&'a Mask>,
+    pub(crate) request: &'a EditRequest,
+    /// What earlier edits of the photo computed.
+    pub(crate) features: &'a Features,
+}
+
+/// Features of the instruction and, with guidance, of the negative prompt.
+type Text = (TextConditioning, Option<TextConditioning>);
+
+impl EditRun<'_> {
+    /// Edits, from the beginning or from where an earlier run stopped.
+    pub(crate) fn run(
+        &self,
+        from: Option<LoopProgress>,
+        observer: &mut dyn EditObserver,
+    ) -> Result<EditResult, EditError> {
+        let model = self.editor.model();
+        let settings = self.editor.settings(self.request, self.mask.is_some())?;
+        let plan = ResizePlan::fit(self.photo.size(), settings.size, model.pixels_per_cell())?;
+        let resumed_after = from.as_ref().map_or(0, |progress| progress.completed);
+        let mut stages = Stages::new(observer, settings.steps, from.clone());
+
+        let text = self.text(&settings, &mut stages)?;
+        let reference = self.reference(plan, &mut stages)?;
+        let user_mask = match self.mask {
+            Some(mask) => Some(mask.on_grid(self.photo.size(), reference.size())?),
+            None => None,
+        };
+        let input = self.loop_input(&settings, text, &reference, user_mask.as_ref())?;
+        let blocks = input.localisation.blocks.clone();
+        let hold = settings.hold.stage(settings.hold_margin)?;
+        let progress =
+            stages.sample(|observer| sample(model, &settings, &*hold, input, from, observer))?;
+        let decoded = stages.run(Stage::Decode, || model.codec.decode(&progress.tokens))?;
+
+        let held = kept(&progress, &reference, user_mask.as_ref())?;
+        let mut image = plan.invert(decoded)?;
+        if settings.composite {
+            let photo = self.photo.rgb();
+            let composite = Composite { photo, edit: &image, hold: &held, image: 0, feather: 0 };
+            image = composite.render()?;
+        }
+        let scores = progress
+            .scores
+            .as_ref()
+            .map(|scores| ScoreReport::new(scores, hold.threshold(scores, user_mask.as_ref(), 0)));
+        let report = EditReport {
+            version: env!("CARGO_PKG_VERSION"),
+            model: model.source.clone(),
+            device: format!("{:?}", model.device),
+            request: self.request.clone(),
+            settings,
+            photo: self.photo.size(),
+            model_pixels: plan.model(),
+            grid: reference.size(),
+            blocks,
+            scores,
+            tokens_held: held.share(),
+            tokens_changed: share(
+                progress.tokens.ids().iter().zip(reference.ids()).map(|(a, b)| a != b),
+            ),
+            pixels_kept: share(image.pixels().zip(self.photo.rgb().pixels()).map(|(a, b)| a == b)),
+            ties: progress.ties,
+            resumed_after,
+            seconds: stages.seconds,
+            peak_memory_bytes: peak_memory(),
+        };
+        let LoopProgress { tokens, scores, .. } = progress;
+        let image = self.photo.edited(image)?;
+        Ok(EditResult { image, report, tokens, reference, scores, held })
+    }
+
+    /// Encodes what no earlier edit has.
+    fn text(&self, settings: &EditSettings, stages: &mut Stages<'_>) -> Result<Text, Error> {
+        let texts = self.features.texts();
+        let encoder = &self.editor.model().text;
+        let encode =
+            |text: &String| texts.get_or_make(text.clone(), || encoder.encode(&[text.as_str()]));
+        let negative = (settings.guidance_scale > 1.0).then_some(&settings.negative_prompt);
+        let both = || -> Result<Text, Error> {
+            Ok((encode(&settings.instruction)?, negative.map(encode).transpose()?))
+        };
+        let known = |text: &String| texts.get(text).is_some();
+        match known(&settings.instruction) && negative.is_none_or(known) {
+            true => both(),
+            false => stages.run(Stage::EncodeText, both),
+        }
+    }
+
+    /// Encodes the photo unless an earlier edit has.
+    fn reference(&self, plan: ResizePlan, stages: &mut Stages<'_>) -> Result<TokenGrid, Error> {
+        let references = self.features.references();
+        if let Some(reference) = references.get(&plan) {
+            return Ok(reference);
+        }
+        let model = self.editor.model();
+        stages.run(Stage::EncodeImage, || {
+            references
+                .get_or_make(plan, || model.codec.encode(plan.apply(self.photo, &model.device)?))
+        })
+    }
+
+    fn loop_input(
+        &self,
+        settings: &EditSettings,
+        (text, negative): Text,
+        reference: &TokenGrid,
+        user_mask: Option<&UserMask>,
+    ) -> Result<LoopInput, EditError> {
+        let model = self.editor.model();
+        let mask_token = model.transformer.spec().mask_token;
+        let size = reference.size();
+        let canvas = match user_mask {
+            Some(mask) => mask.masked(reference, mask_token)?,
+            None => TokenGrid::filled(1, size, mask_token),
+        };
+        let localisation = match settings.hold.needs_scores() {
+            false => Localisation::default(),
+            true => Localisation {
+                blocks: settings.blocks.clone(),
+                rows: settings.keyword.rows(&*model.text, &settings.instruction)?,
+                combine: settings.keyword_maps,
+            },
+        };
+        let factor = model.codec.spec().downsample_factor;
+        Ok(LoopInput {
+            text,
+            negative,
+            guidance_scale: settings.guidance_scale,
+            guidance_interval: settings.guidance_interval,
+            canvas,
+            reference: Some(reference.clone()),
+            reference_strength: settings.reference_strength,
+            micro: MicroConditions::uncropped(size.height * factor, size.width * factor),
+            steps: settings.steps,
+            localisation,
+            user_mask: user_mask.cloned(),
+            first_image: settings.variation as usize,
+        })
+    }
+}
+
+fn sample(
+    model: &Model,
+    settings: &EditSettings,
+    hold: &dyn RegionHold,
+    input: LoopInput,
+    from: Option<LoopProgress>,
+    observer: &mut dyn EditObserver,
+) -> Result<LoopProgress, Error> {
+    let scheduler = scheduler(model, settings);
+    let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(settings.seed));
+    let stages = LoopStages {
+        transformer: &*model.transformer,
+        scheduler: &*scheduler,
+        consolidator: &consolidator,
+        hold,
+        noise: &noise,
+    };
+    let mut edit = match from {
+        Some(progress) => EditLoop::resume(stages, input, progress)?,
+        None => EditLoop::new(stages, input)?,
+    };
+    let mut previewing = Previewing { observer, codec: &*model.codec, error: None };
+    let outcome = edit.run(&mut previewing, drop);
+    match previewing.error {
+        Some(error) => Err(error),
+        None => outcome.map(|()| edit.progress().clone()),
+    }
+}
+
+fn scheduler(model: &Model, settings: &EditSettings) -> Box<dyn UnmaskScheduler> {
+    let (first, last) = settings.temperature;
+    let temperature = Temperature::Range(first, last);
+    let masking = model.scheduler.masking_schedule;
+    let timesteps = model.scheduler.timesteps;
+    match settings.holding {
+        Holding::Strict => Box::new(Strict::new(masking, temperature).with_timesteps(timesteps)),
+        Holding::Parity => Box::new(Parity::new(masking, temperature).with_timesteps(timesteps)),
+    }
+}
+
+/// The tokens that are the photo's because they were held, or because the user's mask is black
+/// there. (In parity mode a token can be held at one step and not at the next; only those that
+/// ended as the photo's count.)
+fn kept(
+    progress: &LoopProgress,
+    reference: &TokenGrid,
+    mask: Option<&UserMask>,
+) -> Result<HoldMask, Error> {
+    let ever_held = progress.ever_held.held();
+    let kept = progress.tokens.ids().iter().zip(reference.ids()).enumerate().map(|(i, (a, b))| {
+        a == b && (ever_held[i] || mask.is_some_and(|mask| !mask.may_change(i)))
+    });
+    HoldMask::new(1, reference.size(), kept.collect())
+}
+
+/// The share that is so, 0..1; 0 of nothing.
+fn share(all: impl ExactSizeIterator<Item = bool>) -> f32 {
+    let count = all.len();
+    all.filter(|&so| so).count() as f32 / count.max(1) as f32
+}

@@ -1,0 +1,87 @@
+use std::time::Instant;
+
+use editmgt_core::{EditEvent, EditObserver, Error, Flow, LoopProgress, Result, Stage, VqCodec};
+
+/// Runs the stages of an edit: tells the observer, measures.
+pub(super) struct Stages<'a> {
+    observer: &'a mut dyn EditObserver,
+    steps: usize,
+    /// How far sampling is; `None` before its first step.
+    pub(super) progress: Option<LoopProgress>,
+    /// Seconds that each stage took, in order.
+    pub(super) seconds: Vec<(Stage, f64)>,
+}
+
+impl<'a> Stages<'a> {
+    pub(super) fn new(
+        observer: &'a mut dyn EditObserver,
+        steps: usize,
+        progress: Option<LoopProgress>,
+    ) -> Self {
+        Self { observer, steps, progress, seconds: Vec::new() }
+    }
+
+    pub(super) fn run<T>(&mut self, stage: Stage, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.tell(EditEvent::StageStarted(stage))?;
+        let start = Instant::now();
+        let result = work()?;
+        self.finish(stage, start)?;
+        Ok(result)
+    }
+
+    /// The stage whose events the observer sees: `work` gets it, and gives where sampling ended.
+    pub(super) fn sample(
+        &mut self,
+        work: impl FnOnce(&mut dyn EditObserver) -> Result<LoopProgress>,
+    ) -> Result<LoopProgress> {
+        self.tell(EditEvent::StageStarted(Stage::Sample))?;
+        let start = Instant::now();
+        let progress = work(self.observer)?;
+        self.progress = Some(progress.clone());
+        self.finish(Stage::Sample, start)?;
+        Ok(progress)
+    }
+
+    fn finish(&mut self, stage: Stage, start: Instant) -> Result<()> {
+        self.seconds.push((stage, start.elapsed().as_secs_f64()));
+        self.tell(EditEvent::StageFinished(stage))
+    }
+
+    fn tell(&mut self, event: EditEvent<'_>) -> Result<()> {
+        match self.observer.event(&event) {
+            Flow::Continue => Ok(()),
+            Flow::Stop => Err(Error::Stopped {
+                completed: self.progress.as_ref().map_or(0, |progress| progress.completed),
+                total: self.steps,
+                progress: self.progress.clone().map(Box::new),
+            }),
+        }
+    }
+}
+
+/// Decodes previews for an observer that wants them, and for no other.
+pub(super) struct Previewing<'a> {
+    pub(super) observer: &'a mut dyn EditObserver,
+    pub(super) codec: &'a dyn VqCodec,
+    /// Why the codec could not; the loop was stopped then.
+    pub(super) error: Option<Error>,
+}
+
+impl EditObserver for Previewing<'_> {
+    fn event(&mut self, event: &EditEvent<'_>) -> Flow {
+        let flow = self.observer.event(event);
+        let EditEvent::Step { completed, total, predicted, .. } = *event else { return flow };
+        if flow == Flow::Stop || !self.observer.wants_preview(completed, total) {
+            return flow;
+        }
+        match self.codec.decode(predicted) {
+            Ok(image) => {
+                self.observer.event(&EditEvent::Preview { completed, total, image: &image })
+            }
+            Err(error) => {
+                self.error = Some(error);
+                Flow::Stop
+            }
+        }
+    }
+}

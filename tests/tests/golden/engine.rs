@@ -1,0 +1,337 @@
+//! Editing one photo several times, and editing that stops and goes on.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::Tensor;
+use editmgt::{
+    AttentionRequest, CodecSpec, EditError, EditEvent, EditObserver, EditRequest, EditResult,
+    Editor, Error, Flow, HoldPolicy, Holding, KeywordPolicy, LoopProgress, MapCombine, Mask,
+    MgtTransformer, Model, Previews, Silent, Stage, StepInput, StepOutput, TextConditioning,
+    TextEncoder, TextSpec, TokenGrid, TransformerSpec, VqCodec, preview_photo,
+};
+use image::{GrayImage, Luma};
+
+use crate::defaults::{photo, request, small};
+
+/// How often the stages ran.
+#[derive(Default)]
+struct Calls {
+    encoded: AtomicUsize,
+    decoded: AtomicUsize,
+    read: AtomicUsize,
+    /// Images in the forward passes, the unconditional ones, too.
+    forwarded: AtomicUsize,
+}
+
+impl Calls {
+    fn counts(&self) -> [usize; 3] {
+        [&self.encoded, &self.decoded, &self.read].map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+/// A stage that counts its calls.
+struct Counting<T: ?Sized>(Box<T>, Arc<Calls>);
+
+impl VqCodec for Counting<dyn VqCodec> {
+    fn spec(&self) -> &CodecSpec {
+        self.0.spec()
+    }
+
+    fn encode(&self, images: Tensor<4>) -> Result<TokenGrid, Error> {
+        self.1.encoded.fetch_add(1, Ordering::Relaxed);
+        self.0.encode(images)
+    }
+
+    fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>, Error> {
+        self.1.decoded.fetch_add(1, Ordering::Relaxed);
+        self.0.decode(tokens)
+    }
+}
+
+impl TextEncoder for Counting<dyn TextEncoder> {
+    fn spec(&self) -> TextSpec {
+        self.0.spec()
+    }
+
+    fn encode(&self, prompts: &[&str]) -> Result<TextConditioning, Error> {
+        self.1.read.fetch_add(prompts.len(), Ordering::Relaxed);
+        self.0.encode(prompts)
+    }
+
+    fn spans(&self, prompt: &str, phrase: &str) -> Result<Vec<Range<usize>>, Error> {
+        self.0.spans(prompt, phrase)
+    }
+
+    fn prompt_rows(&self, prompt: &str) -> Result<Range<usize>, Error> {
+        self.0.prompt_rows(prompt)
+    }
+}
+
+impl MgtTransformer for Counting<dyn MgtTransformer> {
+    fn spec(&self) -> &TransformerSpec {
+        self.0.spec()
+    }
+
+    fn forward(&self, input: &StepInput<'_>, ask: &AttentionRequest) -> Result<StepOutput, Error> {
+        self.1.forwarded.fetch_add(input.tokens.batch(), Ordering::Relaxed);
+        self.0.forward(input, ask)
+    }
+}
+
+fn counting() -> (Editor, Arc<Calls>) {
+    let (model, calls) = (small(), Arc::new(Calls::default()));
+    let model = Model {
+        codec: Box::new(Counting(model.codec, calls.clone())),
+        text: Box::new(Counting(model.text, calls.clone())),
+        transformer: Box::new(Counting(model.transformer, calls.clone())),
+        source: None,
+        ..model
+    };
+    (Editor::new(model).unwrap(), calls)
+}
+
+fn stages(result: &EditResult) -> Vec<Stage> {
+    result.report.seconds.iter().map(|(stage, _)| *stage).collect()
+}
+
+#[test]
+fn a_second_edit_encodes_nothing_again() {
+    use Stage::{Decode, EncodeImage, EncodeText, Sample};
+    let (editor, calls) = counting();
+    let open = editor.open(photo(48, 40));
+    let edit = |request: &EditRequest| open.edit(None, request, &mut Silent).unwrap();
+    let red = request(48);
+    let blue = EditRequest { instruction: "make the owl blue".into(), ..red.clone() };
+
+    let first = edit(&red);
+    assert_eq!(calls.counts(), [1, 1, 2], "a photo, an instruction, a negative prompt");
+    assert_eq!(stages(&first), [EncodeText, EncodeImage, Sample, Decode]);
+    let second = edit(&blue);
+    assert_eq!(calls.counts(), [1, 2, 3], "another instruction alone");
+    assert_eq!(stages(&second), [EncodeText, Sample, Decode]);
+    let again = edit(&EditRequest { seed: 1, ..red.clone() });
+    assert_eq!(calls.counts(), [1, 3, 3]);
+    assert_eq!(stages(&again), [Sample, Decode]);
+    let larger = edit(&EditRequest { size: Some(64), ..red.clone() });
+    assert_eq!(calls.counts(), [2, 4, 3], "other tokens of the photo");
+    assert_eq!(stages(&larger), [EncodeImage, Sample, Decode]);
+
+    let fresh = editor.edit(open.photo(), None, &blue, &mut Silent).unwrap();
+    assert_eq!((fresh.tokens, fresh.image), (second.tokens, second.image));
+    assert_eq!(calls.counts()[0], 3, "an edit by itself keeps nothing");
+}
+
+#[test]
+fn previews_cost_nothing_unless_asked_for() {
+    let (editor, calls) = counting();
+    let open = editor.open(photo(48, 48));
+    let request = EditRequest { steps: Some(5), ..request(48) };
+    let mut steps = 0;
+    let mut watch = |event: &EditEvent<'_>| {
+        assert!(!matches!(event, EditEvent::Preview { .. }), "not asked for");
+        steps += usize::from(matches!(event, EditEvent::Step { .. }));
+        Flow::Continue
+    };
+    let plain = open.edit(None, &request, &mut watch).unwrap();
+    assert_eq!((steps, calls.counts()[1]), (5, 1));
+
+    for (every, expected) in [(2, vec![2, 4, 5]), (0, vec![5]), (9, vec![5])] {
+        let before = calls.counts()[1];
+        let (mut seen, mut last) = (Vec::new(), None);
+        let mut observer = Previews::every(every, |event: &EditEvent<'_>| {
+            if let EditEvent::Preview { completed, total, image } = event {
+                assert_eq!(*total, 5);
+                seen.push(*completed);
+                last = Some(preview_photo(image).unwrap());
+            }
+            Flow::Continue
+        });
+        let previewed = open.edit(None, &request, &mut observer).unwrap();
+        assert_eq!(seen, expected);
+        assert_eq!(calls.counts()[1] - before, expected.len() + 1);
+        assert_eq!(previewed.tokens, plain.tokens, "looking changes nothing");
+        // Nothing is held and the photo suits the codec: the last preview is the edit.
+        assert_eq!(last.unwrap().rgb(), previewed.image.rgb());
+    }
+}
+
+#[test]
+fn a_variation_is_reproducible_alone() {
+    let (editor, calls) = counting();
+    let open = editor.open(photo(48, 48));
+    let request = EditRequest { variation: 1, seed: 5, ..request(48) };
+    let mut silent = Silent;
+    let all: Vec<_> = open.variations(None, &request, 3, &mut silent).map(Result::unwrap).collect();
+    assert_eq!(calls.counts(), [1, 3, 2]);
+    for (i, one) in all.iter().enumerate() {
+        let variation = 1 + i as u32;
+        assert_eq!(one.report.settings.variation, variation);
+        let alone = EditRequest { variation, ..request.clone() };
+        let alone = editor.edit(open.photo(), None, &alone, &mut Silent).unwrap();
+        assert_eq!(alone.tokens, one.tokens);
+        assert!(all[..i].iter().all(|other| other.tokens != one.tokens), "variation {variation}");
+    }
+    let last = EditRequest { variation: u32::MAX - 1, ..request };
+    let mut silent = Silent;
+    let ends: Vec<_> = open.variations(None, &last, 3, &mut silent).map(|r| r.is_ok()).collect();
+    assert_eq!(ends, [true, false, false], "image indices end at 2^32");
+}
+
+/// Stops at the `n`th event, and notes how many there were.
+struct StopAt {
+    n: usize,
+    seen: usize,
+}
+
+impl EditObserver for StopAt {
+    fn event(&mut self, _: &EditEvent<'_>) -> Flow {
+        self.seen += 1;
+        if self.seen == self.n { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+fn progress(error: EditError) -> Option<LoopProgress> {
+    match error {
+        EditError::Stage(Error::Stopped { completed, total, progress }) => {
+            assert_eq!(progress.as_ref().map_or(0, |progress| progress.completed), completed);
+            assert!(completed <= total);
+            progress.map(|progress| *progress)
+        }
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn stopped_anywhere_an_edit_goes_on_as_if_it_never_had() {
+    let editor = Editor::new(small()).unwrap();
+    let open = editor.open(photo(48, 48));
+    let half = |x| Luma([if x < 24 { 0 } else { 255 }]);
+    let mask = Mask::from_luma(GrayImage::from_fn(48, 48, |x, _| half(x)));
+    let hold = Some(HoldPolicy::Threshold(0.4));
+    let plain = EditRequest { steps: Some(4), hold, ..request(48) };
+    let cases = [
+        (None, plain.clone()),
+        (None, EditRequest { holding: Holding::Parity, seed: 2, ..plain.clone() }),
+        (Some(&mask), EditRequest { guidance_interval: Some((0.0, 0.5)), ..plain }),
+    ];
+    for (mask, request) in cases {
+        let unbroken = open.edit(mask, &request, &mut Silent).unwrap();
+        // Sampling and decoding start and finish, four steps; nothing is encoded any more.
+        for n in 1..=8 {
+            let mut stop = StopAt { n, seen: 0 };
+            let stopped = progress(open.edit(mask, &request, &mut stop).unwrap_err());
+            assert_eq!(stop.seen, n, "no event after the stop");
+            let completed = stopped.as_ref().map_or(0, |progress| progress.completed);
+            assert_eq!(completed, (n - 1).min(4));
+            let Some(stopped) = stopped else { continue };
+            let resumed = open.resume(mask, &request, stopped, &mut Silent).unwrap();
+            assert_eq!(resumed.tokens, unbroken.tokens, "stopped at event {n}");
+            assert_eq!(resumed.image, unbroken.image);
+            assert_eq!(
+                (resumed.held, resumed.scores),
+                (unbroken.held.clone(), unbroken.scores.clone())
+            );
+            assert_eq!(resumed.report.ties, unbroken.report.ties);
+            assert_eq!(resumed.report.scores, unbroken.report.scores);
+            assert_eq!(resumed.report.resumed_after, completed);
+        }
+    }
+}
+
+#[test]
+fn another_edit_does_not_go_on() {
+    let editor = Editor::new(small()).unwrap();
+    let open = editor.open(photo(48, 48));
+    let plain = EditRequest { steps: Some(4), ..request(48) };
+    let mut stop = StopAt { n: 8, seen: 0 };
+    let stopped = progress(open.edit(None, &plain, &mut stop).unwrap_err()).unwrap();
+    let black =
+        Mask::from_luma(GrayImage::from_fn(48, 48, |x, _| Luma([if x < 40 { 0 } else { 255 }])));
+    for (what, mask, request) in [
+        ("another size", None, EditRequest { size: Some(64), ..plain.clone() }),
+        ("fewer steps", None, EditRequest { steps: Some(2), ..plain.clone() }),
+        ("another mask", Some(&black), plain.clone()),
+    ] {
+        let error = open.resume(mask, &request, stopped.clone(), &mut Silent).unwrap_err();
+        let refused = matches!(error, EditError::Stage(Error::Shape { .. } | Error::Value { .. }));
+        assert!(refused, "{what}: {error}");
+    }
+}
+
+#[test]
+fn guidance_outside_its_interval_costs_nothing() {
+    let (editor, calls) = counting();
+    let open = editor.open(photo(48, 48));
+    for (scale, interval, images) in [
+        (1.0, (0.0, 1.0), 4),
+        (3.0, (0.0, 1.0), 8),
+        (3.0, (0.0, 0.5), 6),
+        (3.0, (0.3, 0.4), 5),
+        (3.0, (0.5, 0.5), 4),
+    ] {
+        let before = calls.forwarded.load(Ordering::Relaxed);
+        let request = EditRequest {
+            steps: Some(4),
+            guidance_scale: Some(scale),
+            guidance_interval: Some(interval),
+            ..request(48)
+        };
+        open.edit(None, &request, &mut Silent).unwrap();
+        let forwarded = calls.forwarded.load(Ordering::Relaxed) - before;
+        assert_eq!(forwarded, images, "{scale} in {interval:?}");
+    }
+}
+
+#[test]
+fn phrases_have_a_map_each() {
+    let editor = Editor::new(small()).unwrap();
+    let open = editor.open(photo(48, 48));
+    let scores = |phrases: &[&str], how| {
+        let phrases = phrases.iter().map(|&phrase| phrase.to_owned()).collect();
+        let request = EditRequest {
+            // At the first step nothing depends on what was held before.
+            steps: Some(1),
+            hold: Some(HoldPolicy::Threshold(0.5)),
+            keyword: Some(KeywordPolicy::Phrases(phrases)),
+            keyword_maps: Some(how),
+            ..request(48)
+        };
+        let result = open.edit(None, &request, &mut Silent).unwrap();
+        result.scores.unwrap().values().to_vec()
+    };
+    let (owl, fox) = (scores(&["owl"], MapCombine::Max), scores(&["fox"], MapCombine::Max));
+    let largest = scores(&["owl", "fox"], MapCombine::Max);
+    let mean = scores(&["owl", "fox"], MapCombine::Mean);
+    assert_ne!(owl, fox);
+    for i in 0..owl.len() {
+        assert_eq!(largest[i], owl[i].max(fox[i]));
+        // One sum of two numbers of about 1.
+        assert!((mean[i] - (owl[i] + fox[i]) / 2.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn a_report_says_what_it_was() {
+    let editor = Editor::new(small()).unwrap();
+    let photo = photo(48, 48);
+    let edit = |hold| {
+        let request = EditRequest { hold: Some(hold), ..request(48) };
+        editor.edit(&photo, None, &request, &mut Silent).unwrap().report
+    };
+    let report = edit(HoldPolicy::Budget(0.25));
+    assert_eq!(report.model.as_ref().unwrap().sha256.len(), 64);
+    assert!(report.tokens_held >= 0.75 && report.tokens_changed <= 0.25);
+    // 12 by 12 tokens of 4 pixels: every held token is 16 pixels.
+    assert!(report.pixels_kept >= report.tokens_held);
+    let scores = report.scores.unwrap();
+    let threshold = scores.threshold.unwrap();
+    assert!(scores.stats.min < scores.stats.mean && scores.stats.mean < scores.stats.max);
+    assert!(scores.stats.min < threshold && threshold <= scores.stats.max);
+
+    let off = edit(HoldPolicy::Off);
+    assert_eq!((off.scores, off.tokens_held, off.resumed_after), (None, 0.0, 0));
+    let fixed = edit(HoldPolicy::Threshold(0.3)).scores.unwrap();
+    assert_eq!(fixed.threshold, Some(0.3));
+}
