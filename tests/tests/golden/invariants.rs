@@ -197,11 +197,11 @@ proptest! {
                 prop_assert!(after.count(MASK_TOKEN) <= before.count(MASK_TOKEN));
                 prop_assert_eq!(after.count(MASK_TOKEN), step.masked);
                 prop_assert_eq!(step.predicted.count(MASK_TOKEN), 0);
-                for i in 0..kept.len() {
+                for (i, kept) in kept.iter_mut().enumerate() {
                     let was_open = before.ids()[i] == MASK_TOKEN;
                     let held = step.hold.as_ref().is_some_and(|hold| hold.held()[i]);
-                    kept[i] |= was_open && held;
-                    if kept[i] {
+                    *kept |= was_open && held;
+                    if *kept {
                         prop_assert_eq!(after.ids()[i], reference.ids()[i], "held at {}", i);
                     }
                     if !was_open {
