@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use editmgt::EditRequest;
 use editmgt_train::world::{Split, World, WorldConfig};
-use editmgt_train::{Trial, TrialSummary, trial};
+use editmgt_train::{Trial, TrialSummary, round_trip, trial};
 use indicatif::{ProgressBar, ProgressIterator};
 
 use crate::model::ModelArg;
@@ -42,6 +42,10 @@ struct WorldEvalArgs {
     /// Options of the edits, as in a report's `request`, JSON; what it leaves out keeps its default
     #[arg(long, value_name = "JSON")]
     request: Option<PathBuf>,
+    /// Make no edits: judge the true pictures as the codec gives them back, which is the best that
+    /// any edit can do
+    #[arg(long, conflicts_with = "request")]
+    codec_only: bool,
     /// Write the summary
     #[arg(long, value_name = "JSON")]
     summary: Option<PathBuf>,
@@ -81,7 +85,10 @@ fn world(args: &WorldEvalArgs) -> Outcome {
 
     let mut trials: Vec<Trial> = Vec::new();
     for index in (0..args.n).progress_with(ProgressBar::new(args.n)) {
-        trials.push(trial(&editor, &world, (split, index), &request)?.0);
+        trials.push(match args.codec_only {
+            true => round_trip(&editor, &world, (split, index))?,
+            false => trial(&editor, &world, (split, index), &request)?.0,
+        });
     }
     let summary = TrialSummary::of(&trials);
     if let Some(path) = &args.trials {

@@ -190,7 +190,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let out = root.path().join("out");
         let config = root.path().join("bad.json");
-        fs::write(&config, r#"{"canvas": 100}"#).unwrap();
+        fs::write(&config, r#"{"canvas": 101}"#).unwrap();
         for (bad, named) in [
             (WorldArgs { n: 0, ..args(&out) }, "--n"),
             (WorldArgs { split: "dev".into(), ..args(&out) }, "--split: expected train"),

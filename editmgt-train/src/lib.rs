@@ -10,7 +10,7 @@ mod trial;
 pub mod world;
 
 pub use pair::{Category, EditPair};
-pub use trial::{Trial, TrialMeans, TrialSummary, trial};
+pub use trial::{Trial, TrialMeans, TrialSummary, round_trip, trial};
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use editmgt::{EditError, EditRequest, EditResult, Editor, Photo, Silent};
+use editmgt::{EditError, EditRequest, EditResult, Editor, Photo, ResizePlan, Silent};
 use editmgt_core::GridSize;
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,33 @@ pub fn trial(
         psnr: psnr(edited.image.rgb(), &example.pair.after),
     };
     Ok((trial, example, edited))
+}
+
+/// What the codec alone allows: the true picture of example `index`, encoded and decoded, judged as
+/// if an edit had made it.
+///
+/// # Errors
+/// Those of the codec.
+pub fn round_trip(
+    editor: &Editor,
+    world: &World,
+    (split, index): (Split, u64),
+) -> Result<Trial, EditError> {
+    let example = world.pair(split, index);
+    let model = editor.model();
+    let photo = Photo::from_rgb(example.pair.after.clone())?;
+    let plan = ResizePlan::exact(photo.size(), photo.size(), model.codec.spec().downsample_factor)?;
+    let tokens = model.codec.encode(plan.apply(&photo, &model.device)?)?;
+    let picture = plan.invert(model.codec.decode(&tokens)?)?;
+    Ok(Trial {
+        index,
+        category: example.edit.category(),
+        instruction: example.pair.instruction.clone(),
+        judgement: world.judge(&example, &picture)?,
+        tokens_changed_outside: 0.0,
+        score_auc: None,
+        psnr: psnr(&picture, &example.pair.after),
+    })
 }
 
 /// Means over some trials.

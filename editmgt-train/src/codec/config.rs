@@ -71,6 +71,11 @@ pub struct LossOptions {
 pub struct CodebookOptions {
     /// The step before which the codes start as k-means centres; nothing is quantized earlier.
     pub start_at: u64,
+    /// Whether the encoder stays as it is from then on. In a world of finitely many patches the
+    /// latents then stand still, and every code comes to lie on its own; an encoder that goes on
+    /// moving leaves the codes of rare patches behind.
+    #[serde(default)]
+    pub freeze_encoder: bool,
     /// Latents that the centres are found on.
     pub kmeans_vectors: usize,
     /// Iterations of k-means.

@@ -52,6 +52,7 @@ fn config(codec: CodecConfig) -> CodecTrainingConfig {
         loss: LossOptions { l1: 1.0, l2: 2.0, edges: 0.5, commitment: 0.1 },
         codebook: CodebookOptions {
             start_at: 3,
+            freeze_encoder: false,
             kmeans_vectors: 40,
             kmeans_iterations: 3,
             decay: 0.9,

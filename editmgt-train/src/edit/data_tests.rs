@@ -30,7 +30,7 @@ fn write_codec(dir: &Path) {
 
 /// Pairs of the world, as anyone could have drawn them.
 fn write_pairs(dir: &Path, pairs: u64) {
-    let world = World::new(WorldConfig { canvas: 64, ..WorldConfig::default() }).unwrap();
+    let world = World::new(WorldConfig { canvas: 80, ..WorldConfig::default() }).unwrap();
     for column in ["before", "after", "mask", "instruction"] {
         std::fs::create_dir_all(dir.join(column)).unwrap();
     }

@@ -36,7 +36,8 @@ pub struct SmallModelOptions {
     pub heads: usize,
     /// Channels of a head: each of them for no position, row or column.
     pub axes: [usize; 3],
-    /// Base of the frequencies of the positions.
+    /// Base of the frequencies of the positions; the official one by default.
+    #[serde(default = "official_theta")]
     pub rope_theta: f64,
     /// Whether 2x2 tokens are one inside the blocks.
     pub merge_tokens: bool,
@@ -46,10 +47,16 @@ pub struct SmallModelOptions {
     pub text_layers: usize,
     /// Whether the tokens start as random projections of their codes, so that what looks alike
     /// starts alike, and not at random.
+    #[serde(default)]
     pub embed_codes: bool,
     /// Whether the layers between the pooled text and the blocks start so that the text is heard
     /// from the first step.
+    #[serde(default)]
     pub loud_text: bool,
+}
+
+fn official_theta() -> f64 {
+    MgtConfig::official().rope_theta
 }
 
 impl SmallModelOptions {

@@ -135,7 +135,7 @@ fn codec_folder(dir: &Path) {
 
 const COMMON: &str = r#"
     [world]
-    canvas = 64
+    canvas = 80
     [training]
     batch = 2
     evaluated = 2

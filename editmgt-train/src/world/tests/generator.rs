@@ -27,10 +27,10 @@ fn the_first_examples_never_change() {
 }
 
 const PINNED: [(Split, u64, &str, u64); 4] = [
-    (Split::Train, 0, "put a small purple cross on the left", 0xa9c4_0d57_ecdc_d635),
-    (Split::Train, 10_000_000_005, "turn the yellow circle into a cross", 0x1e95_2e07_1763_c59a),
-    (Split::Validation, 3, "change the color of the yellow one to purple", 0xf835_e28f_d62c_ed25),
-    (Split::Test, 4, "change the backdrop to sand", 0x0c5c_08db_d0f5_6b25),
+    (Split::Train, 0, "add a small purple star on the right side", 0xfa53_46a6_b574_85dd),
+    (Split::Train, 10_000_000_005, "swap the blue star for a yellow cross", 0x7928_d658_26c0_0d71),
+    (Split::Validation, 3, "colour the purple triangle blue", 0x6172_087b_a69d_4685),
+    (Split::Test, 4, "turn the backdrop into sand", 0xc7cf_0c64_6a75_79ae),
 ];
 
 #[test]
@@ -165,7 +165,7 @@ fn inverses_lead_back() {
 #[test]
 fn positions_are_as_free_as_the_config_says() {
     let world = |positions| {
-        World::new(WorldConfig { positions, canvas: 96, ..WorldConfig::default() }).unwrap()
+        World::new(WorldConfig { positions, canvas: 160, ..WorldConfig::default() }).unwrap()
     };
     let off = |world: &World, step: u32| {
         let objects = plans(world, 100)
@@ -179,7 +179,7 @@ fn positions_are_as_free_as_the_config_says() {
     assert_eq!(off(&cells, cell), 0);
     assert!(off(&cells, 2 * cell) > 100);
     assert!(off(&pixels, cell) > 100);
-    assert_eq!(pixels.pair(Split::Test, 2).pair.after.dimensions(), (96, 96));
+    assert_eq!(pixels.pair(Split::Test, 2).pair.after.dimensions(), (160, 160));
 }
 
 #[test]
@@ -187,7 +187,11 @@ fn impossible_worlds_are_refused_by_name() {
     let json = |text: &str| World::new(WorldConfig::from_json(text)?);
     for (text, named) in [
         (r#"{"version": 1}"#, "version"),
-        (r#"{"canvas": 100}"#, "canvas"),
+        (r#"{"canvas": 101}"#, "canvas"),
+        (r#"{"cells": 9}"#, "cells"),
+        (r#"{"cells": 40}"#, "cells"),
+        (r#"{"object_cells": 3}"#, "object_cells"),
+        (r#"{"object_cells": 4}"#, "object_cells: expected 2 or 4, and at most a quarter"),
         (r#"{"canvas": 0}"#, "canvas"),
         (r#"{"canvas": 4096}"#, "canvas"),
         (r#"{"max_objects": 0}"#, "max_objects"),
@@ -214,10 +218,10 @@ fn impossible_worlds_are_refused_by_name() {
     }
     // The smallest and the richest world that are allowed still have every category.
     for text in [
-        r#"{"canvas": 64, "max_objects": 3, "shapes": ["star", "ring"], "colours": ["red", "blue"],
+        r#"{"canvas": 64, "cells": 16, "object_cells": 4, "max_objects": 3, "shapes": ["star", "ring"], "colours": ["red", "blue"],
             "backgrounds": ["sky", "night"], "styles": ["drawing"], "sizes": ["big"],
             "positions": "cells", "margin": 1}"#,
-        r#"{"canvas": 512, "max_objects": 6, "positions": "pixels", "sizes": ["regular", "big"],
+        r#"{"canvas": 512, "cells": 16, "object_cells": 4, "max_objects": 6, "positions": "pixels", "sizes": ["regular", "big"],
             "styles": ["greyscale", "negative", "drawing"]}"#,
     ] {
         let world = json(text).unwrap();
