@@ -243,7 +243,8 @@ impl EditRun {
         run.run.validate()?;
         run.edit_defaults.check()?;
         run.data.validate()?;
-        run.check_source()?;
+        check_source(&run.data, run.world.is_some(), run.examples)?;
+        run.check_world_options()?;
         if run.data.is_world() {
             // The run's own copy of the config tells which world it was.
             run.world.get_or_insert_default();
@@ -251,21 +252,17 @@ impl EditRun {
         Ok(run)
     }
 
-    /// Keys that would have no effect are no silent mistake.
-    fn check_source(&self) -> Result<(), TrainError> {
-        let (world, examples) = (self.world.is_some(), self.examples);
-        match (self.data.is_world(), world, examples) {
-            (true, _, None) => Err(TrainError::option("examples", "1 or more", "none")),
-            (false, true, _) => Err(TrainError::option("world", "none beside other data", "one")),
-            (false, _, Some(n)) => Err(TrainError::option("examples", "none beside other data", n)),
-            (false, ..) if self.training.text_lessons.is_some() => {
-                Err(TrainError::option("text_lessons", "none beside other data", "some"))
-            }
-            (false, ..) if self.training.edited > 0 => {
-                let got = self.training.edited;
-                Err(TrainError::option("edited", "0 beside other data", got))
-            }
-            _ => Ok(()),
+    /// Reading and judging need the truth, which only a world tells.
+    fn check_world_options(&self) -> Result<(), TrainError> {
+        if self.data.is_world() {
+            return Ok(());
+        }
+        if self.training.text_lessons.is_some() {
+            return Err(TrainError::option("text_lessons", "none beside other data", "some"));
+        }
+        match self.training.edited {
+            0 => Ok(()),
+            got => Err(TrainError::option("edited", "0 beside other data", got)),
         }
     }
 
@@ -406,5 +403,19 @@ impl EditRun {
             }
         };
         Ok(Codec { config, codec, codes })
+    }
+}
+
+/// Keys that would have no effect are no silent mistake.
+pub(super) fn check_source(
+    data: &DataOptions,
+    world: bool,
+    examples: Option<u64>,
+) -> Result<(), TrainError> {
+    match (data.is_world(), world, examples) {
+        (true, _, None) => Err(TrainError::option("examples", "1 or more", "none")),
+        (false, true, _) => Err(TrainError::option("world", "none beside other data", "one")),
+        (false, _, Some(n)) => Err(TrainError::option("examples", "none beside other data", n)),
+        _ => Ok(()),
     }
 }

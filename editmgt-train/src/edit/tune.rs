@@ -4,17 +4,21 @@ use burn::tensor::Device;
 use editmgt::ModelFolder;
 use editmgt::lora::LoraFile;
 use editmgt::sampler::{SchedulerConfig, Timesteps};
+use editmgt_checkpoint::WeightFiles;
 use editmgt_core::{Flow, KeyMap};
 use editmgt_text::SmallTextConfig;
 use editmgt_transformer::MgtConfig;
+use editmgt_vq::CodecConfig;
 use serde::{Deserialize, Serialize};
 
 use super::export::{Tuned, export_tuned};
+use super::file::check_source;
 use super::start::{SmallStart, Start, StartText, f32_on};
 use super::{
     ComputeOptions, EditData, EditModel, EditOptions, EditParts, EditTrainer, LoraOptions,
     TextSide, TimestepConvention, TrainingPlan, WorldEdits,
 };
+use crate::data::{DataOptions, DataReport, PairCodec, PairData};
 use crate::run::{Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, run};
 use crate::world::{Split, World, WorldConfig};
 
@@ -37,12 +41,15 @@ pub struct TuneRun {
     /// How the devices are used.
     #[serde(default, skip_serializing_if = "ComputeOptions::is_default")]
     pub compute: ComputeOptions,
-    /// How many examples of the world's training split there are before they come again.
+    /// As in [`EditRun`](super::EditRun).
     #[serde(default)]
     pub examples: Option<u64>,
-    /// The world to learn from.
+    /// As in [`EditRun`](super::EditRun).
     #[serde(default)]
     pub world: Option<WorldConfig>,
+    /// Where the edits come from; the world by default.
+    #[serde(default, skip_serializing_if = "DataOptions::is_world")]
+    pub data: DataOptions,
     /// What is learned.
     pub training: EditOptions,
     /// How it is learned.
@@ -60,6 +67,8 @@ impl TuneRun {
     pub fn from_toml(text: &str) -> Result<Self, TrainError> {
         let run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
         run.run.validate()?;
+        run.data.validate()?;
+        check_source(&run.data, run.world.is_some(), run.examples)?;
         run.lora.iter().try_for_each(LoraOptions::validate)?;
         Ok(run)
     }
@@ -91,7 +100,13 @@ impl TuneRun {
                 frozen.push(r"^text\.".to_owned());
             }
         }
-        let data = self.data(&folder, device)?;
+        let (data, report) = match self.data.is_world() {
+            true => (self.world_data(&folder, device)?, None),
+            false => {
+                let (data, report) = self.pair_data(&folder, &text, device, watch)?;
+                (data, Some(report))
+            }
+        };
         let (text, text_config, side) = match text {
             StartText::Small(small) => {
                 let SmallStart { config, module, tokenizer } = *small;
@@ -104,6 +119,10 @@ impl TuneRun {
             .with_drawn_head(&draws);
 
         let out = RunFolder::open(root, self, resume)?;
+        if let Some(report) = &report {
+            report.save(root)?;
+            watch(&TrainEvent::Data { report });
+        }
         let plan = TrainingPlan::new(self.learner.clone(), self.run.steps, self.seed);
         let plan = TrainingPlan {
             freeze: frozen,
@@ -118,20 +137,50 @@ impl TuneRun {
         self.export(root, &folder, (&trained, &config, text_config.as_ref())).map(Some)
     }
 
-    fn data(&self, folder: &ModelFolder, device: &Device) -> Result<EditData, TrainError> {
-        let (Some(world), Some(examples)) = (&self.world, self.examples) else {
-            let expected = "both, to learn from the world (other data are not there yet)";
-            return Err(TrainError::option("world and examples", expected, "one or none"));
-        };
+    fn world_data(&self, folder: &ModelFolder, device: &Device) -> Result<EditData, TrainError> {
         let edits = |split, len| -> Result<_, TrainError> {
-            let world = World::new(world.clone())?;
+            let world = World::new(self.world.clone().unwrap_or_default())?;
             let codec = folder.load_codec(&f32_on(device))?;
             Ok(Box::new(WorldEdits::new(world, codec, device.clone(), split, len)?))
         };
         Ok(EditData {
-            train: edits(Split::Train, examples)?,
+            train: edits(Split::Train, self.examples.unwrap_or(0))?,
             validation: edits(Split::Validation, self.training.evaluated as u64)?,
         })
+    }
+
+    fn pair_data(
+        &self,
+        folder: &ModelFolder,
+        text: &StartText,
+        device: &Device,
+        watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
+    ) -> Result<(EditData, DataReport), TrainError> {
+        let path = folder.vqvae.join("config.json");
+        let config = std::fs::read_to_string(&path).map_err(TrainError::io(&path))?;
+        let config = CodecConfig::from_json(&config)?;
+        let weights = WeightFiles::open(&folder.vqvae)?;
+        let codec = folder.load_codec(&f32_on(device))?;
+        let codec = PairCodec { config: &config, weights: &weights, codec: &*codec, device };
+        // A closed vocabulary can't read everything; a large encoder cuts off what is too long.
+        let readable = |instruction: &str| match text {
+            StartText::Small(small) => {
+                let rows = small.tokenizer.prompt_rows(instruction);
+                rows.map(drop).map_err(|error| error.to_string())
+            }
+            StartText::Frozen(_) => Ok(()),
+        };
+        let evaluated = self.training.evaluated;
+        let prepared = PairData::open(&self.data)?.prepare(
+            codec,
+            evaluated,
+            &readable,
+            &mut |completed, total| {
+                watch(&TrainEvent::Encoding { completed, total });
+            },
+        )?;
+        let (train, validation) = (Box::new(prepared.train), Box::new(prepared.validation));
+        Ok((EditData { train, validation }, prepared.report))
     }
 
     /// An adapter can't bring another convention: the scheduler is the model's own.

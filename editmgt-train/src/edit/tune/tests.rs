@@ -228,6 +228,30 @@ fn stages_go_on_from_each_other() {
     let off = with(&[LoraUse { scale: 0.0, ..LoraUse::new(&adapter) }]);
     assert_eq!(difference(&logits(&plain, true), &logits(&off, true)), 0.0);
 
+    // The same on pairs of pictures.
+    let world = World::new(WorldConfig { canvas: 80, ..WorldConfig::default() }).unwrap();
+    let mut lines = String::new();
+    for index in 0..8 {
+        let pair = world.pair(Split::Train, index).pair;
+        let [before, after] = ["before", "after"].map(|side| format!("{side}-{index}.png"));
+        pair.before.save(at(&before)).unwrap();
+        pair.after.save(at(&after)).unwrap();
+        let instruction = pair.instruction;
+        let line =
+            serde_json::json!({ "before": before, "after": after, "instruction": instruction });
+        lines += &format!("{line}\n");
+    }
+    std::fs::write(at("pairs.jsonl"), lines).unwrap();
+    let data = format!(
+        "[data]\nsource = \"jsonl\"\npath = {:?}\nvalidation = {{ share = 0.4 }}\ncache = {:?}\n\
+         pictures = {{ height = 80, width = 80 }}\n",
+        at("pairs.jsonl"),
+        at("cache")
+    );
+    let of_pairs = lora.replace("examples = 20", "").replace("[world]\n    canvas = 80\n", &data);
+    let on_pairs = train(&of_pairs, &at("pairs")).unwrap();
+    assert!(LoraFile::open(&on_pairs).is_ok() && at("pairs/data.json").is_file());
+
     // What can't be trained is refused, by name.
     let refused = |text: &str| train(text, &at("refused")).unwrap_err().to_string();
     let base = stage(&second, "");
