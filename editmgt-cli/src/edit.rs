@@ -239,7 +239,7 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
     let stop = StopSignal::on_ctrl_c()?;
     let mut progress = Progress::new(args.quiet, stop);
     progress.say("loading model");
-    let builder = args.model.builder()?.device(device).dtype(dtype);
+    let builder = args.model.builder().device(device).dtype(dtype);
     let editor = args.lora.into_iter().fold(builder, |builder, lora| builder.lora(lora)).build()?;
     let photo = editor.open(photo);
     for job in &jobs {

@@ -81,7 +81,7 @@ fn world(args: &WorldEvalArgs) -> Outcome {
     }
     let world = World::new(config)?;
     let device = editmgt::open_device(&args.device)?;
-    let editor = args.model.builder()?.device(device).build()?;
+    let editor = args.model.builder().device(device).build()?;
 
     let mut trials: Vec<Trial> = Vec::new();
     for index in (0..args.n).progress_with(ProgressBar::new(args.n)) {

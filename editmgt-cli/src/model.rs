@@ -1,6 +1,5 @@
 //! Which model a command uses.
 
-use std::error::Error;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,19 +7,13 @@ use editmgt::{Editor, EditorBuilder};
 
 #[derive(Args)]
 pub(crate) struct ModelArg {
-    /// The model's folder [default: the small model in the program, for scenes of its own world]
-    #[arg(short, long, value_name = "DIR", required = cfg!(not(feature = "embedded")))]
-    model: Option<PathBuf>,
+    /// The model's folder
+    #[arg(short, long, value_name = "DIR")]
+    model: PathBuf,
 }
 
 impl ModelArg {
-    pub(crate) fn builder(&self) -> Result<EditorBuilder, Box<dyn Error>> {
-        match &self.model {
-            Some(folder) => Ok(Editor::builder(folder)),
-            #[cfg(feature = "embedded")]
-            None => Ok(Editor::embedded()),
-            #[cfg(not(feature = "embedded"))]
-            None => Err("--model: expected a model's folder, got none".into()),
-        }
+    pub(crate) fn builder(&self) -> EditorBuilder {
+        Editor::builder(&self.model)
     }
 }

@@ -31,8 +31,6 @@
 
 mod edit_loop;
 mod editor;
-#[cfg(feature = "embedded")]
-mod embedded;
 mod error;
 mod folder;
 mod identity;
