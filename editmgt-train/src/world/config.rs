@@ -23,7 +23,7 @@ pub enum Positions {
     CellPairs,
 }
 
-/// Which world to generate. The default is the one that the embedded model is trained on.
+/// Which world to generate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
