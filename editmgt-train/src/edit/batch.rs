@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use editmgt_core::{GridSize, MicroConditions, Result, TokenGrid};
 
 use super::{DroppedText, EditExample, EditOptions, LossOptions};
@@ -93,30 +95,32 @@ impl EditBatch {
 
     /// What each token counts in the likelihood, `[B, N]`: 0 unless masked.
     pub(super) fn weights(&self, options: &LossOptions) -> Vec<f32> {
-        let labels = self.masked.iter().zip(&self.changed);
-        let Some(share) = options.changed_share else {
-            let weight = |(&masked, &changed): (&bool, &bool)| match (masked, changed) {
-                (false, _) => 0.0,
-                (true, true) => options.changed_weight,
-                (true, false) => 1.0,
+        let tokens = self.target.size().len();
+        let items = self.masked.chunks(tokens).zip(self.changed.chunks(tokens)).enumerate();
+        let weigh = |(item, (masked, changed)): (usize, (&[bool], &[bool]))| {
+            let ids = self.target.image(item);
+            let mut count = BTreeMap::<u32, f32>::new();
+            ids.iter().for_each(|&id| *count.entry(id).or_default() += 1.0);
+            let rare = ids.iter().map(|id| count[id].powf(-options.rarity));
+            let mut weights: Vec<f32> =
+                rare.zip(masked).map(|(rare, &masked)| if masked { rare } else { 0.0 }).collect();
+            let sum = |of: bool| {
+                let those = weights.iter().zip(changed).filter(|(_, changed)| **changed == of);
+                those.map(|(weight, _)| weight).sum::<f32>()
             };
-            return labels.map(weight).collect();
-        };
-        let labels: Vec<_> = labels.collect();
-        let item = |item: &[(&bool, &bool)]| {
-            let count = |of: bool| item.iter().filter(|(m, c)| **m && **c == of).count() as f32;
-            let (changed, kept) = (count(true), count(false));
-            // Where there is none of one kind, the other has it all.
-            let share = if kept == 0.0 { 1.0 } else { share };
-            let share = if changed == 0.0 { 0.0 } else { share };
-            let weight = |(masked, is_changed): &(&bool, &bool)| match (**masked, **is_changed) {
-                (false, _) => 0.0,
-                (true, true) => share / changed,
-                (true, false) => (1.0 - share) / kept,
+            let (of_changed, of_kept) = match (options.changed_share, sum(true), sum(false)) {
+                (None, ..) => (options.changed_weight, 1.0),
+                // Where there is none of one kind, the other has it all.
+                (_, 0.0, kept) => (0.0, 1.0 / kept),
+                (_, changed, 0.0) => (1.0 / changed, 0.0),
+                (Some(share), changed, kept) => (share / changed, (1.0 - share) / kept),
             };
-            item.iter().map(weight).collect::<Vec<_>>()
+            for (weight, &changed) in weights.iter_mut().zip(changed) {
+                *weight *= if changed { of_changed } else { of_kept };
+            }
+            weights
         };
-        labels.chunks(self.target.size().len()).flat_map(item).collect()
+        items.flat_map(weigh).collect()
     }
 
     /// The share of changed tokens in each cell of the grid inside the blocks, `[B, cells]`.
@@ -197,6 +201,21 @@ mod tests {
                 "{got:?}"
             );
         }
+    }
+
+    #[test]
+    fn tokens_of_a_kind_share_what_they_count() {
+        let mut batch = batch(&EditOptions::paper(1), 0);
+        batch.masked = vec![true; 8];
+        batch.target = TokenGrid::new(1, GRID, vec![7, 7, 7, 7, 5, 5, 5, 9]).unwrap();
+        let loss = LossOptions { rarity: 1.0, ..LossOptions::default() };
+        let third = 1.0f32 / 3.0;
+        assert_eq!(batch.weights(&loss), [0.25, 0.25, 0.25, 0.25, third, third, third, 1.0]);
+        // Within its share: three changed of one kind, and 1/4, three thirds and 1 of the others.
+        let weights = batch.weights(&LossOptions { changed_share: Some(0.75), ..loss });
+        let expected =
+            [[0.25; 3].as_slice(), &[0.25 / 9.0], &[1.0 / 27.0; 3], &[1.0 / 9.0]].concat();
+        assert!(weights.iter().zip(&expected).all(|(w, e)| (w - e).abs() < 1e-6), "{weights:?}");
     }
 
     #[test]

@@ -9,9 +9,9 @@ use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
 use editmgt_vq::CodecConfig;
 use serde::{Deserialize, Serialize};
 
+use super::awake::Awake;
 use super::codes::embed_codes;
 use super::export::{Export, export};
-use super::loud::make_text_loud;
 use super::probe::WorldProbe;
 use super::source::Source;
 use super::{
@@ -49,10 +49,9 @@ pub struct SmallModelOptions {
     /// starts alike, and not at random.
     #[serde(default)]
     pub embed_codes: bool,
-    /// Whether the layers between the pooled text and the blocks start so that the text is heard
-    /// from the first step.
+    /// How the blocks start.
     #[serde(default)]
-    pub loud_text: bool,
+    pub awake: Awake,
 }
 
 fn official_theta() -> f64 {
@@ -240,6 +239,7 @@ impl EditRun {
     pub fn from_toml(text: &str) -> Result<Self, TrainError> {
         let mut run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
         run.training.validate(run.model.double_blocks.saturating_add(run.model.single_blocks))?;
+        run.model.awake.validate(run.model.heads)?;
         run.run.validate()?;
         run.edit_defaults.check()?;
         run.data.validate()?;
@@ -340,10 +340,7 @@ impl EditRun {
             None => model,
         };
         let draws = Draws::new(self.seed);
-        let mut model = initialise(model, &draws);
-        if self.model.loud_text {
-            model = make_text_loud(model, text.projection_dim);
-        }
+        let mut model = self.model.awake.wake(initialise(model, &draws), self.model.axes);
         if self.model.embed_codes {
             model = embed_codes(model, codes, &draws)?;
         }

@@ -12,6 +12,7 @@
 //! [`EditOptions::paper`] it minimises what the official training script does; every departure is
 //! an option of its own.
 
+mod awake;
 mod batch;
 mod codes;
 mod compute;
@@ -22,7 +23,6 @@ mod export;
 mod file;
 mod lora;
 mod loss;
-mod loud;
 mod masking;
 mod model;
 mod options;
@@ -37,6 +37,7 @@ mod trainer;
 mod tune;
 
 pub use crate::data::{EditDataset, EditExample, WorldEdits};
+pub use awake::Awake;
 pub use batch::EditBatch;
 pub use compute::ComputeOptions;
 pub use file::{EditFile, EditRun, SmallModelOptions};

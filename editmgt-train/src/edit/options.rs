@@ -39,6 +39,10 @@ pub struct LossOptions {
     /// it, the others the rest, however many there are of each; 0..1 without both ends. Then
     /// `changed_weight` must be 1.
     pub changed_share: Option<f32>,
+    /// How much less a token counts for every other of its kind: where a picture has `n` of them,
+    /// each counts `n^-rarity`; 0 (as in the paper) to 1. Plain backgrounds, which are most of a
+    /// drawn picture, say little about the objects on them.
+    pub rarity: f32,
     /// Weight of the divergence between attention maps and the true region; 0 as in the paper.
     pub map_weight: f32,
     /// The blocks whose maps are supervised; must be empty where the weight is 0.
@@ -53,6 +57,7 @@ impl Default for LossOptions {
         Self {
             changed_weight: 1.0,
             changed_share: None,
+            rarity: 0.0,
             map_weight: 0.0,
             map_blocks: Vec::new(),
             changed_head_weight: 0.0,
@@ -129,6 +134,7 @@ impl EditOptions {
             ("fully_masked", self.masking.fully_masked),
             ("text_dropout", self.conditions.text_dropout),
             ("reference_dropout", self.conditions.reference_dropout),
+            ("rarity", self.loss.rarity),
         ] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(TrainError::option(key, "0 to 1", share));

@@ -1,0 +1,235 @@
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Tensor, TensorData, s};
+use serde::{Deserialize, Serialize};
+
+use super::EditModel;
+use crate::run::TrainError;
+
+/// How the blocks of a fresh model start, where the usual random weights would let them sleep.
+///
+/// These are starting values of weights that are learned from there on; they cost nothing. The
+/// default changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Awake {
+    /// So many heads of every block start by looking at their own place, as one must to copy a
+    /// token: their queries and keys start mostly the same for all tokens, and the rotary positions
+    /// alone tell them apart, by the two fastest frequencies of each axis.
+    ///
+    /// With random queries and keys no place differs from another for what is there, and that they
+    /// should be compared by place is slow to be found out: where most of a picture is one plain
+    /// background, it is copied well from anywhere.
+    pub place_heads: usize,
+    /// The weights of the norms of queries and keys, 1..=8: how much a head tells tokens apart.
+    pub attention_gain: f64,
+    /// Added to the biases that open the gates of the residual branches, 0..=1: at 0 the branches
+    /// of a block start at a few hundredths of its stream.
+    pub gate: f64,
+}
+
+impl Default for Awake {
+    fn default() -> Self {
+        Self { place_heads: 0, attention_gain: 1.0, gate: 0.0 }
+    }
+}
+
+impl Awake {
+    pub(super) fn validate(&self, heads: usize) -> Result<(), TrainError> {
+        if self.place_heads > heads {
+            let (option, expected) = ("model.awake.place_heads", format!("{heads} or fewer"));
+            return Err(TrainError::option(option, expected, self.place_heads));
+        }
+        if !(1.0..=8.0).contains(&self.attention_gain) {
+            let (option, expected) = ("model.awake.attention_gain", "1 to 8");
+            return Err(TrainError::option(option, expected, self.attention_gain));
+        }
+        if !(0.0..=1.0).contains(&self.gate) {
+            return Err(TrainError::option("model.awake.gate", "0 to 1", self.gate));
+        }
+        Ok(())
+    }
+
+    /// The same model with these starting values; `axes` are the channels of a head for no
+    /// position, the row and the column.
+    pub(super) fn wake(self, model: EditModel, axes: [usize; 3]) -> EditModel {
+        model.map(&mut Waker { awake: self, axes, path: Vec::new() })
+    }
+}
+
+/// Norms of queries and keys, by the names of checkpoints.
+const ATTENTION_NORMS: [&str; 4] = ["norm_q", "norm_k", "norm_added_q", "norm_added_k"];
+/// Modulations of the blocks: shifts, scales and gates, as many channels each.
+const MODULATIONS: [(&str, usize); 3] = [("norm1", 6), ("norm1_context", 6), ("norm", 3)];
+
+/// Of the weights that make queries and keys of a head that looks at its place: so much is left of
+/// what makes them differ by content, …
+const PLACE_WEIGHT: f32 = 0.5;
+/// … and they have this in common, on each channel that a fast frequency turns.
+const PLACE_BIAS: f32 = 2.0;
+/// The fast frequencies of an axis.
+const FAST: usize = 2;
+
+struct Waker {
+    awake: Awake,
+    axes: [usize; 3],
+    path: Vec<String>,
+}
+
+impl ModuleMapper for Waker {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path: Vec<_> = self.path.iter().map(String::as_str).collect();
+        let blocks = ["transformer_blocks", "single_transformer_blocks"];
+        if !path.iter().any(|name| blocks.contains(name)) {
+            return param;
+        }
+        let Awake { attention_gain, gate, place_heads } = self.awake;
+        match path[..] {
+            [.., "attn", "to_q" | "to_k", part] => changed(param, |values| {
+                let width = values.dims()[D - 1];
+                let [scale, start] = self.place(place_heads, width).map(|row| {
+                    let data = TensorData::new(row, [width]);
+                    Tensor::<1>::from_data(data, (&values.device(), values.dtype())).unsqueeze()
+                });
+                match part {
+                    "bias" => values * scale.equal_elem(1.0).float() + start,
+                    _ => values * scale,
+                }
+            }),
+            [.., norm, "gamma"] if ATTENTION_NORMS.contains(&norm) => {
+                changed(param, |gains| gains * attention_gain)
+            }
+            [.., norm, "linear", "bias"] => {
+                let parts = MODULATIONS.iter().find(|(name, _)| *name == norm);
+                let Some(&(_, parts)) = parts else { return param };
+                changed(param, |bias| {
+                    let width = bias.dims()[0] / parts;
+                    // The gate of a branch follows its shift and its scale.
+                    (0..parts / 3).fold(bias, |bias, branch| {
+                        let gates = s![(3 * branch + 2) * width..(3 * branch + 3) * width];
+                        let opened = bias.clone().slice(gates) + gate;
+                        bias.slice_assign(gates, opened)
+                    })
+                })
+            }
+            _ => param,
+        }
+    }
+}
+
+impl Waker {
+    /// For each channel of all heads: the scale of its weights, and its bias in a head that looks
+    /// at its place.
+    fn place(&self, place_heads: usize, width: usize) -> [Vec<f32>; 2] {
+        let head: usize = self.axes.iter().sum();
+        let [_, rows, columns] = self.axes;
+        let (first_row, first_column) = (head - columns - rows, head - columns);
+        let fast = |channel: usize, first: usize, dim: usize| {
+            // A frequency turns a pair of channels: along the first of each.
+            (first..first + dim.min(2 * FAST)).contains(&channel)
+                && (channel - first).is_multiple_of(2)
+        };
+        let channels = (0..width).map(|channel| {
+            let (in_place, channel) = (channel / head < place_heads, channel % head);
+            let fast = fast(channel, first_row, rows) || fast(channel, first_column, columns);
+            let scale = if in_place { PLACE_WEIGHT } else { 1.0 };
+            (scale, if in_place && fast { PLACE_BIAS } else { 0.0 })
+        });
+        let (scales, biases) = channels.unzip();
+        [scales, biases]
+    }
+}
+
+fn changed<const D: usize>(
+    param: Param<Tensor<D>>,
+    change: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Param<Tensor<D>> {
+    param.map(|values| {
+        let require_grad = values.is_require_grad();
+        change(values.detach()).detach().set_require_grad(require_grad)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use editmgt_core::{GridSize, MicroConditions, TokenGrid};
+
+    use super::super::tests::{model_on, words};
+    use super::super::{EditBatch, LossOptions, TextSide};
+    use super::*;
+
+    /// Of 4x4 places, 2x2 tokens each.
+    const GRID: GridSize = GridSize::new(8, 8);
+    const AXES: [usize; 3] = [2, 2, 4];
+    const MASK: u32 = 16;
+
+    /// What the model says of a canvas that is all masked, `[N * V]`.
+    fn logits(model: &EditModel, reference: Vec<u32>) -> Vec<f32> {
+        let canvas = TokenGrid::new(1, GRID, vec![MASK; GRID.len()]).unwrap();
+        let batch = EditBatch {
+            target: canvas.clone(),
+            canvas,
+            reference: Some(TokenGrid::new(1, GRID, reference).unwrap()),
+            prompts: vec![String::new()],
+            timestep: vec![1.0],
+            micro: vec![MicroConditions::uncropped(64, 64)],
+            masked: vec![true; GRID.len()],
+            changed: vec![false; GRID.len()],
+        };
+        let text = TextSide::Trained(words()).encode(model, &[""]).unwrap();
+        model.forward(&batch, &text, &[]).unwrap().logits.try_into_vec_as::<f32>().unwrap()
+    }
+
+    /// At how many places a change of the reference changes that same place most.
+    fn own_places(model: &EditModel) -> usize {
+        let plain = vec![3; GRID.len()];
+        let before = logits(model, plain.clone());
+        let codes = before.len() / GRID.len();
+        let tokens = |place: usize| {
+            let first = place / 4 * 2 * GRID.width + place % 4 * 2;
+            [first, first + 1, first + GRID.width, first + GRID.width + 1]
+        };
+        let is_own = |&place: &usize| {
+            let mut reference = plain.clone();
+            tokens(place).into_iter().for_each(|token| reference[token] = 7);
+            let after = logits(model, reference);
+            let change = |place: usize| {
+                let of = |token: usize| token * codes..(token + 1) * codes;
+                let off = |i: usize| (after[i] - before[i]).abs();
+                tokens(place).into_iter().flat_map(of).map(off).sum::<f32>()
+            };
+            (0..16).all(|other| other == place || change(other) < change(place))
+        };
+        (0..16).filter(is_own).count()
+    }
+
+    #[test]
+    fn a_place_is_looked_at_from_the_first_step() {
+        let model = || model_on(&Device::flex(), &LossOptions::default(), true);
+        let awake = Awake { place_heads: 2, attention_gain: 2.0, gate: 1.0 };
+        awake.validate(2).unwrap();
+        assert_eq!(own_places(&awake.wake(model(), AXES)), 16);
+        let usual = own_places(&Awake::default().wake(model(), AXES));
+        assert!(usual < 8, "{usual} places look at themselves by chance");
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let good = Awake::default();
+        for (awake, named) in [
+            (Awake { place_heads: 3, ..good }, "place_heads"),
+            (Awake { attention_gain: 0.5, ..good }, "attention_gain"),
+            (Awake { gate: f64::NAN, ..good }, "gate"),
+        ] {
+            assert!(awake.validate(2).unwrap_err().to_string().contains(named));
+        }
+    }
+}
