@@ -24,6 +24,7 @@ mod compare;
 mod error;
 mod files;
 pub mod metrics;
+mod pairs;
 mod panels;
 mod record;
 mod shard;
@@ -35,6 +36,7 @@ mod world;
 
 pub use compare::{Change, Comparison};
 pub use error::EvalError;
+pub use pairs::PairsSuite;
 pub use panels::Panels;
 pub use record::{Better, Record};
 pub use shard::Shard;

@@ -1,5 +1,6 @@
 //! `editmgt eval`.
 
+mod pairs;
 mod results;
 mod world;
 
@@ -24,6 +25,8 @@ enum What {
     /// Edit held-out scenes of the training world, judge every picture by the world's truth, and
     /// measure it
     World(Box<world::WorldEvalArgs>),
+    /// Edit the pictures of a data set of pairs and compare the results with the pictures after
+    Pairs(Box<pairs::PairsArgs>),
     /// Summarise the run in a folder, all of its parts
     Summary(results::SummaryArgs),
     /// Compare two runs edit by edit, with intervals and paired tests
@@ -33,6 +36,7 @@ enum What {
 pub(crate) fn run(args: EvalArgs) -> Outcome {
     match args.what {
         What::World(args) => world::run(&args),
+        What::Pairs(args) => pairs::run(&args),
         What::Summary(args) => results::summary(&args),
         What::Compare(args) => results::compare(&args),
     }

@@ -92,3 +92,66 @@ fn parts_make_the_whole_and_runs_are_compared() {
     world(&scratch, &["--n", "0"]).refused("none", &["--n: expected at least 1"]);
     world(&scratch, &["--shard", "3/2", "--out", "x"]).misused("shard", &["3/2", "I/N"]);
 }
+
+/// Two pairs in folders, one of them without its picture after.
+fn pairs(root: &Path) {
+    for column in ["before", "after", "instruction", "mask"] {
+        std::fs::create_dir_all(root.join(column)).unwrap();
+    }
+    let picture =
+        |red| image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([red, x as u8, y as u8]));
+    picture(10).save(root.join("before/a.png")).unwrap();
+    picture(90).save(root.join("after/a.png")).unwrap();
+    let mask =
+        image::GrayImage::from_fn(32, 24, |x, _| image::Luma([if x < 16 { 255 } else { 0 }]));
+    mask.save(root.join("mask/a.png")).unwrap();
+    picture(20).save(root.join("before/b.png")).unwrap();
+    std::fs::write(root.join("after/b.png"), "no picture").unwrap();
+    for stem in ["a", "b"] {
+        std::fs::write(root.join(format!("instruction/{stem}.txt")), "make it red").unwrap();
+    }
+}
+
+#[test]
+fn pairs_of_pictures_are_edited_and_compared() {
+    let scratch = Scratch::new();
+    let (data, out) = (scratch.path("data"), scratch.out("run"));
+    pairs(&data);
+    let request = scratch.write("request.json", r#"{"steps": 1, "size": 48, "hold": "auto"}"#);
+    let eval = |data: &Path, options: &[&str]| {
+        let mut args = vec!["eval", "pairs", data.to_str().unwrap(), "--model", GOLDEN_MODEL];
+        args.extend(["--request", request.to_str().unwrap()]);
+        args.extend(options);
+        editmgt(args)
+    };
+    let table = eval(&data, &["--out", out.to_str().unwrap()]).done();
+    assert!(table.contains("| all | 1 | ") && table.contains("1 edits were left out"), "{table}");
+    let lines = records(&out.join("trials.jsonl"));
+    assert_eq!((lines.len(), &lines[0]["name"], &lines[1]["name"]), (2, &"a".into(), &"b".into()));
+    for metric in ["l1_inside", "l1_outside", "ssim", "pixels_changed_outside", "score_auc"] {
+        assert!(lines[0]["metrics"][metric].is_number(), "{metric}: {}", lines[0]);
+    }
+    assert!(lines[1]["skipped"].as_str().unwrap().starts_with("corrupt image"), "{}", lines[1]);
+
+    // The same pair, in a list with other names, without its mask.
+    let list = scratch.write(
+        "data/list.jsonl",
+        r#"{"from": "before/a.png", "after": "after/a.png", "instruction": "make it red"}"#,
+    );
+    let out = scratch.out("list");
+    eval(&list, &["--column", "before=from", "--out", out.to_str().unwrap()]).done();
+    let line = &records(&out.join("trials.jsonl"))[0]["metrics"];
+    assert_eq!(line["l1"], lines[0]["metrics"]["l1"]);
+    assert!(line.get("l1_inside").is_none() && line.get("score_auc").is_none(), "{line}");
+
+    for (options, named) in [
+        (&["--layout", "pix2pix"][..], &["--layout", "magic_brush"][..]),
+        (&["--column", "before"], &["--column", "NAME=COLUMN"]),
+        (&["--column", "befor=a"], &["--column", "befor"]),
+        (&["--mask", "black"], &["--mask", "transparent"]),
+        (&["--n", "0"], &["--n: expected at least 1"]),
+    ] {
+        eval(&data, options).refused(options[0], named);
+    }
+    eval(&scratch.path("nothing"), &[]).refused("no data", &["nothing"]);
+}
