@@ -66,6 +66,9 @@ pub enum EvalError {
         /// Why.
         source: EditError,
     },
+    /// A plot can't be drawn.
+    #[error("{0}")]
+    Plot(String),
     /// A data set can't be read.
     #[error(transparent)]
     Data(#[from] TrainError),

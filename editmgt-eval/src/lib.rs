@@ -20,12 +20,15 @@
 //! lines on the same machine, and edits are the same on every backend.
 #![forbid(unsafe_code)]
 
+mod ablate;
+mod ablation;
 mod compare;
 mod error;
 mod files;
 pub mod metrics;
 mod pairs;
 mod panels;
+mod plot;
 mod record;
 mod shard;
 mod statistics;
@@ -34,10 +37,13 @@ mod suite;
 mod summary;
 mod world;
 
+pub use ablate::{AblateInput, Ablated, ablate};
+pub use ablation::{Ablation, Variation, ablations};
 pub use compare::{Change, Comparison};
 pub use error::EvalError;
 pub use pairs::PairsSuite;
 pub use panels::Panels;
+pub use plot::{plot, plotted};
 pub use record::{Better, Record};
 pub use shard::Shard;
 pub use statistics::{Estimate, sign_flip_test};

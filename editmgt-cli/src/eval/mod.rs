@@ -1,5 +1,6 @@
 //! `editmgt eval`.
 
+mod ablate;
 mod pairs;
 mod results;
 mod world;
@@ -27,6 +28,8 @@ enum What {
     World(Box<world::WorldEvalArgs>),
     /// Edit the pictures of a data set of pairs and compare the results with the pictures after
     Pairs(Box<pairs::PairsArgs>),
+    /// Vary one option after the other over scenes of the training world: tables and plots
+    Ablate(Box<ablate::AblateArgs>),
     /// Summarise the run in a folder, all of its parts
     Summary(results::SummaryArgs),
     /// Compare two runs edit by edit, with intervals and paired tests
@@ -37,6 +40,7 @@ pub(crate) fn run(args: EvalArgs) -> Outcome {
     match args.what {
         What::World(args) => world::run(&args),
         What::Pairs(args) => pairs::run(&args),
+        What::Ablate(args) => ablate::run(&args),
         What::Summary(args) => results::summary(&args),
         What::Compare(args) => results::compare(&args),
     }

@@ -155,3 +155,44 @@ fn pairs_of_pictures_are_edited_and_compared() {
     }
     eval(&scratch.path("nothing"), &[]).refused("no data", &["nothing"]);
 }
+
+#[test]
+fn one_option_after_the_other_is_varied() {
+    let scratch = Scratch::new();
+    let out = scratch.out("results");
+    let config = scratch.write("world.json", r#"{"canvas": 80}"#);
+    let request =
+        scratch.write("request.json", r#"{"steps": 1, "size": 80, "hold": {"threshold": 0.5}}"#);
+    let ablate = |options: &[&str]| {
+        let mut args = vec!["eval", "ablate", "--model", GOLDEN_MODEL, "--n", "2"];
+        args.extend(["--world", config.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+        args.extend(["--request", request.to_str().unwrap()]);
+        args.extend(options);
+        editmgt(args)
+    };
+    let printed = ablate(&["--only", "composite,holding"]).done();
+    let file = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+    assert_eq!(printed, format!("{}\n{}", file("holding.md"), file("composite.md")));
+    assert!(
+        printed.contains("| strict | 2 | ") && printed.contains("| parity | 2 | "),
+        "{printed}"
+    );
+    // The photo's own pixels are kept with composite, and are the codec's without.
+    assert!(printed.contains("- `off`: pixels_changed_outside +"), "{printed}");
+    assert!(file("composite.svg").contains("composite: pixels_changed_outside"));
+    // Both baselines are the same edits, which were made once.
+    let mut runs: Vec<_> = std::fs::read_dir(out.join("runs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    runs.sort();
+    assert_eq!(
+        runs,
+        ["composite-nothing-held", "composite-off", "holding-parity", "holding-strict"]
+    );
+    let before = file("runs/composite-off/trials.jsonl");
+    assert_eq!(ablate(&["--only", "composite,holding"]).done(), printed);
+    assert_eq!(file("runs/composite-off/trials.jsonl"), before);
+
+    ablate(&["--only", "colour"]).refused("an unknown one", &["--only", "hold, layers", "colour"]);
+}
