@@ -32,6 +32,8 @@ enum What {
     Ablate(Box<ablate::AblateArgs>),
     /// Summarise the run in a folder, all of its parts
     Summary(results::SummaryArgs),
+    /// Write a page about the run in a folder: table, plots, and the worst edits to look at
+    Report(results::ReportArgs),
     /// Compare two runs edit by edit, with intervals and paired tests
     Compare(results::CompareArgs),
 }
@@ -42,6 +44,7 @@ pub(crate) fn run(args: EvalArgs) -> Outcome {
         What::Pairs(args) => pairs::run(&args),
         What::Ablate(args) => ablate::run(&args),
         What::Summary(args) => results::summary(&args),
+        What::Report(args) => results::report(&args),
         What::Compare(args) => results::compare(&args),
     }
 }
@@ -59,6 +62,9 @@ struct RunArgs {
     /// Write the summary
     #[arg(long, value_name = "JSON")]
     summary: Option<PathBuf>,
+    /// Keep the pictures of every edit in the run's folder, for `editmgt eval report`
+    #[arg(long, requires = "out")]
+    pictures: bool,
     /// The seed of the intervals
     #[arg(long, default_value_t = 0)]
     interval_seed: u64,
@@ -76,7 +82,10 @@ impl RunArgs {
         let store = self.out.as_deref().map(|dir| RunStore::open(dir, &identity, self.shard));
         let mut store = store.transpose()?;
         let bar = ProgressBar::new(0);
-        let mut keep = |_: &Measured| Ok(());
+        let mut keep = |measured: &Measured| match (&self.out, &measured.panels) {
+            (Some(dir), Some(panels)) if self.pictures => panels.save(dir, measured.record.index),
+            _ => Ok(()),
+        };
         let records =
             editmgt_eval::run(suite, self.shard, store.as_mut(), &mut keep, &mut |done, total| {
                 bar.set_length(total);

@@ -65,7 +65,12 @@ fn parts_make_the_whole_and_runs_are_compared() {
         let all = [&["--n", "4", "--out", out.to_str().unwrap()], options].concat();
         world(&scratch, &all).done()
     };
-    let table = run(&whole, &[]);
+    let table = run(&whole, &["--pictures"]);
+    let page = scratch.out("report.html");
+    let report = [Path::new("eval"), Path::new("report"), &whole, Path::new("--out"), &page];
+    editmgt(report).done();
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert_eq!((html.matches("<article").count(), html.matches("<img").count()), (4, 20));
     run(&parts, &["--shard", "1/2"]);
     run(&parts, &["--shard", "2/2"]);
     run(&codec, &["--codec-only"]);
