@@ -1,5 +1,4 @@
-use editmgt::EditRequest;
-use editmgt::Editor;
+use editmgt::{EditRequest, Editor};
 use serde_json::{Value, json};
 
 use crate::{EvalError, Panels, Record, RunStore, Shard};
