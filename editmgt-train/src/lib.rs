@@ -10,7 +10,7 @@ mod trial;
 pub mod world;
 
 pub use pair::{Category, EditPair};
-pub use trial::{Trial, TrialMeans, TrialSummary, round_trip, trial};
+pub use trial::{Trial, TrialMeans, TrialSummary, auc, decibels, round_trip, touched, trial};
 
 #[cfg(test)]
 mod tests {

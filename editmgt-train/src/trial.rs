@@ -69,7 +69,7 @@ pub fn trial(
 }
 
 /// What the codec alone allows: the true picture of example `index`, encoded and decoded, judged as
-/// if an edit had made it.
+/// if an edit had made it; and that picture.
 ///
 /// # Errors
 /// Those of the codec.
@@ -77,14 +77,14 @@ pub fn round_trip(
     editor: &Editor,
     world: &World,
     (split, index): (Split, u64),
-) -> Result<Trial, EditError> {
+) -> Result<(Trial, Example, RgbImage), EditError> {
     let example = world.pair(split, index);
     let model = editor.model();
     let photo = Photo::from_rgb(example.pair.after.clone())?;
     let plan = ResizePlan::exact(photo.size(), photo.size(), model.codec.spec().downsample_factor)?;
     let tokens = model.codec.encode(plan.apply(&photo, &model.device)?)?;
     let picture = plan.invert(model.codec.decode(&tokens)?)?;
-    Ok(Trial {
+    let trial = Trial {
         index,
         category: example.edit.category(),
         instruction: example.pair.instruction.clone(),
@@ -92,7 +92,8 @@ pub fn round_trip(
         tokens_changed_outside: 0.0,
         score_auc: None,
         psnr: psnr(&picture, &example.pair.after),
-    })
+    };
+    Ok((trial, example, picture))
 }
 
 /// Means over some trials.
@@ -181,14 +182,20 @@ impl fmt::Display for TrialSummary {
     }
 }
 
-/// Whether any pixel of each token's patch is marked, row-major.
-pub(crate) fn touched(mask: &GrayImage, grid: GridSize) -> Vec<bool> {
-    let (patch_width, patch_height) =
-        (mask.width() as usize / grid.width, mask.height() as usize / grid.height);
+/// Whether each token's patch holds any of a marked pixel, row-major; a pixel on the line between
+/// two patches is in both. The mask covers the picture that the tokens are of, in any size.
+pub fn touched(mask: &GrayImage, grid: GridSize) -> Vec<bool> {
+    let cells = |at: u32, side: u32, cells: usize| {
+        let (at, side) = (at as usize, side as usize);
+        at * cells / side..((at + 1) * cells).div_ceil(side)
+    };
     let mut touched = vec![false; grid.len()];
     for (x, y, pixel) in mask.enumerate_pixels() {
         if pixel.0[0] > 0 {
-            touched[y as usize / patch_height * grid.width + x as usize / patch_width] = true;
+            let columns = cells(x, mask.width(), grid.width);
+            for row in cells(y, mask.height(), grid.height) {
+                touched[row * grid.width..][columns.clone()].fill(true);
+            }
         }
     }
     touched
@@ -196,7 +203,7 @@ pub(crate) fn touched(mask: &GrayImage, grid: GridSize) -> Vec<bool> {
 
 /// The chance that a marked position scores higher than one that is not; ties count half. `None`
 /// where there is no pair of them.
-pub(crate) fn auc(scores: &[f32], marked: &[bool]) -> Option<f64> {
+pub fn auc(scores: &[f32], marked: &[bool]) -> Option<f64> {
     let split = |inside: bool| {
         let chosen = scores.iter().zip(marked).filter(move |(_, marked)| **marked == inside);
         chosen.map(|(score, _)| *score)
@@ -214,9 +221,14 @@ pub(crate) fn auc(scores: &[f32], marked: &[bool]) -> Option<f64> {
 fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
     let squares =
         a.as_raw().iter().zip(b.as_raw()).map(|(&a, &b)| f64::from(a.abs_diff(b)).powi(2));
-    let mean = squares.sum::<f64>() / a.as_raw().len() as f64;
-    // Equal pictures: as if a hundredth of a level were wrong.
-    20.0 * 255f64.log10() - 10.0 * mean.max(1e-4).log10()
+    decibels(squares.sum::<f64>() / a.as_raw().len() as f64)
+}
+
+/// The peak signal-to-noise ratio, decibels, for a mean squared error in levels of 255. Equal
+/// pictures have an infinite one; they count as if each value were a hundredth of a level off:
+/// 88.1 dB.
+pub fn decibels(mean_square: f64) -> f64 {
+    20.0 * 255f64.log10() - 10.0 * mean_square.max(1e-4).log10()
 }
 
 #[cfg(test)]
@@ -236,6 +248,21 @@ mod tests {
         ] {
             assert_eq!(auc(&scores, &marked), expected);
         }
+    }
+
+    #[test]
+    fn tokens_that_hold_a_marked_pixel() {
+        let marked = |width, height, grid: (usize, usize), at| {
+            let mut mask = GrayImage::new(width, height);
+            mask.put_pixel(at, 0, image::Luma([255]));
+            touched(&mask, GridSize::new(grid.0, grid.1))
+        };
+        assert_eq!(marked(8, 4, (2, 2), 3), [true, false, false, false]);
+        assert_eq!(marked(8, 4, (2, 2), 4), [false, true, false, false]);
+        // Pixel 2 of 5 lies in both halves; one pixel of 2 covers two tokens of 4 each way.
+        assert_eq!(marked(5, 1, (1, 2), 2), [true, true]);
+        assert_eq!(marked(5, 1, (1, 2), 3), [false, true]);
+        assert_eq!(marked(2, 1, (1, 4), 1), [false, false, true, true]);
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod bad_photos;
 mod defaults;
 mod devices;
 mod edit;
+#[cfg(feature = "train")]
+mod eval;
 mod help;
 mod lora;
 mod models;

@@ -150,7 +150,7 @@ impl<'a> Encoder<'a> {
 
     fn crops(&self, row: &Row, pictures: &Pictures) -> Result<Vec<Crop>, Skip> {
         let options = &self.options.pictures;
-        check_sizes(pictures, options)?;
+        check_sizes(pictures, options.accept_rescaled)?;
         let crop = |number: usize| {
             let geometry = Geometry::draw(options, pictures.before.size(), &row.name, number);
             let touched = match &pictures.mask {

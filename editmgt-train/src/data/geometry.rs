@@ -116,7 +116,8 @@ fn cover(photo: PixelSize, size: PixelSize) -> PixelSize {
     PixelSize::new(side(photo.height, size.height), side(photo.width, size.width))
 }
 
-fn edit_of(mask: &Photo, reading: MaskReading) -> impl Fn(u32, u32) -> bool {
+/// Whether a mask marks a pixel of its own.
+pub(super) fn edit_of(mask: &Photo, reading: MaskReading) -> impl Fn(u32, u32) -> bool {
     let by_alpha = match reading {
         MaskReading::Auto => mask.alpha().is_some(),
         MaskReading::White => false,
@@ -134,10 +135,10 @@ fn edit_of(mask: &Photo, reading: MaskReading) -> impl Fn(u32, u32) -> bool {
     }
 }
 
-/// Checks that the pictures of a row belong together.
-pub(super) fn check_sizes(pictures: &Pictures, options: &PictureOptions) -> Result<(), Skip> {
+/// Checks that the pictures of a row belong together: see [`PictureOptions::accept_rescaled`].
+pub(super) fn check_sizes(pictures: &Pictures, accept_rescaled: bool) -> Result<(), Skip> {
     let (before, after) = (pictures.before.size(), pictures.after.size());
-    if before != after && !(options.accept_rescaled && same_shape(before, after)) {
+    if before != after && !(accept_rescaled && same_shape(before, after)) {
         let detail = format!("{before} before, {after} after");
         return Err(Skip::new(SkipCause::SizeMismatch, detail));
     }
@@ -286,17 +287,15 @@ mod tests {
             after: photo(after.0, after.1),
             mask: mask.map(|(width, height)| photo(width, height)),
         };
-        let strict = PictureOptions::new(16, 16);
-        let lenient = PictureOptions { accept_rescaled: true, ..strict.clone() };
-        for (pictures, options, expected) in [
-            (pair((30, 20), None), &strict, None),
-            (pair((60, 40), None), &strict, Some(SkipCause::SizeMismatch)),
-            (pair((60, 40), None), &lenient, None),
-            (pair((20, 30), None), &lenient, Some(SkipCause::SizeMismatch)),
-            (pair((30, 20), Some((15, 10))), &strict, None),
-            (pair((30, 20), Some((30, 30))), &strict, Some(SkipCause::MaskMismatch)),
+        for (pictures, accept_rescaled, expected) in [
+            (pair((30, 20), None), false, None),
+            (pair((60, 40), None), false, Some(SkipCause::SizeMismatch)),
+            (pair((60, 40), None), true, None),
+            (pair((20, 30), None), true, Some(SkipCause::SizeMismatch)),
+            (pair((30, 20), Some((15, 10))), false, None),
+            (pair((30, 20), Some((30, 30))), false, Some(SkipCause::MaskMismatch)),
         ] {
-            let cause = check_sizes(&pictures, options).err().map(|skip| skip.cause);
+            let cause = check_sizes(&pictures, accept_rescaled).err().map(|skip| skip.cause);
             assert_eq!(cause, expected, "{}", pictures.after.size());
         }
     }

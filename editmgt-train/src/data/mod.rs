@@ -12,6 +12,7 @@
 //! [`PairData::open`] lists and splits the rows, [`PairData::prepare`] looks at the pictures and
 //! fills the cache. A row that can't be used is left out, counted by its cause and reported. What
 //! is in the cache is neither decoded nor encoded again: see [`PairOptions::cache`].
+//! [`PairPhotos`] gives the pictures themselves, to evaluate on.
 
 mod cache;
 mod columns;
@@ -27,6 +28,7 @@ mod options;
 mod pairs;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod photos;
 mod report;
 mod row;
 mod shard;
@@ -45,8 +47,11 @@ pub use columns::{ColumnNames, Columns, Layout};
 pub use dataset::{EditDataset, EditExample};
 pub use encode::PairCodec;
 pub use error::DataError;
-pub use options::{Crop, DataOptions, MaskReading, PairOptions, PictureOptions, ValidationPart};
+pub use options::{
+    Crop, DataOptions, MaskReading, PairFormat, PairOptions, PictureOptions, ValidationPart,
+};
 pub use pairs::{PairData, PairEdits, PreparedPairs, ReadableInstruction};
+pub use photos::PairPhotos;
 pub use report::{DataReport, PartReport};
 use skip::Skip;
 pub use skip::{SkipCause, SkippedRows, Skips};

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,16 @@ impl DataOptions {
         }
     }
 
+    /// How the pairs are kept; `None` for the world.
+    pub fn format(&self) -> Option<PairFormat> {
+        match self {
+            Self::World {} => None,
+            Self::Folder(_) => Some(PairFormat::Folder),
+            Self::Jsonl(_) => Some(PairFormat::Jsonl),
+            Self::Parquet(_) => Some(PairFormat::Parquet),
+        }
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -51,6 +61,36 @@ impl DataOptions {
             return Err(TrainError::option("source", expected, "parquet"));
         }
         self.pairs().map_or(Ok(()), PairOptions::validate)
+    }
+}
+
+/// How a data set of pairs is kept: see [`DataOptions`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairFormat {
+    /// A sub-folder for each column.
+    Folder,
+    /// A JSON object a line.
+    Jsonl,
+    /// Parquet files.
+    Parquet,
+}
+
+impl PairFormat {
+    /// What lies at `path`, by the look of it: `.parquet` files, a folder of some or a pattern for
+    /// some; else a folder; else a list.
+    pub fn of(path: &Path) -> Self {
+        let is_parquet = |path: &Path| path.extension().is_some_and(|end| end == "parquet");
+        let holds_parquet = || {
+            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+            entries.into_iter().any(|entry| is_parquet(&entry.path()))
+        };
+        match path.is_dir() {
+            _ if is_parquet(path) => Self::Parquet,
+            true if holds_parquet() => Self::Parquet,
+            true => Self::Folder,
+            false => Self::Jsonl,
+        }
     }
 }
 

@@ -54,11 +54,12 @@ impl PairData {
     /// one side.
     pub fn open(source: &DataOptions) -> Result<Self, TrainError> {
         source.validate()?;
-        let options = source.pairs();
-        let options = options.ok_or_else(|| TrainError::option("source", "pairs", "world"))?;
+        let options = source.format().zip(source.pairs());
+        let (format, options) =
+            options.ok_or_else(|| TrainError::option("source", "pairs", "world"))?;
         let columns = options.columns()?;
         let list = |path: &PathBuf| {
-            let listing = Listing::open(source, path, &columns)?;
+            let listing = Listing::open(format, path, &columns)?;
             match listing.rows.is_empty() && listing.skips.total() == 0 {
                 true => Err(TrainError::from(DataError::NoRows { path: path.clone() })),
                 false => Ok(listing),

@@ -3,7 +3,7 @@ use std::path::Path;
 use editmgt::photo::Photo;
 
 use super::hash::Fingerprint;
-use super::{Columns, DataOptions, Skip, SkipCause, Skips};
+use super::{Columns, PairFormat, Skip, SkipCause, Skips};
 use crate::Category;
 use crate::run::TrainError;
 
@@ -53,18 +53,17 @@ pub(super) struct Listing {
 impl Listing {
     /// Lists the rows of the data set at `path`.
     pub(super) fn open(
-        source: &DataOptions,
+        format: PairFormat,
         path: &Path,
         columns: &Columns,
     ) -> Result<Self, TrainError> {
-        match source {
-            DataOptions::World {} => Err(TrainError::option("source", "a data set", "world")),
-            DataOptions::Folder(_) => super::folder::list(path, columns),
-            DataOptions::Jsonl(_) => super::jsonl::list(path, columns),
+        match format {
+            PairFormat::Folder => super::folder::list(path, columns),
+            PairFormat::Jsonl => super::jsonl::list(path, columns),
             #[cfg(feature = "parquet")]
-            DataOptions::Parquet(_) => super::parquet::list(path, columns),
+            PairFormat::Parquet => super::parquet::list(path, columns),
             #[cfg(not(feature = "parquet"))]
-            DataOptions::Parquet(_) => Err(super::DataError::NoParquet.into()),
+            PairFormat::Parquet => Err(super::DataError::NoParquet.into()),
         }
     }
 }

@@ -514,6 +514,46 @@ fn an_index_that_is_too_great_is_no_panic() {
     assert!(error.starts_with("example 12: expected an index below"), "{error}");
 }
 
+#[test]
+fn photos_come_in_their_own_size_with_their_mask() {
+    let bench = Bench::new();
+    let root = bench.path("photos");
+    folder(&root, 3);
+    // Half the size of the picture, white on the left.
+    let mask = GrayImage::from_fn(12, 8, |x, _| Luma([if x < 6 { 255 } else { 0 }]));
+    std::fs::create_dir(root.join("mask")).unwrap();
+    mask.save(root.join("mask/001.png")).unwrap();
+    save(&root.join("after/002.png"), &flat(1, 16, 24));
+    let open = |path: &Path| {
+        PairPhotos::open(PairFormat::of(path), path, &Layout::Plain.columns(), MaskReading::Auto)
+    };
+    let photos = open(&root).unwrap();
+    assert_eq!((photos.len(), photos.name(1), photos.instruction(1)), (3, "001", "make it 1"));
+    let pair = photos.read(1).unwrap().unwrap();
+    assert_eq!((&pair.before, &pair.after), (&flat(1, 24, 16), &flat(101, 24, 16)));
+    let changed = pair.changed.unwrap();
+    assert_eq!(changed.dimensions(), (24, 16));
+    assert!(changed.enumerate_pixels().all(|(x, _, p)| p.0[0] == if x < 12 { 255 } else { 0 }));
+    assert_eq!(photos.read(0).unwrap().unwrap().changed, None);
+    let wrong = photos.read(2).unwrap().unwrap_err();
+    assert!(wrong.starts_with("mismatched sizes: "), "{wrong}");
+
+    let before = photos.fingerprint();
+    assert_eq!(open(&root).unwrap().fingerprint(), before);
+    write(&root.join("instruction/002.txt"), "make it something else");
+    assert_ne!(open(&root).unwrap().fingerprint(), before);
+    for (path, format) in [
+        (root.clone(), PairFormat::Folder),
+        (root.join("list.jsonl"), PairFormat::Jsonl),
+        (root.join("train-*.parquet"), PairFormat::Parquet),
+    ] {
+        assert_eq!(PairFormat::of(&path), format);
+    }
+    write(&root.join("part.parquet"), "");
+    assert_eq!(PairFormat::of(&root), PairFormat::Parquet);
+    assert!(open(&bench.path("nowhere.jsonl")).is_err());
+}
+
 #[cfg(feature = "parquet")]
 mod parquet {
     use super::*;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 
 /// Named numbers of a step or an evaluation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Metrics(BTreeMap<String, f64>);
 

@@ -1,0 +1,114 @@
+//! `editmgt eval`.
+
+mod ablate;
+mod pairs;
+mod results;
+mod world;
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use editmgt_eval::{Measured, RunStore, Shard, Suite, Summary};
+use indicatif::ProgressBar;
+
+use crate::{Outcome, files};
+
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Edit held-out scenes of the training world, judge every picture by the world's truth, and
+    /// measure it
+    World(Box<world::WorldEvalArgs>),
+    /// Edit the pictures of a data set of pairs and compare the results with the pictures after
+    Pairs(Box<pairs::PairsArgs>),
+    /// Vary one option after the other over scenes of the training world: tables and plots
+    Ablate(Box<ablate::AblateArgs>),
+    /// Summarise the run in a folder, all of its parts
+    Summary(results::SummaryArgs),
+    /// Write a page about the run in a folder: table, plots, and the worst edits to look at
+    Report(results::ReportArgs),
+    /// Compare two runs edit by edit, with intervals and paired tests
+    Compare(results::CompareArgs),
+}
+
+pub(crate) fn run(args: EvalArgs) -> Outcome {
+    match args.what {
+        What::World(args) => world::run(&args),
+        What::Pairs(args) => pairs::run(&args),
+        What::Ablate(args) => ablate::run(&args),
+        What::Summary(args) => results::summary(&args),
+        What::Report(args) => results::report(&args),
+        What::Compare(args) => results::compare(&args),
+    }
+}
+
+/// What every suite can be told.
+#[derive(Args)]
+struct RunArgs {
+    /// The run's own folder: `run.json`, `trials.jsonl` with a line for each edit. A run that was
+    /// stopped goes on where it was when it is started again
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Do every N-th edit, from the I-th on; N processes share one folder
+    #[arg(long, value_name = "I/N", default_value = "1/1", requires = "out")]
+    shard: Shard,
+    /// Write the summary
+    #[arg(long, value_name = "JSON")]
+    summary: Option<PathBuf>,
+    /// Keep the pictures of every edit in the run's folder, for `editmgt eval report`
+    #[arg(long, requires = "out")]
+    pictures: bool,
+    /// The seed of the intervals
+    #[arg(long, default_value_t = 0)]
+    interval_seed: u64,
+}
+
+impl RunArgs {
+    /// What can be found wrong before a model is loaded.
+    fn check(&self) -> Result<(), Box<dyn Error>> {
+        self.summary.as_deref().map_or(Ok(()), files::check_writable)
+    }
+
+    /// Does what is left of a suite's part, and prints and writes its summary.
+    fn run(&self, suite: &dyn Suite) -> Result<(), Box<dyn Error>> {
+        let identity = suite.identity()?;
+        let store = self.out.as_deref().map(|dir| RunStore::open(dir, &identity, self.shard));
+        let mut store = store.transpose()?;
+        let bar = ProgressBar::new(0);
+        let mut keep = |measured: &Measured| match (&self.out, &measured.panels) {
+            (Some(dir), Some(panels)) if self.pictures => panels.save(dir, measured.record.index),
+            _ => Ok(()),
+        };
+        let records =
+            editmgt_eval::run(suite, self.shard, store.as_mut(), &mut keep, &mut |done, total| {
+                bar.set_length(total);
+                bar.set_position(done);
+            })?;
+        bar.finish_and_clear();
+        tell(&Summary::of(&records, self.interval_seed), self.summary.as_deref())
+    }
+}
+
+/// Prints a summary, and writes it where that is wanted.
+fn tell(summary: &Summary, path: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    if let Some(path) = path {
+        files::write(path, (serde_json::to_string_pretty(summary)? + "\n").as_bytes())?;
+    }
+    print!("{summary}");
+    Ok(())
+}
+
+fn read<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
+    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    parse(&text).map_err(|e| format!("{}: {e}", path.display()).into())
+}

@@ -1,0 +1,154 @@
+use editmgt::{EditError, EditRequest, Editor, HoldPolicy, Holding, KeywordPolicy};
+
+/// One thing about an edit that is varied, and everything else left as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ablation {
+    /// Names its files: `hold`, `layers`, …
+    pub name: &'static str,
+    /// What is varied, for people.
+    pub title: &'static str,
+    /// The ways to have it, each with its name.
+    pub variations: Vec<Variation>,
+    /// Which of them the others are compared with.
+    pub baseline: usize,
+}
+
+/// A way to make the edits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variation {
+    /// What is special about it: `auto`, `block 3`, `1.1`.
+    pub name: String,
+    /// How.
+    pub request: EditRequest,
+}
+
+const THRESHOLDS: [f32; 7] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];
+const STRENGTHS: [f32; 7] = [0.5, 0.8, 1.0, 1.1, 1.3, 1.6, 2.0];
+const STEPS: [usize; 6] = [1, 2, 4, 8, 16, 36];
+const GUIDANCE: [f32; 6] = [1.0, 1.5, 2.0, 3.0, 6.0, 9.0];
+
+/// Every ablation, around what `base` asks of this editor:
+///
+/// - `hold`: off, a threshold from 0.1 to 0.7, auto;
+/// - `layers`: no localisation, the blocks in force together, each block alone;
+/// - `keyword`: whose attention counts, all words or the content words;
+/// - `holding`: held for good, or as the official code does;
+/// - `composite`: held pixels are the photo's, or the codec's, or nothing is held;
+/// - `strength`, `steps`, `guidance`: sweeps around the value in force.
+///
+/// Where something must be held by its score for the ablation to mean anything and `base` does not
+/// do so, the policy is `auto`.
+///
+/// # Errors
+/// An option of `base` out of range.
+pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, EditError> {
+    // Each edit has an instruction of its own; a request without one is refused.
+    let said = EditRequest { instruction: "any".into(), ..base.clone() };
+    let in_force = editor.settings(&said, false)?;
+    let mut held = base.clone();
+    if !in_force.hold.needs_scores() {
+        held.hold = Some(HoldPolicy::Auto);
+    }
+    let off = EditRequest {
+        hold: Some(HoldPolicy::Off),
+        // A keyword says where to hold.
+        keyword: None,
+        ..base.clone()
+    };
+    let with = |name: &str, request: EditRequest| Variation { name: name.to_owned(), request };
+
+    let thresholds = THRESHOLDS.map(|threshold| {
+        let hold = Some(HoldPolicy::Threshold(threshold));
+        with(&threshold.to_string(), EditRequest { hold, ..base.clone() })
+    });
+    let auto = EditRequest { hold: Some(HoldPolicy::Auto), ..base.clone() };
+    let mut hold = vec![with("off", off.clone())];
+    hold.extend(thresholds);
+    hold.push(with("auto", auto));
+
+    let blocks = 0..editor.model().transformer.spec().blocks();
+    let alone = blocks.map(|block| {
+        let blocks = Some(vec![block]);
+        with(&format!("block {block}"), EditRequest { blocks, ..held.clone() })
+    });
+    let mut layers = vec![with("together", held.clone()), with("none", off.clone())];
+    layers.extend(alone);
+
+    let keyword = [("all", KeywordPolicy::All), ("auto", KeywordPolicy::Auto)]
+        .map(|(name, policy)| with(name, EditRequest { keyword: Some(policy), ..held.clone() }));
+    let holding = [("strict", Holding::Strict), ("parity", Holding::Parity)]
+        .map(|(name, holding)| with(name, EditRequest { holding, ..held.clone() }));
+    let composite = vec![
+        with("on", EditRequest { composite: true, ..held.clone() }),
+        with("off", EditRequest { composite: false, ..held.clone() }),
+        // What holding is worth without the photo's pixels is the step from here to `off`.
+        with("nothing held", off.clone()),
+    ];
+    let one =
+        |name, title, variations: Vec<Variation>| Ablation { name, title, variations, baseline: 0 };
+    Ok(vec![
+        one("hold", "Which tokens are held: nothing, below a threshold, auto", hold),
+        one("layers", "Whose attention says where: blocks together and alone", layers),
+        one("keyword", "Which words' attention says where", keyword.into()),
+        one(
+            "holding",
+            "Held for good (strict) or as the official code does (parity)",
+            holding.into(),
+        ),
+        one(
+            "composite",
+            "Held pixels are the photo's (on), the codec's (off), or nothing is held",
+            composite,
+        ),
+        sweep("strength", "Reference strength", &STRENGTHS, in_force.reference_strength, |value| {
+            EditRequest { reference_strength: Some(value), ..base.clone() }
+        }),
+        sweep("steps", "Steps", &STEPS, in_force.steps, |value| EditRequest {
+            steps: Some(value),
+            ..base.clone()
+        }),
+        sweep("guidance", "Guidance scale", &GUIDANCE, in_force.guidance_scale, |value| {
+            EditRequest { guidance_scale: Some(value), ..base.clone() }
+        }),
+    ])
+}
+
+/// These values and the one in force, which is the baseline, in ascending order.
+fn sweep<T: PartialOrd + Copy + ToString>(
+    name: &'static str,
+    title: &'static str,
+    values: &[T],
+    in_force: T,
+    request: impl Fn(T) -> EditRequest,
+) -> Ablation {
+    let below = values.iter().copied().filter(|value| *value < in_force);
+    let above = values.iter().copied().filter(|value| *value > in_force);
+    let baseline = below.clone().count();
+    let values = below.chain([in_force]).chain(above);
+    let variations =
+        values.map(|value| Variation { name: value.to_string(), request: request(value) });
+    Ablation { name, title, variations: variations.collect(), baseline }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_has_the_value_in_force_once() {
+        for (in_force, expected, baseline) in [
+            (2.0, vec!["1", "1.5", "2", "3", "6", "9"], 2),
+            (4.0, vec!["1", "1.5", "2", "3", "4", "6", "9"], 4),
+            (0.0, vec!["0", "1", "1.5", "2", "3", "6", "9"], 0),
+            (20.0, vec!["1", "1.5", "2", "3", "6", "9", "20"], 6),
+        ] {
+            let made = sweep("guidance", "", &GUIDANCE, in_force, |value| EditRequest {
+                guidance_scale: Some(value),
+                ..EditRequest::default()
+            });
+            let names: Vec<&str> = made.variations.iter().map(|v| v.name.as_str()).collect();
+            assert_eq!((names, made.baseline), (expected, baseline));
+            assert_eq!(made.variations[made.baseline].request.guidance_scale, Some(in_force));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+use std::path::{Path, PathBuf};
+
+use editmgt::EditError;
+use editmgt_train::run::TrainError;
+
+/// Why something can't be measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// Things that are compared pixel by pixel, or token by token, differ in size.
+    #[error("{what}: expected {expected}, got {got}")]
+    Size {
+        /// What has the wrong size, for instance `"mask"`.
+        what: &'static str,
+        /// The size that the other one has.
+        expected: String,
+        /// The size that came.
+        got: String,
+    },
+    /// The system refused to read or write; a full disk is one of these.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file of a run that is not what was written.
+    #[error("{}: {problem}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The folder holds a run of something else.
+    #[error(
+        "{}: the run was started with another {}; use that one or choose another folder",
+        path.display(), keys.join(", ")
+    )]
+    OtherRun {
+        /// What the run was started with.
+        path: PathBuf,
+        /// The keys that differ.
+        keys: Vec<String>,
+    },
+    /// Another process writes the same part.
+    #[error("{}: in use by another run; wait for it or choose another shard", path.display())]
+    InUse {
+        /// The file of the part.
+        path: PathBuf,
+    },
+    /// There is nothing to summarise or to compare.
+    #[error("{}: {problem}", path.display())]
+    NoRecords {
+        /// The run's folder.
+        path: PathBuf,
+        /// What is missing.
+        problem: String,
+    },
+    /// An edit failed. What was measured before it is kept.
+    #[error("edit {index}: {source}")]
+    Edit {
+        /// Which one.
+        index: u64,
+        /// Why.
+        source: EditError,
+    },
+    /// A plot can't be drawn.
+    #[error("{0}")]
+    Plot(String),
+    /// A data set can't be read.
+    #[error(transparent)]
+    Data(#[from] TrainError),
+}
+
+impl EvalError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn malformed(path: &Path, problem: impl ToString) -> Self {
+        Self::Malformed { path: path.to_owned(), problem: problem.to_string() }
+    }
+
+    pub(crate) fn edit(index: u64) -> impl FnOnce(EditError) -> Self {
+        move |source| Self::Edit { index, source }
+    }
+}

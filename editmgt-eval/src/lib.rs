@@ -1,0 +1,55 @@
+//! Measures how well a model edits.
+//!
+//! ```text
+//! Suite (the world, pairs of pictures) ──run──► Record, a line each ──► Summary: means, intervals
+//!          │                                      │ RunStore: resumes,      Comparison: paired tests
+//!          └──► Panels: pictures to look at       │ in shards
+//! ```
+//!
+//! ```
+//! use editmgt_eval::metrics::Differences;
+//! use image::{Rgb, RgbImage};
+//!
+//! let (black, grey) = (RgbImage::new(16, 16), RgbImage::from_pixel(16, 16, Rgb([51; 3])));
+//! let difference = Differences::between(&grey, &black, None)?.whole;
+//! assert!((difference.l1 - 0.2).abs() < 1e-12 && difference.changed == 1.0);
+//! # Ok::<(), editmgt_eval::EvalError>(())
+//! ```
+//!
+//! Everything is a function of the model, the request and a seed: the same run gives the same
+//! lines on the same machine, and edits are the same on every backend.
+#![forbid(unsafe_code)]
+
+mod ablate;
+mod ablation;
+mod compare;
+mod error;
+mod files;
+pub mod metrics;
+mod pairs;
+mod panels;
+mod plot;
+mod record;
+mod report;
+mod shard;
+mod statistics;
+mod store;
+mod suite;
+mod summary;
+mod world;
+
+pub use ablate::{AblateInput, Ablated, ablate};
+pub use ablation::{Ablation, Variation, ablations};
+pub use compare::{Change, Comparison};
+pub use error::EvalError;
+pub use pairs::PairsSuite;
+pub use panels::Panels;
+pub use plot::{plot, plotted};
+pub use record::{Better, Record};
+pub use report::{ReportOptions, report};
+pub use shard::Shard;
+pub use statistics::{Estimate, sign_flip_test};
+pub use store::{RunStore, read_records};
+pub use suite::{Measured, Suite, run};
+pub use summary::{COLUMNS, Row, Summary};
+pub use world::WorldSuite;

@@ -1,0 +1,80 @@
+use editmgt::{EditRequest, Editor, Photo, Silent};
+use editmgt_train::data::PairPhotos;
+use editmgt_train::run::Metrics;
+use editmgt_train::touched;
+use serde_json::{Value, json};
+
+use crate::metrics::Differences;
+use crate::suite::edits_identity;
+use crate::world::{localised, maps};
+use crate::{EvalError, Measured, Panels, Record, Suite};
+
+/// Pairs of pictures of a data set: each picture before is edited by its instruction, and compared
+/// with the picture after. What the data's mask marks is where the edit should be; it is not shown
+/// to the editor.
+pub struct PairsSuite<'a> {
+    /// What edits them.
+    pub editor: &'a Editor,
+    /// How; the instruction is each row's own.
+    pub request: EditRequest,
+    /// The data.
+    pub pairs: &'a PairPhotos,
+    /// The first so many rows of it; `None` for all.
+    pub n: Option<u64>,
+}
+
+impl Suite for PairsSuite<'_> {
+    fn identity(&self) -> Result<Value, EvalError> {
+        let edits = edits_identity(self.editor, &self.request)?;
+        Ok(json!({"suite": "pairs", "data": self.pairs.fingerprint(), "edits": edits}))
+    }
+
+    fn len(&self) -> u64 {
+        let rows = self.pairs.len() as u64;
+        self.n.map_or(rows, |n| n.min(rows))
+    }
+
+    fn measure(&self, index: u64) -> Result<Measured, EvalError> {
+        // The data has that many rows, and they are in memory.
+        let row = index as usize;
+        let mut record = Record {
+            index,
+            name: Some(self.pairs.name(row).to_owned()),
+            category: None,
+            instruction: self.pairs.instruction(row).to_owned(),
+            metrics: Metrics::default(),
+            skipped: None,
+        };
+        let pair = match self.pairs.read(row)? {
+            Ok(pair) => pair,
+            Err(why) => {
+                record.skipped = Some(why);
+                return Ok(Measured { record, panels: None });
+            }
+        };
+        let photo =
+            Photo::from_rgb(pair.before.clone()).map_err(|e| EvalError::edit(index)(e.into()))?;
+        let request = EditRequest { instruction: pair.instruction, ..self.request.clone() };
+        let edited = self
+            .editor
+            .edit(&photo, None, &request, &mut Silent)
+            .map_err(EvalError::edit(index))?;
+
+        let (image, mask) = (edited.image.rgb(), pair.changed.as_ref());
+        let kept = Differences::between(image, &pair.before, mask)?;
+        let mut metrics = Differences::between(image, &pair.after, mask)?
+            .named()
+            .with("pixels_changed", kept.whole.changed)
+            .with("l1_from_photo", kept.whole.l1);
+        if let Some(outside) = kept.outside {
+            metrics = metrics.with("pixels_changed_outside", outside.changed);
+        }
+        let truth = mask.map(|mask| touched(mask, edited.tokens.size()));
+        record.metrics = metrics.and(&localised(&edited, truth.as_deref())?);
+        record.category = pair.category;
+        let (map, held) = maps(&edited);
+        let after = image.clone();
+        let panels = Panels { before: pair.before, truth: pair.after, map, held, after };
+        Ok(Measured { record, panels: Some(panels) })
+    }
+}

@@ -1,0 +1,55 @@
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use image::{ImageFormat, RgbImage};
+
+use crate::{EvalError, files};
+
+/// The pictures of one edit, to look at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Panels {
+    /// The photo.
+    pub before: RgbImage,
+    /// How it should look.
+    pub truth: RgbImage,
+    /// The score map, a pixel a token: black at 0, white at 1; `None` where nothing needed one.
+    pub map: Option<RgbImage>,
+    /// Which tokens were held, a pixel a token: dark where held.
+    pub held: Option<RgbImage>,
+    /// The edited photo.
+    pub after: RgbImage,
+}
+
+/// What the panels are called, in the order in which they are shown.
+pub(crate) const PANELS: [&str; 5] = ["before", "map", "held", "after", "truth"];
+
+impl Panels {
+    /// Writes them into the folder `pictures` of a run: `000012-before.png` and so on.
+    ///
+    /// # Errors
+    /// [`EvalError::Io`].
+    pub fn save(&self, dir: &Path, index: u64) -> Result<(), EvalError> {
+        let folder = dir.join("pictures");
+        std::fs::create_dir_all(&folder).map_err(EvalError::io(&folder))?;
+        let pictures = [
+            Some(&self.before),
+            self.map.as_ref(),
+            self.held.as_ref(),
+            Some(&self.after),
+            Some(&self.truth),
+        ];
+        for (name, picture) in PANELS.into_iter().zip(pictures) {
+            let Some(picture) = picture else { continue };
+            let path = panel_path(dir, index, name);
+            let mut png = Cursor::new(Vec::new());
+            let written = picture.write_to(&mut png, ImageFormat::Png);
+            written.map_err(|e| EvalError::io(&path)(std::io::Error::other(e)))?;
+            files::write(&path, png.get_ref())?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn panel_path(dir: &Path, index: u64, panel: &str) -> PathBuf {
+    dir.join("pictures").join(format!("{index:06}-{panel}.png"))
+}

@@ -1,0 +1,119 @@
+use std::path::Path;
+
+use editmgt::photo::{Photo, PixelSize};
+use image::{GrayImage, Luma};
+
+use super::geometry::{check_sizes, edit_of};
+use super::hash::{Fingerprint, hex};
+use super::row::{Listing, Pictures};
+use super::{Columns, DataError, MaskReading, PairFormat, Skips};
+use crate::EditPair;
+use crate::run::TrainError;
+
+/// The pairs of a data set as pictures, in their own size: to edit them and compare, not to learn
+/// from.
+pub struct PairPhotos {
+    listing: Listing,
+    columns: Columns,
+    mask: MaskReading,
+}
+
+impl PairPhotos {
+    /// Lists the rows of the data set at `path`. No picture is read.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] for a data set that can't be read; [`TrainError::Dataset`] when there is
+    /// no row that can be used.
+    pub fn open(
+        format: PairFormat,
+        path: &Path,
+        columns: &Columns,
+        mask: MaskReading,
+    ) -> Result<Self, TrainError> {
+        let listing = Listing::open(format, path, columns)?;
+        let path = path.to_owned();
+        match (listing.rows.is_empty(), listing.skips.total()) {
+            (false, _) => Ok(Self { listing, columns: columns.clone(), mask }),
+            (true, 0) => Err(DataError::NoRows { path }.into()),
+            (true, _) => {
+                let skips = listing.skips;
+                Err(DataError::NothingLeft { path, part: "evaluation", skips }.into())
+            }
+        }
+    }
+
+    /// How many rows have their words in order, 1 or more.
+    pub fn len(&self) -> usize {
+        self.listing.rows.len()
+    }
+
+    /// Whether there are none; no data set is empty.
+    pub fn is_empty(&self) -> bool {
+        self.listing.rows.is_empty()
+    }
+
+    /// The rows whose words are not in order; they have no index.
+    pub fn skips(&self) -> &Skips {
+        &self.listing.skips
+    }
+
+    /// What the data calls a row. Panics when `index` is not below [`len`](Self::len).
+    pub fn name(&self, index: usize) -> &str {
+        &self.listing.rows[index].name
+    }
+
+    /// Tells what can be read apart: by the columns, what a mask says, and the names and
+    /// instructions of the rows in their order. (Not by the pictures, which are not read for it.)
+    pub fn fingerprint(&self) -> String {
+        let read = format!("{:?} {:?}", self.columns, self.mask);
+        let mut fingerprint = Fingerprint::default().with(read);
+        for row in &self.listing.rows {
+            fingerprint.add(&row.name);
+            fingerprint.add(&row.instruction);
+        }
+        hex(&fingerprint.bytes::<16>())
+    }
+
+    /// The words of a row. Panics when `index` is not below [`len`](Self::len).
+    pub fn instruction(&self, index: usize) -> &str {
+        &self.listing.rows[index].instruction
+    }
+
+    /// The pair of a row, or what is wrong with its pictures. The mask comes in the size of the
+    /// picture before. Panics when `index` is not below [`len`](Self::len).
+    ///
+    /// # Errors
+    /// A file of many rows that can't be read at all.
+    pub fn read(&self, index: usize) -> Result<Result<EditPair, String>, TrainError> {
+        let row = &self.listing.rows[index];
+        let mut pair = Err("its pictures are not there".to_owned());
+        self.listing.pictures.read(&[index], &mut |_, pictures| {
+            let checked = pictures.and_then(|pictures| {
+                check_sizes(&pictures, false)?;
+                Ok(pictures)
+            });
+            let pictures = checked.map_err(|skip| format!("{}: {}", skip.cause, skip.detail));
+            pair = pictures.map(|Pictures { before, after, mask }| EditPair {
+                changed: mask.map(|mask| fitted(&mask, before.size(), self.mask)),
+                before: before.rgb().clone(),
+                instruction: row.instruction.clone(),
+                after: after.rgb().clone(),
+                category: row.category,
+                phrase: None,
+            });
+            Ok(())
+        })?;
+        Ok(pair)
+    }
+}
+
+/// The edit that a mask marks, 255, in the size of the picture: the nearest of its pixels.
+fn fitted(mask: &Photo, size: PixelSize, reading: MaskReading) -> GrayImage {
+    let is_edit = edit_of(mask, reading);
+    let from = mask.size();
+    let nearest = |at: u32, size: usize, from: usize| (at as usize * from / size) as u32;
+    GrayImage::from_fn(size.width as u32, size.height as u32, |x, y| {
+        let (x, y) = (nearest(x, size.width, from.width), nearest(y, size.height, from.height));
+        Luma([if is_edit(x, y) { u8::MAX } else { 0 }])
+    })
+}
