@@ -14,6 +14,7 @@ mod files;
 mod init;
 mod inspect;
 mod model;
+mod options;
 mod progress;
 mod stop;
 #[cfg(feature = "train")]

@@ -62,7 +62,8 @@ pub use lora::LoraUse;
 pub use model::{LoadOptions, Model, ModelSource};
 pub use open::OpenPhoto;
 pub use photo::{
-    Mask, Photo, PhotoError, PhotoLimits, PixelSize, ResizePlan, SaveOptions, check_writable,
+    Blend, Mask, Photo, PhotoError, PhotoLimits, PixelSize, Resize, ResizePlan, SaveOptions,
+    check_writable,
 };
 pub use preview::preview_photo;
 pub use report::{EditReport, ScoreReport};

@@ -82,8 +82,15 @@ fn every_option_has_an_effect() {
         ("the default temperature", "", "--temperature 2 0", true),
         ("variation", "", "--variation 1", false),
         ("parity", half, "--hold 0.5 --parity", false),
-        ("composite", half, "--hold 0.5 --no-composite", false),
-        ("composite of nothing held", "", "--no-composite", true),
+        ("composite", half, "--hold 0.5 --composite off", false),
+        ("composite of nothing held", "", "--composite off", true),
+        ("feather", half, "--hold 0.5 --feather 9", false),
+        ("light", "--hold 0.5 --feather 9", "--hold 0.5 --feather 9 --composite linear", false),
+        ("without a feather nothing is mixed", half, "--hold 0.5 --composite linear", true),
+        ("the default composite", half, "--hold 0.5 --composite srgb --feather 0", true),
+        ("pad", "", "--resize pad", false),
+        ("crop", "", "--resize crop", false),
+        ("the default resize", "", "--resize fit", true),
         ("dtype", "", "--dtype bf16", false),
         ("the default dtype", "", "--dtype f32", true),
         ("the default device", "", "--device cpu", true),
@@ -121,7 +128,7 @@ fn the_report_says_what_was_done() {
     assert!((0.8..1.25).contains(&area), "{area}");
 
     let options = "--seed 9 --guidance 2 --strength 1.5 --hold 0.5 --parity --keyword cat \
-                   --negative grass --no-composite";
+                   --negative grass --composite off";
     let report = Edit::new(scratch.out("options.png")).quick().with(options).report();
     for (pointer, expected) in [
         ("/request/seed", json!(9)),

@@ -51,6 +51,9 @@ fn what_the_parser_refuses() {
         ("--variations 0", vec!["--variations", "1..=9999"]),
         ("--temperature 2", vec!["--temperature", "2 values"]),
         ("--colour red", vec!["--colour"]),
+        ("--resize shrink", vec!["--resize", "shrink", "native"]),
+        ("--composite on", vec!["--composite", "linear"]),
+        ("--parity --strict", vec!["--parity", "--strict"]),
     ] {
         Edit::new(scratch.out("o.png")).with(options).run().misused(options, &named);
         scratch.assert_nothing_written(options);

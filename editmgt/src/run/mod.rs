@@ -13,7 +13,7 @@ use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
-use crate::photo::{Composite, Mask, Photo, ResizePlan};
+use crate::photo::{ChangeMask, Composite, Mask, Photo, ResizePlan};
 use crate::report::{EditReport, ScoreReport, peak_memory};
 use crate::request::{EditRequest, EditSettings, Holding};
 
@@ -42,14 +42,15 @@ impl EditRun<'_> {
     ) -> Result<EditResult, EditError> {
         let model = self.editor.model();
         let settings = self.editor.settings(self.request, self.mask.is_some())?;
-        let plan = ResizePlan::fit(self.photo.size(), settings.size, model.pixels_per_cell())?;
+        let (photo, multiple) = (self.photo.size(), model.pixels_per_cell());
+        let plan = settings.resize.plan(photo, settings.size, multiple)?;
         let resumed_after = from.as_ref().map_or(0, |progress| progress.completed);
         let mut stages = Stages::new(observer, settings.steps, from.clone());
 
         let text = self.text(&settings, &mut stages)?;
         let reference = self.reference(plan, &mut stages)?;
         let user_mask = match self.mask {
-            Some(mask) => Some(mask.on_grid(self.photo.size(), reference.size())?),
+            Some(mask) => Some(mask.on_grid(&plan, reference.size())?),
             None => None,
         };
         let input = self.loop_input(&settings, text, &reference, user_mask.as_ref())?;
@@ -60,11 +61,15 @@ impl EditRun<'_> {
         let decoded = stages.run(Stage::Decode, || model.codec.decode(&progress.tokens))?;
 
         let held = kept(&progress, &reference, user_mask.as_ref())?;
-        let mut image = plan.invert(decoded)?;
+        let mut change = ChangeMask::new(&held, 0, &plan)?;
+        if let Some(mask) = self.mask {
+            change = change.within(mask)?;
+        }
+        change = change.feathered(settings.feather)?;
+        let mut image = plan.invert(decoded, self.photo)?;
         if settings.composite {
-            let photo = self.photo.rgb();
-            let composite = Composite { photo, edit: &image, hold: &held, image: 0, feather: 0 };
-            image = composite.render()?;
+            let (photo, blend) = (self.photo.rgb(), settings.blend);
+            image = Composite { photo, edit: &image, change: &change, blend }.render()?;
         }
         let scores = progress
             .scores
@@ -78,6 +83,7 @@ impl EditRun<'_> {
             settings,
             photo: self.photo.size(),
             model_pixels: plan.model(),
+            plan,
             grid: reference.size(),
             blocks,
             scores,
