@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use clap::Args;
 use editmgt::{
-    EditError, EditRequest, EditResult, Error, Mask, Photo, PhotoError, PhotoLimits, SaveOptions,
+    EditError, EditRecord, EditRequest, EditResult, Error, Mask, Photo, PixelSize, SaveOptions,
     check_writable,
 };
 
 use crate::Outcome;
 use crate::files;
+use crate::limits::{LimitArgs, in_megapixels};
 use crate::model::ComputeArgs;
 use crate::options::RequestArgs;
 use crate::progress::{PreviewFolder, Progress};
@@ -22,15 +23,13 @@ use crate::stop::StopSignal;
 /// More files than that are better made by several calls.
 const MAX_VARIATIONS: i64 = 9999;
 
-/// Pixels in a megapixel.
-const MEGA: u64 = 1_000_000;
-
 #[derive(Args)]
 pub(crate) struct EditArgs {
     /// The photo: PNG, JPEG, WebP, BMP, TIFF or GIF
     photo: PathBuf,
     /// What to change, in words
-    instruction: String,
+    #[arg(required_unless_present = "like")]
+    instruction: Option<String>,
     /// Where to write the result; .png, .jpg, .webp, .bmp or .tiff names the format
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
@@ -45,6 +44,16 @@ pub(crate) struct EditArgs {
     /// Image of the photo's proportions, white where the photo may change
     #[arg(long, value_name = "IMAGE")]
     mask: Option<PathBuf>,
+    /// Repeat the edit that this PNG was made by, on this photo and with this model; options that
+    /// are given, too, come before those of that edit (see `editmgt show`)
+    #[arg(long, value_name = "PNG")]
+    like: Option<PathBuf>,
+    /// Do not write into a PNG how it was made
+    #[arg(long)]
+    no_record: bool,
+    /// Draw over the photo where the edit was found to be and what was held
+    #[arg(long, value_name = "PNG")]
+    map: Option<PathBuf>,
     /// Write what was done: every option in force, sizes, shares, seconds
     #[arg(long, value_name = "JSON")]
     report: Option<PathBuf>,
@@ -55,9 +64,8 @@ pub(crate) struct EditArgs {
     #[arg(long, value_name = "STEPS", requires = "preview", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     preview_every: u32,
-    /// Refuse photos and masks of more megapixels
-    #[arg(long, value_name = "MP", default_value_t = PhotoLimits::default().max_pixels / MEGA)]
-    max_megapixels: u64,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// No progress bar, and no lines in its place where standard error is no terminal
     #[arg(short, long)]
     quiet: bool,
@@ -68,25 +76,43 @@ struct Job {
     request: EditRequest,
     output: PathBuf,
     report: Option<PathBuf>,
+    map: Option<PathBuf>,
+    record: bool,
     /// What the names of its previews begin with.
     prefix: String,
 }
 
 impl EditArgs {
-    /// A job for each variation.
-    fn jobs(&self) -> Result<Vec<Job>, EditError> {
-        let request = self.options.request(EditRequest::new(&self.instruction))?;
+    fn request(&self, like: Option<&EditRecord>) -> Result<EditRequest, EditError> {
+        let mut like = like.map_or_else(EditRequest::default, |like| like.settings.clone().into());
+        if let Some(instruction) = &self.instruction {
+            like.instruction.clone_from(instruction);
+        }
+        let mut request = self.options.request(like)?;
+        request.score_map |= self.map.is_some();
         request.check()?;
-        let first = request.variation;
+        Ok(request)
+    }
+
+    /// A job for each variation.
+    fn jobs(&self, like: Option<&EditRecord>) -> Result<Vec<Job>, EditError> {
+        let request = self.request(like)?;
+        let record = !self.no_record;
         let Some(n) = self.variations else {
-            let (output, report) = (self.output.clone(), self.report.clone());
-            return Ok(vec![Job { request, output, report, prefix: String::new() }]);
+            let (output, report, map) =
+                (self.output.clone(), self.report.clone(), self.map.clone());
+            return Ok(vec![Job { request, output, report, map, record, prefix: String::new() }]);
         };
-        let job = |i| Job {
-            request: EditRequest { variation: first.saturating_add(i), ..request.clone() },
-            output: numbered(&self.output, first.saturating_add(i)),
-            report: self.report.as_deref().map(|to| numbered(to, first.saturating_add(i))),
-            prefix: format!("{}-", first.saturating_add(i)),
+        let job = |i| {
+            let number = request.variation.saturating_add(i);
+            Job {
+                request: EditRequest { variation: number, ..request.clone() },
+                output: numbered(&self.output, number),
+                report: self.report.as_deref().map(|to| numbered(to, number)),
+                map: self.map.as_deref().map(|to| numbered(to, number)),
+                record,
+                prefix: format!("{number}-"),
+            }
         };
         Ok((0..n).map(job).collect())
     }
@@ -95,8 +121,9 @@ impl EditArgs {
 pub(crate) fn run(args: EditArgs) -> Outcome {
     let start = Instant::now();
     // Everything that can be refused is refused before the model is loaded.
-    let jobs = args.jobs()?;
-    let limits = limits(args.max_megapixels);
+    let like = args.like.as_deref().map(EditRecord::open).transpose()?;
+    let jobs = args.jobs(like.as_ref())?;
+    let limits = args.limits.limits();
     let photo = Photo::open_within(&args.photo, &limits).map_err(in_megapixels)?;
     let mask = match &args.mask {
         Some(path) => {
@@ -106,16 +133,8 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
         }
         None => None,
     };
-    let save = SaveOptions::default();
     for job in &jobs {
-        check_writable(&job.output, photo.size(), &save)?;
-        if let Some(report) = &job.report {
-            if *report == job.output {
-                let path = report.display();
-                return Err(format!("{path}: expected a file of its own for the report").into());
-            }
-            files::check_writable(report)?;
-        }
+        job.check(photo.size())?;
     }
     if let Some(folder) = args.preview.as_ref().filter(|folder| !folder.is_dir()) {
         let folder = folder.display();
@@ -126,7 +145,12 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
     let stop = StopSignal::on_ctrl_c()?;
     let mut progress = Progress::new(args.quiet, stop);
     progress.say("loading model");
-    let photo = builder.build()?.open(photo);
+    let editor = builder.build()?;
+    let model = editor.model().source.as_ref().map(|source| &source.sha256);
+    if like.is_some_and(|like| like.model.as_ref() != model) {
+        progress.say("note: the edit to repeat was made with another model");
+    }
+    let photo = editor.open(photo);
     for job in &jobs {
         progress.previews = args.preview.clone().map(|folder| PreviewFolder {
             folder,
@@ -144,14 +168,47 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
             }
             result => result?,
         };
-        job.write(&result, start)?;
+        job.write(photo.photo(), &result, start)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Job {
-    fn write(&self, result: &EditResult, start: Instant) -> Result<(), Box<dyn StdError>> {
-        result.image.save(&self.output, &SaveOptions::default())?;
+    /// Checks that every file can be written, and is another.
+    fn check(&self, size: PixelSize) -> Result<(), Box<dyn StdError>> {
+        let save = SaveOptions::default();
+        check_writable(&self.output, size, &save)?;
+        let others = [("report", &self.report), ("map", &self.map)];
+        for (i, (what, path)) in others.iter().enumerate() {
+            let Some(path) = path else { continue };
+            if *path == self.output
+                || others[..i].iter().any(|(_, other)| **other == Some(path.clone()))
+            {
+                let path = path.display();
+                return Err(format!("{path}: expected a file of its own for the {what}").into());
+            }
+        }
+        if let Some(report) = &self.report {
+            files::check_writable(report)?;
+        }
+        if let Some(map) = &self.map {
+            check_writable(map, size, &save)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        photo: &Photo,
+        result: &EditResult,
+        start: Instant,
+    ) -> Result<(), Box<dyn StdError>> {
+        let text = self.record.then(|| EditRecord::from(&result.report).png_text());
+        let save = SaveOptions { text: Vec::from_iter(text), ..SaveOptions::default() };
+        result.image.save(&self.output, &save)?;
+        if let Some(map) = &self.map {
+            result.overlay(photo)?.save(map, &SaveOptions::default())?;
+        }
         if let Some(report) = &self.report {
             files::write(report, &serde_json::to_vec_pretty(&result.report)?)?;
         }
@@ -177,23 +234,4 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
         name.push(extension);
     }
     path.with_file_name(name)
-}
-
-/// The number of pixels alone decides: it is what memory depends on.
-fn limits(megapixels: u64) -> PhotoLimits {
-    let max_pixels = megapixels.saturating_mul(MEGA);
-    PhotoLimits { max_pixels, max_side: u64::MAX, ..PhotoLimits::default() }
-}
-
-/// Names the program's option where the library names its own.
-fn in_megapixels(error: PhotoError) -> Box<dyn StdError> {
-    match error {
-        PhotoError::TooLarge { origin, size, limit, .. } => format!(
-            "{origin}: {size} pixels are more than {} megapixels; make it smaller or raise \
-             --max-megapixels",
-            limit / MEGA
-        )
-        .into(),
-        error => error.into(),
-    }
 }

@@ -1,8 +1,8 @@
 //! `editmgt`: edit images by instruction, and check that a model, a device or a port does it
 //! right.
 //!
-//! Exit status: 0 done, 1 a verification failed, 2 anything that could not be done (with one
-//! line on standard error that says why), 130 stopped by Ctrl-C.
+//! Exit status: 0 done, 1 a verification or a job of a batch failed, 2 anything that could not be
+//! done (with one line on standard error that says why), 130 stopped by Ctrl-C.
 #![forbid(unsafe_code)]
 
 mod devices;
@@ -13,9 +13,11 @@ mod failure;
 mod files;
 mod init;
 mod inspect;
+mod limits;
 mod model;
 mod options;
 mod progress;
+mod show;
 mod stop;
 #[cfg(feature = "train")]
 mod train;
@@ -38,14 +40,16 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_STATUS: &str = "Exit status: 0 done, 1 a verification failed, 2 anything that could \
-                           not be done (with one line on standard error that says why), \
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 a verification or a job of a batch failed, 2 \
+                           anything that could not be done (with one line on standard error that says why), \
                            130 stopped by Ctrl-C.";
 
 #[derive(Subcommand)]
 enum Command {
     /// Edit a photo.
     Edit(Box<edit::EditArgs>),
+    /// Print how a PNG was edited.
+    Show(show::ShowArgs),
     /// Check stages or whole pipelines against expected values.
     Verify(verify::VerifyArgs),
     /// List the devices of this build and what each can do.
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     let outcome = failure::guarded(|| match command {
         Command::Edit(args) => edit::run(*args),
+        Command::Show(args) => show::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),

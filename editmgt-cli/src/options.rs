@@ -1,7 +1,9 @@
 //! The options that say how to edit.
 
 use clap::Args;
-use editmgt::{Blend, EditError, EditRequest, Holding, KeywordPolicy, MapCombine, Resize};
+use editmgt::{
+    Blend, EditError, EditRequest, HoldPolicy, Holding, KeywordPolicy, MapCombine, Resize,
+};
 
 #[derive(Args)]
 pub(crate) struct RequestArgs {
@@ -87,7 +89,9 @@ pub(crate) struct RequestArgs {
 impl RequestArgs {
     /// `base`, with what was said here in its place.
     pub(crate) fn request(&self, base: EditRequest) -> Result<EditRequest, EditError> {
-        let hold = self.hold.as_deref().map(str::parse).transpose()?;
+        let hold: Option<HoldPolicy> = self.hold.as_deref().map(str::parse).transpose()?;
+        // Of another edit's keyword is nothing left to say where nothing is held by it.
+        let unread = hold.as_ref().is_some_and(|hold| !hold.needs_scores()) && !base.score_map;
         Ok(EditRequest {
             negative_prompt: self.negative.clone().or(base.negative_prompt),
             steps: self.steps.or(base.steps),
@@ -105,7 +109,7 @@ impl RequestArgs {
                 (_, true) => Holding::Strict,
                 _ => base.holding,
             },
-            keyword: self.keyword().or(base.keyword),
+            keyword: self.keyword().or(base.keyword.filter(|_| !unread)),
             keyword_maps: match self.keyword_maps.as_deref() {
                 Some("mean") => Some(MapCombine::Mean),
                 Some(_) => Some(MapCombine::Max),
@@ -115,6 +119,7 @@ impl RequestArgs {
             seed: self.seed.unwrap_or(base.seed),
             variation: self.variation.unwrap_or(base.variation),
             size: self.size.or(base.size),
+            score_map: base.score_map,
             resize: match self.resize.as_deref() {
                 Some("pad") => Resize::Pad,
                 Some("crop") => Resize::Crop,

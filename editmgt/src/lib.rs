@@ -23,7 +23,8 @@
 //! ```
 //!
 //! [`Editor`] is the whole pipeline; [`OpenPhoto`] edits one photo several times without encoding
-//! it again, and goes on with edits that were stopped. [`EditLoop`] is its loop, to be advanced by hand. Every stage
+//! it again, and goes on with edits that were stopped. [`EditLoop`] is the
+//! loop of an edit, to be advanced by hand. Every stage
 //! is a trait of [`editmgt_core`], re-exported here: replace the codec, the text encoder, the
 //! transformer, the consolidator, the hold policy, the scheduler or the noise by your own.
 //! [`verify`] checks any of them against golden folders.
@@ -41,6 +42,7 @@ mod model;
 mod open;
 pub mod photo;
 mod preview;
+mod record;
 mod report;
 mod request;
 mod run;
@@ -66,6 +68,7 @@ pub use photo::{
     check_writable,
 };
 pub use preview::preview_photo;
+pub use record::EditRecord;
 pub use report::{EditReport, ScoreReport};
 pub use request::{
     EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy, content_words,

@@ -164,12 +164,11 @@ fn white_share(luma: &GrayImage, plan: &ResizePlan, grid: GridSize) -> Vec<f32> 
             let columns = across.overlaps(column);
             let (mut sum, mut whole) = (0, 0);
             for (y, height) in rows.clone() {
-                let levels = columns.clone().map(|(x, width)| {
-                    (width * u64::from(luma.get_pixel(x as u32, y as u32).0[0]), 255 * width)
-                });
-                let (levels, widths) = levels.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
-                sum += u128::from(height) * u128::from(levels);
-                whole += u128::from(height) * u128::from(widths);
+                for (x, width) in columns.clone() {
+                    let level = luma.get_pixel(x as u32, y as u32).0[0];
+                    sum += height * width * u128::from(level);
+                    whole += height * width * 255;
+                }
             }
             // A cell outside the photo has no pixels.
             shares.push(if whole == 0 { 0.0 } else { (sum as f64 / whole as f64) as f32 });
@@ -191,22 +190,23 @@ struct Side {
 }
 
 impl Side {
-    /// The mask's pixels under a cell, each with the length that they share. All sides are below
-    /// 2^16, so a length (in units in which everything is whole) is below 2^63 / 255.
-    fn overlaps(&self, cell: usize) -> impl Iterator<Item = (usize, u64)> + Clone {
-        let pixel = self.cells * self.place.1 * self.photo;
+    /// The mask's pixels under a cell, each with the length that they share, in units in which
+    /// everything is whole.
+    fn overlaps(&self, cell: usize) -> impl Iterator<Item = (u128, u128)> + Clone {
+        let pixel = (self.cells * self.place.1) as u128 * self.photo as u128;
         let (start, end) = (self.boundary(cell), self.boundary(cell + 1));
         (start / pixel..end.div_ceil(pixel)).map(move |i| {
             let shared = end.min((i + 1) * pixel) - start.max(i * pixel);
-            (i, shared as u64)
+            (i, shared)
         })
     }
 
-    /// Where a cell begins in the mask.
-    fn boundary(&self, cell: usize) -> usize {
+    /// Where a cell begins in the mask. Photos and masks can be long enough for more than 64 bits.
+    fn boundary(&self, cell: usize) -> u128 {
         let (start, length) = (self.place.0 * self.cells, self.place.1 * self.cells);
         let inside = (cell * self.model).clamp(start, start + length) - start;
-        (inside * self.area.1 + self.area.0 * length) * self.mask
+        let in_photo = inside as u128 * self.area.1 as u128 + self.area.0 as u128 * length as u128;
+        in_photo * self.mask as u128
     }
 }
 

@@ -90,6 +90,8 @@ pub struct EditRequest {
     /// See [`EditSettings::size`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
+    /// See [`EditSettings::score_map`].
+    pub score_map: bool,
     /// How the photo becomes a picture that suits the model.
     pub resize: Resize,
     /// Whether what is not edited gets the photo's own pixels back instead of the codec's.
@@ -119,6 +121,7 @@ impl Default for EditRequest {
             seed: 0,
             variation: 0,
             size: None,
+            score_map: false,
             resize: Resize::Fit,
             composite: true,
             blend: Blend::default(),

@@ -49,6 +49,9 @@ pub struct EditSettings {
     /// Side of the square whose area the model works on, in pixels; by default what the model was
     /// made for. At least one cell of the model and at most 16,384.
     pub size: usize,
+    /// Whether to find out where the edit is even if nothing is held by it: for a map
+    /// ([`EditResult::overlay`](crate::EditResult::overlay)). Costs a little time and memory.
+    pub score_map: bool,
     /// How the photo becomes a picture that suits the model. [`Resize::Native`] does not read
     /// `size`.
     pub resize: Resize,
@@ -111,6 +114,7 @@ impl EditRequest {
             seed: self.seed,
             variation: self.variation,
             size: all.size.unwrap_or(facts.size),
+            score_map: self.score_map,
             resize: self.resize,
             composite: self.composite,
             blend: self.blend,
@@ -119,8 +123,18 @@ impl EditRequest {
     }
 }
 
+impl EditSettings {
+    /// Whether attention must be captured.
+    pub fn needs_scores(&self) -> bool {
+        self.score_map || self.hold.needs_scores()
+    }
+}
+
 impl From<EditSettings> for EditRequest {
     fn from(settings: EditSettings) -> Self {
+        // A keyword that nobody reads is refused.
+        let read = settings.needs_scores();
+        let keyword = Some(settings.keyword).filter(|_| read);
         Self {
             instruction: settings.instruction,
             negative_prompt: Some(settings.negative_prompt),
@@ -132,12 +146,13 @@ impl From<EditSettings> for EditRequest {
             hold: Some(settings.hold),
             hold_margin: Some(settings.hold_margin),
             holding: settings.holding,
-            keyword: Some(settings.keyword),
+            keyword,
             keyword_maps: Some(settings.keyword_maps),
             blocks: Some(settings.blocks),
             seed: settings.seed,
             variation: settings.variation,
             size: Some(settings.size),
+            score_map: settings.score_map,
             resize: settings.resize,
             composite: settings.composite,
             blend: settings.blend,
@@ -178,6 +193,7 @@ mod tests {
             seed: 0,
             variation: 0,
             size: 1024,
+            score_map: false,
             resize: Resize::Fit,
             composite: true,
             blend: Blend::default(),

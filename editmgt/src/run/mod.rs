@@ -2,6 +2,7 @@
 
 mod features;
 mod stages;
+mod watched;
 
 use editmgt_core::{
     ChaChaNoise, EditObserver, Error, HoldMask, LoopProgress, MicroConditions, RegionHold, Stage,
@@ -19,6 +20,7 @@ use crate::request::{EditRequest, EditSettings, Holding};
 
 pub(crate) use features::Features;
 use stages::{Previewing, Stages};
+use watched::Watched;
 
 /// Everything that one edit is made of.
 pub(crate) struct EditRun<'a> {
@@ -56,18 +58,19 @@ impl EditRun<'_> {
         let input = self.loop_input(&settings, text, &reference, user_mask.as_ref())?;
         let blocks = input.localisation.blocks.clone();
         let hold = settings.hold.stage(settings.hold_margin)?;
+        let hold = Watched { hold, map: settings.score_map };
         let progress =
-            stages.sample(|observer| sample(model, &settings, &*hold, input, from, observer))?;
+            stages.sample(|observer| sample(model, &settings, &hold, input, from, observer))?;
         let decoded = stages.run(Stage::Decode, || model.codec.decode(&progress.tokens))?;
 
         let held = kept(&progress, &reference, user_mask.as_ref())?;
-        let mut change = ChangeMask::new(&held, 0, &plan)?;
-        if let Some(mask) = self.mask {
-            change = change.within(mask)?;
-        }
-        change = change.feathered(settings.feather)?;
         let mut image = plan.invert(decoded, self.photo)?;
         if settings.composite {
+            let mut change = ChangeMask::new(&held, 0, &plan)?;
+            if let Some(mask) = self.mask {
+                change = change.within(mask)?;
+            }
+            change = change.feathered(settings.feather)?;
             let (photo, blend) = (self.photo.rgb(), settings.blend);
             image = Composite { photo, edit: &image, change: &change, blend }.render()?;
         }
@@ -146,7 +149,7 @@ impl EditRun<'_> {
             Some(mask) => mask.masked(reference, mask_token)?,
             None => TokenGrid::filled(1, size, mask_token),
         };
-        let localisation = match settings.hold.needs_scores() {
+        let localisation = match settings.needs_scores() {
             false => Localisation::default(),
             true => Localisation {
                 blocks: settings.blocks.clone(),
