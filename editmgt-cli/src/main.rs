@@ -5,6 +5,7 @@
 //! done (with one line on standard error that says why), 130 stopped by Ctrl-C.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod devices;
 mod edit;
 #[cfg(feature = "train")]
@@ -48,6 +49,8 @@ const EXIT_STATUS: &str = "Exit status: 0 done, 1 a verification or a job of a b
 enum Command {
     /// Edit a photo.
     Edit(Box<edit::EditArgs>),
+    /// Edit many photos with one model.
+    Batch(Box<batch::BatchArgs>),
     /// Print how a PNG was edited.
     Show(show::ShowArgs),
     /// Check stages or whole pipelines against expected values.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     let outcome = failure::guarded(|| match command {
         Command::Edit(args) => edit::run(*args),
+        Command::Batch(args) => batch::run(*args),
         Command::Show(args) => show::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),

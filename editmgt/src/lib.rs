@@ -23,13 +23,14 @@
 //! ```
 //!
 //! [`Editor`] is the whole pipeline; [`OpenPhoto`] edits one photo several times without encoding
-//! it again, and goes on with edits that were stopped. [`EditLoop`] is the
+//! it again, and goes on with edits that were stopped; [`batch`] edits many. [`EditLoop`] is the
 //! loop of an edit, to be advanced by hand. Every stage
 //! is a trait of [`editmgt_core`], re-exported here: replace the codec, the text encoder, the
 //! transformer, the consolidator, the hold policy, the scheduler or the noise by your own.
 //! [`verify`] checks any of them against golden folders.
 #![forbid(unsafe_code)]
 
+pub mod batch;
 mod edit_loop;
 mod editor;
 mod error;

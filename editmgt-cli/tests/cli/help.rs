@@ -7,7 +7,7 @@ fn every_command_explains_itself() {
     for (args, named) in [
         (
             vec!["--help"],
-            vec!["edit", "show", "verify", "devices", "init", "inspect", "Exit status"],
+            vec!["edit", "batch", "show", "verify", "devices", "init", "inspect", "Exit status"],
         ),
         (
             vec!["edit", "--help"],
@@ -21,6 +21,7 @@ fn every_command_explains_itself() {
                 "f32, f16 or bf16",
             ],
         ),
+        (vec!["batch", "--help"], vec!["--resume", "I/N", "manifest.jsonl", "[default: png]"]),
         (vec!["show", "--help"], vec!["PNG"]),
         (vec!["verify", "--help"], vec!["golden.safetensors"]),
         (vec!["devices", "--help"], vec!["--json"]),

@@ -4,8 +4,11 @@
 mod bad_models;
 mod bad_options;
 mod bad_photos;
+mod batch;
 mod defaults;
 mod devices;
+#[cfg(unix)]
+mod disk;
 mod edit;
 mod help;
 mod lora;
