@@ -90,7 +90,7 @@ fn main() -> std::result::Result<(), Box<dyn StdError>> {
     let plan = ResizePlan::fit(photo.size(), 512, codec.spec().downsample_factor)?;
     let tokens = codec.encode(plan.apply(&photo, &device)?)?;
     println!("{} tokens of {} codes", tokens.ids().len(), codec.spec().codebook_size);
-    let picture = plan.invert(codec.decode(&tokens)?)?;
+    let picture = plan.invert(codec.decode(&tokens)?, &photo)?;
     photo.edited(picture)?.save(out, &SaveOptions::default())?;
     Ok(())
 }

@@ -101,7 +101,7 @@ fn main() -> std::result::Result<(), Box<dyn StdError>> {
     };
     let mut edit = EditLoop::new(stages, input)?;
     edit.run(&mut Silent, |step| println!("step {}: {} masked", step.completed, step.masked))?;
-    let image = plan.invert(model.codec.decode(edit.tokens())?)?;
+    let image = plan.invert(model.codec.decode(edit.tokens())?, &photo)?;
     photo.edited(image)?.save(out, &SaveOptions::default())?;
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! `editmgt`: edit images by instruction, and check that a model, a device or a port does it
 //! right.
 //!
-//! Exit status: 0 done, 1 a verification failed, 2 anything that could not be done (with one
-//! line on standard error that says why), 130 stopped by Ctrl-C.
+//! Exit status: 0 done, 1 a verification or a job of a batch failed, 2 anything that could not be
+//! done (with one line on standard error that says why), 130 stopped by Ctrl-C.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod devices;
 mod edit;
 #[cfg(feature = "train")]
@@ -13,8 +14,11 @@ mod failure;
 mod files;
 mod init;
 mod inspect;
+mod limits;
 mod model;
+mod options;
 mod progress;
+mod show;
 mod stop;
 #[cfg(feature = "train")]
 mod train;
@@ -37,14 +41,18 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_STATUS: &str = "Exit status: 0 done, 1 a verification failed, 2 anything that could \
-                           not be done (with one line on standard error that says why), \
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 a verification or a job of a batch failed, 2 \
+                           anything that could not be done (with one line on standard error that says why), \
                            130 stopped by Ctrl-C.";
 
 #[derive(Subcommand)]
 enum Command {
     /// Edit a photo.
     Edit(Box<edit::EditArgs>),
+    /// Edit many photos with one model.
+    Batch(Box<batch::BatchArgs>),
+    /// Print how a PNG was edited.
+    Show(show::ShowArgs),
     /// Check stages or whole pipelines against expected values.
     Verify(verify::VerifyArgs),
     /// List the devices of this build and what each can do.
@@ -71,6 +79,8 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     let outcome = failure::guarded(|| match command {
         Command::Edit(args) => edit::run(*args),
+        Command::Batch(args) => batch::run(*args),
+        Command::Show(args) => show::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),

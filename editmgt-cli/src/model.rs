@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use editmgt::{Editor, EditorBuilder};
+use editmgt::{DtypePolicy, EditError, Editor, EditorBuilder, LoraUse};
 
 #[derive(Args)]
 pub(crate) struct ModelArg {
@@ -15,5 +15,34 @@ pub(crate) struct ModelArg {
 impl ModelArg {
     pub(crate) fn builder(&self) -> EditorBuilder {
         Editor::builder(&self.model)
+    }
+}
+
+/// What to compute with, and where.
+#[derive(Args)]
+pub(crate) struct ComputeArgs {
+    #[command(flatten)]
+    model: ModelArg,
+    /// A LoRA adapter, PEFT's layout; several can be given. Scale 1 is all of it; streams are
+    /// image, reference or both [default: what it was trained for]
+    #[arg(long, value_name = "DIR[:SCALE[:STREAMS]]")]
+    lora: Vec<LoraUse>,
+    /// Where to compute: see `editmgt devices`
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: what suits
+    /// the device]
+    #[arg(long)]
+    dtype: Option<String>,
+}
+
+impl ComputeArgs {
+    /// Opens the device; nothing is loaded yet.
+    pub(crate) fn builder(&self) -> Result<EditorBuilder, EditError> {
+        let device = editmgt::open_device(&self.device)?;
+        let dtype = self.dtype.as_deref().map(str::parse).transpose()?;
+        let dtype = DtypePolicy::choose(&device, dtype)?;
+        let builder = self.model.builder().device(device).dtype(dtype);
+        Ok(self.lora.iter().cloned().fold(builder, EditorBuilder::lora))
     }
 }

@@ -83,7 +83,7 @@ pub fn round_trip(
     let photo = Photo::from_rgb(example.pair.after.clone())?;
     let plan = ResizePlan::exact(photo.size(), photo.size(), model.codec.spec().downsample_factor)?;
     let tokens = model.codec.encode(plan.apply(&photo, &model.device)?)?;
-    let picture = plan.invert(model.codec.decode(&tokens)?)?;
+    let picture = plan.invert(model.codec.decode(&tokens)?, &photo)?;
     let trial = Trial {
         index,
         category: example.edit.category(),

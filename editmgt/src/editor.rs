@@ -12,7 +12,7 @@ use crate::folder::ModelFolder;
 use crate::lora::LoraUse;
 use crate::model::{LoadOptions, Model};
 use crate::open::OpenPhoto;
-use crate::photo::{Mask, Photo};
+use crate::photo::{Mask, Overlay, Photo};
 use crate::report::EditReport;
 use crate::request::{EditRequest, EditSettings, KeywordPolicy, ModelFacts};
 use crate::run::{EditRun, Features};
@@ -99,6 +99,25 @@ pub struct EditResult {
     pub held: HoldMask,
 }
 
+impl EditResult {
+    /// Score map and hold mask drawn over the photo that was edited: see [`Overlay`]. There are
+    /// scores where the hold policy reads them or
+    /// [`score_map`](crate::EditRequest::score_map) asked for them.
+    ///
+    /// # Errors
+    /// [`EditError::Stage`] for a photo of another size.
+    pub fn overlay(&self, photo: &Photo) -> Result<Photo, EditError> {
+        let overlay = Overlay {
+            photo: photo.rgb(),
+            scores: self.scores.as_ref(),
+            hold: &self.held,
+            image: 0,
+            plan: &self.report.plan,
+        };
+        Ok(Photo::from_rgb(overlay.render()?)?)
+    }
+}
+
 impl Editor {
     /// Starts loading the model in `folder`; see [`ModelFolder`] for the layouts.
     pub fn builder(folder: impl AsRef<Path>) -> EditorBuilder {
@@ -172,7 +191,7 @@ impl Editor {
             return Err(EditError::option("hold", expected, format!("{} alone", settings.hold)));
         }
         if request.keyword.as_ref().is_some_and(|keyword| *keyword != KeywordPolicy::All)
-            && !settings.hold.needs_scores()
+            && !settings.needs_scores()
         {
             let expected = "a hold policy that looks where the words are (auto, 0.3, …)";
             return Err(EditError::option("keyword", expected, format!("hold {}", settings.hold)));

@@ -36,7 +36,7 @@ pub fn identity(folder: &ModelFolder) -> Result<String, ModelError> {
     Ok(digits(hash))
 }
 
-fn digits(hash: Sha256) -> String {
+pub(crate) fn digits(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -45,7 +45,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
 }
 
 /// Adds bytes with their number before them, so that no two lists of parts read alike.
-fn part(hash: &mut Sha256, bytes: &[u8]) {
+pub(crate) fn part(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_le_bytes());
     hash.update(bytes);
 }

@@ -23,12 +23,14 @@
 //! ```
 //!
 //! [`Editor`] is the whole pipeline; [`OpenPhoto`] edits one photo several times without encoding
-//! it again, and goes on with edits that were stopped. [`EditLoop`] is its loop, to be advanced by hand. Every stage
+//! it again, and goes on with edits that were stopped; [`batch`] edits many. [`EditLoop`] is the
+//! loop of an edit, to be advanced by hand. Every stage
 //! is a trait of [`editmgt_core`], re-exported here: replace the codec, the text encoder, the
 //! transformer, the consolidator, the hold policy, the scheduler or the noise by your own.
 //! [`verify`] checks any of them against golden folders.
 #![forbid(unsafe_code)]
 
+pub mod batch;
 mod edit_loop;
 mod editor;
 mod error;
@@ -41,6 +43,7 @@ mod model;
 mod open;
 pub mod photo;
 mod preview;
+mod record;
 mod report;
 mod request;
 mod run;
@@ -62,9 +65,11 @@ pub use lora::LoraUse;
 pub use model::{LoadOptions, Model, ModelSource};
 pub use open::OpenPhoto;
 pub use photo::{
-    Mask, Photo, PhotoError, PhotoLimits, PixelSize, ResizePlan, SaveOptions, check_writable,
+    Blend, Mask, Photo, PhotoError, PhotoLimits, PixelSize, Resize, ResizePlan, SaveOptions,
+    check_writable,
 };
 pub use preview::preview_photo;
+pub use record::EditRecord;
 pub use report::{EditReport, ScoreReport};
 pub use request::{
     EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy, content_words,

@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 use crate::error::EditError;
-use crate::photo::{Photo, PixelSize, ResizePlan};
+use crate::photo::{Photo, PixelSize, to_rgb};
 
 /// The first picture of an [`EditEvent::Preview`](editmgt_core::EditEvent::Preview) as a photo to
 /// show or to save, in the size that the model works on.
@@ -14,8 +14,7 @@ use crate::photo::{Photo, PixelSize, ResizePlan};
 pub fn preview_photo(image: &Tensor<4>) -> Result<Photo, EditError> {
     let [batch, _, height, width] = image.dims();
     let first = if batch > 1 { image.clone().narrow(0, 0, 1) } else { image.clone() };
-    let plan = ResizePlan::native(PixelSize::new(height, width), 1)?;
-    Ok(Photo::from_rgb(plan.invert(first)?)?)
+    Ok(Photo::from_rgb(to_rgb(first, PixelSize::new(height, width))?)?)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage};
 use serde::Serialize;
 
 use crate::model::ModelSource;
-use crate::photo::PixelSize;
+use crate::photo::{PixelSize, ResizePlan};
 use crate::request::{EditRequest, EditSettings};
 
 /// A record of one edit.
@@ -25,6 +25,8 @@ pub struct EditReport {
     pub photo: PixelSize,
     /// Size that the model worked on, in pixels.
     pub model_pixels: PixelSize,
+    /// How the photo was mapped onto those, and back.
+    pub plan: ResizePlan,
     /// The token grid.
     pub grid: GridSize,
     /// Blocks whose attention was consolidated; empty when none was needed.

@@ -46,6 +46,8 @@ fn options_out_of_range() {
         ("--size 1000000", vec!["size: ", "1 to 16384", "got 1000000"]),
         // Only the model knows how small is too small: one token here is 4 pixels.
         ("--size 3", vec!["size ", "4 to 16384", "got 3"]),
+        ("--feather 4097", vec!["feather: ", "0 to 4096 pixels", "got 4097"]),
+        ("--resize native", vec!["multiples of 4", "451x300"]),
         ("--hold 0.5 --keyword dog", vec!["\"dog\"", INSTRUCTION, "words of the instruction"]),
         ("--dtype f64", vec!["dtype \"f64\"", "f32, f16 or bf16"]),
         ("--device abacus", vec!["device \"abacus\"", "flex", "cuda"]),

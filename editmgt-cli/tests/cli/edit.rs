@@ -41,7 +41,9 @@ fn every_option_has_an_effect() {
     let scratch = Scratch::new();
     let mut made = HashMap::new();
     let mut edit = |options| {
-        let edit = || Edit::new(scratch.out("o.png")).quick().with(options).bytes();
+        // What a PNG says of its options differs where they do.
+        let edit =
+            || Edit::new(scratch.out("o.png")).quick().with("--no-record").with(options).bytes();
         made.entry(options).or_insert_with(edit).clone()
     };
     let half = "--hold 0.5";
@@ -82,14 +84,41 @@ fn every_option_has_an_effect() {
         ("the default temperature", "", "--temperature 2 0", true),
         ("variation", "", "--variation 1", false),
         ("parity", half, "--hold 0.5 --parity", false),
-        ("composite", half, "--hold 0.5 --no-composite", false),
-        ("composite of nothing held", "", "--no-composite", true),
+        ("composite", half, "--hold 0.5 --composite off", false),
+        ("composite of nothing held", "", "--composite off", true),
+        ("feather", half, "--hold 0.5 --feather 9", false),
+        ("light", "--hold 0.5 --feather 9", "--hold 0.5 --feather 9 --composite linear", false),
+        ("without a feather nothing is mixed", half, "--hold 0.5 --composite linear", true),
+        ("the default composite", half, "--hold 0.5 --composite srgb --feather 0", true),
+        ("the default resize", "", "--resize fit", true),
         ("dtype", "", "--dtype bf16", false),
         ("the default dtype", "", "--dtype f32", true),
         ("the default device", "", "--device cpu", true),
     ] {
         assert_eq!(edit(a) == edit(b), same, "{what}: {a:?} against {b:?}");
     }
+}
+
+#[test]
+fn the_report_says_how_the_photo_got_to_the_model() {
+    let scratch = Scratch::new();
+    // 100x44 becomes 28x12: in exact proportions one side is shorter.
+    let photo = scratch.write("photo.png", png(100, 44, |x| x as u8));
+    let edit = |resize: &str| {
+        let mut edit = Edit::new(scratch.out("o.png")).with("--steps 1 --size 16 --resize");
+        edit.options.push(resize.to_owned());
+        edit.photo.clone_from(&photo);
+        let report = edit.report();
+        assert_eq!(read(&scratch.out("o.png")).0.dimensions(), (100, 44), "{resize}");
+        assert_eq!(report["settings"]["resize"], json!(resize));
+        assert_eq!(report["plan"]["model"], json!({"height": 12, "width": 28}), "{resize}");
+        report["plan"].clone()
+    };
+    let (fit, pad, crop) = (edit("fit"), edit("pad"), edit("crop"));
+    let area = |top, left, height, width| json!({"top": top, "left": left, "size": {"height": height, "width": width}});
+    assert_eq!((&fit["area"], &fit["place"]), (&area(0, 0, 44, 100), &area(0, 0, 12, 28)));
+    assert_eq!((&pad["area"], &pad["place"]), (&fit["area"], &area(0, 0, 12, 27)));
+    assert_eq!((&crop["area"], &crop["place"]), (&area(0, 0, 43, 100), &fit["place"]));
 }
 
 #[test]
@@ -121,7 +150,7 @@ fn the_report_says_what_was_done() {
     assert!((0.8..1.25).contains(&area), "{area}");
 
     let options = "--seed 9 --guidance 2 --strength 1.5 --hold 0.5 --parity --keyword cat \
-                   --negative grass --no-composite";
+                   --negative grass --composite off";
     let report = Edit::new(scratch.out("options.png")).quick().with(options).report();
     for (pointer, expected) in [
         ("/request/seed", json!(9)),

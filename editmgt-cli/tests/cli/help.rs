@@ -5,7 +5,10 @@ use crate::program::{Edit, editmgt};
 #[test]
 fn every_command_explains_itself() {
     for (args, named) in [
-        (vec!["--help"], vec!["edit", "verify", "devices", "init", "inspect", "Exit status"]),
+        (
+            vec!["--help"],
+            vec!["edit", "batch", "show", "verify", "devices", "init", "inspect", "Exit status"],
+        ),
         (
             vec!["edit", "--help"],
             vec![
@@ -18,6 +21,8 @@ fn every_command_explains_itself() {
                 "f32, f16 or bf16",
             ],
         ),
+        (vec!["batch", "--help"], vec!["--resume", "I/N", "manifest.jsonl", "[default: png]"]),
+        (vec!["show", "--help"], vec!["PNG"]),
         (vec!["verify", "--help"], vec!["golden.safetensors"]),
         (vec!["devices", "--help"], vec!["--json"]),
         (vec!["init", "--help"], vec!["[default: full]", "[default: bf16]", "tiny"]),
@@ -51,10 +56,13 @@ fn what_the_parser_refuses() {
         ("--variations 0", vec!["--variations", "1..=9999"]),
         ("--temperature 2", vec!["--temperature", "2 values"]),
         ("--colour red", vec!["--colour"]),
+        ("--resize shrink", vec!["--resize", "shrink", "native"]),
+        ("--composite on", vec!["--composite", "linear"]),
+        ("--parity --strict", vec!["--parity", "--strict"]),
     ] {
         Edit::new(scratch.out("o.png")).with(options).run().misused(options, &named);
         scratch.assert_nothing_written(options);
     }
-    editmgt(["edit", "cat.jpg"]).misused("edit", &["--output", "--model", "<INSTRUCTION>"]);
+    editmgt(["edit", "cat.jpg"]).misused("edit", &["--output", "--model", "INSTRUCTION"]);
     editmgt(["repair"]).misused("command", &["repair"]);
 }

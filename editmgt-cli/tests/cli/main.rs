@@ -4,16 +4,21 @@
 mod bad_models;
 mod bad_options;
 mod bad_photos;
+mod batch;
 mod defaults;
 mod devices;
+#[cfg(unix)]
+mod disk;
 mod edit;
 #[cfg(feature = "train")]
 mod eval;
 mod help;
 mod lora;
+mod map;
 mod models;
 mod pictures;
 mod program;
+mod record;
 mod spoil;
 mod verify;
 mod watch;

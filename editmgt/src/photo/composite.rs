@@ -1,124 +1,110 @@
-use editmgt_core::{Error, HoldMask, Result};
+use std::array;
+
+use editmgt_core::{Error, Result};
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
-use super::PixelSize;
+use super::{ChangeMask, PixelSize};
 
-/// Widest feather, pixels.
-const MAX_FEATHER: usize = 4096;
+/// In which numbers photo and edit are mixed where a pixel shows some of both.
+///
+/// In JSON `"srgb"` and `"linear"`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blend {
+    /// The values as they stand in the file.
+    #[default]
+    Srgb,
+    /// Amounts of light, by sRGB's curve, whatever the photo's colour profile.
+    Linear,
+}
 
-/// Puts the photo's own pixels back where its tokens were held.
+/// Puts the photo's own pixels back where it was not edited.
 ///
 /// A codec changes every pixel a little, also those of tokens that were never touched. After
-/// this, held pixels are the photo's own bytes.
+/// this, the pixels whose weight is 0 are the photo's own bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Composite<'a> {
     /// The photo.
     pub photo: &'a RgbImage,
     /// The decoded edit, at the photo's size.
     pub edit: &'a RgbImage,
-    /// Which tokens were held. The grid covers the whole photo.
-    pub hold: &'a HoldMask,
-    /// Which image of the mask's batch this is.
-    pub image: usize,
-    /// How many pixels the edit takes to fade in, counted from the nearest held pixel (the larger
-    /// of its horizontal and vertical distance); 0 is a hard edge. The ramp lies on the edit's
-    /// side: held pixels stay exact.
-    pub feather: usize,
+    /// How much of the edit each pixel shows.
+    pub change: &'a ChangeMask,
+    /// How the two are mixed.
+    pub blend: Blend,
 }
 
 impl Composite<'_> {
     /// The picture.
     ///
     /// # Errors
-    /// [`Error::Shape`] when photo and edit differ in size, or the mask is empty or has no such
-    /// image; [`Error::Value`] for a feather above 4096.
+    /// [`Error::Shape`] when photo, edit and mask differ in size.
     pub fn render(&self) -> Result<RgbImage> {
         let size = PixelSize::of(self.photo);
         if PixelSize::of(self.edit) != size {
             return Err(Error::shape("decoded edit", size, PixelSize::of(self.edit)));
         }
-        if self.hold.size().is_empty() || self.image >= self.hold.batch() {
-            let got = format!("{} masks of {}", self.hold.batch(), self.hold.size());
-            return Err(Error::shape("hold mask", format!("image {}", self.image), got));
+        if self.change.size() != size {
+            return Err(Error::shape("change mask", size, self.change.size()));
         }
-        if self.feather > MAX_FEATHER {
-            let expected = format!("0 to {MAX_FEATHER} pixels");
-            return Err(Error::value("feather", expected, self.feather));
-        }
-        // A pixel `steps` away from the held ones is all edit.
-        let steps = self.feather as u16 + 1;
-        let mut distance = self.held_pixels(size, steps);
-        if self.feather > 0 {
-            spread(&mut distance, size.width);
-        }
+        let light: [f32; 256] = array::from_fn(|level| light(level as f32 / 255.0));
+        let mix = |photo: u8, edit: u8, weight: u16| match self.blend {
+            Blend::Srgb => mix(photo, edit, weight),
+            Blend::Linear => {
+                let weight = f32::from(weight) / f32::from(ChangeMask::ALL);
+                let (photo, edit) = (light[usize::from(photo)], light[usize::from(edit)]);
+                (level(photo + (edit - photo) * weight) * 255.0).round() as u8
+            }
+        };
         let mut picture = self.edit.clone();
         let pixels = picture.pixels_mut().zip(self.photo.pixels());
-        for ((edit, photo), &distance) in pixels.zip(&distance) {
-            for (edit, &photo) in edit.0.iter_mut().zip(&photo.0) {
-                *edit = mix(photo, *edit, distance, steps);
+        for ((edit, photo), &weight) in pixels.zip(self.change.weights()) {
+            match weight {
+                0 => *edit = *photo,
+                ChangeMask::ALL => {}
+                weight => {
+                    for (edit, &photo) in edit.0.iter_mut().zip(&photo.0) {
+                        *edit = mix(photo, *edit, weight);
+                    }
+                }
             }
         }
         Ok(picture)
     }
+}
 
-    /// 0 for held pixels, `far` for the others.
-    fn held_pixels(&self, size: PixelSize, far: u16) -> Vec<u16> {
-        let grid = self.hold.size();
-        let held = &self.hold.held()[self.image * grid.len()..][..grid.len()];
-        let mut pixels = Vec::with_capacity(size.height * size.width);
-        for y in 0..size.height {
-            let row = y * grid.height / size.height * grid.width;
-            pixels.extend((0..size.width).map(|x| {
-                let token = row + x * grid.width / size.width;
-                if held[token] { 0 } else { far }
-            }));
-        }
-        pixels
+/// So much of the edit, rounded.
+fn mix(photo: u8, edit: u8, weight: u16) -> u8 {
+    let (all, weight) = (u32::from(ChangeMask::ALL), u32::from(weight));
+    let sum = u32::from(photo) * (all - weight) + u32::from(edit) * weight;
+    ((sum + all / 2) / all) as u8
+}
+
+/// The amount of light of an sRGB value, 0..1 both. Source: IEC 61966-2-1.
+fn light(level: f32) -> f32 {
+    match level <= 0.04045 {
+        true => level / 12.92,
+        false => ((level + 0.055) / 1.055).powf(2.4),
     }
 }
 
-/// Replaces each value by the distance to the nearest 0 where that is smaller: forwards from the
-/// neighbours before a pixel, then backwards from those after it.
-fn spread(distance: &mut [u16], width: usize) {
-    let Some(last) = distance.len().checked_sub(1) else { return };
-    let relax = |distance: &mut [u16], i: usize, backwards: bool| {
-        let at = |j: usize| distance[if backwards { last - j } else { j }];
-        let x = i % width;
-        let mut nearest = at(i);
-        if x > 0 {
-            nearest = nearest.min(at(i - 1) + 1);
-        }
-        if i >= width {
-            let above = i - width;
-            nearest = nearest.min(at(above) + 1);
-            if x > 0 {
-                nearest = nearest.min(at(above - 1) + 1);
-            }
-            if x + 1 < width {
-                nearest = nearest.min(at(above + 1) + 1);
-            }
-        }
-        distance[if backwards { last - i } else { i }] = nearest;
-    };
-    for backwards in [false, true] {
-        for i in 0..distance.len() {
-            relax(distance, i, backwards);
-        }
+/// The sRGB value of an amount of light, 0..1 both.
+fn level(light: f32) -> f32 {
+    match light <= 0.003_130_8 {
+        true => light * 12.92,
+        false => 1.055 * light.powf(1.0 / 2.4) - 0.055,
     }
-}
-
-/// `distance` of `steps` parts edit, rounded; exact at both ends.
-fn mix(photo: u8, edit: u8, distance: u16, steps: u16) -> u8 {
-    let (distance, steps) = (u32::from(distance), u32::from(steps));
-    let sum = u32::from(photo) * (steps - distance) + u32::from(edit) * distance;
-    ((sum + steps / 2) / steps) as u8
 }
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::GridSize;
+    use editmgt_core::{GridSize, HoldMask};
 
     use super::*;
+    use crate::photo::ResizePlan;
+
+    const BLENDS: [Blend; 2] = [Blend::Srgb, Blend::Linear];
 
     fn noise(height: u32, width: u32, salt: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
@@ -139,12 +125,17 @@ mod tests {
     fn held_pixels_are_the_photos_bytes_and_the_rest_is_the_edit() {
         for (height, width) in [(64, 48), (37, 91), (8, 8)] {
             let (photo, edit) = (noise(height, width, 1), noise(height, width, 2));
+            let plan = ResizePlan::native(PixelSize::of(&photo), 1).unwrap();
             for grid in [GridSize::new(4, 3), GridSize::new(1, 8), GridSize::new(8, 8)] {
                 let hold = checkerboard(grid);
-                for feather in [0, 1, 5] {
-                    let composite =
-                        Composite { photo: &photo, edit: &edit, hold: &hold, image: 1, feather };
-                    let picture = composite.render().unwrap();
+                for (feather, blend) in [(0, Blend::Srgb), (1, Blend::Srgb), (5, Blend::Linear)] {
+                    let render = |image| {
+                        let change = ChangeMask::new(&hold, image, &plan).unwrap();
+                        let change = change.feathered(feather).unwrap();
+                        let photo = &photo;
+                        Composite { photo, edit: &edit, change: &change, blend }.render().unwrap()
+                    };
+                    let picture = render(1);
                     let mut own = 0;
                     for (x, y, pixel) in picture.enumerate_pixels() {
                         let row = y as usize * grid.height / height as usize;
@@ -157,64 +148,51 @@ mod tests {
                         }
                     }
                     assert!(own > 0);
-                    let first = Composite { image: 0, ..composite };
-                    assert_eq!(first.render().unwrap(), edit, "nothing held");
+                    assert_eq!(render(0), edit, "nothing held");
                 }
             }
         }
     }
 
+    /// Half of black and half of white, as file values and as light.
     #[test]
-    fn the_feather_is_a_ramp_on_the_edits_side() {
-        let photo = RgbImage::new(8, 8);
-        let edit = RgbImage::from_pixel(8, 8, image::Rgb([200; 3]));
-        // The left half is held.
+    fn light_and_levels_mix_differently() {
+        let photo = RgbImage::new(2, 1);
+        let edit = RgbImage::from_pixel(2, 1, image::Rgb([255; 3]));
         let hold = HoldMask::new(1, GridSize::new(1, 2), vec![true, false]).unwrap();
-        for (feather, row) in [
-            (0, [0, 0, 0, 0, 200, 200, 200, 200]),
-            (1, [0, 0, 0, 0, 100, 200, 200, 200]),
-            (3, [0, 0, 0, 0, 50, 100, 150, 200]),
-        ] {
-            let composite =
-                Composite { photo: &photo, edit: &edit, hold: &hold, image: 0, feather };
+        let plan = ResizePlan::native(PixelSize::new(1, 2), 1).unwrap();
+        let change = ChangeMask::new(&hold, 0, &plan).unwrap().feathered(1).unwrap();
+        for (blend, expected) in BLENDS.into_iter().zip([128, 188]) {
+            let composite = Composite { photo: &photo, edit: &edit, change: &change, blend };
             let picture = composite.render().unwrap();
-            for y in 0..8 {
-                let got: Vec<u8> = (0..8).map(|x| picture.get_pixel(x, y).0[0]).collect();
-                assert_eq!(got, row, "feather {feather}, row {y}");
-            }
+            assert_eq!(picture.as_raw()[..], [0, 0, 0, expected, expected, expected], "{blend:?}");
         }
     }
 
     #[test]
-    fn the_distance_is_the_larger_of_both_directions() {
-        let (height, width) = (9, 13);
-        for zeros in [vec![(4, 6)], vec![(0, 0), (8, 12)], vec![(2, 11), (7, 1), (5, 5)]] {
-            let mut distance = vec![100; height * width];
-            zeros.iter().for_each(|&(y, x)| distance[y * width + x] = 0);
-            spread(&mut distance, width);
-            for y in 0..height {
-                for x in 0..width {
-                    let expected = zeros.iter().map(|z| y.abs_diff(z.0).max(x.abs_diff(z.1))).min();
-                    assert_eq!(Some(distance[y * width + x].into()), expected, "{zeros:?} {y},{x}");
-                }
-            }
+    fn a_mixture_of_a_picture_with_itself_is_the_picture() {
+        let photo = noise(16, 16, 3);
+        let plan = ResizePlan::native(PixelSize::of(&photo), 1).unwrap();
+        let hold = checkerboard(GridSize::new(2, 2));
+        let change = ChangeMask::new(&hold, 1, &plan).unwrap().feathered(6).unwrap();
+        for blend in BLENDS {
+            let composite = Composite { photo: &photo, edit: &photo, change: &change, blend };
+            assert_eq!(composite.render().unwrap(), photo, "{blend:?}");
         }
     }
 
     #[test]
     fn parts_that_do_not_belong_together_are_refused() {
         let (photo, other) = (RgbImage::new(8, 8), RgbImage::new(8, 9));
-        let hold = HoldMask::none(1, GridSize::new(2, 2));
-        let empty = HoldMask::none(1, GridSize::new(0, 2));
-        let fine = Composite { photo: &photo, edit: &photo, hold: &hold, image: 0, feather: 0 };
+        let change = |photo: &RgbImage| {
+            let plan = ResizePlan::native(PixelSize::of(photo), 1).unwrap();
+            ChangeMask::new(&HoldMask::none(1, GridSize::new(2, 2)), 0, &plan).unwrap()
+        };
+        let (change, another) = (change(&photo), change(&other));
+        let blend = Blend::Srgb;
+        let fine = Composite { photo: &photo, edit: &photo, change: &change, blend };
         assert!(fine.render().is_ok());
-        for (what, composite) in [
-            ("another size", Composite { edit: &other, ..fine }),
-            ("no such image", Composite { image: 1, ..fine }),
-            ("no tokens", Composite { hold: &empty, ..fine }),
-            ("an endless feather", Composite { feather: usize::MAX, ..fine }),
-        ] {
-            assert!(composite.render().is_err(), "{what}");
-        }
+        assert!(Composite { edit: &other, ..fine }.render().is_err(), "another size");
+        assert!(Composite { change: &another, ..fine }.render().is_err(), "another mask");
     }
 }

@@ -172,6 +172,36 @@ pub enum PhotoError {
         source: image::ImageError,
     },
 
+    /// A file that was asked for its text is no PNG, or is damaged.
+    #[error("{}: expected a PNG: {source}", path.display())]
+    NoText {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder stumbled over.
+        source: png::DecodingError,
+    },
+    /// A PNG that doesn't say how it was edited.
+    #[error(
+        "{}: this PNG does not say how it was edited: expected a text chunk named {keyword:?}",
+        path.display()
+    )]
+    NoRecord {
+        /// The file.
+        path: PathBuf,
+        /// The chunk's keyword.
+        keyword: &'static str,
+    },
+    /// A PNG that says how it was edited in words that are not understood here.
+    #[error("{}: the record of its edit (by version {version}) is not understood: {source}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The version that wrote it, as it says.
+        version: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+
     /// Mask and photo have different shapes.
     #[error(
         "mask {origin}: {mask} pixels do not have the proportions of the photo, which is {photo} \

@@ -1,10 +1,10 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use editmgt_core::{Error, GridSize, Result};
-use image::RgbImage;
-use serde::Serialize;
+use image::{RgbImage, imageops};
+use serde::{Deserialize, Serialize};
 
 use super::resize::{ResizeFilter, resize_rgb};
-use super::{Photo, PixelSize};
+use super::{Photo, PixelArea, PixelSize};
 
 /// Longest side that a plan may ask the model for, pixels: four times what anyone has run.
 pub(crate) const MAX_SIDE: usize = 1 << 14;
@@ -16,14 +16,60 @@ const REACH: f64 = 0.1;
 /// that is a little larger or smaller goes unnoticed, one that is stretched doesn't.
 const AREA_WEIGHT: f64 = 0.1;
 
+/// How a photo becomes a picture whose sides suit the model.
+///
+/// In JSON `"fit"`, `"pad"`, `"crop"` and `"native"`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// The whole photo, stretched by a few percent where its proportions ask for it:
+    /// [`ResizePlan::fit`].
+    #[default]
+    Fit,
+    /// The whole photo in its exact proportions, with a rim around it: [`ResizePlan::pad`].
+    Pad,
+    /// The middle of the photo in its exact proportions; a rim of it is not edited:
+    /// [`ResizePlan::crop`].
+    Crop,
+    /// Not resized: [`ResizePlan::native`].
+    Native,
+}
+
+impl Resize {
+    /// The plan for a photo; `side` is not read by [`Native`](Self::Native).
+    ///
+    /// # Errors
+    /// Those of the plan.
+    pub fn plan(self, photo: PixelSize, side: usize, multiple: usize) -> Result<ResizePlan> {
+        match self {
+            Self::Fit => ResizePlan::fit(photo, side, multiple),
+            Self::Pad => ResizePlan::pad(photo, side, multiple),
+            Self::Crop => ResizePlan::crop(photo, side, multiple),
+            Self::Native => ResizePlan::native(photo, multiple),
+        }
+    }
+}
+
 /// How a photo of any size maps onto the pixels that the model works on, and back.
 ///
-/// The whole photo is always mapped; nothing is cropped. A plan is a record: the same plan takes
-/// the photo to the model and the result back to the photo's size.
+/// ```text
+/// photo              model
+/// ┌─────────────┐    ┌─────────────┐
+/// │ ┌─────────┐ │    │   ┌─────┐   │
+/// │ │  area   │ │ ──►│   │place│   │
+/// │ └─────────┘ │    │   └─────┘   │
+/// └─────────────┘    └─────────────┘
+/// ```
+///
+/// Unless asked for ([`crop`](Self::crop)) the area is the whole photo: nothing is cropped. A plan
+/// is a record: the same plan takes the photo to the model and the result back to the photo's
+/// size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ResizePlan {
     photo: PixelSize,
+    area: PixelArea,
     model: PixelSize,
+    place: PixelArea,
     shrink: ResizeFilter,
     restore: ResizeFilter,
 }
@@ -73,6 +119,31 @@ impl ResizePlan {
         Self::exact(photo, PixelSize::new(rows * multiple, columns * multiple), multiple)
     }
 
+    /// The whole photo in its exact proportions (up to a pixel of the model's), in the middle of a
+    /// picture of [`fit`](Self::fit)'s size. The rim repeats the photo's outermost pixels, so that
+    /// there is no contour that the model could take for a part of the picture; it is cut off by
+    /// [`invert`](Self::invert).
+    ///
+    /// # Errors
+    /// Those of [`fit`](Self::fit).
+    pub fn pad(photo: PixelSize, side: usize, multiple: usize) -> Result<Self> {
+        let plan = Self::fit(photo, side, multiple)?;
+        let place = PixelArea::centred(plan.model.largest_like(photo), plan.model);
+        Ok(Self { place, ..plan })
+    }
+
+    /// The largest part in the middle of the photo that has the proportions of
+    /// [`fit`](Self::fit)'s picture (up to a pixel of the photo's). What is cropped is not lost:
+    /// [`invert`](Self::invert) leaves the photo's own pixels there.
+    ///
+    /// # Errors
+    /// Those of [`fit`](Self::fit).
+    pub fn crop(photo: PixelSize, side: usize, multiple: usize) -> Result<Self> {
+        let plan = Self::fit(photo, side, multiple)?;
+        let area = PixelArea::centred(photo.largest_like(plan.model), photo);
+        Ok(Self { area, ..plan })
+    }
+
     /// No resize at all, for a photo whose sides suit the codec already.
     ///
     /// # Errors
@@ -106,7 +177,14 @@ impl ResizePlan {
         if photo.shorter() == 0 {
             return Err(Error::value("photo", "at least one pixel", photo));
         }
-        Ok(Self { photo, model, shrink: ResizeFilter::Bilinear, restore: ResizeFilter::Bicubic })
+        Ok(Self {
+            photo,
+            area: PixelArea::whole(photo),
+            model,
+            place: PixelArea::whole(model),
+            shrink: ResizeFilter::Bilinear,
+            restore: ResizeFilter::Bicubic,
+        })
     }
 
     /// The plan with other filters. By default [`Bilinear`](ResizeFilter::Bilinear) takes the photo
@@ -126,6 +204,44 @@ impl ResizePlan {
         self.model
     }
 
+    /// The part of the photo that the model sees: all of it, unless the plan crops.
+    pub fn area(&self) -> PixelArea {
+        self.area
+    }
+
+    /// Where that lies in the model's picture: all over it, unless the plan pads.
+    pub fn place(&self) -> PixelArea {
+        self.place
+    }
+
+    /// Of each row of the photo the row of tokens that its upper edge lies in, for a grid of so
+    /// many rows; `None` for rows that the model doesn't see.
+    pub fn token_rows(&self, rows: usize) -> Vec<Option<usize>> {
+        let (area, place) = (self.area, self.place);
+        let (start, length) = (area.top, area.size.height);
+        cells(
+            self.photo.height,
+            (start, length),
+            self.model.height,
+            (place.top, place.size.height),
+            rows,
+        )
+    }
+
+    /// Of each column of the photo the column of tokens that its left edge lies in, as
+    /// [`token_rows`](Self::token_rows).
+    pub fn token_columns(&self, columns: usize) -> Vec<Option<usize>> {
+        let (area, place) = (self.area, self.place);
+        let (start, length) = (area.left, area.size.width);
+        cells(
+            self.photo.width,
+            (start, length),
+            self.model.width,
+            (place.left, place.size.width),
+            columns,
+        )
+    }
+
     /// The token grid of a codec with this downsampling factor. Panics when that is 0.
     pub fn grid(&self, downsample_factor: usize) -> GridSize {
         GridSize::new(self.model.height / downsample_factor, self.model.width / downsample_factor)
@@ -141,7 +257,18 @@ impl ResizePlan {
         if photo.size() != self.photo {
             return Err(Error::shape("photo of this resize plan", self.photo, photo.size()));
         }
-        let resized = resize_rgb(photo.rgb(), self.model, self.shrink);
+        let PixelArea { top, left, size } = self.area;
+        let cut;
+        let seen = match size == self.photo {
+            true => photo.rgb(),
+            false => {
+                let [left, top, width, height] =
+                    [left, top, size.width, size.height].map(|n| n as u32);
+                cut = imageops::crop_imm(photo.rgb(), left, top, width, height).to_image();
+                &cut
+            }
+        };
+        let resized = self.padded(resize_rgb(seen, self.place.size, self.shrink));
         let pixels = resized.as_raw().as_chunks::<3>().0;
         let planes = (0..3)
             .flat_map(|channel| pixels.iter().map(move |pixel| f32::from(pixel[channel]) / 255.0))
@@ -150,38 +277,90 @@ impl ResizePlan {
         Ok(Tensor::from_data(TensorData::new(planes, shape), (device, DType::F32)))
     }
 
-    /// The model's picture at the photo's size: `[1, 3, H, W]`, RGB in 0..1 (what is outside is
-    /// clamped), rounded to bytes, then resized.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for another shape, [`Error::Value`] when a value is not a number,
-    /// [`Error::Device`] when the picture can't be read back.
-    pub fn invert(&self, picture: Tensor<4>) -> Result<RgbImage> {
-        let PixelSize { height, width } = self.model;
-        if picture.dims() != [1, 3, height, width] {
-            let (expected, got) = ([1, 3, height, width], picture.dims());
-            let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
-            return Err(Error::shape("decoded picture", expected, got));
+    /// A picture at `place`, its outermost pixels repeated around it.
+    fn padded(&self, picture: RgbImage) -> RgbImage {
+        let PixelArea { top, left, size } = self.place;
+        if size == self.model {
+            return picture;
         }
-        let planes = picture
-            .try_into_vec_as::<f32>()
-            .map_err(|e| Error::device("reading the decoded picture", e))?;
-        if planes.iter().any(|value| value.is_nan()) {
-            return Err(Error::value("decoded picture", "numbers", "NaN"));
-        }
-        let area = height * width;
-        let pixels = (0..area)
-            .flat_map(|i| [planes[i], planes[area + i], planes[2 * area + i]])
-            .map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8)
-            .collect();
-        let picture = RgbImage::from_raw(width as u32, height as u32, pixels)
-            .expect("three bytes for each pixel");
-        Ok(if self.photo == self.model {
-            picture
-        } else {
-            resize_rgb(&picture, self.photo, self.restore)
+        let inside = |at: u32, start: usize, length: usize| {
+            (at as usize).saturating_sub(start).min(length - 1) as u32
+        };
+        RgbImage::from_fn(self.model.width as u32, self.model.height as u32, |x, y| {
+            *picture.get_pixel(inside(x, left, size.width), inside(y, top, size.height))
         })
     }
+
+    /// The model's picture at the photo's size: `[1, 3, H, W]`, RGB in 0..1 (what is outside is
+    /// clamped), rounded to bytes, the rim cut off, then resized. What the model didn't see of
+    /// `photo` is its own.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another shape, or a photo of another size; [`Error::Value`] when a
+    /// value is not a number, [`Error::Device`] when the picture can't be read back.
+    pub fn invert(&self, picture: Tensor<4>, photo: &Photo) -> Result<RgbImage> {
+        if photo.size() != self.photo {
+            return Err(Error::shape("photo of this resize plan", self.photo, photo.size()));
+        }
+        let mut picture = to_rgb(picture, self.model)?;
+        if self.place.size != self.model {
+            let PixelArea { top, left, size } = self.place;
+            let [left, top, width, height] = [left, top, size.width, size.height].map(|n| n as u32);
+            picture = imageops::crop_imm(&picture, left, top, width, height).to_image();
+        }
+        if self.place.size != self.area.size {
+            picture = resize_rgb(&picture, self.area.size, self.restore);
+        }
+        if self.area.size == self.photo {
+            return Ok(picture);
+        }
+        let mut whole = photo.rgb().clone();
+        imageops::replace(&mut whole, &picture, self.area.left as i64, self.area.top as i64);
+        Ok(whole)
+    }
+}
+
+/// A picture of `size` from `[1, 3, H, W]`, RGB in 0..1 (what is outside is clamped), rounded to
+/// bytes.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::Value`] for NaN, [`Error::Device`].
+pub(crate) fn to_rgb(picture: Tensor<4>, size: PixelSize) -> Result<RgbImage> {
+    let PixelSize { height, width } = size;
+    if picture.dims() != [1, 3, height, width] {
+        let (expected, got) = ([1, 3, height, width], picture.dims());
+        let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
+        return Err(Error::shape("decoded picture", expected, got));
+    }
+    let planes = picture
+        .try_into_vec_as::<f32>()
+        .map_err(|e| Error::device("reading the decoded picture", e))?;
+    if planes.iter().any(|value| value.is_nan()) {
+        return Err(Error::value("decoded picture", "numbers", "NaN"));
+    }
+    let area = height * width;
+    let pixels = (0..area)
+        .flat_map(|i| [planes[i], planes[area + i], planes[2 * area + i]])
+        .map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8)
+        .collect();
+    Ok(RgbImage::from_raw(width as u32, height as u32, pixels).expect("three bytes for each pixel"))
+}
+
+/// Of each of `photo` pixels the one of `count` cells that its start lies in. The pixels of `area`
+/// (start and length) lie at `place` among `model` pixels, over which the cells are spread.
+fn cells(
+    photo: usize,
+    area: (usize, usize),
+    model: usize,
+    place: (usize, usize),
+    count: usize,
+) -> Vec<Option<usize>> {
+    // In units of (a pixel of the model / the area's length), so that all is whole.
+    let cell = |i: usize| {
+        let at = place.0 * area.1 + i.checked_sub(area.0)? * place.1;
+        (i < area.0 + area.1).then(|| at * count / (area.1 * model))
+    };
+    (0..photo).map(cell).collect()
 }
 
 /// The largest ratio of a photo's sides that leaves one `multiple` for the short side and at most
@@ -192,126 +371,4 @@ fn ratio_limit(side: usize, multiple: usize) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SIDES: [usize; 11] = [8, 17, 96, 333, 480, 768, 1024, 1536, 3000, 4032, 6000];
-    /// (side, multiple): the published model with and without down/up blocks, and tiny ones.
-    const TARGETS: [(usize, usize); 5] = [(1024, 32), (1024, 16), (512, 32), (512, 16), (64, 8)];
-
-    fn relative_distortion(plan: &ResizePlan) -> f64 {
-        let ratio = |size: PixelSize| size.width as f64 / size.height as f64;
-        (ratio(plan.model) / ratio(plan.photo)).ln().abs()
-    }
-
-    #[test]
-    fn fit_keeps_its_promises_for_any_size() {
-        for (side, multiple) in TARGETS {
-            for height in SIDES {
-                for width in SIDES {
-                    let photo = PixelSize::new(height, width);
-                    let ratio = photo.longer() as f64 / photo.shorter() as f64;
-                    let plan = ResizePlan::fit(photo, side, multiple);
-                    if ratio > ratio_limit(side, multiple) {
-                        assert!(plan.is_err(), "{photo} at {side}");
-                        continue;
-                    }
-                    let plan = plan.unwrap();
-                    let context = format!("{photo} at {side}/{multiple}: {}", plan.model);
-                    for side in [plan.model.height, plan.model.width] {
-                        assert!(side >= multiple && side.is_multiple_of(multiple), "{context}");
-                    }
-                    // Rounding moves a side by half a multiple at most; the choice is no worse.
-                    let short = side as f64 / ratio.sqrt() / multiple as f64;
-                    let long = side as f64 * ratio.sqrt() / multiple as f64;
-                    let rounded = |ideal: f64| (ideal.round() / ideal).ln();
-                    let (short, long) = (rounded(short), rounded(long));
-                    let bound = (long - short).abs() + AREA_WEIGHT * (long + short).abs();
-                    assert!(relative_distortion(&plan) <= bound + 1e-9, "{context}");
-                    let area = (plan.model.height * plan.model.width) as f64;
-                    let off = (area / (side * side) as f64).ln().abs();
-                    // Down to one multiple a side, half a multiple is much; otherwise little.
-                    assert!(off <= bound / AREA_WEIGHT + 1e-9, "{context}: area off by {off}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_usual_proportions_are_kept_exactly() {
-        for ((height, width), model) in [
-            ((1024, 1024), (1024, 1024)),
-            ((3000, 3000), (1024, 1024)),
-            ((3024, 4032), (864, 1152)),
-            ((4032, 3024), (1152, 864)),
-            ((4000, 6000), (832, 1248)),
-            ((896, 1152), (896, 1152)), // suits already: no resize
-        ] {
-            let plan = ResizePlan::fit(PixelSize::new(height, width), 1024, 32).unwrap();
-            assert_eq!((plan.model.height, plan.model.width), model, "{height}x{width}");
-            let plan = ResizePlan::fit(PixelSize::new(height, width), 1024, 16).unwrap();
-            assert!(relative_distortion(&plan) < 1e-9, "{height}x{width} at 16");
-        }
-    }
-
-    #[test]
-    fn impossible_plans_are_refused() {
-        let photo = PixelSize::new(100, 200);
-        for (what, plan) in [
-            ("multiple 0", ResizePlan::fit(photo, 64, 0)),
-            ("side 0", ResizePlan::fit(photo, 0, 16)),
-            ("side below the multiple", ResizePlan::fit(photo, 8, 16)),
-            ("huge side", ResizePlan::fit(photo, usize::MAX, 16)),
-            ("empty photo", ResizePlan::fit(PixelSize::new(0, 0), 64, 16)),
-            ("flat photo", ResizePlan::fit(PixelSize::new(0, 9), 64, 16)),
-            ("not native", ResizePlan::native(photo, 16)),
-            ("native 0", ResizePlan::native(PixelSize::new(0, 16), 16)),
-            ("exact multiple 0", ResizePlan::exact(photo, photo, 0)),
-            ("square of 0", ResizePlan::square(photo, 0, 16)),
-            ("square of 100", ResizePlan::square(photo, 100, 16)),
-        ] {
-            assert!(matches!(plan, Err(Error::Value { .. })), "{what}: {plan:?}");
-        }
-    }
-
-    #[test]
-    fn there_and_back_has_the_photos_size_and_looks_like_it() {
-        let device = Device::flex();
-        for (height, width) in [(48, 64), (61, 37), (200, 130), (8, 40)] {
-            // A smooth picture survives resampling; noise would not.
-            let rgb = RgbImage::from_fn(width, height, |x, y| {
-                image::Rgb([(x * 200 / width) as u8, (y * 200 / height) as u8, 90])
-            });
-            let photo = Photo::from_rgb(rgb).unwrap();
-            for plan in [
-                ResizePlan::fit(photo.size(), 64, 8).unwrap(),
-                ResizePlan::square(photo.size(), 64, 8).unwrap(),
-                ResizePlan::native(photo.size(), 1).unwrap(),
-            ] {
-                let picture = plan.apply(&photo, &device).unwrap();
-                assert_eq!(picture.dims(), [1, 3, plan.model.height, plan.model.width]);
-                let back = plan.invert(picture).unwrap();
-                assert_eq!(PixelSize::of(&back), photo.size());
-                let off = back.iter().zip(photo.rgb().iter()).map(|(a, b)| a.abs_diff(*b)).max();
-                // 8 rows stretched over 200 levels: 25 levels a row, of which a resample to
-                // fewer rows may lose most of one.
-                let tolerance = if plan.model == plan.photo { 0 } else { 25 };
-                assert!(off <= Some(tolerance), "{plan:?}: {off:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn wrong_pictures_are_refused() {
-        let device = Device::flex();
-        let plan = ResizePlan::native(PixelSize::new(8, 16), 8).unwrap();
-        let other = Photo::from_rgb(RgbImage::new(8, 16)).unwrap();
-        assert!(matches!(plan.apply(&other, &device), Err(Error::Shape { .. })));
-        let turned = Tensor::zeros([1, 3, 16, 8], &device);
-        assert!(matches!(plan.invert(turned), Err(Error::Shape { .. })));
-        let nan = Tensor::full([1, 3, 8, 16], f32::NAN, &device);
-        assert!(matches!(plan.invert(nan), Err(Error::Value { .. })));
-        let outside = Tensor::full([1, 3, 8, 16], 7.0, &device);
-        assert!(plan.invert(outside).unwrap().iter().all(|&value| value == 255));
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use editmgt_core::{GridSize, UserMask};
 use image::GrayImage;
 
 use super::resize::{ResizeFilter, resize_luma};
-use super::{Origin, Photo, PhotoError, PhotoLimits, PixelSize};
+use super::{Origin, Photo, PhotoError, PhotoLimits, PixelSize, ResizePlan};
 
 /// How far the proportions of mask and photo may differ.
 const ASPECT_TOLERANCE: f64 = 0.01;
@@ -48,16 +48,27 @@ impl Mask {
         PixelSize::of(&self.luma)
     }
 
-    /// The mask on the token grid: each token gets the white share of its area, exactly.
-    /// A token may change when half of it or more is white.
+    /// The mask on the token grid: each token gets the white share of its area in the photo,
+    /// exactly; one that lies outside what the plan shows of the photo gets 0. A token may change
+    /// when half of it or more is white.
     ///
     /// # Errors
     /// [`PhotoError::MaskAspect`] when the proportions differ from the photo's by more than 1%
     /// (or a pixel of the mask), [`PhotoError::MaskEmpty`] when no token may change,
     /// [`PhotoError::Value`] for an empty grid.
-    pub fn on_grid(&self, photo: PixelSize, grid: GridSize) -> Result<UserMask, PhotoError> {
+    pub fn on_grid(&self, plan: &ResizePlan, grid: GridSize) -> Result<UserMask, PhotoError> {
+        self.check_aspect(plan.photo())?;
+        self.finish(grid, UserMask::new(grid, white_share(&self.luma, plan, grid))?)
+    }
+
+    /// The grey levels at the photo's size (bilinear): 255 may change, 0 must stay, what lies
+    /// between may change a little.
+    ///
+    /// # Errors
+    /// [`PhotoError::MaskAspect`].
+    pub fn levels(&self, photo: PixelSize) -> Result<GrayImage, PhotoError> {
         self.check_aspect(photo)?;
-        self.finish(grid, UserMask::new(grid, white_share(&self.luma, grid))?)
+        Ok(resize_luma(&self.luma, photo, ResizeFilter::Bilinear))
     }
 
     /// The mask on the token grid as the official pipeline makes it: resized to one pixel per token
@@ -126,47 +137,91 @@ fn brightness(picture: &Photo) -> GrayImage {
 /// Mean level of each cell, 0..1, row-major. A pixel on the border of two cells counts for each
 /// with the part that lies in it.
 ///
-/// In whole numbers, so that a white mask is exactly 1 and a half white cell exactly one half:
-/// with lengths in units of (pixel / cells), a cell is as long as there are pixels.
-fn white_share(luma: &GrayImage, grid: GridSize) -> Vec<f32> {
-    let size = PixelSize::of(luma);
-    let area = 255 * size.height as u64 * size.width as u64;
+/// In whole numbers, so that a white mask is exactly 1 and a half white cell exactly one half.
+fn white_share(luma: &GrayImage, plan: &ResizePlan, grid: GridSize) -> Vec<f32> {
+    let (mask, photo, model) = (PixelSize::of(luma), plan.photo(), plan.model());
+    let (area, place) = (plan.area(), plan.place());
+    let down = Side {
+        mask: mask.height,
+        photo: photo.height,
+        area: (area.top, area.size.height),
+        place: (place.top, place.size.height),
+        model: model.height,
+        cells: grid.height,
+    };
+    let across = Side {
+        mask: mask.width,
+        photo: photo.width,
+        area: (area.left, area.size.width),
+        place: (place.left, place.size.width),
+        model: model.width,
+        cells: grid.width,
+    };
     let mut shares = Vec::with_capacity(grid.len());
     for row in 0..grid.height {
-        let rows = overlaps(row, grid.height, size.height);
+        let rows = down.overlaps(row);
         for column in 0..grid.width {
-            let columns = overlaps(column, grid.width, size.width);
-            let sum: u64 = rows
-                .clone()
-                .map(|(y, height)| {
-                    let levels = columns.clone().map(|(x, width)| {
-                        width * u64::from(luma.get_pixel(x as u32, y as u32).0[0])
-                    });
-                    height * levels.sum::<u64>()
-                })
-                .sum();
-            shares.push((sum as f64 / area as f64) as f32);
+            let columns = across.overlaps(column);
+            let (mut sum, mut whole) = (0, 0);
+            for (y, height) in rows.clone() {
+                for (x, width) in columns.clone() {
+                    let level = luma.get_pixel(x as u32, y as u32).0[0];
+                    sum += height * width * u128::from(level);
+                    whole += height * width * 255;
+                }
+            }
+            // A cell outside the photo has no pixels.
+            shares.push(if whole == 0 { 0.0 } else { (sum as f64 / whole as f64) as f32 });
         }
     }
     shares
 }
 
-/// The pixels under a cell, each with the length that they share.
-fn overlaps(
-    cell: usize,
+/// One side of the way from token cells over the model's pixels and the photo's to the mask's.
+struct Side {
+    mask: usize,
+    photo: usize,
+    /// Start and length of what the model sees of the photo.
+    area: (usize, usize),
+    /// Where that lies in the model's picture.
+    place: (usize, usize),
+    model: usize,
     cells: usize,
-    pixels: usize,
-) -> impl Iterator<Item = (usize, u64)> + Clone {
-    let (start, end) = (cell * pixels, (cell + 1) * pixels);
-    (start / cells..end.div_ceil(cells)).map(move |pixel| {
-        let shared = end.min((pixel + 1) * cells) - start.max(pixel * cells);
-        (pixel, shared as u64)
-    })
+}
+
+impl Side {
+    /// The mask's pixels under a cell, each with the length that they share, in units in which
+    /// everything is whole.
+    fn overlaps(&self, cell: usize) -> impl Iterator<Item = (u128, u128)> + Clone {
+        let pixel = (self.cells * self.place.1) as u128 * self.photo as u128;
+        let (start, end) = (self.boundary(cell), self.boundary(cell + 1));
+        (start / pixel..end.div_ceil(pixel)).map(move |i| {
+            let shared = end.min((i + 1) * pixel) - start.max(i * pixel);
+            (i, shared)
+        })
+    }
+
+    /// Where a cell begins in the mask. Photos and masks can be long enough for more than 64 bits.
+    fn boundary(&self, cell: usize) -> u128 {
+        let (start, length) = (self.place.0 * self.cells, self.place.1 * self.cells);
+        let inside = (cell * self.model).clamp(start, start + length) - start;
+        let in_photo = inside as u128 * self.area.1 as u128 + self.area.0 as u128 * length as u128;
+        in_photo * self.mask as u128
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The whole photo on the grid.
+    fn whole(photo: PixelSize, grid: GridSize) -> ResizePlan {
+        ResizePlan::exact(photo, PixelSize::new(grid.height, grid.width), 1).unwrap()
+    }
+
+    fn on_grid(mask: &Mask, photo: PixelSize, grid: GridSize) -> Result<UserMask, PhotoError> {
+        mask.on_grid(&whole(photo, grid), grid)
+    }
 
     fn left_half(height: u32, width: u32) -> Mask {
         Mask::from_luma(GrayImage::from_fn(width, height, |x, _| {
@@ -178,14 +233,14 @@ mod tests {
     fn a_token_gets_the_white_share_of_its_area() {
         // 6 columns over 4 tokens: 1.5 pixels a token, of which 3 are white.
         let mask = left_half(12, 6);
-        let grid = mask.on_grid(PixelSize::new(120, 60), GridSize::new(2, 4)).unwrap();
+        let grid = on_grid(&mask, PixelSize::new(120, 60), GridSize::new(2, 4)).unwrap();
         assert_eq!(grid.values(), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
         // 6 columns over 5 tokens: the third is white up to its half.
-        let grid = mask.on_grid(PixelSize::new(12, 6), GridSize::new(1, 5)).unwrap();
+        let grid = on_grid(&mask, PixelSize::new(12, 6), GridSize::new(1, 5)).unwrap();
         assert_eq!(grid.values(), [1.0, 1.0, 0.5, 0.0, 0.0]);
         assert!(grid.may_change(2));
         // Fewer pixels than tokens.
-        let grid = mask.on_grid(PixelSize::new(12, 6), GridSize::new(1, 12)).unwrap();
+        let grid = on_grid(&mask, PixelSize::new(12, 6), GridSize::new(1, 12)).unwrap();
         assert_eq!(grid.values()[..7], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
     }
 
@@ -194,7 +249,7 @@ mod tests {
         for (height, width) in [(8, 8), (31, 33), (100, 97)] {
             let mask = Mask::from_luma(GrayImage::from_pixel(width, height, image::Luma([255])));
             for grid in [GridSize::new(1, 1), GridSize::new(7, 5), GridSize::new(64, 48)] {
-                let values = mask.on_grid(mask.size(), grid).unwrap();
+                let values = on_grid(&mask, mask.size(), grid).unwrap();
                 assert!(values.values().iter().all(|&value| value == 1.0), "{height} {grid}");
                 assert_eq!(mask.on_grid_official(grid).unwrap(), values);
             }
@@ -214,7 +269,7 @@ mod tests {
             ((8, 800), (8, 8), false),
         ] {
             let (photo, mask) = (PixelSize::new(photo.0, photo.1), left_half(mask.0, mask.1));
-            let result = mask.on_grid(photo, grid);
+            let result = on_grid(&mask, photo, grid);
             let aspect = matches!(result, Err(PhotoError::MaskAspect { .. }));
             assert_eq!((result.is_ok(), aspect), (accepted, !accepted), "{:?}", mask.size());
         }
@@ -227,12 +282,13 @@ mod tests {
         for luma in [GrayImage::new(64, 64), spot] {
             let mask = Mask::from_luma(luma);
             let grid = GridSize::new(8, 8);
-            for result in [mask.on_grid(mask.size(), grid), mask.on_grid_official(grid)] {
+            for result in [on_grid(&mask, mask.size(), grid), mask.on_grid_official(grid)] {
                 assert!(matches!(result, Err(PhotoError::MaskEmpty { .. })), "{result:?}");
             }
         }
         let mask = left_half(16, 16);
-        assert!(mask.on_grid(mask.size(), GridSize::new(0, 4)).is_err());
+        let plan = whole(mask.size(), GridSize::new(4, 4));
+        assert!(mask.on_grid(&plan, GridSize::new(0, 4)).is_err());
         assert!(mask.on_grid_official(GridSize::new(0, 0)).is_err());
     }
 

@@ -5,7 +5,7 @@
 //!           │                                                                            │
 //!           │    Mask ─► UserMask on the token grid                                      ▼
 //!           ▼                                                                      edited tensor
-//! file ◄─ Photo::save ◄─ Photo::edited ◄─ Composite (held pixels: the photo's own) ◄─ ResizePlan::invert
+//! file ◄─ Photo::save ◄─ Photo::edited ◄─ Composite (ChangeMask: what is the photo's own) ◄─ ResizePlan::invert
 //! ```
 //!
 //! A photo comes out as it went in: same size, same orientation on the screen, same transparency,
@@ -19,11 +19,12 @@
 //! check_writable("edited.jpg", photo.size(), &SaveOptions::default())?;
 //! let plan = ResizePlan::fit(photo.size(), 1024, 32)?;
 //! let edited = edit(plan.apply(&photo, &Default::default())?);
-//! photo.edited(plan.invert(edited)?)?.save("edited.jpg", &SaveOptions::default())?;
+//! photo.edited(plan.invert(edited, &photo)?)?.save("edited.jpg", &SaveOptions::default())?;
 //! # Ok(())
 //! # }
 //! ```
 
+mod change;
 mod composite;
 mod error;
 mod geometry;
@@ -31,18 +32,24 @@ mod jpeg;
 mod load;
 mod mask;
 mod metadata;
+mod overlay;
+mod png_text;
 mod resize;
 mod save;
 mod size;
 
-pub use composite::Composite;
+pub use change::ChangeMask;
+pub(crate) use change::MAX_FEATHER;
+pub use composite::{Blend, Composite};
 pub use error::{Origin, PhotoError};
-pub(crate) use geometry::MAX_SIDE;
-pub use geometry::ResizePlan;
+pub(crate) use geometry::{MAX_SIDE, to_rgb};
+pub use geometry::{Resize, ResizePlan};
 pub use image::{GrayImage, RgbImage};
 pub use load::{MIN_SIDE, Photo, PhotoLimits};
 pub use mask::Mask;
 pub use metadata::Metadata;
+pub use overlay::Overlay;
+pub(crate) use png_text::read_text;
 pub use resize::ResizeFilter;
 pub use save::{SaveOptions, check_writable};
-pub use size::PixelSize;
+pub use size::{PixelArea, PixelSize};

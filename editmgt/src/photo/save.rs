@@ -1,12 +1,11 @@
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use image::codecs::{
-    bmp::BmpEncoder, jpeg::JpegEncoder, png::PngEncoder, tiff::TiffEncoder, webp::WebPEncoder,
-};
+use image::codecs::{bmp::BmpEncoder, jpeg::JpegEncoder, tiff::TiffEncoder, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageError, ImageResult};
 use tempfile::NamedTempFile;
 
+use super::png_text::PngTextEncoder;
 use super::{Photo, PhotoError, PixelSize};
 
 /// How to write a photo.
@@ -17,11 +16,14 @@ pub struct SaveOptions {
     /// Whether to write the colour profile and the camera data that came with the photo; yes by
     /// default. Without its profile a photo in a wide colour space looks pale.
     pub metadata: bool,
+    /// Keywords (1 to 79 Latin-1 letters) and texts that go into a PNG; none by default. The other
+    /// formats have no place for them.
+    pub text: Vec<(String, String)>,
 }
 
 impl Default for SaveOptions {
     fn default() -> Self {
-        Self { jpeg_quality: 95, metadata: true }
+        Self { jpeg_quality: 95, metadata: true, text: Vec::new() }
     }
 }
 
@@ -102,7 +104,9 @@ impl Photo {
         options: &SaveOptions,
     ) -> ImageResult<()> {
         match format {
-            OutputFormat::Png => self.encode_with(PngEncoder::new(writer), options),
+            OutputFormat::Png => {
+                self.encode_with(PngTextEncoder::new(writer, &options.text), options)
+            }
             OutputFormat::Jpeg => {
                 let encoder = JpegEncoder::new_with_quality(writer, options.jpeg_quality);
                 self.encode_rgb(encoder, options)

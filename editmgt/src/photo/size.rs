@@ -24,6 +24,24 @@ impl PixelSize {
         Self::new(image.height() as usize, image.width() as usize)
     }
 
+    /// The largest size within this one that has the proportions of `other`, rounded to pixels; at
+    /// least one a side. Neither may be empty.
+    pub(super) fn largest_like(self, other: Self) -> Self {
+        let scaled = |side: usize, to: usize, of: usize, max: usize| {
+            ((2 * side * to + of) / (2 * of)).clamp(1, max)
+        };
+        match self.width * other.height > self.height * other.width {
+            true => {
+                let width = scaled(other.width, self.height, other.height, self.width);
+                Self::new(self.height, width)
+            }
+            false => {
+                let height = scaled(other.height, self.width, other.width, self.height);
+                Self::new(height, self.width)
+            }
+        }
+    }
+
     pub(super) fn shorter(self) -> usize {
         self.height.min(self.width)
     }
@@ -36,5 +54,30 @@ impl PixelSize {
 impl fmt::Display for PixelSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// A rectangle of pixels in a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PixelArea {
+    /// Its first row.
+    pub top: usize,
+    /// Its first column.
+    pub left: usize,
+    /// Its height and width.
+    pub size: PixelSize,
+}
+
+impl PixelArea {
+    /// All of a picture.
+    pub(super) fn whole(size: PixelSize) -> Self {
+        Self { top: 0, left: 0, size }
+    }
+
+    /// The middle of a picture of size `within`.
+    pub(super) fn centred(size: PixelSize, within: PixelSize) -> Self {
+        let top = (within.height - size.height) / 2;
+        let left = (within.width - size.width) / 2;
+        Self { top, left, size }
     }
 }

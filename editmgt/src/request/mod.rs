@@ -22,6 +22,7 @@ pub use settings::EditSettings;
 pub(crate) use settings::ModelFacts;
 
 use crate::error::EditError;
+use crate::photo::{Blend, MAX_FEATHER, Resize};
 
 /// How held tokens are treated over the steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +90,16 @@ pub struct EditRequest {
     /// See [`EditSettings::size`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
-    /// Whether held tokens get the photo's own pixels back instead of the codec's.
+    /// See [`EditSettings::score_map`].
+    pub score_map: bool,
+    /// How the photo becomes a picture that suits the model.
+    pub resize: Resize,
+    /// Whether what is not edited gets the photo's own pixels back instead of the codec's.
     pub composite: bool,
+    /// How photo and edit are mixed where they meet.
+    pub blend: Blend,
+    /// See [`EditSettings::feather`].
+    pub feather: usize,
 }
 
 impl Default for EditRequest {
@@ -112,7 +121,11 @@ impl Default for EditRequest {
             seed: 0,
             variation: 0,
             size: None,
+            score_map: false,
+            resize: Resize::Fit,
             composite: true,
+            blend: Blend::default(),
+            feather: 0,
         }
     }
 }
@@ -133,6 +146,10 @@ impl EditRequest {
     pub fn check(&self) -> Result<(), EditError> {
         if self.instruction.trim().is_empty() {
             return Err(EditError::option("instruction", "some words", "nothing"));
+        }
+        if self.feather > MAX_FEATHER {
+            let expected = format!("0 to {MAX_FEATHER} pixels");
+            return Err(EditError::option("feather", expected, self.feather));
         }
         match ranges::check(&self.said()) {
             None => Ok(()),
@@ -169,7 +186,7 @@ mod tests {
         let good = EditRequest::new("make it red");
         good.check().unwrap();
         type Spoil = fn(&mut EditRequest);
-        let cases: [(&str, Spoil); 14] = [
+        let cases: [(&str, Spoil); 15] = [
             ("instruction", |r| r.instruction = " \n".into()),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::phrase(""))),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::Phrases(vec![]))),
@@ -184,6 +201,7 @@ mod tests {
             ("hold margin", |r| r.hold_margin = Some(usize::MAX)),
             ("size", |r| r.size = Some(0)),
             ("size", |r| r.size = Some(MAX_SIDE + 1)),
+            ("feather", |r| r.feather = MAX_FEATHER + 1),
         ];
         for (named, spoil) in cases {
             let mut request = good.clone();

@@ -2,6 +2,7 @@ use editmgt_core::MapCombine;
 use serde::{Deserialize, Serialize};
 
 use super::{EditDefaults, EditRequest, HoldPolicy, Holding, KeywordPolicy};
+use crate::photo::{Blend, Resize};
 
 /// Every option in force for one edit: what the user said, what the model's folder says where the
 /// user said nothing, and the official defaults where neither does.
@@ -48,8 +49,19 @@ pub struct EditSettings {
     /// Side of the square whose area the model works on, in pixels; by default what the model was
     /// made for. At least one cell of the model and at most 16,384.
     pub size: usize,
-    /// Whether held tokens get the photo's own pixels back instead of the codec's.
+    /// Whether to find out where the edit is even if nothing is held by it: for a map
+    /// ([`EditResult::overlay`](crate::EditResult::overlay)). Costs a little time and memory.
+    pub score_map: bool,
+    /// How the photo becomes a picture that suits the model. [`Resize::Native`] does not read
+    /// `size`.
+    pub resize: Resize,
+    /// Whether what is not edited gets the photo's own pixels back instead of the codec's.
     pub composite: bool,
+    /// How photo and edit are mixed in the feather and where the user's mask is grey.
+    pub blend: Blend,
+    /// Over how many pixels of the photo the edit fades in, 0 to 4096: see
+    /// [`ChangeMask::feathered`](crate::photo::ChangeMask::feathered).
+    pub feather: usize,
 }
 
 /// What the options depend on that only a loaded model can tell.
@@ -102,13 +114,27 @@ impl EditRequest {
             seed: self.seed,
             variation: self.variation,
             size: all.size.unwrap_or(facts.size),
+            score_map: self.score_map,
+            resize: self.resize,
             composite: self.composite,
+            blend: self.blend,
+            feather: self.feather,
         }
+    }
+}
+
+impl EditSettings {
+    /// Whether attention must be captured.
+    pub fn needs_scores(&self) -> bool {
+        self.score_map || self.hold.needs_scores()
     }
 }
 
 impl From<EditSettings> for EditRequest {
     fn from(settings: EditSettings) -> Self {
+        // A keyword that nobody reads is refused.
+        let read = settings.needs_scores();
+        let keyword = Some(settings.keyword).filter(|_| read);
         Self {
             instruction: settings.instruction,
             negative_prompt: Some(settings.negative_prompt),
@@ -120,13 +146,17 @@ impl From<EditSettings> for EditRequest {
             hold: Some(settings.hold),
             hold_margin: Some(settings.hold_margin),
             holding: settings.holding,
-            keyword: Some(settings.keyword),
+            keyword,
             keyword_maps: Some(settings.keyword_maps),
             blocks: Some(settings.blocks),
             seed: settings.seed,
             variation: settings.variation,
             size: Some(settings.size),
+            score_map: settings.score_map,
+            resize: settings.resize,
             composite: settings.composite,
+            blend: settings.blend,
+            feather: settings.feather,
         }
     }
 }
@@ -163,7 +193,11 @@ mod tests {
             seed: 0,
             variation: 0,
             size: 1024,
+            score_map: false,
+            resize: Resize::Fit,
             composite: true,
+            blend: Blend::default(),
+            feather: 0,
         };
         assert_eq!(settings, expected);
     }

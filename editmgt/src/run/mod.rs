@@ -2,6 +2,7 @@
 
 mod features;
 mod stages;
+mod watched;
 
 use editmgt_core::{
     ChaChaNoise, EditObserver, Error, HoldMask, LoopProgress, MicroConditions, RegionHold, Stage,
@@ -13,12 +14,13 @@ use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
-use crate::photo::{Composite, Mask, Photo, ResizePlan};
+use crate::photo::{ChangeMask, Composite, Mask, Photo, ResizePlan};
 use crate::report::{EditReport, ScoreReport, peak_memory};
 use crate::request::{EditRequest, EditSettings, Holding};
 
 pub(crate) use features::Features;
 use stages::{Previewing, Stages};
+use watched::Watched;
 
 /// Everything that one edit is made of.
 pub(crate) struct EditRun<'a> {
@@ -42,29 +44,35 @@ impl EditRun<'_> {
     ) -> Result<EditResult, EditError> {
         let model = self.editor.model();
         let settings = self.editor.settings(self.request, self.mask.is_some())?;
-        let plan = ResizePlan::fit(self.photo.size(), settings.size, model.pixels_per_cell())?;
+        let (photo, multiple) = (self.photo.size(), model.pixels_per_cell());
+        let plan = settings.resize.plan(photo, settings.size, multiple)?;
         let resumed_after = from.as_ref().map_or(0, |progress| progress.completed);
         let mut stages = Stages::new(observer, settings.steps, from.clone());
 
         let text = self.text(&settings, &mut stages)?;
         let reference = self.reference(plan, &mut stages)?;
         let user_mask = match self.mask {
-            Some(mask) => Some(mask.on_grid(self.photo.size(), reference.size())?),
+            Some(mask) => Some(mask.on_grid(&plan, reference.size())?),
             None => None,
         };
         let input = self.loop_input(&settings, text, &reference, user_mask.as_ref())?;
         let blocks = input.localisation.blocks.clone();
         let hold = settings.hold.stage(settings.hold_margin)?;
+        let hold = Watched { hold, map: settings.score_map };
         let progress =
-            stages.sample(|observer| sample(model, &settings, &*hold, input, from, observer))?;
+            stages.sample(|observer| sample(model, &settings, &hold, input, from, observer))?;
         let decoded = stages.run(Stage::Decode, || model.codec.decode(&progress.tokens))?;
 
         let held = kept(&progress, &reference, user_mask.as_ref())?;
-        let mut image = plan.invert(decoded)?;
+        let mut image = plan.invert(decoded, self.photo)?;
         if settings.composite {
-            let photo = self.photo.rgb();
-            let composite = Composite { photo, edit: &image, hold: &held, image: 0, feather: 0 };
-            image = composite.render()?;
+            let mut change = ChangeMask::new(&held, 0, &plan)?;
+            if let Some(mask) = self.mask {
+                change = change.within(mask)?;
+            }
+            change = change.feathered(settings.feather)?;
+            let (photo, blend) = (self.photo.rgb(), settings.blend);
+            image = Composite { photo, edit: &image, change: &change, blend }.render()?;
         }
         let scores = progress
             .scores
@@ -78,6 +86,7 @@ impl EditRun<'_> {
             settings,
             photo: self.photo.size(),
             model_pixels: plan.model(),
+            plan,
             grid: reference.size(),
             blocks,
             scores,
@@ -140,7 +149,7 @@ impl EditRun<'_> {
             Some(mask) => mask.masked(reference, mask_token)?,
             None => TokenGrid::filled(1, size, mask_token),
         };
-        let localisation = match settings.hold.needs_scores() {
+        let localisation = match settings.needs_scores() {
             false => Localisation::default(),
             true => Localisation {
                 blocks: settings.blocks.clone(),

@@ -4,9 +4,12 @@
 mod defaults;
 mod engine;
 mod full_size;
+mod geometry;
 mod invariants;
 mod preproc;
+mod seam;
 mod text;
+mod untouched;
 
 use burn::tensor::Device;
 use editmgt::verify::{GoldenStage, verify};

@@ -1,4 +1,4 @@
-use editmgt::photo::Mask;
+use editmgt::photo::{Mask, PixelSize, ResizePlan};
 use editmgt::verify::GoldenFolder;
 use editmgt_tests::golden;
 
@@ -11,10 +11,9 @@ fn a_mask_covers_the_tokens_that_it_covers_officially() {
     let expected = folder.tokens("step0.sample").unwrap();
     let mask_token = *expected.ids().iter().max().unwrap();
     let mask = Mask::open(dir.join("mask.png")).unwrap();
-    for on_grid in [
-        mask.on_grid_official(reference.size()).unwrap(),
-        mask.on_grid(mask.size(), reference.size()).unwrap(),
-    ] {
+    let grid = reference.size();
+    let plan = ResizePlan::exact(mask.size(), PixelSize::new(grid.height, grid.width), 1).unwrap();
+    for on_grid in [mask.on_grid_official(grid).unwrap(), mask.on_grid(&plan, grid).unwrap()] {
         assert_eq!(on_grid.masked(&reference, mask_token).unwrap(), expected);
     }
 }

@@ -1,5 +1,6 @@
 use std::fs;
 
+use image::codecs::png::PngEncoder;
 use image::{GrayImage, RgbImage};
 
 use super::*;

@@ -1,0 +1,99 @@
+//! `editmgt batch`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use editmgt::batch::{Batch, BatchEntry, BatchError, BatchFolder, JobStatus, Shard, read_jobs};
+
+use crate::Outcome;
+use crate::limits::LimitArgs;
+use crate::model::ComputeArgs;
+use crate::progress::Progress;
+use crate::stop::StopSignal;
+
+#[derive(Args)]
+pub(crate) struct BatchArgs {
+    /// The jobs: a JSON object a line, with photo, instruction, if need be mask, name, and options
+    /// as in a report's `request`; paths are from the file's own folder
+    jobs: PathBuf,
+    /// Where to write the results and manifest.jsonl; made where it is missing
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    compute: ComputeArgs,
+    /// Go on with the batch that is in DIR: what is done there is left out
+    #[arg(long)]
+    resume: bool,
+    /// Do every N-th job only, beginning with the I-th; the shards of a batch can run at once, in
+    /// one folder or in several
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// The format of the results
+    #[arg(long, default_value = "png", value_parser = ["png", "jpg", "webp", "bmp", "tiff"])]
+    format: String,
+    /// Do not write into PNGs how they were made
+    #[arg(long)]
+    no_record: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// No progress bar, and no lines in its place where standard error is no terminal
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(args: BatchArgs) -> Outcome {
+    // Everything that can be refused is refused before the model is loaded.
+    let jobs = read_jobs(&args.jobs)?;
+    let shard = args.shard.unwrap_or(Shard::ALL);
+    let builder = args.compute.builder()?;
+    let mut folder = BatchFolder::open(&args.out, shard, args.resume)?;
+
+    let stop = StopSignal::on_ctrl_c()?;
+    let mut progress = Progress::new(args.quiet, stop);
+    progress.say("loading model");
+    let mut batch = Batch::new(builder.build()?, &mut folder);
+    batch.extension = args.format;
+    batch.limits = args.limits.limits();
+    batch.record = !args.no_record;
+
+    let (mut done, mut failed, mut before) = (0, 0, 0);
+    for job in jobs.iter().filter(|job| shard.has(job)) {
+        if batch.is_done(job) {
+            before += 1;
+            continue;
+        }
+        let start = Instant::now();
+        let entry = batch.edit(job, &mut progress);
+        progress.finish();
+        let entry = match entry {
+            Err(BatchError::Stopped(stopped)) => {
+                let what = format!("{}: {stopped}; --resume goes on with it", job.name);
+                return Ok(StopSignal::stopped(&what));
+            }
+            entry => entry?,
+        };
+        match entry.status {
+            JobStatus::Done => done += 1,
+            JobStatus::Failed => failed += 1,
+        }
+        tell(&entry, start);
+    }
+    let skipped = if args.resume { format!(", {before} done before") } else { String::new() };
+    let _unread = writeln!(std::io::stdout(), "{done} done, {failed} failed{skipped}");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The results are there, whether or not anyone reads this.
+fn tell(entry: &BatchEntry, start: Instant) {
+    let mut out = std::io::stdout();
+    let _unread = match (&entry.output, &entry.error) {
+        (Some(output), _) => writeln!(out, "{output}: {:.1} s", start.elapsed().as_secs_f64()),
+        (_, error) => {
+            let error = error.as_deref().unwrap_or_default().replace(['\n', '\r'], " ");
+            writeln!(out, "{}: failed: {error}", entry.name)
+        }
+    };
+}

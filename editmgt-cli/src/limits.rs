@@ -1,0 +1,37 @@
+//! How large photos may be.
+
+use std::error::Error;
+
+use clap::Args;
+use editmgt::{PhotoError, PhotoLimits};
+
+/// Pixels in a megapixel.
+const MEGA: u64 = 1_000_000;
+
+#[derive(Args)]
+pub(crate) struct LimitArgs {
+    /// Refuse photos and masks of more megapixels
+    #[arg(long, value_name = "MP", default_value_t = PhotoLimits::default().max_pixels / MEGA)]
+    max_megapixels: u64,
+}
+
+impl LimitArgs {
+    /// The number of pixels alone decides: it is what memory depends on.
+    pub(crate) fn limits(&self) -> PhotoLimits {
+        let max_pixels = self.max_megapixels.saturating_mul(MEGA);
+        PhotoLimits { max_pixels, max_side: u64::MAX, ..PhotoLimits::default() }
+    }
+}
+
+/// Names the program's option where the library names its own.
+pub(crate) fn in_megapixels(error: PhotoError) -> Box<dyn Error> {
+    match error {
+        PhotoError::TooLarge { origin, size, limit, .. } => format!(
+            "{origin}: {size} pixels are more than {} megapixels; make it smaller or raise \
+             --max-megapixels",
+            limit / MEGA
+        )
+        .into(),
+        error => error.into(),
+    }
+}

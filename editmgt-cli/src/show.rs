@@ -1,0 +1,21 @@
+//! `editmgt show`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use editmgt::EditRecord;
+
+use crate::Outcome;
+
+#[derive(Args)]
+pub(crate) struct ShowArgs {
+    /// A PNG that `editmgt edit` or `editmgt batch` wrote
+    file: PathBuf,
+}
+
+pub(crate) fn run(args: ShowArgs) -> Outcome {
+    let record = EditRecord::open(&args.file)?;
+    println!("{}", serde_json::to_string_pretty(&record)?);
+    Ok(ExitCode::SUCCESS)
+}

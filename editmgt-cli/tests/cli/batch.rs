@@ -1,0 +1,204 @@
+//! `editmgt batch`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::program::{CAT, Edit, GOLDEN_MODEL, Ran, Scratch, editmgt, root};
+
+/// A line of jobs: an edit in a fraction of a second, with more keys.
+fn job(photo: &str, more: Value) -> String {
+    let mut job = json!({
+        "photo": photo, "instruction": "make the cat black", "steps": 2, "size": 48,
+    });
+    job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    format!("{job}\n")
+}
+
+fn cat() -> String {
+    root().join(CAT).to_str().unwrap().to_owned()
+}
+
+fn batch(jobs: &Path, out: &Path, options: &str) -> Ran {
+    let mut args: Vec<OsString> = ["batch", "--model", GOLDEN_MODEL, "-q"].map(Into::into).into();
+    args.extend([jobs.into(), "--out".into(), out.into()]);
+    args.extend(options.split_whitespace().map(Into::into));
+    editmgt(args)
+}
+
+fn manifest(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn jobs_are_done_recorded_and_not_done_twice() {
+    let scratch = Scratch::new();
+    let lines = [
+        job(&cat(), json!({"seed": 3})),
+        job("nowhere.png", json!({})),
+        job(
+            &cat(),
+            json!({"seed": 4, "name": "Second", "keyword": {"phrases": ["dog"]},
+                           "hold": {"threshold": 0.5}}),
+        ),
+        job(&cat(), json!({"seed": 5, "name": "third"})),
+    ];
+    let jobs = scratch.write("jobs.jsonl", lines.concat());
+    let out = scratch.out("deep/er");
+    let ran = batch(&jobs, &out, "");
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert_eq!(ran.stdout.lines().last(), Some("2 done, 2 failed"), "{ran:?}");
+    let entries = manifest(&out.join("manifest.jsonl"));
+    let keys: Vec<_> = entries.iter().map(|e| (&e["name"], &e["line"], &e["status"])).collect();
+    assert_eq!(
+        json!(keys),
+        json!([
+            ["000001-cat", 1, "done"],
+            ["000002-nowhere", 2, "failed"],
+            ["Second", 3, "failed"],
+            ["third", 4, "done"],
+        ])
+    );
+    assert!(entries[1]["error"].as_str().unwrap().contains("nowhere.png"), "{}", entries[1]);
+    assert!(entries[2]["error"].as_str().unwrap().contains("\"dog\""), "{}", entries[2]);
+    assert_eq!(entries[0]["report"]["request"]["seed"], json!(3));
+    assert_eq!(entries[0]["report"]["seconds"].as_array().unwrap().len(), 4);
+    assert_eq!(entries[3]["report"]["seconds"].as_array().unwrap().len(), 2, "the photo is known");
+    // As the same edit alone.
+    let alone = Edit::new(scratch.out("alone.png")).quick().with("--seed 3").bytes();
+    let result = out.join("000001-cat.png");
+    assert!(fs::read(&result).unwrap() == alone);
+
+    batch(&jobs, &out, "").refused("again", &["manifest.jsonl", "earlier run"]);
+    // What failed is tried again; what is done only where the result is gone.
+    fs::remove_file(&result).unwrap();
+    let ran = batch(&jobs, &out, "--resume");
+    assert_eq!(ran.stdout.lines().last(), Some("1 done, 2 failed, 1 done before"), "{ran:?}");
+    assert!(fs::read(&result).unwrap() == alone, "the same bytes");
+    assert_eq!(manifest(&out.join("manifest.jsonl")).len(), 4 + 3);
+    let fixed = scratch.write("jobs.jsonl", [&*lines[0], "\n", "\n", &*lines[3]].concat());
+    let said = batch(&fixed, &out, "--resume").done();
+    assert_eq!(said, "0 done, 0 failed, 2 done before\n");
+}
+
+#[test]
+fn shards_share_the_work_and_the_folder() {
+    let scratch = Scratch::new();
+    let lines = (0..3).map(|seed| job(&cat(), json!({"seed": seed}))).collect::<String>();
+    let jobs = scratch.write("jobs.jsonl", lines);
+    let out = scratch.out("o");
+    for (shard, done) in [("1/2", 2), ("2/2", 1)] {
+        let said = batch(&jobs, &out, &format!("--shard {shard} --format bmp")).done();
+        assert_eq!(said.lines().last().unwrap(), format!("{done} done, 0 failed"));
+    }
+    for name in ["000001-cat.bmp", "000002-cat.bmp", "000003-cat.bmp"] {
+        assert!(out.join(name).is_file(), "{name}");
+    }
+    assert_eq!(manifest(&out.join("manifest-1-of-2.jsonl")).len(), 2);
+    batch(&jobs, &out, "--resume").refused("another split", &["manifest-", "split otherwise"]);
+    batch(&jobs, &out, "--shard 3/2").misused("shard", &["--shard", "3/2", "I from 1 to N"]);
+}
+
+#[test]
+fn bad_jobs_are_named_before_anything_runs() {
+    let scratch = Scratch::new();
+    let good = job(&cat(), json!({}));
+    for (line, named) in [
+        ("{\"photo\": ".to_owned(), "EOF"),
+        (job("a.png", json!({"stpes": 3})), "stpes"),
+        (job("a.png", json!({"hold": {"threshold": 1.5}})), "hold: expected 0 to 1, got 1.5"),
+        (job("a.png", json!({"name": "a/b"})), "name: expected"),
+    ] {
+        let jobs = scratch.write("jobs.jsonl", format!("{good}{line}"));
+        let out = scratch.out("o");
+        batch(&jobs, &out, "").refused(named, &["jobs.jsonl: line 2: ", named]);
+        scratch.assert_nothing_written(named);
+    }
+    let empty = scratch.write("empty.jsonl", "\n");
+    batch(&empty, &scratch.out("o"), "").refused("empty", &["empty.jsonl", "an empty file"]);
+    batch(&scratch.path("no"), &scratch.out("o"), "").refused("missing", &["/no: "]);
+    scratch.assert_nothing_written("jobs");
+    // A file where the folder should be.
+    let jobs = scratch.write("jobs.jsonl", good);
+    batch(&jobs, &jobs, "").refused("a file", &["jobs.jsonl: "]);
+}
+
+#[cfg(unix)]
+mod processes {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Child, ChildStderr, Stdio};
+
+    use super::*;
+    use crate::program::command;
+
+    /// A batch that is at its second job, which takes as many steps as it is told.
+    fn running(scratch: &Scratch, steps: usize) -> (Child, BufReader<ChildStderr>) {
+        let lines = [job(&cat(), json!({})), job(&cat(), json!({"steps": steps}))];
+        let jobs = scratch.write("jobs.jsonl", lines.concat());
+        let mut command = command();
+        command.args(["batch", "--model", GOLDEN_MODEL, "--out"]).arg(scratch.out("o"));
+        command.arg(jobs).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        for _ in 0..2 {
+            line.clear();
+            while !line.starts_with("editing") {
+                line.clear();
+                assert!(lines.read_line(&mut line).unwrap() > 0, "it ended by itself");
+            }
+        }
+        (child, lines)
+    }
+
+    fn end(mut child: Child, mut lines: BufReader<ChildStderr>) -> Ran {
+        let mut stderr = String::new();
+        lines.read_to_string(&mut stderr).unwrap();
+        let last = stderr.lines().last().unwrap_or_default().to_owned();
+        let status = child.wait().unwrap().code();
+        Ran { status, stdout: String::new(), stderr: last }
+    }
+
+    #[test]
+    fn a_second_process_is_refused_and_a_killed_one_loses_nothing() {
+        let scratch = Scratch::new();
+        // More steps than any machine does before the signal comes.
+        let (mut child, lines) = running(&scratch, 4096);
+        let (jobs, out) = (scratch.path("jobs.jsonl"), scratch.out("o"));
+        batch(&jobs, &out, "--resume").refused("a second one", &["another batch is writing"]);
+        batch(&jobs, &out, "--shard 1/2").refused("a shard", &["another batch is writing"]);
+        child.kill().unwrap();
+        end(child, lines);
+        assert_eq!(manifest(&out.join("manifest.jsonl")).len(), 1);
+        scratch.write("jobs.jsonl", [job(&cat(), json!({})), job(&cat(), json!({}))].concat());
+        let said = batch(&jobs, &out, "--resume").done();
+        assert_eq!(said.lines().last(), Some("1 done, 0 failed, 1 done before"), "{said}");
+    }
+
+    #[test]
+    fn ctrl_c_stops_it_and_the_job_is_not_recorded() {
+        let scratch = Scratch::new();
+        let (child, lines) = running(&scratch, 4096);
+        let pid = child.id().to_string();
+        let sent = std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        assert!(sent.success());
+        let ran = end(child, lines);
+        assert_eq!(ran.status, Some(130), "{ran:?}");
+        assert!(ran.stderr.contains("000002-cat: stopped") && ran.stderr.contains("--resume"));
+        assert_eq!(manifest(&scratch.out("o/manifest.jsonl")).len(), 1);
+        assert!(!scratch.out("o/000002-cat.png").exists());
+    }
+
+    #[test]
+    fn an_output_folder_that_vanishes_is_an_error() {
+        let scratch = Scratch::new();
+        // Enough that the folder is gone before the last.
+        let (child, lines) = running(&scratch, 300);
+        fs::remove_dir_all(scratch.out("o")).unwrap();
+        end(child, lines).refused("vanished", &["/o: the output folder vanished"]);
+        scratch.assert_nothing_written("vanished");
+    }
+}

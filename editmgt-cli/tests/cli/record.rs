@@ -1,0 +1,76 @@
+//! What a PNG says of its edit, and repeating the edit from it.
+
+use serde_json::{Value, json};
+
+use crate::pictures::png;
+use crate::program::{CAT, Edit, INSTRUCTION, Scratch, editmgt};
+
+/// An edit that is told its words by the PNG alone.
+fn like(scratch: &Scratch, name: &str, png: &str, options: &str) -> Vec<String> {
+    let path = |name: &str| scratch.out(name).to_str().unwrap().to_owned();
+    let (from, to) = (path(png), path(name));
+    let args = ["edit", CAT, "--like", &from, "-o", &to, "--model", crate::program::GOLDEN_MODEL];
+    args.into_iter().chain(options.split_whitespace()).chain(["-q"]).map(str::to_owned).collect()
+}
+
+#[test]
+fn an_edit_is_repeated_from_its_png() {
+    let scratch = Scratch::new();
+    let options = "--hold 0.5 --keyword cat --seed 9 --variation 2 --feather 3 --resize pad \
+                   --composite linear --strength 1.5";
+    Edit::new(scratch.out("a.png")).quick().with(options).run().done();
+    let shown = editmgt(["show".into(), scratch.out("a.png")]).done();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    for (pointer, expected) in [
+        ("/version", json!(env!("CARGO_PKG_VERSION"))),
+        ("/request/instruction", json!(INSTRUCTION)),
+        ("/request/seed", json!(9)),
+        ("/request/resize", json!("pad")),
+        ("/settings/keyword", json!({"phrases": ["cat"]})),
+        ("/settings/guidance_scale", json!(6.0)),
+    ] {
+        assert_eq!(shown.pointer(pointer), Some(&expected), "{pointer}");
+    }
+    assert_eq!(shown["model"].as_str().map(str::len), Some(64));
+
+    let bytes = |name: &str| std::fs::read(scratch.out(name)).unwrap();
+    editmgt(like(&scratch, "b.png", "a.png", "--no-record")).done();
+    assert!(!bytes("b.png").windows(4).any(|part| part == b"iTXt"), "no record was wanted");
+    Edit::new(scratch.out("c.png")).quick().with(options).with("--no-record").run().done();
+    assert!(bytes("b.png") == bytes("c.png"), "the same edit");
+
+    // What is said comes before what the PNG says.
+    editmgt(like(&scratch, "d.png", "a.png", "--seed 1 --hold off --composite off --strict"))
+        .done();
+    let shown = editmgt(["show".into(), scratch.out("d.png")]).done();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    for (pointer, expected) in [
+        ("/settings/seed", json!(1)),
+        ("/settings/hold", json!("off")),
+        ("/settings/composite", json!(false)),
+        ("/settings/variation", json!(2)),
+        ("/settings/reference_strength", json!(1.5)),
+    ] {
+        assert_eq!(shown.pointer(pointer), Some(&expected), "{pointer}");
+    }
+    let mut other = Edit::new(scratch.out("e.png")).with_path("--like", &scratch.out("a.png"));
+    other.instruction = "make the dog black".into();
+    other.run().refused("another instruction", &["\"cat\"", "make the dog black"]);
+}
+
+#[test]
+fn files_without_a_record_say_so() {
+    let scratch = Scratch::new();
+    let plain = scratch.write("plain.png", png(16, 16, |_| 7));
+    let text = scratch.write("text.png", "hello");
+    for (file, named) in [
+        (plain, vec!["plain.png", "does not say how it was edited", "editmgt"]),
+        (text, vec!["text.png", "expected a PNG"]),
+        (CAT.into(), vec![CAT, "expected a PNG"]),
+        (scratch.path("nowhere.png"), vec!["can't read", "nowhere.png"]),
+    ] {
+        editmgt(["show".into(), file.clone()]).refused("show", &named);
+        Edit::new(scratch.out("o.png")).with_path("--like", &file).run().refused("like", &named);
+    }
+    scratch.assert_nothing_written("record");
+}

@@ -1,0 +1,183 @@
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{BatchError, BatchJob, Shard};
+
+const LOCK: &str = "batch.lock";
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatus {
+    /// The result is there.
+    Done,
+    /// There is none; `error` says why.
+    Failed,
+}
+
+/// A line of the manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchEntry {
+    /// The job's name.
+    pub name: String,
+    /// The number of its line in the file of jobs, from 1.
+    pub line: usize,
+    /// See [`BatchJob::sha256`].
+    pub sha256: String,
+    /// How it ended.
+    pub status: JobStatus,
+    /// The result, a file in the output folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The [`EditReport`](crate::EditReport).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<Value>,
+}
+
+/// The output folder of a batch, or of one shard of it, which no other process can write to
+/// meanwhile.
+///
+/// The locks are the system's: they go with the process, however that ends.
+#[derive(Debug)]
+pub struct BatchFolder {
+    dir: PathBuf,
+    manifest: PathBuf,
+    /// The last entry of each job.
+    entries: HashMap<String, BatchEntry>,
+    _locks: [Option<File>; 2],
+}
+
+impl BatchFolder {
+    /// Opens the folder, which is made where it is missing. `resume` goes on with the batch that is
+    /// there, if there is one.
+    ///
+    /// The shards of a batch can share a folder (each has a manifest of its own), and run at once.
+    ///
+    /// # Errors
+    /// [`BatchError::InUse`], [`BatchError::Begun`] without `resume`, [`BatchError::OtherShards`],
+    /// [`BatchError::Manifest`], [`BatchError::Io`].
+    pub fn open(dir: impl AsRef<Path>, shard: Shard, resume: bool) -> Result<Self, BatchError> {
+        let dir = dir.as_ref();
+        fs::create_dir_all(dir).map_err(BatchError::io(dir))?;
+        // All of it, or one of its shards: then others may have the folder, but not this shard.
+        let whole = lock(dir, LOCK, shard.is_all())?;
+        let manifest = shard.manifest();
+        let part = match shard.is_all() {
+            true => None,
+            false => Some(lock(dir, &manifest.replace(".jsonl", ".lock"), true)?),
+        };
+        for entry in fs::read_dir(dir).map_err(BatchError::io(dir))? {
+            let name = entry.map_err(BatchError::io(dir))?.file_name();
+            let parts = Shard::parts(&name.to_string_lossy());
+            if parts.is_some_and(|parts| parts != shard.of()) {
+                return Err(BatchError::OtherShards { manifest: dir.join(name) });
+            }
+        }
+        let manifest = dir.join(manifest);
+        let entries = match manifest.exists() {
+            true => read(&manifest)?,
+            false => {
+                File::create_new(&manifest).map_err(BatchError::io(&manifest))?;
+                HashMap::new()
+            }
+        };
+        // One without a line is of a run that came to nothing, for instance for want of a model.
+        if !resume && !entries.is_empty() {
+            return Err(BatchError::Begun { manifest });
+        }
+        Ok(Self { dir: dir.to_owned(), manifest, entries, _locks: [Some(whole), part] })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether this very job was done and its result is there.
+    pub fn is_done(&self, job: &BatchJob) -> bool {
+        self.entries.get(&job.name).is_some_and(|entry| {
+            let result = entry.output.as_ref().map(|output| self.dir.join(output));
+            entry.status == JobStatus::Done
+                && entry.sha256 == job.sha256
+                && result.is_some_and(|result| result.is_file())
+        })
+    }
+
+    /// Whether the folder is still there.
+    ///
+    /// # Errors
+    /// [`BatchError::Gone`].
+    pub fn check(&self) -> Result<(), BatchError> {
+        match self.manifest.is_file() {
+            true => Ok(()),
+            false => Err(BatchError::Gone { dir: self.dir.clone() }),
+        }
+    }
+
+    /// Adds a line to the manifest; it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`BatchError::Gone`], [`BatchError::Io`].
+    pub fn record(&mut self, entry: BatchEntry) -> Result<(), BatchError> {
+        let mut line = serde_json::to_vec(&entry).expect("an entry has text keys only");
+        line.push(b'\n');
+        // Opened anew, and never made: in a folder that vanished an open file could be written to
+        // with nobody ever seeing it.
+        let written = OpenOptions::new().append(true).open(&self.manifest).and_then(|mut file| {
+            file.write_all(&line)?;
+            file.sync_data()
+        });
+        match written {
+            Ok(()) => {
+                self.entries.insert(entry.name.clone(), entry);
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(BatchError::Gone { dir: self.dir.clone() })
+            }
+            Err(error) => Err(BatchError::io(&self.manifest)(error)),
+        }
+    }
+}
+
+fn lock(dir: &Path, name: &str, alone: bool) -> Result<File, BatchError> {
+    let path = dir.join(name);
+    // Its content is nobody's business, so it is never cut off.
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.map_err(BatchError::io(&path))?;
+    match if alone { file.try_lock() } else { file.try_lock_shared() } {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BatchError::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(BatchError::Io { path, source }),
+    }
+}
+
+/// The last entry of each job. A last line without an end was being written when the run was
+/// killed: it is cut off.
+fn read(manifest: &Path) -> Result<HashMap<String, BatchEntry>, BatchError> {
+    let bytes = fs::read(manifest).map_err(BatchError::io(manifest))?;
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    if whole < bytes.len() {
+        let cut = OpenOptions::new().write(true).open(manifest);
+        cut.and_then(|file| file.set_len(whole as u64)).map_err(BatchError::io(manifest))?;
+    }
+    let mut entries = HashMap::new();
+    for (i, line) in bytes[..whole].split(|&byte| byte == b'\n').enumerate() {
+        if line.is_empty() {
+            continue;
+        }
+        let entry: BatchEntry = serde_json::from_slice(line).map_err(|source| {
+            BatchError::Manifest { path: manifest.to_owned(), line: i + 1, source }
+        })?;
+        entries.insert(entry.name.clone(), entry);
+    }
+    Ok(entries)
+}

@@ -1,0 +1,192 @@
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::{BadLine, BatchError};
+use crate::identity::{digits, part};
+use crate::request::EditRequest;
+
+/// Longest name of a job, bytes.
+const MAX_NAME: usize = 100;
+
+/// One edit of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchJob {
+    /// The number of its line, from 1.
+    pub line: usize,
+    /// What its result is called, without extension.
+    pub name: String,
+    /// The photo.
+    pub photo: PathBuf,
+    /// White where the photo may change.
+    pub mask: Option<PathBuf>,
+    /// How to edit.
+    pub request: EditRequest,
+    /// Tells the job from any other: a SHA-256 over what its line says.
+    pub sha256: String,
+}
+
+/// Reads a file of jobs: a JSON object a line, with `photo`, if need be `mask` (paths from the
+/// file's own folder) and `name`, and the keys of an [`EditRequest`]. Empty lines are left out.
+///
+/// The name, letters, digits, `.`, `-` and `_`, says what the result is called; without one it is
+/// the line's number and the photo's name, for instance `000012-cat`. No two jobs share a name,
+/// upper and lower case apart.
+///
+/// # Errors
+/// [`BatchError::Io`], [`BatchError::Lines`] with all lines that are bad, [`BatchError::NoJobs`].
+pub fn read_jobs(path: impl AsRef<Path>) -> Result<Vec<BatchJob>, BatchError> {
+    let path = path.as_ref();
+    let mut file = BufReader::new(File::open(path).map_err(BatchError::io(path))?);
+    let root = path.parent().unwrap_or(Path::new(""));
+    let (mut jobs, mut bad, mut names) = (Vec::new(), Vec::new(), HashMap::new());
+    let mut text = Vec::new();
+    for line in 1.. {
+        text.clear();
+        if file.read_until(b'\n', &mut text).map_err(BatchError::io(path))? == 0 {
+            break;
+        }
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        match BatchJob::parse(line, &text, root) {
+            Ok(job) => match names.insert(job.name.to_lowercase(), line) {
+                None => jobs.push(job),
+                Some(other) => {
+                    let problem = format!("name: line {other} has {:?}, too", job.name);
+                    bad.push(BadLine { line, problem });
+                }
+            },
+            Err(problem) => bad.push(BadLine { line, problem }),
+        }
+    }
+    match (bad.is_empty(), jobs.is_empty()) {
+        (false, _) => Err(BatchError::Lines { path: path.to_owned(), lines: bad }),
+        (_, true) => Err(BatchError::NoJobs { path: path.to_owned() }),
+        _ => Ok(jobs),
+    }
+}
+
+impl BatchJob {
+    fn parse(line: usize, text: &[u8], root: &Path) -> Result<Self, String> {
+        // Only the column says something: the line is known better.
+        let mut object: Map<String, Value> =
+            serde_json::from_slice(text).map_err(|e| e.to_string())?;
+        let mut word = |key: &str| match object.remove(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(word)) if !word.is_empty() => Ok(Some(word)),
+            Some(other) => Err(format!("{key}: expected some text, got {other}")),
+        };
+        let photo = word("photo")?.ok_or("photo: expected a path, got none")?;
+        let (mask, name) = (word("mask")?, word("name")?);
+        let request: EditRequest =
+            serde_json::from_value(Value::Object(object)).map_err(|e| e.to_string())?;
+        request.check().map_err(|e| e.to_string())?;
+        let name = match name {
+            Some(name) => checked(name)?,
+            None => format!("{line:06}-{}", readable(Path::new(&photo))),
+        };
+        let words = serde_json::to_vec(&request).map_err(|e| e.to_string())?;
+        let mut hash = Sha256::new();
+        part(&mut hash, photo.as_bytes());
+        part(&mut hash, mask.as_deref().unwrap_or_default().as_bytes());
+        part(&mut hash, &words);
+        Ok(Self {
+            line,
+            name,
+            photo: root.join(photo),
+            mask: mask.map(|mask| root.join(mask)),
+            request,
+            sha256: digits(hash),
+        })
+    }
+}
+
+fn is_plain(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_')
+}
+
+fn checked(name: String) -> Result<String, String> {
+    if name.chars().all(is_plain) && !name.starts_with('.') && name.len() <= MAX_NAME {
+        return Ok(name);
+    }
+    Err(format!(
+        "name: expected up to {MAX_NAME} letters, digits, '.', '-' and '_', no '.' first, got {name:?}"
+    ))
+}
+
+/// The photo's name, fit for any file system.
+fn readable(photo: &Path) -> String {
+    let stem = photo.file_stem().unwrap_or_default().to_string_lossy();
+    let plain = |letter| if is_plain(letter) { letter } else { '_' };
+    stem.chars().map(plain).take(MAX_NAME / 2).collect()
+}
+
+/// One of several parts into which jobs are split, each for a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    index: usize,
+    of: usize,
+}
+
+impl Shard {
+    /// Everything.
+    pub const ALL: Self = Self { index: 1, of: 1 };
+
+    /// Part `index` of `of`, counted from 1.
+    ///
+    /// # Errors
+    /// [`BatchError::Shard`] when `index` is not from 1 to `of`.
+    pub fn new(index: usize, of: usize) -> Result<Self, BatchError> {
+        match (1..=of).contains(&index) {
+            true => Ok(Self { index, of }),
+            false => Err(BatchError::Shard { got: format!("{index}/{of}") }),
+        }
+    }
+
+    /// Whether a job is in this part: every `of`-th line.
+    pub fn has(&self, job: &BatchJob) -> bool {
+        job.line % self.of == self.index % self.of
+    }
+
+    /// The manifest of this part.
+    pub(super) fn manifest(&self) -> String {
+        match self.of {
+            1 => "manifest.jsonl".to_owned(),
+            of => format!("manifest-{}-of-{of}.jsonl", self.index),
+        }
+    }
+
+    /// How many parts the manifest of this name belongs to; `None` for another file.
+    pub(super) fn parts(manifest: &str) -> Option<usize> {
+        match manifest.strip_prefix("manifest")?.strip_suffix(".jsonl")? {
+            "" => Some(1),
+            shard => shard.rsplit_once("-of-")?.1.parse().ok(),
+        }
+    }
+
+    pub(super) fn is_all(&self) -> bool {
+        self.of == 1
+    }
+
+    pub(super) fn of(&self) -> usize {
+        self.of
+    }
+}
+
+impl FromStr for Shard {
+    type Err = BatchError;
+
+    /// Reads `I/N`.
+    fn from_str(text: &str) -> Result<Self, BatchError> {
+        let numbers =
+            text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        let (index, of) = numbers.ok_or_else(|| BatchError::Shard { got: text.to_owned() })?;
+        Self::new(index, of)
+    }
+}

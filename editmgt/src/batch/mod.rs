@@ -1,0 +1,40 @@
+//! Many edits with one model: a file of jobs in, pictures and a manifest out.
+//!
+//! ```text
+//! jobs.jsonl ─► read_jobs ─► [BatchJob] ─► Shard ─► Batch::edit ─► OUT/000001-cat.png
+//!                                             BatchFolder ─► OUT/manifest.jsonl, a line a job
+//! ```
+//!
+//! A line of the manifest is written when the picture is complete, so a run that is killed has lost
+//! at most the job that it was at, and goes on with the rest.
+//!
+//! ```no_run
+//! use editmgt::batch::{Batch, BatchFolder, Shard, read_jobs};
+//! use editmgt::{Editor, Silent};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (jobs, shard) = (read_jobs("jobs.jsonl")?, Shard::ALL);
+//! let mut folder = BatchFolder::open("out", shard, true)?;
+//! let editor = Editor::builder("models/editmgt").build()?;
+//! let mut batch = Batch::new(editor, &mut folder);
+//! for job in jobs.iter().filter(|job| shard.has(job)) {
+//!     if !batch.is_done(job) {
+//!         println!("{:?}", batch.edit(job, &mut Silent)?.status);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod folder;
+mod jobs;
+mod run;
+
+pub use error::{BadLine, BatchError};
+pub use folder::{BatchEntry, BatchFolder, JobStatus};
+pub use jobs::{BatchJob, Shard, read_jobs};
+pub use run::Batch;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use std::path::PathBuf;
+
+use editmgt_core::{EditObserver, Error};
+
+use super::{BatchEntry, BatchError, BatchFolder, BatchJob, JobStatus};
+use crate::editor::Editor;
+use crate::error::EditError;
+use crate::open::OpenPhoto;
+use crate::photo::{Mask, Photo, PhotoError, PhotoLimits, SaveOptions};
+use crate::record::EditRecord;
+use crate::report::EditReport;
+
+/// Does the jobs of a batch, one after the other, and keeps the folder's manifest.
+pub struct Batch<'a> {
+    editor: Editor,
+    folder: &'a mut BatchFolder,
+    /// What the results are called at the end, and so their format: `png` at first.
+    pub extension: String,
+    /// How large photos and masks may be.
+    pub limits: PhotoLimits,
+    /// How to write results.
+    pub save: SaveOptions,
+    /// Whether a PNG says how it was made ([`EditRecord`]); yes at first.
+    pub record: bool,
+    /// The last photo: jobs that follow each other often share it.
+    open: Option<(PathBuf, OpenPhoto)>,
+}
+
+impl<'a> Batch<'a> {
+    /// A batch that writes into `folder`.
+    pub fn new(editor: Editor, folder: &'a mut BatchFolder) -> Self {
+        Self {
+            editor,
+            folder,
+            extension: "png".to_owned(),
+            limits: PhotoLimits::default(),
+            save: SaveOptions::default(),
+            record: true,
+            open: None,
+        }
+    }
+
+    /// Whether this very job was done in an earlier run.
+    pub fn is_done(&self, job: &BatchJob) -> bool {
+        self.folder.is_done(job)
+    }
+
+    /// Does a job, and records how it ended.
+    ///
+    /// # Errors
+    /// Not those of the job, which are in the entry: [`BatchError::Stopped`] when the observer says
+    /// so, [`BatchError::Gone`], [`BatchError::Output`] and [`BatchError::Io`] when results can't
+    /// be written. The job is not recorded then.
+    pub fn edit(
+        &mut self,
+        job: &BatchJob,
+        observer: &mut dyn EditObserver,
+    ) -> Result<BatchEntry, BatchError> {
+        self.folder.check()?;
+        let output = format!("{}.{}", job.name, self.extension);
+        let mut entry = BatchEntry {
+            name: job.name.clone(),
+            line: job.line,
+            sha256: job.sha256.clone(),
+            status: JobStatus::Failed,
+            output: None,
+            error: None,
+            report: None,
+        };
+        match self.make(job, &output, observer) {
+            Ok(report) => {
+                entry.status = JobStatus::Done;
+                entry.output = Some(output);
+                entry.report = serde_json::to_value(&report).ok();
+            }
+            Err(EditError::Stage(stopped @ Error::Stopped { .. })) => {
+                return Err(BatchError::Stopped(stopped));
+            }
+            Err(EditError::Photo(PhotoError::NoFolder { .. })) => {
+                return Err(BatchError::Gone { dir: self.folder.dir().to_owned() });
+            }
+            Err(error @ EditError::Photo(PhotoError::Write { .. })) => {
+                return Err(BatchError::Output(error));
+            }
+            Err(error) => entry.error = Some(error.to_string()),
+        }
+        self.folder.record(entry.clone())?;
+        Ok(entry)
+    }
+
+    fn make(
+        &mut self,
+        job: &BatchJob,
+        output: &str,
+        observer: &mut dyn EditObserver,
+    ) -> Result<EditReport, EditError> {
+        if self.open.as_ref().is_none_or(|(path, _)| *path != job.photo) {
+            // The old one first: two photos need twice the memory.
+            self.open = None;
+            let photo = Photo::open_within(&job.photo, &self.limits)?;
+            self.open = Some((job.photo.clone(), self.editor.open(photo)));
+        }
+        let (_, photo) = self.open.as_ref().expect("opened above");
+        let mask = match &job.mask {
+            Some(path) => Some(Mask::open_within(path, &self.limits)?),
+            None => None,
+        };
+        let result = photo.edit(mask.as_ref(), &job.request, observer)?;
+        let mut save = self.save.clone();
+        if self.record {
+            save.text.push(EditRecord::from(&result.report).png_text());
+        }
+        result.image.save(self.folder.dir().join(output), &save)?;
+        Ok(result.report)
+    }
+}

@@ -1,0 +1,164 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+fn write(dir: &Path, text: &str) -> std::path::PathBuf {
+    let path = dir.join("jobs.jsonl");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn entry(job: &BatchJob, status: JobStatus) -> BatchEntry {
+    BatchEntry {
+        name: job.name.clone(),
+        line: job.line,
+        sha256: job.sha256.clone(),
+        status,
+        output: (status == JobStatus::Done).then(|| format!("{}.png", job.name)),
+        error: None,
+        report: None,
+    }
+}
+
+fn jobs(n: usize) -> Vec<BatchJob> {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |i| format!("{{\"photo\": \"p{i}.png\", \"instruction\": \"make it red\"}}\n");
+    read_jobs(write(dir.path(), &(0..n).map(line).collect::<String>())).unwrap()
+}
+
+#[test]
+fn a_line_is_a_photo_a_mask_and_a_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(
+        dir.path(),
+        r#"{"photo": "a b/c\u00e4t.jpg", "instruction": "make it red", "steps": 3, "hold": "auto"}
+
+           {"photo": "/x/y.png", "mask": "m.png", "name": "Fox-1.v2", "instruction": "no", "seed": 7}
+"#,
+    );
+    let jobs = read_jobs(&path).unwrap();
+    assert_eq!((jobs[0].line, jobs[1].line), (1, 3), "as an editor counts");
+    assert_eq!((&*jobs[0].name, &*jobs[1].name), ("000001-c_t", "Fox-1.v2"));
+    assert_eq!(jobs[0].photo, dir.path().join("a b/cät.jpg"));
+    assert_eq!(jobs[1].photo, Path::new("/x/y.png"));
+    assert_eq!(jobs[1].mask, Some(dir.path().join("m.png")));
+    assert_eq!((jobs[0].request.steps, jobs[1].request.seed), (Some(3), 7));
+    assert_ne!(jobs[0].sha256, jobs[1].sha256);
+    // The same words elsewhere are the same job.
+    let other = tempfile::tempdir().unwrap();
+    let again = read_jobs(write(other.path(), &fs::read_to_string(&path).unwrap())).unwrap();
+    assert_eq!(again[0].sha256, jobs[0].sha256);
+}
+
+#[test]
+fn every_bad_line_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    for (line, named) in [
+        ("{", "EOF"),
+        ("[1]", "expected a map"),
+        ("\"photo\"", "expected a map"),
+        (r#"{"instruction": "x"}"#, "photo: expected a path, got none"),
+        (r#"{"photo": 3, "instruction": "x"}"#, "photo: expected some text, got 3"),
+        (r#"{"photo": "a.png"}"#, "instruction: expected some words"),
+        (r#"{"photo": "a.png", "instruction": "x", "stpes": 3}"#, "stpes"),
+        (r#"{"photo": "a.png", "instruction": "x", "steps": 0}"#, "steps: expected 1 to 4096"),
+        (r#"{"photo": "a.png", "instruction": "x", "hold": {"threshold": 2}}"#, "hold: expected"),
+        (r#"{"photo": "a.png", "instruction": "x", "name": "../a"}"#, "name: expected"),
+        (r#"{"photo": "a.png", "instruction": "x", "name": ".a"}"#, "name: expected"),
+        (r#"{"photo": "a.png", "instruction": "x", "name": "GOOD"}"#, "name: line 1 has"),
+        ("\u{fffd}", "expected value"),
+    ] {
+        let good = r#"{"photo": "a.png", "instruction": "x", "name": "good"}"#;
+        let path = write(dir.path(), &format!("{good}\n\n{line}\n"));
+        let error = read_jobs(path).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("jobs.jsonl: line 3: ") && message.contains(named), "{message}");
+        assert!(matches!(error, BatchError::Lines { lines, .. } if lines.len() == 1));
+    }
+    let error = read_jobs(write(dir.path(), &"{\n".repeat(12))).unwrap_err().to_string();
+    assert!(error.contains("line 10: ") && error.ends_with("and 2 more bad lines"), "{error}");
+    assert!(matches!(read_jobs(write(dir.path(), "\n \n")), Err(BatchError::NoJobs { .. })));
+    assert!(matches!(read_jobs(dir.path().join("no")), Err(BatchError::Io { .. })));
+}
+
+#[test]
+fn shards_are_a_partition() {
+    let jobs = jobs(10);
+    for of in [1, 2, 3, 7, 12] {
+        let shards: Vec<Shard> = (1..=of).map(|i| Shard::new(i, of).unwrap()).collect();
+        for job in &jobs {
+            assert_eq!(shards.iter().filter(|shard| shard.has(job)).count(), 1, "{of}");
+        }
+    }
+    assert_eq!("2/8".parse::<Shard>().unwrap(), Shard::new(2, 8).unwrap());
+    for bad in ["", "2", "0/2", "3/2", "0/0", "-1/2", "1/x", "1/2/3"] {
+        assert!(matches!(bad.parse::<Shard>(), Err(BatchError::Shard { .. })), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_done_is_what_was_recorded_and_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, jobs) = (dir.path().join("out"), jobs(3));
+    let mut folder = BatchFolder::open(&out, Shard::ALL, false).unwrap();
+    folder.record(entry(&jobs[0], JobStatus::Failed)).unwrap();
+    folder.record(entry(&jobs[0], JobStatus::Done)).unwrap();
+    folder.record(entry(&jobs[1], JobStatus::Done)).unwrap();
+    folder.record(entry(&jobs[2], JobStatus::Failed)).unwrap();
+    drop(folder);
+    fs::write(out.join("000001-p0.png"), "").unwrap();
+    let manifest = out.join("manifest.jsonl");
+    assert!(matches!(BatchFolder::open(&out, Shard::ALL, false), Err(BatchError::Begun { .. })));
+
+    // A run that was killed while it wrote a line.
+    let whole = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, format!("{whole}{{\"name\": \"00")).unwrap();
+    let mut folder = BatchFolder::open(&out, Shard::ALL, true).unwrap();
+    let done: Vec<bool> = jobs.iter().map(|job| folder.is_done(job)).collect();
+    assert_eq!(done, [true, false, false], "failed later, without a file, failed");
+    let changed = BatchJob { sha256: "another".into(), ..jobs[0].clone() };
+    assert!(!folder.is_done(&changed));
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), whole);
+    folder.record(entry(&jobs[2], JobStatus::Done)).unwrap();
+    drop(folder);
+    assert_eq!(fs::read_to_string(&manifest).unwrap().lines().count(), 5);
+
+    fs::write(&manifest, format!("nonsense\n{whole}")).unwrap();
+    let error = BatchFolder::open(&out, Shard::ALL, true).unwrap_err();
+    assert!(error.to_string().contains("manifest.jsonl: line 1: "), "{error}");
+}
+
+#[test]
+fn two_at_once_are_refused_unless_they_are_shards_of_one_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |shard: &str| BatchFolder::open(dir.path(), shard.parse().unwrap(), true);
+    let whole = open("1/1").unwrap();
+    for shard in ["1/1", "1/2"] {
+        assert!(matches!(open(shard), Err(BatchError::InUse { .. })), "{shard}");
+    }
+    drop(whole);
+    assert!(matches!(open("1/2"), Err(BatchError::OtherShards { .. })), "there is a manifest");
+    fs::remove_file(dir.path().join("manifest.jsonl")).unwrap();
+    let shards = [open("1/2").unwrap(), open("2/2").unwrap()];
+    for shard in ["1/1", "1/2", "2/2"] {
+        assert!(matches!(open(shard), Err(BatchError::InUse { .. })), "{shard}");
+    }
+    assert!(matches!(open("1/3"), Err(BatchError::OtherShards { .. })));
+    drop(shards);
+    open("2/2").unwrap();
+}
+
+#[test]
+fn a_folder_that_vanished_is_an_error_and_is_not_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, jobs) = (dir.path().join("out"), jobs(1));
+    let mut folder = BatchFolder::open(&out, Shard::ALL, false).unwrap();
+    folder.check().unwrap();
+    fs::remove_dir_all(&out).unwrap();
+    for error in [folder.check(), folder.record(entry(&jobs[0], JobStatus::Done))] {
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("the output folder vanished"), "{message}");
+    }
+    assert!(!out.exists());
+}

@@ -1,0 +1,212 @@
+use editmgt_core::{Error, HoldMask, Result};
+
+use super::{Mask, PhotoError, PixelSize, ResizePlan};
+
+/// Widest feather, pixels.
+pub(crate) const MAX_FEATHER: usize = 4096;
+
+/// How much of an edit each pixel of a photo shows: 0 is the photo's own byte, and stays it;
+/// [`ALL`](Self::ALL) is the edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeMask {
+    size: PixelSize,
+    weights: Vec<u16>,
+}
+
+impl ChangeMask {
+    /// The weight of a pixel that is all edit.
+    pub const ALL: u16 = u16::MAX;
+
+    /// Nothing for the pixels of held tokens and for those that the plan does not show to the
+    /// model, all for the others. A pixel on the border of two tokens belongs to the one that its
+    /// upper left corner lies in.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the mask is empty or has no image of this index.
+    pub fn new(hold: &HoldMask, image: usize, plan: &ResizePlan) -> Result<Self> {
+        let grid = hold.size();
+        if grid.is_empty() || image >= hold.batch() {
+            let got = format!("{} masks of {grid}", hold.batch());
+            return Err(Error::shape("hold mask", format!("image {image}"), got));
+        }
+        let held = &hold.held()[image * grid.len()..][..grid.len()];
+        let columns = plan.token_columns(grid.width);
+        let mut weights = Vec::with_capacity(plan.photo().height * plan.photo().width);
+        for row in plan.token_rows(grid.height) {
+            weights.extend(columns.iter().map(|column| match (row, column) {
+                (Some(row), Some(column)) if !held[row * grid.width + column] => Self::ALL,
+                _ => 0,
+            }));
+        }
+        Ok(Self { size: plan.photo(), weights })
+    }
+
+    /// Times the user's mask, pixel by pixel: what that leaves black is the photo's own, also in a
+    /// token of which the most is white, and what it leaves grey is a mixture.
+    ///
+    /// # Errors
+    /// [`PhotoError::MaskAspect`].
+    pub fn within(mut self, mask: &Mask) -> Result<Self, PhotoError> {
+        let levels = mask.levels(self.size)?;
+        for (weight, &level) in self.weights.iter_mut().zip(levels.iter()) {
+            *weight = times(*weight, level.into(), 255);
+        }
+        Ok(self)
+    }
+
+    /// Lets the edit fade in over so many pixels, counted from the nearest pixel that is all photo
+    /// (the larger of the horizontal and the vertical distance); 0 leaves the edge hard. The ramp
+    /// lies on the edit's side: the photo's pixels stay exact.
+    ///
+    /// # Errors
+    /// [`Error::Value`] above 4096.
+    pub fn feathered(mut self, feather: usize) -> Result<Self> {
+        if feather > MAX_FEATHER {
+            return Err(Error::value("feather", format!("0 to {MAX_FEATHER} pixels"), feather));
+        }
+        if feather == 0 {
+            return Ok(self);
+        }
+        // A pixel `steps` away from the photo's is all edit.
+        let steps = feather as u16 + 1;
+        let near = |&weight: &u16| if weight == 0 { 0 } else { steps };
+        let mut distance: Vec<u16> = self.weights.iter().map(near).collect();
+        spread(&mut distance, self.size.width);
+        for (weight, distance) in self.weights.iter_mut().zip(distance) {
+            *weight = times(*weight, distance.into(), steps.into());
+        }
+        Ok(self)
+    }
+
+    /// Height and width of the photo.
+    pub fn size(&self) -> PixelSize {
+        self.size
+    }
+
+    /// The weights, row-major.
+    pub fn weights(&self) -> &[u16] {
+        &self.weights
+    }
+}
+
+/// `weight * part / whole`, rounded.
+fn times(weight: u16, part: u32, whole: u32) -> u16 {
+    ((u32::from(weight) * part + whole / 2) / whole) as u16
+}
+
+/// Replaces each value by the distance to the nearest 0 where that is smaller: forwards from the
+/// neighbours before a pixel, then backwards from those after it.
+fn spread(distance: &mut [u16], width: usize) {
+    let Some(last) = distance.len().checked_sub(1) else { return };
+    let relax = |distance: &mut [u16], i: usize, backwards: bool| {
+        let at = |j: usize| distance[if backwards { last - j } else { j }];
+        let x = i % width;
+        let mut nearest = at(i);
+        if x > 0 {
+            nearest = nearest.min(at(i - 1) + 1);
+        }
+        if i >= width {
+            let above = i - width;
+            nearest = nearest.min(at(above) + 1);
+            if x > 0 {
+                nearest = nearest.min(at(above - 1) + 1);
+            }
+            if x + 1 < width {
+                nearest = nearest.min(at(above + 1) + 1);
+            }
+        }
+        distance[if backwards { last - i } else { i }] = nearest;
+    };
+    for backwards in [false, true] {
+        for i in 0..distance.len() {
+            relax(distance, i, backwards);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use editmgt_core::GridSize;
+    use image::GrayImage;
+
+    use super::*;
+
+    /// The left half of a picture of 8x8 is held.
+    fn half() -> ChangeMask {
+        let hold = HoldMask::new(1, GridSize::new(1, 2), vec![true, false]).unwrap();
+        let plan = ResizePlan::native(PixelSize::new(8, 8), 1).unwrap();
+        ChangeMask::new(&hold, 0, &plan).unwrap()
+    }
+
+    #[test]
+    fn the_feather_is_a_ramp_on_the_edits_side() {
+        for (feather, row) in [
+            (0, [0, 0, 0, 0, 65535, 65535, 65535, 65535]),
+            (1, [0, 0, 0, 0, 32768, 65535, 65535, 65535]),
+            (3, [0, 0, 0, 0, 16384, 32768, 49151, 65535]),
+        ] {
+            let mask = half().feathered(feather).unwrap();
+            for y in 0..8 {
+                assert_eq!(mask.weights()[8 * y..][..8], row, "feather {feather}, row {y}");
+            }
+        }
+        assert!(half().feathered(MAX_FEATHER + 1).is_err());
+    }
+
+    #[test]
+    fn a_users_mask_keeps_its_softness_and_its_black_pixels() {
+        let levels = [255, 255, 255, 255, 0, 51, 102, 255];
+        let mask =
+            Mask::from_luma(GrayImage::from_fn(8, 8, |x, _| image::Luma([levels[x as usize]])));
+        let soft = half().within(&mask).unwrap();
+        assert_eq!(soft.weights()[..8], [0, 0, 0, 0, 0, 13107, 26214, 65535]);
+        // The ramp begins at the mask's black, too.
+        let soft = soft.feathered(1).unwrap();
+        assert_eq!(soft.weights()[..8], [0, 0, 0, 0, 0, 6554, 26214, 65535]);
+        let other = Mask::from_luma(GrayImage::new(8, 16));
+        assert!(matches!(half().within(&other), Err(PhotoError::MaskAspect { .. })));
+    }
+
+    #[test]
+    fn what_the_model_does_not_see_stays() {
+        let photo = PixelSize::new(40, 100);
+        let plan = ResizePlan::crop(photo, 64, 32).unwrap();
+        assert_eq!(plan.model(), PixelSize::new(32, 96), "the case tests a crop");
+        let hold = HoldMask::none(1, GridSize::new(2, 6));
+        let mask = ChangeMask::new(&hold, 0, &plan).unwrap();
+        let inside = plan.area();
+        assert!(inside.size != photo);
+        for y in 0..40 {
+            for x in 0..100 {
+                let row = (inside.top..inside.top + inside.size.height).contains(&y);
+                let column = (inside.left..inside.left + inside.size.width).contains(&x);
+                assert_eq!(mask.weights()[100 * y + x] > 0, row && column, "{y},{x}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_distance_is_the_larger_of_both_directions() {
+        let (height, width) = (9, 13);
+        for zeros in [vec![(4, 6)], vec![(0, 0), (8, 12)], vec![(2, 11), (7, 1), (5, 5)]] {
+            let mut distance = vec![100; height * width];
+            zeros.iter().for_each(|&(y, x)| distance[y * width + x] = 0);
+            spread(&mut distance, width);
+            for y in 0..height {
+                for x in 0..width {
+                    let expected = zeros.iter().map(|z| y.abs_diff(z.0).max(x.abs_diff(z.1))).min();
+                    assert_eq!(Some(distance[y * width + x].into()), expected, "{zeros:?} {y},{x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn masks_that_are_none_are_refused() {
+        let plan = ResizePlan::native(PixelSize::new(8, 8), 1).unwrap();
+        let empty = HoldMask::none(1, GridSize::new(0, 2));
+        assert!(ChangeMask::new(&empty, 0, &plan).is_err());
+        let hold = HoldMask::none(1, GridSize::new(2, 2));
+        assert!(ChangeMask::new(&hold, 1, &plan).is_err());
+    }
+}

@@ -1,0 +1,126 @@
+use super::*;
+
+const SIDES: [usize; 11] = [8, 17, 96, 333, 480, 768, 1024, 1536, 3000, 4032, 6000];
+/// (side, multiple): the published model with and without down/up blocks, and tiny ones.
+const TARGETS: [(usize, usize); 5] = [(1024, 32), (1024, 16), (512, 32), (512, 16), (64, 8)];
+
+fn relative_distortion(plan: &ResizePlan) -> f64 {
+    let ratio = |size: PixelSize| size.width as f64 / size.height as f64;
+    (ratio(plan.model) / ratio(plan.photo)).ln().abs()
+}
+
+#[test]
+fn fit_keeps_its_promises_for_any_size() {
+    for (side, multiple) in TARGETS {
+        for height in SIDES {
+            for width in SIDES {
+                let photo = PixelSize::new(height, width);
+                let ratio = photo.longer() as f64 / photo.shorter() as f64;
+                let plan = ResizePlan::fit(photo, side, multiple);
+                if ratio > ratio_limit(side, multiple) {
+                    assert!(plan.is_err(), "{photo} at {side}");
+                    continue;
+                }
+                let plan = plan.unwrap();
+                let context = format!("{photo} at {side}/{multiple}: {}", plan.model);
+                for side in [plan.model.height, plan.model.width] {
+                    assert!(side >= multiple && side.is_multiple_of(multiple), "{context}");
+                }
+                // Rounding moves a side by half a multiple at most; the choice is no worse.
+                let short = side as f64 / ratio.sqrt() / multiple as f64;
+                let long = side as f64 * ratio.sqrt() / multiple as f64;
+                let rounded = |ideal: f64| (ideal.round() / ideal).ln();
+                let (short, long) = (rounded(short), rounded(long));
+                let bound = (long - short).abs() + AREA_WEIGHT * (long + short).abs();
+                assert!(relative_distortion(&plan) <= bound + 1e-9, "{context}");
+                let area = (plan.model.height * plan.model.width) as f64;
+                let off = (area / (side * side) as f64).ln().abs();
+                // Down to one multiple a side, half a multiple is much; otherwise little.
+                assert!(off <= bound / AREA_WEIGHT + 1e-9, "{context}: area off by {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_usual_proportions_are_kept_exactly() {
+    for ((height, width), model) in [
+        ((1024, 1024), (1024, 1024)),
+        ((3000, 3000), (1024, 1024)),
+        ((3024, 4032), (864, 1152)),
+        ((4032, 3024), (1152, 864)),
+        ((4000, 6000), (832, 1248)),
+        ((896, 1152), (896, 1152)), // suits already: no resize
+    ] {
+        let plan = ResizePlan::fit(PixelSize::new(height, width), 1024, 32).unwrap();
+        assert_eq!((plan.model.height, plan.model.width), model, "{height}x{width}");
+        let plan = ResizePlan::fit(PixelSize::new(height, width), 1024, 16).unwrap();
+        assert!(relative_distortion(&plan) < 1e-9, "{height}x{width} at 16");
+    }
+}
+
+#[test]
+fn impossible_plans_are_refused() {
+    let photo = PixelSize::new(100, 200);
+    for (what, plan) in [
+        ("multiple 0", ResizePlan::fit(photo, 64, 0)),
+        ("side 0", ResizePlan::fit(photo, 0, 16)),
+        ("side below the multiple", ResizePlan::fit(photo, 8, 16)),
+        ("huge side", ResizePlan::fit(photo, usize::MAX, 16)),
+        ("empty photo", ResizePlan::fit(PixelSize::new(0, 0), 64, 16)),
+        ("flat photo", ResizePlan::fit(PixelSize::new(0, 9), 64, 16)),
+        ("not native", ResizePlan::native(photo, 16)),
+        ("native 0", ResizePlan::native(PixelSize::new(0, 16), 16)),
+        ("exact multiple 0", ResizePlan::exact(photo, photo, 0)),
+        ("square of 0", ResizePlan::square(photo, 0, 16)),
+        ("square of 100", ResizePlan::square(photo, 100, 16)),
+    ] {
+        assert!(matches!(plan, Err(Error::Value { .. })), "{what}: {plan:?}");
+    }
+}
+
+#[test]
+fn there_and_back_has_the_photos_size_and_looks_like_it() {
+    let device = Device::flex();
+    for (height, width) in [(48, 64), (61, 37), (200, 130), (8, 40)] {
+        // A smooth picture survives resampling; noise would not.
+        let rgb = RgbImage::from_fn(width, height, |x, y| {
+            image::Rgb([(x * 200 / width) as u8, (y * 200 / height) as u8, 90])
+        });
+        let photo = Photo::from_rgb(rgb).unwrap();
+        for plan in [
+            ResizePlan::fit(photo.size(), 64, 8).unwrap(),
+            ResizePlan::square(photo.size(), 64, 8).unwrap(),
+            ResizePlan::pad(photo.size(), 64, 8).unwrap(),
+            ResizePlan::crop(photo.size(), 64, 8).unwrap(),
+            ResizePlan::native(photo.size(), 1).unwrap(),
+        ] {
+            let picture = plan.apply(&photo, &device).unwrap();
+            assert_eq!(picture.dims(), [1, 3, plan.model.height, plan.model.width]);
+            let back = plan.invert(picture, &photo).unwrap();
+            assert_eq!(PixelSize::of(&back), photo.size());
+            let off = back.iter().zip(photo.rgb().iter()).map(|(a, b)| a.abs_diff(*b)).max();
+            // 8 rows stretched over 200 levels: 25 levels a row, of which a resample to
+            // fewer rows may lose most of one.
+            let tolerance = if plan.model == plan.photo { 0 } else { 25 };
+            assert!(off <= Some(tolerance), "{plan:?}: {off:?}");
+        }
+    }
+}
+
+#[test]
+fn wrong_pictures_are_refused() {
+    let device = Device::flex();
+    let plan = ResizePlan::native(PixelSize::new(8, 16), 8).unwrap();
+    let other = Photo::from_rgb(RgbImage::new(8, 16)).unwrap();
+    assert!(matches!(plan.apply(&other, &device), Err(Error::Shape { .. })));
+    let fine = Tensor::zeros([1, 3, 8, 16], &device);
+    assert!(matches!(plan.invert(fine, &other), Err(Error::Shape { .. })));
+    let photo = Photo::from_rgb(RgbImage::new(16, 8)).unwrap();
+    let turned = Tensor::zeros([1, 3, 16, 8], &device);
+    assert!(matches!(plan.invert(turned, &photo), Err(Error::Shape { .. })));
+    let nan = Tensor::full([1, 3, 8, 16], f32::NAN, &device);
+    assert!(matches!(plan.invert(nan, &photo), Err(Error::Value { .. })));
+    let outside = Tensor::full([1, 3, 8, 16], 7.0, &device);
+    assert!(plan.invert(outside, &photo).unwrap().iter().all(|&value| value == 255));
+}

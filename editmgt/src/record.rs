@@ -1,0 +1,74 @@
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::photo::{PhotoError, read_text};
+use crate::report::EditReport;
+use crate::request::{EditRequest, EditSettings};
+
+/// What a PNG says of the edit that made it: enough to repeat it, given the photo, the mask and the
+/// model (and its LoRA adapters).
+///
+/// ```no_run
+/// use editmgt::{EditRecord, EditRequest};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let record = EditRecord::open("black-cat.png")?;
+/// println!("made with editmgt {}: {}", record.version, record.settings.instruction);
+/// let again: EditRequest = record.settings.into();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditRecord {
+    /// Version of this library.
+    pub version: String,
+    /// Which model it was: see [`identity`](crate::identity); `None` for parts of your own.
+    pub model: Option<String>,
+    /// What the user said.
+    pub request: EditRequest,
+    /// Every option in force, the seed among them.
+    pub settings: EditSettings,
+}
+
+impl EditRecord {
+    /// The keyword of the PNG's text chunk.
+    pub const KEYWORD: &str = "editmgt";
+
+    /// The text chunk, keyword and JSON, for [`SaveOptions::text`](crate::SaveOptions::text).
+    pub fn png_text(&self) -> (String, String) {
+        let json = serde_json::to_string(self).expect("a record has names and numbers only");
+        (Self::KEYWORD.to_owned(), json)
+    }
+
+    /// Reads the record of a PNG.
+    ///
+    /// # Errors
+    /// [`PhotoError::Read`], [`PhotoError::NoText`] for a file that is no PNG,
+    /// [`PhotoError::NoRecord`] for one without a record, [`PhotoError::Record`] for a record that
+    /// this version does not understand.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
+        let path = path.as_ref();
+        let owned = || path.to_owned();
+        let text = read_text(path, Self::KEYWORD)?
+            .ok_or_else(|| PhotoError::NoRecord { path: owned(), keyword: Self::KEYWORD })?;
+        serde_json::from_str(&text).map_err(|source| {
+            let value: Value = serde_json::from_str(&text).unwrap_or_default();
+            let version = value["version"].as_str().unwrap_or("unknown").escape_debug().to_string();
+            PhotoError::Record { path: owned(), version, source }
+        })
+    }
+}
+
+impl From<&EditReport> for EditRecord {
+    fn from(report: &EditReport) -> Self {
+        Self {
+            version: report.version.to_owned(),
+            model: report.model.as_ref().map(|model| model.sha256.clone()),
+            request: report.request.clone(),
+            settings: report.settings.clone(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Outside mask and feather an edited photo is the photo, bit for bit: several formats, sizes and
+//! ways to edit. What is compared is read by `image` alone.
+
+use std::io::Cursor;
+
+use editmgt::{
+    Blend, EditRequest, EditResult, Editor, HoldPolicy, Mask, Photo, Resize, SaveOptions, Silent,
+};
+use image::{
+    DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Luma, Rgb, RgbImage, Rgba,
+};
+
+use crate::defaults::{request, small};
+
+/// A picture with something in it everywhere.
+fn pixel(x: u32, y: u32) -> [u8; 4] {
+    [x * 7, y * 5 + x, x * y + 40, 255 - x].map(|value| (value % 256) as u8)
+}
+
+fn rgb(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let [r, g, b, _] = pixel(x, y);
+        Rgb([r, g, b])
+    })
+}
+
+fn encode(image: DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// Pixels of 16 bits, none of which is a whole level of 8.
+fn sixteen(width: u32, height: u32) -> DynamicImage {
+    let wide = |x, y| pixel(x, y).map(|level| (u16::from(level) * 257) ^ 0x55);
+    let image = image::ImageBuffer::from_fn(width, height, |x, y| Rgba(wide(x, y)));
+    DynamicImage::ImageRgba16(image)
+}
+
+/// The JPEG of a picture that lies on its side: EXIF says how to turn it.
+fn lying(width: u32, height: u32) -> Vec<u8> {
+    let jpeg = encode(rgb(width, height).into(), ImageFormat::Jpeg);
+    let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01".to_vec();
+    exif.extend_from_slice(&[1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0]);
+    let length = u16::try_from(exif.len() + 2).unwrap().to_be_bytes();
+    let (start, rest) = jpeg.split_at(2);
+    [start, &[0xff, 0xe1], &length, &exif, rest].concat()
+}
+
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    let grey = |width, height| GrayImage::from_fn(width, height, |x, y| Luma([pixel(x, y)[1]]));
+    let rgba = image::RgbaImage::from_fn(83, 64, |x, y| Rgba(pixel(x, y)));
+    vec![
+        ("PNG", encode(rgb(97, 61).into(), ImageFormat::Png)),
+        ("PNG, grey", encode(grey(64, 64).into(), ImageFormat::Png)),
+        ("PNG with alpha", encode(rgba.into(), ImageFormat::Png)),
+        ("PNG of 16 bits", encode(sixteen(45, 71), ImageFormat::Png)),
+        ("BMP", encode(rgb(33, 129).into(), ImageFormat::Bmp)),
+        ("TIFF of 16 bits", encode(sixteen(60, 44), ImageFormat::Tiff)),
+        ("WebP", encode(rgb(101, 55).into(), ImageFormat::WebP)),
+        ("GIF", encode(rgb(48, 48).into(), ImageFormat::Gif)),
+        ("JPEG on its side", lying(90, 67)),
+    ]
+}
+
+/// The picture as it is shown, and its opacity.
+fn read(bytes: &[u8]) -> (RgbImage, GrayImage) {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().unwrap();
+    let mut decoder = reader.into_decoder().unwrap();
+    let orientation = decoder.orientation().unwrap();
+    let mut image = DynamicImage::from_decoder(decoder).unwrap();
+    image.apply_orientation(orientation);
+    let rgba = image.to_rgba8();
+    let alpha =
+        GrayImage::from_fn(rgba.width(), rgba.height(), |x, y| Luma([rgba.get_pixel(x, y).0[3]]));
+    (image.into_rgb8(), alpha)
+}
+
+/// White in its middle, black outside, a grey rim between.
+fn mask(width: u32, height: u32) -> GrayImage {
+    GrayImage::from_fn(width, height, |x, y| {
+        let edge = (x.min(width - 1 - x) * 8 / width).min(y.min(height - 1 - y) * 8 / height);
+        Luma([[0, 0, 90, 255][edge.min(3) as usize]])
+    })
+}
+
+/// What is edited does not matter here, only where.
+fn quick() -> EditRequest {
+    EditRequest { steps: Some(1), guidance_scale: Some(1.0), ..request(40) }
+}
+
+/// The file that a result becomes, in this format.
+fn saved(result: &EditResult, name: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    result.image.save(&path, &SaveOptions::default()).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn what_the_mask_leaves_black_is_the_photo_bit_for_bit() {
+    let editor = Editor::new(small()).unwrap();
+    for (name, bytes) in files() {
+        let (before, opacity) = read(&bytes);
+        let photo = editor.open(Photo::decode(&bytes).unwrap());
+        let mask = mask(before.width(), before.height());
+        let user = Mask::from_luma(mask.clone());
+        for (resize, feather, blend, output) in [
+            (Resize::Fit, 0, Blend::Srgb, "o.png"),
+            (Resize::Pad, 3, Blend::Linear, "o.tiff"),
+            (Resize::Crop, 9, Blend::Srgb, "o.webp"),
+            (Resize::Fit, 9, Blend::Linear, "o.bmp"),
+        ] {
+            let context = format!("{name}, {resize:?}, feather {feather}, {blend:?}");
+            let request = EditRequest { resize, feather, blend, ..quick() };
+            let result = photo.edit(Some(&user), &request, &mut Silent).unwrap();
+            let (after, alpha) = read(&saved(&result, output));
+            assert_eq!(after.dimensions(), before.dimensions(), "{context}");
+            assert!(alpha == opacity, "{context}: another opacity");
+            let mut changed = 0;
+            for (x, y, pixel) in after.enumerate_pixels() {
+                let own = before.get_pixel(x, y);
+                match mask.get_pixel(x, y).0[0] {
+                    0 => assert_eq!(pixel, own, "{context}: {x},{y}"),
+                    _ => changed += usize::from(pixel != own),
+                }
+            }
+            assert!(changed > 20, "{context}: only {changed} pixels changed");
+        }
+    }
+}
+
+#[test]
+fn held_tokens_and_what_is_cropped_are_the_photo_bit_for_bit() {
+    let editor = Editor::new(small()).unwrap();
+    for (name, bytes) in files() {
+        let (before, _) = read(&bytes);
+        let photo = editor.open(Photo::decode(&bytes).unwrap());
+        for (resize, feather) in [(Resize::Fit, 0), (Resize::Pad, 2), (Resize::Crop, 5)] {
+            let hold = Some(HoldPolicy::Budget(0.3));
+            let request = EditRequest { resize, feather, hold, ..quick() };
+            let result = photo.edit(None, &request, &mut Silent).unwrap();
+            let (after, _) = read(&saved(&result, "o.png"));
+            let grid = result.held.size();
+            let rows = result.report.plan.token_rows(grid.height);
+            let columns = result.report.plan.token_columns(grid.width);
+            let mut own = 0;
+            for (x, y, pixel) in after.enumerate_pixels() {
+                let token = rows[y as usize].zip(columns[x as usize]);
+                let stays = |(row, column)| result.held.held()[row * grid.width + column];
+                if token.is_none_or(stays) {
+                    assert_eq!(pixel, before.get_pixel(x, y), "{name}, {resize:?}: {x},{y}");
+                    own += 1;
+                }
+            }
+            assert!(own > 100, "{name}, {resize:?}: only {own} pixels were held");
+        }
+    }
+}
