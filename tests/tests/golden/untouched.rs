@@ -1,7 +1,8 @@
-//! Outside mask and feather an edited photo is the photo, bit for bit: several formats, sizes and
-//! ways to edit. What is compared is read by `image` alone.
+//! Outside mask and feather an edited photo is the photo, bit for bit: real photos and drawn ones,
+//! several formats, sizes and ways to edit. What is compared is read by `image` alone.
 
 use std::io::Cursor;
+use std::path::Path;
 
 use editmgt::{
     Blend, EditRequest, EditResult, Editor, HoldPolicy, Mask, Photo, Resize, SaveOptions, Silent,
@@ -47,7 +48,20 @@ fn lying(width: u32, height: u32) -> Vec<u8> {
     [start, &[0xff, 0xe1], &length, &exif, rest].concat()
 }
 
-fn files() -> Vec<(&'static str, Vec<u8>)> {
+/// Real photos, and others of every kind that those are not.
+fn files() -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> =
+        drawn().into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+    let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/photos");
+    for entry in std::fs::read_dir(photos).unwrap() {
+        let path = entry.unwrap().path();
+        files.push((path.display().to_string(), std::fs::read(path).unwrap()));
+    }
+    assert!(files.len() >= 9 + 8, "photos are missing");
+    files
+}
+
+fn drawn() -> Vec<(&'static str, Vec<u8>)> {
     let grey = |width, height| GrayImage::from_fn(width, height, |x, y| Luma([pixel(x, y)[1]]));
     let rgba = image::RgbaImage::from_fn(83, 64, |x, y| Rgba(pixel(x, y)));
     vec![
