@@ -146,9 +146,9 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
     let mut progress = Progress::new(args.quiet, stop);
     progress.say("loading model");
     let editor = builder.build()?;
-    let model = editor.model().source.as_ref().map(|source| &source.sha256);
-    if like.is_some_and(|like| like.model.as_ref() != model) {
-        progress.say("note: the edit to repeat was made with another model");
+    let differences = like.map(|like| like.differences(editor.model().source.as_ref()));
+    for difference in differences.into_iter().flatten() {
+        progress.note(&format!("the edit to repeat may come out otherwise: {difference}"));
     }
     let photo = editor.open(photo);
     for job in &jobs {

@@ -44,6 +44,15 @@ impl Progress {
         Self { show, stop, previews: None, failure: None }
     }
 
+    /// Tells what the user must know, also one who wants no progress.
+    pub(crate) fn note(&self, what: &str) {
+        let note = format!("note: {what}");
+        match &self.show {
+            Show::Bar(bar) => bar.suspend(|| eprintln!("{note}")),
+            Show::Lines | Show::Nothing => eprintln!("{note}"),
+        }
+    }
+
     /// Names what is going on.
     pub(crate) fn say(&self, what: &str) {
         match &self.show {

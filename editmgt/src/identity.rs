@@ -51,7 +51,7 @@ pub(crate) fn part(hash: &mut Sha256, bytes: &[u8]) {
 }
 
 /// Adds a safetensors file whose header was checked.
-fn weights<F: Read + Seek>(
+pub(crate) fn weights<F: Read + Seek>(
     hash: &mut Sha256,
     open: impl FnOnce() -> std::io::Result<F>,
 ) -> std::io::Result<()> {

@@ -1,5 +1,6 @@
 //! The loaded parts of a model, each behind its trait.
 
+use std::fmt;
 use std::path::Path;
 
 use burn::module::Module;
@@ -15,12 +16,12 @@ use editmgt_text::{
 };
 use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture};
 use editmgt_vq::CodecConfig;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
 use crate::identity::identity;
-use crate::lora::{LoraUse, apply_loras, open_loras};
+use crate::lora::{LoraSource, LoraUse, apply_loras, open_loras};
 use crate::request::EditDefaults;
 
 /// Where a model lives and in which precision.
@@ -53,12 +54,33 @@ pub struct Model {
 }
 
 /// What a model was loaded from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSource {
     /// Tells models apart: see [`identity`](crate::identity).
     pub sha256: String,
     /// The precision of each component.
     pub dtype: DtypePolicy,
+    /// The LoRA adapters that it was loaded with, in order.
+    #[serde(default)]
+    pub loras: Vec<LoraSource>,
+}
+
+impl ModelSource {
+    /// Whether it is the same model with the same adapters, whatever the precision.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let loras = self.loras.iter().zip(&other.loras);
+        self.sha256 == other.sha256
+            && self.loras.len() == other.loras.len()
+            && loras.into_iter().all(|(a, b)| a.is_same(b))
+    }
+}
+
+impl fmt::Display for ModelSource {
+    /// The first digits of its identity, and the adapters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "model {:.12}", self.sha256)?;
+        self.loras.iter().try_for_each(|lora| write!(f, " with the {lora}"))
+    }
 }
 
 impl Model {
@@ -86,13 +108,21 @@ impl Model {
         let defaults = EditDefaults::read(&folder.root)?;
         let (config, transformer) = load_transformer(&folder.transformer, options)?;
         let transformer = apply_loras(transformer, &config.keys(), &loras)?;
+        let source = ModelSource {
+            sha256: identity(folder)?,
+            dtype: options.dtype,
+            loras: loras
+                .iter()
+                .map(|(choice, file)| LoraSource::read(choice, file))
+                .collect::<Result<_, _>>()?,
+        };
         let model = Self {
             codec: load_codec(&folder.vqvae, options)?,
             text: load_text(folder, &config.text_encoder_architecture, options)?.boxed(),
             transformer: Box::new(transformer),
             scheduler: load_scheduler(&folder.scheduler)?,
             defaults,
-            source: Some(ModelSource { sha256: identity(folder)?, dtype: options.dtype }),
+            source: Some(source),
             device: options.device.clone(),
         };
         model.checked(&folder.root)

@@ -3,12 +3,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::lora::LoraSource;
+use crate::model::ModelSource;
 use crate::photo::{PhotoError, read_text};
 use crate::report::EditReport;
 use crate::request::{EditRequest, EditSettings};
 
-/// What a PNG says of the edit that made it: enough to repeat it, given the photo, the mask and the
-/// model (and its LoRA adapters).
+/// What a PNG says of the edit that made it: enough to repeat it, given the photo, the mask, the
+/// model and its LoRA adapters.
 ///
 /// ```no_run
 /// use editmgt::{EditRecord, EditRequest};
@@ -27,6 +29,9 @@ pub struct EditRecord {
     pub version: String,
     /// Which model it was: see [`identity`](crate::identity); `None` for parts of your own.
     pub model: Option<String>,
+    /// The LoRA adapters that it had.
+    #[serde(default)]
+    pub loras: Vec<LoraSource>,
     /// What the user said.
     pub request: EditRequest,
     /// Every option in force, the seed among them.
@@ -60,6 +65,24 @@ impl EditRecord {
             PhotoError::Record { path: owned(), version, source }
         })
     }
+
+    /// What the model that made the edit had otherwise than `model`, a sentence each; empty when
+    /// the edit can be repeated with it.
+    pub fn differences(&self, model: Option<&ModelSource>) -> Vec<String> {
+        let loras = model.map_or(&[][..], |model| &model.loras);
+        let lacks = |all: &[LoraSource], lora: &LoraSource| !all.iter().any(|l| l.is_same(lora));
+        let mut differences = Vec::new();
+        if self.model.as_ref() != model.map(|model| &model.sha256) {
+            differences.push("it was made with another model".to_owned());
+        }
+        for lora in self.loras.iter().filter(|lora| lacks(loras, lora)) {
+            differences.push(format!("it was made with the {lora}, which is not given"));
+        }
+        for lora in loras.iter().filter(|lora| lacks(&self.loras, lora)) {
+            differences.push(format!("it was made without the {lora}"));
+        }
+        differences
+    }
 }
 
 impl From<&EditReport> for EditRecord {
@@ -67,6 +90,7 @@ impl From<&EditReport> for EditRecord {
         Self {
             version: report.version.to_owned(),
             model: report.model.as_ref().map(|model| model.sha256.clone()),
+            loras: report.model.as_ref().map_or_else(Vec::new, |model| model.loras.clone()),
             request: report.request.clone(),
             settings: report.settings.clone(),
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::program::{CAT, Edit, GOLDEN_MODEL, Ran, Scratch, editmgt, root};
 
 /// A line of jobs: an edit in a fraction of a second, with more keys.
-fn job(photo: &str, more: Value) -> String {
+pub(crate) fn job(photo: &str, more: Value) -> String {
     let mut job = json!({
         "photo": photo, "instruction": "make the cat black", "steps": 2, "size": 48,
     });
@@ -17,11 +17,11 @@ fn job(photo: &str, more: Value) -> String {
     format!("{job}\n")
 }
 
-fn cat() -> String {
+pub(crate) fn cat() -> String {
     root().join(CAT).to_str().unwrap().to_owned()
 }
 
-fn batch(jobs: &Path, out: &Path, options: &str) -> Ran {
+pub(crate) fn batch(jobs: &Path, out: &Path, options: &str) -> Ran {
     let mut args: Vec<OsString> = ["batch", "--model", GOLDEN_MODEL, "-q"].map(Into::into).into();
     args.extend([jobs.into(), "--out".into(), out.into()]);
     args.extend(options.split_whitespace().map(Into::into));

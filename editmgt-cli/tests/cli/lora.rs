@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use editmgt::lora::{LoraConfig, LoraFactors, LoraFile, LoraStreams};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::program::{Edit, GOLDEN_MODEL, Scratch, root};
+use crate::batch::{batch, cat, job};
+use crate::program::{CAT, Edit, GOLDEN_MODEL, Ran, Scratch, editmgt, root};
 
 /// Writes an adapter of two layers of the golden model.
 fn adapter(dir: &Path, layers: [&str; 2]) {
@@ -42,6 +43,62 @@ fn an_adapter_changes_the_edit_as_much_as_it_is_told() {
     for other in [":3", ":1:reference", ":1:image"] {
         assert!(whole != edit(other), "{other}");
     }
+}
+
+#[test]
+fn a_png_says_which_adapters_it_needs() {
+    let scratch = Scratch::new();
+    let (style, other) = (scratch.path("style"), scratch.path("other"));
+    adapter(&style, LAYERS);
+    adapter(&other, [LAYERS[0], "transformer_blocks.0.attn.to_k"]);
+    let made = scratch.out("a.png");
+    Edit::new(made.clone()).quick().with_path("--lora", &style).run().done();
+    let shown = editmgt(["show".into(), made.clone()]).done();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let lora = &shown["loras"][0];
+    assert_eq!(lora["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(
+        (&lora["name"], &lora["scale"], &lora["streams"]),
+        (&json!("style"), &json!(1.0), &json!("both"))
+    );
+
+    let again = scratch.out("b.png");
+    let like = |lora: Option<&str>| -> Ran {
+        let (made, again) = (made.to_str().unwrap(), again.to_str().unwrap());
+        let args = ["edit", CAT, "--like", made, "-o", again, "--model", GOLDEN_MODEL, "-q"];
+        editmgt(args.into_iter().chain(lora.into_iter().flat_map(|lora| ["--lora", lora])))
+    };
+    let (style, other) = (style.display().to_string(), other.display().to_string());
+    like(Some(&style)).done();
+    assert!(std::fs::read(&made).unwrap() == std::fs::read(&again).unwrap());
+    let missing =
+        "made with the LoRA adapter \"style\" (scale 1, streams both), which is not given";
+    let half = format!("{style}:0.5");
+    for (lora, named) in [
+        (None, &[missing][..]),
+        (Some(&*half), &[missing, "made without the LoRA adapter \"style\" (scale 0.5,"]),
+        (Some(&*other), &[missing, "made without the LoRA adapter \"other\" (scale 1,"]),
+    ] {
+        let Ran { status, stderr, .. } = like(lora);
+        assert_eq!((status, stderr.lines().count()), (Some(0), named.len()), "{stderr}");
+        for (line, part) in stderr.lines().zip(named) {
+            assert!(line.starts_with("note: ") && line.contains(part), "{part}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_goes_on_with_the_same_adapters_only() {
+    let scratch = Scratch::new();
+    let style = scratch.path("style");
+    adapter(&style, LAYERS);
+    let jobs = scratch.write("jobs.jsonl", job(&cat(), json!({})));
+    let (out, lora) = (scratch.out("o"), format!("--resume --lora {}", style.display()));
+    batch(&jobs, &out, &lora).done();
+    let said = batch(&jobs, &out, &lora).done();
+    assert_eq!(said.lines().last(), Some("0 done, 0 failed, 1 done before"), "{said}");
+    let named = ["manifest.jsonl: expected model ", "\"style\"", "000001-cat", "got model "];
+    batch(&jobs, &out, "--resume").refused("without", &named);
 }
 
 #[test]

@@ -73,6 +73,21 @@ pub enum BatchError {
         /// A manifest of the earlier run.
         manifest: PathBuf,
     },
+    /// The folder has results of another model, or of one with other LoRA adapters.
+    #[error(
+        "{}: expected {made_with}, which made {job}, got {got}; use that model or another folder",
+        manifest.display()
+    )]
+    OtherModel {
+        /// The manifest.
+        manifest: PathBuf,
+        /// A result that is there.
+        job: String,
+        /// The model that made it.
+        made_with: String,
+        /// The batch's.
+        got: String,
+    },
     /// A manifest that is damaged in its middle.
     #[error("{}: line {line}: {source}", path.display())]
     Manifest {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{BatchError, BatchJob, Shard};
+use crate::model::ModelSource;
 
 const LOCK: &str = "batch.lock";
 
@@ -103,12 +104,38 @@ impl BatchFolder {
 
     /// Whether this very job was done and its result is there.
     pub fn is_done(&self, job: &BatchJob) -> bool {
-        self.entries.get(&job.name).is_some_and(|entry| {
-            let result = entry.output.as_ref().map(|output| self.dir.join(output));
-            entry.status == JobStatus::Done
-                && entry.sha256 == job.sha256
-                && result.is_some_and(|result| result.is_file())
-        })
+        let entry = self.entries.get(&job.name);
+        entry.is_some_and(|entry| entry.sha256 == job.sha256 && self.has_result(entry))
+    }
+
+    fn has_result(&self, entry: &BatchEntry) -> bool {
+        let result = entry.output.as_ref().map(|output| self.dir.join(output));
+        entry.status == JobStatus::Done && result.is_some_and(|result| result.is_file())
+    }
+
+    /// Checks that the results that are there were made by this model; `None` for one of parts of
+    /// your own.
+    pub(super) fn check_model(&self, model: Option<&ModelSource>) -> Result<(), BatchError> {
+        let named = |model: Option<&ModelSource>| {
+            model.map_or_else(|| "a model of other parts".to_owned(), ToString::to_string)
+        };
+        for entry in self.entries.values().filter(|entry| self.has_result(entry)) {
+            let Some(report) = &entry.report else { continue };
+            let before = ModelSource::deserialize(&report["model"]).ok();
+            let same = match (&before, model) {
+                (Some(before), Some(model)) => before.is_same(model),
+                (before, model) => before.is_none() && model.is_none(),
+            };
+            if !same {
+                return Err(BatchError::OtherModel {
+                    manifest: self.manifest.clone(),
+                    job: entry.name.clone(),
+                    made_with: named(before.as_ref()),
+                    got: named(model),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Whether the folder is still there.

@@ -16,7 +16,7 @@
 //! let (jobs, shard) = (read_jobs("jobs.jsonl")?, Shard::ALL);
 //! let mut folder = BatchFolder::open("out", shard, true)?;
 //! let editor = Editor::builder("models/editmgt").build()?;
-//! let mut batch = Batch::new(editor, &mut folder);
+//! let mut batch = Batch::new(editor, &mut folder)?;
 //! for job in jobs.iter().filter(|job| shard.has(job)) {
 //!     if !batch.is_done(job) {
 //!         println!("{:?}", batch.edit(job, &mut Silent)?.status);

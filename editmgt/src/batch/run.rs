@@ -1,3 +1,5 @@
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 
 use editmgt_core::{EditObserver, Error};
@@ -28,8 +30,13 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// A batch that writes into `folder`.
-    pub fn new(editor: Editor, folder: &'a mut BatchFolder) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`BatchError::OtherModel`] when a result in the folder is another model's, or was made with
+    /// other LoRA adapters. (The precision may be another one.)
+    pub fn new(editor: Editor, folder: &'a mut BatchFolder) -> Result<Self, BatchError> {
+        folder.check_model(editor.model().source.as_ref())?;
+        Ok(Self {
             editor,
             folder,
             extension: "png".to_owned(),
@@ -37,7 +44,7 @@ impl<'a> Batch<'a> {
             save: SaveOptions::default(),
             record: true,
             open: None,
-        }
+        })
     }
 
     /// Whether this very job was done in an earlier run.
@@ -45,7 +52,8 @@ impl<'a> Batch<'a> {
         self.folder.is_done(job)
     }
 
-    /// Does a job, and records how it ended.
+    /// Does a job, and records how it ended. A panic in it, a backend's for instance, is a job that
+    /// failed, too (where panics unwind).
     ///
     /// # Errors
     /// Not those of the job, which are in the entry: [`BatchError::Stopped`] when the observer says
@@ -67,7 +75,19 @@ impl<'a> Batch<'a> {
             error: None,
             report: None,
         };
-        match self.make(job, &output, observer) {
+        // Sound: an edit changes nothing of the model, a result appears under its name when it is
+        // complete, and the open photo is dropped.
+        let made = panic::catch_unwind(AssertUnwindSafe(|| self.make(job, &output, observer)));
+        let made = match made {
+            Ok(made) => made,
+            Err(panic) => {
+                self.open = None;
+                entry.error = Some(panicked(&*panic));
+                self.folder.record(entry.clone())?;
+                return Ok(entry);
+            }
+        };
+        match made {
             Ok(report) => {
                 entry.status = JobStatus::Done;
                 entry.output = Some(output);
@@ -113,4 +133,13 @@ impl<'a> Batch<'a> {
         result.image.save(self.folder.dir().join(output), &save)?;
         Ok(result.report)
     }
+}
+
+/// What a panic said.
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    format!(
+        "internal error: {text}; unless the device ran out of memory this is a bug: please report it"
+    )
 }

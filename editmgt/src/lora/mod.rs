@@ -8,6 +8,7 @@
 
 mod config;
 mod error;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use config::LoraConfig;
 use config::OwnConfig;
 pub use editmgt_transformer::{LinearLayer, Lora, LoraFactors, LoraStreams};
 pub use error::LoraError;
+pub use source::LoraSource;
 
 const WEIGHTS: &str = "adapter_model.safetensors";
 const CONFIG: &str = "adapter_config.json";

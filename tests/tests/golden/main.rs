@@ -1,6 +1,7 @@
 //! Every stage against the official implementation's numbers.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod defaults;
 mod engine;
 mod full_size;
