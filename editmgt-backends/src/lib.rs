@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod choice;
+pub mod conformance;
 mod device;
 mod dtype;
 mod error;

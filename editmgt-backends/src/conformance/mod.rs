@@ -1,0 +1,161 @@
+//! Whether a device computes what an edit needs, and how exactly.
+//!
+//! [`run`] feeds seeded numbers to each operation of the pipeline, in each float type that the
+//! pipeline uses it in, and compares with the same computed in f64 by plain loops on the host. It
+//! takes some seconds on a CPU and needs no files, so it fits into the tests of a backend. Whole
+//! stages and whole edits are compared with golden values instead (`editmgt verify --device`).
+//!
+//! # Errors and tolerances
+//! An error is the largest difference between device and reference, divided by the largest number
+//! of the reference. A tolerance is a multiple of the unit roundoff `u` of the float type (2⁻²⁴
+//! for f32, 2⁻¹¹ for f16, 2⁻⁸ for bf16). The float type holds the inputs exactly, so errors are the
+//! operation's own.
+//!
+//! | the operation | f32 | f16, bf16 | because |
+//! |---|---|---|---|
+//! | moves, compares, counts | 0 | 0 | nothing is rounded |
+//! | rounds `n` times | `n·u` | `n·u` | one `u` each at most |
+//! | sums `n` products | `(4 + √n)·u` | `4·u` | sums in any order: their roundings walk at random. Halves have to be summed in f32: an f16 sum over the 12288 products of the full model's widest layer would be worth nothing |
+//! | evaluates exp, tanh, erf | `40·u` | `8·u` | WGSL allows exp 3 + 2·abs(x) last places (of 2·u), with abs(x) up to 8 here; halves may be computed in their own type, each of a few steps rounded |
+
+mod convolutions;
+mod elementwise;
+mod indexing;
+mod inputs;
+mod norms;
+mod products;
+mod report;
+#[cfg(test)]
+mod tests;
+
+pub use report::{CheckReport, ConformanceReport, Verdict};
+
+use burn::tensor::Device;
+
+use crate::Dtype;
+use crate::device::caught;
+use inputs::{Answer, Inputs};
+
+/// An operation, and how exactly it has to be done.
+#[derive(Debug, Clone, Copy)]
+struct Check {
+    name: &'static str,
+    types: Types,
+    tolerance: Tolerance,
+    /// Draws inputs, runs the operation, and puts the reference beside its result.
+    answer: fn(&mut Inputs) -> Answer,
+}
+
+/// The types that the pipeline uses an operation in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Types {
+    /// Every float type.
+    Floats,
+    /// What is computed in f32 whatever the dtype: softmax, norms, sampling.
+    F32,
+    /// Integers and truth values.
+    Ints,
+}
+
+/// See the table of the module.
+#[derive(Debug, Clone, Copy)]
+enum Tolerance {
+    Exact,
+    Roundings(u16),
+    Sum { terms: u16 },
+    Function,
+}
+
+impl Tolerance {
+    /// The largest error that passes, as a share of the largest number of the reference.
+    fn of(self, dtype: Dtype) -> f64 {
+        let (unit, half) = match dtype {
+            Dtype::F32 => (2f64.powi(-24), false),
+            Dtype::F16 => (2f64.powi(-11), true),
+            Dtype::Bf16 => (2f64.powi(-8), true),
+        };
+        unit * match self {
+            Self::Exact => 0.0,
+            Self::Roundings(count) => f64::from(count),
+            Self::Sum { .. } if half => 4.0,
+            Self::Sum { terms } => 4.0 + f64::from(terms).sqrt(),
+            Self::Function if half => 8.0,
+            Self::Function => 40.0,
+        }
+    }
+}
+
+/// Every check, in the order of the report.
+fn checks() -> impl Iterator<Item = &'static Check> {
+    [products::CHECKS, norms::CHECKS, convolutions::CHECKS, elementwise::CHECKS, indexing::CHECKS]
+        .into_iter()
+        .flatten()
+}
+
+/// Runs every check on `device`.
+///
+/// A check in a float type that the device does not claim to support, or in which a half-precision
+/// operation panics, is [`Verdict::Unsupported`]; wrong numbers, and panics in f32 or integers,
+/// which every edit needs, are [`Verdict::Fail`]. (A caught panic still passes the panic hook,
+/// which prints it unless the program has set another one.)
+///
+/// ```
+/// use editmgt_backends::{Dtype, conformance, open};
+///
+/// # fn main() -> Result<(), editmgt_backends::DeviceError> {
+/// let report = conformance::run(&open("cpu")?);
+/// let exact = report.failures().all(|check| check.dtype != Some(Dtype::F32));
+/// assert!(exact, "{report}");
+/// # Ok(())
+/// # }
+/// ```
+pub fn run(device: &Device) -> ConformanceReport {
+    let supported = Dtype::supported(device);
+    let checks = checks().flat_map(|check| {
+        let dtypes = match check.types {
+            Types::Floats => Dtype::ALL.as_slice(),
+            Types::F32 | Types::Ints => &[Dtype::F32],
+        };
+        dtypes.iter().map(|&dtype| check.run(device, dtype, &supported))
+    });
+    ConformanceReport { checks: checks.collect() }
+}
+
+impl Check {
+    fn run(&self, device: &Device, dtype: Dtype, supported: &[Dtype]) -> CheckReport {
+        let integers = self.types == Types::Ints;
+        if !integers && !supported.contains(&dtype) {
+            let reason = format!("the device does not support {dtype}");
+            return self.report(dtype, None, Verdict::Unsupported { reason });
+        }
+        match caught(|| (self.answer)(&mut Inputs::new(device, dtype))) {
+            Ok(answer) => self.judge(dtype, &answer),
+            Err(reason) if dtype == Dtype::F32 => {
+                self.report(dtype, None, Verdict::Fail { reason })
+            }
+            Err(reason) => self.report(dtype, None, Verdict::Unsupported { reason }),
+        }
+    }
+
+    fn judge(&self, dtype: Dtype, answer: &Answer) -> CheckReport {
+        let (max_error, verdict) = match answer.max_error() {
+            Err(reason) => (None, Verdict::Fail { reason }),
+            Ok(error) if error <= self.tolerance.of(dtype) => (Some(error), Verdict::Pass),
+            Ok(error) => {
+                let reason = "the error is above the tolerance".to_owned();
+                (Some(error), Verdict::Fail { reason })
+            }
+        };
+        self.report(dtype, max_error, verdict)
+    }
+
+    fn report(&self, dtype: Dtype, max_error: Option<f64>, verdict: Verdict) -> CheckReport {
+        CheckReport {
+            name: self.name.to_owned(),
+            dtype: (self.types != Types::Ints).then_some(dtype),
+            max_error,
+            tolerance: self.tolerance.of(dtype),
+            verdict,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Matrix products and what attention makes of them.
+
+use burn::tensor::module::{attention, linear};
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Tensor, activation, s};
+
+use super::inputs::{Answer, Inputs};
+use super::norms::softmax_rows;
+use super::{Check, Tolerance, Types};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        name: "matmul of 577 rows",
+        types: Types::Floats,
+        tolerance: Tolerance::Sum { terms: 1024 },
+        answer: many_rows,
+    },
+    Check {
+        name: "matmul of one row",
+        types: Types::Floats,
+        tolerance: Tolerance::Sum { terms: 1024 },
+        answer: one_row,
+    },
+    Check {
+        name: "matmul in batches, transposed",
+        types: Types::Floats,
+        tolerance: Tolerance::Sum { terms: 64 },
+        answer: batched,
+    },
+    Check {
+        name: "linear with bias",
+        types: Types::Floats,
+        tolerance: Tolerance::Sum { terms: 97 },
+        answer: with_bias,
+    },
+    Check {
+        name: "attention, fused",
+        types: Types::F32,
+        tolerance: Tolerance::Function,
+        answer: fused_attention,
+    },
+    Check {
+        name: "attention, causal with soft cap",
+        types: Types::F32,
+        tolerance: Tolerance::Function,
+        answer: causal_attention,
+    },
+    Check {
+        name: "attention, softmax(q kᵀ) v",
+        types: Types::F32,
+        tolerance: Tolerance::Function,
+        answer: explicit_attention,
+    },
+    Check {
+        name: "rotation of channel pairs",
+        types: Types::F32,
+        tolerance: Tolerance::Roundings(4),
+        answer: rotation,
+    },
+];
+
+/// `[rows, inner]` times `[inner, columns]`.
+pub(super) fn matmul(a: &[f64], b: &[f64], inner: usize, columns: usize) -> Vec<f64> {
+    let mut product = vec![0.0; a.len() / inner * columns];
+    for (row, out) in a.chunks(inner).zip(product.chunks_mut(columns)) {
+        for (factor, b) in row.iter().zip(b.chunks(columns)) {
+            out.iter_mut().zip(b).for_each(|(out, b)| *out += factor * b);
+        }
+    }
+    product
+}
+
+/// `[rows, columns]` to `[columns, rows]`.
+fn transposed(x: &[f64], columns: usize) -> Vec<f64> {
+    (0..columns).flat_map(|column| x[column..].iter().step_by(columns).copied()).collect()
+}
+
+fn product(inputs: &mut Inputs, [rows, inner, columns]: [usize; 3]) -> Answer {
+    let (a, host_a) = inputs.tensor([rows, inner], 1.0);
+    let (b, host_b) = inputs.tensor([inner, columns], 1.0);
+    Answer::new(a.matmul(b), [rows, columns], matmul(&host_a, &host_b, inner, columns))
+}
+
+/// More rows than kernels for small matrices take, and neither side a multiple of a tile.
+fn many_rows(inputs: &mut Inputs) -> Answer {
+    product(inputs, [577, 1024, 67])
+}
+
+/// The pooled text and the timestep are single rows.
+fn one_row(inputs: &mut Inputs) -> Answer {
+    product(inputs, [1, 1024, 193])
+}
+
+fn batched(inputs: &mut Inputs) -> Answer {
+    let (a, host_a) = inputs.tensor([2, 3, 33, 64], 1.0);
+    let (b, host_b) = inputs.tensor([2, 3, 41, 64], 1.0);
+    let each = host_a.chunks(33 * 64).zip(host_b.chunks(41 * 64));
+    let expected = each.flat_map(|(a, b)| matmul(a, &transposed(b, 64), 64, 41)).collect();
+    Answer::new(a.matmul(b.swap_dims(2, 3)), [2, 3, 33, 41], expected)
+}
+
+fn with_bias(inputs: &mut Inputs) -> Answer {
+    let (x, host_x) = inputs.tensor([2, 19, 96], 1.0);
+    let (weight, host_weight) = inputs.tensor([96, 130], 1.0);
+    let (bias, host_bias) = inputs.tensor([130], 1.0);
+    let mut expected = matmul(&host_x, &host_weight, 96, 130);
+    expected
+        .chunks_mut(130)
+        .for_each(|row| row.iter_mut().zip(&host_bias).for_each(|(x, b)| *x += b));
+    Answer::new(linear(x, weight, Some(bias)), [2, 19, 130], expected)
+}
+
+const HEADS: usize = 3;
+const QUERIES: usize = 133;
+const KEYS: usize = 150;
+const HEAD_DIM: usize = 64;
+
+/// Queries, keys, values on the device, and the reference for scores that `shape` made of the
+/// products of (query, key).
+fn attended(
+    inputs: &mut Inputs,
+    keys: usize,
+    shape: impl Fn(usize, usize, f64) -> f64,
+) -> ([Tensor<4>; 3], Vec<f64>) {
+    // Scores of up to about 5, so that softmax has something to choose between.
+    let (query, host_query) = inputs.tensor([1, HEADS, QUERIES, HEAD_DIM], 2.0);
+    let (key, host_key) = inputs.tensor([1, HEADS, keys, HEAD_DIM], 2.0);
+    let (value, host_value) = inputs.tensor([1, HEADS, keys, HEAD_DIM], 1.0);
+    let mut expected = Vec::new();
+    for head in 0..HEADS {
+        let of_head = |x: &[f64], rows| x[head * rows * HEAD_DIM..][..rows * HEAD_DIM].to_vec();
+        let key = transposed(&of_head(&host_key, keys), HEAD_DIM);
+        let mut scores = matmul(&of_head(&host_query, QUERIES), &key, HEAD_DIM, keys);
+        for (query, row) in scores.chunks_mut(keys).enumerate() {
+            row.iter_mut().enumerate().for_each(|(key, score)| *score = shape(query, key, *score));
+        }
+        softmax_rows(&mut scores, keys);
+        expected.extend(matmul(&scores, &of_head(&host_value, keys), keys, HEAD_DIM));
+    }
+    ([query, key, value], expected)
+}
+
+fn scaled(score: f64) -> f64 {
+    score / (HEAD_DIM as f64).sqrt()
+}
+
+fn fused_attention(inputs: &mut Inputs) -> Answer {
+    let ([query, key, value], expected) = attended(inputs, KEYS, |_, _, score| scaled(score));
+    let got = attention(query, key, value, None, None, AttentionModuleOptions::default());
+    Answer::new(got, [1, HEADS, QUERIES, HEAD_DIM], expected)
+}
+
+/// As in Gemma2.
+fn causal_attention(inputs: &mut Inputs) -> Answer {
+    let cap = 4.0;
+    let shape = |query, key, score| match key <= query {
+        true => cap * (scaled(score) / cap).tanh(),
+        false => f64::NEG_INFINITY,
+    };
+    let ([query, key, value], expected) = attended(inputs, QUERIES, shape);
+    let options = AttentionModuleOptions { softcap: Some(cap), is_causal: true, scale: None };
+    let got = attention(query, key, value, None, None, options);
+    Answer::new(got, [1, HEADS, QUERIES, HEAD_DIM], expected)
+}
+
+/// As where attention is captured.
+fn explicit_attention(inputs: &mut Inputs) -> Answer {
+    let ([query, key, value], expected) = attended(inputs, KEYS, |_, _, score| scaled(score));
+    let scores = query.matmul(key.swap_dims(2, 3)) / (HEAD_DIM as f64).sqrt();
+    let got = activation::softmax(scores, 3).matmul(value);
+    Answer::new(got, [1, HEADS, QUERIES, HEAD_DIM], expected)
+}
+
+/// As rotary positions do it: even and odd channels by slices with a step.
+fn rotation(inputs: &mut Inputs) -> Answer {
+    let (x, host_x) = inputs.tensor([2, 3, 17, 32], 1.0);
+    let (cos, host_cos) = inputs.tensor([1, 1, 17, 16], 1.0);
+    let (sin, host_sin) = inputs.tensor([1, 1, 17, 16], 1.0);
+    let even = x.clone().slice(s![.., .., .., 0..;2]);
+    let odd = x.slice(s![.., .., .., 1..;2]);
+    let turned_even = even.clone() * cos.clone() - odd.clone() * sin.clone();
+    let turned_odd = odd * cos + even * sin;
+    let mut expected = Vec::new();
+    for (row, pairs) in host_x.chunks(32).enumerate() {
+        let at = |pair: usize| (row % 17) * 16 + pair;
+        let pairs = || pairs.chunks(2).enumerate();
+        expected.extend(pairs().map(|(i, p)| p[0] * host_cos[at(i)] - p[1] * host_sin[at(i)]));
+        expected.extend(pairs().map(|(i, p)| p[1] * host_cos[at(i)] + p[0] * host_sin[at(i)]));
+    }
+    Answer::new(Tensor::cat(vec![turned_even, turned_odd], 3), [2, 3, 17, 32], expected)
+}

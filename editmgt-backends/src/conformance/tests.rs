@@ -1,0 +1,101 @@
+use burn::tensor::Tensor;
+
+use super::*;
+
+fn device() -> Device {
+    crate::open_default().unwrap()
+}
+
+/// burn-flex 0.22.1 sums the products of a single f16 row in f16. When this test fails because it
+/// no longer does, take the line about it out of `docs/backends.md`.
+#[cfg(feature = "flex")]
+#[test]
+fn flex_conforms_but_for_one_row_in_f16() {
+    let report = run(&Device::flex());
+    let failed: Vec<_> = report.failures().map(|check| (&*check.name, check.dtype)).collect();
+    assert_eq!(failed, [("matmul of one row", Some(Dtype::F16))], "{report}");
+    let unsupported = |check: &CheckReport| matches!(check.verdict, Verdict::Unsupported { .. });
+    assert!(!report.checks.iter().any(unsupported), "{report}");
+}
+
+/// Every check that can pass fails once its reference is off by twice the tolerance in one place.
+#[test]
+fn every_check_notices_a_wrong_number() {
+    let device = device();
+    for check in checks() {
+        let mut answer = (check.answer)(&mut Inputs::new(&device, Dtype::F32));
+        assert_eq!(check.judge(Dtype::F32, &answer).verdict, Verdict::Pass, "{}", check.name);
+        let largest = answer.expected.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
+        let middle = answer.expected.len() / 2;
+        let error = largest * check.tolerance.of(Dtype::F32);
+        // The least error that the device's own can't hide; a small one where any is too much.
+        answer.expected[middle] += if error == 0.0 { 1e-3 } else { 2.1 * error };
+        let verdict = check.judge(Dtype::F32, &answer).verdict;
+        assert!(matches!(verdict, Verdict::Fail { .. }), "{}: {verdict:?}", check.name);
+    }
+}
+
+fn spoilt(tolerance: Tolerance, answer: fn(&mut Inputs) -> Answer) -> Check {
+    Check { name: "spoilt", types: Types::Floats, tolerance, answer }
+}
+
+#[test]
+fn wrong_shapes_values_and_panics_fail() {
+    let exact = |answer| spoilt(Tolerance::Exact, answer);
+    for (what, check) in [
+        ("[2, 3]", exact(|inputs| Answer::new(inputs.tensor([3, 2], 1.0).0, [2, 3], vec![0.0; 6]))),
+        ("NaN", exact(|inputs| Answer::new(inputs.tensor([1], 1.0).0 * f32::NAN, [1], vec![0.0]))),
+        ("above", exact(|inputs| Answer::new(inputs.tensor([1], 1.0).0 * 0 + 1, [1], vec![0.0]))),
+        ("no kernel", exact(|_| panic!("no kernel"))),
+        (
+            // Two functions that differ by 5e-4 at most must not pass for each other.
+            "above",
+            spoilt(Tolerance::Function, |inputs| {
+                let (x, _) = inputs.tensor([500], 4.0);
+                let expected = burn::tensor::activation::gelu_approximate(x.clone());
+                let expected = expected.try_into_vec_as::<f32>().unwrap();
+                let expected = expected.into_iter().map(f64::from).collect();
+                Answer::new(burn::tensor::activation::gelu(x), [500], expected)
+            }),
+        ),
+    ] {
+        let report = check.run(&device(), Dtype::F32, &Dtype::ALL);
+        let Verdict::Fail { reason } = &report.verdict else { panic!("{what}: {report:?}") };
+        assert!(reason.contains(what), "{reason}");
+        let report = ConformanceReport { checks: vec![report] };
+        assert!(!report.pass());
+        assert!(report.to_string().contains("FAIL"), "{report}");
+    }
+}
+
+#[test]
+fn half_precision_may_be_missing() {
+    let panics = spoilt(Tolerance::Exact, |_| panic!("no kernel for this"));
+    let right = spoilt(Tolerance::Exact, |inputs| {
+        let (x, expected) = inputs.tensor([4], 1.0);
+        Answer::new(x, [4], expected)
+    });
+    for (check, supported, reason) in [
+        (panics, Dtype::ALL.as_slice(), "no kernel for this"),
+        (right, &[Dtype::F32], "does not support bf16"),
+    ] {
+        let report = check.run(&device(), Dtype::Bf16, supported);
+        let expected =
+            matches!(&report.verdict, Verdict::Unsupported { reason: got } if got.contains(reason));
+        assert!(expected, "{report:?}");
+        let report = ConformanceReport { checks: vec![report] };
+        assert!(report.pass());
+        assert!(report.to_string().ends_with("0 of 1 pass, 0 fail, 1 unsupported"), "{report}");
+    }
+}
+
+#[test]
+fn inputs_are_the_same_each_time_and_exact_in_every_type() {
+    let device = device();
+    for dtype in Dtype::supported(&device) {
+        let draw = || Inputs::new(&device, dtype).tensor([1000], 4.0);
+        let (x, values): (Tensor<1>, _) = draw();
+        assert_eq!(values, draw().1);
+        assert_eq!(Answer::new(x, [1000], values).max_error(), Ok(0.0), "{dtype}");
+    }
+}
