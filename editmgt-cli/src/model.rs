@@ -7,12 +7,23 @@ use editmgt::{DtypePolicy, EditError, Editor, EditorBuilder, LoraUse};
 
 #[derive(Args)]
 pub(crate) struct ModelArg {
+    /// The model's folder [default: the small model in the program, for scenes of its own world]
+    #[cfg(feature = "embedded")]
+    #[arg(short, long, value_name = "DIR")]
+    model: Option<PathBuf>,
     /// The model's folder
+    #[cfg(not(feature = "embedded"))]
     #[arg(short, long, value_name = "DIR")]
     model: PathBuf,
 }
 
 impl ModelArg {
+    #[cfg(feature = "embedded")]
+    pub(crate) fn builder(&self) -> EditorBuilder {
+        self.model.as_ref().map_or_else(Editor::embedded, Editor::builder)
+    }
+
+    #[cfg(not(feature = "embedded"))]
     pub(crate) fn builder(&self) -> EditorBuilder {
         Editor::builder(&self.model)
     }

@@ -29,7 +29,8 @@ pub(crate) struct WorldArgs {
     /// train, validation or test
     #[arg(long, default_value = "train")]
     split: String,
-    /// A world's config in JSON; what it leaves out keeps its default
+    /// A world's config in JSON, where what it leaves out keeps its default; the embedded model's
+    /// world if none is given
     #[arg(long)]
     config: Option<PathBuf>,
 }
@@ -41,7 +42,7 @@ pub(crate) fn run(args: WorldArgs) -> Outcome {
     let split: Split = args.split.parse().map_err(|e| format!("--split: {e}"))?;
     let mut config = match &args.config {
         Some(path) => read_config(path).map_err(|e| format!("{}: {e}", path.display()))?,
-        None => WorldConfig::default(),
+        None => WorldConfig::small(),
     };
     config.seed = args.seed.unwrap_or(config.seed);
     if let Some(name) = args.category {

@@ -6,6 +6,8 @@ pub mod data;
 pub mod edit;
 mod pair;
 pub mod run;
+#[cfg(test)]
+mod small_model_tests;
 mod trial;
 pub mod world;
 

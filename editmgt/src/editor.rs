@@ -33,13 +33,27 @@ pub struct Editor {
     model: Arc<Model>,
 }
 
+/// Where a model is loaded from.
+#[derive(Debug, Clone)]
+enum Origin {
+    Folder(PathBuf),
+    #[cfg(feature = "embedded")]
+    Embedded,
+}
+
 /// Loads an [`Editor`].
 #[derive(Debug, Clone)]
 pub struct EditorBuilder {
-    folder: PathBuf,
+    origin: Origin,
     device: Option<Device>,
     dtype: Option<DtypePolicy>,
     loras: Vec<LoraUse>,
+}
+
+impl Origin {
+    fn builder(self) -> EditorBuilder {
+        EditorBuilder { origin: self, device: None, dtype: None, loras: Vec::new() }
+    }
 }
 
 impl EditorBuilder {
@@ -77,8 +91,14 @@ impl EditorBuilder {
         };
         dtype.check(&device)?;
         let options = LoadOptions { device, dtype };
-        let folder = ModelFolder::open(&self.folder)?;
-        Ok(Editor::new(Model::load_with_loras(&folder, &options, &self.loras)?)?)
+        let model = match &self.origin {
+            Origin::Folder(folder) => {
+                Model::load_with_loras(&ModelFolder::open(folder)?, &options, &self.loras)?
+            }
+            #[cfg(feature = "embedded")]
+            Origin::Embedded => Model::embedded(&options, &self.loras)?,
+        };
+        Ok(Editor::new(model)?)
     }
 }
 
@@ -121,12 +141,14 @@ impl EditResult {
 impl Editor {
     /// Starts loading the model in `folder`; see [`ModelFolder`] for the layouts.
     pub fn builder(folder: impl AsRef<Path>) -> EditorBuilder {
-        EditorBuilder {
-            folder: folder.as_ref().to_owned(),
-            device: None,
-            dtype: None,
-            loras: Vec::new(),
-        }
+        Origin::Folder(folder.as_ref().to_owned()).builder()
+    }
+
+    /// Starts loading the small model that is part of the program: it edits scenes of its own
+    /// little world of shapes, and shows with nothing downloaded how everything works.
+    #[cfg(feature = "embedded")]
+    pub fn embedded() -> EditorBuilder {
+        Origin::Embedded.builder()
     }
 
     /// An editor over parts of your own.

@@ -36,6 +36,22 @@ pub fn identity(folder: &ModelFolder) -> Result<String, ModelError> {
     Ok(digits(hash))
 }
 
+/// The same number for a model in the program: name, config and weights of each component in the
+/// order of [`ModelFolder::components`], and the scheduler's config.
+#[cfg(feature = "embedded")]
+pub(crate) fn embedded_identity(components: [(&str, &[u8], &[u8]); 3], scheduler: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    for (name, config, file) in components {
+        part(&mut hash, name.as_bytes());
+        part(&mut hash, config);
+        let read = weights(&mut hash, || Ok(std::io::Cursor::new(file)));
+        read.expect("a header that was read before lies in its file");
+    }
+    part(&mut hash, b"scheduler");
+    part(&mut hash, scheduler);
+    digits(hash)
+}
+
 pub(crate) fn digits(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -33,6 +33,8 @@
 pub mod batch;
 mod edit_loop;
 mod editor;
+#[cfg(feature = "embedded")]
+mod embedded;
 mod error;
 mod folder;
 mod identity;

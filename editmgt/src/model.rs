@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
 use crate::identity::identity;
-use crate::lora::{LoraSource, LoraUse, apply_loras, open_loras};
+use crate::lora::{LoraFile, LoraSource, LoraUse, apply_loras, open_loras};
 use crate::request::EditDefaults;
 
 /// Where a model lives and in which precision.
@@ -66,6 +66,15 @@ pub struct ModelSource {
 }
 
 impl ModelSource {
+    pub(crate) fn new(
+        sha256: String,
+        dtype: DtypePolicy,
+        loras: &[(LoraUse, LoraFile)],
+    ) -> Result<Self, ModelError> {
+        let loras = loras.iter().map(|(choice, file)| LoraSource::read(choice, file));
+        Ok(Self { sha256, dtype, loras: loras.collect::<Result<_, _>>()? })
+    }
+
     /// Whether it is the same model with the same adapters, whatever the precision.
     pub fn is_same(&self, other: &Self) -> bool {
         let loras = self.loras.iter().zip(&other.loras);
@@ -108,14 +117,7 @@ impl Model {
         let defaults = EditDefaults::read(&folder.root)?;
         let (config, transformer) = load_transformer(&folder.transformer, options)?;
         let transformer = apply_loras(transformer, &config.keys(), &loras)?;
-        let source = ModelSource {
-            sha256: identity(folder)?,
-            dtype: options.dtype,
-            loras: loras
-                .iter()
-                .map(|(choice, file)| LoraSource::read(choice, file))
-                .collect::<Result<_, _>>()?,
-        };
+        let source = ModelSource::new(identity(folder)?, options.dtype, &loras)?;
         let model = Self {
             codec: load_codec(&folder.vqvae, options)?,
             text: load_text(folder, &config.text_encoder_architecture, options)?.boxed(),

@@ -45,7 +45,10 @@ fn wrong_shapes_values_and_panics_fail() {
     for (what, check) in [
         ("[2, 3]", exact(|inputs| Answer::new(inputs.tensor([3, 2], 1.0).0, [2, 3], vec![0.0; 6]))),
         ("NaN", exact(|inputs| Answer::new(inputs.tensor([1], 1.0).0 * f32::NAN, [1], vec![0.0]))),
-        ("above", exact(|inputs| Answer::new(inputs.tensor([1], 1.0).0 * 0 + 1, [1], vec![0.0]))),
+        (
+            "above",
+            exact(|inputs| Answer::new(inputs.tensor([1], 1.0).0.ones_like(), [1], vec![0.0])),
+        ),
         ("no kernel", exact(|_| panic!("no kernel"))),
         (
             // Two functions that differ by 5e-4 at most must not pass for each other.

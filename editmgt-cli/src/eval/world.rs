@@ -42,7 +42,8 @@ pub(super) struct SceneArgs {
     /// train, validation or test
     #[arg(long, default_value = "test")]
     split: String,
-    /// A world's config in JSON; what it leaves out keeps its default
+    /// A world's config in JSON, where what it leaves out keeps its default; the embedded model's
+    /// world if none is given
     #[arg(long)]
     world: Option<PathBuf>,
 }
@@ -55,7 +56,7 @@ impl SceneArgs {
         let split: Split = self.split.parse().map_err(|e| format!("--split: {e}"))?;
         let config = match &self.world {
             Some(path) => read(path, |text| Ok(WorldConfig::from_json(text)?))?,
-            None => WorldConfig::default(),
+            None => WorldConfig::small(),
         };
         Ok((World::new(config)?, split))
     }

@@ -63,6 +63,6 @@ fn what_the_parser_refuses() {
         Edit::new(scratch.out("o.png")).with(options).run().misused(options, &named);
         scratch.assert_nothing_written(options);
     }
-    editmgt(["edit", "cat.jpg"]).misused("edit", &["--output", "--model", "INSTRUCTION"]);
+    editmgt(["edit", "cat.jpg"]).misused("edit", &["--output", "INSTRUCTION"]);
     editmgt(["repair"]).misused("command", &["repair"]);
 }

@@ -86,6 +86,20 @@ impl Default for WorldConfig {
 }
 
 impl WorldConfig {
+    /// The world of the small model that ships with the program: fewer shapes and backgrounds, and
+    /// pictures of 80 pixels, where an object fills one place of 5x5.
+    pub fn small() -> Self {
+        use Background::{Grass, Sand, Sky, Slate, Snow};
+        use Shape::{Circle, Heart, Square, Star, Triangle};
+        Self {
+            canvas: 80,
+            shapes: vec![Circle, Square, Triangle, Star, Heart],
+            backgrounds: vec![Snow, Sand, Sky, Grass, Slate],
+            styles: vec![Style::Negative, Style::Drawing],
+            ..Self::default()
+        }
+    }
+
     /// Reads a config; keys that are not named keep their default.
     ///
     /// # Errors

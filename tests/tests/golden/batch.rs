@@ -17,7 +17,7 @@ impl EditObserver for Panics {
 #[test]
 fn a_job_that_panics_has_failed_and_the_rest_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    photo(40, 30).save(&dir.path().join("p.png"), &Default::default()).unwrap();
+    photo(40, 30).save(dir.path().join("p.png"), &Default::default()).unwrap();
     let line = r#"{"photo": "p.png", "instruction": "make it red", "size": 40, "steps": 1}"#;
     let path = dir.path().join("jobs.jsonl");
     std::fs::write(&path, format!("{line}\n{line}\n")).unwrap();

@@ -1,0 +1,65 @@
+//! The small model that ships with the program, in its own world.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use editmgt::{EditRequest, Editor, Photo, Silent};
+
+use crate::codec::CodecRun;
+use crate::edit::EditRun;
+use crate::world::{Split, World, WorldConfig};
+use crate::{Category, trial};
+
+/// Of each category. The model's card has the shares of successes over many more.
+const SCENES: u64 = 10;
+
+#[test]
+fn it_edits_held_out_scenes_of_every_category() {
+    let editor = Editor::embedded().build().unwrap();
+    let world = World::new(WorldConfig::small()).unwrap();
+    let mut successes = BTreeMap::new();
+    // The categories take turns.
+    for index in 0..SCENES * Category::ALL.len() as u64 {
+        let request = EditRequest::default();
+        let (trial, ..) = trial(&editor, &world, (Split::Test, index), &request).unwrap();
+        *successes.entry(trial.category).or_default() += u64::from(trial.judgement.success);
+    }
+    assert_eq!(successes.len(), Category::ALL.len());
+    assert!(successes.values().all(|&n| n > 0), "{successes:?}");
+    let all: u64 = successes.values().sum();
+    assert!(10 * all >= 7 * SCENES * Category::ALL.len() as u64, "{successes:?}");
+}
+
+#[test]
+fn it_says_which_words_it_does_not_know() {
+    let editor = Editor::embedded().build().unwrap();
+    let world = World::new(WorldConfig::small()).unwrap();
+    let photo = Photo::from_rgb(world.pair(Split::Test, 0).pair.before).unwrap();
+    let request = EditRequest::new("replace the owl with a zebra");
+    let error = editor.edit(&photo, None, &request, &mut Silent).unwrap_err().to_string();
+    for part in ["\"owl\"", "\"zebra\"", "circle"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn it_is_small_and_of_the_world_that_its_configs_say() {
+    let edit = EditRun::from_toml(include_str!("../../configs/embedded-edit.toml")).unwrap();
+    let world = WorldConfig { categories: Category::ALL.to_vec(), ..edit.world.unwrap() };
+    assert_eq!(world, WorldConfig::small());
+    let codec = CodecRun::from_toml(include_str!("../../configs/world-codec.toml")).unwrap();
+    assert_eq!(WorldConfig { max_objects: 3, ..codec.world }, WorldConfig::small());
+
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../editmgt/embedded");
+    assert!(size(&folder) <= 8_000_000, "{} bytes", size(&folder));
+}
+
+/// Bytes of all files in a folder.
+fn size(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let sizes = entries.map(|entry| match entry.metadata().unwrap() {
+        metadata if metadata.is_dir() => size(&entry.path()),
+        metadata => metadata.len(),
+    });
+    sizes.sum()
+}
