@@ -6,8 +6,8 @@ fn device() -> Device {
     crate::open_default().unwrap()
 }
 
-/// burn-flex 0.22.1 has errors as if it summed the products of a single f16 row in f16. When this test fails because it
-/// no longer does, take the line about it out of `docs/backends.md`.
+/// burn-flex 0.22.1 has errors as if it summed the products of a single f16 row in f16. When this
+/// test fails because it no longer does, take the line about it out of `docs/backends.md`.
 #[cfg(feature = "flex")]
 #[test]
 fn flex_conforms_but_for_one_row_in_f16() {
