@@ -110,6 +110,8 @@ impl EditBatch {
             };
             let (of_changed, of_kept) = match (options.changed_share, sum(true), sum(false)) {
                 (None, ..) => (options.changed_weight, 1.0),
+                // Nothing is masked.
+                (_, 0.0, 0.0) => (0.0, 0.0),
                 // Where there is none of one kind, the other has it all.
                 (_, 0.0, kept) => (0.0, 1.0 / kept),
                 (_, changed, 0.0) => (1.0 / changed, 0.0),
@@ -216,6 +218,14 @@ mod tests {
         let expected =
             [[0.25; 3].as_slice(), &[0.25 / 9.0], &[1.0 / 27.0; 3], &[1.0 / 9.0]].concat();
         assert!(weights.iter().zip(&expected).all(|(w, e)| (w - e).abs() < 1e-6), "{weights:?}");
+    }
+
+    #[test]
+    fn nothing_masked_counts_nothing() {
+        let loss = LossOptions { changed_share: Some(0.75), ..LossOptions::default() };
+        let mut batch = batch(&EditOptions::paper(1), 0);
+        batch.masked.fill(false);
+        assert_eq!(batch.weights(&loss), [0.0; 8]);
     }
 
     #[test]
