@@ -4,25 +4,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::EditRequest;
 use editmgt_eval::{AblateInput, ablate, ablations};
 use indicatif::ProgressBar;
 
-use super::read;
+use super::EditorArgs;
 use super::world::SceneArgs;
 use crate::Outcome;
-use crate::model::ModelArg;
 
 #[derive(Args)]
 pub(super) struct AblateArgs {
     #[command(flatten)]
-    model: ModelArg,
+    editor: EditorArgs,
     #[command(flatten)]
     scenes: SceneArgs,
-    /// What is not varied: options of the edits, as in a report's `request`, JSON; what it leaves
-    /// out keeps its default
-    #[arg(long, value_name = "JSON")]
-    request: Option<PathBuf>,
     /// Where the tables, plots and runs go; what is done already is not done again
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -32,19 +26,12 @@ pub(super) struct AblateArgs {
     /// The seed of the intervals and tests
     #[arg(long, default_value_t = 0)]
     interval_seed: u64,
-    /// Where to compute: see `editmgt devices`
-    #[arg(long, default_value = "cpu")]
-    device: String,
 }
 
 pub(super) fn run(args: &AblateArgs) -> Outcome {
     let (world, split) = args.scenes.open()?;
-    let request = match &args.request {
-        Some(path) => read(path, |text| Ok(serde_json::from_str(text)?))?,
-        None => EditRequest::default(),
-    };
-    let device = editmgt::open_device(&args.device)?;
-    let editor = args.model.builder().device(device).build()?;
+    let request = args.editor.request()?;
+    let editor = args.editor.editor()?;
     let mut list = ablations(&editor, &request)?;
     if let Some(only) = &args.only {
         let names: Vec<&str> = list.iter().map(|ablation| ablation.name).collect();

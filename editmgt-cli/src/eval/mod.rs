@@ -10,9 +10,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use editmgt::{EditError, EditRequest, Editor};
 use editmgt_eval::{Measured, RunStore, Shard, Suite, Summary};
 use indicatif::ProgressBar;
 
+use crate::model::ModelArg;
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -46,6 +48,33 @@ pub(crate) fn run(args: EvalArgs) -> Outcome {
         What::Summary(args) => results::summary(&args),
         What::Report(args) => results::report(&args),
         What::Compare(args) => results::compare(&args),
+    }
+}
+
+/// Who edits, and how.
+#[derive(Args)]
+struct EditorArgs {
+    #[command(flatten)]
+    model: ModelArg,
+    /// Options of the edits, as in a report's `request`, JSON; what it leaves out keeps its default
+    #[arg(long, value_name = "JSON")]
+    request: Option<PathBuf>,
+    /// Where to compute: see `editmgt devices`
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+impl EditorArgs {
+    fn request(&self) -> Result<EditRequest, Box<dyn Error>> {
+        match &self.request {
+            Some(path) => read(path, |text| Ok(serde_json::from_str(text)?)),
+            None => Ok(EditRequest::default()),
+        }
+    }
+
+    fn editor(&self) -> Result<Editor, EditError> {
+        let device = editmgt::open_device(&self.device)?;
+        self.model.builder().device(device).build()
     }
 }
 

@@ -5,15 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::EditRequest;
 use editmgt_eval::PairsSuite;
 use editmgt_train::data::{ColumnNames, Layout, MaskReading, PairFormat, PairPhotos};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{RunArgs, read};
+use super::{EditorArgs, RunArgs};
 use crate::Outcome;
-use crate::model::ModelArg;
 
 #[derive(Args)]
 pub(super) struct PairsArgs {
@@ -21,7 +19,7 @@ pub(super) struct PairsArgs {
     /// build with the feature `parquet`)
     data: PathBuf,
     #[command(flatten)]
-    model: ModelArg,
+    editor: EditorArgs,
     /// Whose names the columns have: plain, magic_brush, emu_edit or crisp_edit
     #[arg(long, default_value = "plain")]
     layout: String,
@@ -35,14 +33,8 @@ pub(super) struct PairsArgs {
     /// The first so many rows only
     #[arg(long)]
     n: Option<u64>,
-    /// Options of the edits, as in a report's `request`, JSON; what it leaves out keeps its default
-    #[arg(long, value_name = "JSON")]
-    request: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
-    /// Where to compute: see `editmgt devices`
-    #[arg(long, default_value = "cpu")]
-    device: String,
 }
 
 pub(super) fn run(args: &PairsArgs) -> Outcome {
@@ -52,17 +44,13 @@ pub(super) fn run(args: &PairsArgs) -> Outcome {
     let layout: Layout = named("--layout", &args.layout)?;
     let columns = column_names(&args.column)?.over(layout)?;
     let mask: MaskReading = named("--mask", &args.mask)?;
-    let request = match &args.request {
-        Some(path) => read(path, |text| Ok(serde_json::from_str(text)?))?,
-        None => EditRequest::default(),
-    };
+    let request = args.editor.request()?;
     args.run.check()?;
     let pairs = PairPhotos::open(PairFormat::of(&args.data), &args.data, &columns, mask)?;
     if pairs.skips().total() > 0 {
         eprintln!("rows left out: {}", pairs.skips());
     }
-    let device = editmgt::open_device(&args.device)?;
-    let editor = args.model.builder().device(device).build()?;
+    let editor = args.editor.editor()?;
     args.run.run(&PairsSuite { editor: &editor, request, pairs: &pairs, n: args.n })?;
     Ok(ExitCode::SUCCESS)
 }

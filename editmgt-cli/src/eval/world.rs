@@ -5,32 +5,24 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::EditRequest;
 use editmgt_eval::WorldSuite;
 use editmgt_train::world::{Split, World, WorldConfig};
 
-use super::{RunArgs, read};
+use super::{EditorArgs, RunArgs, read};
 use crate::Outcome;
-use crate::model::ModelArg;
 
 #[derive(Args)]
 pub(super) struct WorldEvalArgs {
     #[command(flatten)]
-    model: ModelArg,
+    editor: EditorArgs,
     #[command(flatten)]
     scenes: SceneArgs,
-    /// Options of the edits, as in a report's `request`, JSON; what it leaves out keeps its default
-    #[arg(long, value_name = "JSON")]
-    request: Option<PathBuf>,
     /// Make no edits: judge the true pictures as the codec gives them back, which is the best that
     /// any edit can do
     #[arg(long, conflicts_with = "request")]
     codec_only: bool,
     #[command(flatten)]
     run: RunArgs,
-    /// Where to compute: see `editmgt devices`
-    #[arg(long, default_value = "cpu")]
-    device: String,
 }
 
 /// Which scenes of which world.
@@ -64,13 +56,9 @@ impl SceneArgs {
 
 pub(super) fn run(args: &WorldEvalArgs) -> Outcome {
     let (world, split) = args.scenes.open()?;
-    let request = match &args.request {
-        Some(path) => read(path, |text| Ok(serde_json::from_str(text)?))?,
-        None => EditRequest::default(),
-    };
+    let request = args.editor.request()?;
     args.run.check()?;
-    let device = editmgt::open_device(&args.device)?;
-    let editor = args.model.builder().device(device).build()?;
+    let editor = args.editor.editor()?;
     let request = (!args.codec_only).then_some(request);
     let suite = WorldSuite { editor: &editor, request, world: &world, split, n: args.scenes.n };
     args.run.run(&suite)?;
