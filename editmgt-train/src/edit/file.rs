@@ -5,95 +5,23 @@ use editmgt::EditDefaults;
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{Flow, VqCodec};
 use editmgt_text::{SmallTextConfig, WordTokenizer};
-use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
+use editmgt_transformer::MgtConfig;
 use editmgt_vq::CodecConfig;
 use serde::{Deserialize, Serialize};
 
-use super::awake::Awake;
 use super::codes::embed_codes;
 use super::export::{Export, export};
 use super::probe::WorldProbe;
 use super::source::Source;
 use super::{
-    ComputeOptions, EditModel, EditOptions, EditParts, EditTrainer, Lessons, TextSide,
-    TrainingPlan, TuneRun,
+    ComputeOptions, EditModel, EditOptions, EditParts, EditTrainer, Lessons, SmallModelOptions,
+    TextSide, TrainingPlan, TuneRun,
 };
 use crate::data::{DataOptions, DataReport};
 use crate::run::{
     Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, Trainee, initialise, run,
 };
 use crate::world::{Slots, Split, World, WorldConfig};
-
-/// The sizes of a small model that is trained from nothing, together with its text encoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SmallModelOptions {
-    /// Number of double blocks.
-    pub double_blocks: usize,
-    /// Number of single blocks.
-    pub single_blocks: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Channels of a head: each of them for no position, row or column.
-    pub axes: [usize; 3],
-    /// Base of the frequencies of the positions; the official one by default.
-    #[serde(default = "official_theta")]
-    pub rope_theta: f64,
-    /// Whether 2x2 tokens are one inside the blocks.
-    pub merge_tokens: bool,
-    /// Rows of the text: one more than the longest instruction has words.
-    pub text_rows: usize,
-    /// Layers of the text encoder, which has the transformer's width and heads.
-    pub text_layers: usize,
-    /// Whether the tokens start as random projections of their codes, so that what looks alike
-    /// starts alike, and not at random.
-    #[serde(default)]
-    pub embed_codes: bool,
-    /// How the blocks start.
-    #[serde(default)]
-    pub awake: Awake,
-}
-
-fn official_theta() -> f64 {
-    MgtConfig::official().rope_theta
-}
-
-impl SmallModelOptions {
-    fn text(&self, words: usize) -> SmallTextConfig {
-        let width = self.heads * self.axes.iter().sum::<usize>();
-        SmallTextConfig {
-            vocab_size: words + WordTokenizer::SPECIAL,
-            max_position_embeddings: self.text_rows,
-            hidden_size: width,
-            num_hidden_layers: self.text_layers,
-            num_attention_heads: self.heads,
-            projection_dim: width,
-            ..SmallTextConfig::default()
-        }
-    }
-
-    fn transformer(&self, codes: usize) -> MgtConfig {
-        let head = self.axes.iter().sum();
-        MgtConfig {
-            num_layers: self.double_blocks,
-            num_single_layers: self.single_blocks,
-            attention_head_dim: head,
-            num_attention_heads: self.heads,
-            joint_attention_dim: self.heads * head,
-            pooled_projection_dim: self.heads * head,
-            axes_dims_rope: self.axes,
-            rope_theta: self.rope_theta,
-            // The mask token is the one row that is no code.
-            vocab_size: codes + 1,
-            codebook_size: codes,
-            downsample: self.merge_tokens,
-            upsample: self.merge_tokens,
-            text_encoder_architecture: TextArchitecture::Small,
-            connector_type: Connector::Linear,
-            ..MgtConfig::official()
-        }
-    }
-}
 
 /// A trained codec.
 pub(super) struct Codec {
