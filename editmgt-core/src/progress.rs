@@ -12,6 +12,8 @@ pub struct LoopProgress {
     pub tokens: TokenGrid,
     /// The tokens that were held at some step.
     pub ever_held: HoldMask,
+    /// The scores of the first step, where there were any.
+    pub first_scores: Option<ScoreMap>,
     /// The scores of the last step, where there were any.
     pub scores: Option<ScoreMap>,
     /// See [`StepResult::ties`](crate::StepResult::ties), over all steps.
@@ -22,7 +24,7 @@ impl LoopProgress {
     /// The beginning: `canvas` as it is, no step done.
     pub fn start(canvas: TokenGrid) -> Self {
         let ever_held = HoldMask::none(canvas.batch(), canvas.size());
-        Self { completed: 0, tokens: canvas, ever_held, scores: None, ties: 0 }
+        Self { completed: 0, tokens: canvas, ever_held, first_scores: None, scores: None, ties: 0 }
     }
 
     /// Adds what a step held.

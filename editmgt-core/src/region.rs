@@ -229,24 +229,45 @@ pub trait AttentionConsolidator: Send + Sync {
     fn consolidate(&self, maps: &AttentionMaps, target: GridSize) -> Result<ScoreMap>;
 }
 
-/// Decides which tokens are held at a step. Pure: the same arguments give the same mask.
+/// What a hold policy decides by.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldRequest<'a> {
+    /// The scores of this step.
+    pub scores: &'a ScoreMap,
+    /// Those of the first step, when the whole canvas was still to fill; of the same batch and
+    /// grid.
+    pub first: &'a ScoreMap,
+    /// What the user says may change.
+    pub mask: Option<&'a UserMask>,
+    /// 0 is the first step.
+    pub step: usize,
+}
+
+impl<'a> HoldRequest<'a> {
+    /// The first step of an edit.
+    pub fn first(scores: &'a ScoreMap, mask: Option<&'a UserMask>) -> Self {
+        Self { scores, first: scores, mask, step: 0 }
+    }
+}
+
+/// Decides which tokens are held at a step. Pure: the same request gives the same mask.
 pub trait RegionHold: Send + Sync {
     /// Whether scores are needed at all; without, attention is not captured.
     fn needs_scores(&self) -> bool {
         true
     }
 
-    /// The tokens to hold at step `step` (0 is the first).
+    /// The tokens to hold at a step, of the batch and grid of its scores.
     ///
     /// # Errors
     /// [`Error::Shape`] when mask and scores have different grids; [`Error::Value`] when the
     /// policy needs a mask and none is given.
-    fn hold(&self, scores: &ScoreMap, mask: Option<&UserMask>, step: usize) -> Result<HoldMask>;
+    fn hold(&self, request: &HoldRequest<'_>) -> Result<HoldMask>;
 
     /// The score below which this policy holds tokens of one image, where it decides by one (for
     /// reports); `None` otherwise, and where it found none.
-    fn threshold(&self, scores: &ScoreMap, mask: Option<&UserMask>, image: usize) -> Option<f32> {
-        let _ = (scores, mask, image);
+    fn threshold(&self, request: &HoldRequest<'_>, image: usize) -> Option<f32> {
+        let _ = (request, image);
         None
     }
 }

@@ -3,9 +3,10 @@
 use burn::tensor::Tensor;
 use editmgt_core::{
     AttentionConsolidator, AttentionMaps, AttentionRequest, EditEvent, EditObserver, Error, Flow,
-    HoldMask, ItemRows, LoopProgress, MapCombine, MgtTransformer, MicroConditions, NoiseRequest,
-    NoiseSource, ReferenceInput, RegionHold, Result, Schedule, ScheduleRequest, ScoreMap,
-    StepInput, StepState, TextConditioning, TextRows, TokenGrid, UnmaskScheduler, UserMask,
+    HoldMask, HoldRequest, ItemRows, LoopProgress, MapCombine, MgtTransformer, MicroConditions,
+    NoiseRequest, NoiseSource, ReferenceInput, RegionHold, Result, Schedule, ScheduleRequest,
+    ScoreMap, StepInput, StepState, TextConditioning, TextRows, TokenGrid, UnmaskScheduler,
+    UserMask,
 };
 use editmgt_sampler::classifier_free_guidance;
 
@@ -216,6 +217,9 @@ impl<'a> EditLoop<'a> {
         }
         progress.tokens = result.tokens;
         progress.completed += 1;
+        if step == 0 {
+            progress.first_scores.clone_from(&scores);
+        }
         progress.scores.clone_from(&scores);
         progress.ties += result.ties;
         Ok(LoopStep {
@@ -344,7 +348,8 @@ impl<'a> EditLoop<'a> {
                 &flat
             }
         };
-        let mask = self.input.user_mask.as_ref();
-        self.stages.hold.hold(scores, mask, self.progress.completed).map(Some)
+        let first = self.progress.first_scores.as_ref().unwrap_or(scores);
+        let (mask, step) = (self.input.user_mask.as_ref(), self.progress.completed);
+        self.stages.hold.hold(&HoldRequest { scores, first, mask, step }).map(Some)
     }
 }

@@ -1,6 +1,6 @@
 //! A threshold that nobody has to choose.
 
-use editmgt_core::{Error, HoldMask, RegionHold, Result, ScoreMap, UserMask};
+use editmgt_core::{Error, HoldMask, HoldRequest, RegionHold, Result};
 
 /// Fewer tokens than this have no histogram worth the name.
 const MIN_TOKENS: usize = 16;
@@ -133,46 +133,62 @@ fn best_cut(sorted: &[f64]) -> (usize, f64) {
 ///   much: nothing is held.
 /// - Two clear kinds of tokens: the lower ones are held.
 ///
-/// Each image and each step is judged by its own map. Put a [`HoldMargin`](crate::HoldMargin)
-/// around it where the attention is coarser than the tokens.
+/// Each image is judged by its own maps. The first step decides *whether* anything is held: where its
+/// map gives no clear answer, neither do later ones (in an edit of the whole picture they say what is
+/// still to fill, which looks like an object). Where it does, each step says *what* by its own map. Put
+/// a [`HoldMargin`](crate::HoldMargin) around it where the attention is coarser than the tokens.
 ///
 /// ```
-/// use editmgt_core::{GridSize, RegionHold, ScoreMap};
+/// use editmgt_core::{GridSize, HoldRequest, RegionHold, ScoreMap};
 /// use editmgt_sampler::HoldAuto;
 ///
 /// let size = GridSize::new(4, 8);
 /// let object = |i: usize| if i % 8 < 2 { 0.9 - 0.01 * i as f32 } else { 0.02 * (i % 3) as f32 };
 /// let scores = ScoreMap::new(1, size, (0..32).map(object).collect())?;
-/// assert_eq!(HoldAuto.hold(&scores, None, 0)?.share(), 0.75);
+/// assert_eq!(HoldAuto.hold(&HoldRequest::first(&scores, None))?.share(), 0.75);
 ///
 /// let flat = ScoreMap::new(1, size, vec![0.4; 32])?;
-/// assert_eq!(HoldAuto.hold(&flat, None, 0)?.share(), 0.0);
+/// assert_eq!(HoldAuto.hold(&HoldRequest::first(&flat, None))?.share(), 0.0);
 /// # Ok::<(), editmgt_core::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HoldAuto;
 
+impl HoldAuto {
+    /// λ of one image at one step, where there is one.
+    fn of(request: &HoldRequest<'_>, image: usize) -> Result<Option<f32>> {
+        let first = AutoThreshold::of(request.first.image(image))?.threshold();
+        match (first, request.step) {
+            (None, _) | (_, 0) => Ok(first),
+            _ => Ok(AutoThreshold::of(request.scores.image(image))?.threshold()),
+        }
+    }
+}
+
 impl RegionHold for HoldAuto {
-    fn hold(&self, scores: &ScoreMap, _: Option<&UserMask>, _: usize) -> Result<HoldMask> {
+    fn hold(&self, request: &HoldRequest<'_>) -> Result<HoldMask> {
+        let &HoldRequest { scores, first, .. } = request;
+        if (first.batch(), first.size()) != (scores.batch(), scores.size()) {
+            return Err(Error::shape("scores of the first step", scores.size(), first.size()));
+        }
         let mut held = Vec::with_capacity(scores.values().len());
         for image in 0..scores.batch() {
+            let threshold = Self::of(request, image)?;
             let values = scores.image(image);
-            let threshold = AutoThreshold::of(values)?.threshold();
             held.extend(values.iter().map(|&score| threshold.is_some_and(|t| score < t)));
         }
         HoldMask::new(scores.batch(), scores.size(), held)
     }
 
-    fn threshold(&self, scores: &ScoreMap, _: Option<&UserMask>, image: usize) -> Option<f32> {
-        (image < scores.batch())
-            .then(|| AutoThreshold::of(scores.image(image)).ok()?.threshold())
-            .flatten()
+    fn threshold(&self, request: &HoldRequest<'_>, image: usize) -> Option<f32> {
+        let batch = request.scores.batch().min(request.first.batch());
+        (image < batch).then(|| Self::of(request, image).ok()?).flatten()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::{ChaChaNoise, GridSize, NoiseRequest, NoiseSource};
+    use editmgt_core::{ChaChaNoise, GridSize, NoiseRequest, NoiseSource, ScoreMap};
 
     use super::*;
 
@@ -258,7 +274,7 @@ mod tests {
         let (scores, _) = disk(0.1, 0.7, 0.4);
         let held = |scores: Vec<f32>| {
             let map = ScoreMap::new(1, GridSize::new(SIDE, SIDE), scores).unwrap();
-            HoldAuto.hold(&map, None, 0).unwrap()
+            HoldAuto.hold(&HoldRequest::first(&map, None)).unwrap()
         };
         let plain = held(scores.clone());
         assert!((0.85..0.95).contains(&plain.share()));
@@ -271,12 +287,33 @@ mod tests {
         let (object, _) = disk(0.1, 0.9, 0.1);
         let both = [object, vec![0.5; SIDE * SIDE]].concat();
         let map = ScoreMap::new(2, size, both).unwrap();
-        let held = HoldAuto.hold(&map, None, 0).unwrap();
+        let request = HoldRequest::first(&map, None);
+        let held = HoldAuto.hold(&request).unwrap();
         assert!(held.held()[..SIDE * SIDE].contains(&true));
         assert!(!held.held()[SIDE * SIDE..].contains(&true));
-        assert!(HoldAuto.threshold(&map, None, 0).is_some());
-        assert_eq!(HoldAuto.threshold(&map, None, 1), None);
-        assert_eq!(HoldAuto.threshold(&map, None, 2), None);
+        assert!(HoldAuto.threshold(&request, 0).is_some());
+        assert_eq!(HoldAuto.threshold(&request, 1), None);
+        assert_eq!(HoldAuto.threshold(&request, 2), None);
+    }
+
+    #[test]
+    fn the_first_step_decides_whether_anything_is_held() {
+        let size = GridSize::new(SIDE, SIDE);
+        let map = |(scores, _): (Vec<f32>, Vec<bool>)| ScoreMap::new(1, size, scores).unwrap();
+        let (small, large) = (map(disk(0.1, 0.9, 0.1)), map(disk(0.3, 0.9, 0.1)));
+        let nothing = map((vec![0.5; SIDE * SIDE], vec![]));
+        let share = |first, scores| {
+            let request = HoldRequest { scores, first, mask: None, step: 1 };
+            let share = HoldAuto.hold(&request).unwrap().share();
+            assert_eq!(HoldAuto.threshold(&request, 0).is_some(), share > 0.0);
+            share
+        };
+        assert_eq!(share(&nothing, &small), 0.0);
+        assert_eq!(share(&small, &nothing), 0.0);
+        assert!((share(&small, &large) - 0.7).abs() < 0.02);
+        let other = ScoreMap::new(1, GridSize::new(1, 1), vec![1.0]).unwrap();
+        let request = HoldRequest { scores: &small, first: &other, mask: None, step: 1 };
+        assert!(matches!(HoldAuto.hold(&request), Err(Error::Shape { .. })));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use editmgt_core::{Error, HoldMask, RegionHold, Result, ScoreMap, UserMask};
+use editmgt_core::{Error, HoldMask, HoldRequest, RegionHold, Result, UserMask};
 
 /// Holds all but the best-scoring share of each picture: at most that share may change.
 ///
@@ -41,7 +41,8 @@ impl HoldBudget {
 }
 
 impl RegionHold for HoldBudget {
-    fn hold(&self, scores: &ScoreMap, mask: Option<&UserMask>, _: usize) -> Result<HoldMask> {
+    fn hold(&self, request: &HoldRequest<'_>) -> Result<HoldMask> {
+        let &HoldRequest { scores, mask, .. } = request;
         if let Some(mask) = mask.filter(|mask| mask.size() != scores.size()) {
             return Err(Error::shape("user mask grid", scores.size(), mask.size()));
         }
@@ -59,7 +60,8 @@ impl RegionHold for HoldBudget {
     }
 
     /// The lowest score that may change.
-    fn threshold(&self, scores: &ScoreMap, mask: Option<&UserMask>, image: usize) -> Option<f32> {
+    fn threshold(&self, request: &HoldRequest<'_>, image: usize) -> Option<f32> {
+        let &HoldRequest { scores, mask, .. } = request;
         if image >= scores.batch() || mask.is_some_and(|mask| mask.size() != scores.size()) {
             return None;
         }
@@ -70,7 +72,7 @@ impl RegionHold for HoldBudget {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::GridSize;
+    use editmgt_core::{GridSize, ScoreMap};
 
     use super::*;
 
@@ -78,7 +80,8 @@ mod tests {
 
     fn held(share: f32, scores: &[f32], mask: Option<&UserMask>) -> String {
         let scores = ScoreMap::new(1, SIZE, scores.to_vec()).unwrap();
-        let held = HoldBudget::new(share).unwrap().hold(&scores, mask, 0).unwrap();
+        let held =
+            HoldBudget::new(share).unwrap().hold(&HoldRequest::first(&scores, mask)).unwrap();
         held.held().iter().map(|&held| if held { 'h' } else { '.' }).collect()
     }
 
@@ -107,9 +110,11 @@ mod tests {
         }
         let budget = HoldBudget::new(0.5).unwrap();
         let nan = ScoreMap::new(1, GridSize::new(1, 2), vec![0.0, f32::NAN]).unwrap();
-        assert!(matches!(budget.hold(&nan, None, 0), Err(Error::Value { .. })));
+        let unmasked = HoldRequest::first(&nan, None);
+        assert!(matches!(budget.hold(&unmasked), Err(Error::Value { .. })));
         let other = UserMask::new(SIZE, vec![1.0; 10]).unwrap();
-        assert!(matches!(budget.hold(&nan, Some(&other), 0), Err(Error::Shape { .. })));
-        assert_eq!(budget.threshold(&nan, Some(&other), 0), None);
+        let request = HoldRequest::first(&nan, Some(&other));
+        assert!(matches!(budget.hold(&request), Err(Error::Shape { .. })));
+        assert_eq!(budget.threshold(&request, 0), None);
     }
 }

@@ -1,4 +1,4 @@
-use editmgt_core::{GridSize, HoldMask, RegionHold, Result, ScoreMap, UserMask};
+use editmgt_core::{GridSize, HoldMask, HoldRequest, RegionHold, Result};
 
 /// Lets a margin of tokens change around whatever a policy lets change.
 ///
@@ -23,8 +23,8 @@ impl RegionHold for HoldMargin {
         self.policy.needs_scores()
     }
 
-    fn hold(&self, scores: &ScoreMap, mask: Option<&UserMask>, step: usize) -> Result<HoldMask> {
-        let tight = self.policy.hold(scores, mask, step)?;
+    fn hold(&self, request: &HoldRequest<'_>) -> Result<HoldMask> {
+        let tight = self.policy.hold(request)?;
         if self.tokens == 0 || tight.held().is_empty() {
             return Ok(tight);
         }
@@ -34,8 +34,8 @@ impl RegionHold for HoldMargin {
         HoldMask::new(tight.batch(), size, held)
     }
 
-    fn threshold(&self, scores: &ScoreMap, mask: Option<&UserMask>, image: usize) -> Option<f32> {
-        self.policy.threshold(scores, mask, image)
+    fn threshold(&self, request: &HoldRequest<'_>, image: usize) -> Option<f32> {
+        self.policy.threshold(request, image)
     }
 }
 
@@ -54,6 +54,8 @@ fn shrink(held: &[bool], size: GridSize, margin: usize) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
+    use editmgt_core::ScoreMap;
+
     use super::*;
     use crate::{HoldAny, HoldThreshold};
 
@@ -64,8 +66,9 @@ mod tests {
         let scores = ScoreMap::new(1, SIZE, values).unwrap();
         let policy = HoldMargin::new(Box::new(HoldThreshold::new(0.5).unwrap()), margin);
         assert!(policy.needs_scores());
-        assert_eq!(policy.threshold(&scores, None, 0), Some(0.5));
-        let held = policy.hold(&scores, None, 0).unwrap();
+        let request = HoldRequest::first(&scores, None);
+        assert_eq!(policy.threshold(&request, 0), Some(0.5));
+        let held = policy.hold(&request).unwrap();
         held.held().iter().map(|&held| if held { 'h' } else { '.' }).collect()
     }
 
@@ -89,7 +92,7 @@ mod tests {
         let values = [[0.0; 19].to_vec(), vec![1.0], vec![0.0; 20]].concat();
         let scores = ScoreMap::new(2, SIZE, values).unwrap();
         let policy = HoldMargin::new(Box::new(HoldThreshold::new(0.5).unwrap()), 1);
-        let held = policy.hold(&scores, None, 0).unwrap();
+        let held = policy.hold(&HoldRequest::first(&scores, None)).unwrap();
         assert_eq!(held.held().iter().filter(|&&held| !held).count(), 4);
         assert!(held.held()[20..].iter().all(|&held| held));
         let nothing = HoldMargin::new(Box::new(HoldAny::default()), 1);

@@ -8,7 +8,7 @@ pub use auto::{AutoThreshold, HoldAuto};
 pub use budget::HoldBudget;
 pub use margin::HoldMargin;
 
-use editmgt_core::{Error, HoldMask, RegionHold, Result, ScoreMap, UserMask};
+use editmgt_core::{Error, HoldMask, HoldRequest, RegionHold, Result};
 
 /// Holds nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl RegionHold for HoldOff {
         false
     }
 
-    fn hold(&self, scores: &ScoreMap, _: Option<&UserMask>, _: usize) -> Result<HoldMask> {
+    fn hold(&self, HoldRequest { scores, .. }: &HoldRequest<'_>) -> Result<HoldMask> {
         Ok(HoldMask::none(scores.batch(), scores.size()))
     }
 }
@@ -54,13 +54,13 @@ impl RegionHold for HoldThreshold {
         self.threshold > 0.0
     }
 
-    fn hold(&self, scores: &ScoreMap, _: Option<&UserMask>, _: usize) -> Result<HoldMask> {
+    fn hold(&self, HoldRequest { scores, .. }: &HoldRequest<'_>) -> Result<HoldMask> {
         let held = |&score: &f32| self.threshold > 0.0 && score < self.threshold;
         let held = scores.values().iter().map(held).collect();
         HoldMask::new(scores.batch(), scores.size(), held)
     }
 
-    fn threshold(&self, _: &ScoreMap, _: Option<&UserMask>, _: usize) -> Option<f32> {
+    fn threshold(&self, _: &HoldRequest<'_>, _: usize) -> Option<f32> {
         Some(self.threshold)
     }
 }
@@ -74,7 +74,7 @@ impl RegionHold for HoldUserMask {
         false
     }
 
-    fn hold(&self, scores: &ScoreMap, mask: Option<&UserMask>, _: usize) -> Result<HoldMask> {
+    fn hold(&self, HoldRequest { scores, mask, .. }: &HoldRequest<'_>) -> Result<HoldMask> {
         let size = scores.size();
         let mask = mask.ok_or_else(|| Error::value("user mask", "a mask of the tokens", "none"))?;
         if mask.size() != size {
@@ -89,14 +89,15 @@ impl RegionHold for HoldUserMask {
 /// for instance inside the user's mask *and* above the threshold.
 ///
 /// ```
-/// use editmgt_core::{GridSize, RegionHold, ScoreMap, UserMask};
+/// use editmgt_core::{GridSize, HoldRequest, RegionHold, ScoreMap, UserMask};
 /// use editmgt_sampler::{HoldAny, HoldThreshold, HoldUserMask};
 ///
 /// let size = GridSize::new(1, 3);
 /// let scores = ScoreMap::new(1, size, vec![0.9, 0.1, 0.9])?;
 /// let mask = UserMask::new(size, vec![1.0, 1.0, 0.0])?;
 /// let both = HoldAny::new(vec![Box::new(HoldUserMask), Box::new(HoldThreshold::new(0.3)?)]);
-/// assert_eq!(both.hold(&scores, Some(&mask), 0)?.held(), [false, true, true]);
+/// let held = both.hold(&HoldRequest::first(&scores, Some(&mask)))?;
+/// assert_eq!(held.held(), [false, true, true]);
 /// # Ok::<(), editmgt_core::Error>(())
 /// ```
 #[derive(Default)]
@@ -116,10 +117,11 @@ impl RegionHold for HoldAny {
         self.policies.iter().any(|policy| policy.needs_scores())
     }
 
-    fn hold(&self, scores: &ScoreMap, mask: Option<&UserMask>, step: usize) -> Result<HoldMask> {
+    fn hold(&self, request: &HoldRequest<'_>) -> Result<HoldMask> {
+        let scores = request.scores;
         let mut held = vec![false; scores.values().len()];
         for policy in &self.policies {
-            let part = policy.hold(scores, mask, step)?;
+            let part = policy.hold(request)?;
             if (part.batch(), part.size()) != (scores.batch(), scores.size()) {
                 return Err(Error::shape("hold mask grid", scores.size(), part.size()));
             }
@@ -129,15 +131,15 @@ impl RegionHold for HoldAny {
     }
 
     /// That of the first policy that has one.
-    fn threshold(&self, scores: &ScoreMap, mask: Option<&UserMask>, image: usize) -> Option<f32> {
-        self.policies.iter().find_map(|policy| policy.threshold(scores, mask, image))
+    fn threshold(&self, request: &HoldRequest<'_>, image: usize) -> Option<f32> {
+        self.policies.iter().find_map(|policy| policy.threshold(request, image))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use editmgt_core::GridSize;
+    use editmgt_core::{GridSize, ScoreMap, UserMask};
 
     const SIZE: GridSize = GridSize::new(1, 4);
 
@@ -152,7 +154,7 @@ mod tests {
     }
 
     fn held(policy: &dyn RegionHold) -> String {
-        let held = policy.hold(&scores(), Some(&mask()), 0).unwrap();
+        let held = policy.hold(&HoldRequest::first(&scores(), Some(&mask()))).unwrap();
         held.held().iter().map(|&held| if held { 'h' } else { '.' }).collect()
     }
 
@@ -180,7 +182,8 @@ mod tests {
             assert!(HoldThreshold::new(threshold).is_err(), "{threshold}");
         }
         let other = UserMask::new(GridSize::new(2, 2), vec![1.0; 4]).unwrap();
-        assert!(matches!(HoldUserMask.hold(&scores(), None, 0), Err(Error::Value { .. })));
-        assert!(matches!(HoldUserMask.hold(&scores(), Some(&other), 0), Err(Error::Shape { .. })));
+        let hold = |mask| HoldUserMask.hold(&HoldRequest::first(&scores(), mask));
+        assert!(matches!(hold(None), Err(Error::Value { .. })));
+        assert!(matches!(hold(Some(&other)), Err(Error::Shape { .. })));
     }
 }

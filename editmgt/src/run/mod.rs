@@ -5,8 +5,8 @@ mod stages;
 mod watched;
 
 use editmgt_core::{
-    ChaChaNoise, EditObserver, Error, HoldMask, LoopProgress, MicroConditions, RegionHold, Stage,
-    TextConditioning, TokenGrid, UnmaskScheduler, UserMask,
+    ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress, MicroConditions,
+    RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler, UserMask,
 };
 use editmgt_sampler::{Consolidator, Parity, Strict, Temperature};
 
@@ -74,10 +74,12 @@ impl EditRun<'_> {
             let (photo, blend) = (self.photo.rgb(), settings.blend);
             image = Composite { photo, edit: &image, change: &change, blend }.render()?;
         }
-        let scores = progress
-            .scores
-            .as_ref()
-            .map(|scores| ScoreReport::new(scores, hold.threshold(scores, user_mask.as_ref(), 0)));
+        let scores = progress.scores.as_ref().map(|scores| {
+            let (mask, step) = (user_mask.as_ref(), progress.completed.saturating_sub(1));
+            let first = progress.first_scores.as_ref().unwrap_or(scores);
+            let request = HoldRequest { scores, first, mask, step };
+            ScoreReport::new(scores, hold.threshold(&request, 0))
+        });
         let report = EditReport {
             version: env!("CARGO_PKG_VERSION"),
             model: model.source.clone(),

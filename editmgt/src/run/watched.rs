@@ -1,4 +1,4 @@
-use editmgt_core::{HoldMask, RegionHold, Result, ScoreMap, UserMask};
+use editmgt_core::{HoldMask, HoldRequest, RegionHold, Result};
 
 /// A hold policy whose scores someone may want to see, whether it reads them or not.
 pub(super) struct Watched {
@@ -12,11 +12,11 @@ impl RegionHold for Watched {
         self.map || self.hold.needs_scores()
     }
 
-    fn hold(&self, scores: &ScoreMap, mask: Option<&UserMask>, step: usize) -> Result<HoldMask> {
-        self.hold.hold(scores, mask, step)
+    fn hold(&self, request: &HoldRequest<'_>) -> Result<HoldMask> {
+        self.hold.hold(request)
     }
 
-    fn threshold(&self, scores: &ScoreMap, mask: Option<&UserMask>, image: usize) -> Option<f32> {
-        self.hold.threshold(scores, mask, image)
+    fn threshold(&self, request: &HoldRequest<'_>, image: usize) -> Option<f32> {
+        self.hold.threshold(request, image)
     }
 }

@@ -1,6 +1,8 @@
 //! Recomputes recorded score maps.
 
-use editmgt_core::{AttentionConsolidator, AttentionMaps, GridSize, RegionHold, ScoreMap};
+use editmgt_core::{
+    AttentionConsolidator, AttentionMaps, GridSize, HoldRequest, RegionHold, ScoreMap,
+};
 use editmgt_sampler::{Consolidator, Filter, HoldThreshold, Smoothing};
 
 use super::{Comparison, GoldenFolder, VerifyError};
@@ -77,7 +79,7 @@ fn derived(
             return Err(malformed(folder, format!("{name}: expected hold<side>_t<threshold>")));
         };
         let scores = official.consolidate(&maps, GridSize::new(side, side))?;
-        let held = HoldThreshold::new(threshold)?.hold(&scores, None, 0)?;
+        let held = HoldThreshold::new(threshold)?.hold(&HoldRequest::first(&scores, None))?;
         let held: Vec<i64> = held.held().iter().map(|&held| held.into()).collect();
         return Ok(Comparison::decisions(name, &held, &folder.ints(name)?.values));
     }

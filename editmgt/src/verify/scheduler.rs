@@ -2,8 +2,8 @@
 
 use burn::tensor::Device;
 use editmgt_core::{
-    AttentionConsolidator, AttentionMaps, GridSize, HoldMask, RegionHold, ScheduleRequest,
-    ScoreMap, StepNoise, StepState, TokenDraw, TokenGrid, UnmaskScheduler,
+    AttentionConsolidator, AttentionMaps, GridSize, HoldMask, HoldRequest, RegionHold,
+    ScheduleRequest, ScoreMap, StepNoise, StepState, TokenDraw, TokenGrid, UnmaskScheduler,
 };
 use editmgt_sampler::{
     Consolidator, HoldThreshold, MaskingSchedule, Parity, SchedulerConfig, Temperature, add_noise,
@@ -84,7 +84,8 @@ fn replay(
         if folder.has(&upsampled) {
             comparisons.push(values(scores.values(), &folder.floats(&upsampled)?, SCORES));
         }
-        let hold = HoldThreshold::new(run.local_guidance)?.hold(&scores, None, 0)?;
+        let hold =
+            HoldThreshold::new(run.local_guidance)?.hold(&HoldRequest::first(&scores, None))?;
         region = Some((reference, hold));
     }
 

@@ -4,9 +4,9 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use editmgt::{
     AttentionMaps, AttentionRequest, ChaChaNoise, EditEvent, EditLoop, Error, Flow, GridSize,
-    HoldPolicy, Localisation, LoopInput, LoopStages, MapCombine, MgtTransformer, MicroConditions,
-    NoiseRequest, NoiseSource, RegionHold, StepInput, StepOutput, TextConditioning, TextRows,
-    TokenGrid, TransformerSpec, UserMask,
+    HoldPolicy, HoldRequest, Localisation, LoopInput, LoopStages, MapCombine, MgtTransformer,
+    MicroConditions, NoiseRequest, NoiseSource, RegionHold, StepInput, StepOutput,
+    TextConditioning, TextRows, TokenGrid, TransformerSpec, UserMask,
     sampler::{Consolidator, MaskingSchedule, Strict, Temperature},
 };
 use proptest::prelude::*;
@@ -268,7 +268,10 @@ proptest! {
         let values = Oracle::new(1, case.seed).uniforms(&case.reference(), n);
         let scores = editmgt::ScoreMap::new(case.batch, case.size, values).unwrap();
         let stage = case.hold.stage(case.margin).unwrap();
-        let hold = |stage: &dyn RegionHold, step| stage.hold(&scores, case.user_mask().as_ref(), step);
+        let mask = case.user_mask();
+        let hold = |stage: &dyn RegionHold, step| {
+            stage.hold(&HoldRequest { scores: &scores, first: &scores, mask: mask.as_ref(), step })
+        };
         let first = hold(&*stage, 0).unwrap();
         prop_assert_eq!((first.batch(), first.size()), (case.batch, case.size));
         prop_assert_eq!(&hold(&*stage, 3).unwrap(), &first);
