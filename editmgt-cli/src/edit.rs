@@ -64,6 +64,10 @@ pub(crate) struct EditArgs {
     #[arg(long, value_name = "STEPS", requires = "preview", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     preview_every: u32,
+    /// Write it so many times smaller, which costs about the square of it less
+    #[arg(long, value_name = "TIMES", requires = "preview", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
+    preview_shrink: u32,
     #[command(flatten)]
     limits: LimitArgs,
     /// No progress bar, and no lines in its place where standard error is no terminal
@@ -155,6 +159,7 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
         progress.previews = args.preview.clone().map(|folder| PreviewFolder {
             folder,
             every: args.preview_every as usize,
+            shrink: args.preview_shrink as usize,
             prefix: job.prefix.clone(),
         });
         let result = photo.edit(mask.as_ref(), &job.request, &mut progress);

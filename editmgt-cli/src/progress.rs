@@ -12,6 +12,8 @@ use crate::stop::StopSignal;
 pub(crate) struct PreviewFolder {
     pub(crate) folder: PathBuf,
     pub(crate) every: usize,
+    /// How many times smaller than the edit they are.
+    pub(crate) shrink: usize,
     /// What their names begin with.
     pub(crate) prefix: String,
 }
@@ -122,6 +124,10 @@ impl EditObserver for Progress {
     fn wants_preview(&mut self, completed: usize, total: usize) -> bool {
         let due = |to: &PreviewFolder| completed.is_multiple_of(to.every) || completed == total;
         self.previews.as_ref().is_some_and(due)
+    }
+
+    fn preview_shrink(&self) -> usize {
+        self.previews.as_ref().map_or(1, |to| to.shrink)
     }
 }
 

@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use burn::tensor::module::adaptive_avg_pool2d;
 use serde::{Deserialize, Serialize};
 
 use crate::{Result, TokenGrid};
@@ -29,4 +30,23 @@ pub trait VqCodec: Send + Sync {
     /// # Errors
     /// [`Error::MaskTokenRemains`](crate::Error::MaskTokenRemains) while a token is no code.
     fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>>;
+
+    /// Decodes `[B, h, w]` tokens into a picture `shrink` times smaller, to look at on the way:
+    /// `[B, 3, max(h / shrink, 1) * f, max(w / shrink, 1) * f]` RGB in 0..1, rounded down.
+    ///
+    /// Unless a codec knows better, the whole picture is decoded and averaged, which saves nothing.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode), and [`Error::Value`](crate::Error::Value) for 0.
+    fn decode_small(&self, tokens: &TokenGrid, shrink: usize) -> Result<Tensor<4>> {
+        let small = tokens.size().shrunk(shrink)?;
+        let f = self.spec().downsample_factor;
+        match shrink {
+            1 => self.decode(tokens),
+            _ => {
+                let image = self.decode(tokens)?;
+                Ok(adaptive_avg_pool2d(image, [small.height * f, small.width * f]))
+            }
+        }
+    }
 }

@@ -34,6 +34,18 @@ impl GridSize {
     pub const fn div_ceil(self, factor: usize) -> Self {
         Self::new(self.height.div_ceil(factor), self.width.div_ceil(factor))
     }
+
+    /// A grid `factor` times smaller, rounded down, but never to nothing.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a factor of 0.
+    pub fn shrunk(self, factor: usize) -> Result<Self> {
+        if factor == 0 {
+            return Err(Error::value("times smaller", "1 or more", factor));
+        }
+        let side = |side: usize| (side / factor).max(1).min(side);
+        Ok(Self::new(side(self.height), side(self.width)))
+    }
 }
 
 impl fmt::Display for GridSize {
@@ -168,6 +180,16 @@ mod tests {
         let grid = TokenGrid::new(1, GridSize::new(1, 2), vec![3, 9]).unwrap();
         let error = grid.to_tensor(9, &Device::flex()).unwrap_err();
         assert!(matches!(error, Error::TokenOutOfRange { id: 9, position: 1, limit: 9 }));
+    }
+
+    #[test]
+    fn smaller_is_never_nothing() {
+        let shrunk = |factor| GridSize::new(5, 2).shrunk(factor);
+        for (factor, expected) in [(1, [5, 2]), (2, [2, 1]), (3, [1, 1]), (9, [1, 1])] {
+            assert_eq!(shrunk(factor).unwrap(), GridSize::new(expected[0], expected[1]));
+        }
+        assert!(matches!(shrunk(0), Err(Error::Value { .. })));
+        assert_eq!(GridSize::new(0, 4).shrunk(2).unwrap(), GridSize::new(0, 2));
     }
 
     #[test]

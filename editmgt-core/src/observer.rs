@@ -46,7 +46,8 @@ pub enum EditEvent<'a> {
         completed: usize,
         /// Steps planned.
         total: usize,
-        /// `[B, 3, H, W]` RGB in 0..1, in the size that the model works on.
+        /// `[B, 3, H, W]` RGB in 0..1, in the size that the model works on, or so many times
+        /// smaller as the observer [says](EditObserver::preview_shrink).
         image: &'a Tensor<4>,
     },
     /// A stage is done.
@@ -74,6 +75,12 @@ pub trait EditObserver {
         let _ = (completed, total);
         false
     }
+
+    /// How many times smaller than the edit previews are, along each side: see
+    /// [`VqCodec::decode_small`](crate::VqCodec::decode_small). 1, unless the observer says more.
+    fn preview_shrink(&self) -> usize {
+        1
+    }
 }
 
 /// An observer that sees previews: after every so many steps, and after the last.
@@ -94,6 +101,7 @@ pub trait EditObserver {
 #[derive(Debug, Clone, Copy)]
 pub struct Previews<O> {
     steps: usize,
+    shrink: usize,
     observer: O,
 }
 
@@ -101,7 +109,13 @@ impl<O: EditObserver> Previews<O> {
     /// Previews after every `steps` steps for `observer`, which also sees all other events; 0:
     /// after the last alone.
     pub fn every(steps: usize, observer: O) -> Self {
-        Self { steps, observer }
+        Self { steps, shrink: 1, observer }
+    }
+
+    /// The same, with pictures `times` smaller, which cost about the square of it less.
+    #[must_use]
+    pub fn shrunk(self, times: usize) -> Self {
+        Self { shrink: times, ..self }
     }
 }
 
@@ -112,6 +126,10 @@ impl<O: EditObserver> EditObserver for Previews<O> {
 
     fn wants_preview(&mut self, completed: usize, total: usize) -> bool {
         completed == total || (self.steps > 0 && completed.is_multiple_of(self.steps))
+    }
+
+    fn preview_shrink(&self) -> usize {
+        self.shrink
     }
 }
 

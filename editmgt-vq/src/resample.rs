@@ -3,8 +3,23 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Device, Tensor, module};
+use editmgt_core::{GridSize, Result};
 
 use crate::resnet::conv3x3;
+
+/// The mean code of each of `tokens.size().shrunk(shrink)` cells: `[B, C, h, w]` codes to fewer, for a
+/// small picture at the price of a small picture.
+///
+/// # Errors
+/// As [`GridSize::shrunk`].
+pub(crate) fn shrink_codes(codes: Tensor<4>, shrink: usize) -> Result<Tensor<4>> {
+    let [_, _, height, width] = codes.dims();
+    let small = GridSize::new(height, width).shrunk(shrink)?;
+    Ok(match shrink {
+        1 => codes,
+        _ => module::adaptive_avg_pool2d(codes, [small.height, small.width]),
+    })
+}
 
 /// Halves both sides.
 #[derive(Module, Debug)]

@@ -4,7 +4,7 @@ use crate::error::EditError;
 use crate::photo::{Photo, PixelSize, to_rgb};
 
 /// The first picture of an [`EditEvent::Preview`](editmgt_core::EditEvent::Preview) as a photo to
-/// show or to save, in the size that the model works on.
+/// show or to save, in its size.
 ///
 /// `image` is `[B, 3, H, W]` RGB in 0..1.
 ///

@@ -51,6 +51,10 @@ fn previews_are_written_when_asked_for() {
     // As many pixels as a square of 48, in the photo's proportions: the model's size.
     assert_eq!(size, (60, 40));
 
+    edit("--preview-every 9 --preview-shrink 2").run().done();
+    // 15x10 tokens become 7x5.
+    assert_eq!(read(&folder.join("step-0005.png")).0.dimensions(), (28, 20));
+
     edit("--preview-every 9 --variations 2").run().done();
     assert_eq!(names()[..2], ["0-step-0005.png", "1-step-0005.png"]);
     let missing = scratch.path("nowhere");

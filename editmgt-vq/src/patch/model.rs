@@ -7,6 +7,7 @@ use super::decoder::PatchDecoder;
 use super::encoder::PatchEncoder;
 use crate::images::check_images;
 use crate::quantizer::VectorQuantizer;
+use crate::resample::shrink_codes;
 
 /// The patch-local codec: tokens depend on their own patch alone, the decoder looks around.
 ///
@@ -102,7 +103,14 @@ impl VqCodec for PatchVqModel {
     }
 
     fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
-        Ok(self.decode_unclipped(self.embed(tokens)?)?.clamp(0.0, 1.0))
+        self.decode_small(tokens, 1)
+    }
+
+    /// About `shrink²` times cheaper than [`decode`](VqCodec::decode): the codes are averaged, and
+    /// the decoder sees the means.
+    fn decode_small(&self, tokens: &TokenGrid, shrink: usize) -> Result<Tensor<4>> {
+        let codes = shrink_codes(self.embed(tokens)?, shrink)?;
+        Ok(self.decode_unclipped(codes)?.clamp(0.0, 1.0))
     }
 }
 
@@ -129,6 +137,31 @@ mod tests {
         let latents = model.encode_latents(image([1, 3, 12, 12])).unwrap();
         let rows = latents.permute([0, 2, 3, 1]).reshape([9, config.code_channels]);
         model.with_codebook(rows.narrow(0, 0, config.num_codes)).unwrap()
+    }
+
+    #[test]
+    fn a_small_picture_is_decoded_from_mean_codes() {
+        let codec = model(&tiny());
+        let size = GridSize::new(5, 4);
+        let tokens = TokenGrid::new(2, size, (0..40).map(|i| i % 7).collect()).unwrap();
+        let values = |image: Tensor<4>| image.try_into_vec_as::<f32>().unwrap();
+        let whole = values(codec.decode(&tokens).unwrap());
+        assert_eq!(values(codec.decode_small(&tokens, 1).unwrap()), whole);
+        let f = codec.spec().downsample_factor;
+        for (shrink, [height, width]) in [(2, [2, 2]), (3, [1, 1]), (9, [1, 1])] {
+            let image = codec.decode_small(&tokens, shrink).unwrap();
+            assert_eq!(image.dims(), [2, 3, height * f, width * f], "{shrink}");
+        }
+        // Where a cell is of one code, its mean is that code.
+        let blocks = (0..16).map(|i| [3, 5, 1, 6][i / 8 * 2 + i % 4 / 2]).collect();
+        let blocks = TokenGrid::new(1, GridSize::new(4, 4), blocks).unwrap();
+        let one_each = TokenGrid::new(1, GridSize::new(2, 2), vec![3, 5, 1, 6]).unwrap();
+        let (small, expected) =
+            (codec.decode_small(&blocks, 2).unwrap(), codec.decode(&one_each).unwrap());
+        for (got, expected) in values(small).into_iter().zip(values(expected)) {
+            assert!((got - expected).abs() < 1e-5, "{got}, {expected}");
+        }
+        assert!(matches!(codec.decode_small(&tokens, 0), Err(Error::Value { .. })));
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl EditObserver for Previewing<'_> {
         if flow == Flow::Stop || !self.observer.wants_preview(completed, total) {
             return flow;
         }
-        match self.codec.decode(predicted) {
+        match self.codec.decode_small(predicted, self.observer.preview_shrink()) {
             Ok(image) => {
                 self.observer.event(&EditEvent::Preview { completed, total, image: &image })
             }
