@@ -148,6 +148,10 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
 
     let stop = StopSignal::on_ctrl_c()?;
     let mut progress = Progress::new(args.quiet, stop);
+    if photo.is_animation() {
+        let path = args.photo.display();
+        progress.note(&format!("{path} is an animation: its first frame is edited, no other"));
+    }
     progress.say("loading model");
     let editor = builder.build()?;
     let differences = like.map(|like| like.differences(editor.model().source.as_ref()));

@@ -23,6 +23,8 @@ pub struct EditReport {
     pub settings: EditSettings,
     /// Size of the photo, and so of the result, in pixels.
     pub photo: PixelSize,
+    /// Whether that was the first frame of an animation, whose others were not edited.
+    pub animation: bool,
     /// Size that the model worked on, in pixels.
     pub model_pixels: PixelSize,
     /// How the photo was mapped onto those, and back.

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use crate::pictures::read;
-use crate::program::{CAT, Edit, GOLDEN_MODEL, INSTRUCTION, Ran, Scratch, command};
+use crate::program::{CAT, Edit, GOLDEN_MODEL, INSTRUCTION, Ran, Scratch, command, root};
 
 #[test]
 fn variations_are_what_each_gives_alone() {
@@ -87,6 +87,24 @@ fn without_a_terminal_there_are_plain_lines() {
     assert_eq!(lines.len(), 4 + 10 + 1, "{stderr}");
     let quiet = loud(&scratch, "--steps 1 --size 32 --quiet").output().unwrap();
     assert!(quiet.stderr.is_empty() && !quiet.stdout.is_empty(), "{quiet:?}");
+}
+
+#[test]
+fn of_an_animation_it_is_said_that_one_frame_is_edited() {
+    let scratch = Scratch::new();
+    let report = scratch.out("o.json");
+    let mut command = command();
+    command.arg("edit").arg(root().join("editmgt/testdata/animation.gif"));
+    command.args([INSTRUCTION, "--model", GOLDEN_MODEL, "--quiet", "--steps", "1", "--size", "32"]);
+    command.arg("--report").arg(&report).arg("--output").arg(scratch.out("o.png"));
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let note = "animation.gif is an animation: its first frame is edited, no other\n";
+    assert!(stderr.starts_with("note: ") && stderr.ends_with(note), "{stderr}");
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    assert_eq!(report["animation"], true);
 }
 
 #[cfg(unix)]

@@ -10,6 +10,8 @@ use image::{
 use super::jpeg;
 use super::{Metadata, Origin, PhotoError, PixelSize};
 
+mod animation;
+
 /// The shortest side of a photo, pixels: below, there is nothing that an edit could mean.
 pub const MIN_SIDE: usize = 8;
 
@@ -37,13 +39,15 @@ impl Default for PhotoLimits {
 ///
 /// Grey and palette images become RGB; more than 8 bits per channel are rounded to 8, since that is
 /// what the model reads and writes; an alpha channel is kept aside and comes back when the photo is
-/// saved in a format that has one. Of an animation the first frame is read. Colour values are taken
+/// saved in a format that has one. Of an animation the first frame is read, and of a TIFF the first
+/// page. Colour values are taken
 /// as they stand in the file: an ICC profile is kept, not applied, as in the official code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Photo {
     rgb: RgbImage,
     alpha: Option<GrayImage>,
     metadata: Metadata,
+    animation: bool,
 }
 
 impl Photo {
@@ -89,7 +93,7 @@ impl Photo {
     /// [`PhotoError::TooSmall`].
     pub fn from_rgb(rgb: RgbImage) -> Result<Self, PhotoError> {
         check_min_side(PixelSize::of(&rgb), &Origin::Memory)?;
-        Ok(Self { rgb, alpha: None, metadata: Metadata::default() })
+        Ok(Self { rgb, alpha: None, metadata: Metadata::default(), animation: false })
     }
 
     /// This photo with other pixels: transparency and metadata stay.
@@ -100,7 +104,8 @@ impl Photo {
         if PixelSize::of(&rgb) != self.size() {
             return Err(Error::shape("edited photo", self.size(), PixelSize::of(&rgb)).into());
         }
-        Ok(Self { rgb, alpha: self.alpha.clone(), metadata: self.metadata.clone() })
+        let (alpha, metadata) = (self.alpha.clone(), self.metadata.clone());
+        Ok(Self { rgb, alpha, metadata, animation: false })
     }
 
     /// Height and width, upright.
@@ -121,6 +126,11 @@ impl Photo {
     /// Colour profile and camera data.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// Whether this is the first frame of a file that has more (GIF, WebP, PNG).
+    pub fn is_animation(&self) -> bool {
+        self.animation
     }
 }
 
@@ -180,7 +190,8 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
     let mut image = DynamicImage::from_decoder(decoder).map_err(error)?;
     image.apply_orientation(orientation);
     let (rgb, alpha) = split_alpha(image);
-    Ok(Photo { rgb, alpha, metadata })
+    let animation = animation::is_animation(bytes, format, decoder_limits(limits));
+    Ok(Photo { rgb, alpha, metadata, animation })
 }
 
 /// The format that the content says it has, or what the content looks like instead.

@@ -87,6 +87,7 @@ impl EditRun<'_> {
             request: self.request.clone(),
             settings,
             photo: self.photo.size(),
+            animation: self.photo.is_animation(),
             model_pixels: plan.model(),
             plan,
             grid: reference.size(),

@@ -66,6 +66,31 @@ fn every_format_is_read_by_its_content() {
     }
 }
 
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)).unwrap()
+}
+
+#[test]
+fn of_an_animation_the_first_frame_is_read_and_it_says_so() {
+    for name in ["animation.gif", "animation.png", "animation.webp"] {
+        let photo = Photo::decode(&fixture(name)).unwrap();
+        assert!(alike(photo.rgb(), &corners(32, 16)), "{name}");
+        assert!(photo.is_animation(), "{name}");
+        assert!(!photo.edited(photo.rgb().clone()).unwrap().is_animation(), "{name}: the result");
+    }
+    for format in FORMATS {
+        let photo = Photo::decode(&encode(corners(32, 16), format)).unwrap();
+        assert!(!photo.is_animation(), "{format:?}");
+    }
+}
+
+#[test]
+fn inks_become_light() {
+    let photo = Photo::decode(&fixture("cmyk.jpg")).unwrap();
+    assert!(alike(photo.rgb(), &corners(32, 16)), "{:?}", photo.rgb().get_pixel(1, 1));
+    assert_eq!(photo.metadata(), &Metadata::default());
+}
+
 #[test]
 fn exif_orientation_is_applied() {
     let upright = corners(48, 32);

@@ -1,0 +1,22 @@
+use std::io::Cursor;
+
+use image::codecs::gif::GifDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::{AnimationDecoder, ImageDecoder, ImageFormat, Limits};
+
+/// Whether there is more than the picture that was decoded. What is too damaged to tell is not.
+pub(super) fn is_animation(bytes: &[u8], format: ImageFormat, limits: Limits) -> bool {
+    let bytes = Cursor::new(bytes);
+    match format {
+        // Only the frames themselves tell how many there are.
+        ImageFormat::Gif => GifDecoder::new(bytes).is_ok_and(|mut decoder| {
+            decoder.set_limits(limits).is_ok() && decoder.into_frames().nth(1).is_some()
+        }),
+        ImageFormat::Png => {
+            PngDecoder::new(bytes).is_ok_and(|decoder| decoder.is_apng().unwrap_or(false))
+        }
+        ImageFormat::WebP => WebPDecoder::new(bytes).is_ok_and(|decoder| decoder.has_animation()),
+        _ => false,
+    }
+}
