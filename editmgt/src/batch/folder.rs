@@ -43,6 +43,9 @@ pub struct BatchEntry {
     pub report: Option<Value>,
 }
 
+/// The last entry of each job, by its name.
+type Entries = HashMap<String, BatchEntry>;
+
 /// The output folder of a batch, or of one shard of it, which no other process can write to
 /// meanwhile.
 ///
@@ -51,8 +54,7 @@ pub struct BatchEntry {
 pub struct BatchFolder {
     dir: PathBuf,
     manifest: PathBuf,
-    /// The last entry of each job.
-    entries: HashMap<String, BatchEntry>,
+    entries: Entries,
     _locks: [Option<File>; 2],
 }
 
@@ -113,13 +115,32 @@ impl BatchFolder {
         entry.status == JobStatus::Done && result.is_some_and(|result| result.is_file())
     }
 
-    /// Checks that the results that are there were made by this model; `None` for one of parts of
-    /// your own.
+    /// The manifests of the other shards, which may be at work on them.
+    fn others(&self) -> Result<Vec<(PathBuf, Entries)>, BatchError> {
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(BatchError::io(&self.dir))? {
+            let path = entry.map_err(BatchError::io(&self.dir))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path != self.manifest && Shard::parts(&name).is_some() {
+                let bytes = fs::read(&path).map_err(BatchError::io(&path))?;
+                let entries = parse(&path, whole_lines(&bytes))?;
+                others.push((path, entries));
+            }
+        }
+        Ok(others)
+    }
+
+    /// Checks that the results that are there, also those of other shards, were made by this model;
+    /// `None` for one of parts of your own.
     pub(super) fn check_model(&self, model: Option<&ModelSource>) -> Result<(), BatchError> {
         let named = |model: Option<&ModelSource>| {
             model.map_or_else(|| "a model of other parts".to_owned(), ToString::to_string)
         };
-        for entry in self.entries.values().filter(|entry| self.has_result(entry)) {
+        let others = self.others()?;
+        let all =
+            others.iter().flat_map(|(path, entries)| entries.values().map(move |e| (path, e)));
+        let own = self.entries.values().map(|entry| (&self.manifest, entry));
+        for (manifest, entry) in own.chain(all).filter(|(_, entry)| self.has_result(entry)) {
             let Some(report) = &entry.report else { continue };
             let before = ModelSource::deserialize(&report["model"]).ok();
             let same = match (&before, model) {
@@ -128,7 +149,7 @@ impl BatchFolder {
             };
             if !same {
                 return Err(BatchError::OtherModel {
-                    manifest: self.manifest.clone(),
+                    manifest: manifest.clone(),
                     job: entry.name.clone(),
                     made_with: named(before.as_ref()),
                     got: named(model),
@@ -187,17 +208,27 @@ fn lock(dir: &Path, name: &str, alone: bool) -> Result<File, BatchError> {
     }
 }
 
-/// The last entry of each job. A last line without an end was being written when the run was
+/// Reads a manifest of our own. A last line without an end was being written when the run was
 /// killed: it is cut off.
-fn read(manifest: &Path) -> Result<HashMap<String, BatchEntry>, BatchError> {
+fn read(manifest: &Path) -> Result<Entries, BatchError> {
     let bytes = fs::read(manifest).map_err(BatchError::io(manifest))?;
-    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    if whole < bytes.len() {
+    let whole = whole_lines(&bytes);
+    if whole.len() < bytes.len() {
         let cut = OpenOptions::new().write(true).open(manifest);
-        cut.and_then(|file| file.set_len(whole as u64)).map_err(BatchError::io(manifest))?;
+        let cut = cut.and_then(|file| file.set_len(whole.len() as u64));
+        cut.map_err(BatchError::io(manifest))?;
     }
+    parse(manifest, whole)
+}
+
+/// Without the last line where it has no end.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1)]
+}
+
+fn parse(manifest: &Path, lines: &[u8]) -> Result<Entries, BatchError> {
     let mut entries = HashMap::new();
-    for (i, line) in bytes[..whole].split(|&byte| byte == b'\n').enumerate() {
+    for (i, line) in lines.split(|&byte| byte == b'\n').enumerate() {
         if line.is_empty() {
             continue;
         }

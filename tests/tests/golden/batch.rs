@@ -1,9 +1,66 @@
 //! Batches: what a job that panics and another model do to the rest.
 
+use std::path::Path;
+
 use editmgt::batch::{Batch, BatchError, BatchFolder, JobStatus, Shard, read_jobs};
 use editmgt::{EditEvent, EditObserver, Editor, Flow, Silent};
 
 use crate::defaults::{photo, small};
+
+/// Says stop at an event, the first being 0.
+struct StopsAt {
+    event: usize,
+    seen: usize,
+}
+
+impl EditObserver for StopsAt {
+    fn event(&mut self, _: &EditEvent<'_>) -> Flow {
+        self.seen += 1;
+        if self.seen > self.event { Flow::Stop } else { Flow::Continue }
+    }
+
+    fn wants_preview(&mut self, _: usize, _: usize) -> bool {
+        true
+    }
+}
+
+#[test]
+fn stopping_at_any_event_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    photo(40, 30).save(dir.path().join("p.png"), &Default::default()).unwrap();
+    let line = r#"{"photo": "p.png", "instruction": "make it red", "size": 40, "steps": 2}"#;
+    let path = dir.path().join("jobs.jsonl");
+    std::fs::write(&path, line).unwrap();
+    let jobs = read_jobs(path).unwrap();
+    for event in 0.. {
+        let out = dir.path().join(event.to_string());
+        let mut folder = BatchFolder::open(&out, Shard::ALL, false).unwrap();
+        let mut batch = Batch::new(Editor::new(small()).unwrap(), &mut folder).unwrap();
+        let ended = batch.edit(&jobs[0], &mut StopsAt { event, seen: 0 });
+        let done = ended.is_ok();
+        let expected: &[&str] = match ended {
+            Ok(_) => &["000001-p.png", "batch.lock", "manifest.jsonl"],
+            Err(BatchError::Stopped(_)) => &["batch.lock", "manifest.jsonl"],
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(names(&out), expected, "event {event}");
+        let lines = std::fs::read_to_string(out.join("manifest.jsonl")).unwrap().lines().count();
+        assert_eq!(lines, usize::from(done), "event {event}");
+        if done {
+            // Start and end of each stage, two steps with a preview each.
+            assert_eq!(event, 4 * 2 + 2 * 2);
+            break;
+        }
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
 
 /// As a backend that runs out of memory.
 struct Panics;
@@ -35,10 +92,7 @@ fn a_job_that_panics_has_failed_and_the_rest_go_on() {
     drop(folder);
     let manifest = std::fs::read_to_string(out.join("manifest.jsonl")).unwrap();
     assert_eq!(manifest.lines().count(), 2, "both are recorded");
-    let mut names: Vec<_> =
-        std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    names.sort();
-    assert_eq!(names, ["000002-p.png", "batch.lock", "manifest.jsonl"]);
+    assert_eq!(names(&out), ["000002-p.png", "batch.lock", "manifest.jsonl"]);
 
     // Another model can't go on with it, unless nothing of the first is there any more.
     let other = || {
@@ -51,6 +105,14 @@ fn a_job_that_panics_has_failed_and_the_rest_go_on() {
     let error = Batch::new(other(), &mut folder).err().unwrap();
     assert!(matches!(&error, BatchError::OtherModel { job, .. } if job == "000002-p"), "{error}");
     assert!(error.to_string().contains("got model 0123456789ab; "), "{error}");
+    drop(folder);
+    // Nor can another shard.
+    let shard = |name: &str| out.join(format!("manifest{name}.jsonl"));
+    std::fs::rename(shard(""), shard("-2-of-2")).unwrap();
+    let mut folder = BatchFolder::open(&out, Shard::new(1, 2).unwrap(), false).unwrap();
+    let error = Batch::new(other(), &mut folder).err().unwrap();
+    let theirs = shard("-2-of-2");
+    assert!(matches!(&error, BatchError::OtherModel { manifest, .. } if *manifest == theirs));
     std::fs::remove_file(out.join("000002-p.png")).unwrap();
     assert!(Batch::new(other(), &mut folder).is_ok());
 }
