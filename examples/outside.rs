@@ -1,11 +1,12 @@
 //! What an edit does to the pixels that nobody asked to change: the table in docs/edits.md.
 //!
 //! ```text
-//! cargo run -p editmgt-examples --example outside -- MODEL examples/photos/*
+//! cargo run --release -p editmgt-examples --example outside -- MODEL "INSTRUCTION" SIZE PHOTO…
 //! ```
 //!
-//! Of each photo the middle is edited, three times: without any hold (the raw decode), with the
-//! tokens outside the mask held, and with the photo's own pixels put back there.
+//! Of each photo the middle is edited, with as many pixels as a square of SIZE, three times: without any
+//! hold (the raw decode), with the tokens outside the mask held, and with the photo's own pixels put back
+//! there.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -13,15 +14,16 @@ use std::io::Cursor;
 use std::path::Path;
 
 use editmgt::photo::{GrayImage, RgbImage};
-use editmgt::{EditRequest, Editor, Mask, Photo, Silent};
+use editmgt::{EditRequest, Editor, HoldPolicy, Mask, Photo, Silent};
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageReader, Luma};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [model, photos @ ..] = &args[..] else {
-        return Err("usage: outside MODEL PHOTO…".into());
+    let [model, instruction, size, photos @ ..] = &args[..] else {
+        return Err("usage: outside MODEL INSTRUCTION SIZE PHOTO…".into());
     };
+    let size = Some(size.parse()?);
     let editor = Editor::builder(model).build()?;
     println!("| photo | raw decode | token hold alone | hold with composite |");
     println!("|---|---|---|---|");
@@ -32,8 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mask = Mask::from_luma(drawing.clone());
         print!("| {} |", describe(Path::new(path), &bytes)?);
         for (mask, composite) in [(None, false), (Some(&mask), false), (Some(&mask), true)] {
-            let request =
-                EditRequest { steps: Some(4), composite, ..EditRequest::new("make it red") };
+            let hold = mask.map(|_| HoldPolicy::Mask).or(Some(HoldPolicy::Off));
+            let request = EditRequest { size, hold, composite, ..EditRequest::new(instruction) };
             let result = photo.edit(mask, &request, &mut Silent)?;
             print!(" {} |", outside(photo.photo().rgb(), result.image.rgb(), &drawing));
         }
