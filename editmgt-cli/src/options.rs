@@ -2,7 +2,8 @@
 
 use clap::Args;
 use editmgt::{
-    Blend, EditError, EditRequest, HoldPolicy, Holding, KeywordPolicy, MapCombine, Resize,
+    Blend, EditError, EditRequest, HoldPolicy, Holding, KeywordPolicy, MapCombine, MapFilter,
+    Resize,
 };
 
 #[derive(Args)]
@@ -56,6 +57,10 @@ pub(crate) struct RequestArgs {
     /// How the maps of several keywords become one: max or mean [default: max]
     #[arg(long, value_name = "HOW", value_parser = ["max", "mean"], requires = "keyword")]
     keyword_maps: Option<String>,
+    /// How the score map is smoothed before --hold reads it: off, adaptive, gaussian, bilateral or
+    /// morphology [default: the model's; officially adaptive]
+    #[arg(long, value_name = "HOW", value_parser = MapFilter::ALL.map(MapFilter::name))]
+    map_filter: Option<String>,
     /// Blocks whose attention counts for --hold, double blocks first [default: the model's;
     /// officially 28 to 36]
     #[arg(long, value_name = "BLOCK,…", value_delimiter = ',')]
@@ -115,6 +120,7 @@ impl RequestArgs {
                 Some(_) => Some(MapCombine::Max),
                 None => base.keyword_maps,
             },
+            map_filter: self.map_filter().or(base.map_filter),
             blocks: self.blocks.clone().or(base.blocks),
             seed: self.seed.unwrap_or(base.seed),
             variation: self.variation.unwrap_or(base.variation),
@@ -144,6 +150,11 @@ impl RequestArgs {
         }
         let (from, until) = base.unwrap_or((0.0, 1.0));
         Some((self.guidance_from.unwrap_or(from), self.guidance_until.unwrap_or(until)))
+    }
+
+    fn map_filter(&self) -> Option<MapFilter> {
+        let said = self.map_filter.as_deref()?;
+        MapFilter::ALL.into_iter().find(|filter| filter.name() == said)
     }
 
     fn keyword(&self) -> Option<KeywordPolicy> {

@@ -5,10 +5,12 @@ use std::path::Path;
 use editmgt::Editor;
 use editmgt_train::world::{Split, World};
 
+use crate::statistics::median;
+use crate::suite::one;
 use crate::summary::{digits, table};
 use crate::{
     Ablation, Better, COLUMNS, Comparison, EvalError, Record, Row, RunStore, Shard, Suite,
-    WorldSuite, files, plot, plotted, run,
+    WorldSuite, files, plot, plot_against, plotted,
 };
 
 /// What came of an ablation.
@@ -18,10 +20,22 @@ pub struct Ablated {
     pub rows: Vec<Row>,
     /// Each variation against the baseline; `None` for the baseline itself.
     pub against: Vec<Option<Comparison>>,
+    /// What each variation costs; `None` where that was not asked, or not every edit was timed.
+    pub times: Option<Vec<Time>>,
     /// The name of the baseline.
     pub baseline: String,
     /// What was varied.
     pub title: String,
+}
+
+/// How long the edits of a variation take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Time {
+    /// The median, seconds: of one machine and its load.
+    pub seconds: f64,
+    /// The median of the ratios to the baseline's, edit by edit: made one after the other, the two
+    /// have the same machine and much the same load.
+    pub ratio: f64,
 }
 
 /// What [`ablate`] is asked for.
@@ -43,10 +57,17 @@ pub struct AblateInput<'a> {
     pub seed: u64,
 }
 
+/// The edits of a variation.
+#[derive(Debug, Clone, Default)]
+struct Edits {
+    records: Vec<Record>,
+    seconds: Vec<Option<f64>>,
+}
+
 /// Makes the edits of every variation, each into a run of its own below the folder, and writes for
-/// each ablation a table and a plot: `NAME.md` and `NAME.svg`. What is done already is not done
-/// again. `progress` gets what is being done, how many edits of it are
-/// done, and how many there are.
+/// each ablation a table and a plot, `NAME.md` and `NAME.svg`, and for a timed one the plot of
+/// success against time, `NAME-time.svg`. What is done already is not done again. `progress` gets
+/// what is being varied, how many edits of it are done, and how many there are.
 ///
 /// # Errors
 /// Those of the edits, and of the folder.
@@ -54,70 +75,107 @@ pub fn ablate(
     input: &AblateInput<'_>,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Vec<Ablated>, EvalError> {
-    let &AblateInput { editor, world, split, n, ablations, dir, seed } = input;
+    let &AblateInput { ablations, dir, seed, .. } = input;
     std::fs::create_dir_all(dir).map_err(EvalError::io(dir))?;
-    // Ablations share their baselines.
-    let mut known: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    // Ablations share edits, their baselines for instance.
+    let mut known: BTreeMap<String, Edits> = BTreeMap::new();
     let mut done = Vec::new();
     for ablation in ablations {
-        let mut records = Vec::new();
-        for variation in &ablation.variations {
-            let request = Some(variation.request.clone());
-            let suite = WorldSuite { editor, request, world, split, n };
-            let identity = suite.identity()?;
-            let key = identity.to_string();
-            if !known.contains_key(&key) {
-                let name = format!("{}-{}", ablation.name, variation.name.replace(' ', "-"));
-                let runs = dir.join("runs").join(&name);
-                let mut store = RunStore::open(&runs, &identity, Shard::default())?;
-                let made = run(
-                    &suite,
-                    Shard::default(),
-                    Some(&mut store),
-                    &mut |_| Ok(()),
-                    &mut |done, total| progress(&name, done, total),
-                )?;
-                known.insert(key.clone(), made);
-            }
-            records.push(known[&key].clone());
-        }
-        let ablated = ablation.measured(&records, dir, seed)?;
-        files::write(&dir.join(format!("{}.md", ablation.name)), ablated.markdown().as_bytes())?;
+        let all = edits(input, ablation, &mut known, progress)?;
+        let ablated = ablation.measured(&all, dir, seed)?;
+        let file = |suffix: &str| dir.join(format!("{}{suffix}", ablation.name));
+        files::write(&file(".md"), ablated.markdown().as_bytes())?;
         let svg = plot(ablation.name, &ablated.rows, &plotted(&ablated.rows))?;
-        files::write(&dir.join(format!("{}.svg", ablation.name)), svg.as_bytes())?;
+        files::write(&file(".svg"), svg.as_bytes())?;
+        if let Some(times) = &ablated.times {
+            let ratios: Vec<f64> = times.iter().map(|time| time.ratio).collect();
+            let axis = (format!("time, × that of {}", ablated.baseline), &*ratios);
+            let svg = plot_against(ablation.name, &ablated.rows, "success", axis)?;
+            files::write(&file("-time.svg"), svg.as_bytes())?;
+        }
         done.push(ablated);
     }
     Ok(done)
 }
 
+/// The edits of each variation, those that are not `known` made in turn: the first of every
+/// variation, then the second, so that their times can be compared.
+fn edits(
+    input: &AblateInput<'_>,
+    ablation: &Ablation,
+    known: &mut BTreeMap<String, Edits>,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Vec<Edits>, EvalError> {
+    let &AblateInput { editor, world, split, n, dir, .. } = input;
+    let (mut keys, mut missing) = (Vec::new(), BTreeMap::new());
+    for variation in &ablation.variations {
+        let request = Some(variation.request.clone());
+        let suite = WorldSuite { editor, request, world, split, n };
+        let identity = suite.identity()?;
+        let key = identity.to_string();
+        // Edits that were made at another time are no measure of this one.
+        let made = known.contains_key(&key) && !ablation.timed;
+        if !made && !missing.contains_key(&key) {
+            let name = format!("{}-{}", ablation.name, file_name(&variation.name));
+            let runs = dir.join("runs").join(&name);
+            let store = RunStore::open(&runs, &identity, Shard::default())?;
+            missing.insert(key.clone(), (suite, store, Edits::default()));
+        }
+        keys.push(key);
+    }
+    let (mut done, total) = (0, n * missing.len() as u64);
+    for index in 0..n {
+        for (suite, store, edits) in missing.values_mut() {
+            edits.records.push(one(suite, index, Some(store), &mut |_| Ok(()))?);
+            edits.seconds.push(store.seconds(index));
+            done += 1;
+            progress(ablation.name, done, total);
+        }
+    }
+    known.extend(missing.into_iter().map(|(key, (_, _, edits))| (key, edits)));
+    Ok(keys.iter().map(|key| known[key].clone()).collect())
+}
+
+/// What names a variation's folder: letters, digits and dots, with dashes for anything else.
+fn file_name(variation: &str) -> String {
+    let words = variation.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
+}
+
 impl Ablation {
-    /// The rows of its variations' records, in their order.
-    fn measured(
-        &self,
-        records: &[Vec<Record>],
-        dir: &Path,
-        seed: u64,
-    ) -> Result<Ablated, EvalError> {
-        let named = self.variations.iter().zip(records);
-        let rows =
-            named.clone().map(|(variation, records)| Row::of(&variation.name, records, seed));
-        let base = &records[self.baseline];
-        let against = records.iter().enumerate().map(|(i, records)| {
-            let compare = || Comparison::of(base, records, dir, seed);
+    /// The rows of its variations' edits, in their order.
+    fn measured(&self, edits: &[Edits], dir: &Path, seed: u64) -> Result<Ablated, EvalError> {
+        let named = self.variations.iter().zip(edits);
+        let rows = named.map(|(variation, edits)| Row::of(&variation.name, &edits.records, seed));
+        let base = &edits[self.baseline];
+        let against = edits.iter().enumerate().map(|(i, edits)| {
+            let compare = || Comparison::of(&base.records, &edits.records, dir, seed);
             (i != self.baseline).then(compare).transpose()
         });
+        let times = edits.iter().map(|edits| Time::of(&edits.seconds, &base.seconds));
         Ok(Ablated {
             rows: rows.collect(),
             against: against.collect::<Result<_, _>>()?,
+            times: self.timed.then(|| times.collect()).flatten(),
             baseline: self.variations[self.baseline].name.clone(),
             title: self.title.to_owned(),
         })
     }
 }
 
+impl Time {
+    /// The medians over the edits that both have a time of; `None` where there are none.
+    fn of(seconds: &[Option<f64>], baseline: &[Option<f64>]) -> Option<Self> {
+        let both = seconds.iter().zip(baseline).filter_map(|(one, base)| Some(((*one)?, (*base)?)));
+        let (seconds, ratios): (Vec<f64>, Vec<f64>) =
+            both.map(|(one, base)| (one, one / base)).unzip();
+        Some(Self { seconds: median(&seconds)?, ratio: median(&ratios)? })
+    }
+}
+
 impl Ablated {
-    /// A table of the means and their intervals, and one of the differences from the baseline that
-    /// the paired test finds.
+    /// A table of the means and their intervals, the differences from the baseline that the paired
+    /// test finds, and, where it was asked, what each variation costs.
     pub fn markdown(&self) -> String {
         let mut text = format!("## {}\n\n", self.title);
         let has = |column: &&&str| self.rows.iter().any(|row| row.metrics.contains_key(**column));
@@ -154,6 +212,18 @@ impl Ablated {
         }
         if text.len() == before {
             text.push_str("none.\n");
+        }
+        if let Some(times) = &self.times {
+            let _ = write!(
+                text,
+                "\nTime of an edit, the median over the edits, each made right after the others'. \
+                 Seconds are this machine's; the ratio to `{}` is what to compare.\n\n\
+                 | variation | ratio | seconds |\n|---|---|---|\n",
+                self.baseline
+            );
+            for (row, Time { seconds, ratio }) in self.rows.iter().zip(times) {
+                let _ = writeln!(text, "| {} | {ratio:.2} | {seconds:.3} |", row.group);
+            }
         }
         text
     }

@@ -1,4 +1,4 @@
-use editmgt::{EditError, EditRequest, Editor, HoldPolicy, Holding, KeywordPolicy};
+use editmgt::{EditError, EditRequest, Editor, HoldPolicy, Holding, KeywordPolicy, MapFilter};
 
 /// One thing about an edit that is varied, and everything else left as it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +11,8 @@ pub struct Ablation {
     pub variations: Vec<Variation>,
     /// Which of them the others are compared with.
     pub baseline: usize,
+    /// Whether what a variation costs in time is part of the answer.
+    pub timed: bool,
 }
 
 /// A way to make the edits.
@@ -29,12 +31,14 @@ const GUIDANCE: [f32; 6] = [1.0, 1.5, 2.0, 3.0, 6.0, 9.0];
 
 /// Every ablation, around what `base` asks of this editor:
 ///
+/// - `steps`: a sweep around the value in force, with the time that an edit takes;
 /// - `hold`: off, a threshold from 0.1 to 0.7, auto;
 /// - `layers`: no localisation, the blocks in force together, each block alone;
+/// - `filter`: how the score map is smoothed, or not at all;
 /// - `keyword`: whose attention counts, all words or the content words;
 /// - `holding`: held for good, or as the official code does;
-/// - `composite`: held pixels are the photo's, or the codec's, or nothing is held;
-/// - `strength`, `steps`, `guidance`: sweeps around the value in force.
+/// - `composite`: something held or nothing, and held pixels the photo's or the codec's;
+/// - `strength`, `guidance`: sweeps around the value in force.
 ///
 /// Where something must be held by its score for the ablation to mean anything and `base` does not
 /// do so, the policy is `auto`.
@@ -74,21 +78,41 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
     let mut layers = vec![with("together", held.clone()), with("none", off.clone())];
     layers.extend(alone);
 
+    let filter = MapFilter::ALL.map(|filter| {
+        with(filter.name(), EditRequest { map_filter: Some(filter), ..held.clone() })
+    });
+    let filter_in_force = MapFilter::ALL.iter().position(|filter| *filter == in_force.map_filter);
     let keyword = [("all", KeywordPolicy::All), ("auto", KeywordPolicy::Auto)]
         .map(|(name, policy)| with(name, EditRequest { keyword: Some(policy), ..held.clone() }));
     let holding = [("strict", Holding::Strict), ("parity", Holding::Parity)]
         .map(|(name, holding)| with(name, EditRequest { holding, ..held.clone() }));
-    let composite = vec![
-        with("on", EditRequest { composite: true, ..held.clone() }),
-        with("off", EditRequest { composite: false, ..held.clone() }),
-        // What holding is worth without the photo's pixels is the step from here to `off`.
-        with("nothing held", off.clone()),
-    ];
-    let one =
-        |name, title, variations: Vec<Variation>| Ablation { name, title, variations, baseline: 0 };
+    let composite = [
+        ("neither", &off, false),
+        ("composite", &off, true),
+        ("hold", &held, false),
+        ("hold + composite", &held, true),
+    ]
+    .map(|(name, request, composite)| with(name, EditRequest { composite, ..request.clone() }));
+    let one = |name, title, variations: Vec<Variation>| Ablation {
+        name,
+        title,
+        variations,
+        baseline: 0,
+        timed: false,
+    };
+    let steps = sweep("steps", "Steps", &STEPS, in_force.steps, |value| EditRequest {
+        steps: Some(value),
+        ..base.clone()
+    });
     Ok(vec![
+        // First, so that the edits of its baseline, which others share, are made and timed here.
+        Ablation { timed: true, ..steps },
         one("hold", "Which tokens are held: nothing, below a threshold, auto", hold),
         one("layers", "Whose attention says where: blocks together and alone", layers),
+        Ablation {
+            baseline: filter_in_force.unwrap_or_default(),
+            ..one("filter", "How the score map is smoothed", filter.into())
+        },
         one("keyword", "Which words' attention says where", keyword.into()),
         one(
             "holding",
@@ -97,15 +121,11 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
         ),
         one(
             "composite",
-            "Held pixels are the photo's (on), the codec's (off), or nothing is held",
-            composite,
+            "Tokens are held (hold), and held pixels are the photo's own (composite)",
+            composite.into(),
         ),
         sweep("strength", "Reference strength", &STRENGTHS, in_force.reference_strength, |value| {
             EditRequest { reference_strength: Some(value), ..base.clone() }
-        }),
-        sweep("steps", "Steps", &STEPS, in_force.steps, |value| EditRequest {
-            steps: Some(value),
-            ..base.clone()
         }),
         sweep("guidance", "Guidance scale", &GUIDANCE, in_force.guidance_scale, |value| {
             EditRequest { guidance_scale: Some(value), ..base.clone() }
@@ -127,7 +147,7 @@ fn sweep<T: PartialOrd + Copy + ToString>(
     let values = below.chain([in_force]).chain(above);
     let variations =
         values.map(|value| Variation { name: value.to_string(), request: request(value) });
-    Ablation { name, title, variations: variations.collect(), baseline }
+    Ablation { name, title, variations: variations.collect(), baseline, timed: false }
 }
 
 #[cfg(test)]

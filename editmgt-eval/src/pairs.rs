@@ -5,7 +5,7 @@ use editmgt_train::touched;
 use serde_json::{Value, json};
 
 use crate::metrics::Differences;
-use crate::suite::edits_identity;
+use crate::suite::{edits_identity, seconds};
 use crate::world::{localised, maps};
 use crate::{EvalError, Measured, Panels, Record, Suite};
 
@@ -49,7 +49,7 @@ impl Suite for PairsSuite<'_> {
             Ok(pair) => pair,
             Err(why) => {
                 record.skipped = Some(why);
-                return Ok(Measured { record, panels: None });
+                return Ok(Measured { record, panels: None, seconds: None });
             }
         };
         let photo =
@@ -75,6 +75,6 @@ impl Suite for PairsSuite<'_> {
         let (map, held) = maps(&edited);
         let after = image.clone();
         let panels = Panels { before: pair.before, truth: pair.after, map, held, after };
-        Ok(Measured { record, panels: Some(panels) })
+        Ok(Measured { record, panels: Some(panels), seconds: Some(seconds(&edited)) })
     }
 }

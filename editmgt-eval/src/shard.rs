@@ -21,11 +21,11 @@ impl Shard {
         index % self.of == self.number - 1
     }
 
-    /// The file of its records, in a run's folder.
-    pub(crate) fn file(self) -> String {
+    /// The file of its lines of this kind, in a run's folder.
+    pub(crate) fn file(self, kind: &str) -> String {
         match self.of {
-            1 => "trials.jsonl".to_owned(),
-            of => format!("trials-{}-of-{of}.jsonl", self.number),
+            1 => format!("{kind}.jsonl"),
+            of => format!("{kind}-{}-of-{of}.jsonl", self.number),
         }
     }
 }
@@ -60,9 +60,9 @@ mod tests {
             assert_eq!(shards.iter().filter(|shard| shard.has(index)).count(), 1);
         }
         assert!((0..20).all(|index| Shard::default().has(index)));
-        assert_eq!(Shard::default().file(), "trials.jsonl");
+        assert_eq!(Shard::default().file("trials"), "trials.jsonl");
         assert_eq!(
-            (shards[1].to_string(), shards[1].file().as_str()),
+            (shards[1].to_string(), shards[1].file("trials").as_str()),
             ("2/3".into(), "trials-2-of-3.jsonl")
         );
         for bad in ["", "1", "0/3", "4/3", "1/0", "-1/3", "a/b", "1/2/3"] {

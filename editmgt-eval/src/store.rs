@@ -1,26 +1,35 @@
 //! The folder of a run.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{EvalError, Record, Shard, files};
+use crate::lines::{self, Lines};
+use crate::{EvalError, Measured, Record, Shard, files};
 
 const RUN: &str = "run.json";
 
 /// Where a run keeps its records: `run.json` says what is measured, `trials.jsonl` (or, in shards,
-/// `trials-I-of-N.jsonl`) has a line for each edit, written as soon as it is done.
+/// `trials-I-of-N.jsonl`) has a line for each edit, written as soon as it is done, and
+/// `seconds.jsonl` how long it took: all that depends on the machine stands there.
 ///
 /// A run that was killed goes on where it was: at most the line that was being written is lost.
-/// One process at a time writes a part; the lock is the system's and goes with the process.
+/// One process at a time writes a part.
 #[derive(Debug)]
 pub struct RunStore {
-    path: PathBuf,
-    file: File,
+    trials: Lines,
+    seconds: Lines,
     done: BTreeMap<u64, Record>,
+    times: BTreeMap<u64, f64>,
+}
+
+/// A line of `seconds.jsonl`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Time {
+    index: u64,
+    seconds: f64,
 }
 
 impl RunStore {
@@ -33,20 +42,14 @@ impl RunStore {
     pub fn open(dir: &Path, identity: &Value, shard: Shard) -> Result<Self, EvalError> {
         std::fs::create_dir_all(dir).map_err(EvalError::io(dir))?;
         check_identity(&dir.join(RUN), identity)?;
-        let path = dir.join(shard.file());
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
-        let mut file = file.map_err(EvalError::io(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(EvalError::InUse { path }),
-            Err(TryLockError::Error(source)) => return Err(EvalError::Io { path, source }),
-        }
-        let (records, complete) = read(&path, &file)?;
-        // A last line without its end was cut off in the middle of writing.
-        file.set_len(complete).map_err(EvalError::io(&path))?;
-        file.seek(SeekFrom::End(0)).map_err(EvalError::io(&path))?;
-        let done = records.into_iter().map(|record| (record.index, record)).collect();
-        Ok(Self { path, file, done })
+        let (trials, records) = Lines::open::<Record>(dir.join(shard.file("trials")))?;
+        let (seconds, times) = Lines::open::<Time>(dir.join(shard.file("seconds")))?;
+        Ok(Self {
+            trials,
+            seconds,
+            done: records.into_iter().map(|record| (record.index, record)).collect(),
+            times: times.into_iter().map(|time| (time.index, time.seconds)).collect(),
+        })
     }
 
     /// What was measured for an edit, if it is done.
@@ -54,15 +57,24 @@ impl RunStore {
         self.done.get(&index)
     }
 
-    /// Keeps a record, at once.
+    /// How many seconds an edit took, if it was timed.
+    pub fn seconds(&self, index: u64) -> Option<f64> {
+        self.times.get(&index).copied()
+    }
+
+    /// Keeps what was measured for an edit, at once.
     ///
     /// # Errors
     /// [`EvalError::Io`].
-    pub fn add(&mut self, record: Record) -> Result<(), EvalError> {
-        let mut line = serde_json::to_string(&record).expect("a record is JSON");
-        line.push('\n');
-        self.file.write_all(line.as_bytes()).map_err(EvalError::io(&self.path))?;
-        self.done.insert(record.index, record);
+    pub fn add(&mut self, measured: &Measured) -> Result<(), EvalError> {
+        let index = measured.record.index;
+        // The time first: a record says that the edit is done.
+        if let Some(seconds) = measured.seconds {
+            self.seconds.add(&Time { index, seconds })?;
+            self.times.insert(index, seconds);
+        }
+        self.trials.add(&measured.record)?;
+        self.done.insert(index, measured.record.clone());
         Ok(())
     }
 }
@@ -80,8 +92,7 @@ pub fn read_records(dir: &Path) -> Result<Vec<Record>, EvalError> {
         if !(name.starts_with("trials") && name.ends_with(".jsonl")) {
             continue;
         }
-        let file = File::open(&path).map_err(EvalError::io(&path))?;
-        for record in read(&path, &file)?.0 {
+        for record in lines::read::<Record>(&path)? {
             let index = record.index;
             if records.insert(index, record).is_some() {
                 let problem = format!("edit {index} is also in another part of the run");
@@ -94,24 +105,6 @@ pub fn read_records(dir: &Path) -> Result<Vec<Record>, EvalError> {
         return Err(EvalError::NoRecords { path: dir.to_owned(), problem });
     }
     Ok(records.into_values().collect())
-}
-
-/// The records of the complete lines, and how many bytes those have.
-fn read(path: &Path, file: &File) -> Result<(Vec<Record>, u64), EvalError> {
-    let mut lines = BufReader::new(file);
-    let (mut records, mut complete, mut line) = (Vec::new(), 0, Vec::new());
-    for number in 1.. {
-        line.clear();
-        let length = lines.read_until(b'\n', &mut line).map_err(EvalError::io(path))?;
-        if line.last() != Some(&b'\n') {
-            break;
-        }
-        let record = serde_json::from_slice(&line)
-            .map_err(|e| EvalError::malformed(path, format!("line {number}: {e}")))?;
-        records.push(record);
-        complete += length as u64;
-    }
-    Ok((records, complete))
 }
 
 fn check_identity(path: &Path, identity: &Value) -> Result<(), EvalError> {
@@ -152,6 +145,11 @@ mod tests {
 
     use super::*;
 
+    fn measured(index: u64) -> Measured {
+        let seconds = (index > 0).then_some(0.5 * index as f64);
+        Measured { record: record(index), panels: None, seconds }
+    }
+
     fn record(index: u64) -> Record {
         Record {
             index,
@@ -170,8 +168,8 @@ mod tests {
         let open = || RunStore::open(dir.path(), &json!({"n": 1}), Shard::default());
         let mut store = open().unwrap();
         assert!(matches!(open(), Err(EvalError::InUse { .. })));
-        store.add(record(0)).unwrap();
-        store.add(record(4)).unwrap();
+        store.add(&measured(0)).unwrap();
+        store.add(&measured(4)).unwrap();
         drop(store);
         let whole = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{whole}{{\"index\":7,\"instr")).unwrap();
@@ -180,7 +178,8 @@ mod tests {
         let mut store = open().unwrap();
         assert_eq!((store.get(0), store.get(4)), (Some(&record(0)), Some(&record(4))));
         assert_eq!(store.get(7), None);
-        store.add(record(7)).unwrap();
+        assert_eq!([0, 4, 7].map(|index| store.seconds(index)), [None, Some(2.0), None]);
+        store.add(&measured(7)).unwrap();
         drop(store);
         assert_eq!(read_records(dir.path()).unwrap(), [record(0), record(4), record(7)]);
 
@@ -205,10 +204,10 @@ mod tests {
         assert!(matches!(read_records(dir.path()), Err(EvalError::NoRecords { .. })));
         let part =
             |shard: &str| RunStore::open(dir.path(), &json!({}), shard.parse().unwrap()).unwrap();
-        part("2/2").add(record(1)).unwrap();
-        part("1/2").add(record(2)).unwrap();
+        part("2/2").add(&measured(1)).unwrap();
+        part("1/2").add(&measured(2)).unwrap();
         assert_eq!(read_records(dir.path()).unwrap(), [record(1), record(2)]);
-        part("1/3").add(record(2)).unwrap();
+        part("1/3").add(&measured(2)).unwrap();
         let error = read_records(dir.path()).unwrap_err().to_string();
         assert!(error.contains("edit 2 is also in another part"), "{error}");
     }

@@ -1,4 +1,4 @@
-use editmgt::{EditRequest, Editor};
+use editmgt::{EditRequest, EditResult, Editor};
 use serde_json::{Value, json};
 
 use crate::{EvalError, Panels, Record, RunStore, Shard};
@@ -34,6 +34,8 @@ pub struct Measured {
     pub record: Record,
     /// The pictures; `None` for an edit that was left out.
     pub panels: Option<Panels>,
+    /// How long the edit took, from the photo to the result; `None` where none was made.
+    pub seconds: Option<f64>,
 }
 
 /// Does all edits of a suite that a shard has and its store has not, and hands each over. Without
@@ -52,23 +54,34 @@ pub fn run(
     let indices: Vec<u64> = (0..suite.len()).filter(|&index| shard.has(index)).collect();
     let mut records = Vec::with_capacity(indices.len());
     for &index in &indices {
-        let known = store.as_deref().and_then(|store| store.get(index)).cloned();
-        let record = match known {
-            Some(record) => record,
-            None => {
-                let measured = suite.measure(index)?;
-                // The pictures first: a record says that the edit is done.
-                each(&measured)?;
-                if let Some(store) = store.as_deref_mut() {
-                    store.add(measured.record.clone())?;
-                }
-                measured.record
-            }
-        };
-        records.push(record);
+        records.push(one(suite, index, store.as_deref_mut(), each)?);
         progress(records.len() as u64, indices.len() as u64);
     }
     Ok(records)
+}
+
+/// The record of an edit, which is made unless the store has it.
+pub(crate) fn one(
+    suite: &dyn Suite,
+    index: u64,
+    store: Option<&mut RunStore>,
+    each: &mut dyn FnMut(&Measured) -> Result<(), EvalError>,
+) -> Result<Record, EvalError> {
+    if let Some(known) = store.as_ref().and_then(|store| store.get(index)) {
+        return Ok(known.clone());
+    }
+    let measured = suite.measure(index)?;
+    // The pictures first: a record says that the edit is done.
+    each(&measured)?;
+    if let Some(store) = store {
+        store.add(&measured)?;
+    }
+    Ok(measured.record)
+}
+
+/// How long an edit took, all stages together.
+pub(crate) fn seconds(edited: &EditResult) -> f64 {
+    edited.report.seconds.iter().map(|(_, seconds)| seconds).sum()
 }
 
 /// What every edit of a suite by this editor and request depends on.

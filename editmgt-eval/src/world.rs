@@ -6,7 +6,7 @@ use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
 
 use crate::metrics::{Differences, above, auc, iou};
-use crate::suite::edits_identity;
+use crate::suite::{edits_identity, seconds};
 use crate::{EvalError, Measured, Panels, Record, Suite};
 
 /// Scenes of the training world, whose true edits are known.
@@ -85,7 +85,7 @@ fn measured(
     };
     let (map, held) = edited.map_or((None, None), maps);
     let panels = Panels { before: pair.before, truth: pair.after, map, held, after: picture };
-    Ok(Measured { record, panels: Some(panels) })
+    Ok(Measured { record, panels: Some(panels), seconds: edited.map(seconds) })
 }
 
 /// How much was held, and, where the tokens of the true edit are known, how well that and the

@@ -74,5 +74,6 @@ pub use preview::preview_photo;
 pub use record::EditRecord;
 pub use report::{EditReport, ScoreReport};
 pub use request::{
-    EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy, content_words,
+    EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy, MapFilter,
+    content_words,
 };

@@ -20,7 +20,7 @@ pub(super) struct AblateArgs {
     /// Where the tables, plots and runs go; what is done already is not done again
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Only these: hold, layers, keyword, holding, composite, strength, steps, guidance
+    /// Only these: steps, hold, layers, filter, keyword, holding, composite, strength, guidance
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Option<Vec<String>>,
     /// The seed of the intervals and tests

@@ -182,8 +182,17 @@ fn one_option_after_the_other_is_varied() {
         printed.contains("| strict | 2 | ") && printed.contains("| parity | 2 | "),
         "{printed}"
     );
-    // The photo's own pixels are kept with composite, and are the codec's without.
-    assert!(printed.contains("- `off`: pixels_changed_outside +"), "{printed}");
+    // Holding alone keeps tokens; pixels are only the photo's with composite.
+    let (tokens, pixels) = ("tokens_changed_outside -", "pixels_changed_outside -");
+    for (variation, metric, found) in [
+        ("hold", tokens, true),
+        ("hold", pixels, false),
+        ("hold + composite", pixels, true),
+        ("composite", pixels, false),
+    ] {
+        let found_it = printed.contains(&format!("- `{variation}`: {metric}"));
+        assert_eq!(found_it, found, "{variation}: {metric}: {printed}");
+    }
     assert!(file("composite.svg").contains("composite: pixels_changed_outside"));
     // Both baselines are the same edits, which were made once.
     let mut runs: Vec<_> = std::fs::read_dir(out.join("runs"))
@@ -193,11 +202,49 @@ fn one_option_after_the_other_is_varied() {
     runs.sort();
     assert_eq!(
         runs,
-        ["composite-nothing-held", "composite-off", "holding-parity", "holding-strict"]
+        [
+            "composite-composite",
+            "composite-hold",
+            "composite-neither",
+            "holding-parity",
+            "holding-strict"
+        ]
     );
-    let before = file("runs/composite-off/trials.jsonl");
+    let before = file("runs/composite-hold/trials.jsonl");
     assert_eq!(ablate(&["--only", "composite,holding"]).done(), printed);
-    assert_eq!(file("runs/composite-off/trials.jsonl"), before);
+    assert_eq!(file("runs/composite-hold/trials.jsonl"), before);
 
     ablate(&["--only", "colour"]).refused("an unknown one", &["--only", "hold, layers", "colour"]);
+
+    // Without smoothing the map is another one, and so is what is held.
+    let filters = ablate(&["--only", "filter"]).done();
+    let row = |name: &str| filters.lines().find(|line| line.starts_with(&format!("| {name} |")));
+    assert!(row("adaptive").is_some() && filters.contains("from `adaptive`"), "{filters}");
+    let numbers = |name: &str| row(name).unwrap().split_once("| 2 |").unwrap().1.to_owned();
+    assert_ne!(numbers("off"), numbers("adaptive"));
+}
+
+#[test]
+fn steps_are_weighed_against_time() {
+    let scratch = Scratch::new();
+    let out = scratch.out("results");
+    let config = scratch.write("world.json", r#"{"canvas": 80}"#);
+    let request = scratch.write("request.json", r#"{"steps": 1, "size": 80}"#);
+    let ablate = || {
+        let mut args = vec!["eval", "ablate", "--model", GOLDEN_MODEL, "--n", "1"];
+        args.extend(["--only", "steps", "--world", config.to_str().unwrap()]);
+        args.extend(["--request", request.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+        editmgt(args).done()
+    };
+    let table = ablate();
+    let times = table.split_once("| variation | ratio | seconds |").unwrap().1;
+    let names: Vec<&str> =
+        times.lines().skip(2).map(|line| line.split(" | ").next().unwrap()).collect();
+    assert_eq!(names, ["| 1", "| 2", "| 4", "| 8", "| 16", "| 36"]);
+    assert!(times.contains("| 1 | 1.00 | "), "{times}");
+    let plot = std::fs::read_to_string(out.join("steps-time.svg")).unwrap();
+    assert!(plot.contains("time, × that of 1"), "{plot}");
+    // The times are the run's, and not those of looking at it again.
+    assert_eq!(records(&out.join("runs/steps-8/seconds.jsonl")).len(), 1);
+    assert_eq!(ablate(), table);
 }

@@ -17,7 +17,7 @@ fn like(scratch: &Scratch, name: &str, png: &str, options: &str) -> Vec<String> 
 fn an_edit_is_repeated_from_its_png() {
     let scratch = Scratch::new();
     let options = "--hold 0.5 --keyword cat --seed 9 --variation 2 --feather 3 --resize pad \
-                   --composite linear --strength 1.5";
+                   --composite linear --strength 1.5 --map-filter gaussian";
     Edit::new(scratch.out("a.png")).quick().with(options).run().done();
     let shown = editmgt(["show".into(), scratch.out("a.png")]).done();
     let shown: Value = serde_json::from_str(&shown).unwrap();
@@ -27,6 +27,7 @@ fn an_edit_is_repeated_from_its_png() {
         ("/request/seed", json!(9)),
         ("/request/resize", json!("pad")),
         ("/settings/keyword", json!({"phrases": ["cat"]})),
+        ("/settings/map_filter", json!("gaussian")),
         ("/settings/guidance_scale", json!(6.0)),
     ] {
         assert_eq!(shown.pointer(pointer), Some(&expected), "{pointer}");
@@ -49,6 +50,7 @@ fn an_edit_is_repeated_from_its_png() {
         ("/settings/hold", json!("off")),
         ("/settings/composite", json!(false)),
         ("/settings/variation", json!(2)),
+        ("/settings/map_filter", json!("gaussian")),
         ("/settings/reference_strength", json!(1.5)),
     ] {
         assert_eq!(shown.pointer(pointer), Some(&expected), "{pointer}");

@@ -30,7 +30,14 @@ pub struct Smoothing {
 impl Default for Smoothing {
     /// The adaptive filter at strength 1, peaks preserved: the official pipeline's choice.
     fn default() -> Self {
-        Self { filter: Filter::default(), strength: 1.0, preserve_peaks: true }
+        Filter::default().into()
+    }
+}
+
+impl From<Filter> for Smoothing {
+    /// The filter at strength 1, peaks preserved.
+    fn from(filter: Filter) -> Self {
+        Self { filter, strength: 1.0, preserve_peaks: true }
     }
 }
 
@@ -44,7 +51,7 @@ impl Smoothing {
             let expected = format!("above 0, up to {MAX_STRENGTH}");
             return Err(Error::value("smoothing strength", expected, strength));
         }
-        Ok(Self { filter, strength, ..Self::default() })
+        Ok(Self { strength, ..filter.into() })
     }
 
     /// Whether values above the 90th percentile keep 70% of their own.

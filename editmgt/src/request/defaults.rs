@@ -6,7 +6,7 @@ use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{HoldPolicy, KeywordPolicy, ranges};
+use super::{HoldPolicy, KeywordPolicy, MapFilter, ranges};
 use crate::error::ModelError;
 
 const COMPONENT: &str = "edit defaults";
@@ -62,6 +62,9 @@ pub struct EditDefaults {
     /// See [`EditSettings::keyword_maps`](super::EditSettings::keyword_maps).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keyword_maps: Option<MapCombine>,
+    /// See [`EditSettings::map_filter`](super::EditSettings::map_filter).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map_filter: Option<MapFilter>,
     /// See [`EditSettings::blocks`](super::EditSettings::blocks).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<Vec<usize>>,
@@ -87,6 +90,7 @@ impl EditDefaults {
             hold: Some(HoldPolicy::Off),
             keyword: Some(KeywordPolicy::All),
             keyword_maps: Some(MapCombine::Max),
+            map_filter: Some(MapFilter::Adaptive),
             ..Self::default()
         }
     }
@@ -105,6 +109,7 @@ impl EditDefaults {
             hold_margin: self.hold_margin.or(other.hold_margin),
             keyword: self.keyword.or(other.keyword),
             keyword_maps: self.keyword_maps.or(other.keyword_maps),
+            map_filter: self.map_filter.or(other.map_filter),
             blocks: self.blocks.or(other.blocks),
         }
     }
@@ -244,6 +249,7 @@ mod tests {
             (r#"{"version": 1, "hold": {"threshold": 2}}"#, "hold: expected 0 to 1, got 2"),
             (r#"{"version": 1, "hold": "mask"}"#, "hold: expected a policy that needs no mask"),
             (r#"{"version": 1, "hold": "maybe"}"#, "unknown variant `maybe`"),
+            (r#"{"version": 1, "map_filter": "median"}"#, "unknown variant `median`"),
             (r#"{"version": 1, "hold_margin": 65}"#, "hold_margin: expected 0 to 64 tokens"),
             (r#"{"version": 1, "keyword": {"phrases": ["owl"]}}"#, "keyword: expected all or auto"),
         ] {

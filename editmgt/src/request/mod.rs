@@ -9,6 +9,7 @@
 mod defaults;
 mod hold;
 mod keyword;
+mod map_filter;
 mod ranges;
 mod settings;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use defaults::EditDefaults;
 pub use hold::HoldPolicy;
 pub use keyword::{KeywordPolicy, content_words};
+pub use map_filter::MapFilter;
 pub use settings::EditSettings;
 pub(crate) use settings::ModelFacts;
 
@@ -80,6 +82,9 @@ pub struct EditRequest {
     /// See [`EditSettings::keyword_maps`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keyword_maps: Option<MapCombine>,
+    /// See [`EditSettings::map_filter`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map_filter: Option<MapFilter>,
     /// See [`EditSettings::blocks`]; an empty list is none said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<Vec<usize>>,
@@ -117,6 +122,7 @@ impl Default for EditRequest {
             holding: Holding::Strict,
             keyword: None,
             keyword_maps: None,
+            map_filter: None,
             blocks: None,
             seed: 0,
             variation: 0,
@@ -171,6 +177,7 @@ impl EditRequest {
             hold_margin: self.hold_margin,
             keyword: self.keyword.clone(),
             keyword_maps: self.keyword_maps,
+            map_filter: self.map_filter,
             blocks: self.blocks.clone(),
         }
     }

@@ -1,7 +1,7 @@
 use editmgt_core::MapCombine;
 use serde::{Deserialize, Serialize};
 
-use super::{EditDefaults, EditRequest, HoldPolicy, Holding, KeywordPolicy};
+use super::{EditDefaults, EditRequest, HoldPolicy, Holding, KeywordPolicy, MapFilter};
 use crate::photo::{Blend, Resize};
 
 /// Every option in force for one edit: what the user said, what the model's folder says where the
@@ -39,6 +39,9 @@ pub struct EditSettings {
     pub keyword: KeywordPolicy,
     /// How the maps of several phrases become one.
     pub keyword_maps: MapCombine,
+    /// How each map is smoothed. Records of before this was an option have the default.
+    #[serde(default)]
+    pub map_filter: MapFilter,
     /// Blocks whose attention is consolidated, double blocks first; by default the documented
     /// ones of the official model (28 to 36) where the model has them, else every single block.
     pub blocks: Vec<usize>,
@@ -110,6 +113,7 @@ impl EditRequest {
             holding: self.holding,
             keyword: all.keyword.expect(official),
             keyword_maps: all.keyword_maps.expect(official),
+            map_filter: all.map_filter.expect(official),
             blocks: all.blocks.filter(|blocks| !blocks.is_empty()).unwrap_or(facts.blocks),
             seed: self.seed,
             variation: self.variation,
@@ -148,6 +152,7 @@ impl From<EditSettings> for EditRequest {
             holding: settings.holding,
             keyword,
             keyword_maps: Some(settings.keyword_maps),
+            map_filter: Some(settings.map_filter),
             blocks: Some(settings.blocks),
             seed: settings.seed,
             variation: settings.variation,
@@ -189,6 +194,7 @@ mod tests {
             holding: Holding::Strict,
             keyword: KeywordPolicy::All,
             keyword_maps: MapCombine::Max,
+            map_filter: MapFilter::Adaptive,
             blocks: vec![28, 29],
             seed: 0,
             variation: 0,

@@ -8,7 +8,7 @@ use editmgt_core::{
     ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress, MicroConditions,
     RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler, UserMask,
 };
-use editmgt_sampler::{Consolidator, Parity, Strict, Temperature};
+use editmgt_sampler::{Parity, Strict, Temperature};
 
 use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
 use crate::editor::{EditResult, Editor};
@@ -187,7 +187,7 @@ fn sample(
     observer: &mut dyn EditObserver,
 ) -> Result<LoopProgress, Error> {
     let scheduler = scheduler(model, settings);
-    let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(settings.seed));
+    let (consolidator, noise) = (settings.map_filter.stage(), ChaChaNoise::new(settings.seed));
     let stages = LoopStages {
         transformer: &*model.transformer,
         scheduler: &*scheduler,

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::Tensor;
 use editmgt::{
     AttentionRequest, CodecSpec, EditError, EditEvent, EditObserver, EditRequest, EditResult,
-    Editor, Error, Flow, HoldPolicy, Holding, KeywordPolicy, LoopProgress, MapCombine, Mask,
-    MgtTransformer, Model, Previews, Silent, Stage, StepInput, StepOutput, TextConditioning,
+    Editor, Error, Flow, HoldPolicy, Holding, KeywordPolicy, LoopProgress, MapCombine, MapFilter,
+    Mask, MgtTransformer, Model, Previews, Silent, Stage, StepInput, StepOutput, TextConditioning,
     TextEncoder, TextSpec, TokenGrid, TransformerSpec, VqCodec, preview_photo,
 };
 use image::{GrayImage, Luma};
@@ -310,6 +310,31 @@ fn phrases_have_a_map_each() {
         // One sum of two numbers of about 1.
         assert!((mean[i] - (owl[i] + fox[i]) / 2.0).abs() < 1e-6);
     }
+}
+
+#[test]
+fn score_maps_are_smoothed_as_asked() {
+    let editor = Editor::new(small()).unwrap();
+    let open = editor.open(photo(48, 48));
+    let scores = |map_filter| {
+        let request = EditRequest {
+            steps: Some(1),
+            hold: Some(HoldPolicy::Threshold(0.5)),
+            map_filter,
+            ..request(48)
+        };
+        let result = open.edit(None, &request, &mut Silent).unwrap();
+        (result.report.settings.map_filter, result.scores.unwrap().values().to_vec())
+    };
+    let maps: Vec<_> = MapFilter::ALL.map(|filter| scores(Some(filter))).into();
+    for (i, (filter, map)) in maps.iter().enumerate() {
+        assert_eq!(*filter, MapFilter::ALL[i]);
+        assert!(maps[..i].iter().all(|(_, other)| other != map), "{filter:?}");
+    }
+    assert_eq!(scores(None), maps[1]);
+    // Neighbours differ most where nothing smooths them.
+    let rough = |map: &[f32]| map.windows(2).map(|pair| (pair[1] - pair[0]).abs()).sum::<f32>();
+    assert!(rough(&maps[0].1) > rough(&maps[2].1));
 }
 
 #[test]
