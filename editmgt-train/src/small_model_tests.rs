@@ -25,9 +25,10 @@ fn it_edits_held_out_scenes_of_every_category() {
         *successes.entry(trial.category).or_default() += u64::from(trial.judgement.success);
     }
     assert_eq!(successes.len(), Category::ALL.len());
-    assert!(successes.values().all(|&n| n > 0), "{successes:?}");
+    // Of few scenes a share says little; the least of them all is 82% of 73.
+    assert!(successes.values().all(|&n| 2 * n >= SCENES), "{successes:?}");
     let all: u64 = successes.values().sum();
-    assert!(10 * all >= 7 * SCENES * Category::ALL.len() as u64, "{successes:?}");
+    assert!(10 * all >= 8 * SCENES * Category::ALL.len() as u64, "{successes:?}");
 }
 
 #[test]
