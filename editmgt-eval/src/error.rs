@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use editmgt::EditError;
+use editmgt::{EditError, ModelError};
 use editmgt_train::run::TrainError;
 
 /// Why something can't be measured.
@@ -66,6 +66,9 @@ pub enum EvalError {
         /// Why.
         source: EditError,
     },
+    /// An encoder that should look at edits can't be loaded.
+    #[error(transparent)]
+    Encoder(#[from] ModelError),
     /// A plot can't be drawn.
     #[error("{0}")]
     Plot(String),

@@ -23,6 +23,7 @@
 mod ablate;
 mod ablation;
 mod compare;
+pub mod encoders;
 mod error;
 mod files;
 mod lines;

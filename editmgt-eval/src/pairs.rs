@@ -1,5 +1,5 @@
 use editmgt::{EditRequest, Editor, Photo, Silent};
-use editmgt_train::data::PairPhotos;
+use editmgt_train::data::{Captions, PairPhotos};
 use editmgt_train::run::Metrics;
 use editmgt_train::touched;
 use serde_json::{Value, json};
@@ -32,6 +32,10 @@ impl Suite for PairsSuite<'_> {
     fn len(&self) -> u64 {
         let rows = self.pairs.len() as u64;
         self.n.map_or(rows, |n| n.min(rows))
+    }
+
+    fn captions(&self, index: u64) -> Captions {
+        self.pairs.captions(index as usize).clone()
     }
 
     fn measure(&self, index: u64) -> Result<Measured, EvalError> {

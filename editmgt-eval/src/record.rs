@@ -46,10 +46,11 @@ impl Better {
     /// What is true of the metric of this name.
     pub fn of(metric: &str) -> Self {
         let has = |names: &[&str]| names.iter().any(|name| metric.starts_with(name));
-        if has(&["success", "right", "psnr", "ssim", "score_", "free_iou"]) {
-            Self::More
-        } else if has(&["l1_from_photo"]) {
+        if has(&["l1_from_photo", "clip_i_from_photo", "dino_i_from_photo"]) {
             Self::Neither
+        } else if has(&["success", "right", "psnr", "ssim", "clip_", "dino_", "score_", "free_iou"])
+        {
+            Self::More
         } else if has(&["l1", "l2", "tokens_changed_outside", "pixels_changed_outside"]) {
             Self::Less
         } else {

@@ -1,4 +1,5 @@
 use editmgt::{EditRequest, EditResult, Editor};
+use editmgt_train::data::Captions;
 use serde_json::{Value, json};
 
 use crate::{EvalError, Panels, Record, RunStore, Shard};
@@ -17,6 +18,12 @@ pub trait Suite {
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What the pictures of an edit show, in words, as far as that is known: nothing, unless a
+    /// suite says otherwise.
+    fn captions(&self, _index: u64) -> Captions {
+        Captions::default()
     }
 
     /// Makes the edit of this index, below [`len`](Self::len), and measures it: the same on every

@@ -8,7 +8,7 @@ use crate::{Estimate, Record};
 
 /// The columns of a printed table, of which those are shown that have been measured; a summary in
 /// JSON has all metrics.
-pub const COLUMNS: [&str; 13] = [
+pub const COLUMNS: [&str; 17] = [
     "success",
     "right",
     "tokens_changed_outside",
@@ -18,6 +18,10 @@ pub const COLUMNS: [&str; 13] = [
     "l1_outside",
     "psnr",
     "ssim",
+    "clip_i",
+    "clip_t",
+    "clip_direction",
+    "dino_i",
     "score_auc",
     "score_iou",
     "free_iou",

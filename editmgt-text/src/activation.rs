@@ -3,7 +3,7 @@ use editmgt_core::config::ConfigError;
 
 /// The activation functions that the official checkpoints name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activation {
+pub enum Activation {
     /// `x Φ(x)`, by the error function.
     Gelu,
     /// `x Φ(x)`, by the tanh approximation.
@@ -13,8 +13,11 @@ pub(crate) enum Activation {
 }
 
 impl Activation {
-    /// The function that a config calls `name`.
-    pub(crate) fn named(
+    /// The function that the config of `component` calls `name` under its key `key`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsupported`] for a name without a function here.
+    pub fn named(
         component: &'static str,
         key: &'static str,
         name: &str,
@@ -33,7 +36,7 @@ impl Activation {
     }
 
     /// Applies the function to each element.
-    pub(crate) fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Gelu => activation::gelu(x),
             Self::GeluTanh => gelu_tanh(x),

@@ -40,6 +40,7 @@ mod small;
 mod testing;
 mod tokenizer;
 
+pub use activation::Activation;
 pub use clip::{ClipOutput, ClipText, ClipTextConfig};
 pub use encoder::{ClipEncoder, ClipGemma2Encoder, DEFAULT_NEGATIVE_PROMPT};
 pub use gemma2::{Gemma2, Gemma2Complete, Gemma2Config};

@@ -36,6 +36,26 @@ pub fn identity(folder: &ModelFolder) -> Result<String, ModelError> {
     Ok(digits(hash))
 }
 
+/// The same number for a checkpoint that is no part of a model: of the files `names` in its folder,
+/// as far as they are there, and of its weights.
+///
+/// # Errors
+/// [`ModelError`] naming the file that can't be read.
+pub fn checkpoint_identity(dir: &Path, names: &[&str]) -> Result<String, ModelError> {
+    let mut hash = Sha256::new();
+    for name in names {
+        let path = dir.join(name);
+        if path.try_exists().map_err(ModelError::io(&path))? {
+            part(&mut hash, name.as_bytes());
+            part(&mut hash, &read(&path)?);
+        }
+    }
+    for file in WeightFiles::open(dir)?.files() {
+        weights(&mut hash, || File::open(file)).map_err(ModelError::io(&**file))?;
+    }
+    Ok(digits(hash))
+}
+
 /// The same number for a model in the program: name, config and weights of each component in the
 /// order of [`ModelFolder::components`], and the scheduler's config.
 #[cfg(feature = "embedded")]

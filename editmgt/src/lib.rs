@@ -62,9 +62,9 @@ pub use editmgt_sampler as sampler;
 pub use editor::{EditResult, Editor, EditorBuilder};
 pub use error::{EditError, ModelError};
 pub use folder::ModelFolder;
-pub use identity::identity;
+pub use identity::{checkpoint_identity, identity};
 pub use lora::LoraUse;
-pub use model::{LoadOptions, Model, ModelSource};
+pub use model::{LoadOptions, Model, ModelSource, read_config};
 pub use open::OpenPhoto;
 pub use photo::{
     Blend, Mask, Photo, PhotoError, PhotoLimits, PixelSize, Resize, ResizePlan, SaveOptions,

@@ -280,7 +280,11 @@ pub(crate) fn load_scheduler(dir: &Path) -> Result<SchedulerConfig, ModelError> 
     read_config(dir, "scheduler_config.json", SchedulerConfig::from_json)
 }
 
-pub(crate) fn read_config<T>(
+/// Reads the file `name` of a checkpoint's folder by `parse`.
+///
+/// # Errors
+/// [`ModelError::Io`] and [`ModelError::Config`], both with the file.
+pub fn read_config<T>(
     dir: &Path,
     name: &str,
     parse: impl Fn(&str) -> Result<T, ConfigError>,

@@ -1,6 +1,7 @@
 //! `editmgt eval`.
 
 mod ablate;
+mod encoders;
 mod pairs;
 mod results;
 mod world;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use editmgt::{EditError, EditRequest, Editor};
+use editmgt_eval::encoders::{Encoders, WithSimilarity};
 use editmgt_eval::{Measured, RunStore, Shard, Suite, Summary};
 use indicatif::ProgressBar;
 
@@ -105,8 +107,12 @@ impl RunArgs {
         self.summary.as_deref().map_or(Ok(()), files::check_writable)
     }
 
-    /// Does what is left of a suite's part, and prints and writes its summary.
-    fn run(&self, suite: &dyn Suite) -> Result<(), Box<dyn Error>> {
+    /// Does what is left of a suite's part, and prints and writes its summary. The encoders look at
+    /// every edit.
+    fn run(&self, suite: &dyn Suite, encoders: &Encoders) -> Result<(), Box<dyn Error>> {
+        let looked_at = WithSimilarity { suite, encoders };
+        // A run that nobody looks at is not another one since somebody could.
+        let suite = if encoders.is_empty() { suite } else { &looked_at };
         let identity = suite.identity()?;
         let store = self.out.as_deref().map(|dir| RunStore::open(dir, &identity, self.shard));
         let mut store = store.transpose()?;

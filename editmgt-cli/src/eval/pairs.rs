@@ -10,6 +10,7 @@ use editmgt_train::data::{ColumnNames, Layout, MaskReading, PairFormat, PairPhot
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::encoders::EncoderArgs;
 use super::{EditorArgs, RunArgs};
 use crate::Outcome;
 
@@ -24,7 +25,8 @@ pub(super) struct PairsArgs {
     #[arg(long, default_value = "plain")]
     layout: String,
     /// Names of columns that replace those of the layout: before, after, instruction, mask,
-    /// category, as NAME=COLUMN; an empty one takes an optional column out
+    /// category, caption_before, caption_after, as NAME=COLUMN; an empty one takes an optional
+    /// column out
     #[arg(long, value_name = "NAME=COLUMN")]
     column: Vec<String>,
     /// What a mask marks: auto, white or transparent
@@ -33,6 +35,8 @@ pub(super) struct PairsArgs {
     /// The first so many rows only
     #[arg(long)]
     n: Option<u64>,
+    #[command(flatten)]
+    encoders: EncoderArgs,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -51,7 +55,8 @@ pub(super) fn run(args: &PairsArgs) -> Outcome {
         eprintln!("rows left out: {}", pairs.skips());
     }
     let editor = args.editor.editor()?;
-    args.run.run(&PairsSuite { editor: &editor, request, pairs: &pairs, n: args.n })?;
+    let encoders = args.encoders.open(&editor)?;
+    args.run.run(&PairsSuite { editor: &editor, request, pairs: &pairs, n: args.n }, &encoders)?;
     Ok(ExitCode::SUCCESS)
 }
 

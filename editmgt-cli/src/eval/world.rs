@@ -8,6 +8,7 @@ use clap::Args;
 use editmgt_eval::WorldSuite;
 use editmgt_train::world::{Split, World, WorldConfig};
 
+use super::encoders::EncoderArgs;
 use super::{EditorArgs, RunArgs, read};
 use crate::Outcome;
 
@@ -21,6 +22,8 @@ pub(super) struct WorldEvalArgs {
     /// any edit can do
     #[arg(long, conflicts_with = "request")]
     codec_only: bool,
+    #[command(flatten)]
+    encoders: EncoderArgs,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -59,8 +62,9 @@ pub(super) fn run(args: &WorldEvalArgs) -> Outcome {
     let request = args.editor.request()?;
     args.run.check()?;
     let editor = args.editor.editor()?;
+    let encoders = args.encoders.open(&editor)?;
     let request = (!args.codec_only).then_some(request);
     let suite = WorldSuite { editor: &editor, request, world: &world, split, n: args.scenes.n };
-    args.run.run(&suite)?;
+    args.run.run(&suite, &encoders)?;
     Ok(ExitCode::SUCCESS)
 }

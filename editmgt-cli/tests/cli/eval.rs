@@ -138,6 +138,22 @@ fn pairs_of_pictures_are_edited_and_compared() {
     }
     assert!(lines[1]["skipped"].as_str().unwrap().starts_with("corrupt image"), "{}", lines[1]);
 
+    // Looked at by CLIP and DINO; the same run is not gone on with by other eyes.
+    std::fs::create_dir(data.join("caption_after")).unwrap();
+    std::fs::write(data.join("caption_after/a.txt"), "a red circle").unwrap();
+    let (looked, encoders) = (scratch.out("looked"), "editmgt-eval/testdata/encoders");
+    let (clip, dino) = (format!("{encoders}/clip"), format!("{encoders}/dinov2"));
+    let eyes = ["--out", looked.to_str().unwrap(), "--clip", &clip, "--dino", &dino];
+    let table = eval(&data, &eyes).done();
+    assert!(table.contains("| clip_i | clip_t | dino_i |"), "{table}");
+    let seen = &records(&looked.join("trials.jsonl"))[0]["metrics"];
+    for metric in ["clip_i", "clip_i_from_photo", "clip_t", "dino_i", "dino_i_from_photo"] {
+        assert!(seen[metric].is_number(), "{metric}: {seen}");
+    }
+    assert!(seen.get("clip_direction").is_none() && seen["l1"] == lines[0]["metrics"]["l1"]);
+    eval(&data, &eyes[..4]).refused("one eye", &["run.json", "encoders.dino"]);
+    eval(&data, &["--clip", &dino]).refused("DINO", &["model_type: expected clip", "dinov2"]);
+
     // The same pair, in a list with other names, without its mask.
     let list = scratch.write(
         "data/list.jsonl",

@@ -11,6 +11,9 @@ use crate::run::TrainError;
 /// | `magic_brush` | `source_img` | `target_img` | `instruction` | `mask_img` | | `img_id` |
 /// | `emu_edit` | `image` | `edited_image` | `instruction` | | `task` | |
 ///
+/// Captions of the pictures are in `caption_before` and `caption_after` (`plain`), and in
+/// `input_caption` and `output_caption` (`emu_edit`); the others have none.
+///
 /// `plain` is what `editmgt world` writes. Sources: the data set cards of `osunlp/MagicBrush` and
 /// `facebook/emu_edit_test_set_generations` (the published Emu Edit test set itself has no edited
 /// pictures). The card of CrispEdit-2M could not be looked up; its names are those that public
@@ -39,12 +42,16 @@ impl Layout {
             mask: None,
             category: None,
             group: None,
+            caption_before: None,
+            caption_after: None,
         };
         let some = |name: &str| Some(name.to_owned());
         match self {
             Self::Plain => Columns {
                 mask: some("mask"),
                 category: some("category"),
+                caption_before: some("caption_before"),
+                caption_after: some("caption_after"),
                 ..columns("before", "after")
             },
             Self::CrispEdit => {
@@ -55,7 +62,12 @@ impl Layout {
                 group: some("img_id"),
                 ..columns("source_img", "target_img")
             },
-            Self::EmuEdit => Columns { category: some("task"), ..columns("image", "edited_image") },
+            Self::EmuEdit => Columns {
+                category: some("task"),
+                caption_before: some("input_caption"),
+                caption_after: some("output_caption"),
+                ..columns("image", "edited_image")
+            },
         }
     }
 }
@@ -77,6 +89,11 @@ pub struct Columns {
     /// Rows of one group are all learned from or all evaluated on; without it, each row is a group
     /// of its own. For data with several edits of one picture.
     pub group: Option<String>,
+    /// What the picture before shows, in words; need not be there, nor be filled in every row.
+    /// Evaluations read it, training does not.
+    pub caption_before: Option<String>,
+    /// What the picture after shows; the same.
+    pub caption_after: Option<String>,
 }
 
 /// Names that replace those of a [`Layout`]; an empty one takes an optional column out.
@@ -95,6 +112,10 @@ pub struct ColumnNames {
     pub category: Option<String>,
     /// Replaces [`Columns::group`].
     pub group: Option<String>,
+    /// Replaces [`Columns::caption_before`].
+    pub caption_before: Option<String>,
+    /// Replaces [`Columns::caption_after`].
+    pub caption_after: Option<String>,
 }
 
 impl ColumnNames {
@@ -115,10 +136,13 @@ impl ColumnNames {
             mask: optional(&self.mask, usual.mask),
             category: optional(&self.category, usual.category),
             group: optional(&self.group, usual.group),
+            caption_before: optional(&self.caption_before, usual.caption_before),
+            caption_after: optional(&self.caption_after, usual.caption_after),
         };
         let mut names = vec![&columns.before, &columns.after, &columns.instruction];
         // The pictures of a group may well be told by one of the other columns.
         names.extend(columns.mask.iter().chain(&columns.category));
+        names.extend(columns.caption_before.iter().chain(&columns.caption_after));
         names.sort();
         if names.iter().any(|name| name.is_empty()) || names.windows(2).any(|two| two[0] == two[1])
         {

@@ -24,6 +24,8 @@ pub(super) fn list(root: &Path, columns: &Columns) -> Result<Listing, TrainError
         mask: column(root, columns.mask.as_ref())?,
         category: column(root, columns.category.as_ref())?,
         group: column(root, columns.group.as_ref())?,
+        caption_before: column(root, columns.caption_before.as_ref())?,
+        caption_after: column(root, columns.caption_after.as_ref())?,
     };
     let stems = files.before.keys().chain(files.after.keys()).chain(files.instruction.keys());
     let stems: BTreeSet<&String> = stems.collect();
@@ -48,6 +50,8 @@ struct Files<'a> {
     mask: Column,
     category: Column,
     group: Column,
+    caption_before: Column,
+    caption_after: Column,
 }
 
 impl Files<'_> {
@@ -61,6 +65,8 @@ impl Files<'_> {
             instruction: text(&self.instruction)?,
             category: text(&self.category)?,
             group: text(&self.group)?.map(|group| group.trim().to_owned()),
+            caption_before: text(&self.caption_before)?,
+            caption_after: text(&self.caption_after)?,
         };
         let files = PictureFiles {
             before: picture(&self.before, &self.columns.before)?,

@@ -57,6 +57,8 @@ fn row(
         instruction: text(&object, &columns.instruction)?.map(str::to_owned),
         category: optional(&columns.category)?.map(str::to_owned),
         group: columns.group.as_ref().map_or(Ok(None), |column| label(&object, column))?,
+        caption_before: optional(&columns.caption_before)?.map(str::to_owned),
+        caption_after: optional(&columns.caption_after)?.map(str::to_owned),
     };
     let files = PictureFiles {
         before: picture(&columns.before)?,

@@ -53,6 +53,7 @@ pub use options::{
 pub use pairs::{PairData, PairEdits, PreparedPairs, ReadableInstruction};
 pub use photos::PairPhotos;
 pub use report::{DataReport, PartReport};
+pub use row::Captions;
 use skip::Skip;
 pub use skip::{SkipCause, SkippedRows, Skips};
 pub use world::WorldEdits;

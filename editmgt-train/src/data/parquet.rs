@@ -84,17 +84,25 @@ impl Found {
                 Some(leaf) => leaf.texts(&*reader, rows),
                 None => Ok(vec![Ok(None); rows]),
             };
+            let captions =
+                texts(leaves.caption_before)?.into_iter().zip(texts(leaves.caption_after)?);
             let words = texts(Some(leaves.instruction))?
                 .into_iter()
                 .zip(texts(leaves.category)?)
-                .zip(texts(leaves.group)?);
-            for (row, ((instruction, category), group_name)) in words.enumerate() {
+                .zip(texts(leaves.group)?)
+                .zip(captions);
+            for (row, (((instruction, category), group_name), captions)) in words.enumerate() {
                 let name = format!("{name}#{number}");
                 number += 1;
                 let stamp = Fingerprint::default().with(stamp).with(&name).number();
                 let words = || {
-                    let (instruction, category) = (instruction?, category?);
-                    Ok(Words { instruction, category, group: group_name? })
+                    Ok(Words {
+                        instruction: instruction?,
+                        category: category?,
+                        group: group_name?,
+                        caption_before: captions.0?,
+                        caption_after: captions.1?,
+                    })
                 };
                 match words().and_then(|words| words.into_row(name.clone(), stamp, columns)) {
                     Ok(found) => {
@@ -119,6 +127,8 @@ struct Leaves {
     instruction: Leaf,
     category: Option<Leaf>,
     group: Option<Leaf>,
+    caption_before: Option<Leaf>,
+    caption_after: Option<Leaf>,
 }
 
 impl Leaves {
@@ -130,6 +140,10 @@ impl Leaves {
         let text = |name: &str, types: &[Type]| find(schema, name, &[], types, "texts");
         let label = |name: &Option<String>| match name {
             Some(name) => text(name, &[Type::BYTE_ARRAY, Type::INT32, Type::INT64]),
+            None => Ok(None),
+        };
+        let caption = |name: &Option<String>| match name {
+            Some(name) => text(name, &[Type::BYTE_ARRAY]),
             None => Ok(None),
         };
         let needed = |leaf: Option<Leaf>, name: &str| {
@@ -145,6 +159,8 @@ impl Leaves {
             )?,
             category: label(&columns.category)?,
             group: label(&columns.group)?,
+            caption_before: caption(&columns.caption_before)?,
+            caption_after: caption(&columns.caption_after)?,
         })
     }
 }

@@ -5,7 +5,7 @@ use image::{GrayImage, Luma};
 
 use super::geometry::{check_sizes, edit_of};
 use super::hash::{Fingerprint, hex};
-use super::row::{Listing, Pictures};
+use super::row::{Captions, Listing, Pictures};
 use super::{Columns, DataError, MaskReading, PairFormat, Skips};
 use crate::EditPair;
 use crate::run::TrainError;
@@ -62,14 +62,15 @@ impl PairPhotos {
         &self.listing.rows[index].name
     }
 
-    /// Tells what can be read apart: by the columns, what a mask says, and the names and
-    /// instructions of the rows in their order. (Not by the pictures, which are not read for it.)
+    /// Tells what can be read apart: by the columns, what a mask says, and the names,
+    /// instructions and captions of the rows in their order. (Not by the pictures, which are not read for it.)
     pub fn fingerprint(&self) -> String {
         let read = format!("{:?} {:?}", self.columns, self.mask);
         let mut fingerprint = Fingerprint::default().with(read);
         for row in &self.listing.rows {
             fingerprint.add(&row.name);
             fingerprint.add(&row.instruction);
+            fingerprint.add(format!("{:?}", row.captions));
         }
         hex(&fingerprint.bytes::<16>())
     }
@@ -77,6 +78,11 @@ impl PairPhotos {
     /// The words of a row. Panics when `index` is not below [`len`](Self::len).
     pub fn instruction(&self, index: usize) -> &str {
         &self.listing.rows[index].instruction
+    }
+
+    /// What the pictures of a row show. Panics when `index` is not below [`len`](Self::len).
+    pub fn captions(&self, index: usize) -> &Captions {
+        &self.listing.rows[index].captions
     }
 
     /// The pair of a row, or what is wrong with its pictures. The mask comes in the size of the

@@ -19,6 +19,16 @@ pub(super) struct Row {
     pub(super) group: u64,
     pub(super) instruction: String,
     pub(super) category: Option<Category>,
+    pub(super) captions: Captions,
+}
+
+/// What the pictures of a row show, in words, where the data says so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captions {
+    /// The picture before.
+    pub before: Option<String>,
+    /// The picture after.
+    pub after: Option<String>,
 }
 
 /// The pictures of a row.
@@ -74,6 +84,8 @@ pub(super) struct Words {
     pub(super) instruction: Option<String>,
     pub(super) category: Option<String>,
     pub(super) group: Option<String>,
+    pub(super) caption_before: Option<String>,
+    pub(super) caption_after: Option<String>,
 }
 
 impl Words {
@@ -93,6 +105,12 @@ impl Words {
         };
         let group = Fingerprint::default().with(group).number();
         let category = self.category.and_then(|name| Category::from_name(&name));
-        Ok(Row { name, stamp, group, instruction, category })
+        let caption = |said: Option<String>| {
+            let said = said?.trim().to_owned();
+            (!said.is_empty()).then_some(said)
+        };
+        let captions =
+            Captions { before: caption(self.caption_before), after: caption(self.caption_after) };
+        Ok(Row { name, stamp, group, instruction, category, captions })
     }
 }

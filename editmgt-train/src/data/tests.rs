@@ -554,6 +554,40 @@ fn photos_come_in_their_own_size_with_their_mask() {
     assert!(open(&bench.path("nowhere.jsonl")).is_err());
 }
 
+#[test]
+fn captions_are_read_where_there_are_some() {
+    let bench = Bench::new();
+    let root = bench.path("photos");
+    folder(&root, 2);
+    let open = |path: &Path, columns: &Columns| {
+        PairPhotos::open(PairFormat::of(path), path, columns, MaskReading::Auto).unwrap()
+    };
+    let plain = Layout::Plain.columns();
+    let silent = open(&root, &plain);
+    assert_eq!(silent.captions(1), &Captions::default());
+    std::fs::create_dir(root.join("caption_after")).unwrap();
+    write(&root.join("caption_after/001.txt"), " a blue square\n");
+    let photos = open(&root, &plain);
+    let after = Some("a blue square".to_owned());
+    assert_eq!(photos.captions(0), &Captions::default());
+    assert_eq!(photos.captions(1), &Captions { before: None, after: after.clone() });
+    assert_ne!(photos.fingerprint(), silent.fingerprint());
+
+    let line = |caption: Value| {
+        let pictures = json!({"before": "before/000.png", "after": "after/000.png"});
+        let mut line = json!({"instruction": "make it blue", "said": caption});
+        line.as_object_mut().unwrap().extend(pictures.as_object().unwrap().clone());
+        line.to_string()
+    };
+    let lines = [line(json!("red")), line(json!("  ")), line(Value::Null), line(json!(3))];
+    write(&root.join("list.jsonl"), &lines.join("\n"));
+    let names = ColumnNames { caption_before: Some("said".into()), ..ColumnNames::default() };
+    let photos = open(&root.join("list.jsonl"), &names.over(Layout::Plain).unwrap());
+    let before: Vec<_> = (0..3).map(|row| photos.captions(row).before.as_deref()).collect();
+    assert_eq!((before, photos.len()), (vec![Some("red"), None, None], 3));
+    assert!(photos.skips().to_string().contains("wrong type"), "{}", photos.skips());
+}
+
 #[cfg(feature = "parquet")]
 mod parquet {
     use super::*;
@@ -618,6 +652,12 @@ mod parquet {
                 examples.iter().map(|e| e.category.map_or(String::new(), |c| format!("{c:?}")));
             assert_eq!(got.collect::<Vec<_>>(), categories);
         }
+        let path = Path::new(ROWS).join("emu_edit.parquet");
+        let columns = Layout::EmuEdit.columns();
+        let photos =
+            PairPhotos::open(PairFormat::Parquet, &path, &columns, MaskReading::Auto).unwrap();
+        let captions = Captions { before: Some("red".into()), after: Some("blue".into()) };
+        assert_eq!(photos.captions(2), &captions);
     }
 
     #[test]

@@ -50,6 +50,6 @@ pub use mask::Mask;
 pub use metadata::Metadata;
 pub use overlay::Overlay;
 pub(crate) use png_text::read_text;
-pub use resize::ResizeFilter;
+pub use resize::{ResizeFilter, resize_rgb};
 pub use save::{SaveOptions, check_writable};
 pub use size::{PixelArea, PixelSize};

@@ -53,8 +53,13 @@ fn sinc(x: f64) -> f64 {
     if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) }
 }
 
-/// Resizes an RGB image; no side may be 0.
-pub(super) fn resize_rgb(image: &RgbImage, size: PixelSize, filter: ResizeFilter) -> RgbImage {
+/// Resizes an RGB image, bit for bit as Pillow's `Image.resize` does.
+///
+/// # Panics
+/// When a side of the image or of `size` is 0.
+pub fn resize_rgb(image: &RgbImage, size: PixelSize, filter: ResizeFilter) -> RgbImage {
+    let sides = [size.height, size.width, image.height() as usize, image.width() as usize];
+    assert!(!sides.contains(&0), "no picture without pixels can be resized, or be the result");
     let pixels = resample::<3>(image.as_raw(), PixelSize::of(image), size, filter);
     RgbImage::from_raw(size.width as u32, size.height as u32, pixels)
         .expect("resampling fills every pixel")

@@ -1,0 +1,30 @@
+//! The networks that look at edits, beside the metrics that need none.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use editmgt::{Editor, ModelError};
+use editmgt_eval::encoders::{Clip, Dino, Encoders};
+
+#[derive(Args)]
+pub(super) struct EncoderArgs {
+    /// Measure similarity by the CLIPModel in this folder (Hugging Face layout: config.json,
+    /// safetensors, preprocessor_config.json, tokeniser): to the true picture, to the photo and,
+    /// where the data has captions, to these
+    #[arg(long, value_name = "DIR")]
+    clip: Option<PathBuf>,
+    /// Measure similarity by the ViTModel (DINO) or Dinov2Model in this folder, in the same layout
+    #[arg(long, value_name = "DIR")]
+    dino: Option<PathBuf>,
+}
+
+impl EncoderArgs {
+    /// Loads those that are wanted, where the editor computes.
+    pub(super) fn open(&self, editor: &Editor) -> Result<Encoders, ModelError> {
+        let device = &editor.model().device;
+        Ok(Encoders {
+            clip: self.clip.as_deref().map(|dir| Clip::open(dir, device)).transpose()?,
+            dino: self.dino.as_deref().map(|dir| Dino::open(dir, device)).transpose()?,
+        })
+    }
+}

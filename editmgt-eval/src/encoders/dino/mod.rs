@@ -1,0 +1,73 @@
+//! DINO: features of pictures, of the first (`ViTModel`) or the second one (`Dinov2Model`).
+
+mod config;
+mod model;
+
+use std::path::Path;
+
+use burn::tensor::{DType, Device};
+use editmgt::{ModelError, Result, checkpoint_identity, read_config};
+use editmgt_checkpoint::{WeightFiles, load_module};
+use image::RgbImage;
+
+use self::config::{DinoConfig, DinoKind};
+use self::model::DinoModel;
+use super::preparation::{Preparation, Processor};
+
+/// What decides the features, beside the weights.
+const FILES: [&str; 2] = ["config.json", Preparation::FILE];
+
+/// DINO of the user's, and the way pictures are prepared for it.
+pub struct Dino {
+    model: DinoModel,
+    preparation: Preparation,
+    device: Device,
+    sha256: String,
+}
+
+impl Dino {
+    /// Loads the `ViTModel` or `Dinov2Model` in the folder `dir`: `config.json`, weights in one
+    /// safetensors file or in shards, and `preprocessor_config.json`. Weights are held as f32.
+    ///
+    /// # Errors
+    /// [`ModelError`] for a file that is missing or malformed, a model of another kind, keys or
+    /// shapes that are not those of the config, and pictures of another size than a `ViTModel`'s.
+    pub fn open(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+        let config = read_config(dir, "config.json", DinoConfig::from_json)?;
+        let preparation = match config.kind {
+            DinoKind::Vit => {
+                let preparation = Preparation::read(dir, Processor::Vit)?;
+                preparation.check_square(config.tower.image_size)?;
+                preparation
+            }
+            DinoKind::Dinov2 => {
+                let preparation = Preparation::read(dir, Processor::Clip)?;
+                preparation.check_patch(config.tower.patch_size)?;
+                preparation
+            }
+        };
+        let bad_config = |source| ModelError::Config { path: dir.join("config.json"), source };
+        let model = DinoModel::new(&config, device).map_err(bad_config)?;
+        Ok(Self {
+            model: load_module(model, &WeightFiles::open(dir)?, &config.keys(), DType::F32)?,
+            preparation,
+            device: device.clone(),
+            sha256: checkpoint_identity(dir, &FILES)?,
+        })
+    }
+
+    /// Features of pictures, one after the other: the class token after the last norm, not scaled
+    /// to length 1.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](editmgt::Error::Shape) for a picture without pixels,
+    /// [`Error::Device`](editmgt::Error::Device) for a device that fails.
+    pub fn images(&self, pictures: &[&RgbImage]) -> Result<Vec<Vec<f32>>> {
+        self.preparation.batches(pictures, &self.device, |batch| self.model.forward(batch))
+    }
+
+    /// Tells checkpoints apart: see [`checkpoint_identity`].
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}

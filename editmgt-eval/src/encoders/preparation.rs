@@ -1,0 +1,338 @@
+//! From a picture to what a vision tower takes: the image processors of `transformers`.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use editmgt::config::{self, ConfigError};
+use editmgt::photo::{PixelSize, ResizeFilter, resize_rgb};
+use editmgt::{Error, ModelError, Result, read_config};
+use image::RgbImage;
+use serde::Deserialize;
+
+use super::BATCH;
+
+const COMPONENT: &str = "image processor";
+/// Names of classes, and what the library keeps for itself. Pictures here have three colours.
+const HARMLESS: &[&str] = &["_valid_processor_keys", "do_convert_rgb", "processor_class"];
+/// Far above the pictures of any tower.
+const LARGEST_SIDE: usize = 1 << 14;
+
+/// The library's class, whose defaults a file may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Processor {
+    /// `CLIPImageProcessor` and `BitImageProcessor`: the shorter side gets its length, and the
+    /// middle is kept.
+    Clip,
+    /// `ViTImageProcessor`: both sides get their lengths, whatever the proportions.
+    Vit,
+}
+
+/// How pictures are prepared.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Preparation {
+    resize: Resize,
+    filter: ResizeFilter,
+    /// The size of the result: all that resizing gives, or the middle of it.
+    size: PixelSize,
+    /// The factor from bytes to the values that the mean is taken off.
+    factor: f64,
+    mean: [f32; 3],
+    deviation: [f32; 3],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resize {
+    /// The shorter side gets this length; the proportions stay.
+    ShortestEdge(usize),
+    /// Both sides get theirs.
+    Exact(PixelSize),
+}
+
+/// The keys of a `preprocessor_config.json`; what is left out, or null, has its class's default.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    image_processor_type: Option<String>,
+    feature_extractor_type: Option<String>,
+    do_resize: Option<bool>,
+    size: Option<Size>,
+    resample: Option<u8>,
+    do_center_crop: Option<bool>,
+    crop_size: Option<Size>,
+    do_rescale: Option<bool>,
+    rescale_factor: Option<f64>,
+    do_normalize: Option<bool>,
+    image_mean: Option<Channels>,
+    image_std: Option<Channels>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a size: expected a number, height and width, or {\"shortest_edge\": a number}"
+)]
+enum Size {
+    Side(usize),
+    Sides([usize; 2]),
+    Edge(ShortestEdge),
+    Exact(PixelSize),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShortestEdge {
+    shortest_edge: usize,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged, expecting = "image_mean or image_std: expected a number, or three in a list")]
+enum Channels {
+    All(f64),
+    Each([f64; 3]),
+}
+
+impl Preparation {
+    /// The name of the file that says it.
+    pub(super) const FILE: &str = "preprocessor_config.json";
+
+    /// Reads the file in the folder `dir`; `usual` is the class where the file names none.
+    pub(super) fn read(dir: &Path, usual: Processor) -> Result<Self, ModelError> {
+        read_config(dir, Self::FILE, |text| Self::from_json(text, usual))
+    }
+
+    /// Reads the text of a `preprocessor_config.json`.
+    pub(super) fn from_json(text: &str, usual: Processor) -> Result<Self, ConfigError> {
+        let file: File = config::parse(COMPONENT, text, HARMLESS)?;
+        let processor = file.processor(usual)?;
+        if file.do_resize == Some(false) {
+            return unsupported("do_resize", "true", false);
+        }
+        let resize = file.resize(processor)?;
+        let (mean, deviation) = match file.do_normalize {
+            Some(false) => ([0.0; 3], [1.0; 3]),
+            _ => file.normalisation(processor)?,
+        };
+        let factor = match file.do_rescale {
+            Some(false) => 1.0,
+            _ => file.rescale_factor.unwrap_or(1.0 / 255.0),
+        };
+        if !(factor > 0.0 && factor.is_finite()) {
+            return unsupported("rescale_factor", "a finite number above 0", factor);
+        }
+        let (filter, size) = (file.filter(processor)?, file.crop(processor, resize)?);
+        Ok(Self { resize, filter, size, factor, mean, deviation })
+    }
+
+    /// That the result is a square of `side`, for towers that know no other.
+    pub(super) fn check_square(&self, side: usize) -> Result<(), ModelError> {
+        let sides = [self.size.height, self.size.width];
+        match sides.into_iter().find(|&got| got != side) {
+            None => Ok(()),
+            Some(got) => Err(disagree("side of a picture", side, got)),
+        }
+    }
+
+    /// That there is a whole patch to see.
+    pub(super) fn check_patch(&self, patch: usize) -> Result<(), ModelError> {
+        let side = self.size.height.min(self.size.width);
+        match side >= patch {
+            true => Ok(()),
+            false => Err(disagree("side of a picture with a whole patch", patch, side)),
+        }
+    }
+
+    /// The values of a picture, `[3, H, W]` row-major: to the bit those of the library.
+    pub(super) fn values(&self, picture: &RgbImage) -> Result<Vec<f32>> {
+        let (height, width) = (picture.height() as usize, picture.width() as usize);
+        if height == 0 || width == 0 {
+            return Err(Error::shape("picture", "at least one pixel", format!("{width}x{height}")));
+        }
+        let resized = resize_rgb(picture, self.resize.of(height, width), self.filter);
+        let PixelSize { height, width } = self.size;
+        let top = (resized.height() as usize - height) / 2;
+        let left = (resized.width() as usize - width) / 2;
+        let mut values = Vec::with_capacity(3 * height * width);
+        for channel in 0..3 {
+            let (mean, deviation) = (self.mean[channel], self.deviation[channel]);
+            for y in top..top + height {
+                for x in left..left + width {
+                    let byte = resized.get_pixel(x as u32, y as u32).0[channel];
+                    let value = (f64::from(byte) * self.factor) as f32;
+                    values.push((value - mean) / deviation);
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    /// What `encode` makes of pictures, `[B, 3, H, W]` to `[B, D]`, some of them at a time: a
+    /// feature for each.
+    pub(super) fn batches(
+        &self,
+        pictures: &[&RgbImage],
+        device: &Device,
+        encode: impl Fn(Tensor<4>) -> Tensor<2>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let mut features = Vec::with_capacity(pictures.len());
+        for batch in pictures.chunks(BATCH) {
+            let mut values = Vec::new();
+            for picture in batch {
+                values.extend(self.values(picture)?);
+            }
+            let shape = [batch.len(), 3, self.size.height, self.size.width];
+            let pictures = Tensor::from_data(TensorData::new(values, shape), device);
+            features.extend(rows(encode(pictures))?);
+        }
+        Ok(features)
+    }
+}
+
+/// The rows of `[B, D]` on the host.
+pub(super) fn rows(features: Tensor<2>) -> Result<Vec<Vec<f32>>> {
+    let [_, width] = features.dims();
+    let values = features.try_into_vec_as::<f32>();
+    let values = values.map_err(|e| Error::device("reading features", e))?;
+    Ok(values.chunks_exact(width).map(<[f32]>::to_vec).collect())
+}
+
+impl Resize {
+    /// What a picture of this size becomes. The library cuts off what is less than a pixel.
+    fn of(self, height: usize, width: usize) -> PixelSize {
+        match self {
+            Self::Exact(size) => size,
+            Self::ShortestEdge(edge) if width <= height => {
+                PixelSize::new((edge * height) / width, edge)
+            }
+            Self::ShortestEdge(edge) => PixelSize::new(edge, (edge * width) / height),
+        }
+    }
+}
+
+impl File {
+    fn processor(&self, usual: Processor) -> Result<Processor, ConfigError> {
+        let named = self.image_processor_type.as_ref().or(self.feature_extractor_type.as_ref());
+        let Some(named) = named else { return Ok(usual) };
+        match named.strip_suffix("Fast").unwrap_or(named) {
+            "CLIPImageProcessor" | "CLIPFeatureExtractor" | "BitImageProcessor" => {
+                Ok(Processor::Clip)
+            }
+            "ViTImageProcessor" | "ViTFeatureExtractor" => Ok(Processor::Vit),
+            _ => {
+                let expected = "CLIPImageProcessor, BitImageProcessor or ViTImageProcessor";
+                unsupported("image_processor_type", expected, named)
+            }
+        }
+    }
+
+    fn resize(&self, processor: Processor) -> Result<Resize, ConfigError> {
+        let usual = || Size::Side(224);
+        Ok(match (self.size.unwrap_or_else(usual), processor) {
+            (Size::Side(side), Processor::Clip) => Resize::ShortestEdge(checked("size", side)?),
+            (Size::Edge(edge), Processor::Clip) => {
+                Resize::ShortestEdge(checked("size", edge.shortest_edge)?)
+            }
+            (Size::Edge(edge), Processor::Vit) => {
+                return unsupported("size", "height and width", edge.shortest_edge);
+            }
+            (size, _) => Resize::Exact(size.exact("size")?),
+        })
+    }
+
+    /// The size of the middle, or of all where nothing is cut off.
+    fn crop(&self, processor: Processor, resize: Resize) -> Result<PixelSize, ConfigError> {
+        const KEY: &str = "do_center_crop";
+        match (self.do_center_crop.unwrap_or(processor == Processor::Clip), processor, resize) {
+            (true, Processor::Vit, _) => unsupported(KEY, "false with this class", true),
+            (false, _, Resize::Exact(size)) => Ok(size),
+            (false, _, Resize::ShortestEdge(_)) => {
+                unsupported(KEY, "true, or a size of height and width", false)
+            }
+            (true, _, _) => {
+                let crop = self.crop_size.unwrap_or(Size::Side(224)).exact("crop_size")?;
+                let most = resize.of(1, 1);
+                match crop.height <= most.height && crop.width <= most.width {
+                    true => Ok(crop),
+                    // The library would pad.
+                    false => unsupported("crop_size", format!("at most the size, {most}"), crop),
+                }
+            }
+        }
+    }
+
+    /// By the numbers that Pillow gives its filters.
+    fn filter(&self, processor: Processor) -> Result<ResizeFilter, ConfigError> {
+        let usual = if processor == Processor::Clip { 3 } else { 2 };
+        match self.resample.unwrap_or(usual) {
+            1 => Ok(ResizeFilter::Lanczos),
+            2 => Ok(ResizeFilter::Bilinear),
+            3 => Ok(ResizeFilter::Bicubic),
+            other => unsupported("resample", "1 (Lanczos), 2 (bilinear) or 3 (bicubic)", other),
+        }
+    }
+
+    fn normalisation(&self, processor: Processor) -> Result<([f32; 3], [f32; 3]), ConfigError> {
+        let (mean, deviation) = match processor {
+            // Of the pictures that CLIP was trained on.
+            Processor::Clip => (
+                Channels::Each([0.48145466, 0.4578275, 0.40821073]),
+                Channels::Each([0.26862954, 0.26130258, 0.27577711]),
+            ),
+            Processor::Vit => (Channels::All(0.5), Channels::All(0.5)),
+        };
+        let mean = self.image_mean.unwrap_or(mean).each();
+        let deviation = self.image_std.unwrap_or(deviation).each();
+        if let Some(value) = mean.iter().find(|value| !value.is_finite()) {
+            return unsupported("image_mean", "finite numbers", value);
+        }
+        match deviation.iter().find(|value| !(value.is_finite() && **value > 0.0)) {
+            Some(value) => unsupported("image_std", "finite numbers above 0", value),
+            None => Ok((mean, deviation)),
+        }
+    }
+}
+
+impl Size {
+    fn exact(self, key: &'static str) -> Result<PixelSize, ConfigError> {
+        let size = match self {
+            Self::Side(side) => PixelSize::new(side, side),
+            Self::Sides([height, width]) => PixelSize::new(height, width),
+            Self::Exact(size) => size,
+            Self::Edge(edge) => return unsupported(key, "height and width", edge.shortest_edge),
+        };
+        Ok(PixelSize::new(checked(key, size.height)?, checked(key, size.width)?))
+    }
+}
+
+impl Channels {
+    fn each(self) -> [f32; 3] {
+        match self {
+            Self::All(value) => [value as f32; 3],
+            Self::Each(values) => values.map(|value| value as f32),
+        }
+    }
+}
+
+fn checked(key: &'static str, side: usize) -> Result<usize, ConfigError> {
+    match (1..=LARGEST_SIDE).contains(&side) {
+        true => Ok(side),
+        false => unsupported(key, format!("1 to {LARGEST_SIDE}"), side),
+    }
+}
+
+fn disagree(what: &'static str, model: usize, processor: usize) -> ModelError {
+    ModelError::Disagree {
+        what,
+        left: "model",
+        left_value: model,
+        right: COMPONENT,
+        right_value: processor,
+    }
+}
+
+fn unsupported<T>(
+    key: &'static str,
+    expected: impl ToString,
+    got: impl ToString,
+) -> Result<T, ConfigError> {
+    Err(ConfigError::unsupported(COMPONENT, key, expected, got))
+}

@@ -1,0 +1,162 @@
+//! How similar an edited picture is to others, and to what it should show, in the eyes of CLIP and
+//! DINO.
+
+use editmgt::{EditError, Result as StageResult};
+use editmgt_train::data::Captions;
+use editmgt_train::run::Metrics;
+use image::RgbImage;
+use serde_json::{Value, json};
+
+use super::{Clip, Dino};
+use crate::{EvalError, Measured, Suite};
+
+/// The networks that look at edits; each is optional.
+#[derive(Default)]
+pub struct Encoders {
+    /// CLIP.
+    pub clip: Option<Clip>,
+    /// DINO.
+    pub dino: Option<Dino>,
+}
+
+/// An edit, to be looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Compared<'a> {
+    /// The photo.
+    pub before: &'a RgbImage,
+    /// The edited photo.
+    pub after: &'a RgbImage,
+    /// How it should look.
+    pub truth: &'a RgbImage,
+    /// What the photo and the true picture show, in words.
+    pub captions: &'a Captions,
+}
+
+impl Encoders {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.clip.is_none() && self.dino.is_none()
+    }
+
+    /// Cosines of features, -1..=1, by the names that `docs/evaluation.md` explains, for each
+    /// network that is there; those with captions where these are known.
+    ///
+    /// Sources: Gal et al., 2021 (StyleGAN-NADA) for the direction; the evaluations of MagicBrush
+    /// (Zhang et al., 2023) for the similarity to the true picture and of Emu Edit (Sheynin et al.,
+    /// 2023) for that to the photo and to the caption.
+    ///
+    /// # Errors
+    /// Those of [`Clip::images`], [`Clip::captions`] and [`Dino::images`].
+    pub fn compare(&self, edit: &Compared<'_>) -> StageResult<Metrics> {
+        let pictures = [edit.before, edit.after, edit.truth];
+        let mut found = Vec::new();
+        if let Some(clip) = &self.clip {
+            let pictures = clip.images(&pictures)?;
+            found.push(("clip_i", cosine(&pictures[1], &pictures[2])));
+            found.push(("clip_i_from_photo", cosine(&pictures[1], &pictures[0])));
+            if let Some(wanted) = &edit.captions.after {
+                let wanted = &clip.captions(&[wanted])?[0];
+                found.push(("clip_t", cosine(&pictures[1], wanted)));
+                if let Some(said) = &edit.captions.before {
+                    let said = &clip.captions(&[said])?[0];
+                    let direction = direction([&pictures[0], &pictures[1]], [said, wanted]);
+                    found.push(("clip_direction", direction));
+                }
+            }
+        }
+        if let Some(dino) = &self.dino {
+            let pictures = dino.images(&pictures)?;
+            found.push(("dino_i", cosine(&pictures[1], &pictures[2])));
+            found.push(("dino_i_from_photo", cosine(&pictures[1], &pictures[0])));
+        }
+        let known = found.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        Ok(known.fold(Metrics::default(), |metrics, (name, value)| metrics.with(name, value)))
+    }
+
+    fn identity(&self) -> Value {
+        let clip = self.clip.as_ref().map(|clip| json!({"sha256": clip.sha256()}));
+        let dino = self.dino.as_ref().map(|dino| json!({"sha256": dino.sha256()}));
+        json!({"clip": clip, "dino": dino})
+    }
+}
+
+/// A suite whose edits are also looked at by CLIP, by DINO, or by both.
+pub struct WithSimilarity<'a> {
+    /// What makes and measures the edits.
+    pub suite: &'a dyn Suite,
+    /// Who looks at them.
+    pub encoders: &'a Encoders,
+}
+
+impl Suite for WithSimilarity<'_> {
+    fn identity(&self) -> Result<Value, EvalError> {
+        let mut identity = self.suite.identity()?;
+        identity["encoders"] = self.encoders.identity();
+        Ok(identity)
+    }
+
+    fn len(&self) -> u64 {
+        self.suite.len()
+    }
+
+    fn captions(&self, index: u64) -> Captions {
+        self.suite.captions(index)
+    }
+
+    fn measure(&self, index: u64) -> Result<Measured, EvalError> {
+        let mut measured = self.suite.measure(index)?;
+        if let Some(panels) = &measured.panels {
+            let edit = Compared {
+                before: &panels.before,
+                after: &panels.after,
+                truth: &panels.truth,
+                captions: &self.captions(index),
+            };
+            let found = self.encoders.compare(&edit);
+            let found = found.map_err(EditError::from).map_err(EvalError::edit(index))?;
+            measured.record.metrics = measured.record.metrics.and(&found);
+        }
+        Ok(measured)
+    }
+}
+
+/// The cosine of the angle between two features of one width; `None` where one of them is 0.
+fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {
+    angle(&wide(a), &wide(b))
+}
+
+/// The cosine between the way from the first picture to the second and the way from the first
+/// caption to the second, each way one between features of length 1. Pictures that are the same
+/// went nowhere, which is 0; `None` where the captions are the same, or a feature is 0.
+fn direction(pictures: [&[f32]; 2], captions: [&[f32]; 2]) -> Option<f64> {
+    let way = |[from, to]: [&[f32]; 2]| -> Option<Vec<f64>> {
+        let (from, to) = (unit(from)?, unit(to)?);
+        Some(to.iter().zip(&from).map(|(to, from)| to - from).collect())
+    };
+    let (pictures, captions) = (way(pictures)?, way(captions)?);
+    if norm(&captions) == 0.0 {
+        return None;
+    }
+    Some(angle(&pictures, &captions).unwrap_or(0.0))
+}
+
+fn angle(a: &[f64], b: &[f64]) -> Option<f64> {
+    let lengths = norm(a) * norm(b);
+    let product: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+    // Rounding can make it a little more than 1.
+    (lengths > 0.0).then(|| (product / lengths).clamp(-1.0, 1.0))
+}
+
+fn unit(a: &[f32]) -> Option<Vec<f64>> {
+    let a = wide(a);
+    let length = norm(&a);
+    (length > 0.0).then(|| a.iter().map(|value| value / length).collect())
+}
+
+fn norm(a: &[f64]) -> f64 {
+    a.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+fn wide(a: &[f32]) -> Vec<f64> {
+    a.iter().copied().map(f64::from).collect()
+}
