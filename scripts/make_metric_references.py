@@ -6,13 +6,17 @@ against.
 
 The values are those of other people's code: structural similarity and PSNR of scikit-image (the
 settings that its documentation gives for Wang et al. 2004), AUC from SciPy's Mann-Whitney test, IoU
-from its Jaccard distance, permutation tests and bootstrap intervals of SciPy, and NumPy's means.
-Needs scikit-image, SciPy, NumPy and Pillow; the committed values were made with 0.26.0, 1.17.1,
-2.4.6 and 13.0.0.
+from its Jaccard distance, permutation tests and bootstrap intervals of SciPy, NumPy's means, and the
+3-norm of libjxl's `butteraugli_main` (in Debian's libjxl-devtools).
+Needs scikit-image, SciPy, NumPy, Pillow and that program; the committed values were made with 0.26.0,
+1.17.1, 2.4.6, 13.0.0 and 0.11.2.
 """
 
 import json
+import re
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +58,26 @@ def compare(image, reference, where):
         "psnr": float(peak_signal_noise_ratio(b, a, data_range=1.0)),
         "ssim": float(similarity[where & inner].mean()),
         "changed": float((image[where] != reference[where]).any(-1).mean()),
+    }
+
+
+def butteraugli(image, reference, mask):
+    """Of the whole, and of the picture with the reference in place of one part of it."""
+
+    def distance(image):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [f"{folder}/{name}.png" for name in ("reference", "image")]
+            for path, pixels in zip(paths, (reference, image)):
+                Image.fromarray(pixels).save(path)
+            command = ["butteraugli_main", *paths, "--pnorm", "3"]
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return float(re.search(r"3-norm: (\S+)", said)[1])
+
+    marked = mask[..., None] > 0
+    return {
+        "whole": distance(image),
+        "inside": distance(np.where(marked, image, reference)),
+        "outside": distance(np.where(marked, reference, image)),
     }
 
 
@@ -101,7 +125,8 @@ def main():
     for name, image in others.items():
         Image.fromarray(image).save(out / f"{name}.png")
         parts = {"whole": everywhere, "inside": mask > 0, "outside": mask == 0}
-        rows.append({"name": name} | {k: compare(image, before, w) for k, w in parts.items()})
+        row = {"name": name} | {k: compare(image, before, w) for k, w in parts.items()}
+        rows.append(row | {"butteraugli": butteraugli(image, before, mask)})
     maps = [localisation(rng, n, levels) for n, levels in [(40, 1000), (64, 10), (9, 4)]]
     samples = [statistics(rng, n, shift) for n, shift in [(8, 1.0), (12, 0.1), (200, 0.15)]]
     for name, value in {

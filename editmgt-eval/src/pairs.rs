@@ -4,7 +4,7 @@ use editmgt_train::run::Metrics;
 use editmgt_train::touched;
 use serde_json::{Value, json};
 
-use crate::metrics::Differences;
+use crate::metrics::{Differences, Visibility};
 use crate::suite::{edits_identity, seconds};
 use crate::world::{localised, maps};
 use crate::{EvalError, Measured, Panels, Record, Suite};
@@ -68,6 +68,7 @@ impl Suite for PairsSuite<'_> {
         let kept = Differences::between(image, &pair.before, mask)?;
         let mut metrics = Differences::between(image, &pair.after, mask)?
             .named()
+            .and(&Visibility::between(image, &pair.after, mask)?.named())
             .with("pixels_changed", kept.whole.changed)
             .with("l1_from_photo", kept.whole.l1);
         if let Some(outside) = kept.outside {

@@ -51,7 +51,13 @@ impl Better {
         } else if has(&["success", "right", "psnr", "ssim", "clip_", "dino_", "score_", "free_iou"])
         {
             Self::More
-        } else if has(&["l1", "l2", "tokens_changed_outside", "pixels_changed_outside"]) {
+        } else if has(&[
+            "l1",
+            "l2",
+            "butteraugli",
+            "tokens_changed_outside",
+            "pixels_changed_outside",
+        ]) {
             Self::Less
         } else {
             Self::Neither

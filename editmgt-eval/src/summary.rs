@@ -8,7 +8,7 @@ use crate::{Estimate, Record};
 
 /// The columns of a printed table, of which those are shown that have been measured; a summary in
 /// JSON has all metrics.
-pub const COLUMNS: [&str; 17] = [
+pub const COLUMNS: [&str; 19] = [
     "success",
     "right",
     "tokens_changed_outside",
@@ -18,6 +18,8 @@ pub const COLUMNS: [&str; 17] = [
     "l1_outside",
     "psnr",
     "ssim",
+    "butteraugli",
+    "butteraugli_outside",
     "clip_i",
     "clip_t",
     "clip_direction",

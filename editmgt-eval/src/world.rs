@@ -5,7 +5,7 @@ use editmgt_train::{Trial, round_trip, touched, trial};
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
 
-use crate::metrics::{Differences, above, auc, iou};
+use crate::metrics::{Differences, Visibility, above, auc, iou};
 use crate::suite::{edits_identity, seconds};
 use crate::{EvalError, Measured, Panels, Record, Suite};
 
@@ -66,6 +66,7 @@ fn measured(
     let flag = |is: bool| f64::from(u8::from(is));
     let mut metrics = Differences::between(&picture, &pair.after, mask)?
         .named()
+        .and(&Visibility::between(&picture, &pair.after, mask)?.named())
         .with("success", flag(trial.judgement.success))
         .with("right", flag(trial.judgement.right));
     if let Some(outside) = Differences::between(&picture, &pair.before, mask)?.outside {

@@ -18,6 +18,14 @@ struct Pictures {
     whole: Expected,
     inside: Expected,
     outside: Expected,
+    butteraugli: Parts,
+}
+
+#[derive(Deserialize)]
+struct Parts {
+    whole: f64,
+    inside: f64,
+    outside: f64,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +91,52 @@ fn differences_are_those_of_scikit_image() {
 }
 
 #[test]
+fn visibility_is_that_of_libjxl() {
+    for expected in references().pictures {
+        let name = expected.name;
+        let other = image(&name).to_rgb8();
+        let got = Visibility::between(&other, &before(), Some(&mask())).unwrap();
+        for (part, got, expected) in [
+            ("whole", got.whole, expected.butteraugli.whole),
+            ("inside", got.inside, expected.butteraugli.inside),
+            ("outside", got.outside, expected.butteraugli.outside),
+        ] {
+            let got = got.unwrap();
+            // libjxl prints six decimals; both sides compute in f32.
+            let close = (got - expected).abs() < 1e-6 + 1e-5 * expected;
+            assert!(close, "{name} {part}: {got}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_is_not_seen() {
+    let picture = before();
+    let (width, height) = picture.dimensions();
+    let seen = |image: &RgbImage, mask: Option<&GrayImage>| {
+        let seen = Visibility::between(image, &picture, mask).unwrap();
+        (seen.whole, seen.inside, seen.outside)
+    };
+    assert_eq!(seen(&picture, None), (Some(0.0), None, None));
+    let all = GrayImage::from_pixel(width, height, image::Luma([1]));
+    assert_eq!(seen(&picture, Some(&all)), (Some(0.0), Some(0.0), None));
+    // A change inside is none outside, however near.
+    let mut changed = picture.clone();
+    changed.put_pixel(20, 10, image::Rgb([255; 3]));
+    let (whole, inside, outside) = seen(&changed, Some(&mask()));
+    assert!(whole > Some(0.5) && inside == whole && outside == Some(0.0), "{whole:?} {outside:?}");
+    let names: Vec<String> = Visibility::between(&changed, &picture, Some(&mask()))
+        .unwrap()
+        .named()
+        .iter()
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    assert_eq!(names, ["butteraugli", "butteraugli_inside", "butteraugli_outside"]);
+    let tiny = RgbImage::new(7, 20);
+    assert_eq!(Visibility::between(&tiny, &tiny, None).unwrap().whole, None);
+}
+
+#[test]
 fn localisation_is_that_of_scipy() {
     let references = references();
     assert_eq!(references.localisation.len(), 3);
@@ -131,6 +185,10 @@ fn sizes_that_differ_are_refused() {
         ),
         (
             Differences::between(&picture, &picture, Some(&mask)).unwrap_err(),
+            "mask: expected 20x16 pixels, got 20x15 pixels",
+        ),
+        (
+            Visibility::between(&picture, &picture, Some(&mask)).unwrap_err(),
             "mask: expected 20x16 pixels, got 20x15 pixels",
         ),
         (ssim_map(&other, &picture).unwrap_err(), "picture: expected 20x16 pixels, got"),
