@@ -69,6 +69,25 @@ pub enum EvalError {
     /// An encoder that should look at edits can't be loaded.
     #[error(transparent)]
     Encoder(#[from] ModelError),
+    /// A rater's endpoint can't be reached, or does not answer in time. What was rated before is
+    /// kept.
+    #[error("{url}: {problem}")]
+    Endpoint {
+        /// Where it should be.
+        url: String,
+        /// Why not.
+        problem: String,
+    },
+    /// A rater's endpoint refused. What was rated before is kept.
+    #[error("{url}: expected status 200, got {status}: {said}")]
+    Status {
+        /// Where it is.
+        url: String,
+        /// What it answered.
+        status: u16,
+        /// The beginning of what it said to that.
+        said: String,
+    },
     /// A plot can't be drawn.
     #[error("{0}")]
     Plot(String),

@@ -1,9 +1,10 @@
 //! Measures how well a model edits.
 //!
 //! ```text
-//! Suite (the world, pairs of pictures) ──run──► Record, a line each ──► Summary: means, intervals
-//!          │                                      │ RunStore: resumes,      Comparison: paired tests
-//!          └──► Panels: pictures to look at       │ in shards
+//! Suite (the world, pairs, GEdit-Bench) ──run──► Record, a line each ──► Summary: means, intervals
+//!          │                                       │ RunStore: resumes,     Comparison: paired tests
+//!          └──► Panels: pictures to look at        │ in shards
+//!                   └──rate──► what a model thinks of them
 //! ```
 //!
 //! ```
@@ -26,11 +27,13 @@ mod compare;
 pub mod encoders;
 mod error;
 mod files;
+mod gedit;
 mod lines;
 pub mod metrics;
 mod pairs;
 mod panels;
 mod plot;
+mod rate;
 mod record;
 mod report;
 mod shard;
@@ -44,9 +47,11 @@ pub use ablate::{AblateInput, Ablated, Time, ablate};
 pub use ablation::{Ablation, Variation, ablations};
 pub use compare::{Change, Comparison};
 pub use error::EvalError;
+pub use gedit::{GeditData, GeditSuite};
 pub use pairs::PairsSuite;
 pub use panels::Panels;
 pub use plot::{plot, plot_against, plotted};
+pub use rate::{Answer, Endpoint, Rated, Scores, rate};
 pub use record::{Better, Record};
 pub use report::{ReportOptions, report};
 pub use shard::Shard;

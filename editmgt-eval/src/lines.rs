@@ -57,6 +57,21 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, EvalError
     Ok(complete(path, &file)?.0)
 }
 
+/// What the lines of a list that people made say; its last line may lack its end.
+///
+/// # Errors
+/// [`EvalError::Malformed`].
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<Vec<T>, EvalError> {
+    let lines = (1..).zip(text.split(|&byte| byte == b'\n'));
+    let full = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
+    full.map(|(number, line)| value(path, number, line)).collect()
+}
+
+fn value<T: DeserializeOwned>(path: &Path, number: usize, line: &[u8]) -> Result<T, EvalError> {
+    let error = |e| EvalError::malformed(path, format!("line {number}: {e}"));
+    serde_json::from_slice(line).map_err(error)
+}
+
 /// The values of the complete lines, and how many bytes those have.
 fn complete<T: DeserializeOwned>(path: &Path, file: &File) -> Result<(Vec<T>, u64), EvalError> {
     let mut lines = BufReader::new(file);
@@ -67,9 +82,7 @@ fn complete<T: DeserializeOwned>(path: &Path, file: &File) -> Result<(Vec<T>, u6
         if line.last() != Some(&b'\n') {
             break;
         }
-        let value = serde_json::from_slice(&line)
-            .map_err(|e| EvalError::malformed(path, format!("line {number}: {e}")))?;
-        values.push(value);
+        values.push(value(path, number, &line)?);
         complete += length as u64;
     }
     Ok((values, complete))

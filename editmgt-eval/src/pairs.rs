@@ -45,6 +45,7 @@ impl Suite for PairsSuite<'_> {
             index,
             name: Some(self.pairs.name(row).to_owned()),
             category: None,
+            kind: None,
             instruction: self.pairs.instruction(row).to_owned(),
             metrics: Metrics::default(),
             skipped: None,
@@ -79,7 +80,7 @@ impl Suite for PairsSuite<'_> {
         record.category = pair.category;
         let (map, held) = maps(&edited);
         let after = image.clone();
-        let panels = Panels { before: pair.before, truth: pair.after, map, held, after };
+        let panels = Panels { before: pair.before, truth: Some(pair.after), map, held, after };
         Ok(Measured { record, panels: Some(panels), seconds: Some(seconds(&edited)) })
     }
 }

@@ -10,8 +10,8 @@ use crate::{EvalError, files};
 pub struct Panels {
     /// The photo.
     pub before: RgbImage,
-    /// How it should look.
-    pub truth: RgbImage,
+    /// How it should look, where that is known.
+    pub truth: Option<RgbImage>,
     /// The score map, a pixel a token: black at 0, white at 1; `None` where nothing needed one.
     pub map: Option<RgbImage>,
     /// Which tokens were held, a pixel a token: dark where held.
@@ -36,18 +36,21 @@ impl Panels {
             self.map.as_ref(),
             self.held.as_ref(),
             Some(&self.after),
-            Some(&self.truth),
+            self.truth.as_ref(),
         ];
         for (name, picture) in PANELS.into_iter().zip(pictures) {
             let Some(picture) = picture else { continue };
-            let path = panel_path(dir, index, name);
-            let mut png = Cursor::new(Vec::new());
-            let written = picture.write_to(&mut png, ImageFormat::Png);
-            written.map_err(|e| EvalError::io(&path)(std::io::Error::other(e)))?;
-            files::write(&path, png.get_ref())?;
+            files::write(&panel_path(dir, index, name), &png(picture))?;
         }
         Ok(())
     }
+}
+
+/// The picture as the bytes of a PNG.
+pub(crate) fn png(picture: &RgbImage) -> Vec<u8> {
+    let mut png = Cursor::new(Vec::new());
+    picture.write_to(&mut png, ImageFormat::Png).expect("a picture in memory is a PNG");
+    png.into_inner()
 }
 
 pub(crate) fn panel_path(dir: &Path, index: u64, panel: &str) -> PathBuf {

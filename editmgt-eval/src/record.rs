@@ -13,6 +13,9 @@ pub struct Record {
     /// What kind of edit, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<Category>,
+    /// What the data calls the kind of edit, where its kinds are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// What was asked for.
     pub instruction: String,
     /// What was measured; empty for an edit that was left out. `docs/evaluation.md` lists the
@@ -24,6 +27,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// What kind of edit it is, in the data's words or ours.
+    pub fn group(&self) -> Option<&str> {
+        self.kind.as_deref().or_else(|| Some(self.category?.name()))
+    }
+
     /// Whether the true change is a part of the picture: neither background nor style.
     pub fn is_local(&self) -> bool {
         !matches!(self.category, Some(Category::Background | Category::Style))
@@ -48,8 +56,9 @@ impl Better {
         let has = |names: &[&str]| names.iter().any(|name| metric.starts_with(name));
         if has(&["l1_from_photo", "clip_i_from_photo", "dino_i_from_photo"]) {
             Self::Neither
-        } else if has(&["success", "right", "psnr", "ssim", "clip_", "dino_", "score_", "free_iou"])
-        {
+        } else if has(&[
+            "success", "right", "psnr", "ssim", "clip_", "dino_", "score_", "free_iou", "rated_",
+        ]) {
             Self::More
         } else if has(&[
             "l1",

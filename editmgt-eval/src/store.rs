@@ -107,7 +107,7 @@ pub fn read_records(dir: &Path) -> Result<Vec<Record>, EvalError> {
     Ok(records.into_values().collect())
 }
 
-fn check_identity(path: &Path, identity: &Value) -> Result<(), EvalError> {
+pub(crate) fn check_identity(path: &Path, identity: &Value) -> Result<(), EvalError> {
     if !path.exists() {
         return files::write(path, format!("{identity:#}\n").as_bytes());
     }
@@ -155,6 +155,7 @@ mod tests {
             index,
             name: None,
             category: None,
+            kind: None,
             instruction: "make it red".into(),
             metrics: Metrics::default().with("l1", 0.1 + index as f64),
             skipped: None,

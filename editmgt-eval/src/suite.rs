@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use editmgt::{EditRequest, EditResult, Editor};
 use editmgt_train::data::Captions;
 use serde_json::{Value, json};
@@ -32,6 +34,15 @@ pub trait Suite {
     /// # Errors
     /// [`EvalError::Edit`]; those of the data.
     fn measure(&self, index: u64) -> Result<Measured, EvalError>;
+
+    /// Writes what the suite's own format wants of an edit into the run's folder: nothing, unless
+    /// it says otherwise.
+    ///
+    /// # Errors
+    /// [`EvalError::Io`].
+    fn save(&self, _dir: &Path, _measured: &Measured) -> Result<(), EvalError> {
+        Ok(())
+    }
 }
 
 /// What came of one edit.

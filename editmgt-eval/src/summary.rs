@@ -28,6 +28,10 @@ pub const COLUMNS: [&str; 19] = [
     "score_iou",
     "free_iou",
     "tokens_held",
+    "pixels_changed",
+    "rated_followed",
+    "rated_kept",
+    "rated_overall",
 ];
 
 /// The mean of every metric over some records, each with its interval.
@@ -81,10 +85,13 @@ impl Summary {
         let row = |group: &str, keep: &dyn Fn(&Record) -> bool| {
             Row::of(group, used.iter().copied().filter(|record| keep(record)), seed)
         };
-        let categories: BTreeSet<Category> = used.iter().filter_map(|r| r.category).collect();
-        let named = categories.iter().map(|&c| row(c.name(), &|r| r.category == Some(c)));
+        let kinds: BTreeSet<(Option<Category>, &str)> = used
+            .iter()
+            .filter_map(|r| Some((r.category.filter(|_| r.kind.is_none()), r.group()?)))
+            .collect();
+        let named = kinds.iter().map(|(_, kind)| row(kind, &|r| r.group() == Some(kind)));
         let mut rows: Vec<Row> = named.collect();
-        if categories.len() > 1 {
+        if used.iter().filter_map(|r| r.category).collect::<BTreeSet<_>>().len() > 1 {
             rows.push(row("local edits", &|r| r.category.is_some() && r.is_local()));
         }
         rows.push(row("all", &|_| true));
@@ -139,6 +146,7 @@ pub(crate) fn table(
 pub(crate) fn digits(metric: &str) -> usize {
     match metric {
         m if m.starts_with("psnr") => 1,
+        m if m.starts_with("rated") => 2,
         m if m.starts_with("l1") => 4,
         m if m.starts_with("l2") => 5,
         _ => 3,
@@ -153,7 +161,8 @@ pub(crate) mod tests {
 
     pub(crate) fn record(index: u64, category: Option<Category>, success: f64) -> Record {
         let metrics = Metrics::default().with("success", success).with("other", 2.0);
-        Record { index, name: None, category, instruction: "x".into(), metrics, skipped: None }
+        let instruction = "x".to_owned();
+        Record { index, name: None, category, kind: None, instruction, metrics, skipped: None }
     }
 
     #[test]
@@ -194,6 +203,22 @@ pub(crate) mod tests {
         );
         let json = serde_json::to_string(&summary).unwrap();
         assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
+    }
+
+    #[test]
+    fn the_datas_own_kinds_come_before_ours() {
+        let kinds = ["tone", "add-hat", "tone"];
+        let categories = [None, Some(Category::Add), None];
+        let records: Vec<Record> = (0..)
+            .zip(kinds.iter().zip(categories))
+            .map(|(i, (kind, category))| Record {
+                kind: Some((*kind).to_owned()),
+                ..record(i, category, 1.0)
+            })
+            .collect();
+        let rows = Summary::of(&records, 0).rows;
+        let groups: Vec<_> = rows.iter().map(|row| (&*row.group, row.edits)).collect();
+        assert_eq!(groups, [("add-hat", 1), ("tone", 2), ("all", 3)]);
     }
 
     #[test]

@@ -80,12 +80,13 @@ fn measured(
         index: trial.index,
         name: None,
         category: Some(trial.category),
+        kind: None,
         instruction: trial.instruction,
         metrics,
         skipped: None,
     };
     let (map, held) = edited.map_or((None, None), maps);
-    let panels = Panels { before: pair.before, truth: pair.after, map, held, after: picture };
+    let panels = Panels { before: pair.before, truth: Some(pair.after), map, held, after: picture };
     Ok(Measured { record, panels: Some(panels), seconds: edited.map(seconds) })
 }
 

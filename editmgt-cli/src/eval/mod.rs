@@ -2,7 +2,9 @@
 
 mod ablate;
 mod encoders;
+mod gedit;
 mod pairs;
+mod rate;
 mod results;
 mod world;
 
@@ -32,6 +34,10 @@ enum What {
     World(Box<world::WorldEvalArgs>),
     /// Edit the pictures of a data set of pairs and compare the results with the pictures after
     Pairs(Box<pairs::PairsArgs>),
+    /// Edit the photos of GEdit-Bench, and write the results where its rating scripts look for them
+    Gedit(Box<gedit::GeditArgs>),
+    /// Let a model behind an OpenAI-compatible endpoint rate every edit of a run
+    Rate(rate::RateArgs),
     /// Vary one option after the other over scenes of the training world: tables and plots
     Ablate(Box<ablate::AblateArgs>),
     /// Summarise the run in a folder, all of its parts
@@ -46,6 +52,8 @@ pub(crate) fn run(args: EvalArgs) -> Outcome {
     match args.what {
         What::World(args) => world::run(&args),
         What::Pairs(args) => pairs::run(&args),
+        What::Gedit(args) => gedit::run(&args),
+        What::Rate(args) => rate::run(&args),
         What::Ablate(args) => ablate::run(&args),
         What::Summary(args) => results::summary(&args),
         What::Report(args) => results::report(&args),
@@ -117,9 +125,13 @@ impl RunArgs {
         let store = self.out.as_deref().map(|dir| RunStore::open(dir, &identity, self.shard));
         let mut store = store.transpose()?;
         let bar = ProgressBar::new(0);
-        let mut keep = |measured: &Measured| match (&self.out, &measured.panels) {
-            (Some(dir), Some(panels)) if self.pictures => panels.save(dir, measured.record.index),
-            _ => Ok(()),
+        let mut keep = |measured: &Measured| {
+            let Some(dir) = &self.out else { return Ok(()) };
+            suite.save(dir, measured)?;
+            match &measured.panels {
+                Some(panels) if self.pictures => panels.save(dir, measured.record.index),
+                _ => Ok(()),
+            }
         };
         let records =
             editmgt_eval::run(suite, self.shard, store.as_mut(), &mut keep, &mut |done, total| {

@@ -245,7 +245,7 @@ fn steps_are_weighed_against_time() {
     let scratch = Scratch::new();
     let out = scratch.out("results");
     let config = scratch.write("world.json", r#"{"canvas": 80}"#);
-    let request = scratch.write("request.json", r#"{"steps": 1, "size": 80}"#);
+    let request = scratch.write("request.json", r#"{"steps": 1, "size": 16}"#);
     let ablate = || {
         let mut args = vec!["eval", "ablate", "--model", GOLDEN_MODEL, "--n", "1"];
         args.extend(["--only", "steps", "--world", config.to_str().unwrap()]);

@@ -12,6 +12,8 @@ mod disk;
 mod edit;
 #[cfg(feature = "train")]
 mod eval;
+#[cfg(feature = "train")]
+mod gedit;
 mod help;
 mod lora;
 mod map;

@@ -120,8 +120,8 @@ fn gallery(
     all: usize,
     by: &str,
 ) -> Result<(), EvalError> {
-    let category = |record: &Record| record.category.map_or(NO_CATEGORY, |c| c.name());
-    let categories: BTreeSet<&str> = cases.iter().map(|record| category(record)).collect();
+    let category = |record: &Record| escaped(record.group().unwrap_or(NO_CATEGORY));
+    let categories: BTreeSet<String> = cases.iter().map(|record| category(record)).collect();
     let metrics: BTreeSet<&str> =
         cases.iter().flat_map(|record| record.metrics.iter().map(|(name, _)| name)).collect();
     let _ = write!(
@@ -172,7 +172,7 @@ fn gallery(
         page.push_str("</div>\n<dl>");
         for (name, value) in record.metrics.iter() {
             let digits = digits(name);
-            let _ = write!(page, "<dt>{}</dt><dd>{value:.digits$}</dd>", escaped(name));
+            let _ = write!(page, "<div><dt>{}</dt><dd>{value:.digits$}</dd></div>", escaped(name));
         }
         page.push_str("</dl>\n</article>\n");
     }

@@ -19,6 +19,7 @@ fn records() -> Vec<Record> {
         index,
         name: None,
         category: Some(category),
+        kind: None,
         instruction: instruction.into(),
         metrics: Metrics::default().with("l1", l1).with("psnr", psnr).with("success", 1.0 - l1),
         skipped: None,
@@ -31,7 +32,7 @@ fn page(cases: usize, by: &str) -> Result<String, EvalError> {
     let picture = |level| RgbImage::from_pixel(16, 16, Rgb([level; 3]));
     let panels = Panels {
         before: picture(1),
-        truth: picture(2),
+        truth: Some(picture(2)),
         map: None,
         held: Some(picture(3)),
         after: picture(4),
