@@ -8,7 +8,7 @@ use crate::{Estimate, Record};
 
 /// The columns of a printed table, of which those are shown that have been measured; a summary in
 /// JSON has all metrics.
-pub const COLUMNS: [&str; 19] = [
+pub const COLUMNS: [&str; 23] = [
     "success",
     "right",
     "tokens_changed_outside",

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use editmgt_eval::{GeditData, GeditSuite};
 
+use super::encoders::EncoderArgs;
 use super::{EditorArgs, RunArgs};
 use crate::Outcome;
 
@@ -23,6 +24,8 @@ pub(super) struct GeditArgs {
     #[arg(long)]
     n: Option<u64>,
     #[command(flatten)]
+    encoders: EncoderArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -37,6 +40,7 @@ pub(super) fn run(args: &GeditArgs) -> Outcome {
     args.run.check()?;
     let data = GeditData::open(&args.data, args.language.as_deref())?;
     let editor = args.editor.editor()?;
-    args.run.run(&GeditSuite { editor: &editor, request, data: &data, n: args.n })?;
+    let encoders = args.encoders.open(&editor)?;
+    args.run.run(&GeditSuite { editor: &editor, request, data: &data, n: args.n }, &encoders)?;
     Ok(ExitCode::SUCCESS)
 }

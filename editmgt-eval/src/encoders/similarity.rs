@@ -26,8 +26,8 @@ pub struct Compared<'a> {
     pub before: &'a RgbImage,
     /// The edited photo.
     pub after: &'a RgbImage,
-    /// How it should look.
-    pub truth: &'a RgbImage,
+    /// How it should look, where that is known.
+    pub truth: Option<&'a RgbImage>,
     /// What the photo and the true picture show, in words.
     pub captions: &'a Captions,
 }
@@ -39,7 +39,7 @@ impl Encoders {
     }
 
     /// Cosines of features, -1..=1, by the names that `docs/evaluation.md` explains, for each
-    /// network that is there; those with captions where these are known.
+    /// network that is there; those with captions or the true picture where these are known.
     ///
     /// Sources: Gal et al., 2021 (StyleGAN-NADA) for the direction; the evaluations of MagicBrush
     /// (Zhang et al., 2023) for the similarity to the true picture and of Emu Edit (Sheynin et al.,
@@ -48,11 +48,12 @@ impl Encoders {
     /// # Errors
     /// Those of [`Clip::images`], [`Clip::captions`] and [`Dino::images`].
     pub fn compare(&self, edit: &Compared<'_>) -> StageResult<Metrics> {
-        let pictures = [edit.before, edit.after, edit.truth];
+        let pictures: Vec<_> = [edit.before, edit.after].into_iter().chain(edit.truth).collect();
         let mut found = Vec::new();
+        let to_truth = |features: &[Vec<f32>]| cosine(&features[1], features.get(2)?);
         if let Some(clip) = &self.clip {
             let pictures = clip.images(&pictures)?;
-            found.push(("clip_i", cosine(&pictures[1], &pictures[2])));
+            found.push(("clip_i", to_truth(&pictures)));
             found.push(("clip_i_from_photo", cosine(&pictures[1], &pictures[0])));
             if let Some(wanted) = &edit.captions.after {
                 let wanted = &clip.captions(&[wanted])?[0];
@@ -66,7 +67,7 @@ impl Encoders {
         }
         if let Some(dino) = &self.dino {
             let pictures = dino.images(&pictures)?;
-            found.push(("dino_i", cosine(&pictures[1], &pictures[2])));
+            found.push(("dino_i", to_truth(&pictures)));
             found.push(("dino_i_from_photo", cosine(&pictures[1], &pictures[0])));
         }
         let known = found.into_iter().filter_map(|(name, value)| Some((name, value?)));
@@ -109,7 +110,7 @@ impl Suite for WithSimilarity<'_> {
             let edit = Compared {
                 before: &panels.before,
                 after: &panels.after,
-                truth: &panels.truth,
+                truth: panels.truth.as_ref(),
                 captions: &self.captions(index),
             };
             let found = self.encoders.compare(&edit);

@@ -126,9 +126,12 @@ fn similarities_are_those_of_torch() {
             let picture = |key: &str| picture(&name_of(&edit[key]));
             let captions = Captions { before: caption("said"), after: caption("wanted") };
             let (before, after, truth) = (picture("before"), picture("after"), picture("truth"));
-            let edit =
-                Compared { before: &before, after: &after, truth: &truth, captions: &captions };
+            let truth = Some(&truth);
+            let edit = Compared { before: &before, after: &after, truth, captions: &captions };
             let found = encoders.compare(&edit).unwrap();
+            let unknown = encoders.compare(&Compared { truth: None, ..edit }).unwrap();
+            assert_eq!((unknown.get("clip_i"), unknown.get("dino_i")), (None, None));
+            assert_eq!(unknown.get("clip_t"), found.get("clip_t"));
             let mut count = 0;
             for (model, names) in [
                 (
@@ -183,18 +186,19 @@ impl Suite for Made {
             index,
             name: None,
             category: None,
+            kind: None,
             instruction: "make it red".into(),
             metrics: Metrics::default().with("l1", 0.5),
             skipped: (index == 1).then(|| "corrupt".into()),
         };
         let panels = (index == 0).then(|| Panels {
             before: picture("before"),
-            truth: picture("blurred"),
+            truth: Some(picture("blurred")),
             map: None,
             held: None,
             after: picture("edited"),
         });
-        Ok(Measured { record, panels })
+        Ok(Measured { record, panels, seconds: None })
     }
 }
 
