@@ -4,17 +4,18 @@
 //! computation, and then a backend panics. Both come out of here as a [`DeviceError`]. Out of
 //! reach are a driver that ends the process, and a build with `panic = "abort"`; a backend that
 //! is not built in is never touched. (A caught panic still passes the panic hook, which prints
-//! it unless the program has set another one.)
+//! it unless the program has set another one.) A program that has to survive such a driver asks for
+//! [`available_on`] in a process of its own, as `editmgt devices` does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{DType, Device, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Backend, DeviceChoice, DeviceError, Dtype};
 
 /// A device of this build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceInfo {
     /// The name that [`open`] takes.
     pub name: String,
@@ -27,7 +28,7 @@ pub struct DeviceInfo {
 }
 
 /// Whether a device works, and what it can do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceState {
     /// It works.
@@ -46,26 +47,36 @@ pub enum DeviceState {
     },
 }
 
+impl DeviceInfo {
+    /// A backend that can't be used at all.
+    pub fn unavailable(backend: Backend, reason: impl Into<String>) -> Self {
+        let choice = DeviceChoice { backend, index: None };
+        Self::new(choice, true, DeviceState::Unavailable { reason: reason.into() })
+    }
+
+    fn new(choice: DeviceChoice, first: bool, state: DeviceState) -> Self {
+        let preferred = DeviceChoice::preferred().map(|choice| choice.backend);
+        let default = first && preferred == Some(choice.backend);
+        Self { name: choice.to_string(), backend: choice.backend, default, state }
+    }
+}
+
 /// Every device of this build. Each GPU is opened for a small computation, which takes a moment;
 /// a backend that finds none on this machine is listed once, as unavailable.
 pub fn available() -> Vec<DeviceInfo> {
-    let default = DeviceChoice::preferred().map(|choice| choice.backend);
-    let mut infos = Vec::new();
-    for backend in Backend::built() {
-        let choice = |index| DeviceChoice { backend, index };
-        let choices = match caught(|| gpus(backend).len()) {
-            Ok(count) if count > 0 => (0..count).map(|index| choice(Some(index))).collect(),
-            // A CPU, or an error that opening will tell.
-            _ => vec![choice(None)],
-        };
-        infos.extend(choices.into_iter().enumerate().map(|(i, choice)| DeviceInfo {
-            name: choice.to_string(),
-            backend,
-            default: default == Some(backend) && i == 0,
-            state: choice.inspect(),
-        }));
-    }
-    infos
+    Backend::built().flat_map(available_on).collect()
+}
+
+/// The devices of one backend, as in [`available`]. Never empty.
+pub fn available_on(backend: Backend) -> Vec<DeviceInfo> {
+    let choice = |index| DeviceChoice { backend, index };
+    let choices: Vec<_> = match caught(|| gpus(backend).len()) {
+        Ok(count) if count > 0 => (0..count).map(|index| choice(Some(index))).collect(),
+        // A CPU, or an error that opening will tell.
+        _ => vec![choice(None)],
+    };
+    let infos = choices.into_iter().enumerate();
+    infos.map(|(i, choice)| DeviceInfo::new(choice, i == 0, choice.inspect())).collect()
 }
 
 /// Opens the device that is used where none is named, [`DeviceChoice::preferred`].
@@ -147,6 +158,15 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
     Backend::built().filter_map(cpu).any(|cpu| cpu == *device)
 }
 
+/// The backend of a device. GPUs are looked for only where it is none of the CPU's.
+pub(crate) fn backend(device: &Device) -> Option<Backend> {
+    let on_cpu = |backend: &Backend| cpu(*backend).is_some_and(|cpu| cpu == *device);
+    let on_gpu = |backend: &Backend| {
+        preferred_gpu(*backend).is_some_and(|gpu| gpu == *device) || gpus(*backend).contains(device)
+    };
+    Backend::built().find(on_cpu).or_else(|| Backend::built().find(on_gpu))
+}
+
 /// The device of a CPU backend of this build.
 fn cpu(backend: Backend) -> Option<Device> {
     match backend {
@@ -198,13 +218,13 @@ fn preferred_gpu(backend: Backend) -> Option<Device> {
 
 /// What the driver calls the device.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-fn hardware(device: &Device) -> Option<String> {
+pub(crate) fn hardware(device: &Device) -> Option<String> {
     device.identity().map(|identity| identity.name)
 }
 
 /// Only GPU backends can tell.
 #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
-fn hardware(_device: &Device) -> Option<String> {
+pub(crate) fn hardware(_device: &Device) -> Option<String> {
     None
 }
 
@@ -248,6 +268,8 @@ mod tests {
         let [DeviceInfo { name, state, .. }] = defaults[..] else { panic!("{infos:?}") };
         assert_eq!(name, "flex");
         let DeviceState::Ready { dtypes, .. } = state else { panic!("{state:?}") };
+        assert!(DeviceInfo::unavailable(Backend::Flex, "broken").default);
+        assert!(!DeviceInfo::unavailable(Backend::Cuda, "broken").default);
         assert_eq!(dtypes[..], Dtype::ALL);
         for name in ["flex", "flex:0", "cpu"] {
             assert_eq!(open(name), Ok(Device::flex()));
@@ -282,6 +304,15 @@ mod tests {
         assert_eq!(caught(|| -> u8 { panic!("no driver") }), Err("no driver".to_owned()));
         let version = 4;
         assert_eq!(caught(|| -> u8 { panic!("needs {version}") }), Err("needs 4".to_owned()));
+    }
+
+    #[test]
+    fn a_device_has_the_backend_that_opened_it() {
+        for info in available() {
+            if let Ok(device) = open(&info.name) {
+                assert_eq!(backend(&device), Some(info.backend), "{}", info.name);
+            }
+        }
     }
 
     #[cfg(feature = "flex")]

@@ -23,6 +23,6 @@ mod dtype;
 mod error;
 
 pub use choice::{Backend, DeviceChoice};
-pub use device::{DeviceInfo, DeviceState, available, open, open_default};
+pub use device::{DeviceInfo, DeviceState, available, available_on, open, open_default};
 pub use dtype::{Dtype, DtypePolicy};
 pub use error::DeviceError;

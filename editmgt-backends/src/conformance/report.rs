@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::KnownFailure;
 use crate::Dtype;
 
 /// What [`run`](super::run) found.
@@ -25,6 +26,8 @@ pub struct CheckReport {
     pub tolerance: f64,
     /// The outcome.
     pub verdict: Verdict,
+    /// Why the check is [known to fail](super::KNOWN_FAILURES) on this device, if it is.
+    pub known: Option<&'static str>,
 }
 
 /// How a check ended.
@@ -45,15 +48,43 @@ pub enum Verdict {
     },
 }
 
+impl CheckReport {
+    fn failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Fail { .. })
+    }
+}
+
 impl ConformanceReport {
-    /// Whether no check failed.
+    /// Marks the checks that are known to fail.
+    pub(super) fn mark(&mut self, known: &[&KnownFailure]) {
+        for check in &mut self.checks {
+            let same = |known: &&&KnownFailure| {
+                (known.operation, known.dtype) == (&*check.name, check.dtype)
+            };
+            check.known = known.iter().find(same).map(|known| known.reason);
+        }
+    }
+
+    /// Whether no check failed but those that are known to.
     pub fn pass(&self) -> bool {
         self.failures().next().is_none()
     }
 
-    /// The checks that failed.
+    /// The checks that failed although nothing is known of it.
     pub fn failures(&self) -> impl Iterator<Item = &CheckReport> {
-        self.checks.iter().filter(|check| matches!(check.verdict, Verdict::Fail { .. }))
+        self.checks.iter().filter(|check| check.failed() && check.known.is_none())
+    }
+
+    /// The checks that failed as they are known to.
+    pub fn known_failures(&self) -> impl Iterator<Item = &CheckReport> {
+        self.checks.iter().filter(|check| check.failed() && check.known.is_some())
+    }
+
+    /// The checks that passed although they are known to fail: upstream has mended something, or
+    /// other hardware does better.
+    pub fn outdated(&self) -> impl Iterator<Item = &CheckReport> {
+        let passed = |check: &&CheckReport| check.verdict == Verdict::Pass;
+        self.checks.iter().filter(passed).filter(|check| check.known.is_some())
     }
 }
 
@@ -66,11 +97,15 @@ impl fmt::Display for ConformanceReport {
             let dtype = check.dtype.map_or("int", Dtype::name);
             let error = check.max_error.map_or("-".to_owned(), |error| format!("{error:.1e}"));
             write!(f, "{:width$}  {dtype:5}  {error:>9}  {:9.1e}", check.name, check.tolerance)?;
-            match &check.verdict {
-                Verdict::Pass => writeln!(f)?,
+            match (&check.verdict, check.known) {
+                (Verdict::Pass, None) => writeln!(f)?,
+                (Verdict::Pass, Some(known)) => writeln!(f, "  passes, not as known: {known}")?,
+                (Verdict::Fail { .. }, Some(known)) => writeln!(f, "  known: {known}")?,
                 // A backend's message may have several lines.
-                Verdict::Fail { reason } => writeln!(f, "  FAIL: {}", first_line(reason))?,
-                Verdict::Unsupported { reason } => {
+                (Verdict::Fail { reason }, None) => {
+                    writeln!(f, "  FAIL: {}", first_line(reason))?;
+                }
+                (Verdict::Unsupported { reason }, _) => {
                     writeln!(f, "  unsupported: {}", first_line(reason))?;
                 }
             }
@@ -79,8 +114,10 @@ impl fmt::Display for ConformanceReport {
             |check: &&CheckReport| matches!(check.verdict, Verdict::Unsupported { .. });
         let unsupported = self.checks.iter().filter(unsupported).count();
         let (total, failed) = (self.checks.len(), self.failures().count());
-        let passed = total - failed - unsupported;
-        write!(f, "{passed} of {total} pass, {failed} fail, {unsupported} unsupported")
+        let known = self.known_failures().count();
+        let passed = total - failed - known - unsupported;
+        write!(f, "{passed} of {total} pass, {failed} fail, {known} known to fail, ")?;
+        write!(f, "{unsupported} unsupported")
     }
 }
 

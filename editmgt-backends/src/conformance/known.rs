@@ -1,0 +1,37 @@
+use burn::tensor::Device;
+
+use crate::{Backend, Dtype, device};
+
+/// A check that a backend is known to fail, for a reason that is not ours to mend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownFailure {
+    /// The backend.
+    pub backend: Backend,
+    /// A part of the hardware's name, for what only some drivers do; `None` for all of them.
+    pub hardware: Option<&'static str>,
+    /// The [operation](super::CheckReport::name).
+    pub operation: &'static str,
+    /// The [float type](super::CheckReport::dtype).
+    pub dtype: Option<Dtype>,
+    /// What is wrong, and since which version.
+    pub reason: &'static str,
+}
+
+/// Every known failure. `docs/backends.md` says how each is worked around.
+pub const KNOWN_FAILURES: &[KnownFailure] = &[KnownFailure {
+    backend: Backend::Flex,
+    hardware: None,
+    operation: "matmul of one row",
+    dtype: Some(Dtype::F16),
+    reason: "burn-flex 0.22.1 has errors as if it summed the products of a single row in f16",
+}];
+
+/// The known failures of a device.
+pub(super) fn known_failures(device: &Device) -> Vec<&'static KnownFailure> {
+    let (backend, hardware) = (device::backend(device), device::hardware(device));
+    let here = |known: &&KnownFailure| {
+        let named = |part| hardware.as_ref().is_some_and(|name| name.contains(part));
+        backend == Some(known.backend) && known.hardware.is_none_or(named)
+    };
+    KNOWN_FAILURES.iter().filter(here).collect()
+}
