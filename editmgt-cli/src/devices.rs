@@ -1,10 +1,10 @@
 //! `editmgt devices`.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::Args;
-use editmgt::{DeviceInfo, DeviceState};
+use editmgt::{Backend, DeviceInfo, DeviceState};
 use indicatif::HumanBytes;
 
 use crate::Outcome;
@@ -14,15 +14,21 @@ pub(crate) struct DevicesArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// List those of one backend, and crash with its driver if that crashes
+    #[arg(long, hide = true, value_parser = backend)]
+    backend: Option<Backend>,
+}
+
+fn backend(name: &str) -> Result<Backend, String> {
+    let built = Backend::built().find(|backend| backend.name() == name);
+    built.ok_or_else(|| "no backend of this build".to_owned())
 }
 
 pub(crate) fn run(args: DevicesArgs) -> Outcome {
-    // A backend whose driver is broken panics while it is probed. That is caught and listed with
-    // its reason; the panic's own message would only tear the table apart.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let devices = editmgt::devices();
-    std::panic::set_hook(hook);
+    let devices = match args.backend {
+        Some(backend) => quietly(|| editmgt::devices_of(backend)),
+        None => Backend::built().flat_map(survey).collect(),
+    };
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&devices)?)?;
@@ -30,6 +36,38 @@ pub(crate) fn run(args: DevicesArgs) -> Outcome {
         devices.iter().try_for_each(|device| write_row(&mut out, device))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A backend whose driver is broken panics while it is probed. That is caught and listed with its
+/// reason; the panic's own message would only tear the table apart.
+pub(crate) fn quietly<T>(probe: impl FnOnce() -> T) -> T {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let probed = probe();
+    std::panic::set_hook(hook);
+    probed
+}
+
+/// The devices of a backend. A GPU's driver can end the process that uses it, so that is another
+/// one than ours.
+fn survey(backend: Backend) -> Vec<DeviceInfo> {
+    if backend.is_cpu() {
+        return quietly(|| editmgt::devices_of(backend));
+    }
+    let program = std::env::current_exe().map(Command::new);
+    let answer = program.map_err(|error| error.to_string()).and_then(|mut program| {
+        ask(program.args(["devices", "--json", "--backend", backend.name()]))
+    });
+    answer.unwrap_or_else(|reason| vec![DeviceInfo::unavailable(backend, reason)])
+}
+
+/// What a process lists, or why it didn't.
+fn ask(process: &mut Command) -> Result<Vec<DeviceInfo>, String> {
+    let output = process.output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("its driver ended the process that tried it ({})", output.status));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
 }
 
 fn write_row(out: &mut impl Write, device: &DeviceInfo) -> io::Result<()> {
@@ -50,5 +88,23 @@ fn write_row(out: &mut impl Write, device: &DeviceInfo) -> io::Result<()> {
         DeviceState::Unavailable { reason } => {
             writeln!(out, "{name:18} unavailable: {reason}")
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_ends_its_process_is_survived() {
+        let shell = |script: &str| ask(Command::new("sh").args(["-c", script]));
+        assert_eq!(shell("echo []"), Ok(Vec::new()));
+        for (script, reason) in
+            [("kill -s SEGV $$", "signal: 11"), ("exit 3", "exit status: 3"), ("echo", "EOF")]
+        {
+            let error = shell(script).unwrap_err();
+            assert!(error.contains(reason), "{script}: {error}");
+        }
+        assert!(ask(&mut Command::new("/nowhere/at-all")).is_err());
     }
 }

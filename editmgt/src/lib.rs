@@ -53,8 +53,8 @@ pub mod verify;
 
 pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 pub use editmgt_backends::{
-    DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy, available as devices,
-    open as open_device, open_default as open_default_device,
+    Backend, DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy, available as devices,
+    available_on as devices_of, open as open_device, open_default as open_default_device,
 };
 pub use editmgt_core::*;
 /// The stages between logits and tokens.

@@ -12,6 +12,11 @@ fn devices_are_listed_with_what_they_can_do() {
     let dtypes = flex["state"]["ready"]["dtypes"].as_array().unwrap();
     assert!(dtypes.iter().any(|dtype| dtype == "f32"), "{dtypes:?}");
 
+    let own = editmgt(["devices", "--json", "--backend", "flex"]).done();
+    let own: Vec<Value> = serde_json::from_str(&own).unwrap();
+    assert_eq!(own.iter().collect::<Vec<_>>(), [flex]);
+    editmgt(["devices", "--backend", "abacus"]).misused("abacus", &["no backend of this build"]);
+
     let table = editmgt(["devices"]).done();
     assert_eq!(table.lines().count(), json.len(), "{table}");
     for (line, device) in table.lines().zip(&json) {
