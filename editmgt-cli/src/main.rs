@@ -1,11 +1,12 @@
 //! `editmgt`: edit images by instruction, and check that a model, a device or a port does it
 //! right.
 //!
-//! Exit status: 0 done, 1 a verification or a job of a batch failed, 2 anything that could not be
-//! done (with one line on standard error that says why), 130 stopped by Ctrl-C.
+//! Exit status: 0 done, 1 a verification, a check or a job of a batch failed, 2 anything that could
+//! not be done (with one line on standard error that says why), 130 stopped by Ctrl-C.
 #![forbid(unsafe_code)]
 
 mod batch;
+mod conformance;
 mod devices;
 mod edit;
 #[cfg(feature = "train")]
@@ -41,9 +42,9 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_STATUS: &str = "Exit status: 0 done, 1 a verification or a job of a batch failed, 2 \
-                           anything that could not be done (with one line on standard error that says why), \
-                           130 stopped by Ctrl-C.";
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 a verification, a check or a job of a batch \
+                           failed, 2 anything that could not be done (with one line on standard error \
+                           that says why), 130 stopped by Ctrl-C.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -55,6 +56,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Check stages or whole pipelines against expected values.
     Verify(verify::VerifyArgs),
+    /// Check the operations of a device against exact numbers.
+    Conformance(conformance::ConformanceArgs),
     /// List the devices of this build and what each can do.
     Devices(devices::DevicesArgs),
     /// Write a model with random weights in the official layout.
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Batch(args) => batch::run(*args),
         Command::Show(args) => show::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Conformance(args) => conformance::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),
         Command::Inspect(args) => inspect::run(args),

@@ -7,7 +7,17 @@ fn every_command_explains_itself() {
     for (args, named) in [
         (
             vec!["--help"],
-            vec!["edit", "batch", "show", "verify", "devices", "init", "inspect", "Exit status"],
+            vec![
+                "edit",
+                "batch",
+                "show",
+                "verify",
+                "conformance",
+                "devices",
+                "init",
+                "inspect",
+                "Exit status",
+            ],
         ),
         (
             vec!["edit", "--help"],
@@ -24,6 +34,7 @@ fn every_command_explains_itself() {
         (vec!["batch", "--help"], vec!["--resume", "I/N", "manifest.jsonl", "[default: png]"]),
         (vec!["show", "--help"], vec!["PNG"]),
         (vec!["verify", "--help"], vec!["golden.safetensors"]),
+        (vec!["conformance", "--help"], vec!["--strict", "--json", "[default: cpu]"]),
         (vec!["devices", "--help"], vec!["--json"]),
         (vec!["init", "--help"], vec!["[default: full]", "[default: bf16]", "tiny"]),
         (vec!["inspect", "--help"], vec!["--json"]),

@@ -10,7 +10,7 @@ use editmgt_core::{
 };
 use editmgt_sampler::{Parity, Strict, Temperature};
 
-use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
+use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
@@ -42,6 +42,16 @@ impl EditRun<'_> {
         from: Option<LoopProgress>,
         observer: &mut dyn EditObserver,
     ) -> Result<EditResult, EditError> {
+        self.visited(from, observer, &mut drop)
+    }
+
+    /// As [`run`](Self::run); `visit` sees each step in full.
+    pub(crate) fn visited(
+        &self,
+        from: Option<LoopProgress>,
+        observer: &mut dyn EditObserver,
+        visit: &mut dyn FnMut(LoopStep),
+    ) -> Result<EditResult, EditError> {
         let model = self.editor.model();
         let settings = self.editor.settings(self.request, self.mask.is_some())?;
         let (photo, multiple) = (self.photo.size(), model.pixels_per_cell());
@@ -59,8 +69,8 @@ impl EditRun<'_> {
         let blocks = input.localisation.blocks.clone();
         let hold = settings.hold.stage(settings.hold_margin)?;
         let hold = Watched { hold, map: settings.score_map };
-        let progress =
-            stages.sample(|observer| sample(model, &settings, &hold, input, from, observer))?;
+        let sampling = Sampling { model, settings: &settings, hold: &hold, input, from };
+        let progress = stages.sample(|observer| sampling.run(observer, visit))?;
         let decoded = stages.run(Stage::Decode, || model.codec.decode(&progress.tokens))?;
 
         let held = kept(&progress, &reference, user_mask.as_ref())?;
@@ -178,32 +188,41 @@ impl EditRun<'_> {
     }
 }
 
-fn sample(
-    model: &Model,
-    settings: &EditSettings,
-    hold: &dyn RegionHold,
+/// What the loop of an edit is made of.
+struct Sampling<'a> {
+    model: &'a Model,
+    settings: &'a EditSettings,
+    hold: &'a dyn RegionHold,
     input: LoopInput,
     from: Option<LoopProgress>,
-    observer: &mut dyn EditObserver,
-) -> Result<LoopProgress, Error> {
-    let scheduler = scheduler(model, settings);
-    let (consolidator, noise) = (settings.map_filter.stage(), ChaChaNoise::new(settings.seed));
-    let stages = LoopStages {
-        transformer: &*model.transformer,
-        scheduler: &*scheduler,
-        consolidator: &consolidator,
-        hold,
-        noise: &noise,
-    };
-    let mut edit = match from {
-        Some(progress) => EditLoop::resume(stages, input, progress)?,
-        None => EditLoop::new(stages, input)?,
-    };
-    let mut previewing = Previewing { observer, codec: &*model.codec, error: None };
-    let outcome = edit.run(&mut previewing, drop);
-    match previewing.error {
-        Some(error) => Err(error),
-        None => outcome.map(|()| edit.progress().clone()),
+}
+
+impl Sampling<'_> {
+    fn run(
+        self,
+        observer: &mut dyn EditObserver,
+        visit: &mut dyn FnMut(LoopStep),
+    ) -> Result<LoopProgress, Error> {
+        let Self { model, settings, hold, input, from } = self;
+        let scheduler = scheduler(model, settings);
+        let (consolidator, noise) = (settings.map_filter.stage(), ChaChaNoise::new(settings.seed));
+        let stages = LoopStages {
+            transformer: &*model.transformer,
+            scheduler: &*scheduler,
+            consolidator: &consolidator,
+            hold,
+            noise: &noise,
+        };
+        let mut edit = match from {
+            Some(progress) => EditLoop::resume(stages, input, progress)?,
+            None => EditLoop::new(stages, input)?,
+        };
+        let mut previewing = Previewing { observer, codec: &*model.codec, error: None };
+        let outcome = edit.run(&mut previewing, visit);
+        match previewing.error {
+            Some(error) => Err(error),
+            None => outcome.map(|()| edit.progress().clone()),
+        }
     }
 }
 
