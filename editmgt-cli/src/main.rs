@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod bench;
 mod conformance;
 mod devices;
 mod edit;
@@ -62,6 +63,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     /// Write a model with random weights in the official layout.
     Init(init::InitArgs),
+    /// Measure how long each stage of an edit takes, with random weights.
+    Bench(bench::BenchArgs),
     /// Describe a model's parts, sizes and memory needs without loading it.
     Inspect(inspect::InspectArgs),
     /// Measure how well a model edits.
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Conformance(args) => conformance::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args),
         #[cfg(feature = "train")]
         Command::Eval(args) => eval::run(args),

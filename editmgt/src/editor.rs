@@ -222,7 +222,7 @@ impl Editor {
     }
 }
 
-fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {
+pub(crate) fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {
     match spec.blocks() {
         OFFICIAL_BLOCK_COUNT => OFFICIAL_BLOCKS.collect(),
         blocks => (spec.double_blocks..blocks).collect(),

@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod bench;
 pub mod conformance;
 mod edit_loop;
 mod editor;

@@ -5,6 +5,7 @@ mod bad_models;
 mod bad_options;
 mod bad_photos;
 mod batch;
+mod bench;
 mod conformance;
 mod defaults;
 mod devices;

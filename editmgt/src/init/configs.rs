@@ -86,10 +86,10 @@ const TINY: Sizes = Sizes {
 };
 
 /// Makes the config files of one preset.
-pub(super) struct Configs(&'static Sizes);
+pub(crate) struct Configs(&'static Sizes);
 
 impl Configs {
-    pub(super) fn of(preset: Preset) -> Self {
+    pub(crate) fn of(preset: Preset) -> Self {
         Self(match preset {
             Preset::Full => &FULL,
             Preset::Tiny => &TINY,
@@ -102,7 +102,7 @@ impl Configs {
     }
 
     /// The config file of a component.
-    pub(super) fn text(&self, component: &str) -> String {
+    pub(crate) fn text(&self, component: &str) -> String {
         let config = match component {
             "editmgt" => self.transformer(),
             "vqvae" => self.codec(),

@@ -23,7 +23,7 @@ use editmgt_transformer::MgtConfig;
 use editmgt_vq::VqConfig;
 
 use crate::error::{EditError, ModelError};
-use configs::Configs;
+pub(crate) use configs::Configs;
 
 /// Which sizes to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

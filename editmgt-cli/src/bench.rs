@@ -1,0 +1,124 @@
+//! `editmgt bench`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use editmgt::DtypePolicy;
+use editmgt::bench::{BenchReport, BenchRequest, BenchStage, StageTiming, bench};
+use editmgt::init::Preset;
+use indicatif::HumanBytes;
+use serde::Serialize;
+
+use crate::{Outcome, files};
+
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// full (the official sizes) or tiny
+    #[arg(long, default_value = "full")]
+    preset: String,
+    /// Both sides of the picture, a multiple of 32 [default: 1024; tiny: 128]
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<usize>,
+    /// Only these: vq-encode, vq-decode, clip, gemma2, transformer, capture (the transformer with its
+    /// attention captured), step (all of a step that is no network) [default: all]
+    #[arg(long, value_name = "STAGE,…", value_delimiter = ',')]
+    stages: Option<Vec<String>>,
+    /// Runs of each stage that count
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    repeat: usize,
+    /// Runs of each stage before those
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    warmup: usize,
+    /// Threads of the CPU backends [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Where to compute: see `editmgt devices`
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: what suits
+    /// the device]
+    #[arg(long)]
+    dtype: Option<String>,
+    /// Write the numbers to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// The file's contents.
+#[derive(Serialize)]
+struct Numbers {
+    #[serde(flatten)]
+    report: BenchReport,
+    /// Threads of the CPU backends.
+    threads: usize,
+}
+
+pub(crate) fn run(args: BenchArgs) -> Outcome {
+    let preset: Preset = args.preset.parse()?;
+    let stages = match &args.stages {
+        None => BenchStage::ALL.to_vec(),
+        Some(names) => names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
+    };
+    if let Some(path) = &args.json {
+        files::check_writable(path)?;
+    }
+    if let Some(threads) = args.threads {
+        if threads == 0 {
+            return Err("--threads: expected 1 or more, got 0".into());
+        }
+        // The CPU backends share out their work by rayon's pool of the process.
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    let device = editmgt::open_device(&args.device)?;
+    let dtype = args.dtype.as_deref().map(str::parse).transpose()?;
+    let request = BenchRequest {
+        preset,
+        size: args.size.unwrap_or_else(|| BenchRequest::default_size(preset)),
+        stages,
+        warmup: args.warmup,
+        repeat: args.repeat,
+        dtype: DtypePolicy::choose(&device, dtype)?,
+        device,
+    };
+    let mut header = Some(HEADER);
+    let report = bench(&request, |timing| {
+        // The numbers go to the file, too; nobody needs to read along.
+        let mut out = io::stdout().lock();
+        let _unread = header.take().map(|header| writeln!(out, "{header}"));
+        let _unread = write_row(&mut out, timing);
+    })?;
+    if let Some(path) = &args.json {
+        let numbers = Numbers { report, threads: rayon::current_num_threads() };
+        files::write(path, format!("{}\n", serde_json::to_string_pretty(&numbers)?).as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const HEADER: &str = "stage           median s      min      max    CPU s      GFLOP  GFLOP/s  \
+                      peak memory  input";
+
+fn write_row(out: &mut impl Write, timing: &StageTiming) -> io::Result<()> {
+    let number = |value: Option<f64>, digits| match value {
+        Some(value) => format!("{value:.digits$}"),
+        None => "-".to_owned(),
+    };
+    let gflop = timing.flops.map(|flops| flops as f64 / 1e9);
+    let peak = match timing.peak_memory_bytes {
+        Some(bytes) => HumanBytes(bytes).to_string(),
+        None => "-".to_owned(),
+    };
+    writeln!(
+        out,
+        "{:14} {:>9.3} {:>8.3} {:>8.3} {:>8} {:>10} {:>8} {peak:>12}  {}",
+        timing.stage,
+        timing.median_seconds,
+        timing.min_seconds,
+        timing.max_seconds,
+        number(timing.cpu_seconds, 2),
+        number(gflop, 2),
+        number(timing.gflops_per_second, 1),
+        timing.input,
+    )
+}

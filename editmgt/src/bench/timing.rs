@@ -1,0 +1,128 @@
+use std::time::Instant;
+
+use burn::tensor::Device;
+use editmgt_core::{Error, Result};
+use serde::Serialize;
+
+use super::{BenchRequest, BenchStage, clock};
+use crate::report::peak_memory;
+
+/// How one stage did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageTiming {
+    /// The stage.
+    pub stage: BenchStage,
+    /// What it worked on, for people.
+    pub input: String,
+    /// Seconds of each run, in order.
+    pub seconds: Vec<f64>,
+    /// The middle of [`seconds`](Self::seconds); of an even number of runs the mean of both.
+    pub median_seconds: f64,
+    /// The fastest run.
+    pub min_seconds: f64,
+    /// The slowest run.
+    pub max_seconds: f64,
+    /// Seconds that all cores spent on a run, the mean, in steps of 10 ms over the number of runs;
+    /// `None` where the system doesn't say. On a GPU that is the host's work alone.
+    pub cpu_seconds: Option<f64>,
+    /// Floating point operations of a run, by the sizes of its matrix products and convolutions,
+    /// two for each multiplication with its addition; `None` where there are none. Norms,
+    /// activations and softmax are not counted.
+    pub flops: Option<u64>,
+    /// [`flops`](Self::flops) by the median, in 10⁹ per second.
+    pub gflops_per_second: Option<f64>,
+    /// The most memory that the process had during the stage, weights included, bytes (the host's,
+    /// not a GPU's); `None` where the system doesn't say.
+    pub peak_memory_bytes: Option<u64>,
+    /// What it took to make the weights.
+    pub setup_seconds: f64,
+}
+
+/// What is known of a stage before it runs.
+pub(super) struct Described {
+    pub(super) stage: BenchStage,
+    pub(super) input: String,
+    pub(super) flops: Option<u64>,
+    pub(super) setup_seconds: f64,
+}
+
+impl Described {
+    /// Runs it as often as asked. What `run` gives is thrown away after the clock has stopped.
+    pub(super) fn measure<T>(
+        self,
+        request: &BenchRequest,
+        mut run: impl FnMut() -> Result<T>,
+    ) -> Result<StageTiming> {
+        for _ in 0..request.warmup {
+            run()?;
+            wait(&request.device)?;
+        }
+        clock::forget_peak_memory();
+        let cpu_before = clock::cpu_seconds();
+        let mut seconds = Vec::with_capacity(request.repeat);
+        for _ in 0..request.repeat {
+            let start = Instant::now();
+            let result = run()?;
+            wait(&request.device)?;
+            seconds.push(start.elapsed().as_secs_f64());
+            drop(result);
+        }
+        let cpu = clock::cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
+        let Spread { median, min, max } = Spread::of(&seconds);
+        Ok(StageTiming {
+            stage: self.stage,
+            input: self.input,
+            cpu_seconds: cpu.map(|cpu| cpu / request.repeat as f64),
+            seconds,
+            median_seconds: median,
+            min_seconds: min,
+            max_seconds: max,
+            flops: self.flops,
+            gflops_per_second: self.flops.map(|flops| flops as f64 / median / 1e9),
+            peak_memory_bytes: peak_memory(),
+            setup_seconds: self.setup_seconds,
+        })
+    }
+}
+
+/// Waits until the device has done all that it was told: a GPU answers before it has begun.
+fn wait(device: &Device) -> Result<()> {
+    device.sync().map_err(|error| Error::device("waiting for the device", error))
+}
+
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    /// Of one or more numbers.
+    fn of(values: &[f64]) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len() - 1;
+        let median = (sorted[last / 2] + sorted[sorted.len() / 2]) / 2.0;
+        Self { median, min: sorted[0], max: sorted[last] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        for (values, median) in [
+            (vec![7.0], 7.0),
+            (vec![9.0, 1.0], 5.0),
+            (vec![9.0, 1.0, 2.0], 2.0),
+            (vec![4.0, 9.0, 1.0, 2.0], 3.0),
+        ] {
+            let spread = Spread::of(&values);
+            assert_eq!(spread.median, median, "{values:?}");
+            assert_eq!(spread.min, values.iter().copied().fold(f64::INFINITY, f64::min));
+            assert_eq!(spread.max, values.iter().copied().fold(0.0, f64::max));
+        }
+    }
+}
