@@ -12,7 +12,7 @@ The codec is diffusers' VQModel, the text models are transformers' CLIPTextModel
 Gemma2Model. The transformer is a stand-in: the Flux blocks of diffusers with the widths, depths and
 rows of ours (text beside [canvas, reference]), between the same embedding, merging and head. It is
 plain: no strength, no capture, no reference stream of its own, and no shortcut in the last block.
-Weights are random everywhere. Gemma2 leaves out its last layer, as the program does.
+Weights are random, or all alike where drawing them takes minutes. Gemma2 leaves out its last layer, as the program does.
 
 FLOPs are counted by torch.utils.flop_counter, an opinion of its own on what `editmgt bench` counts.
 
@@ -112,7 +112,7 @@ def gemma2(sizes, _size, place):
     options["num_hidden_layers"] -= 1
     # Random numbers for 2.6 billion weights take minutes and change no time: all alike will do.
     config = Gemma2Config(**options)
-    with place.made_of_nothing():
+    with place.quickly_filled():
         model = Gemma2Model(config)
     model = place(model)
     prompt = ids(GEMMA_TOKENS, config.vocab_size, place)
@@ -164,7 +164,7 @@ def transformer(sizes, size, place):
             x = self.up(x.transpose(1, 2).unflatten(2, (side // 2, side // 2)))
             return self.head(x.flatten(2).transpose(1, 2))
 
-    with place.made_of_nothing():
+    with place.quickly_filled():
         model = StandIn()
     model = place(model)
     grid = (GUIDED, side, side)
@@ -187,8 +187,8 @@ class Place:
     def __call__(self, model):
         return model.to(self.device, self.dtype).eval()
 
-    def made_of_nothing(self):
-        """Makes modules whose weights are small random numbers, drawn quickly."""
+    def quickly_filled(self):
+        """Makes modules whose weights are all alike, which takes no time."""
         import contextlib
 
         import torch
