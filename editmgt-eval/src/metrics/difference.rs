@@ -44,11 +44,7 @@ impl Differences {
         reference: &RgbImage,
         mask: Option<&GrayImage>,
     ) -> Result<Self, EvalError> {
-        let expected = reference.dimensions();
-        check("picture", expected, image.dimensions())?;
-        if let Some(mask) = mask {
-            check("mask", expected, mask.dimensions())?;
-        }
+        check_sizes(image, reference, mask)?;
         let ssim = ssim_map(image, reference)?;
         let over = |keep: &dyn Fn(usize) -> bool| {
             let mut sums = Sums::default();
@@ -86,12 +82,18 @@ impl Differences {
     }
 }
 
-/// Refuses sizes that differ.
-pub(super) fn check(
-    what: &'static str,
-    expected: (u32, u32),
-    got: (u32, u32),
+/// Refuses a picture, or a mask, of another size than the reference.
+pub(super) fn check_sizes(
+    image: &RgbImage,
+    reference: &RgbImage,
+    mask: Option<&GrayImage>,
 ) -> Result<(), EvalError> {
+    let expected = reference.dimensions();
+    check("picture", expected, image.dimensions())?;
+    mask.map_or(Ok(()), |mask| check("mask", expected, mask.dimensions()))
+}
+
+fn check(what: &'static str, expected: (u32, u32), got: (u32, u32)) -> Result<(), EvalError> {
     if expected == got {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 use image::RgbImage;
 
-use super::difference::check;
+use super::difference::check_sizes;
 use crate::EvalError;
 
 /// Pixels on each side of the window: the 11-tap Gaussian of Wang et al. (2004).
@@ -24,7 +24,7 @@ const C2: f64 = 58.5225;
 /// [`EvalError::Size`] when the two differ in size.
 pub fn ssim_map(image: &RgbImage, reference: &RgbImage) -> Result<Vec<Option<f64>>, EvalError> {
     let (width, height) = (image.width() as usize, image.height() as usize);
-    check("picture", reference.dimensions(), image.dimensions())?;
+    check_sizes(image, reference, None)?;
     let mut map = vec![None; width * height];
     if width < SSIM_WINDOW || height < SSIM_WINDOW {
         return Ok(map);

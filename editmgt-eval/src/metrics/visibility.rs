@@ -2,7 +2,7 @@ use butteraugli::{ButteraugliParams, Img, RGB8, butteraugli};
 use editmgt_train::run::Metrics;
 use image::{GrayImage, RgbImage};
 
-use super::difference::check;
+use super::difference::check_sizes;
 use crate::EvalError;
 
 /// Pixels of a side from which the metric is defined.
@@ -37,16 +37,13 @@ impl Visibility {
         reference: &RgbImage,
         mask: Option<&GrayImage>,
     ) -> Result<Self, EvalError> {
-        let expected = reference.dimensions();
-        check("picture", expected, image.dimensions())?;
-        if let Some(mask) = mask {
-            check("mask", expected, mask.dimensions())?;
-        }
+        check_sizes(image, reference, mask)?;
+        let (width, height) = reference.dimensions();
         let part = |inside: bool| {
             let mask = mask?;
             let kept = |x, y| (mask.get_pixel(x, y).0[0] > 0) == inside;
             let mut any = false;
-            let part = RgbImage::from_fn(expected.0, expected.1, |x, y| {
+            let part = RgbImage::from_fn(width, height, |x, y| {
                 any |= kept(x, y);
                 *if kept(x, y) { image } else { reference }.get_pixel(x, y)
             });

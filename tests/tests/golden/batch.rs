@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use editmgt::batch::{Batch, BatchError, BatchFolder, JobStatus, Shard, read_jobs};
+use editmgt::batch::{Batch, BatchError, BatchFolder, BatchJob, JobStatus, Shard, read_jobs};
 use editmgt::{EditEvent, EditObserver, Editor, Flow, Silent};
+use serde_json::json;
 
 use crate::defaults::{photo, small};
 
@@ -24,14 +25,19 @@ impl EditObserver for StopsAt {
     }
 }
 
+/// So many jobs of so many steps, of one photo in `dir`.
+fn jobs(dir: &Path, count: usize, steps: usize) -> Vec<BatchJob> {
+    photo(40, 30).save(dir.join("p.png"), &Default::default()).unwrap();
+    let job = json!({"photo": "p.png", "instruction": "make it red", "size": 40, "steps": steps});
+    let path = dir.join("jobs.jsonl");
+    std::fs::write(&path, format!("{job}\n").repeat(count)).unwrap();
+    read_jobs(path).unwrap()
+}
+
 #[test]
 fn stopping_at_any_event_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
-    photo(40, 30).save(dir.path().join("p.png"), &Default::default()).unwrap();
-    let line = r#"{"photo": "p.png", "instruction": "make it red", "size": 40, "steps": 2}"#;
-    let path = dir.path().join("jobs.jsonl");
-    std::fs::write(&path, line).unwrap();
-    let jobs = read_jobs(path).unwrap();
+    let jobs = jobs(dir.path(), 1, 2);
     for event in 0.. {
         let out = dir.path().join(event.to_string());
         let mut folder = BatchFolder::open(&out, Shard::ALL, false).unwrap();
@@ -74,11 +80,7 @@ impl EditObserver for Panics {
 #[test]
 fn a_job_that_panics_has_failed_and_the_rest_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    photo(40, 30).save(dir.path().join("p.png"), &Default::default()).unwrap();
-    let line = r#"{"photo": "p.png", "instruction": "make it red", "size": 40, "steps": 1}"#;
-    let path = dir.path().join("jobs.jsonl");
-    std::fs::write(&path, format!("{line}\n{line}\n")).unwrap();
-    let jobs = read_jobs(path).unwrap();
+    let jobs = jobs(dir.path(), 2, 1);
     let out = dir.path().join("out");
     let mut folder = BatchFolder::open(&out, Shard::ALL, false).unwrap();
     let mut batch = Batch::new(Editor::new(small()).unwrap(), &mut folder).unwrap();
