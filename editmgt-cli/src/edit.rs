@@ -64,7 +64,7 @@ pub(crate) struct EditArgs {
     #[arg(long, value_name = "STEPS", requires = "preview", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     preview_every: u32,
-    /// Write it so many times smaller, which costs about the square of it less
+    /// Write it so many times smaller along each side, which decodes fewer tokens
     #[arg(long, value_name = "TIMES", requires = "preview", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
     preview_shrink: u32,

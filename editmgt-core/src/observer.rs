@@ -112,7 +112,7 @@ impl<O: EditObserver> Previews<O> {
         Self { steps, shrink: 1, observer }
     }
 
-    /// The same, with pictures `times` smaller, which cost about the square of it less.
+    /// The same, with pictures `times` smaller, along each side.
     #[must_use]
     pub fn shrunk(self, times: usize) -> Self {
         Self { shrink: times, ..self }

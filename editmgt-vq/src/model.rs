@@ -132,8 +132,8 @@ impl VqCodec for VqModel {
         self.decode_small(tokens, 1)
     }
 
-    /// About `shrink²` times cheaper than [`decode`](VqCodec::decode): the codes are averaged, and
-    /// the decoder sees the means.
+    /// The decoder sees the means of neighbouring codes, about `shrink²` times fewer than in
+    /// [`decode`](VqCodec::decode).
     fn decode_small(&self, tokens: &TokenGrid, shrink: usize) -> Result<Tensor<4>> {
         let codes = shrink_codes(self.embed(tokens)?, shrink)?;
         Ok(self.decode_unclipped(codes)?.clamp(0.0, 1.0))

@@ -8,7 +8,7 @@ use editmgt_core::{GridSize, Result};
 use crate::resnet::conv3x3;
 
 /// The mean code of each of `tokens.size().shrunk(shrink)` cells: `[B, C, h, w]` codes to fewer, for a
-/// small picture at the price of a small picture.
+/// small picture.
 ///
 /// # Errors
 /// As [`GridSize::shrunk`].
