@@ -185,7 +185,7 @@ fn gpus(backend: Backend) -> Vec<Device> {
     match backend {
         #[cfg(feature = "cuda")]
         Backend::Cuda => Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec(),
-        #[cfg(feature = "wgpu")]
+        #[cfg(feature = "wgpu-plain")]
         Backend::Wgpu => Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec(),
         #[cfg(feature = "vulkan")]
         Backend::Vulkan => Device::enumerate(burn::tensor::DeviceType::Vulkan).into_vec(),
@@ -199,12 +199,12 @@ fn gpus(backend: Backend) -> Vec<Device> {
 
 /// The GPU that a backend of this build prefers among those that it finds.
 fn preferred_gpu(backend: Backend) -> Option<Device> {
-    #[cfg(feature = "wgpu")]
+    #[cfg(feature = "wgpu-plain")]
     use burn::tensor::DeviceKind::DefaultDevice;
     match backend {
         #[cfg(feature = "cuda")]
         Backend::Cuda => Some(Device::cuda(burn::tensor::DeviceIndex::Default)),
-        #[cfg(feature = "wgpu")]
+        #[cfg(feature = "wgpu-plain")]
         Backend::Wgpu => Some(Device::wgpu(DefaultDevice)),
         #[cfg(feature = "vulkan")]
         Backend::Vulkan => Some(Device::vulkan(DefaultDevice)),
@@ -217,13 +217,13 @@ fn preferred_gpu(backend: Backend) -> Option<Device> {
 }
 
 /// What the driver calls the device.
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
+#[cfg(any(feature = "cuda", feature = "wgpu-plain"))]
 pub(crate) fn hardware(device: &Device) -> Option<String> {
     device.identity().map(|identity| identity.name)
 }
 
 /// Only GPU backends can tell.
-#[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+#[cfg(not(any(feature = "cuda", feature = "wgpu-plain")))]
 pub(crate) fn hardware(_device: &Device) -> Option<String> {
     None
 }

@@ -1,5 +1,6 @@
 use burn::tensor::{Tensor, activation};
 use editmgt_core::config::ConfigError;
+use editmgt_kernels::{gelu_tanh, gelu_tanh_gated, quick_gelu};
 
 /// The activation functions that the official checkpoints name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,18 +41,17 @@ impl Activation {
         match self {
             Self::Gelu => activation::gelu(x),
             Self::GeluTanh => gelu_tanh(x),
-            Self::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
+            Self::QuickGelu => quick_gelu(x),
         }
     }
-}
 
-/// Not burn's `gelu_approximate`: that one cubes by a general power, which is slow, and undefined
-/// for negative numbers on some GPUs.
-fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    const SQRT_2_OVER_PI: f64 =
-        core::f64::consts::FRAC_2_SQRT_PI * core::f64::consts::FRAC_1_SQRT_2;
-    let inner = (x.clone().square() * (SQRT_2_OVER_PI * 0.044715) + SQRT_2_OVER_PI) * x.clone();
-    x * (inner.tanh() * 0.5 + 0.5)
+    /// The function of each element of `gate`, times the element of `x`.
+    pub fn gated<const D: usize>(self, gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::GeluTanh => gelu_tanh_gated(gate, x),
+            Self::Gelu | Self::QuickGelu => self.forward(gate) * x,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Attention over all streams at once: keys and values in the order `[text, image, reference]`.
 
 use burn::nn::{Linear, RmsNorm};
-use burn::tensor::{DType, Device, Tensor, TensorData, module};
+use burn::tensor::{DType, Tensor};
+use editmgt_kernels::{Values, attention};
 
 use crate::lora::Side;
-use crate::norm::rms_norm;
 use crate::rope::Rotation;
 use crate::rows::linear_rows;
 
@@ -33,9 +33,7 @@ impl Projection<'_> {
         let [head_dim] = self.norm_query.gamma.val().dims();
         let heads = |x: Tensor<3>| x.reshape([batch, tokens, width / head_dim, head_dim]);
         let rotated = |linear: &Linear, norm: &RmsNorm| {
-            rotation
-                .apply(rms_norm(norm, heads(linear_rows(linear, x.clone(), self.side))))
-                .swap_dims(1, 2)
+            rotation.apply(norm, heads(linear_rows(linear, x.clone(), self.side)))
         };
         Heads {
             query: rotated(self.query, self.norm_query),
@@ -45,23 +43,15 @@ impl Projection<'_> {
     }
 }
 
-/// How much the attention between the reference and all other tokens counts, `[1, 1, S, 1]` over
-/// the keys: strength γ adds log γ to these logits, which is a weight γ on these keys inside the
-/// softmax.
-///
-/// A weighted softmax average is a quotient of two plain ones,
-/// `Σ wⱼ pⱼ vⱼ / Σ wⱼ pⱼ` with `p = softmax(q kᵀ / √d)`: the attention itself stays free of masks
-/// and biases (backends have fused kernels for that case only, and a bias for every pair of tokens
-/// is megabytes to read per head and block), with `w v` and `w` itself as its values. No
-/// subtraction is involved, so the quotient is as exact as the parts. On the CPU a strength then
-/// costs no measurable time, where a bias made attention over 2304 tokens a fifth slower.
+/// How much the attention between the reference and all other tokens counts, a number for each key:
+/// strength γ adds log γ to these logits, which is a weight γ on these keys inside the softmax.
 ///
 /// No weight is smaller than the dtype's smallest normal number, so that no sum of weights is zero:
 /// in f16 a strength below 6e-5 counts as 6e-5, which is beneath its rounding.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyWeights {
-    canvas_queries: Tensor<4>,
-    reference_queries: Tensor<4>,
+    canvas_queries: Vec<f32>,
+    reference_queries: Vec<f32>,
 }
 
 impl KeyWeights {
@@ -70,7 +60,6 @@ impl KeyWeights {
         strength: f32,
         canvas_keys: usize,
         reference_keys: usize,
-        device: &Device,
         dtype: DType,
     ) -> Option<Self> {
         if strength == 1.0 {
@@ -83,8 +72,7 @@ impl KeyWeights {
         let weights = |canvas: f32, reference: f32| {
             let mut weights = vec![canvas; canvas_keys];
             weights.resize(canvas_keys + reference_keys, reference);
-            let data = TensorData::new(weights, [1, 1, canvas_keys + reference_keys, 1]);
-            Tensor::from_data(data, (device, dtype))
+            weights
         };
         Some(Self { canvas_queries: weights(own, other), reference_queries: weights(other, own) })
     }
@@ -103,9 +91,8 @@ pub(crate) enum Asker {
 pub(crate) struct KeyValues {
     /// `[B, heads, S, head_dim]`.
     key: Tensor<4>,
-    /// `[B, heads, S, head_dim]`, or with the weight of the key as one more channel.
-    value_for_canvas: Tensor<4>,
-    value_for_reference: Tensor<4>,
+    value_for_canvas: Values,
+    value_for_reference: Values,
 }
 
 impl KeyValues {
@@ -116,16 +103,13 @@ impl KeyValues {
             Tensor::cat(streams.iter().map(|stream| part(stream).clone()).collect(), 2)
         };
         let (key, value) = (join(|heads| &heads.key), join(|heads| &heads.value));
-        let Some(weights) = weights else {
-            return Self { key, value_for_canvas: value.clone(), value_for_reference: value };
+        let weighted = |weights: fn(&KeyWeights) -> &Vec<f32>, all: Option<&KeyWeights>| {
+            Values::new(value.clone(), all.map(|all| &weights(all)[..]))
         };
-        let [batch, heads, keys, _] = value.dims();
-        let ones = Tensor::ones([batch, heads, keys, 1], (&value.device(), value.dtype()));
-        let value = Tensor::cat(vec![value, ones], 3);
         Self {
             key,
-            value_for_canvas: value.clone() * weights.canvas_queries.clone(),
-            value_for_reference: value * weights.reference_queries.clone(),
+            value_for_canvas: weighted(|weights| &weights.canvas_queries, weights),
+            value_for_reference: weighted(|weights| &weights.reference_queries, weights),
         }
     }
 
@@ -136,26 +120,17 @@ impl KeyValues {
 
     /// What queries `[B, heads, N, head_dim]` of the asker get, `[B, N, D]`.
     pub(crate) fn attend(&self, query: Tensor<4>, asker: Asker) -> Tensor<3> {
-        let [batch, heads, tokens, head_dim] = query.dims();
-        let value = match asker {
-            Asker::Canvas => self.value_for_canvas.clone(),
-            Asker::Reference => self.value_for_reference.clone(),
+        let values = match asker {
+            Asker::Canvas => &self.value_for_canvas,
+            Asker::Reference => &self.value_for_reference,
         };
-        let [.., channels] = value.dims();
-        // Fused kernels want neither mask, bias nor explicit scale.
-        let options = Default::default();
-        let mut attended = module::attention(query, self.key.clone(), value, None, None, options);
-        if channels > head_dim {
-            let weight = attended.clone().narrow(3, head_dim, 1);
-            attended = attended.narrow(3, 0, head_dim) / weight;
-        }
-        attended.swap_dims(1, 2).reshape([batch, tokens, heads * head_dim])
+        attention(query, self.key.clone(), values)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Distribution;
+    use burn::tensor::{Device, Distribution, TensorData, module};
 
     use super::*;
 
@@ -191,7 +166,7 @@ mod tests {
             );
             let expected = expected.swap_dims(1, 2).reshape([2, size, 24]);
 
-            let weights = KeyWeights::new(strength, CANVAS, REFERENCE, &device, DType::F32);
+            let weights = KeyWeights::new(strength, CANVAS, REFERENCE, DType::F32);
             assert_eq!(weights.is_none(), strength == 1.0);
             let keys = KeyValues::new(&[&canvas, &reference], weights.as_ref());
             let got = Tensor::cat(

@@ -1,6 +1,7 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{Device, Tensor};
+use editmgt_kernels::add_gated;
 
 use crate::attention::{Asker, Heads, KeyValues, Projection};
 use crate::capture::Probe;
@@ -92,9 +93,10 @@ impl Half<'_> {
         let Self { weights, modulation, x, heads } = self;
         let side = weights.projection.side;
         let attended = linear_rows(weights.out, keys.attend(heads.query, asker), side);
-        let x = x + attended * modulation.gate_attention;
+        let x = add_gated(x, attended, modulation.gate_attention);
         let normed = modulated_layer_norm(x.clone(), modulation.shift_mlp, modulation.scale_mlp);
-        x + weights.feed_forward.forward(normed, side) * modulation.gate_mlp
+        let fed = weights.feed_forward.forward(normed, side);
+        add_gated(x, fed, modulation.gate_mlp)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm, RmsNormConfig};
-use burn::tensor::{DType, Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 
 use crate::lora::Side;
 use crate::rows::linear;
@@ -15,25 +15,15 @@ pub(crate) fn rms_norm_config(channels: usize) -> RmsNormConfig {
     RmsNormConfig::new(channels).with_epsilon(EPSILON)
 }
 
-/// `x / sqrt(mean(x²) + ε) * weight` over the last axis, with statistics *and* division in f32.
-///
-/// burn's own forward rounds the root mean square to the tensor's dtype before it divides, which
-/// in half precision shifts a whole row by the same rounding error.
+/// `x / sqrt(mean(x²) + ε) * weight` over the last axis.
 pub(crate) fn rms_norm<const D: usize>(norm: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
-    let dtype = x.dtype();
-    let x = x.cast(DType::F32);
-    let rms = (x.clone().square().mean_dim(D - 1) + norm.epsilon).sqrt();
-    (x / rms).cast(dtype) * norm.gamma.val().unsqueeze()
+    editmgt_kernels::rms_norm(x, norm.gamma.val(), norm.epsilon)
 }
 
 /// Layer norm without weights, then `(1 + scale) * x + shift`; `shift` and `scale` are
 /// `[B, 1, D]`, one vector per batch item.
 pub(crate) fn modulated_layer_norm(x: Tensor<3>, shift: Tensor<3>, scale: Tensor<3>) -> Tensor<3> {
-    let [_, _, channels] = x.dims();
-    // A layer norm with a weight of ones is one fused pass; one composed of tensor operations is
-    // six.
-    let ones = Tensor::ones([channels], (&x.device(), x.dtype()));
-    module::layer_norm(x, ones, None, EPSILON) * (scale + 1) + shift
+    editmgt_kernels::modulated_layer_norm(x, shift, scale, EPSILON)
 }
 
 /// Computes what modulates a block from the conditioning: shifts, scales and gates.

@@ -1,7 +1,9 @@
 //! Rotary positions on two axes.
 
-use burn::tensor::{DType, Device, Tensor, TensorData, s};
+use burn::nn::RmsNorm;
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use editmgt_core::GridSize;
+use editmgt_kernels::norm_and_rotate;
 
 /// What turns a position into angles.
 #[derive(Debug, Clone)]
@@ -61,26 +63,18 @@ impl Rotation {
         }
     }
 
-    /// Rotates the adjacent channel pairs (0, 1), (2, 3), … of queries or keys
-    /// `[B, N, heads, head_dim]`, in f32.
-    ///
-    /// The channels come out in another order, first all even ones, then all odd ones: attention
-    /// only looks at products of queries and keys, which don't change when both are reordered
-    /// alike, and putting the pairs back in place would cost one more strided copy.
-    pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let dtype = x.dtype();
-        let x = x.cast(DType::F32);
-        let even = x.clone().slice(s![.., .., .., 0..;2]);
-        let odd = x.slice(s![.., .., .., 1..;2]);
-        let rotated_even = even.clone() * self.cos.clone() - odd.clone() * self.sin.clone();
-        let rotated_odd = odd * self.cos.clone() + even * self.sin.clone();
-        Tensor::cat(vec![rotated_even, rotated_odd], 3).cast(dtype)
+    /// Query or key heads `[B, N, heads, head_dim]`, normalised and rotated in f32, laid out as
+    /// `[B, heads, N, head_dim]`; their channels come out with all even ones first.
+    pub(crate) fn apply(&self, norm: &RmsNorm, x: Tensor<4>) -> Tensor<4> {
+        let (cos, sin) = (self.cos.clone(), self.sin.clone());
+        norm_and_rotate(x, norm.gamma.val(), norm.epsilon, cos, sin)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::norm::rms_norm_config;
 
     /// Rotary positions in one line of complex arithmetic, channel pairs in place.
     fn expected(x: &[f32], angles: &[f64]) -> Vec<f64> {
@@ -98,15 +92,18 @@ mod tests {
         let frequencies = Frequencies { axes_dims: [2, 2, 4], theta: 100.0 };
         let rotation = Rotation::new(1, GridSize::new(2, 3), &frequencies, &device);
         let x: Vec<f32> = (0..7 * 8).map(|i| (i as f32 * 0.37).sin()).collect();
-        let rotated =
-            rotation.apply(Tensor::from_data(TensorData::new(x.clone(), [1, 7, 1, 8]), &device));
-        let rotated = rotated.try_into_vec_as::<f32>().unwrap();
+        let norm = rms_norm_config(8).init(&device);
+        let heads = Tensor::from_data(TensorData::new(x.clone(), [1, 7, 1, 8]), &device);
+        let rotated = rotation.apply(&norm, heads).try_into_vec_as::<f32>().unwrap();
         for token in 0..7 {
             let (row, column) = match token {
                 0 => (0.0, 0.0), // text
                 _ => (f64::from((token as u32 - 1) / 3), f64::from((token as u32 - 1) % 3)),
             };
-            let expected = expected(&x[token * 8..][..8], &[0.0, row, column, column / 10.0]);
+            let x = &x[token * 8..][..8];
+            let rms = (x.iter().map(|x| x * x).sum::<f32>() / 8.0 + 1e-6).sqrt();
+            let x: Vec<f32> = x.iter().map(|x| x / rms).collect();
+            let expected = expected(&x, &[0.0, row, column, column / 10.0]);
             for channel in 0..8 {
                 let got = rotated[token * 8 + channel / 2 + 4 * (channel % 2)];
                 assert!((f64::from(got) - expected[channel]).abs() < 1e-6);

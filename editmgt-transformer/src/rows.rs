@@ -1,7 +1,8 @@
 //! Linear layers on the rows of a stream.
 
 use burn::nn::Linear;
-use burn::tensor::{Tensor, module};
+use burn::tensor::Tensor;
+use editmgt_kernels::{add, linear as product};
 
 use crate::lora::{Side, StreamLora};
 
@@ -51,8 +52,8 @@ pub(crate) fn linear<const PIECES: usize>(
         };
         start += features;
         out = Some(match out {
-            None => module::linear(piece, part, bias.clone()),
-            Some(out) => out + module::linear(piece, part, None),
+            None => product(piece, part, bias.clone()),
+            Some(out) => add(out, product(piece, part, None)),
         });
     }
     let out = out.expect("a layer has at least one input");

@@ -3,10 +3,11 @@ use std::ops::Range;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{Device, Tensor};
+use editmgt_kernels::{add_gated, gelu_tanh};
 
 use crate::attention::{Asker, Heads, KeyValues, Projection};
 use crate::capture::Probe;
-use crate::feed_forward::{EXPANSION, gelu_tanh};
+use crate::feed_forward::EXPANSION;
 use crate::lora::Side;
 use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
 use crate::pass::{BlockContext, clip_f16};
@@ -145,6 +146,6 @@ impl SingleBlock {
         let hidden = gelu_tanh(linear_rows(&self.proj_mlp, normed, side));
         // The official layer takes [attention, feed-forward] joined: five widths per token.
         let out = linear_joined(&self.proj_out, [attended, hidden], side);
-        x + out * gate
+        add_gated(x, out, gate)
     }
 }

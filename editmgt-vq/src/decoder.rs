@@ -1,6 +1,7 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
+use editmgt_kernels::conv2d;
 
 use crate::VqConfig;
 use crate::norm::GroupNormSilu;
@@ -61,11 +62,11 @@ impl Decoder {
 
     /// `[B, latent channels, h, w]` to `[B, 3, h*f, w*f]`, not clipped.
     pub(crate) fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
-        let mut x = self.mid_block.forward(self.conv_in.forward(latents));
+        let mut x = self.mid_block.forward(conv2d(&self.conv_in, latents));
         for block in &self.up_blocks {
             x = run(&block.resnets, x);
             x = block.upsamplers.iter().fold(x, |x, upsampler| upsampler.forward(x));
         }
-        self.conv_out.forward(self.conv_norm_out.forward(x))
+        conv2d(&self.conv_out, self.conv_norm_out.forward(x))
     }
 }

@@ -1,6 +1,7 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
+use editmgt_kernels::conv2d;
 
 use crate::VqConfig;
 use crate::norm::GroupNormSilu;
@@ -59,12 +60,12 @@ impl Encoder {
 
     /// `[B, 3, H, W]` to `[B, latent channels, H/f, W/f]`.
     pub(crate) fn forward(&self, images: Tensor<4>) -> Tensor<4> {
-        let mut x = self.conv_in.forward(images);
+        let mut x = conv2d(&self.conv_in, images);
         for block in &self.down_blocks {
             x = run(&block.resnets, x);
             x = block.downsamplers.iter().fold(x, |x, downsampler| downsampler.forward(x));
         }
         let x = self.mid_block.forward(x);
-        self.conv_out.forward(self.conv_norm_out.forward(x))
+        conv2d(&self.conv_out, self.conv_norm_out.forward(x))
     }
 }

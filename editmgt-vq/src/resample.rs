@@ -4,6 +4,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Device, Tensor, module};
 use editmgt_core::{GridSize, Result};
+use editmgt_kernels::conv2d;
 
 use crate::resnet::conv3x3;
 
@@ -38,7 +39,7 @@ impl Downsample {
 
     /// `[B, C, H, W]`, even sides, to `[B, C, H/2, W/2]`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.conv.forward(x)
+        conv2d(&self.conv, x)
     }
 }
 
@@ -58,6 +59,6 @@ impl Upsample {
         let [_, _, height, width] = x.dims();
         let options = InterpolateOptions::new(InterpolateMode::Nearest)
             .with_output_size([height * 2, width * 2]);
-        self.conv.forward(module::interpolate(x, options))
+        conv2d(&self.conv, module::interpolate(x, options))
     }
 }

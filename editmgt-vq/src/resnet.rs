@@ -2,6 +2,7 @@ use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
+use editmgt_kernels::{add, conv2d};
 
 use crate::norm::GroupNormSilu;
 
@@ -40,13 +41,13 @@ impl ResnetBlock {
 
     /// `[B, from, H, W]` to `[B, to, H, W]`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let hidden = self.conv1.forward(self.norm1.forward(x.clone()));
-        let hidden = self.conv2.forward(self.norm2.forward(hidden));
+        let hidden = conv2d(&self.conv1, self.norm1.forward(x.clone()));
+        let hidden = conv2d(&self.conv2, self.norm2.forward(hidden));
         let shortcut = match &self.conv_shortcut {
-            Some(conv) => conv.forward(x),
+            Some(conv) => conv2d(conv, x),
             None => x,
         };
-        shortcut + hidden
+        add(shortcut, hidden)
     }
 }
 

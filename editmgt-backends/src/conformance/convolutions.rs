@@ -75,20 +75,34 @@ fn convolution(inputs: &mut Inputs, side: usize, stride: usize, padding: usize) 
     let (bias, host_bias) = inputs.tensor([OUT], 1.0);
     let options = ConvOptions::new([stride, stride], [padding, padding], [1, 1], 1);
     let got = conv2d(x, weight, Some(bias), options);
+    let (image, weight) = ((dims, &host_x[..]), (weight_dims, &host_weight[..]));
+    let (out_dims, expected) = expected_convolution(image, weight, &host_bias, stride, padding);
+    Answer::new(got, out_dims, expected)
+}
 
-    let [height, width] = [HEIGHT, WIDTH].map(|length| (length + 2 * padding - side) / stride + 1);
-    let out_dims = [BATCH, OUT, height, width];
+/// The result of a convolution and its dimensions.
+pub(super) fn expected_convolution(
+    (dims, image): ([usize; 4], &[f64]),
+    (weight_dims, weight): ([usize; 4], &[f64]),
+    bias: &[f64],
+    stride: usize,
+    padding: usize,
+) -> ([usize; 4], Vec<f64>) {
+    let [batch, channels, height, width] = dims;
+    let [out_channels, _, side, _] = weight_dims;
+    let out_side = |length: usize| (length + 2 * padding - side) / stride + 1;
+    let out_dims = [batch, out_channels, out_side(height), out_side(width)];
     let expected = places(out_dims).map(|[b, out, y, x]| {
-        let terms = places([1, IN, side, side]).map(|[_, c, dy, dx]| {
+        let terms = places([1, channels, side, side]).map(|[_, c, dy, dx]| {
             // Outside of the picture are zeros; above and left of it the subtraction fails.
-            let row = (y * stride + dy).checked_sub(padding).filter(|&row| row < HEIGHT);
-            let column = (x * stride + dx).checked_sub(padding).filter(|&column| column < WIDTH);
+            let row = (y * stride + dy).checked_sub(padding).filter(|&row| row < height);
+            let column = (x * stride + dx).checked_sub(padding).filter(|&column| column < width);
             let (Some(row), Some(column)) = (row, column) else { return 0.0 };
-            host_x[at(dims, [b, c, row, column])] * host_weight[at(weight_dims, [out, c, dy, dx])]
+            image[at(dims, [b, c, row, column])] * weight[at(weight_dims, [out, c, dy, dx])]
         });
-        host_bias[out] + terms.sum::<f64>()
+        bias[out] + terms.sum::<f64>()
     });
-    Answer::new(got, out_dims, expected.collect())
+    (out_dims, expected.collect())
 }
 
 /// Each pixel becomes four: no sums but over channels.

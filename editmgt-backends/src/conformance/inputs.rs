@@ -15,6 +15,11 @@ impl<'a> Inputs<'a> {
         Self { device, dtype, drawn: 0 }
     }
 
+    /// Where the inputs are put.
+    pub(super) fn device(&self) -> &'a Device {
+        self.device
+    }
+
     /// `count` uniforms in [0, 1) of 24 bits.
     fn uniforms(&mut self, count: usize) -> Vec<f32> {
         let size = GridSize::new(1, count);

@@ -18,13 +18,28 @@ pub struct KnownFailure {
 }
 
 /// Every known failure. `docs/backends.md` says how each is worked around.
-pub const KNOWN_FAILURES: &[KnownFailure] = &[KnownFailure {
-    backend: Backend::Flex,
-    hardware: None,
-    operation: "matmul of one row",
-    dtype: Some(Dtype::F16),
-    reason: "burn-flex 0.22.1 has errors as if it summed the products of a single row in f16",
-}];
+pub const KNOWN_FAILURES: &[KnownFailure] = &[
+    KnownFailure {
+        backend: Backend::Flex,
+        hardware: None,
+        operation: "matmul of one row",
+        dtype: Some(Dtype::F16),
+        reason: "burn-flex 0.22.1 has errors as if it summed the products of a single row in f16",
+    },
+    wgpu_convolution("convolution 3x3"),
+    wgpu_convolution("convolution 3x3, stride 2"),
+];
+
+const fn wgpu_convolution(operation: &'static str) -> KnownFailure {
+    KnownFailure {
+        backend: Backend::Wgpu,
+        // Seen on it alone; a GPU may have a kernel with another accumulator.
+        hardware: Some("llvmpipe"),
+        operation,
+        dtype: Some(Dtype::F16),
+        reason: "burn-cubecl 0.22.1 has errors as if it summed a convolution of f16 in f16",
+    }
+}
 
 /// The known failures of a device.
 pub(super) fn known_failures(device: &Device) -> Vec<&'static KnownFailure> {

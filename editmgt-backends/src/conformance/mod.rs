@@ -20,6 +20,7 @@
 
 mod convolutions;
 mod elementwise;
+mod fused;
 mod indexing;
 mod inputs;
 mod known;
@@ -89,9 +90,16 @@ impl Tolerance {
 
 /// Every check, in the order of the report.
 fn checks() -> impl Iterator<Item = &'static Check> {
-    [products::CHECKS, norms::CHECKS, convolutions::CHECKS, elementwise::CHECKS, indexing::CHECKS]
-        .into_iter()
-        .flatten()
+    [
+        products::CHECKS,
+        norms::CHECKS,
+        convolutions::CHECKS,
+        elementwise::CHECKS,
+        fused::CHECKS,
+        indexing::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Runs every check on `device`.

@@ -6,7 +6,7 @@ use burn::tensor::module::layer_norm;
 use super::inputs::{Answer, Inputs};
 use super::{Check, Tolerance, Types};
 
-const EPSILON: f64 = 1e-6;
+pub(super) const EPSILON: f64 = 1e-6;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -51,7 +51,7 @@ fn mean(x: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 /// Each row of `columns` with mean 0 and variance 1.
-fn standardised(x: &[f64], columns: usize) -> Vec<f64> {
+pub(super) fn standardised(x: &[f64], columns: usize) -> Vec<f64> {
     let each = x.chunks(columns).flat_map(|row| {
         let centre = mean(row.iter().copied());
         let variance = mean(row.iter().map(|x| (x - centre).powi(2)));
@@ -75,11 +75,16 @@ fn root_mean_square(inputs: &mut Inputs) -> Answer {
     let (x, host_x) = inputs.tensor([2, 37, 384], 4.0);
     let square = x.clone() * x.clone();
     let got = x * (square.mean_dim(2) + EPSILON).sqrt().recip();
-    let rows = host_x.chunks(384).flat_map(|row| {
+    Answer::new(got, [2, 37, 384], root_mean_square_rows(&host_x, 384))
+}
+
+/// Each row of `columns` with a mean square of 1.
+pub(super) fn root_mean_square_rows(x: &[f64], columns: usize) -> Vec<f64> {
+    let rows = x.chunks(columns).flat_map(|row| {
         let square = mean(row.iter().map(|x| x * x));
         row.iter().map(move |x| x / (square + EPSILON).sqrt())
     });
-    Answer::new(got, [2, 37, 384], rows.collect())
+    rows.collect()
 }
 
 /// As the codec does it: the last axis first.

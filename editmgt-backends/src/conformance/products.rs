@@ -110,14 +110,14 @@ fn with_bias(inputs: &mut Inputs) -> Answer {
     Answer::new(linear(x, weight, Some(bias)), [2, 19, 130], expected)
 }
 
-const HEADS: usize = 3;
-const QUERIES: usize = 133;
-const KEYS: usize = 150;
-const HEAD_DIM: usize = 64;
+pub(super) const HEADS: usize = 3;
+pub(super) const QUERIES: usize = 133;
+pub(super) const KEYS: usize = 150;
+pub(super) const HEAD_DIM: usize = 64;
 
 /// Queries, keys, values on the device, and the reference for scores that `shape` made of the
 /// products of (query, key).
-fn attended(
+pub(super) fn attended(
     inputs: &mut Inputs,
     keys: usize,
     shape: impl Fn(usize, usize, f64) -> f64,
@@ -140,7 +140,7 @@ fn attended(
     ([query, key, value], expected)
 }
 
-fn scaled(score: f64) -> f64 {
+pub(super) fn scaled(score: f64) -> f64 {
     score / (HEAD_DIM as f64).sqrt()
 }
 
@@ -181,11 +181,16 @@ fn rotation(inputs: &mut Inputs) -> Answer {
     let turned_even = even.clone() * cos.clone() - odd.clone() * sin.clone();
     let turned_odd = odd * cos + even * sin;
     let mut expected = Vec::new();
-    for (row, pairs) in host_x.chunks(32).enumerate() {
-        let at = |pair: usize| (row % 17) * 16 + pair;
-        let pairs = || pairs.chunks(2).enumerate();
-        expected.extend(pairs().map(|(i, p)| p[0] * host_cos[at(i)] - p[1] * host_sin[at(i)]));
-        expected.extend(pairs().map(|(i, p)| p[1] * host_cos[at(i)] + p[0] * host_sin[at(i)]));
+    for (row, channels) in host_x.chunks(32).enumerate() {
+        let angles = (row % 17) * 16..(row % 17 + 1) * 16;
+        expected.extend(turned(channels, &host_cos[angles.clone()], &host_sin[angles]));
     }
     Answer::new(Tensor::cat(vec![turned_even, turned_odd], 3), [2, 3, 17, 32], expected)
+}
+
+/// Pairs of channels turned by their angles, all even channels before all odd ones.
+pub(super) fn turned(channels: &[f64], cos: &[f64], sin: &[f64]) -> Vec<f64> {
+    let pairs = || channels.chunks(2).zip(cos.iter().zip(sin));
+    let even = pairs().map(|(pair, (cos, sin))| pair[0] * cos - pair[1] * sin);
+    even.chain(pairs().map(|(pair, (cos, sin))| pair[1] * cos + pair[0] * sin)).collect()
 }

@@ -3,6 +3,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{PixelShuffle, PixelShuffleConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use editmgt_kernels::conv2d;
 
 use super::PatchVqConfig;
 use crate::images::IMAGE_CHANNELS;
@@ -51,9 +52,9 @@ impl PatchDecoder {
 
     /// `[B, C, h, w]` to `[B, 3, h*f, w*f]`, not clipped.
     pub(crate) fn forward(&self, codes: Tensor<4>) -> Tensor<4> {
-        let x = self.levels.iter().fold(self.conv_in.forward(codes), |x, level| {
+        let x = self.levels.iter().fold(conv2d(&self.conv_in, codes), |x, level| {
             let x = level.blocks.iter().fold(x, |x, block| block.forward(x));
-            level.shuffle.forward(level.upsample.forward(relu(x)))
+            level.shuffle.forward(conv2d(&level.upsample, relu(x)))
         });
         // Weights start around 0; so does the picture, in the middle of its range.
         x + 0.5
@@ -67,7 +68,7 @@ impl PatchDecoder {
 
 impl ResidualBlock {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let hidden = self.conv1.forward(relu(x.clone()));
-        x + self.conv2.forward(relu(hidden))
+        let hidden = conv2d(&self.conv1, relu(x.clone()));
+        x + conv2d(&self.conv2, relu(hidden))
     }
 }

@@ -1,0 +1,153 @@
+//! Every kernel beside its composition, in the shapes of the full model at 512x512.
+//!
+//! `cargo bench --bench kernels`, on an idle machine; compare within one run. The composition is what
+//! the same function computes on an autodiff device, where no kernel runs.
+
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::{Device, Distribution, Tensor};
+use divan::Bencher;
+use editmgt_kernels::{
+    Values, add, add_gated, attention, conv2d, gelu_tanh, group_norm_silu, linear,
+    modulated_layer_norm, norm_and_rotate, quick_gelu, rms_norm, silu,
+};
+
+/// Tokens of two items (guided), channels, heads and their channels.
+const ITEMS: usize = 2;
+const TOKENS: usize = 1024;
+const WIDTH: usize = 1024;
+const HEADS: usize = 8;
+const HEAD: usize = WIDTH / HEADS;
+
+fn main() {
+    divan::main();
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Kernel,
+    Composition,
+}
+
+const FORMS: [Form; 2] = [Form::Kernel, Form::Composition];
+
+impl Form {
+    fn device(self) -> Device {
+        match self {
+            Self::Kernel => Device::flex(),
+            Self::Composition => Device::flex().autodiff(),
+        }
+    }
+
+    fn random<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &self.device())
+    }
+
+    fn stream(self) -> Tensor<3> {
+        self.random([ITEMS, TOKENS, WIDTH])
+    }
+
+    fn of_item(self) -> Tensor<3> {
+        self.random([ITEMS, 1, WIDTH])
+    }
+}
+
+fn elementwise(bencher: Bencher, form: Form, function: fn(Tensor<3>) -> Tensor<3>) {
+    let make = || form.random([ITEMS, TOKENS, 4 * WIDTH]);
+    bencher.with_inputs(make).bench_values(function);
+}
+
+#[divan::bench(args = FORMS)]
+fn gelu_tanh_(bencher: Bencher, form: Form) {
+    elementwise(bencher, form, gelu_tanh);
+}
+
+#[divan::bench(args = FORMS)]
+fn quick_gelu_(bencher: Bencher, form: Form) {
+    elementwise(bencher, form, quick_gelu);
+}
+
+#[divan::bench(args = FORMS)]
+fn silu_(bencher: Bencher, form: Form) {
+    elementwise(bencher, form, silu);
+}
+
+#[divan::bench(args = FORMS)]
+fn rms_norm_(bencher: Bencher, form: Form) {
+    let weight = form.random([WIDTH]);
+    let make = || form.stream();
+    bencher.with_inputs(make).bench_values(|x| rms_norm(x, weight.clone(), 1e-6));
+}
+
+#[divan::bench(args = FORMS)]
+fn modulated_layer_norm_(bencher: Bencher, form: Form) {
+    let (x, shift, scale) = (form.stream(), form.of_item(), form.of_item());
+    bencher.bench_local(|| modulated_layer_norm(x.clone(), shift.clone(), scale.clone(), 1e-6));
+}
+
+#[divan::bench(args = FORMS)]
+fn norm_and_rotate_(bencher: Bencher, form: Form) {
+    let weight = form.random([HEAD]);
+    let angles = form.random([1, TOKENS, 1, HEAD / 2]);
+    let (cos, sin) = (angles.clone().cos(), angles.sin());
+    let make = || form.random([ITEMS, TOKENS, HEADS, HEAD]);
+    bencher
+        .with_inputs(make)
+        .bench_values(|x| norm_and_rotate(x, weight.clone(), 1e-6, cos.clone(), sin.clone()));
+}
+
+#[divan::bench(args = FORMS, sample_count = 10)]
+fn attention_(bencher: Bencher, form: Form) {
+    let heads = |tokens| form.random([ITEMS, HEADS, tokens, HEAD]);
+    let (query, key) = (heads(TOKENS), heads(2 * TOKENS));
+    let values = Values::new(heads(2 * TOKENS), None);
+    bencher.bench_local(|| attention(query.clone(), key.clone(), &values));
+}
+
+#[divan::bench(args = FORMS, sample_count = 10)]
+fn linear_(bencher: Bencher, form: Form) {
+    let (weight, bias) = (form.random([WIDTH, 4 * WIDTH]), form.random([4 * WIDTH]));
+    let x = form.random([ITEMS * TOKENS, WIDTH]);
+    bencher.bench_local(|| linear(x.clone(), weight.clone(), Some(bias.clone())));
+}
+
+#[divan::bench(args = FORMS)]
+fn add_gated_(bencher: Bencher, form: Form) {
+    let (x, gate) = (form.stream(), form.of_item());
+    let make = || form.stream();
+    bencher.with_inputs(make).bench_values(|y| add_gated(x.clone(), y, gate.clone()));
+}
+
+#[divan::bench(args = FORMS)]
+fn add_(bencher: Bencher, form: Form) {
+    let x = form.stream();
+    bencher.with_inputs(|| form.stream()).bench_values(|y| add(x.clone(), y));
+}
+
+#[divan::bench(args = FORMS, sample_count = 10)]
+fn group_norm_silu_(bencher: Bencher, form: Form) {
+    let (weight, bias) = (form.random([128]), form.random([128]));
+    let make = || form.random([1, 128, 512, 512]);
+    bencher
+        .with_inputs(make)
+        .bench_values(|x| group_norm_silu(x, weight.clone(), bias.clone(), 32, 1e-6));
+}
+
+fn layer(form: Form, stride: usize) -> Conv2d {
+    Conv2dConfig::new([256, 256], [3, 3])
+        .with_stride([stride; 2])
+        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        .init(&form.device())
+}
+
+#[divan::bench(args = FORMS, sample_count = 5)]
+fn conv2d_3x3(bencher: Bencher, form: Form) {
+    let (layer, x) = (layer(form, 1), form.random([1, 256, 128, 128]));
+    bencher.bench_local(|| conv2d(&layer, x.clone()));
+}
+
+#[divan::bench(args = FORMS, sample_count = 5)]
+fn conv2d_3x3_stride_2(bencher: Bencher, form: Form) {
+    let (layer, x) = (layer(form, 2), form.random([1, 256, 128, 128]));
+    bencher.bench_local(|| conv2d(&layer, x.clone()));
+}

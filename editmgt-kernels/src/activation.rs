@@ -1,0 +1,141 @@
+//! Elementwise functions between two matrix products.
+
+use burn::tensor::{Tensor, activation};
+
+use crate::host::{Host, on_host};
+use crate::lanes::{exp, sigmoid};
+use crate::work::{map, map_rows};
+
+/// Twice √(2/π), and that times the cubic term's factor: `gelu_tanh(x) = x σ(x (SLOPE + CUBIC x²))`.
+const SLOPE: f64 = 1.595_769_121_605_731;
+const CUBIC: f64 = SLOPE * 0.044_715;
+
+/// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, the tanh form of GELU.
+///
+/// Written with the identity `(1 + tanh u)/2 = σ(2u)`: one transcendental function instead of a
+/// `tanh` and a general power, which is what burn's own form costs, and no cancellation for large
+/// negative `x`.
+pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if on_host(&x) {
+        let shape = x.dims();
+        return map(Host::take(x), gelu).into_tensor(shape);
+    }
+    let u = (x.clone() * x.clone() * CUBIC + SLOPE) * x.clone();
+    activation::sigmoid(u) * x
+}
+
+/// `gelu_tanh(gate) * x`, both of one shape.
+pub fn gelu_tanh_gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+    if on_host(&gate) && on_host(&x) {
+        return gated(gate, x);
+    }
+    gelu_tanh(gate) * x
+}
+
+fn gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+    let shape = gate.dims();
+    assert_eq!(shape, x.dims(), "a gate has the shape of what it gates");
+    let row = shape[D - 1];
+    let x = Host::take(x);
+    let numbers = x.numbers();
+    let product = map_rows(Host::take(gate), row, |index, gate| {
+        let x = &numbers[index * row..][..gate.len()];
+        gate.iter_mut().zip(x).for_each(|(gate, x)| *gate = gelu(*gate) * x);
+    });
+    product.into_tensor(shape)
+}
+
+/// `x σ(1.702 x)`, CLIP's form of GELU.
+pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if on_host(&x) {
+        let shape = x.dims();
+        return map(Host::take(x), |x| x * sigmoid(1.702 * x)).into_tensor(shape);
+    }
+    x.clone() * activation::sigmoid(x * 1.702)
+}
+
+/// `x σ(x)`.
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if on_host(&x) {
+        let shape = x.dims();
+        return map(Host::take(x), silu_of).into_tensor(shape);
+    }
+    // Below -80 the result is 0 to thirty digits. Without the bound exp would overflow, and the
+    // gradient there be 0 times infinity.
+    let denominator = x.clone().clamp_min(-80.0).neg().exp() + 1.0;
+    x / denominator
+}
+
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    x * sigmoid(x * (SLOPE as f32 + CUBIC as f32 * x * x))
+}
+
+#[inline(always)]
+pub(crate) fn silu_of(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::testing::{both, worst};
+
+    fn points() -> Vec<f32> {
+        (-6000..6000).map(|i| i as f32 / 500.0).collect()
+    }
+
+    #[test]
+    fn functions_are_what_they_say() {
+        fn gelu(x: f64) -> f64 {
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            0.5 * x * (1.0 + u.tanh())
+        }
+        fn logistic(x: f64) -> f64 {
+            1.0 / (1.0 + (-x).exp())
+        }
+        type Function = (fn(Tensor<1>) -> Tensor<1>, fn(f64) -> f64);
+        let functions: [Function; 3] = [
+            (gelu_tanh, gelu),
+            (quick_gelu, |x| x * logistic(1.702 * x)),
+            (silu, |x| x * logistic(x)),
+        ];
+        for (which, (function, exact)) in functions.into_iter().enumerate() {
+            for form in both(points(), function) {
+                for (&x, got) in points().iter().zip(form) {
+                    // A few f32 roundings of the argument and of the result.
+                    let tolerance = 1.5e-6 * f64::from(x.abs().max(0.1));
+                    let expected = exact(f64::from(x));
+                    assert!((f64::from(got) - expected).abs() < tolerance, "{which} {x}: {got}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn far_from_zero() {
+        let device = Device::flex();
+        for function in [gelu_tanh::<1>, quick_gelu, silu] {
+            let ends = Tensor::<1>::from_floats([-1e4, -200.0, 0.0, 200.0, 1e4], &device);
+            let got = function(ends).try_into_vec_as::<f32>().unwrap();
+            assert!(
+                got.iter().zip([0.0, 0.0, 0.0, 200.0, 1e4]).all(|(a, b)| (a - b).abs() < 1e-30),
+                "{got:?}"
+            );
+            let nan = function(Tensor::<1>::from_floats([f32::NAN], &device));
+            assert!(nan.into_scalar::<f32>().is_nan());
+        }
+    }
+
+    #[test]
+    fn a_gate_multiplies() {
+        let gate = Tensor::<1>::from_floats(&points()[..], &Device::flex()).reshape([-1, 3]);
+        let x: Tensor<2> = gate.clone() * 0.3 + 1.0;
+        let expected = gelu_tanh(gate.clone()) * x.clone();
+        // Shared and on its own, kernels may work in place.
+        assert_eq!(worst(gelu_tanh_gated(gate.clone(), x.clone()), expected.clone()), 0.0);
+        assert_eq!(worst(gelu_tanh_gated(gate * 1.0, x), expected), 0.0);
+    }
+}

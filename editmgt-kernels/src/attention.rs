@@ -1,0 +1,261 @@
+//! Attention that never holds all its scores.
+
+use burn::tensor::{Tensor, module};
+use rayon::prelude::*;
+
+use crate::host::{Host, Matrix, on_host};
+use crate::lanes::{exp, max, sum, vectorised};
+
+/// Queries and keys of a tile: its scores, 256 KiB, stay in a core's cache between the two products.
+const QUERIES: usize = 128;
+const KEYS: usize = 512;
+
+/// The values of all keys, `[B, heads, S, d]`, and how much each key counts.
+#[derive(Debug, Clone)]
+pub struct Values {
+    /// `[B, heads, S, d]` where kernels run; elsewhere times the weight, with the weight itself as one
+    /// more channel where there are weights.
+    values: Tensor<4>,
+    weights: Option<Vec<f32>>,
+}
+
+impl Values {
+    /// `weights[key]` multiplies the key's share before shares are made to sum to one: a weight γ is a
+    /// bias log γ on the key's scores. None is 0 or negative, and none above 1.
+    ///
+    /// A weighted softmax average is a quotient of two plain ones,
+    /// `Σ wⱼ pⱼ vⱼ / Σ wⱼ pⱼ` with `p = softmax(q kᵀ / √d)`: so no bias for every pair of tokens is
+    /// needed, which would be megabytes to read per head. Where no kernel runs, attention stays free
+    /// of masks and biases (backends have fused kernels for that case only), with `w v` and `w` itself
+    /// as its values. No subtraction is involved, so the quotient is as exact as the parts.
+    ///
+    /// # Panics
+    /// If there is not one weight for each key.
+    pub fn new(values: Tensor<4>, weights: Option<&[f32]>) -> Self {
+        let [batch, heads, keys, _] = values.dims();
+        let Some(weights) = weights else { return Self { values, weights: None } };
+        assert_eq!(weights.len(), keys, "one weight for each key");
+        if on_host(&values) {
+            return Self { values, weights: Some(weights.to_vec()) };
+        }
+        let options = (&values.device(), values.dtype());
+        let ones = Tensor::ones([batch, heads, keys, 1], options);
+        let factors = burn::tensor::TensorData::new(weights.to_vec(), [1, 1, keys, 1]);
+        let factors = Tensor::from_data(factors, options);
+        Self { values: Tensor::cat(vec![values, ones], 3) * factors, weights: None }
+    }
+}
+
+/// `softmax(q kᵀ / √d) v` with weighted keys: queries `[B, heads, N, d]`, keys `[B, heads, S, d]`, to
+/// `[B, N, heads * d]`.
+pub fn attention(query: Tensor<4>, key: Tensor<4>, values: &Values) -> Tensor<3> {
+    let [batch, heads, tokens, channels] = query.dims();
+    let merged = [batch, tokens, heads * channels];
+    let fused = on_host(&query) && on_host(&key) && on_host(&values.values);
+    if fused && values.values.dims() == key.dims() {
+        return kernel(query, key, values).into_tensor(merged);
+    }
+    // Fused kernels want neither mask, bias nor explicit scale.
+    let value = values.values.clone();
+    let [.., with_weight] = value.dims();
+    let mut attended = module::attention(query, key, value, None, None, Default::default());
+    if with_weight > channels {
+        let weight = attended.clone().narrow(3, channels, 1);
+        attended = attended.narrow(3, 0, channels) / weight;
+    }
+    attended.swap_dims(1, 2).reshape(merged)
+}
+
+/// The numbers of one call.
+struct Call<'a> {
+    query: Host,
+    key: Host,
+    value: Host,
+    weights: Option<&'a [f32]>,
+    tokens: usize,
+    keys: usize,
+    channels: usize,
+}
+
+fn kernel(query: Tensor<4>, key: Tensor<4>, values: &Values) -> Host {
+    let [batch, heads, tokens, channels] = query.dims();
+    let [key_batch, key_heads, keys, key_channels] = key.dims();
+    assert_eq!(
+        [key_batch, key_heads, key_channels],
+        [batch, heads, channels],
+        "keys of other items, heads or channels than the queries"
+    );
+    let call = Call {
+        query: Host::take(query),
+        key: Host::take(key),
+        value: Host::take(values.values.clone()),
+        weights: values.weights.as_deref(),
+        tokens,
+        keys,
+        channels,
+    };
+
+    // Each task fills its rows of one head, which lie apart in the result: `[B, N, heads, d]`.
+    let mut out = vec![0.0; batch * tokens * heads * channels];
+    let mut tasks: Vec<Task<'_>> = Vec::new();
+    for (item, of_item) in out.chunks_exact_mut((tokens * heads * channels).max(1)).enumerate() {
+        for (tile, rows) in of_item.chunks_mut(QUERIES * heads * channels).enumerate() {
+            let mut per_head: Vec<Vec<&mut [f32]>> = (0..heads).map(|_| Vec::new()).collect();
+            for row in rows.chunks_exact_mut(heads * channels) {
+                row.chunks_exact_mut(channels)
+                    .zip(&mut per_head)
+                    .for_each(|(x, head)| head.push(x));
+            }
+            let task =
+                |(head, rows)| Task { plane: item * heads + head, first: tile * QUERIES, rows };
+            tasks.extend(per_head.into_iter().enumerate().map(task));
+        }
+    }
+    if batch * heads * tokens * keys * channels < 1 << 18 {
+        // Threads would cost more than they save.
+        tasks.into_iter().for_each(|task| call.run(task));
+    } else {
+        tasks.into_par_iter().for_each(|task| call.run(task));
+    }
+    Host::new(out)
+}
+
+/// Some queries of one head of one item.
+struct Task<'a> {
+    /// Item and head.
+    plane: usize,
+    first: usize,
+    /// The result of each query.
+    rows: Vec<&'a mut [f32]>,
+}
+
+/// What is known of a query's result after some of the keys: the largest score, the sum of shares
+/// relative to it, and (in [`Task::rows`]) the sum of values.
+#[derive(Clone, Copy)]
+struct Running {
+    largest: f32,
+    shares: f32,
+}
+
+impl Call<'_> {
+    fn run(&self, mut task: Task<'_>) {
+        let Self { keys, channels, .. } = *self;
+        let rows = task.rows.len();
+        let scale = 1.0 / (channels as f32).sqrt();
+        let mut running = vec![Running { largest: f32::NEG_INFINITY, shares: 0.0 }; rows];
+        let queries = Matrix {
+            start: (task.plane * self.tokens + task.first) * channels,
+            shape: [rows, channels],
+            strides: [channels, 1],
+        };
+        for first in (0..keys).step_by(KEYS) {
+            let count = KEYS.min(keys - first);
+            let start = (task.plane * keys + first) * channels;
+            let transposed = Matrix { start, shape: [channels, count], strides: [1, channels] };
+            let mut shares = self.query.product(queries, &self.key, transposed);
+            let weights = self.weights.map(|weights| &weights[first..][..count]);
+            let scores = shares.numbers_mut().expect("a fresh product is nobody else's");
+            let shrink = soften(scores, count, scale, weights, &mut running);
+
+            let own = Matrix { start: 0, shape: [rows, count], strides: [count, 1] };
+            let values = Matrix { start, shape: [count, channels], strides: [channels, 1] };
+            let attended = shares.product(own, &self.value, values);
+            accumulate(&mut task.rows, attended.numbers(), &shrink);
+        }
+        let shares: Vec<f32> = running.iter().map(|running| 1.0 / running.shares).collect();
+        vectorised(|| {
+            for (row, share) in task.rows.iter_mut().zip(&shares) {
+                row.iter_mut().for_each(|x| *x *= share);
+            }
+        });
+    }
+}
+
+/// Turns the scores of a tile into shares relative to the largest score so far, and gives by how much
+/// what was summed up before has to shrink.
+#[inline(never)]
+fn soften(
+    scores: &mut [f32],
+    keys: usize,
+    scale: f32,
+    weights: Option<&[f32]>,
+    running: &mut [Running],
+) -> Vec<f32> {
+    vectorised(|| {
+        let mut shrink = Vec::with_capacity(running.len());
+        for (row, running) in scores.chunks_exact_mut(keys).zip(running) {
+            let largest = running.largest.max(max(row) * scale);
+            row.iter_mut().for_each(|x| *x = exp(*x * scale - largest));
+            if let Some(weights) = weights {
+                row.iter_mut().zip(weights).for_each(|(x, weight)| *x *= weight);
+            }
+            let factor = exp(running.largest - largest);
+            *running = Running { largest, shares: running.shares * factor + sum(row, |x| x) };
+            shrink.push(factor);
+        }
+        shrink
+    })
+}
+
+#[inline(never)]
+fn accumulate(rows: &mut [&mut [f32]], attended: &[f32], shrink: &[f32]) {
+    vectorised(|| {
+        for ((row, factor), new) in
+            rows.iter_mut().zip(shrink).zip(attended.chunks_exact(attended.len() / shrink.len()))
+        {
+            row.iter_mut().zip(new).for_each(|(x, new)| *x = *x * factor + new);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+    use crate::testing::{plain, random, worst};
+
+    /// More than a tile of queries and of keys, in several items and heads.
+    #[test]
+    fn the_kernel_is_attention_with_a_bias() {
+        for [tokens, keys] in [[1, 1], [5, 700], [300, 40], [150, 1100]] {
+            let (query, key) = (random([2, 3, tokens, 8], 1) * 3.0, random([2, 3, keys, 8], 2));
+            let value = random([2, 3, keys, 8], 3);
+            let weights: Vec<f32> = (0..keys)
+                .map(|key| if key % 3 == 0 { 1.0 } else { 1e-9 + key as f32 / 2e3 })
+                .collect();
+            for weights in [None, Some(&weights[..])] {
+                let bias = weights.map(|weights| {
+                    let logs: Vec<f32> = weights.iter().map(|w| w.ln()).collect();
+                    let logs = TensorData::new(logs, [1, 1, 1, keys]);
+                    Tensor::<4>::from_data(logs, &Device::flex()).expand([2, 3, tokens, keys])
+                });
+                let expected = module::attention(
+                    query.clone(),
+                    key.clone(),
+                    value.clone(),
+                    None,
+                    bias,
+                    Default::default(),
+                );
+                let expected = expected.swap_dims(1, 2).reshape([2, tokens, 24]);
+                let got = |q, k, v| attention(q, k, &Values::new(v, weights));
+                let kernel = got(query.clone(), key.clone(), value.clone());
+                let composed =
+                    got(plain(query.clone()), plain(key.clone()), plain(value.clone())).inner();
+                // Averages of values up to 2.
+                assert!(worst(kernel, expected.clone()) < 3e-6, "{tokens} {keys}");
+                assert!(worst(composed, expected) < 5e-6, "{tokens} {keys}");
+            }
+        }
+    }
+
+    #[test]
+    fn large_scores_do_not_overflow() {
+        let query = random([1, 1, 4, 8], 1) * 1e4;
+        let key = random([1, 1, 600, 8], 2);
+        let value = random([1, 1, 600, 8], 3);
+        let got = attention(query, key, &Values::new(value, None));
+        assert!(got.is_finite().all().into_scalar::<bool>());
+    }
+}

@@ -1,0 +1,87 @@
+//! Any convolution: the weights times patches of the image.
+
+use rayon::prelude::*;
+
+use super::{Geometry, Task};
+use crate::host::{Host, Matrix};
+
+/// Numbers of the patches that are multiplied at a time, by each thread: 8 MiB.
+const PATCHES: usize = 1 << 21;
+/// Pixels of them: more make the products no faster.
+const PIXELS: usize = 1 << 11;
+
+pub(super) fn run(
+    geometry: &Geometry,
+    images: &Host,
+    weight: &Host,
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let [kernel_height, kernel_width] = geometry.kernel;
+    let [out_height, out_width] = geometry.out_size;
+    let depth = geometry.channels * kernel_height * kernel_width;
+    let rows = ((PATCHES / depth).min(PIXELS) / out_width).clamp(1, out_height);
+    let weights = Matrix { start: 0, shape: [geometry.out_channels, depth], strides: [depth, 1] };
+
+    let tasks = geometry.tasks(images.numbers(), out, rows);
+    tasks.into_par_iter().for_each_init(Vec::new, |buffer, task| {
+        let pixels = task.planes[0].len();
+        let mut patches = std::mem::take(buffer);
+        patches.resize(depth * pixels, 0.0);
+        geometry.patches(&task, &mut patches);
+        let patches = Host::new(patches);
+        let columns = Matrix { start: 0, shape: [depth, pixels], strides: [pixels, 1] };
+        let product = weight.product(weights, &patches, columns);
+        *buffer = patches.into_vec();
+        let made = product.numbers().chunks_exact(pixels);
+        for (channel, (to, made)) in task.planes.into_iter().zip(made).enumerate() {
+            match bias {
+                None => to.copy_from_slice(made),
+                Some(bias) => {
+                    to.iter_mut().zip(made).for_each(|(to, made)| *to = made + bias[channel]);
+                }
+            }
+        }
+    });
+}
+
+impl Geometry {
+    /// Fills `patches`: a row for each channel and place in the kernel, with the number that each pixel
+    /// of the task's result has there.
+    fn patches(&self, task: &Task<'_>, patches: &mut [f32]) {
+        let [kernel_height, kernel_width] = self.kernel;
+        let [_, out_width] = self.out_size;
+        let places = kernel_height * kernel_width;
+        let pixels = task.planes[0].len();
+        for (index, row) in patches.chunks_exact_mut(pixels).enumerate() {
+            let (channel, place) = (index / places, index % places);
+            let (down, right) = (place / kernel_width, place % kernel_width);
+            let plane = self.channel(task.image, channel);
+            for (line, to) in row.chunks_exact_mut(out_width).enumerate() {
+                match self.row(plane, (task.row + line) * self.stride[0] + down) {
+                    Some(from) => self.line(from, right, to),
+                    None => to.fill(0.0),
+                }
+            }
+        }
+    }
+
+    /// The numbers of one line of the image that lie under column `right` of the kernel.
+    fn line(&self, from: &[f32], right: usize, to: &mut [f32]) {
+        let (stride, before) = (self.stride[1], self.before[1]);
+        // Pixels of the result whose place is left of the image, and those that have one in it.
+        let outside = before.saturating_sub(right).div_ceil(stride).min(to.len());
+        let start = (outside * stride + right - before).min(from.len());
+        let inside = (from.len() - start).div_ceil(stride).min(to.len() - outside);
+        let (left, rest) = to.split_at_mut(outside);
+        let (middle, beyond) = rest.split_at_mut(inside);
+        left.fill(0.0);
+        beyond.fill(0.0);
+        if stride == 1 {
+            middle.copy_from_slice(&from[start..][..inside]);
+        } else {
+            let places = from[start..].iter().step_by(stride);
+            middle.iter_mut().zip(places).for_each(|(to, from)| *to = *from);
+        }
+    }
+}

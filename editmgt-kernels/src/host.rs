@@ -1,0 +1,147 @@
+//! The numbers of a tensor, where they lie in this process's memory.
+
+#[cfg(feature = "flex")]
+pub(crate) use flex::{Host, on_host};
+#[cfg(not(feature = "flex"))]
+pub(crate) use without::{Host, on_host};
+
+/// A matrix within some numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matrix {
+    /// The place of its first number.
+    pub(crate) start: usize,
+    /// Rows and columns, at least one of each.
+    pub(crate) shape: [usize; 2],
+    /// How far the next row and the next column are.
+    pub(crate) strides: [usize; 2],
+}
+
+#[cfg(feature = "flex")]
+mod flex {
+    use burn::backend::flex::ops::matmul::matmul;
+    use burn::backend::flex::{FlexTensor, Layout};
+    use burn::backend::{
+        BackendTensor, DispatchAutodiffContext, DispatchDevice, DispatchTensor, DispatchTensorKind,
+    };
+    use burn::tensor::{Bytes, DType, Shape, Tensor};
+
+    use super::Matrix;
+
+    /// Whether [`Host::take`] may have the tensor: f32, on flex, and outside any graph.
+    pub(crate) fn on_host<const D: usize>(x: &Tensor<D>) -> bool {
+        x.dtype() == DType::F32 && matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
+    }
+
+    /// Numbers of a flex tensor, without gaps and in the order of its shape.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Host(FlexTensor);
+
+    impl Host {
+        /// The tensor must be [`on_host`]. Copies only what has gaps.
+        pub(crate) fn take<const D: usize>(x: Tensor<D>) -> Self {
+            let DispatchTensorKind::Flex(BackendTensor::Float(x)) = x.into_dispatch().kind else {
+                unreachable!("asked for the numbers of a tensor that is not on the host")
+            };
+            match x.as_slice::<f32>() {
+                Some(_) => Self(x),
+                None => Self(x.to_contiguous()),
+            }
+        }
+
+        pub(crate) fn new(numbers: Vec<f32>) -> Self {
+            let layout = Layout::contiguous(Shape::from(vec![numbers.len()]));
+            Self(FlexTensor::new(Bytes::from_elems(numbers), layout, DType::F32))
+        }
+
+        pub(crate) fn numbers(&self) -> &[f32] {
+            self.0.as_slice().expect("a host's numbers have no gaps and are f32")
+        }
+
+        /// `None` while somebody else holds the numbers, or they are a part of others.
+        pub(crate) fn numbers_mut(&mut self) -> Option<&mut [f32]> {
+            let own = self.numbers().len();
+            self.0.try_storage_mut().filter(|all: &&mut [f32]| all.len() == own)
+        }
+
+        /// The same numbers in any shape of the same size.
+        pub(crate) fn into_tensor<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
+            let start = self.0.layout().start_offset();
+            let dense = Layout::contiguous(Shape::from(shape.to_vec()));
+            let layout = Layout::new(dense.shape().clone(), dense.strides().to_vec(), start);
+            Tensor::from_dispatch(DispatchTensor {
+                kind: DispatchTensorKind::Flex(BackendTensor::Float(self.0.with_layout(layout))),
+                autodiff: DispatchAutodiffContext::Disabled,
+            })
+        }
+
+        /// The numbers in a vector, copied only where somebody else holds them.
+        pub(crate) fn into_vec(self) -> Vec<f32> {
+            let data = self.0.into_data();
+            data.try_into_vec().expect("a host's numbers are f32")
+        }
+
+        /// The product of two matrices that lie in the numbers of `self` and `other`, row by row.
+        pub(crate) fn product(&self, own: Matrix, other: &Self, others: Matrix) -> Self {
+            Self(matmul(self.view(own), other.view(others)))
+        }
+
+        fn view(&self, matrix: Matrix) -> FlexTensor {
+            let Matrix { start, shape, strides } = matrix;
+            let last: usize =
+                shape.iter().zip(strides).map(|(size, stride)| (size - 1) * stride).sum();
+            // flex multiplies what a layout says without looking where it ends.
+            assert!(start + last < self.numbers().len(), "a matrix beyond the end of its numbers");
+            let start = self.0.layout().start_offset() + start;
+            let strides = strides.map(|stride| stride as isize).to_vec();
+            let layout = Layout::new(Shape::from(shape.to_vec()), strides, start);
+            self.0.clone().with_layout(layout)
+        }
+    }
+}
+
+/// A build without flex has no tensors on the host.
+#[cfg(not(feature = "flex"))]
+mod without {
+    use std::convert::Infallible;
+
+    use burn::tensor::Tensor;
+
+    use super::Matrix;
+
+    pub(crate) fn on_host<const D: usize>(_: &Tensor<D>) -> bool {
+        false
+    }
+
+    #[derive(Debug, Clone)]
+    pub(crate) struct Host(Infallible);
+
+    impl Host {
+        pub(crate) fn take<const D: usize>(_: Tensor<D>) -> Self {
+            unreachable!("asked for the numbers of a tensor that is not on the host")
+        }
+
+        pub(crate) fn new(_: Vec<f32>) -> Self {
+            unreachable!("a kernel runs on tensors of flex alone")
+        }
+
+        pub(crate) fn numbers(&self) -> &[f32] {
+            match self.0 {}
+        }
+
+        pub(crate) fn numbers_mut(&mut self) -> Option<&mut [f32]> {
+            match self.0 {}
+        }
+
+        pub(crate) fn into_tensor<const D: usize>(self, _: [usize; D]) -> Tensor<D> {
+            match self.0 {}
+        }
+
+        pub(crate) fn into_vec(self) -> Vec<f32> {
+            match self.0 {}
+        }
+
+        pub(crate) fn product(&self, _: Matrix, _: &Self, _: Matrix) -> Self {
+            match self.0 {}
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Norms and what always follows them.
+
+use burn::tensor::{DType, Tensor, module};
+
+use crate::activation::{silu, silu_of};
+use crate::host::{Host, on_host};
+use crate::lanes::sum;
+use crate::work::map_rows;
+
+/// `x / sqrt(mean(x²) + ε) * weight` over the last axis, with statistics *and* division in f32.
+///
+/// burn's own forward rounds the root mean square to the tensor's dtype before it divides, which
+/// in half precision shifts a whole row by the same rounding error.
+pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    if on_host(&x) && on_host(&weight) {
+        let shape = x.dims();
+        let weight = Host::take(weight);
+        let weight = weight.numbers();
+        let normed = map_rows(Host::take(x), shape[D - 1], |_, row| {
+            let factor = inverse_rms(row, epsilon);
+            row.iter_mut().zip(weight).for_each(|(x, weight)| *x = *x * factor * weight);
+        });
+        return normed.into_tensor(shape);
+    }
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
+    let rms = (x.clone().square().mean_dim(D - 1) + epsilon).sqrt();
+    (x / rms).cast(dtype) * weight.unsqueeze()
+}
+
+/// `1 / sqrt(mean(x²) + ε)`.
+#[inline(always)]
+pub(crate) fn inverse_rms(row: &[f32], epsilon: f64) -> f32 {
+    1.0 / (sum(row, |x| x * x) / row.len() as f32 + epsilon as f32).sqrt()
+}
+
+/// Layer norm without weights, then `(1 + scale) * x + shift`: rows `[B, N, D]`, `shift` and `scale`
+/// `[B, 1, D]`, one vector for each item.
+pub fn modulated_layer_norm(
+    x: Tensor<3>,
+    shift: Tensor<3>,
+    scale: Tensor<3>,
+    epsilon: f64,
+) -> Tensor<3> {
+    let shape @ [batch, rows, channels] = x.dims();
+    let fits = [&shift, &scale].iter().all(|of_item| of_item.dims() == [batch, 1, channels]);
+    if fits && on_host(&x) && on_host(&shift) && on_host(&scale) {
+        let (shift, scale) = (Host::take(shift), Host::take(scale));
+        let (shift, scale) = (shift.numbers(), scale.numbers());
+        let normed = map_rows(Host::take(x), channels, |index, row| {
+            let item = index / rows * channels;
+            let (shift, scale) = (&shift[item..][..channels], &scale[item..][..channels]);
+            let mean = sum(row, |x| x) / channels as f32;
+            let variance = sum(row, |x| (x - mean) * (x - mean)) / channels as f32;
+            let factor = 1.0 / (variance + epsilon as f32).sqrt();
+            for ((x, shift), scale) in row.iter_mut().zip(shift).zip(scale) {
+                *x = (*x - mean) * factor * (1.0 + scale) + shift;
+            }
+        });
+        return normed.into_tensor(shape);
+    }
+    // A layer norm with a weight of ones is one fused pass; one composed of tensor operations is
+    // six.
+    let ones = Tensor::ones([channels], (&x.device(), x.dtype()));
+    module::layer_norm(x, ones, None, epsilon) * (scale + 1) + shift
+}
+
+/// Group norm with a weight and a bias for each channel, then SiLU: `[B, C, H, W]` to the same.
+///
+/// Computed in f32 whatever the dtype, and rounded once at the end (burn's `GroupNorm` widens f16
+/// but not bf16, and only for the statistics). `groups` divides `C`.
+pub fn group_norm_silu(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+) -> Tensor<4> {
+    let shape @ [batch, channels, height, width] = x.dims();
+    let per_group = channels / groups;
+    if on_host(&x) && on_host(&weight) && on_host(&bias) {
+        let (weight, bias) = (Host::take(weight), Host::take(bias));
+        let (weight, bias) = (weight.numbers(), bias.numbers());
+        let pixels = height * width;
+        let normed = map_rows(Host::take(x), per_group * pixels, |index, group| {
+            let (mean, variance) = moments(group);
+            let factor = 1.0 / (variance + epsilon as f32).sqrt();
+            let first = index % groups * per_group;
+            for (channel, plane) in group.chunks_exact_mut(pixels).enumerate() {
+                let (scale, bias) = (factor * weight[first + channel], bias[first + channel]);
+                plane.iter_mut().for_each(|x| *x = silu_of((*x - mean) * scale + bias));
+            }
+        });
+        return normed.into_tensor(shape);
+    }
+
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32).reshape([batch, groups, per_group * height, width]);
+    let mean = group_mean(x.clone());
+    let x = x - mean;
+    let variance = group_mean(x.clone() * x.clone());
+
+    // One factor for each channel of each image, so that the image is multiplied once.
+    let weight = weight.cast(DType::F32).reshape([1, groups, per_group, 1]);
+    let scale = (variance + epsilon).sqrt().recip() * weight;
+    let bias = bias.cast(DType::F32).reshape([1, channels, 1, 1]);
+    let x = x.reshape(shape);
+    silu(x * scale.reshape([batch, channels, 1, 1]) + bias).cast(dtype)
+}
+
+/// The mean over the last two axes. Rows first: a million values summed one by one would lose
+/// digits, and a device with many lanes has more rows than groups to share out.
+fn group_mean(x: Tensor<4>) -> Tensor<4> {
+    x.mean_dim(3).mean_dim(2)
+}
+
+/// Mean and variance in one pass over memory: those of blocks that stay in cache, joined in f64 by the
+/// formula of Chan, Golub and LeVeque.
+#[inline(always)]
+fn moments(numbers: &[f32]) -> (f32, f32) {
+    const BLOCK: usize = 1 << 11;
+    let (mut count, mut mean, mut squares) = (0.0f64, 0.0f64, 0.0f64);
+    for block in numbers.chunks(BLOCK) {
+        let own = block.len() as f64;
+        let own_mean = sum(block, |x| x) / block.len() as f32;
+        let own_squares = f64::from(sum(block, |x| (x - own_mean) * (x - own_mean)));
+        let apart = f64::from(own_mean) - mean;
+        squares += own_squares + apart * apart * count * own / (count + own);
+        count += own;
+        mean += apart * own / count;
+    }
+    (mean as f32, (squares / count) as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Param;
+    use burn::nn::GroupNormConfig;
+    use burn::tensor::{Device, activation};
+
+    use super::*;
+    use crate::testing::{plain, random, worst};
+
+    #[test]
+    fn kernels_agree_with_compositions() {
+        let x = random([2, 90, 520], 1) * 3.0 + 0.5;
+        let weight = random([520], 2);
+        let composed = rms_norm(plain(x.clone()), plain(weight.clone()), 1e-6).inner();
+        // Numbers up to 4; sums of 520 terms in another order.
+        assert!(worst(rms_norm(x.clone(), weight, 1e-6), composed) < 3e-6);
+
+        let (shift, scale) = (random([2, 1, 520], 3), random([2, 1, 520], 4));
+        let parts = [&x, &shift, &scale].map(|x| plain(x.clone()));
+        let [a, b, c] = parts;
+        let composed = modulated_layer_norm(a, b, c, 1e-6).inner();
+        let got = modulated_layer_norm(x, shift, scale, 1e-6);
+        assert!(worst(got, composed) < 8e-6);
+    }
+
+    #[test]
+    fn group_norm_agrees_with_burns_and_silu() {
+        let device = Device::flex();
+        let [groups, channels] = [3, 6];
+        let weight = Tensor::<1>::from_floats([0.5, -1.0, 2.0, 30.0, 0.0, 1.5], &device);
+        let bias = Tensor::<1>::from_floats([0.0, 1.0, -2.0, -60.0, 3.0, 0.5], &device);
+        let mut burns = GroupNormConfig::new(groups, channels).with_epsilon(1e-6).init(&device);
+        burns.gamma = Some(Param::from_tensor(weight.clone()));
+        burns.beta = Some(Param::from_tensor(bias.clone()));
+
+        // More than a block of numbers in a group. Far from zero and nearly constant are what loses
+        // digits in a careless variance.
+        let ramp = Tensor::<1, burn::tensor::Int>::arange(0..2 * 6 * 50 * 70, &device).float();
+        for (offset, spread) in [(0.0, 1.0), (50.0, 1.0), (-3.0, 0.01), (0.0, 1e-4)] {
+            let x = (ramp.clone() * 1.3).sin().reshape([2, 6, 50, 70]) * spread + offset;
+            let expected = activation::silu(burns.forward(x.clone()));
+            let run = |x, weight, bias| group_norm_silu(x, weight, bias, groups, 1e-6);
+            let kernel = run(x.clone(), weight.clone(), bias.clone());
+            let composed = run(plain(x), plain(weight.clone()), plain(bias.clone())).inner();
+            for got in [kernel, composed] {
+                // Values up to 100, rounded differently; and all means are rounded to f32, which counts
+                // for as much more as they are larger than the spread.
+                let tolerance = 2e-4 + 30.0 * f32::EPSILON * f32::abs(offset) / spread;
+                let worst = worst(got, expected.clone());
+                assert!(worst < tolerance, "offset {offset}, spread {spread}: {worst}");
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+use burn::tensor::{DType, Tensor, s};
+
+use crate::host::{Host, on_host};
+use crate::norm::{inverse_rms, rms_norm};
+use crate::work::for_rows;
+
+/// Query or key heads `[B, N, heads, d]`, normalised ([`rms_norm`] with a weight `[d]`), rotated by the
+/// position's angles (`cos` and `sin`, `[1, N, 1, d/2]`, f32) and laid out as `[B, heads, N, d]`.
+///
+/// The pairs of adjacent channels (0, 1), (2, 3), … turn, in f32. The channels come out in another
+/// order, first all even ones, then all odd ones: attention only looks at products of queries and
+/// keys, which don't change when both are reordered alike, and putting the pairs back in place would
+/// cost one more strided copy.
+pub fn norm_and_rotate(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    epsilon: f64,
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+) -> Tensor<4> {
+    if on_host(&x) && on_host(&weight) && on_host(&cos) && on_host(&sin) {
+        return kernel(x, weight, epsilon, cos, sin);
+    }
+    let dtype = x.dtype();
+    let x = rms_norm(x, weight, epsilon).cast(DType::F32);
+    let even = x.clone().slice(s![.., .., .., 0..;2]);
+    let odd = x.slice(s![.., .., .., 1..;2]);
+    let rotated_even = even.clone() * cos.clone() - odd.clone() * sin.clone();
+    let rotated_odd = odd * cos + even * sin;
+    Tensor::cat(vec![rotated_even, rotated_odd], 3).cast(dtype).swap_dims(1, 2)
+}
+
+fn kernel(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    epsilon: f64,
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+) -> Tensor<4> {
+    let [batch, tokens, heads, channels] = x.dims();
+    let pairs = channels / 2;
+    assert_eq!(cos.dims(), [1, tokens, 1, pairs], "an angle for each pair of each token");
+    assert_eq!(sin.dims(), cos.dims(), "a sine for each cosine");
+    let [cos, sin] = [cos, sin].map(Host::take);
+    let (x, weight) = (Host::take(x), Host::take(weight));
+    let (x, weight) = (x.numbers(), weight.numbers());
+    let (cos, sin) = (cos.numbers(), sin.numbers());
+
+    let mut out = vec![0.0; x.len()];
+    for_rows(&mut out, channels, |index, to| {
+        let (plane, token) = (index / tokens, index % tokens);
+        let (item, head) = (plane / heads, plane % heads);
+        let from = &x[((item * tokens + token) * heads + head) * channels..][..channels];
+        let factor = inverse_rms(from, epsilon);
+        let (cos, sin) = (&cos[token * pairs..][..pairs], &sin[token * pairs..][..pairs]);
+        let (evens, odds) = to.split_at_mut(pairs);
+        for pair in 0..pairs {
+            let even = from[2 * pair] * factor * weight[2 * pair];
+            let odd = from[2 * pair + 1] * factor * weight[2 * pair + 1];
+            evens[pair] = even * cos[pair] - odd * sin[pair];
+            odds[pair] = odd * cos[pair] + even * sin[pair];
+        }
+    });
+    Host::new(out).into_tensor([batch, heads, tokens, channels])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{plain, random, worst};
+
+    #[test]
+    fn the_kernel_agrees_with_the_composition() {
+        let angles = random([1, 40, 1, 8], 1);
+        // A part of a table, as the text's rows are.
+        let [cos, sin] = [angles.clone().cos(), angles.sin()].map(|x| x.narrow(1, 3, 37));
+        let (x, weight) = (random([2, 37, 5, 16], 2), random([16], 3));
+        let got = norm_and_rotate(x.clone(), weight.clone(), 1e-6, cos.clone(), sin.clone());
+        let expected =
+            norm_and_rotate(plain(x), plain(weight), 1e-6, plain(cos), plain(sin)).inner();
+        assert_eq!(got.dims(), [2, 5, 37, 16]);
+        assert!(worst(got, expected) < 2e-6);
+    }
+}
