@@ -33,14 +33,7 @@ pub fn load_module<M: Module>(
     keys: &KeyMap,
     dtype: DType,
 ) -> Result<M, CheckpointError> {
-    if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
-        return Err(CheckpointError::UnsupportedDtype { got: dtype });
-    }
-    // A backend panics over a dtype that it lacks.
-    if let Some(device) = module.devices().iter().find(|device| !device.supports_dtype(dtype)) {
-        return Err(CheckpointError::DeviceDtype { device: format!("{device:?}"), dtype });
-    }
-    let plan = plan(&module, files, keys)?;
+    let plan = checked_plan(&module, files, keys, dtype)?;
     tracing::debug!(dir = %files.dir().display(), tensors = plan.len(), ?dtype, "loading weights");
     let mut loader =
         Loader { plan, files, dtype, at: Position::default(), open: None, failure: None };
@@ -49,6 +42,37 @@ pub fn load_module<M: Module>(
         Some(error) => Err(error),
         None => Ok(module),
     }
+}
+
+/// Whether [`load_module`] would begin to read: the keys and shapes of `files` are those of
+/// `module`, and its device can compute in `dtype`. No data is read, so this is quick for files of
+/// any size.
+///
+/// # Errors
+/// Those of [`load_module`] but for a weight that doesn't fit `dtype` and for failing disks.
+pub fn check_module<M: Module>(
+    module: &M,
+    files: &WeightFiles,
+    keys: &KeyMap,
+    dtype: DType,
+) -> Result<(), CheckpointError> {
+    checked_plan(module, files, keys, dtype).map(drop)
+}
+
+fn checked_plan<'a, M: Module>(
+    module: &M,
+    files: &'a WeightFiles,
+    keys: &KeyMap,
+    dtype: DType,
+) -> Result<HashMap<String, Source<'a>>, CheckpointError> {
+    if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
+        return Err(CheckpointError::UnsupportedDtype { got: dtype });
+    }
+    // A backend panics over a dtype that it lacks.
+    if let Some(device) = module.devices().iter().find(|device| !device.supports_dtype(dtype)) {
+        return Err(CheckpointError::DeviceDtype { device: format!("{device:?}"), dtype });
+    }
+    plan(module, files, keys)
 }
 
 /// What to read into a parameter.

@@ -84,6 +84,16 @@ pub trait TextEncoder: Send + Sync {
     /// [`Error::Stage`] with the tokeniser's error, [`Error::Shape`] for an empty batch.
     fn encode(&self, prompts: &[&str]) -> Result<TextConditioning>;
 
+    /// Encodes each prompt by itself, batches of one: what an edit does with its instruction and
+    /// its negative prompt. An encoder of several parts that don't fit into memory together can
+    /// let each part see all prompts before the next one comes.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    fn encode_each(&self, prompts: &[&str]) -> Result<Vec<TextConditioning>> {
+        prompts.iter().map(|prompt| self.encode(&[prompt])).collect()
+    }
+
     /// Where every occurrence of `phrase` stands in `prompt`: ranges of rows of
     /// [`TextConditioning::hidden`], the very sequence that the attention indexes. Whole words,
     /// letter case ignored. Never empty.

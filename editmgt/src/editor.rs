@@ -48,11 +48,18 @@ pub struct EditorBuilder {
     device: Option<Device>,
     dtype: Option<DtypePolicy>,
     loras: Vec<LoraUse>,
+    low_memory: bool,
 }
 
 impl Origin {
     fn builder(self) -> EditorBuilder {
-        EditorBuilder { origin: self, device: None, dtype: None, loras: Vec::new() }
+        EditorBuilder {
+            origin: self,
+            device: None,
+            dtype: None,
+            loras: Vec::new(),
+            low_memory: false,
+        }
     }
 }
 
@@ -75,6 +82,13 @@ impl EditorBuilder {
         self
     }
 
+    /// Keeps one component in memory at a time, each for as long as it is needed: see
+    /// [`Model::on_demand`]. (The small model that is part of the program is loaded whole.)
+    pub fn low_memory(mut self, low_memory: bool) -> Self {
+        self.low_memory = low_memory;
+        self
+    }
+
     /// Loads the model.
     ///
     /// # Errors
@@ -93,7 +107,8 @@ impl EditorBuilder {
         let options = LoadOptions { device, dtype };
         let model = match &self.origin {
             Origin::Folder(folder) => {
-                Model::load_with_loras(&ModelFolder::open(folder)?, &options, &self.loras)?
+                let load = if self.low_memory { Model::on_demand } else { Model::load_with_loras };
+                load(&ModelFolder::open(folder)?, &options, &self.loras)?
             }
             #[cfg(feature = "embedded")]
             Origin::Embedded => Model::embedded(&options, &self.loras)?,

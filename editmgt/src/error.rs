@@ -34,7 +34,20 @@ pub enum EditError {
     Device(#[from] DeviceError),
     /// A stage of the edit failed, or the observer stopped it.
     #[error(transparent)]
-    Stage(#[from] editmgt_core::Error),
+    Stage(editmgt_core::Error),
+}
+
+impl From<editmgt_core::Error> for EditError {
+    /// A stage that could not read its weights is still the [`Model`](Self::Model)'s failure.
+    fn from(error: editmgt_core::Error) -> Self {
+        match error {
+            editmgt_core::Error::Stage(source) => match source.downcast() {
+                Ok(model) => Self::Model(*model),
+                Err(source) => Self::Stage(editmgt_core::Error::Stage(source)),
+            },
+            error => Self::Stage(error),
+        }
+    }
 }
 
 impl EditError {
@@ -84,6 +97,14 @@ pub enum ModelError {
     /// A tokenizer's files.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// Weights that are read when they are needed are not those that were there at first.
+    #[error(
+        "{}: the files have changed since the model was opened; open it again", dir.display()
+    )]
+    Changed {
+        /// The component's folder.
+        dir: PathBuf,
+    },
     /// Parts that refuse each other.
     #[error(transparent)]
     Part(#[from] editmgt_core::Error),

@@ -44,6 +44,7 @@ pub mod init;
 pub mod inspect;
 pub mod lora;
 mod model;
+mod on_demand;
 mod open;
 pub mod photo;
 mod preview;
@@ -51,6 +52,7 @@ mod record;
 mod report;
 mod request;
 mod run;
+mod stored;
 pub mod verify;
 
 pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
@@ -66,7 +68,7 @@ pub use error::{EditError, ModelError};
 pub use folder::ModelFolder;
 pub use identity::{checkpoint_identity, identity};
 pub use lora::LoraUse;
-pub use model::{LoadOptions, Model, ModelSource, read_config};
+pub use model::{LoadOptions, Model, ModelSource};
 pub use open::OpenPhoto;
 pub use photo::{
     Blend, Mask, Photo, PhotoError, PhotoLimits, PixelSize, Resize, ResizePlan, SaveOptions,
@@ -79,3 +81,4 @@ pub use request::{
     EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy, MapFilter,
     content_words,
 };
+pub use stored::read_config;

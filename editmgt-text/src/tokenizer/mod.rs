@@ -9,6 +9,7 @@ mod phrase;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use editmgt_core::{Error, Result};
 use tokenizers::Tokenizer;
@@ -21,10 +22,11 @@ pub use keyword::clip_keyword_rows;
 
 use crate::TokenIds;
 
-/// Splits prompts into the tokens of one encoder, all padded or cut to one length.
+/// Splits prompts into the tokens of one encoder, all padded or cut to one length. A clone shares
+/// the vocabulary.
 #[derive(Debug, Clone)]
 pub struct PromptTokenizer {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     layout: Layout,
 }
 
@@ -76,7 +78,7 @@ impl PromptTokenizer {
 
     fn new(tokenizer: Tokenizer, layout: Layout) -> Result<Self, TokenizerError> {
         let length = layout.length;
-        Self { tokenizer, layout }.with_length(length)
+        Self { tokenizer: Arc::new(tokenizer), layout }.with_length(length)
     }
 
     /// The same tokeniser for sequences of `length` tokens, for encoders with fewer positions

@@ -45,13 +45,17 @@ impl<K: PartialEq, V: Clone, const N: usize> Recent<K, V, N> {
             return Ok(value);
         }
         let value = make()?;
+        self.put(key, value.clone());
+        Ok(value)
+    }
+
+    pub(super) fn put(&self, key: K, value: V) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|(other, _)| *other != key);
         if entries.len() == N {
             entries.remove(0);
         }
-        entries.push((key, value.clone()));
-        Ok(value)
+        entries.push((key, value));
     }
 }
 

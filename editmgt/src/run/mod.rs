@@ -120,19 +120,28 @@ impl EditRun<'_> {
 
     /// Encodes what no earlier edit has.
     fn text(&self, settings: &EditSettings, stages: &mut Stages<'_>) -> Result<Text, Error> {
-        let texts = self.features.texts();
-        let encoder = &self.editor.model().text;
-        let encode =
-            |text: &String| texts.get_or_make(text.clone(), || encoder.encode(&[text.as_str()]));
+        let cache = self.features.texts();
         let negative = (settings.guidance_scale > 1.0).then_some(&settings.negative_prompt);
-        let both = || -> Result<Text, Error> {
-            Ok((encode(&settings.instruction)?, negative.map(encode).transpose()?))
+        let texts: Vec<&String> = [&settings.instruction].into_iter().chain(negative).collect();
+        let known: Vec<_> = texts.iter().map(|text| cache.get(text)).collect();
+        let unknown = texts.iter().zip(&known).filter(|(_, features)| features.is_none());
+        let unknown: Vec<&str> = unknown.map(|(text, _)| text.as_str()).collect();
+        let encoded = match unknown.is_empty() {
+            true => Vec::new(),
+            false => {
+                stages.run(Stage::EncodeText, || self.editor.model().text.encode_each(&unknown))?
+            }
         };
-        let known = |text: &String| texts.get(text).is_some();
-        match known(&settings.instruction) && negative.is_none_or(known) {
-            true => both(),
-            false => stages.run(Stage::EncodeText, both),
+        if encoded.len() != unknown.len() {
+            return Err(Error::shape("encoded prompts", unknown.len(), encoded.len()));
         }
+        for (text, features) in unknown.iter().zip(&encoded) {
+            cache.put((*text).to_owned(), features.clone());
+        }
+        let mut encoded = encoded.into_iter();
+        let mut all = known.into_iter().filter_map(|known| known.or_else(|| encoded.next()));
+        let instruction = all.next().expect("a text is known or was encoded");
+        Ok((instruction, all.next()))
     }
 
     /// Encodes the photo unless an earlier edit has.

@@ -5,7 +5,7 @@ use editmgt_text::ClipTextConfig;
 
 use super::tokenizers::token_ids;
 use super::{Comparison, GoldenFolder, VerifyError};
-use crate::model::{load, read_config};
+use crate::stored::{load, read_config};
 
 /// Hidden states are of order 1, and a tower adds up hundreds of products per value.
 const TOLERANCE: f64 = 1e-4;

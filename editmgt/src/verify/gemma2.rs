@@ -5,7 +5,7 @@ use editmgt_text::Gemma2Config;
 
 use super::tokenizers::token_ids;
 use super::{Comparison, GoldenFolder, VerifyError};
-use crate::model::{load, read_config};
+use crate::stored::{load, read_config};
 
 /// Hidden states are of order 1 to 10, and each layer adds up hundreds of products per value.
 const TOLERANCE: f64 = 1e-4;

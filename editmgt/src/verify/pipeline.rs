@@ -20,10 +20,9 @@ use super::{Comparison, GoldenFolder, VerifyError};
 use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
-use crate::model::{
-    LoadOptions, LoadedText, load_codec, load_scheduler, load_text, load_transformer,
-};
+use crate::model::LoadOptions;
 use crate::photo::{Mask, Photo, PixelSize, ResizePlan};
+use crate::stored::{LoadedText, open_text, read_scheduler};
 
 /// Hidden states and pooled vectors of the text encoders.
 const TEXT: f64 = 1e-4;
@@ -88,12 +87,12 @@ impl Components {
     fn load(folder: &ModelFolder, device: &Device) -> Result<Self, ModelError> {
         let dtype = DtypePolicy::uniform(Dtype::F32);
         let options = LoadOptions { device: device.clone(), dtype };
-        let (config, transformer) = load_transformer(&folder.transformer, &options)?;
+        let (config, transformer) = folder.load_transformer(&options)?;
         Ok(Self {
-            codec: load_codec(&folder.vqvae, &options)?,
-            text: load_text(folder, &config.text_encoder_architecture, &options)?,
+            codec: folder.load_codec(&options)?,
+            text: open_text(folder, &config.text_encoder_architecture, &options)?.load()?,
             transformer,
-            scheduler: load_scheduler(&folder.scheduler)?,
+            scheduler: read_scheduler(&folder.scheduler)?,
         })
     }
 }

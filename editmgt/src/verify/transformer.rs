@@ -15,7 +15,7 @@ use editmgt_transformer::{MgtConfig, MgtModel, Trace};
 
 use super::golden::{GoldenFolder, GoldenTensor};
 use super::{Comparison, VerifyError};
-use crate::model::{load, read_config};
+use crate::stored::{load, read_config};
 
 const LOGITS_TOLERANCE: f64 = 5e-4;
 const MAPS_TOLERANCE: f64 = 1e-5;

@@ -5,7 +5,7 @@ use editmgt_core::{TokenGrid, VqCodec};
 use editmgt_vq::VqConfig;
 
 use super::{Comparison, GoldenFolder, VerifyError};
-use crate::model::{load, read_config};
+use crate::stored::{load, read_config};
 
 /// Largest difference of latents, codes and images. Sums over thousands of products in f32, in
 /// another order than the reference, stay an order of magnitude below.
