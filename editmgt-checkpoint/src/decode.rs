@@ -10,50 +10,102 @@ use half::{bf16, f16};
 use crate::{CheckpointError, FileDtype, TensorEntry};
 
 /// A file is read in pieces of about this many bytes, so that the raw bytes of a tensor never
-/// stand beside its values.
-const PIECE: usize = 4 << 20;
-/// Values are converted in blocks that stay in the innermost cache.
-const BLOCK: usize = 1024;
-/// A transpose moves tiles of `[TILE_ROWS, TILE_COLUMNS]`: reads of a cache line of f32, and
-/// writes long enough that jumping between distant pages costs little.
+/// stand beside its values, and are still in the cache when they are converted.
+const PIECE: usize = 1 << 20;
+/// Values that have to go by way of f32 do so in blocks of this many.
+const BLOCK: usize = 128;
+/// A transpose moves tiles of `[TILE_ROWS, TILE_COLUMNS]`: reads of whole cache lines, and writes
+/// long enough that jumping between distant pages costs little.
 const TILE_ROWS: usize = 128;
-const TILE_COLUMNS: usize = 16;
+const TILE_COLUMNS: usize = 32;
 
 /// A float that weights can be held in.
 pub(crate) trait Float: Element + Copy + Default {
     const DTYPE: DType;
-    fn round(from: &[f32], to: &mut [Self]);
-    fn is_finite(self) -> bool;
+    /// The values in `bytes`, as many as there is room for in `to`, straight from there where that
+    /// is possible; whether they all fit.
+    fn decode(dtype: FileDtype, bytes: &[u8], to: &mut [Self]) -> bool;
 }
 
 impl Float for f32 {
     const DTYPE: DType = DType::F32;
-    fn round(from: &[f32], to: &mut [Self]) {
-        to.copy_from_slice(from);
-    }
-    fn is_finite(self) -> bool {
-        self.is_finite()
+    fn decode(dtype: FileDtype, bytes: &[u8], to: &mut [Self]) -> bool {
+        match dtype {
+            FileDtype::F16 => {
+                // As a slice: `half` has SIMD instructions for those, not for single values.
+                let mut narrow = [f16::ZERO; BLOCK];
+                for (bytes, to) in bytes.chunks(2 * BLOCK).zip(to.chunks_mut(BLOCK)) {
+                    let narrow = &mut narrow[..to.len()];
+                    f16::decode(dtype, bytes, narrow);
+                    narrow.convert_to_f32_slice(to);
+                }
+            }
+            FileDtype::BF16 => {
+                for (value, bytes) in to.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    // A bf16 is the upper half of an f32.
+                    *value = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
+                }
+            }
+            _ => {
+                for (value, bytes) in to.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *value = f32::from_le_bytes(*bytes);
+                }
+            }
+        }
+        true
     }
 }
 
 impl Float for f16 {
     const DTYPE: DType = DType::F16;
-    fn round(from: &[f32], to: &mut [Self]) {
-        to.convert_from_f32_slice(from);
-    }
-    fn is_finite(self) -> bool {
-        self.is_finite()
+    fn decode(dtype: FileDtype, bytes: &[u8], to: &mut [Self]) -> bool {
+        if dtype != FileDtype::F16 {
+            let round = |from: &[f32], to: &mut [f16]| to.convert_from_f32_slice(from);
+            return narrow(dtype, bytes, to, round, f16::is_finite);
+        }
+        for (value, bytes) in to.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            *value = f16::from_le_bytes(*bytes);
+        }
+        true
     }
 }
 
 impl Float for bf16 {
     const DTYPE: DType = DType::BF16;
-    fn round(from: &[f32], to: &mut [Self]) {
-        to.convert_from_f32_slice(from);
+    fn decode(dtype: FileDtype, bytes: &[u8], to: &mut [Self]) -> bool {
+        if dtype != FileDtype::BF16 {
+            let round = |from: &[f32], to: &mut [bf16]| to.convert_from_f32_slice(from);
+            return narrow(dtype, bytes, to, round, bf16::is_finite);
+        }
+        for (value, bytes) in to.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            *value = bf16::from_le_bytes(*bytes);
+        }
+        true
     }
-    fn is_finite(self) -> bool {
-        self.is_finite()
+}
+
+/// By way of f32, which holds every f16 and bf16 exactly.
+fn narrow<E: Float>(
+    dtype: FileDtype,
+    bytes: &[u8],
+    to: &mut [E],
+    round: impl Fn(&[f32], &mut [E]),
+    is_finite: impl Fn(E) -> bool,
+) -> bool {
+    let mut wide = [0.0; BLOCK];
+    let mut overflows = false;
+    let block = BLOCK * dtype.bitsize() / 8;
+    for (bytes, to) in bytes.chunks(block).zip(to.chunks_mut(BLOCK)) {
+        let wide = &mut wide[..to.len()];
+        f32::decode(dtype, bytes, wide);
+        round(wide, to);
+        // A checkpoint may hold an infinity, but rounding may not make one. No early exit: this way
+        // it is a few SIMD instructions.
+        overflows |= wide.iter().zip(&*to).fold(false, |overflows, (wide, value)| {
+            overflows | (wide.is_finite() & !is_finite(*value))
+        });
     }
+    !overflows
 }
 
 /// Why a tensor could not be read.
@@ -94,91 +146,138 @@ pub(crate) fn read<E: Float>(
     };
     file.seek(SeekFrom::Start(entry.bytes.start))?;
     let elements: usize = entry.shape.iter().product();
+    let mut values = vec![E::default(); elements];
     let mut bytes = Vec::new();
-    let mut piece = |elements: usize, into: &mut Vec<E>| {
-        bytes.resize(elements * width, 0);
-        file.read_exact(&mut bytes)?;
-        bytes.chunks(BLOCK * width).try_for_each(|block| convert(entry.dtype, block, into))
-    };
-
+    let mut fits = true;
     if let [rows, columns] = entry.shape[..]
         && transposed
         && elements > 0
     {
-        let mut values = vec![E::default(); elements];
-        let mut panel = Vec::new();
         let height = (PIECE / width / columns).max(TILE_ROWS);
         for top in (0..rows).step_by(height) {
-            panel.clear();
-            piece(height.min(rows - top) * columns, &mut panel)?;
-            scatter(&panel, columns, top, rows, &mut values);
+            bytes.resize(height.min(rows - top) * columns * width, 0);
+            file.read_exact(&mut bytes)?;
+            let panel = Panel { dtype: entry.dtype, bytes: &bytes, width, columns, top };
+            fits &= panel.scatter(rows, &mut values);
         }
-        Ok(values)
     } else {
-        let mut values = Vec::with_capacity(elements);
-        while values.len() < elements {
-            piece((elements - values.len()).min(PIECE / width), &mut values)?;
+        for piece in values.chunks_mut(PIECE / width) {
+            bytes.resize(piece.len() * width, 0);
+            file.read_exact(&mut bytes)?;
+            fits &= E::decode(entry.dtype, &bytes, piece);
         }
-        Ok(values)
+    }
+    if fits { Ok(values) } else { Err(DecodeError::TooNarrow) }
+}
+
+/// Whole rows of a matrix, from row `top` on, as a file has them.
+struct Panel<'a> {
+    dtype: FileDtype,
+    bytes: &'a [u8],
+    /// Bytes of a value.
+    width: usize,
+    columns: usize,
+    top: usize,
+}
+
+impl Panel<'_> {
+    /// Writes the values to their places in the transpose of a matrix of `rows` rows; whether they
+    /// all fit.
+    fn scatter<E: Float>(&self, rows: usize, transpose: &mut [E]) -> bool {
+        let Self { dtype, bytes, width, columns, top } = *self;
+        let stride = columns * width;
+        let height = bytes.len() / stride;
+        let mut line = [E::default(); TILE_COLUMNS];
+        let mut tile = [[E::default(); TILE_ROWS]; TILE_COLUMNS];
+        let mut fits = true;
+        for upper in (0..height).step_by(TILE_ROWS) {
+            let tall = TILE_ROWS.min(height - upper);
+            for left in (0..columns).step_by(TILE_COLUMNS) {
+                let wide = TILE_COLUMNS.min(columns - left);
+                for row in 0..tall {
+                    let start = (upper + row) * stride + left * width;
+                    let bytes = &bytes[start..start + wide * width];
+                    fits &= E::decode(dtype, bytes, &mut line[..wide]);
+                    // All of the line, old values too: a constant number is quicker.
+                    for (column, value) in line.iter().enumerate() {
+                        tile[column][row] = *value;
+                    }
+                }
+                for (column, values) in tile[..wide].iter().enumerate() {
+                    let start = (left + column) * rows + top + upper;
+                    transpose[start..start + tall].copy_from_slice(&values[..tall]);
+                }
+            }
+        }
+        fits
     }
 }
 
-/// Appends the values of a block of bytes. By way of f32, which holds every f16 and bf16 exactly.
-fn convert<E: Float>(dtype: FileDtype, bytes: &[u8], into: &mut Vec<E>) -> Result<(), DecodeError> {
-    let mut wide = [0.0; BLOCK];
-    let halves = bytes.as_chunks::<2>().0;
-    let wide = match dtype {
-        FileDtype::F16 => {
-            // As a slice: `half` has SIMD instructions for those, not for single values.
-            let mut narrow = [f16::ZERO; BLOCK];
-            for (value, bytes) in narrow.iter_mut().zip(halves) {
-                *value = f16::from_le_bytes(*bytes);
-            }
-            narrow.convert_to_f32_slice(&mut wide);
-            &wide[..halves.len()]
-        }
-        FileDtype::BF16 => {
-            for (value, bytes) in wide.iter_mut().zip(halves) {
-                *value = bf16::from_le_bytes(*bytes).to_f32();
-            }
-            &wide[..halves.len()]
-        }
-        _ => {
-            let words = bytes.as_chunks::<4>().0;
-            for (value, bytes) in wide.iter_mut().zip(words) {
-                *value = f32::from_le_bytes(*bytes);
-            }
-            &wide[..words.len()]
-        }
-    };
-    let start = into.len();
-    into.resize(start + wide.len(), E::default());
-    E::round(wide, &mut into[start..]);
-    // A checkpoint may hold an infinity, but rounding may not make one. No early exit: this way
-    // it is a few SIMD instructions.
-    let overflows = wide.iter().zip(&into[start..]).fold(false, |overflows, (wide, value)| {
-        overflows | (wide.is_finite() & !value.is_finite())
-    });
-    if overflows { Err(DecodeError::TooNarrow) } else { Ok(()) }
-}
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
 
-/// Writes `panel` (whole rows of a matrix of `rows` rows, from row `top` on) to its place in the
-/// transpose.
-fn scatter<E: Float>(panel: &[E], columns: usize, top: usize, rows: usize, transpose: &mut [E]) {
-    let height = panel.len() / columns;
-    let mut tile = [[E::default(); TILE_ROWS]; TILE_COLUMNS];
-    for upper in (0..height).step_by(TILE_ROWS) {
-        let tall = TILE_ROWS.min(height - upper);
-        for left in (0..columns).step_by(TILE_COLUMNS) {
-            let wide = TILE_COLUMNS.min(columns - left);
-            for (row, values) in panel.chunks(columns).skip(upper).take(tall).enumerate() {
-                for (column, value) in values[left..left + wide].iter().enumerate() {
-                    tile[column][row] = *value;
+    use super::*;
+
+    fn decoded<E: Float>(
+        dtype: FileDtype,
+        shape: [usize; 2],
+        bytes: Vec<u8>,
+        transposed: bool,
+    ) -> Option<Vec<E>> {
+        let range = 0..bytes.len() as u64;
+        let entry =
+            TensorEntry { dtype, shape: shape.into(), file: Path::new("x").into(), bytes: range };
+        match read(&mut Cursor::new(bytes), &entry, transposed) {
+            Ok(values) => Some(values),
+            Err(DecodeError::TooNarrow) => None,
+            Err(other) => panic!("{}", other.of(Path::new("x"), "x", E::DTYPE)),
+        }
+    }
+
+    #[test]
+    fn a_transpose_of_any_size() {
+        let tile = [TILE_ROWS, TILE_COLUMNS];
+        for [rows, columns] in
+            [[1, 1], [1, 300], [300, 1], tile, tile.map(|n| n + 1), [129, 65], [3000, 101]]
+        {
+            let value = |i: usize| (i % 251) as f32 - 100.0;
+            let all = 0..rows * columns;
+            let straight: Vec<f32> = all.clone().map(value).collect();
+            let turned = |i: usize| value(i % rows * columns + i / rows);
+            let turned: Vec<f32> = all.map(turned).collect();
+            let wide: Vec<u8> = straight.iter().flat_map(|v| v.to_le_bytes()).collect();
+            let half = |v: &f32| bf16::from_f32(*v).to_le_bytes();
+            let narrow: Vec<u8> = straight.iter().flat_map(half).collect();
+            for (transposed, expected) in [(false, &straight), (true, &turned)] {
+                let what = format!("{rows}x{columns}, {transposed}");
+                for (dtype, bytes) in [(FileDtype::F32, &wide), (FileDtype::BF16, &narrow)] {
+                    let bytes = || bytes.clone();
+                    let as_f32 = decoded::<f32>(dtype, [rows, columns], bytes(), transposed);
+                    assert!(as_f32.as_ref() == Some(expected), "{what}, {dtype}");
+                    let as_bf16 = decoded::<bf16>(dtype, [rows, columns], bytes(), transposed);
+                    let as_bf16: Vec<f32> = as_bf16.unwrap().iter().map(|v| v.to_f32()).collect();
+                    assert!(as_bf16 == *expected, "{what}, {dtype} as bf16");
                 }
             }
-            for (column, values) in tile[..wide].iter().enumerate() {
-                let start = (left + column) * rows + top + upper;
-                transpose[start..start + tall].copy_from_slice(&values[..tall]);
+        }
+    }
+
+    #[test]
+    fn rounding_makes_no_infinity_and_keeps_those_there_are() {
+        let [rows, columns] = [200, 40];
+        for position in [0, 39, 4000, rows * columns - 1] {
+            for (value, fits) in [(1e30, false), (f32::INFINITY, true), (f32::NAN, true)] {
+                let mut values = vec![1.0f32; rows * columns];
+                values[position] = value;
+                let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                for transposed in [false, true] {
+                    let halves =
+                        decoded::<f16>(FileDtype::F32, [rows, columns], bytes.clone(), transposed);
+                    assert_eq!(halves.is_some(), fits, "{value} at {position}, {transposed}");
+                    let odd = halves.unwrap_or_default();
+                    assert_eq!(odd.iter().filter(|v| !v.is_finite()).count(), usize::from(fits));
+                }
             }
         }
     }

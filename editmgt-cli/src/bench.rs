@@ -22,7 +22,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
     /// Only these: vq-encode, vq-decode, clip, gemma2, transformer, capture (the transformer with its
-    /// attention captured), step (all of a step that is no network) [default: all]
+    /// attention captured), step (all of a step that is no network), load (the transformer from a file
+    /// in the system's cache, in turn with reading that file) [default: all but load]
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',')]
     stages: Option<Vec<String>>,
     /// Runs of each stage that count
@@ -41,6 +42,10 @@ pub(crate) struct BenchArgs {
     /// the device]
     #[arg(long)]
     dtype: Option<String>,
+    /// Where `load` makes its files, up to 4 GB at a time, and removes them; a disk, not memory
+    /// [default: the system's folder for such files]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
     /// Write the numbers to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -58,7 +63,8 @@ struct Numbers {
 pub(crate) fn run(args: BenchArgs) -> Outcome {
     let preset: Preset = args.preset.parse()?;
     let stages = match &args.stages {
-        None => BenchStage::ALL.to_vec(),
+        // A command without options does not write gigabytes.
+        None => BenchStage::ALL.into_iter().filter(|&stage| stage != BenchStage::Load).collect(),
         Some(names) => names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
     };
     if let Some(path) = &args.json {
@@ -81,6 +87,7 @@ pub(crate) fn run(args: BenchArgs) -> Outcome {
         repeat: args.repeat,
         dtype: DtypePolicy::choose(&device, dtype)?,
         device,
+        scratch: args.scratch.unwrap_or_else(std::env::temp_dir),
     };
     let mut header = Some(HEADER);
     let report = bench(&request, |timing| {

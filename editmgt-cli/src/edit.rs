@@ -11,6 +11,7 @@ use editmgt::{
     EditError, EditRecord, EditRequest, EditResult, Error, Mask, Photo, PixelSize, SaveOptions,
     check_writable,
 };
+use indicatif::HumanBytes;
 
 use crate::Outcome;
 use crate::files;
@@ -221,10 +222,14 @@ impl Job {
         if let Some(report) = &self.report {
             files::write(report, &serde_json::to_vec_pretty(&result.report)?)?;
         }
+        let peak = result
+            .report
+            .peak_memory_bytes
+            .map_or_else(String::new, |bytes| format!(", peak memory {}", HumanBytes(bytes)));
         // The edit is there, whether or not anyone reads this.
         let _unread = writeln!(
             std::io::stdout(),
-            "{}: seed {}, {:.1} s, {:.1}% of tokens held",
+            "{}: seed {}, {:.1} s, {:.1}% of tokens held{peak}",
             self.output.display(),
             self.request.seed,
             start.elapsed().as_secs_f64(),

@@ -45,6 +45,11 @@ pub(crate) struct ComputeArgs {
     /// the device]
     #[arg(long)]
     dtype: Option<String>,
+    /// Keep one component of the model in memory at a time, CLIP, Gemma2, codec or transformer: the
+    /// same edit in the memory of the largest one, but each edit loads them anew, and a preview
+    /// loads two of them
+    #[arg(long)]
+    low_memory: bool,
 }
 
 impl ComputeArgs {
@@ -53,7 +58,7 @@ impl ComputeArgs {
         let device = editmgt::open_device(&self.device)?;
         let dtype = self.dtype.as_deref().map(str::parse).transpose()?;
         let dtype = DtypePolicy::choose(&device, dtype)?;
-        let builder = self.model.builder().device(device).dtype(dtype);
+        let builder = self.model.builder().device(device).dtype(dtype).low_memory(self.low_memory);
         Ok(self.lora.iter().cloned().fold(builder, EditorBuilder::lora))
     }
 }

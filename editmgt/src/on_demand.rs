@@ -214,3 +214,38 @@ impl StoredText {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+
+    #[test]
+    fn one_component_at_a_time() {
+        struct Clip;
+        struct Codec;
+        let room = Room::default();
+        let clip: Weak<Clip> = Arc::downgrade(&room.get(|| Ok(Clip)).unwrap());
+        assert!(clip.upgrade().is_some(), "it stays for the next call");
+        room.get::<Clip>(|| panic!("it is here")).unwrap();
+        let codec = room.get(|| {
+            assert!(clip.upgrade().is_none(), "it goes before another one comes");
+            Ok(Codec)
+        });
+        let codec: Weak<Codec> = Arc::downgrade(&codec.unwrap());
+
+        let failed = room.get(|| Err::<Clip, _>(ModelError::Changed { dir: "clip".into() }));
+        assert!(failed.is_err());
+        assert!(codec.upgrade().is_none());
+        room.get(|| Ok(Clip)).unwrap();
+    }
+
+    #[test]
+    fn a_component_in_use_outlives_its_turn() {
+        let room = Room::default();
+        let number = room.get(|| Ok(7u32)).unwrap();
+        room.get(|| Ok("text")).unwrap();
+        assert_eq!(*number, 7);
+    }
+}

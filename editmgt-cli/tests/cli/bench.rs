@@ -31,6 +31,22 @@ fn numbers_of_every_stage_go_to_the_file_and_the_screen() {
 }
 
 #[test]
+fn loading_is_measured_when_asked_for() {
+    let scratch = Scratch::new();
+    let (file, dir) = (scratch.out("bench.json"), scratch.path(""));
+    let args = "bench --preset tiny --stages load --repeat 1 --warmup 0 --scratch";
+    let paths = [dir.to_str().unwrap(), "--json", file.to_str().unwrap()];
+    let table = editmgt(args.split(' ').chain(paths)).done();
+    for pair in ["f32 as f32", "bf16 as f32", "bf16 as bf16"] {
+        assert!(table.contains(pair), "{table}");
+    }
+    let json: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    for stage in json["stages"].as_array().unwrap() {
+        assert!(stage["reading"]["ratio"].as_f64().unwrap() > 0.0, "{stage}");
+    }
+}
+
+#[test]
 fn what_can_not_be_measured_is_refused() {
     for (options, named) in [
         ("--stages clip,vq", &["stages", "vq-encode", "got vq"][..]),
@@ -40,6 +56,7 @@ fn what_can_not_be_measured_is_refused() {
         ("--threads 0", &["--threads", "1 or more"]),
         ("--dtype f8", &["f8"]),
         ("--json no/such/folder.json", &["no/such", "does not exist"]),
+        ("--stages load --scratch no/such", &["no/such", "No such file"]),
     ] {
         let args = format!("bench --preset tiny --stages clip {options}");
         // A list that is given again takes the place of the first.

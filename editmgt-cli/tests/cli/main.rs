@@ -18,6 +18,7 @@ mod eval;
 mod gedit;
 mod help;
 mod lora;
+mod low_memory;
 mod map;
 mod models;
 mod pictures;

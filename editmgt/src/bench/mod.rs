@@ -1,5 +1,5 @@
 //! How long each stage of an edit takes, and how much memory: with random weights in the sizes of
-//! a preset, made in memory, one component at a time.
+//! a preset, made in memory, one component at a time. Loading alone writes files.
 //!
 //! A bare time says little on a machine that does other things, too: compare two runs in turn, and
 //! rather by [CPU time](StageTiming::cpu_seconds) than by the clock.
@@ -7,9 +7,12 @@
 mod clock;
 mod flops;
 mod inputs;
+mod load;
 mod stage;
 mod stages;
 mod timing;
+
+use std::path::PathBuf;
 
 use burn::tensor::Device;
 use editmgt_backends::DtypePolicy;
@@ -19,7 +22,7 @@ use crate::error::{EditError, ModelError};
 use crate::init::{Configs, Preset};
 
 pub use stage::BenchStage;
-pub use timing::StageTiming;
+pub use timing::{Reading, StageTiming};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -39,6 +42,9 @@ pub struct BenchRequest {
     pub device: Device,
     /// The precision of each component.
     pub dtype: DtypePolicy,
+    /// The folder in which [`BenchStage::Load`] makes its files, 4 GB with [`Preset::Full`]; they
+    /// are gone afterwards.
+    pub scratch: PathBuf,
 }
 
 impl BenchRequest {
@@ -101,7 +107,7 @@ fn as_text<S: serde::Serializer>(preset: &Preset, serializer: S) -> Result<S::Ok
 ///
 /// # Errors
 /// [`EditError::Option`] for a request that can't be measured, [`EditError::Stage`] when a stage
-/// fails.
+/// fails, [`EditError::Model`] when the files of [`BenchStage::Load`] can't be written or read.
 pub fn bench(
     request: &BenchRequest,
     mut done: impl FnMut(&StageTiming),
@@ -125,7 +131,7 @@ pub fn bench(
 
 /// An error in a preset's config, of which there is no file.
 fn config_error(component: &str) -> impl FnOnce(editmgt_core::config::ConfigError) -> ModelError {
-    let path = std::path::PathBuf::from(component).join("config.json");
+    let path = PathBuf::from(component).join("config.json");
     move |source| ModelError::Config { path, source }
 }
 

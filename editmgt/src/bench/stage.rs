@@ -23,11 +23,15 @@ pub enum BenchStage {
     Capture,
     /// All of a step that is no network: noise, guidance, score map, hold, unmasking.
     Step,
+    /// Loading the transformer from a file: f32 as f32, bf16 as f32 and bf16 as bf16, each in turn
+    /// with just reading the file's bytes. The file is in the system's cache, so what is measured
+    /// is how much conversion adds to that, not the disk.
+    Load,
 }
 
 impl BenchStage {
     /// All of them, in the order in which they are measured.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::VqEncode,
         Self::VqDecode,
         Self::Clip,
@@ -35,6 +39,7 @@ impl BenchStage {
         Self::Transformer,
         Self::Capture,
         Self::Step,
+        Self::Load,
     ];
 
     /// Its name.
@@ -47,6 +52,7 @@ impl BenchStage {
             Self::Transformer => "transformer",
             Self::Capture => "capture",
             Self::Step => "step",
+            Self::Load => "load",
         }
     }
 

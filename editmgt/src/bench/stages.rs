@@ -13,7 +13,7 @@ use editmgt_vq::VqConfig;
 
 use super::inputs::{self, GUIDED, Pass, Recorded, made};
 use super::timing::Described;
-use super::{BenchRequest, BenchStage, StageTiming, config_error, flops};
+use super::{BenchRequest, BenchStage, StageTiming, config_error, flops, load};
 use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
 use crate::editor::default_blocks;
 use crate::error::EditError;
@@ -21,7 +21,7 @@ use crate::init::Configs;
 use crate::request::HoldPolicy;
 
 /// Takes each stage when it is done.
-type Done<'a> = &'a mut dyn FnMut(StageTiming);
+pub(super) type Done<'a> = &'a mut dyn FnMut(StageTiming);
 
 pub(super) fn run(
     request: &BenchRequest,
@@ -35,6 +35,9 @@ pub(super) fn run(
     transformer(request, &config, done)?;
     if request.stages.contains(&BenchStage::Step) {
         step(request, &config, &configs.text("scheduler"), done)?;
+    }
+    if request.stages.contains(&BenchStage::Load) {
+        load::load(request, &config, done)?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ fn request(stages: &[BenchStage]) -> BenchRequest {
         repeat: 2,
         device: editmgt_backends::open("cpu").unwrap(),
         dtype: DtypePolicy::uniform(Dtype::F32),
+        scratch: std::env::temp_dir(),
     }
 }
 
@@ -22,16 +23,47 @@ fn every_stage_is_measured_once() {
     let report = bench(&request(&asked), |timing| shown.push(timing.clone())).unwrap();
     assert_eq!(report.stages, shown);
     let stages: Vec<_> = shown.iter().map(|timing| timing.stage).collect();
-    assert_eq!(stages, BenchStage::ALL);
+    // Loading has a line for each pair of dtypes.
+    let (last, once) = (BenchStage::Load, &BenchStage::ALL[..7]);
+    assert_eq!(stages, [once, &[last; 3]].concat());
     for timing in shown {
         let stage = timing.stage;
         assert_eq!(timing.seconds.len(), 2, "{stage}");
         assert!(timing.min_seconds <= timing.median_seconds, "{stage}");
         assert!(timing.median_seconds <= timing.max_seconds, "{stage}");
-        // All but the step is matrix products and convolutions.
-        assert_eq!(timing.flops.is_some(), stage != BenchStage::Step, "{stage}");
+        // What is no network has no matrix products and convolutions.
+        let network = ![BenchStage::Step, BenchStage::Load].contains(&stage);
+        assert_eq!(timing.flops.is_some(), network, "{stage}");
         assert_eq!(timing.gflops_per_second.is_some(), timing.flops.is_some(), "{stage}");
     }
+}
+
+#[test]
+fn loading_is_compared_with_reading_and_leaves_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let load = BenchRequest {
+        scratch: scratch.path().to_owned(),
+        warmup: 1,
+        ..request(&[BenchStage::Load])
+    };
+    let stages = bench(&load, |_| ()).unwrap().stages;
+    let inputs: Vec<_> = stages.iter().map(|timing| timing.input.as_str()).collect();
+    for (input, pair) in inputs.iter().zip(["f32 as f32", "bf16 as f32", "bf16 as bf16"]) {
+        assert!(input.contains(&format!(" of {pair};")), "{input}");
+    }
+    let readings: Vec<_> = stages.iter().map(|timing| timing.reading.as_ref().unwrap()).collect();
+    for (timing, reading) in stages.iter().zip(&readings) {
+        assert_eq!(reading.seconds.len(), 2, "the warm-up does not count");
+        assert_eq!(reading.ratio, timing.median_seconds / reading.median_seconds);
+    }
+    let [f32, bf16, same] = [0, 1, 2].map(|i| readings[i].bytes);
+    // The headers are as long, up to a few digits.
+    assert!(bf16 == same && bf16 < f32 && f32 < 2 * bf16, "{f32} {bf16}");
+    assert!(std::fs::read_dir(scratch.path()).unwrap().next().is_none(), "a file was left");
+
+    let nowhere = BenchRequest { scratch: scratch.path().join("nowhere"), ..load };
+    let error = bench(&nowhere, |_| ()).unwrap_err();
+    assert!(matches!(error, EditError::Model(ModelError::Io { .. })), "{error}");
 }
 
 #[test]

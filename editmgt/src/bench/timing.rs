@@ -36,6 +36,22 @@ pub struct StageTiming {
     pub peak_memory_bytes: Option<u64>,
     /// What it took to make the weights.
     pub setup_seconds: f64,
+    /// What the runs are compared with, where that is reading a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reading: Option<Reading>,
+}
+
+/// Reading the bytes of a file and doing nothing with them, before each run of a stage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reading {
+    /// The length of the file.
+    pub bytes: u64,
+    /// Seconds of each time, in order.
+    pub seconds: Vec<f64>,
+    /// The middle of [`seconds`](Self::seconds); of an even number the mean of both.
+    pub median_seconds: f64,
+    /// The stage's median by this one.
+    pub ratio: f64,
 }
 
 /// What is known of a stage before it runs.
@@ -51,23 +67,36 @@ impl Described {
     pub(super) fn measure<T>(
         self,
         request: &BenchRequest,
-        mut run: impl FnMut() -> Result<T>,
+        run: impl FnMut() -> Result<T>,
     ) -> Result<StageTiming> {
+        self.measure_after(request, || Ok(()), run)
+    }
+
+    /// As [`measure`](Self::measure), with something before each run that doesn't count.
+    pub(super) fn measure_after<T, E: From<Error>>(
+        self,
+        request: &BenchRequest,
+        mut before: impl FnMut() -> Result<(), E>,
+        mut run: impl FnMut() -> Result<T, E>,
+    ) -> Result<StageTiming, E> {
         for _ in 0..request.warmup {
+            before()?;
             run()?;
             wait(&request.device)?;
         }
         clock::forget_peak_memory();
-        let cpu_before = clock::cpu_seconds();
+        let mut cpu = Some(0.0);
         let mut seconds = Vec::with_capacity(request.repeat);
         for _ in 0..request.repeat {
-            let start = Instant::now();
+            before()?;
+            let (cpu_before, start) = (clock::cpu_seconds(), Instant::now());
             let result = run()?;
             wait(&request.device)?;
             seconds.push(start.elapsed().as_secs_f64());
+            let spent = clock::cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
+            cpu = cpu.zip(spent).map(|(sum, spent)| sum + spent);
             drop(result);
         }
-        let cpu = clock::cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
         let Spread { median, min, max } = Spread::of(&seconds);
         Ok(StageTiming {
             stage: self.stage,
@@ -81,6 +110,7 @@ impl Described {
             gflops_per_second: self.flops.map(|flops| flops as f64 / median / 1e9),
             peak_memory_bytes: peak_memory(),
             setup_seconds: self.setup_seconds,
+            reading: None,
         })
     }
 }
@@ -90,15 +120,16 @@ fn wait(device: &Device) -> Result<()> {
     device.sync().map_err(|error| Error::device("waiting for the device", error))
 }
 
-struct Spread {
-    median: f64,
+/// The times of one thing.
+pub(super) struct Spread {
+    pub(super) median: f64,
     min: f64,
     max: f64,
 }
 
 impl Spread {
     /// Of one or more numbers.
-    fn of(values: &[f64]) -> Self {
+    pub(super) fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let last = sorted.len() - 1;

@@ -14,14 +14,17 @@ use editmgt::{
 };
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
-fn golden(name: &str) -> std::path::PathBuf {
+pub(crate) fn golden(name: &str) -> std::path::PathBuf {
     editmgt_tests::golden(name).unwrap_or_else(|| panic!("no golden folder {name}"))
 }
 
 fn load(root: &Path) -> Model {
+    Model::load(&ModelFolder::open(root).unwrap(), &options()).unwrap()
+}
+
+pub(crate) fn options() -> LoadOptions {
     let device = Device::flex();
-    let dtype = DtypePolicy::choose(&device, None).unwrap();
-    Model::load(&ModelFolder::open(root).unwrap(), &LoadOptions { device, dtype }).unwrap()
+    LoadOptions { dtype: DtypePolicy::choose(&device, None).unwrap(), device }
 }
 
 /// CLIP alone, no down/up blocks: 4 pixels a token.
@@ -32,6 +35,11 @@ pub(crate) fn small() -> Model {
 /// CLIP and Gemma2, down/up blocks: 16 pixels a token, 32 a cell.
 fn with_down_blocks() -> Model {
     let root = tempfile::tempdir().unwrap();
+    write_with_down_blocks(root.path());
+    load(root.path())
+}
+
+pub(crate) fn write_with_down_blocks(root: &Path) {
     let tokenizers = golden("tokenizers");
     let components = serde_json::json!({
         "transformer": golden("transformer_down_linear"),
@@ -43,8 +51,7 @@ fn with_down_blocks() -> Model {
         "scheduler": golden("scheduler"),
     });
     let file = serde_json::json!({ "components": components });
-    std::fs::write(root.path().join("pipeline.json"), file.to_string()).unwrap();
-    load(root.path())
+    std::fs::write(root.join("pipeline.json"), file.to_string()).unwrap();
 }
 
 /// A picture with something in it everywhere.

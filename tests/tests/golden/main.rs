@@ -7,6 +7,7 @@ mod engine;
 mod full_size;
 mod geometry;
 mod invariants;
+mod low_memory;
 mod preproc;
 mod seam;
 mod text;

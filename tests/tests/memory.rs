@@ -1,0 +1,97 @@
+//! An edit with low memory takes no more than its largest component and what it computes. Alone in
+//! its file, and so in its process, because it reads the peak of the whole process.
+#![cfg(target_os = "linux")]
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::{DType, Device};
+use editmgt::init::{InitRequest, Preset, init};
+use editmgt::{Dtype, DtypePolicy, EditRequest, Editor, Photo, Silent};
+use editmgt_checkpoint::{TensorSpec, WeightsName, WriteOptions, module_tensors, write_random};
+use editmgt_text::{ClipTextConfig, Gemma2Config};
+use editmgt_transformer::MgtConfig;
+use image::RgbImage;
+use serde_json::{Value, json};
+
+const MIB: u64 = 1 << 20;
+/// Rows of each component's table of tokens: much to keep and nothing to compute.
+const ROWS: usize = 200_000;
+
+/// Changes the config of a component and writes weights for it; bytes of the weights.
+fn grow(
+    root: &Path,
+    component: &str,
+    name: WeightsName,
+    tensors: impl Fn(&str) -> Vec<TensorSpec>,
+) -> u64 {
+    let dir = root.join(component);
+    let mut config: Value =
+        serde_json::from_str(&fs::read_to_string(dir.join("config.json")).unwrap()).unwrap();
+    config["vocab_size"] = json!(ROWS);
+    let config = config.to_string();
+    fs::write(dir.join("config.json"), &config).unwrap();
+    let tensors = tensors(&config);
+    let grown = root.join("grown");
+    write_random(&grown, &tensors, &WriteOptions::new(name, DType::F32), 1).unwrap();
+    for entry in fs::read_dir(&grown).unwrap() {
+        let entry = entry.unwrap();
+        fs::rename(entry.path(), dir.join(entry.file_name())).unwrap();
+    }
+    fs::remove_dir(grown).unwrap();
+    tensors.iter().map(|spec| 4 * spec.shape.iter().product::<usize>() as u64).sum()
+}
+
+#[test]
+fn the_largest_component_alone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("model");
+    init(&root, &InitRequest { preset: Preset::Tiny, dtype: Dtype::F32, seed: 1 }).unwrap();
+    let device = Device::flex();
+    let sizes = [
+        grow(&root, "editmgt", WeightsName::Diffusion, |text| {
+            let config = MgtConfig::from_json(text).unwrap();
+            module_tensors(&config.init(&device).unwrap(), &config.keys()).unwrap()
+        }),
+        grow(&root, "text_encoder", WeightsName::Model, |text| {
+            let config = ClipTextConfig::from_json(text).unwrap();
+            module_tensors(&config.init(&device).unwrap(), &config.keys()).unwrap()
+        }),
+        grow(&root, "llm_encoder", WeightsName::Model, |text| {
+            let config = Gemma2Config::from_json(text).unwrap();
+            module_tensors(&config.init(&device).unwrap(), &config.keys()).unwrap()
+        }),
+    ];
+    let scheduler = root.join("scheduler/scheduler_config.json");
+    let text = fs::read_to_string(&scheduler).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["mask_token_id"] = json!(ROWS - 1);
+    fs::write(&scheduler, config.to_string()).unwrap();
+
+    let photo = Photo::from_rgb(RgbImage::new(64, 64)).unwrap();
+    let edit = |low_memory| {
+        let dtype = DtypePolicy::uniform(Dtype::F32);
+        let builder = Editor::builder(&root).device(device.clone()).dtype(dtype);
+        let editor = builder.low_memory(low_memory).build().unwrap();
+        let request = EditRequest { steps: Some(1), size: Some(64), ..EditRequest::new("an owl") };
+        let edit = editor.edit(&photo, None, &request, &mut Silent).unwrap();
+        (edit.report.peak_memory_bytes.unwrap(), edit.tokens)
+    };
+    // A model of a megabyte: everything that an edit needs besides weights.
+    let small = scratch.path().join("small");
+    init(&small, &InitRequest { preset: Preset::Tiny, dtype: Dtype::F32, seed: 1 }).unwrap();
+    let request = EditRequest { steps: Some(1), size: Some(64), ..EditRequest::new("an owl") };
+    let editor = Editor::builder(&small).device(device.clone()).build().unwrap();
+    let besides = editor.edit(&photo, None, &request, &mut Silent).unwrap();
+    let besides = besides.report.peak_memory_bytes.unwrap();
+
+    let (largest, all) = (*sizes.iter().max().unwrap(), sizes.iter().sum::<u64>());
+    let (low, tokens) = edit(true);
+    let low = low - besides;
+    assert!(low < largest + 24 * MIB, "{} of {} MiB", low / MIB, largest / MIB);
+    let (whole, same) = edit(false);
+    let whole = whole - besides;
+    assert!(whole > all - 24 * MIB, "{} of {} MiB", whole / MIB, all / MIB);
+    assert_eq!(tokens, same);
+}
