@@ -194,9 +194,8 @@ impl Panel<'_> {
             let tall = TILE_ROWS.min(height - upper);
             for left in (0..columns).step_by(TILE_COLUMNS) {
                 let wide = TILE_COLUMNS.min(columns - left);
-                for row in 0..tall {
-                    let start = (upper + row) * stride + left * width;
-                    let bytes = &bytes[start..start + wide * width];
+                for (row, bytes) in bytes.chunks(stride).skip(upper).take(tall).enumerate() {
+                    let bytes = &bytes[left * width..][..wide * width];
                     fits &= E::decode(dtype, bytes, &mut line[..wide]);
                     // All of the line, old values too: a constant number is quicker.
                     for (column, value) in line.iter().enumerate() {
