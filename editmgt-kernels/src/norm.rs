@@ -34,8 +34,11 @@ pub(crate) fn inverse_rms(row: &[f32], epsilon: f64) -> f32 {
     1.0 / (sum(row, |x| x * x) / row.len() as f32 + epsilon as f32).sqrt()
 }
 
-/// Layer norm without weights, then `(1 + scale) * x + shift`: rows `[B, N, D]`, `shift` and `scale`
+/// Layer norm without weights, in f32, then `(1 + scale) * x + shift`: rows `[B, N, D]`, `shift` and `scale`
 /// `[B, 1, D]`, one vector for each item.
+///
+/// Flex widens a half by itself. Where a backend composes the norm of tensor operations, and under
+/// autodiff, it squares and sums in the dtype that it is given: in f16 the square of 256 is infinite.
 pub fn modulated_layer_norm(
     x: Tensor<3>,
     shift: Tensor<3>,
@@ -61,8 +64,10 @@ pub fn modulated_layer_norm(
     }
     // A layer norm with a weight of ones is one fused pass; one composed of tensor operations is
     // six.
-    let ones = Tensor::ones([channels], (&x.device(), x.dtype()));
-    module::layer_norm(x, ones, None, epsilon) * (scale + 1) + shift
+    let (device, dtype) = (x.device(), x.dtype());
+    let ones = Tensor::ones([channels], (&device, DType::F32));
+    let normed = module::layer_norm(x.cast(DType::F32), ones, None, epsilon).cast(dtype);
+    normed * (scale + 1) + shift
 }
 
 /// Group norm with a weight and a bias for each channel, then SiLU: `[B, C, H, W]` to the same.

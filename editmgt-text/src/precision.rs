@@ -41,3 +41,39 @@ pub(crate) fn attention(
     };
     in_f32(query, |query| attention_op(query, key, value, mask, None, options))
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution};
+
+    use super::*;
+    use crate::testing::difference;
+
+    /// Scores of 64 are 0.25 apart in bf16; before they are scaled, those of the second case are
+    /// beyond f16. With autodiff, attention is composed of operations in the dtype that it is given.
+    #[test]
+    fn scores_and_softmax_are_f32() {
+        for device in [Device::flex(), Device::flex().autodiff()] {
+            for (dtype, tolerance) in [(DType::BF16, 8e-3), (DType::F16, 1e-3)] {
+                for size in [4.0, 100.0] {
+                    let random = |size| {
+                        let normal = Distribution::Normal(0.0, size);
+                        Tensor::<4>::random([1, 2, 12, 16], normal, &device).cast(dtype)
+                    };
+                    let (query, key, value) = (random(size), random(size), random(1.0));
+                    let of = |dtype| {
+                        let part = |x: &Tensor<4>| x.clone().cast(dtype);
+                        let heads =
+                            Heads { query: part(&query), key: part(&key), value: part(&value) };
+                        attention(heads, None, Default::default())
+                    };
+                    let got = of(dtype);
+                    assert_eq!(got.dtype(), dtype);
+                    // One rounding of values up to 4.
+                    let error = difference(got.cast(DType::F32), of(DType::F32));
+                    assert!(error <= tolerance, "{dtype:?} on {device:?}, {size}: {error}");
+                }
+            }
+        }
+    }
+}

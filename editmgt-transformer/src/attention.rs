@@ -46,8 +46,7 @@ impl Projection<'_> {
 /// How much the attention between the reference and all other tokens counts, a number for each key:
 /// strength γ adds log γ to these logits, which is a weight γ on these keys inside the softmax.
 ///
-/// No weight is smaller than the dtype's smallest normal number, so that no sum of weights is zero:
-/// in f16 a strength below 6e-5 counts as 6e-5, which is beneath its rounding.
+/// No weight is smaller than the smallest normal number, so that no sum of weights is zero.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyWeights {
     canvas_queries: Vec<f32>,
@@ -56,19 +55,13 @@ pub(crate) struct KeyWeights {
 
 impl KeyWeights {
     /// `None` for a strength of 1, which weighs nothing.
-    pub(crate) fn new(
-        strength: f32,
-        canvas_keys: usize,
-        reference_keys: usize,
-        dtype: DType,
-    ) -> Option<Self> {
+    pub(crate) fn new(strength: f32, canvas_keys: usize, reference_keys: usize) -> Option<Self> {
         if strength == 1.0 {
             return None;
         }
-        // Only the quotient matters; a largest weight of 1 keeps f16 from overflowing.
-        let smallest = dtype.finfo().map_or(f32::MIN_POSITIVE, |info| info.min_positive as f32);
-        let own = (1.0 / strength.max(1.0)).max(smallest);
-        let other = (strength / strength.max(1.0)).max(smallest);
+        // Only the quotient matters; a largest weight of 1 keeps values from overflowing.
+        let own = (1.0 / strength.max(1.0)).max(f32::MIN_POSITIVE);
+        let other = (strength / strength.max(1.0)).max(f32::MIN_POSITIVE);
         let weights = |canvas: f32, reference: f32| {
             let mut weights = vec![canvas; canvas_keys];
             weights.resize(canvas_keys + reference_keys, reference);
@@ -87,7 +80,11 @@ pub(crate) enum Asker {
     Reference,
 }
 
-/// The keys and values of all streams, that every stream attends to.
+/// The keys and values of all streams, that every stream attends to, in f32.
+///
+/// Backends differ in the type that they keep half-precision scores, their exponentials and sums
+/// in: flex widens them, a GPU's fused kernel sums in f32, and what takes its place where that
+/// doesn't fit, or under autodiff, computes all of it in the dtype that it is given.
 pub(crate) struct KeyValues {
     /// `[B, heads, S, head_dim]`.
     key: Tensor<4>,
@@ -100,7 +97,8 @@ impl KeyValues {
     /// `[text, image, reference]`.
     pub(crate) fn new(streams: &[&Heads], weights: Option<&KeyWeights>) -> Self {
         let join = |part: fn(&Heads) -> &Tensor<4>| {
-            Tensor::cat(streams.iter().map(|stream| part(stream).clone()).collect(), 2)
+            let parts = streams.iter().map(|stream| part(stream).clone()).collect();
+            Tensor::cat(parts, 2).cast(DType::F32)
         };
         let (key, value) = (join(|heads| &heads.key), join(|heads| &heads.value));
         let weighted = |weights: fn(&KeyWeights) -> &Vec<f32>, all: Option<&KeyWeights>| {
@@ -118,13 +116,14 @@ impl KeyValues {
         &self.key
     }
 
-    /// What queries `[B, heads, N, head_dim]` of the asker get, `[B, N, D]`.
+    /// What queries `[B, heads, N, head_dim]` of the asker get, `[B, N, D]` in the queries' dtype.
     pub(crate) fn attend(&self, query: Tensor<4>, asker: Asker) -> Tensor<3> {
         let values = match asker {
             Asker::Canvas => &self.value_for_canvas,
             Asker::Reference => &self.value_for_reference,
         };
-        attention(query, self.key.clone(), values)
+        let dtype = query.dtype();
+        attention(query.cast(DType::F32), self.key.clone(), values).cast(dtype)
     }
 }
 
@@ -166,7 +165,7 @@ mod tests {
             );
             let expected = expected.swap_dims(1, 2).reshape([2, size, 24]);
 
-            let weights = KeyWeights::new(strength, CANVAS, REFERENCE, DType::F32);
+            let weights = KeyWeights::new(strength, CANVAS, REFERENCE);
             assert_eq!(weights.is_none(), strength == 1.0);
             let keys = KeyValues::new(&[&canvas, &reference], weights.as_ref());
             let got = Tensor::cat(
@@ -179,6 +178,38 @@ mod tests {
             let difference = (got - expected).abs().max().into_scalar::<f32>();
             // Values of order 5 in f32.
             assert!(difference < 1e-5, "strength {strength}: {difference}");
+        }
+    }
+
+    /// Scores of 64 are 0.25 apart in bf16; before they are scaled, those of the second case are
+    /// beyond f16. With autodiff, attention is composed of operations in the dtype that it is given.
+    #[test]
+    fn scores_and_softmax_are_f32() {
+        for device in [Device::flex(), Device::flex().autodiff()] {
+            for dtype in [DType::BF16, DType::F16] {
+                for (size, strength) in [(4.0, 1.0), (100.0, 1.0), (4.0, 1.1)] {
+                    let random = |size| {
+                        let normal = Distribution::Normal(0.0, size);
+                        Tensor::<4>::random([1, 2, 12, 16], normal, &device).cast(dtype)
+                    };
+                    let half = Heads { query: random(size), key: random(size), value: random(1.0) };
+                    let wide = |x: &Tensor<4>| x.clone().cast(DType::F32);
+                    let (query, key) = (wide(&half.query), wide(&half.key));
+                    let exact = Heads { query, key, value: wide(&half.value) };
+                    let weights = KeyWeights::new(strength, 8, 4);
+                    let attended = |heads: &Heads| {
+                        KeyValues::new(&[heads], weights.as_ref())
+                            .attend(heads.query.clone(), Asker::Canvas)
+                    };
+                    let got = attended(&half);
+                    assert_eq!(got.dtype(), dtype);
+                    let error = (got.cast(DType::F32) - attended(&exact)).abs().max();
+                    // One rounding of values up to 4, to 8 bits or 11.
+                    let tolerance = if dtype == DType::F16 { 1e-3 } else { 8e-3 };
+                    let error = error.into_scalar::<f32>();
+                    assert!(error <= tolerance, "{dtype:?}, {size}, {strength}: {error}");
+                }
+            }
         }
     }
 }

@@ -121,3 +121,37 @@ impl Probe<'_, '_> {
         capture.maps[slot] = Some(Tensor::cat(maps.collect(), 0));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+    use editmgt_core::ItemRows;
+
+    use super::*;
+
+    /// Scores of 64 are 0.25 apart in bf16; before they are scaled, those of the second case are
+    /// beyond f16.
+    #[test]
+    fn maps_are_computed_in_f32() {
+        let (device, grid) = (Device::flex(), GridSize::new(2, 3));
+        let items = vec![ItemRows { item: 0, rows: TextRows::All }];
+        let request = AttentionRequest { blocks: vec![0], items };
+        for dtype in [DType::BF16, DType::F16] {
+            for size in [4.0, 100.0] {
+                let random = || {
+                    let normal = Distribution::Normal(0.0, size);
+                    Tensor::<4>::random([1, 2, 4 + grid.len(), 16], normal, &device).cast(dtype)
+                };
+                let (query, key) = (random(), random());
+                let maps = |query: &Tensor<4>, key: &Tensor<4>| {
+                    let mut capture = Capture::new(&request, 4, grid, &device).unwrap();
+                    capture.probe(0).unwrap().record(query, key);
+                    capture.finish().unwrap()
+                };
+                let wide = |x: &Tensor<4>| x.clone().cast(DType::F32);
+                let exact = maps(&wide(&query), &wide(&key));
+                assert_eq!(maps(&query, &key), exact, "{dtype:?}, {size}");
+            }
+        }
+    }
+}

@@ -5,6 +5,8 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use editmgt_core::MicroConditions;
 
+use crate::rows::in_company;
+
 /// Channels of one embedded number.
 pub(crate) const SINUSOID: usize = 256;
 
@@ -34,7 +36,7 @@ impl Mlp {
 
     /// `[B, inputs]` to `[B, width]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.linear_2.forward(activation::silu(self.linear_1.forward(x)))
+        in_company(x, |x| self.linear_2.forward(activation::silu(self.linear_1.forward(x))))
     }
 }
 

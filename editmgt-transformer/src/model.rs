@@ -274,7 +274,7 @@ impl MgtModel {
                 ReferenceContext {
                     conditioning: activation::silu(conditioning.reference),
                     rotation: Rotation::new(0, own_grid, &self.frequencies, device),
-                    weights: KeyWeights::new(strength, canvas_keys, keys, dtype),
+                    weights: KeyWeights::new(strength, canvas_keys, keys),
                 }
             }),
         }

@@ -51,3 +51,93 @@ pub(crate) fn clip_f16(x: Tensor<3>) -> Tensor<3> {
         _ => x,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::module::{Module, ModuleMapper, Param};
+    use burn::tensor::Device;
+    use editmgt_core::GridSize;
+
+    use super::*;
+    use crate::double_block::DoubleBlock;
+    use crate::rope::Frequencies;
+    use crate::single_block::SingleBlock;
+
+    const LARGEST: f32 = 65504.0;
+    const WIDTH: usize = 8;
+    const TEXT: usize = 3;
+    const GRID: GridSize = GridSize::new(2, 2);
+
+    /// Weights of 0 and biases of 200 or 300: every layer gives its bias.
+    struct Biases(f32, DType);
+
+    impl ModuleMapper for Biases {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let value = if D == 1 { self.0 } else { 0.0 };
+            param.map(|old| Tensor::full(old.shape(), value, (&old.device(), self.1)))
+        }
+    }
+
+    fn context(dtype: DType) -> BlockContext {
+        let device = Device::flex();
+        let frequencies = Frequencies { axes_dims: [2, 2, 4], theta: 100.0 };
+        let joint = Rotation::new(TEXT, GRID, &frequencies, &device);
+        let conditioning = || Tensor::zeros([1, WIDTH], (&device, dtype));
+        BlockContext {
+            conditioning: conditioning(),
+            text_rotation: joint.narrow(0, TEXT),
+            image_rotation: joint.narrow(TEXT, GRID.len()),
+            reference: Some(ReferenceContext {
+                conditioning: conditioning(),
+                rotation: Rotation::new(0, GRID, &frequencies, &device),
+                weights: None,
+            }),
+            joint_rotation: joint,
+        }
+    }
+
+    fn stream(tokens: usize, dtype: DType) -> Tensor<3> {
+        Tensor::ones([1, tokens, WIDTH], (&Device::flex(), dtype))
+    }
+
+    fn largest(x: Tensor<3>) -> f32 {
+        x.cast(DType::F32).max().into_scalar::<f32>()
+    }
+
+    /// What the official code clips and what it doesn't, in f16 and in no other type.
+    #[test]
+    fn blocks_clip_the_streams_that_the_official_code_clips() {
+        let device = Device::flex();
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let (context, halves) = (context(dtype), dtype == DType::F16);
+            // 1 + 200 * 200 from attention and as much from the feed-forward layers.
+            let double = DoubleBlock::new(WIDTH, WIDTH, &device).map(&mut Biases(200.0, dtype));
+            let streams = Streams {
+                text: stream(TEXT, dtype),
+                image: stream(GRID.len(), dtype),
+                reference: Some(stream(GRID.len(), dtype)),
+            };
+            let Streams { text, image, reference } = double.forward(streams, &context, None);
+            let reference = reference.unwrap();
+            let [text, image, reference] = [text, image, reference].map(largest);
+            let expected = if halves { LARGEST } else { 80_001.0 };
+            // bf16 has 8 bits.
+            assert!((text - expected).abs() <= expected / 256.0, "text in {dtype:?}: {text}");
+            assert_eq!(image.is_infinite(), halves, "image in {dtype:?}: {image}");
+            assert_eq!(reference, image, "reference in {dtype:?}");
+
+            // 1 + 300 * 300.
+            let single = SingleBlock::new(WIDTH, WIDTH, &device).map(&mut Biases(300.0, dtype));
+            let (joint, reference) = (stream(TEXT + GRID.len(), dtype), stream(GRID.len(), dtype));
+            let rows = TEXT..TEXT + GRID.len();
+            let (joint_alone, alone) = (joint.clone(), reference.clone());
+            let last = single.forward_rows(joint_alone, Some(alone), &context, None, rows);
+            let (joint, reference) = single.forward(joint, Some(reference), &context, None);
+            let [last, joint, reference] = [last, joint, reference.unwrap()].map(largest);
+            let expected = if halves { LARGEST } else { 90_001.0 };
+            assert!((joint - expected).abs() <= expected / 256.0, "joint in {dtype:?}: {joint}");
+            assert_eq!(last, joint, "the last block in {dtype:?}");
+            assert_eq!(reference.is_infinite(), halves, "reference in {dtype:?}: {reference}");
+        }
+    }
+}

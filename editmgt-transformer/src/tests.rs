@@ -197,14 +197,17 @@ fn capture_gives_what_was_asked_for_in_that_order() {
     assert_eq!(difference(asked, logits(&model, inputs.edit(1.5))), 0.0);
 }
 
+/// Weights of another dtype.
+pub(crate) struct Cast(pub(crate) DType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|value| value.cast(self.0))
+    }
+}
+
 #[test]
 fn half_precision_follows_f32() {
-    struct Cast(DType);
-    impl ModuleMapper for Cast {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|value| value.cast(self.0))
-        }
-    }
     let (model, inputs) = (model(true), Inputs::new(GridSize::new(3, 5), GridSize::new(4, 4)));
     let items = vec![ItemRows { item: 1, rows: TextRows::Rows(vec![0, 3]) }];
     let request = AttentionRequest { blocks: vec![1, 3], items };

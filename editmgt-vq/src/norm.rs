@@ -29,3 +29,27 @@ impl GroupNormSilu {
         group_norm_silu(x, self.weight.val(), self.bias.val(), self.groups, EPSILON)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::DType;
+
+    use super::*;
+
+    /// The squares of the first group overflow f16; the mean of the second, 259, is none of the
+    /// numbers of bf16, which are 2 apart there.
+    #[test]
+    fn statistics_are_taken_in_f32() {
+        let device = Device::flex();
+        let rows = [[-59392.0, 500.0, 4000.0, 24.0], [256.0, 258.0, 260.0, 262.0]];
+        let x = Tensor::<2>::from_floats(rows, &device).reshape([1, 2, 2, 2]);
+        let exact = GroupNormSilu::new(2, 2, &device).forward(x.clone());
+        for (dtype, tolerance) in [(DType::BF16, 8e-3), (DType::F16, 1e-3)] {
+            let got = GroupNormSilu::new(2, 2, &device).forward(x.clone().cast(dtype));
+            assert_eq!(got.dtype(), dtype);
+            let error = (got.cast(DType::F32) - exact.clone()).abs().max().into_scalar::<f32>();
+            // One rounding of numbers up to 2, to 8 bits or 11.
+            assert!(error <= tolerance, "{dtype:?}: {error}");
+        }
+    }
+}

@@ -257,6 +257,21 @@ mod tests {
         }
     }
 
+    /// Of 1024 codes that are about as likely, a half tells few probabilities apart, and no sums.
+    #[test]
+    fn halves_are_drawn_in_f32() {
+        for dtype in [DType::BF16, DType::F16] {
+            let logits: Vec<f32> = (0..8 * 1024).map(|i| (i as f32 * 0.37).sin()).collect();
+            let logits = TensorData::new(logits, [1, 8, 1024]);
+            let logits = Tensor::<3>::from_data(logits, (&Device::flex(), dtype));
+            let codes = (0..8).map(|i| Code::Drawn(0.06 + 0.12 * i as f32));
+            let picks: Vec<_> =
+                codes.enumerate().map(|(position, code)| Pick { position, code }).collect();
+            let exact = pick(logits.clone().cast(DType::F32), &picks).unwrap();
+            assert_eq!(pick(logits, &picks).unwrap(), exact, "{dtype:?}");
+        }
+    }
+
     #[test]
     fn picks_only_rows_that_were_asked_for() {
         // The NaN row is not asked for, so it does no harm; asked for, it is an error.

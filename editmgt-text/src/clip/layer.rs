@@ -111,3 +111,14 @@ impl ClipMlp {
         self.fc2.forward(self.activation.forward(self.fc1.forward(x)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::check_f32_statistics;
+
+    #[test]
+    fn norms_take_their_statistics_in_f32() {
+        check_f32_statistics(|x| normalise(&LayerNormConfig::new(8).init(&x.device()), 1e-5, x));
+    }
+}

@@ -33,3 +33,17 @@ impl Gemma2Norm {
         if widen { x.cast(dtype) } else { x }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::check_f32_statistics;
+
+    #[test]
+    fn norms_take_their_statistics_in_f32() {
+        check_f32_statistics(|x| {
+            let weight = Initializer::Zeros.init([8], &x.device());
+            Gemma2Norm { weight, epsilon: 1e-6 }.forward(x)
+        });
+    }
+}

@@ -200,7 +200,7 @@ fn normalise(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{difference, lazy_parameters};
+    use crate::testing::{check_f32_statistics, difference, lazy_parameters};
 
     fn tiny() -> SmallTextConfig {
         SmallTextConfig {
@@ -260,5 +260,10 @@ mod tests {
             let values: Tensor<1> = values;
             assert!(values.try_into_vec_as::<f32>().unwrap().iter().all(|x| x.is_finite()));
         }
+    }
+
+    #[test]
+    fn norms_take_their_statistics_in_f32() {
+        check_f32_statistics(|x| normalise(&norm(8, &x.device()), x));
     }
 }
