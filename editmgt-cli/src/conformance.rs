@@ -85,8 +85,7 @@ mod edits {
     };
 
     use super::ComparedEdit;
-
-    const SCENE: &[u8] = include_bytes!("../../examples/scenes/scene.png");
+    use crate::precision::SCENE;
 
     /// One as the model edits, and one that goes through what that leaves out.
     fn requests() -> [(&'static str, EditRequest); 2] {

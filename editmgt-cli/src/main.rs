@@ -19,6 +19,7 @@ mod inspect;
 mod limits;
 mod model;
 mod options;
+mod precision;
 mod progress;
 mod show;
 mod stop;
@@ -59,6 +60,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Check the operations of a device against exact numbers.
     Conformance(conformance::ConformanceArgs),
+    /// Measure what half precision costs each stage of a model on a device.
+    Precision(Box<precision::PrecisionArgs>),
     /// List the devices of this build and what each can do.
     Devices(devices::DevicesArgs),
     /// Write a model with random weights in the official layout.
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Conformance(args) => conformance::run(args),
+        Command::Precision(args) => precision::run(*args),
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),
         Command::Bench(args) => bench::run(args),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use editmgt_backends::DtypePolicy;
+use editmgt_backends::{DeviceError, DtypePolicy};
 use editmgt_core::{EditObserver, HoldMask, ScoreMap, TokenGrid, TransformerSpec};
 
 use crate::error::{EditError, ModelError};
@@ -89,16 +89,18 @@ impl EditorBuilder {
         self
     }
 
+    /// Where it will compute.
+    pub(crate) fn device_or_default(&self) -> Result<Device, DeviceError> {
+        self.device.clone().map_or_else(editmgt_backends::open_default, Ok)
+    }
+
     /// Loads the model.
     ///
     /// # Errors
     /// [`EditError::Model`] naming what is wrong with the folder, [`EditError::Device`] when the
     /// device can't compute in the dtype.
     pub fn build(self) -> Result<Editor, EditError> {
-        let device = match self.device {
-            Some(device) => device,
-            None => editmgt_backends::open_default()?,
-        };
+        let device = self.device_or_default()?;
         let dtype = match self.dtype {
             Some(dtype) => dtype,
             None => DtypePolicy::choose(&device, None)?,

@@ -22,6 +22,7 @@ mod low_memory;
 mod map;
 mod models;
 mod pictures;
+mod precision;
 mod program;
 mod record;
 mod spoil;

@@ -4,7 +4,10 @@
 //! Every draw of an edit is made on the host from its seed, so two devices differ by the rounding
 //! of their logits alone. A decision that falls within rounding of another one is a tie; any other
 //! token that differs is an error of one of the two.
+//!
+//! And what half precision costs a model on a device: [`precision`](precision()).
 
+mod precision;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -13,6 +16,10 @@ use serde::Serialize;
 
 pub use editmgt_backends::conformance::{
     CheckReport, ConformanceReport, KNOWN_FAILURES, KnownFailure, Verdict, run,
+};
+pub use precision::{
+    CodecError, DtypePrecision, EditOutcome, EditPrecision, LogitError, PrecisionReport,
+    ValueError, precision,
 };
 
 use crate::editor::Editor;
@@ -123,6 +130,7 @@ impl EditTrace {
     }
 }
 
+/// Where two lists of one length differ.
 fn differing<'a, T: PartialEq>(a: &'a [T], b: &'a [T]) -> impl Iterator<Item = usize> + 'a {
     (0..a.len()).filter(move |&i| a[i] != b[i])
 }

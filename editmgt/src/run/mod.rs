@@ -235,7 +235,8 @@ impl Sampling<'_> {
     }
 }
 
-fn scheduler(model: &Model, settings: &EditSettings) -> Box<dyn UnmaskScheduler> {
+/// What fixes and re-masks tokens under these settings.
+pub(crate) fn scheduler(model: &Model, settings: &EditSettings) -> Box<dyn UnmaskScheduler> {
     let (first, last) = settings.temperature;
     let temperature = Temperature::Range(first, last);
     let masking = model.scheduler.masking_schedule;
