@@ -8,6 +8,8 @@
 mod batch;
 mod bench;
 mod conformance;
+#[cfg(feature = "train")]
+mod cost;
 mod devices;
 mod edit;
 #[cfg(feature = "train")]
@@ -68,6 +70,10 @@ enum Command {
     Init(init::InitArgs),
     /// Measure how long each stage of an edit takes, with random weights.
     Bench(bench::BenchArgs),
+    /// Measure how the time and memory of whole edits grow with size, steps, batch and captured
+    /// layers, and plot it.
+    #[cfg(feature = "train")]
+    Cost(cost::CostArgs),
     /// Describe a model's parts, sizes and memory needs without loading it.
     Inspect(inspect::InspectArgs),
     /// Measure how well a model edits.
@@ -96,6 +102,8 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(args),
         Command::Init(args) => init::run(args),
         Command::Bench(args) => bench::run(args),
+        #[cfg(feature = "train")]
+        Command::Cost(args) => cost::run(args),
         Command::Inspect(args) => inspect::run(args),
         #[cfg(feature = "train")]
         Command::Eval(args) => eval::run(args),

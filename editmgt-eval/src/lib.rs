@@ -24,6 +24,7 @@
 mod ablate;
 mod ablation;
 mod compare;
+mod cost;
 pub mod encoders;
 mod error;
 mod files;
@@ -46,6 +47,7 @@ mod world;
 pub use ablate::{AblateInput, Ablated, Time, ablate};
 pub use ablation::{Ablation, Variation, ablations};
 pub use compare::{Change, Comparison};
+pub use cost::plot_costs;
 pub use error::EvalError;
 pub use gedit::{GeditData, GeditSuite};
 pub use pairs::PairsSuite;

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use crate::{EvalError, Row};
 
 /// Pixels of a panel.
-const SIZE: (u32, u32) = (460, 300);
+pub(crate) const SIZE: (u32, u32) = (460, 300);
 /// Rows whose names fit below the axis of such a panel; with more of them it is twice as wide.
 const NARROW: usize = 6;
 /// Names below an axis; with more rows than that every second or third has one.
@@ -44,7 +44,7 @@ pub fn plot(title: &str, rows: &[Row], metrics: &[&str]) -> Result<String, EvalE
         let near = (x - x.round()).abs() < 1e-6 && (0.0..=last).contains(&x.round());
         if near { rows[x.round() as usize].group.clone() } else { String::new() }
     };
-    drawn(title, rows, metrics, size, |root| {
+    drawn(title, metrics.is_empty() || rows.is_empty(), size, |root| {
         for (area, metric) in root.split_evenly((lines, columns)).iter().zip(metrics) {
             let points = points(rows, metric, (0..rows.len()).map(|place| place as f64));
             let axis = Axis {
@@ -70,7 +70,7 @@ pub fn plot_against(
     metric: &str,
     (axis, places): (String, &[f64]),
 ) -> Result<String, EvalError> {
-    drawn(title, rows, &[metric], (2 * SIZE.0, SIZE.1), |root| {
+    drawn(title, rows.is_empty(), (2 * SIZE.0, SIZE.1), |root| {
         let end = places.iter().copied().fold(0.0, f64::max);
         let axis = Axis {
             range: 0.0..if end > 0.0 { 1.1 * end } else { 1.0 },
@@ -89,20 +89,19 @@ pub fn plot_against(
     })
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn Error>>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type Drawn = Result<(), Box<dyn Error>>;
 
-/// An SVG of this size on which `draw` draws.
-fn drawn(
+/// An SVG of this size on which `draw` draws, unless there is `nothing` to draw.
+pub(crate) fn drawn(
     title: &str,
-    rows: &[Row],
-    metrics: &[&str],
+    nothing: bool,
     size: (u32, u32),
     draw: impl FnOnce(&Area<'_>) -> Drawn,
 ) -> Result<String, EvalError> {
     let mut svg = String::new();
     let failed = |e: &dyn std::fmt::Display| EvalError::Plot(format!("{title}: {e}"));
-    if metrics.is_empty() || rows.is_empty() {
+    if nothing {
         return Err(failed(&"expected rows and metrics, got none"));
     }
     {
@@ -126,18 +125,18 @@ fn points(rows: &[Row], metric: &str, places: impl Iterator<Item = f64>) -> Vec<
 }
 
 /// The axis below a panel.
-struct Axis<'a> {
-    range: Range<f64>,
-    title: Option<String>,
+pub(crate) struct Axis<'a> {
+    pub(crate) range: Range<f64>,
+    pub(crate) title: Option<String>,
     /// How many labels it has at most.
-    labels: usize,
-    label: &'a dyn Fn(f64) -> String,
+    pub(crate) labels: usize,
+    pub(crate) label: &'a dyn Fn(f64) -> String,
 }
 
-type Coordinates = Cartesian2d<RangedCoordf64, RangedCoordf64>;
+pub(crate) type Coordinates = Cartesian2d<RangedCoordf64, RangedCoordf64>;
 
 /// Draws the points, and tells where things are.
-fn panel(
+pub(crate) fn panel(
     area: &Area<'_>,
     caption: &str,
     points: &[(f64, [f64; 3])],

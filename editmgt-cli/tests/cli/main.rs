@@ -7,6 +7,8 @@ mod bad_photos;
 mod batch;
 mod bench;
 mod conformance;
+#[cfg(feature = "train")]
+mod cost;
 mod defaults;
 mod devices;
 #[cfg(unix)]

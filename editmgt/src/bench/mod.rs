@@ -1,10 +1,12 @@
 //! How long each stage of an edit takes, and how much memory: with random weights in the sizes of
-//! a preset, made in memory, one component at a time. Loading alone writes files.
+//! a preset, made in memory, one component at a time. Loading alone writes files. And what whole
+//! edits of a model cost, by what is asked for: [`edit_cost`].
 //!
 //! A bare time says little on a machine that does other things, too: compare two runs in turn, and
 //! rather by [CPU time](StageTiming::cpu_seconds) than by the clock.
 
 mod clock;
+mod cost;
 mod flops;
 mod inputs;
 mod load;
@@ -21,6 +23,7 @@ use serde::Serialize;
 use crate::error::{EditError, ModelError};
 use crate::init::{Configs, Preset};
 
+pub use cost::{EditCost, EditLoad, edit_cost};
 pub use stage::BenchStage;
 pub use timing::{Reading, StageTiming};
 

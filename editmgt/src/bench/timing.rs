@@ -63,7 +63,7 @@ pub(super) struct Described {
 }
 
 impl Described {
-    /// Runs it as often as asked. What `run` gives is thrown away after the clock has stopped.
+    /// Runs it as often as asked.
     pub(super) fn measure<T>(
         self,
         request: &BenchRequest,
@@ -76,43 +76,83 @@ impl Described {
     pub(super) fn measure_after<T, E: From<Error>>(
         self,
         request: &BenchRequest,
-        mut before: impl FnMut() -> Result<(), E>,
-        mut run: impl FnMut() -> Result<T, E>,
+        before: impl FnMut() -> Result<(), E>,
+        run: impl FnMut() -> Result<T, E>,
     ) -> Result<StageTiming, E> {
-        for _ in 0..request.warmup {
-            before()?;
-            run()?;
-            wait(&request.device)?;
-        }
-        clock::forget_peak_memory();
-        let mut cpu = Some(0.0);
-        let mut seconds = Vec::with_capacity(request.repeat);
-        for _ in 0..request.repeat {
-            before()?;
-            let (cpu_before, start) = (clock::cpu_seconds(), Instant::now());
-            let result = run()?;
-            wait(&request.device)?;
-            seconds.push(start.elapsed().as_secs_f64());
-            let spent = clock::cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
-            cpu = cpu.zip(spent).map(|(sum, spent)| sum + spent);
-            drop(result);
-        }
-        let Spread { median, min, max } = Spread::of(&seconds);
+        let BenchRequest { device, warmup, repeat, .. } = request;
+        let Measured { seconds, spread, cpu_seconds, peak_memory_bytes } =
+            measured_after(device, *warmup, *repeat, before, run)?;
         Ok(StageTiming {
             stage: self.stage,
             input: self.input,
-            cpu_seconds: cpu.map(|cpu| cpu / request.repeat as f64),
+            cpu_seconds,
             seconds,
-            median_seconds: median,
-            min_seconds: min,
-            max_seconds: max,
+            median_seconds: spread.median,
+            min_seconds: spread.min,
+            max_seconds: spread.max,
             flops: self.flops,
-            gflops_per_second: self.flops.map(|flops| flops as f64 / median / 1e9),
-            peak_memory_bytes: peak_memory(),
+            gflops_per_second: self.flops.map(|flops| flops as f64 / spread.median / 1e9),
+            peak_memory_bytes,
             setup_seconds: self.setup_seconds,
             reading: None,
         })
     }
+}
+
+/// How runs did.
+pub(super) struct Measured {
+    /// Of each run, in order.
+    pub(super) seconds: Vec<f64>,
+    pub(super) spread: Spread,
+    /// Of all cores, the mean over the runs.
+    pub(super) cpu_seconds: Option<f64>,
+    /// Of the process, from the first run that counts on.
+    pub(super) peak_memory_bytes: Option<u64>,
+}
+
+/// Runs something `warmup` times, and `repeat` times, 1 or more, that count. What `run` gives is
+/// thrown away after the clock has stopped.
+pub(super) fn measured<T, E: From<Error>>(
+    device: &Device,
+    warmup: usize,
+    repeat: usize,
+    run: impl FnMut() -> Result<T, E>,
+) -> Result<Measured, E> {
+    measured_after(device, warmup, repeat, || Ok(()), run)
+}
+
+/// As [`measured`], with something before each run that doesn't count.
+fn measured_after<T, E: From<Error>>(
+    device: &Device,
+    warmup: usize,
+    repeat: usize,
+    mut before: impl FnMut() -> Result<(), E>,
+    mut run: impl FnMut() -> Result<T, E>,
+) -> Result<Measured, E> {
+    for _ in 0..warmup {
+        before()?;
+        run()?;
+        wait(device)?;
+    }
+    clock::forget_peak_memory();
+    let mut cpu = Some(0.0);
+    let mut seconds = Vec::with_capacity(repeat);
+    for _ in 0..repeat {
+        before()?;
+        let (cpu_before, start) = (clock::cpu_seconds(), Instant::now());
+        let result = run()?;
+        wait(device)?;
+        seconds.push(start.elapsed().as_secs_f64());
+        let spent = clock::cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
+        cpu = cpu.zip(spent).map(|(sum, spent)| sum + spent);
+        drop(result);
+    }
+    Ok(Measured {
+        spread: Spread::of(&seconds),
+        seconds,
+        cpu_seconds: cpu.map(|cpu| cpu / repeat as f64),
+        peak_memory_bytes: peak_memory(),
+    })
 }
 
 /// Waits until the device has done all that it was told: a GPU answers before it has begun.
@@ -120,11 +160,11 @@ fn wait(device: &Device) -> Result<()> {
     device.sync().map_err(|error| Error::device("waiting for the device", error))
 }
 
-/// The times of one thing.
+/// The middle and the ends of some numbers.
 pub(super) struct Spread {
     pub(super) median: f64,
-    min: f64,
-    max: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
 }
 
 impl Spread {
