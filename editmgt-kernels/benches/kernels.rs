@@ -8,7 +8,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::Bencher;
 use editmgt_kernels::{
-    Values, add, add_gated, attention, conv2d, gelu_tanh, group_norm_silu, linear,
+    Values, add, add_gated, attention, conv2d, gelu, gelu_tanh, group_norm_silu, linear,
     modulated_layer_norm, norm_and_rotate, quick_gelu, rms_norm, silu,
 };
 
@@ -60,6 +60,11 @@ fn elementwise(bencher: Bencher, form: Form, function: fn(Tensor<3>) -> Tensor<3
 #[divan::bench(args = FORMS)]
 fn gelu_tanh_(bencher: Bencher, form: Form) {
     elementwise(bencher, form, gelu_tanh);
+}
+
+#[divan::bench(args = FORMS)]
+fn gelu_(bencher: Bencher, form: Form) {
+    elementwise(bencher, form, gelu);
 }
 
 #[divan::bench(args = FORMS)]

@@ -18,10 +18,19 @@ const CUBIC: f64 = SLOPE * 0.044_715;
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(Host::take(x), gelu).into_tensor(shape);
+        return map(Host::take(x), gelu_by_tanh).into_tensor(shape);
     }
     let u = (x.clone() * x.clone() * CUBIC + SLOPE) * x.clone();
     activation::sigmoid(u) * x
+}
+
+/// `x Φ(x)`, GELU by the error function.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if on_host(&x) {
+        let shape = x.dims();
+        return map(Host::take(x), |x| x * normal_below(x)).into_tensor(shape);
+    }
+    activation::gelu(x)
 }
 
 /// `gelu_tanh(gate) * x`, both of one shape.
@@ -40,7 +49,7 @@ fn gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
     let numbers = x.numbers();
     let product = map_rows(Host::take(gate), row, |index, gate| {
         let x = &numbers[index * row..][..gate.len()];
-        gate.iter_mut().zip(x).for_each(|(gate, x)| *gate = gelu(*gate) * x);
+        gate.iter_mut().zip(x).for_each(|(gate, x)| *gate = gelu_by_tanh(*gate) * x);
     });
     product.into_tensor(shape)
 }
@@ -66,8 +75,32 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x / denominator
 }
 
+/// Φ, the share of a normal distribution below `x`.
+///
+/// Of -|x| it is `e^(-x²/2) t P(t)` with `t = 1 / (1 + 0.2545584 |x|)`; P is fitted (least squares,
+/// weighted until all errors are alike) to 4e-8 of the result for |x| up to 13. Small values keep their
+/// digits, which `(1 + erf(x/√2)) / 2` loses.
 #[inline(always)]
-fn gelu(x: f32) -> f32 {
+fn normal_below(x: f32) -> f32 {
+    const P: [f32; 9] = [
+        0.203_215_51,
+        0.200_982_51,
+        0.208_002_27,
+        0.077_584_505,
+        0.378_928_07,
+        -0.382_279_57,
+        0.573_189,
+        -0.318_170_73,
+        0.058_548_357,
+    ];
+    let t = 1.0 / (1.0 + 0.254_558_44 * x.abs());
+    let polynomial = P.iter().rev().fold(0.0, |sum, factor| sum * t + factor);
+    let tail = 0.5 * exp(-0.5 * x * x) * (t * polynomial);
+    if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+#[inline(always)]
+fn gelu_by_tanh(x: f32) -> f32 {
     x * sigmoid(x * (SLOPE as f32 + CUBIC as f32 * x * x))
 }
 
@@ -89,7 +122,22 @@ mod tests {
 
     #[test]
     fn functions_are_what_they_say() {
-        fn gelu(x: f64) -> f64 {
+        /// By the series of erf; far out by the continued fraction of erfc.
+        fn by_erf(x: f64) -> f64 {
+            let z = x.abs() / 2f64.sqrt();
+            let below = if z < 3.0 {
+                let term = |n: u32| {
+                    let product: f64 = (1..=n).map(|i| -z * z / f64::from(i)).product();
+                    product / f64::from(2 * n + 1)
+                };
+                0.5 - z / std::f64::consts::PI.sqrt() * (0..60).map(term).sum::<f64>()
+            } else {
+                let fraction = (1..80).rev().fold(0.0, |f, n| f64::from(n) / 2.0 / (z + f));
+                0.5 * (-z * z).exp() / std::f64::consts::PI.sqrt() / (z + fraction)
+            };
+            x * if x < 0.0 { below } else { 1.0 - below }
+        }
+        fn by_tanh(x: f64) -> f64 {
             let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
             0.5 * x * (1.0 + u.tanh())
         }
@@ -97,8 +145,9 @@ mod tests {
             1.0 / (1.0 + (-x).exp())
         }
         type Function = (fn(Tensor<1>) -> Tensor<1>, fn(f64) -> f64);
-        let functions: [Function; 3] = [
-            (gelu_tanh, gelu),
+        let functions: [Function; 4] = [
+            (gelu_tanh, by_tanh),
+            (gelu, by_erf),
             (quick_gelu, |x| x * logistic(1.702 * x)),
             (silu, |x| x * logistic(x)),
         ];
@@ -117,7 +166,7 @@ mod tests {
     #[test]
     fn far_from_zero() {
         let device = Device::flex();
-        for function in [gelu_tanh::<1>, quick_gelu, silu] {
+        for function in [gelu::<1>, gelu_tanh, quick_gelu, silu] {
             let ends = Tensor::<1>::from_floats([-1e4, -200.0, 0.0, 200.0, 1e4], &device);
             let got = function(ends).try_into_vec_as::<f32>().unwrap();
             assert!(

@@ -5,10 +5,12 @@ use rayon::prelude::*;
 
 use crate::host::{Host, Matrix, on_host};
 use crate::lanes::{exp, max, sum, vectorised};
+use crate::work::for_rows;
 
-/// Queries and keys of a tile: its scores, 256 KiB, stay in a core's cache between the two products.
-const QUERIES: usize = 128;
-const KEYS: usize = 512;
+/// Queries and keys of a tile. Its scores, 512 KiB, stay in cache between the two products; more queries
+/// than keys, because each product lays out the keys.
+const QUERIES: usize = 512;
+const KEYS: usize = 256;
 
 /// The values of all keys, `[B, heads, S, d]`, and how much each key counts.
 #[derive(Debug, Clone)]
@@ -69,6 +71,7 @@ pub fn attention(query: Tensor<4>, key: Tensor<4>, values: &Values) -> Tensor<3>
 /// The numbers of one call.
 struct Call<'a> {
     query: Host,
+    /// By [`transposed_tiles`].
     key: Host,
     value: Host,
     weights: Option<&'a [f32]>,
@@ -87,7 +90,7 @@ fn kernel(query: Tensor<4>, key: Tensor<4>, values: &Values) -> Host {
     );
     let call = Call {
         query: Host::take(query),
-        key: Host::take(key),
+        key: transposed_tiles(Host::take(key).numbers(), keys, channels),
         value: Host::take(values.values.clone()),
         weights: values.weights.as_deref(),
         tokens,
@@ -117,6 +120,28 @@ fn kernel(query: Tensor<4>, key: Tensor<4>, values: &Values) -> Host {
     } else {
         tasks.into_par_iter().for_each(|task| call.run(task));
     }
+    Host::new(out)
+}
+
+/// Numbers between the rows of a tile of keys: rows a power of two apart would share a few places of
+/// the cache.
+const ROW: usize = KEYS + 16;
+
+/// Keys `[…, S, d]` as tiles of up to [`KEYS`], `[…, tiles, d, ROW]`: the product lays out such rows
+/// faster than it turns columns, and does so for every tile of queries.
+fn transposed_tiles(key: &[f32], keys: usize, channels: usize) -> Host {
+    let tiles = keys.div_ceil(KEYS);
+    let planes = key.len() / (keys * channels).max(1);
+    let mut out = vec![0.0; planes * tiles * channels * ROW];
+    for_rows(&mut out, channels * ROW, |index, tile| {
+        let (plane, first) = (index / tiles, index % tiles * KEYS);
+        let count = KEYS.min(keys - first);
+        let from = &key[(plane * keys + first) * channels..][..count * channels];
+        for (channel, row) in tile.chunks_exact_mut(ROW).enumerate() {
+            let column = from[channel..].iter().step_by(channels);
+            row.iter_mut().zip(column).for_each(|(to, from)| *to = *from);
+        }
+    });
     Host::new(out)
 }
 
@@ -151,7 +176,12 @@ impl Call<'_> {
         for first in (0..keys).step_by(KEYS) {
             let count = KEYS.min(keys - first);
             let start = (task.plane * keys + first) * channels;
-            let transposed = Matrix { start, shape: [channels, count], strides: [1, channels] };
+            let tile = task.plane * keys.div_ceil(KEYS) + first / KEYS;
+            let transposed = Matrix {
+                start: tile * channels * ROW,
+                shape: [channels, count],
+                strides: [ROW, 1],
+            };
             let mut shares = self.query.product(queries, &self.key, transposed);
             let weights = self.weights.map(|weights| &weights[first..][..count]);
             let scores = shares.numbers_mut().expect("a fresh product is nobody else's");
@@ -218,7 +248,7 @@ mod tests {
     /// More than a tile of queries and of keys, in several items and heads.
     #[test]
     fn the_kernel_is_attention_with_a_bias() {
-        for [tokens, keys] in [[1, 1], [5, 700], [300, 40], [150, 1100]] {
+        for [tokens, keys] in [[1, 1], [5, 700], [600, 40], [530, 1100]] {
             let (query, key) = (random([2, 3, tokens, 8], 1) * 3.0, random([2, 3, keys, 8], 2));
             let value = random([2, 3, keys, 8], 3);
             let weights: Vec<f32> = (0..keys)

@@ -1,9 +1,9 @@
 //! The numbers of a tensor, where they lie in this process's memory.
 
 #[cfg(feature = "flex")]
-pub(crate) use flex::{Host, on_host};
+pub(crate) use flex::{Host, on_host, prepare_products};
 #[cfg(not(feature = "flex"))]
-pub(crate) use without::{Host, on_host};
+pub(crate) use without::{Host, on_host, prepare_products};
 
 /// A matrix within some numbers.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,8 @@ pub(crate) struct Matrix {
 
 #[cfg(feature = "flex")]
 mod flex {
+    use std::sync::Once;
+
     use burn::backend::flex::ops::matmul::matmul;
     use burn::backend::flex::{FlexTensor, Layout};
     use burn::backend::{
@@ -30,6 +32,14 @@ mod flex {
     /// Whether [`Host::take`] may have the tensor: f32, on flex, and outside any graph.
     pub(crate) fn on_host<const D: usize>(x: &Tensor<D>) -> bool {
         x.dtype() == DType::F32 && matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
+    }
+
+    /// Lets products of 48 rows and more lay out the matrix that they are multiplied with, instead of 96:
+    /// flex's products have no such option of their own, so this holds for the process.
+    pub(crate) fn prepare_products() {
+        static ONCE: Once = Once::new();
+        // In units of the 6 rows of a tile.
+        ONCE.call_once(|| gemm::set_lhs_packing_threshold_multi_thread(8));
     }
 
     /// Numbers of a flex tensor, without gaps and in the order of its shape.
@@ -111,6 +121,8 @@ mod without {
     pub(crate) fn on_host<const D: usize>(_: &Tensor<D>) -> bool {
         false
     }
+
+    pub(crate) fn prepare_products() {}
 
     #[derive(Debug, Clone)]
     pub(crate) struct Host(Infallible);

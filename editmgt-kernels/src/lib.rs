@@ -13,12 +13,12 @@
 //!
 //! | operation | kernel | differs from the composition by |
 //! |---|---|---|
-//! | [`gelu_tanh`], [`gelu_tanh_gated`], [`quick_gelu`], [`silu`] | elementwise, with an own `exp` | that `exp`: 2 units in the last place |
+//! | [`gelu`], [`gelu_tanh`], [`gelu_tanh_gated`], [`quick_gelu`], [`silu`] | elementwise, with an own `exp` | that `exp`: 2 units in the last place |
 //! | [`rms_norm`], [`modulated_layer_norm`], [`group_norm_silu`] | statistics in cache | the order of sums |
 //! | [`norm_and_rotate`] | norm, rotation and layout of query or key heads | the order of sums |
 //! | [`attention`] | tiles of scores that stay in cache | the order of sums, `exp` |
 //! | [`conv2d`] | patches straight from the image, tile by tile | the order of sums |
-//! | [`linear`], [`add`], [`add_gated`] | the bias, the sum, by all threads | nothing |
+//! | [`linear`], [`linear_layer`], [`add`], [`add_gated`] | the bias, the sum, by all threads | nothing, or the order of sums |
 #![forbid(unsafe_code)]
 
 mod activation;
@@ -34,10 +34,10 @@ mod sums;
 mod testing;
 mod work;
 
-pub use activation::{gelu_tanh, gelu_tanh_gated, quick_gelu, silu};
+pub use activation::{gelu, gelu_tanh, gelu_tanh_gated, quick_gelu, silu};
 pub use attention::{Values, attention};
 pub use convolution::conv2d;
-pub use linear::linear;
+pub use linear::{linear, linear_layer};
 pub use norm::{group_norm_silu, modulated_layer_norm, rms_norm};
 pub use rotation::norm_and_rotate;
 pub use sums::{add, add_gated};

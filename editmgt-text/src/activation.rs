@@ -1,6 +1,6 @@
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use editmgt_core::config::ConfigError;
-use editmgt_kernels::{gelu_tanh, gelu_tanh_gated, quick_gelu};
+use editmgt_kernels::{gelu, gelu_tanh, gelu_tanh_gated, quick_gelu};
 
 /// The activation functions that the official checkpoints name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Activation {
     /// Applies the function to each element.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Gelu => activation::gelu(x),
+            Self::Gelu => gelu(x),
             Self::GeluTanh => gelu_tanh(x),
             Self::QuickGelu => quick_gelu(x),
         }

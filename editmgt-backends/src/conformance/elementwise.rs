@@ -18,9 +18,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "GELU by erf",
         types: Types::Floats,
         tolerance: Tolerance::Function,
-        answer: |inputs| {
-            function(inputs, 8.0, activation::gelu, |x| x * (1.0 + erf(x / SQRT_2)) / 2.0)
-        },
+        answer: |inputs| function(inputs, 8.0, activation::gelu, gelu_by_erf),
     },
     Check {
         name: "SiLU",
@@ -87,6 +85,10 @@ pub(super) fn function(
 
 pub(super) fn gelu_by_tanh(x: f64) -> f64 {
     x * (1.0 + (FRAC_2_PI.sqrt() * (x + 0.044715 * x.powi(3))).tanh()) / 2.0
+}
+
+pub(super) fn gelu_by_erf(x: f64) -> f64 {
+    x * (1.0 + erf(x / SQRT_2)) / 2.0
 }
 
 /// `2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!`, whose summands all have x's sign.

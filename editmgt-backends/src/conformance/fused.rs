@@ -5,11 +5,12 @@ use burn::module::Param;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use editmgt_kernels::{
-    Values, attention, conv2d, gelu_tanh, group_norm_silu, modulated_layer_norm, norm_and_rotate,
+    Values, attention, conv2d, gelu, gelu_tanh, group_norm_silu, modulated_layer_norm,
+    norm_and_rotate,
 };
 
 use super::convolutions::expected_convolution;
-use super::elementwise::{function, gelu_by_tanh};
+use super::elementwise::{function, gelu_by_erf, gelu_by_tanh};
 use super::inputs::{Answer, Inputs};
 use super::norms::{EPSILON, root_mean_square_rows, standardised};
 use super::products::{HEAD_DIM, HEADS, KEYS, QUERIES, attended, scaled, turned};
@@ -21,6 +22,12 @@ pub(super) const CHECKS: &[Check] = &[
         types: Types::Floats,
         tolerance: Tolerance::Function,
         answer: |inputs| function(inputs, 8.0, gelu_tanh, gelu_by_tanh),
+    },
+    Check {
+        name: "fused GELU by erf",
+        types: Types::Floats,
+        tolerance: Tolerance::Function,
+        answer: |inputs| function(inputs, 8.0, gelu, gelu_by_erf),
     },
     Check {
         name: "fused layer norm, modulated",

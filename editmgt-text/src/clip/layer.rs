@@ -3,6 +3,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::module::layer_norm;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Device, Tensor};
+use editmgt_kernels::linear_layer;
 
 use super::ClipTextConfig;
 use crate::activation::Activation;
@@ -79,13 +80,13 @@ impl ClipAttention {
             x.reshape([batch, length, self.heads, width / self.heads]).swap_dims(1, 2)
         };
         let heads = Heads {
-            query: split(self.q_proj.forward(x.clone())),
-            key: split(self.k_proj.forward(x.clone())),
-            value: split(self.v_proj.forward(x)),
+            query: split(linear_layer(&self.q_proj, x.clone())),
+            key: split(linear_layer(&self.k_proj, x.clone())),
+            value: split(linear_layer(&self.v_proj, x)),
         };
         let causal = AttentionModuleOptions { is_causal: true, ..Default::default() };
         let attended = attention(heads, None, causal);
-        self.out_proj.forward(attended.swap_dims(1, 2).reshape([batch, length, width]))
+        linear_layer(&self.out_proj, attended.swap_dims(1, 2).reshape([batch, length, width]))
     }
 }
 
@@ -108,7 +109,7 @@ impl ClipMlp {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(self.activation.forward(self.fc1.forward(x)))
+        linear_layer(&self.fc2, self.activation.forward(linear_layer(&self.fc1, x)))
     }
 }
 

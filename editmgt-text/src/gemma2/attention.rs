@@ -2,6 +2,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, DType, Device, Tensor};
+use editmgt_kernels::linear_layer;
 
 use super::Gemma2Config;
 use super::rotary::Rotary;
@@ -82,9 +83,9 @@ impl Gemma2Attention {
         let stacked = self.heads / groups * length;
 
         let split = |x: Tensor<3>, heads| x.reshape([batch, length, heads, head_dim]);
-        let query = context.rotary.apply(split(self.q_proj.forward(x.clone()), self.heads));
-        let key = context.rotary.apply(split(self.k_proj.forward(x.clone()), groups));
-        let value = split(self.v_proj.forward(x), groups);
+        let query = context.rotary.apply(split(linear_layer(&self.q_proj, x.clone()), self.heads));
+        let key = context.rotary.apply(split(linear_layer(&self.k_proj, x.clone()), groups));
+        let value = split(linear_layer(&self.v_proj, x), groups);
         let heads = Heads {
             query: query.swap_dims(1, 2).reshape([batch, groups, stacked, head_dim]),
             key: key.swap_dims(1, 2),
@@ -102,6 +103,6 @@ impl Gemma2Attention {
             .reshape([batch, self.heads, length, head_dim])
             .swap_dims(1, 2)
             .reshape([batch, length, self.heads * head_dim]);
-        self.o_proj.forward(attended)
+        linear_layer(&self.o_proj, attended)
     }
 }

@@ -1,6 +1,7 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
+use editmgt_kernels::linear_layer;
 
 use super::Gemma2Config;
 use super::attention::{Context, Gemma2Attention};
@@ -68,7 +69,7 @@ impl Gemma2Mlp {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let gate = self.gate_proj.forward(x.clone());
-        self.down_proj.forward(self.activation.gated(gate, self.up_proj.forward(x)))
+        let gate = linear_layer(&self.gate_proj, x.clone());
+        linear_layer(&self.down_proj, self.activation.gated(gate, linear_layer(&self.up_proj, x)))
     }
 }
