@@ -1,9 +1,9 @@
 //! The numbers of a tensor, where they lie in this process's memory.
 
 #[cfg(feature = "flex")]
-pub(crate) use flex::{Host, on_host, prepare_products};
+pub(crate) use flex::{Host, Rows, on_host, prepare_products};
 #[cfg(not(feature = "flex"))]
-pub(crate) use without::{Host, on_host, prepare_products};
+pub(crate) use without::{Host, Rows, on_host, prepare_products};
 
 /// A matrix within some numbers.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +107,38 @@ mod flex {
             self.0.clone().with_layout(layout)
         }
     }
+
+    /// The rows of a tensor `[A, B, N, d]`, wherever they lie.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Rows {
+        tensor: FlexTensor,
+        start: usize,
+        strides: [usize; 3],
+        length: usize,
+    }
+
+    impl Rows {
+        /// The tensor must be [`on_host`]. Copies only where a row has gaps.
+        pub(crate) fn take(x: Tensor<4>) -> Self {
+            let [.., length] = x.dims();
+            let DispatchTensorKind::Flex(BackendTensor::Float(x)) = x.into_dispatch().kind else {
+                unreachable!("asked for the numbers of a tensor that is not on the host")
+            };
+            let dense = |x: &FlexTensor| {
+                let strides = x.layout().strides();
+                strides[3] == 1 && strides.iter().all(|&stride| stride >= 0)
+            };
+            let tensor = if dense(&x) { x } else { x.to_contiguous() };
+            let (start, strides) = (tensor.layout().start_offset(), tensor.layout().strides());
+            let strides = [0, 1, 2].map(|axis| strides[axis].unsigned_abs());
+            Self { start, strides, length, tensor }
+        }
+
+        pub(crate) fn row(&self, place: [usize; 3]) -> &[f32] {
+            let steps = place.iter().zip(self.strides).map(|(index, stride)| index * stride);
+            &self.tensor.storage()[self.start + steps.sum::<usize>()..][..self.length]
+        }
+    }
 }
 
 /// A build without flex has no tensors on the host.
@@ -153,6 +185,19 @@ mod without {
         }
 
         pub(crate) fn product(&self, _: Matrix, _: &Self, _: Matrix) -> Self {
+            match self.0 {}
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    pub(crate) struct Rows(Infallible);
+
+    impl Rows {
+        pub(crate) fn take(_: Tensor<4>) -> Self {
+            unreachable!("asked for the numbers of a tensor that is not on the host")
+        }
+
+        pub(crate) fn row(&self, _: [usize; 3]) -> &[f32] {
             match self.0 {}
         }
     }

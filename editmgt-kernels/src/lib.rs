@@ -17,6 +17,7 @@
 //! | [`rms_norm`], [`modulated_layer_norm`], [`group_norm_silu`] | statistics in cache | the order of sums |
 //! | [`norm_and_rotate`] | norm, rotation and layout of query or key heads | the order of sums |
 //! | [`attention`] | tiles of scores that stay in cache | the order of sums, `exp` |
+//! | [`join_tokens`] | all threads copy | nothing |
 //! | [`conv2d`] | patches straight from the image, tile by tile | the order of sums |
 //! | [`linear`], [`linear_layer`], [`add`], [`add_gated`] | the bias, the sum, by all threads | nothing, or the order of sums |
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ mod activation;
 mod attention;
 mod convolution;
 mod host;
+mod join;
 mod lanes;
 mod linear;
 mod norm;
@@ -37,6 +39,7 @@ mod work;
 pub use activation::{gelu, gelu_tanh, gelu_tanh_gated, quick_gelu, silu};
 pub use attention::{Values, attention};
 pub use convolution::conv2d;
+pub use join::join_tokens;
 pub use linear::{linear, linear_layer};
 pub use norm::{group_norm_silu, modulated_layer_norm, rms_norm};
 pub use rotation::norm_and_rotate;

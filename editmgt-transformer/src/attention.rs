@@ -2,7 +2,7 @@
 
 use burn::nn::{Linear, RmsNorm};
 use burn::tensor::{DType, Tensor};
-use editmgt_kernels::{Values, attention};
+use editmgt_kernels::{Values, attention, join_tokens};
 
 use crate::lora::Side;
 use crate::rope::Rotation;
@@ -98,7 +98,7 @@ impl KeyValues {
     pub(crate) fn new(streams: &[&Heads], weights: Option<&KeyWeights>) -> Self {
         let join = |part: fn(&Heads) -> &Tensor<4>| {
             let parts = streams.iter().map(|stream| part(stream).clone()).collect();
-            Tensor::cat(parts, 2).cast(DType::F32)
+            join_tokens(parts).cast(DType::F32)
         };
         let (key, value) = (join(|heads| &heads.key), join(|heads| &heads.value));
         let weighted = |weights: fn(&KeyWeights) -> &Vec<f32>, all: Option<&KeyWeights>| {

@@ -1,0 +1,55 @@
+use burn::tensor::Tensor;
+
+use crate::host::{Host, Rows, on_host};
+use crate::work::for_rows;
+
+/// Tokens of several streams in a row: `[B, heads, N, d]` each, to `[B, heads, sum of N, d]`.
+///
+/// # Panics
+/// If there is none, or they differ in anything but N.
+pub fn join_tokens(streams: Vec<Tensor<4>>) -> Tensor<4> {
+    let [batch, heads, _, channels] = streams[0].dims();
+    let fits = |x: &Tensor<4>| {
+        let [b, h, _, c] = x.dims();
+        [b, h, c] == [batch, heads, channels]
+    };
+    if !streams.iter().all(|stream| on_host(stream) && fits(stream)) {
+        return Tensor::cat(streams, 2);
+    }
+    let ends: Vec<usize> = streams
+        .iter()
+        .scan(0, |end, stream| {
+            *end += stream.dims()[2];
+            Some(*end)
+        })
+        .collect();
+    let tokens = ends[ends.len() - 1];
+    let streams: Vec<Rows> = streams.into_iter().map(Rows::take).collect();
+    let mut out = vec![0.0; batch * heads * tokens * channels];
+    for_rows(&mut out, channels, |index, to| {
+        let (plane, token) = (index / tokens, index % tokens);
+        let stream = ends.partition_point(|&end| end <= token);
+        let first = if stream == 0 { 0 } else { ends[stream - 1] };
+        to.copy_from_slice(streams[stream].row([plane / heads, plane % heads, token - first]));
+    });
+    Host::new(out).into_tensor([batch, heads, tokens, channels])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{random, worst};
+
+    #[test]
+    fn joined_is_concatenated() {
+        let heads_first = random([2, 3, 5, 8], 1);
+        // Heads and tokens swapped, as projections give them, and a part of something longer.
+        let tokens_first = random([2, 7, 3, 8], 2).swap_dims(1, 2);
+        let part = random([2, 3, 9, 8], 3).narrow(2, 4, 2);
+        // Every row has gaps.
+        let turned = random([2, 3, 8, 4], 4).swap_dims(2, 3);
+        let streams = vec![heads_first, tokens_first, part, turned];
+        let expected = Tensor::cat(streams.clone(), 2);
+        assert_eq!(worst(join_tokens(streams), expected), 0.0);
+    }
+}
