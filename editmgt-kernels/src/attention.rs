@@ -1,6 +1,6 @@
 //! Attention that never holds all its scores.
 
-use burn::tensor::{Tensor, module};
+use burn::tensor::{Tensor, TensorData, module};
 use rayon::prelude::*;
 
 use crate::host::{Host, Matrix, on_host};
@@ -15,53 +15,62 @@ const KEYS: usize = 256;
 /// The values of all keys, `[B, heads, S, d]`, and how much each key counts.
 #[derive(Debug, Clone)]
 pub struct Values {
-    /// `[B, heads, S, d]` where kernels run; elsewhere times the weight, with the weight itself as one
-    /// more channel where there are weights.
     values: Tensor<4>,
     weights: Option<Vec<f32>>,
+    /// What [`weighted`] makes of both, where no kernel runs.
+    composed: Option<Tensor<4>>,
 }
 
 impl Values {
     /// `weights[key]` multiplies the key's share before shares are made to sum to one: a weight γ is a
     /// bias log γ on the key's scores. None is 0 or negative, and none above 1.
     ///
-    /// A weighted softmax average is a quotient of two plain ones,
-    /// `Σ wⱼ pⱼ vⱼ / Σ wⱼ pⱼ` with `p = softmax(q kᵀ / √d)`: so no bias for every pair of tokens is
-    /// needed, which would be megabytes to read per head. Where no kernel runs, attention stays free
-    /// of masks and biases (backends have fused kernels for that case only), with `w v` and `w` itself
-    /// as its values. No subtraction is involved, so the quotient is as exact as the parts.
-    ///
     /// # Panics
     /// If there is not one weight for each key.
     pub fn new(values: Tensor<4>, weights: Option<&[f32]>) -> Self {
-        let [batch, heads, keys, _] = values.dims();
-        let Some(weights) = weights else { return Self { values, weights: None } };
-        assert_eq!(weights.len(), keys, "one weight for each key");
-        if on_host(&values) {
-            return Self { values, weights: Some(weights.to_vec()) };
-        }
-        let options = (&values.device(), values.dtype());
-        let ones = Tensor::ones([batch, heads, keys, 1], options);
-        let factors = burn::tensor::TensorData::new(weights.to_vec(), [1, 1, keys, 1]);
-        let factors = Tensor::from_data(factors, options);
-        Self { values: Tensor::cat(vec![values, ones], 3) * factors, weights: None }
+        let [_, _, keys, _] = values.dims();
+        assert!(weights.is_none_or(|weights| weights.len() == keys), "one weight for each key");
+        let composed = match weights {
+            Some(weights) if !on_host(&values) => Some(weighted(&values, weights)),
+            _ => None,
+        };
+        Self { values, weights: weights.map(<[f32]>::to_vec), composed }
     }
+}
+
+/// Each value times its key's weight, with the weight itself as one more channel.
+///
+/// A weighted softmax average is a quotient of two plain ones,
+/// `Σ wⱼ pⱼ vⱼ / Σ wⱼ pⱼ` with `p = softmax(q kᵀ / √d)`: so no bias for every pair of tokens is
+/// needed, which would be megabytes to read per head, and attention stays free of masks and biases
+/// (backends have fused kernels for that case only). No subtraction is involved, so the quotient is as
+/// exact as the parts.
+fn weighted(values: &Tensor<4>, weights: &[f32]) -> Tensor<4> {
+    let [batch, heads, keys, _] = values.dims();
+    let options = (&values.device(), values.dtype());
+    let ones = Tensor::ones([batch, heads, keys, 1], options);
+    let factors = TensorData::new(weights.to_vec(), [1, 1, keys, 1]);
+    Tensor::cat(vec![values.clone(), ones], 3) * Tensor::from_data(factors, options)
 }
 
 /// `softmax(q kᵀ / √d) v` with weighted keys: queries `[B, heads, N, d]`, keys `[B, heads, S, d]`, to
 /// `[B, N, heads * d]`.
 pub fn attention(query: Tensor<4>, key: Tensor<4>, values: &Values) -> Tensor<3> {
-    let [batch, heads, tokens, channels] = query.dims();
+    let [batch, heads, tokens, _] = query.dims();
+    let [.., channels] = values.values.dims();
     let merged = [batch, tokens, heads * channels];
     let fused = on_host(&query) && on_host(&key) && on_host(&values.values);
     if fused && values.values.dims() == key.dims() {
         return kernel(query, key, values).into_tensor(merged);
     }
+    let value = match (&values.composed, &values.weights) {
+        (Some(composed), _) => composed.clone(),
+        (None, Some(weights)) => weighted(&values.values, weights),
+        (None, None) => values.values.clone(),
+    };
     // Fused kernels want neither mask, bias nor explicit scale.
-    let value = values.values.clone();
-    let [.., with_weight] = value.dims();
     let mut attended = module::attention(query, key, value, None, None, Default::default());
-    if with_weight > channels {
+    if values.weights.is_some() {
         let weight = attended.clone().narrow(3, channels, 1);
         attended = attended.narrow(3, 0, channels) / weight;
     }
@@ -240,7 +249,7 @@ fn accumulate(rows: &mut [&mut [f32]], attended: &[f32], shrink: &[f32]) {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::Device;
 
     use super::*;
     use crate::testing::{plain, random, worst};
@@ -278,6 +287,20 @@ mod tests {
                 assert!(worst(composed, expected) < 5e-6, "{tokens} {keys}");
             }
         }
+    }
+
+    /// No kernel takes values of another width than keys; the weights still count.
+    #[test]
+    fn values_of_another_width() {
+        let (query, key) = (random([1, 2, 9, 8], 1), random([1, 2, 30, 8], 2));
+        let value = random([1, 2, 30, 5], 3);
+        let weights: Vec<f32> = (1..=30).map(|key| key as f32 / 30.0).collect();
+        let got =
+            attention(query.clone(), key.clone(), &Values::new(value.clone(), Some(&weights)));
+        let values = Values::new(plain(value), Some(&weights));
+        let expected = attention(plain(query), plain(key), &values).inner();
+        assert_eq!(got.dims(), [1, 9, 10]);
+        assert!(worst(got, expected) < 3e-6);
     }
 
     #[test]
