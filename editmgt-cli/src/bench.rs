@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::DtypePolicy;
 use editmgt::bench::{BenchReport, BenchRequest, BenchStage, StageTiming, bench};
 use editmgt::init::Preset;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
+use crate::runs::RunArgs;
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -26,22 +26,8 @@ pub(crate) struct BenchArgs {
     /// in the system's cache, in turn with reading that file) [default: all but load]
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',')]
     stages: Option<Vec<String>>,
-    /// Runs of each stage that count
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    repeat: usize,
-    /// Runs of each stage before those
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    warmup: usize,
-    /// Threads of the CPU backends [default: one per core]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// Where to compute: see `editmgt devices`
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: what suits
-    /// the device]
-    #[arg(long)]
-    dtype: Option<String>,
+    #[command(flatten)]
+    runs: RunArgs,
     /// Where `load` makes its files, up to 4 GB at a time, and removes them; a disk, not memory
     /// [default: the system's folder for such files]
     #[arg(long, value_name = "DIR")]
@@ -70,22 +56,14 @@ pub(crate) fn run(args: BenchArgs) -> Outcome {
     if let Some(path) = &args.json {
         files::check_writable(path)?;
     }
-    if let Some(threads) = args.threads {
-        if threads == 0 {
-            return Err("--threads: expected 1 or more, got 0".into());
-        }
-        // The CPU backends share out their work by rayon's pool of the process.
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    }
-    let device = editmgt::open_device(&args.device)?;
-    let dtype = args.dtype.as_deref().map(str::parse).transpose()?;
+    let (device, dtype) = args.runs.open()?;
     let request = BenchRequest {
         preset,
         size: args.size.unwrap_or_else(|| BenchRequest::default_size(preset)),
         stages,
-        warmup: args.warmup,
-        repeat: args.repeat,
-        dtype: DtypePolicy::choose(&device, dtype)?,
+        warmup: args.runs.warmup,
+        repeat: args.runs.repeat,
+        dtype,
         device,
         scratch: args.scratch.unwrap_or_else(std::env::temp_dir),
     };

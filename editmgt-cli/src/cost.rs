@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
-use editmgt::DtypePolicy;
 use editmgt::bench::{EditCost, EditLoad, edit_cost};
 use indicatif::HumanBytes;
 
 use crate::model::ModelArg;
+use crate::runs::RunArgs;
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -37,22 +37,8 @@ pub(crate) struct CostArgs {
     /// Blocks whose attention is captured, the last ones of the model
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "2,0,1,3,4,5")]
     layers: Vec<usize>,
-    /// Runs of each edit that count
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    repeat: usize,
-    /// Runs of each edit before those
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    warmup: usize,
-    /// Threads of the CPU backends [default: one per core]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// Where to compute: see `editmgt devices`
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: what suits
-    /// the device]
-    #[arg(long)]
-    dtype: Option<String>,
+    #[command(flatten)]
+    runs: RunArgs,
     /// Measure this in this process, whatever the lists say, and print it as JSON
     #[arg(long, hide = true, value_parser = load)]
     alone: Option<EditLoad>,
@@ -128,18 +114,9 @@ fn write(path: &Path, text: &str) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Measures in this process.
 fn alone(args: &CostArgs, load: EditLoad) -> Outcome {
-    if let Some(threads) = args.threads {
-        if threads == 0 {
-            return Err("--threads: expected 1 or more, got 0".into());
-        }
-        // The CPU backends share out their work by rayon's pool of the process.
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    }
-    let device = editmgt::open_device(&args.device)?;
-    let dtype = args.dtype.as_deref().map(str::parse).transpose()?;
-    let dtype = DtypePolicy::choose(&device, dtype)?;
+    let (device, dtype) = args.runs.open()?;
     let editor = args.model.builder().device(device).dtype(dtype).build()?;
-    let cost = edit_cost(&editor, load, args.warmup, args.repeat)?;
+    let cost = edit_cost(&editor, load, args.runs.warmup, args.runs.repeat)?;
     writeln!(io::stdout(), "{}", serde_json::to_string(&cost)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -23,6 +23,7 @@ mod model;
 mod options;
 mod precision;
 mod progress;
+mod runs;
 mod show;
 mod stop;
 #[cfg(feature = "train")]

@@ -55,6 +55,8 @@ mod run;
 mod stored;
 pub mod verify;
 
+/// Where to compute, burn's own: what [`open_device`] gives.
+pub use burn::tensor::Device;
 pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 pub use editmgt_backends::{
     Backend, DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy, available as devices,
