@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, activation};
 
 use crate::host::{Host, on_host};
 use crate::lanes::{exp, sigmoid};
-use crate::work::{map, map_rows};
+use crate::work::{PIECE, map, map_rows};
 
 /// Twice √(2/π), and that times the cubic term's factor: `gelu_tanh(x) = x σ(x (SLOPE + CUBIC x²))`.
 const SLOPE: f64 = 1.595_769_121_605_731;
@@ -44,11 +44,10 @@ pub fn gelu_tanh_gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<
 fn gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
     let shape = gate.dims();
     assert_eq!(shape, x.dims(), "a gate has the shape of what it gates");
-    let row = shape[D - 1];
     let x = Host::take(x);
     let numbers = x.numbers();
-    let product = map_rows(Host::take(gate), row, |index, gate| {
-        let x = &numbers[index * row..][..gate.len()];
+    let product = map_rows(Host::take(gate), PIECE, |index, gate| {
+        let x = &numbers[index * PIECE..][..gate.len()];
         gate.iter_mut().zip(x).for_each(|(gate, x)| *gate = gelu_by_tanh(*gate) * x);
     });
     product.into_tensor(shape)

@@ -42,6 +42,13 @@ mod flex {
         ONCE.call_once(|| gemm::set_lhs_packing_threshold_multi_thread(8));
     }
 
+    fn primitive<const D: usize>(x: Tensor<D>) -> FlexTensor {
+        match x.into_dispatch().kind {
+            DispatchTensorKind::Flex(BackendTensor::Float(x)) => x,
+            _ => unreachable!("asked for the numbers of a tensor that is not on the host"),
+        }
+    }
+
     /// Numbers of a flex tensor, without gaps and in the order of its shape.
     #[derive(Debug, Clone)]
     pub(crate) struct Host(FlexTensor);
@@ -49,9 +56,7 @@ mod flex {
     impl Host {
         /// The tensor must be [`on_host`]. Copies only what has gaps.
         pub(crate) fn take<const D: usize>(x: Tensor<D>) -> Self {
-            let DispatchTensorKind::Flex(BackendTensor::Float(x)) = x.into_dispatch().kind else {
-                unreachable!("asked for the numbers of a tensor that is not on the host")
-            };
+            let x = primitive(x);
             match x.as_slice::<f32>() {
                 Some(_) => Self(x),
                 None => Self(x.to_contiguous()),
@@ -121,9 +126,7 @@ mod flex {
         /// The tensor must be [`on_host`]. Copies only where a row has gaps.
         pub(crate) fn take(x: Tensor<4>) -> Self {
             let [.., length] = x.dims();
-            let DispatchTensorKind::Flex(BackendTensor::Float(x)) = x.into_dispatch().kind else {
-                unreachable!("asked for the numbers of a tensor that is not on the host")
-            };
+            let x = primitive(x);
             let dense = |x: &FlexTensor| {
                 let strides = x.layout().strides();
                 strides[3] == 1 && strides.iter().all(|&stride| stride >= 0)

@@ -8,8 +8,8 @@
 //!
 //! Kernels are written in safe Rust that the compiler vectorises for the processor it finds at run time.
 //! None of them contracts a product and a sum into one rounding, and sums have a fixed order, so their
-//! results are the same to the bit on every processor and for any number of threads (products of
-//! matrices are flex's own, and are not).
+//! results do not depend on the processor or the number of threads, by construction (one processor was
+//! at hand to see it; products of matrices are flex's own, and may depend on both).
 //!
 //! | operation | kernel | differs from the composition by |
 //! |---|---|---|
@@ -18,7 +18,7 @@
 //! | [`norm_and_rotate`] | norm, rotation and layout of query or key heads | the order of sums |
 //! | [`attention`] | tiles of scores that stay in cache | the order of sums, `exp` |
 //! | [`join_tokens`] | all threads copy | nothing |
-//! | [`conv2d`] | patches straight from the image, tile by tile | the order of sums |
+//! | [`conv2d`] | Winograd's form, or patches straight from the image | the order of sums |
 //! | [`linear`], [`linear_layer`], [`add`], [`add_gated`] | the bias, the sum, by all threads | nothing, or the order of sums |
 #![forbid(unsafe_code)]
 

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::host::{Host, on_host};
-use crate::work::map_rows;
+use crate::work::{PIECE, map_rows};
 
 /// `x + y`, both of one shape.
 pub fn add<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
@@ -13,9 +13,8 @@ pub fn add<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
     let shape = x.dims();
     let x = Host::take(x);
     let numbers = x.numbers();
-    let row = row_of(&shape);
-    let sum = map_rows(Host::take(y), row, |index, y| {
-        let x = &numbers[index * row..][..y.len()];
+    let sum = map_rows(Host::take(y), PIECE, |index, y| {
+        let x = &numbers[index * PIECE..][..y.len()];
         y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
     });
     sum.into_tensor(shape)
@@ -38,11 +37,6 @@ pub fn add_gated(x: Tensor<3>, y: Tensor<3>, gate: Tensor<3>) -> Tensor<3> {
         }
     });
     sum.into_tensor(shape)
-}
-
-/// Rows of what is worked on number by number.
-fn row_of(shape: &[usize]) -> usize {
-    shape.iter().product::<usize>().clamp(1, 1 << 12)
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use crate::lanes::vectorised;
 /// Numbers that one task works on: enough to outweigh its start, few enough to stay in cache.
 const TASK: usize = 1 << 15;
 
+/// A row of what has no rows of its own.
+pub(crate) const PIECE: usize = 1 << 12;
+
 /// Changes each row of `row` numbers (the last may be shorter) by `change(index, numbers)`: in place
 /// where nobody else holds them, in a copy otherwise.
 pub(crate) fn map_rows(mut x: Host, row: usize, change: impl Fn(usize, &mut [f32]) + Sync) -> Host {
@@ -26,7 +29,6 @@ pub(crate) fn map_rows(mut x: Host, row: usize, change: impl Fn(usize, &mut [f32
 
 /// Changes every number, [`map_rows`] with rows of no meaning.
 pub(crate) fn map(x: Host, change: impl Fn(f32) -> f32 + Sync) -> Host {
-    const PIECE: usize = 1 << 12;
     map_rows(x, PIECE, |_, piece| piece.iter_mut().for_each(|x| *x = change(*x)))
 }
 
