@@ -8,7 +8,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::Bencher;
 use editmgt_kernels::{
-    Values, add, add_gated, attention, conv2d, gelu, gelu_tanh, group_norm_silu, linear,
+    KeyValues, add, add_gated, attention, conv2d, gelu, gelu_tanh, group_norm_silu, linear,
     modulated_layer_norm, norm_and_rotate, quick_gelu, rms_norm, silu,
 };
 
@@ -104,9 +104,8 @@ fn norm_and_rotate_(bencher: Bencher, form: Form) {
 #[divan::bench(args = FORMS, sample_count = 10)]
 fn attention_(bencher: Bencher, form: Form) {
     let heads = |tokens| form.random([ITEMS, HEADS, tokens, HEAD]);
-    let (query, key) = (heads(TOKENS), heads(2 * TOKENS));
-    let values = Values::new(heads(2 * TOKENS), None);
-    bencher.bench_local(|| attention(query.clone(), key.clone(), &values));
+    let (query, key, value) = (heads(TOKENS), heads(2 * TOKENS), heads(2 * TOKENS));
+    bencher.bench_local(|| attention(query.clone(), &KeyValues::new(key.clone(), value.clone())));
 }
 
 #[divan::bench(args = FORMS, sample_count = 10)]

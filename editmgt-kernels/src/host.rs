@@ -1,45 +1,21 @@
 //! The numbers of a tensor, where they lie in this process's memory.
 
 #[cfg(feature = "flex")]
-pub(crate) use flex::{Host, Rows, on_host, prepare_products};
+pub(crate) use flex::{Host, Rows, on_host};
 #[cfg(not(feature = "flex"))]
-pub(crate) use without::{Host, Rows, on_host, prepare_products};
-
-/// A matrix within some numbers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Matrix {
-    /// The place of its first number.
-    pub(crate) start: usize,
-    /// Rows and columns, at least one of each.
-    pub(crate) shape: [usize; 2],
-    /// How far the next row and the next column are.
-    pub(crate) strides: [usize; 2],
-}
+pub(crate) use without::{Host, Rows, on_host};
 
 #[cfg(feature = "flex")]
 mod flex {
-    use std::sync::Once;
-
-    use burn::backend::flex::ops::matmul::matmul;
     use burn::backend::flex::{FlexTensor, Layout};
     use burn::backend::{
         BackendTensor, DispatchAutodiffContext, DispatchDevice, DispatchTensor, DispatchTensorKind,
     };
     use burn::tensor::{Bytes, DType, Shape, Tensor};
 
-    use super::Matrix;
-
     /// Whether [`Host::take`] may have the tensor: f32, on flex, and outside any graph.
     pub(crate) fn on_host<const D: usize>(x: &Tensor<D>) -> bool {
         x.dtype() == DType::F32 && matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
-    }
-
-    /// Lets products of 48 rows and more lay out the matrix that they are multiplied with, instead of 96:
-    /// flex's products have no such option of their own, so this holds for the process.
-    pub(crate) fn prepare_products() {
-        static ONCE: Once = Once::new();
-        // In units of the 6 rows of a tile.
-        ONCE.call_once(|| gemm::set_lhs_packing_threshold_multi_thread(8));
     }
 
     fn primitive<const D: usize>(x: Tensor<D>) -> FlexTensor {
@@ -88,29 +64,6 @@ mod flex {
                 autodiff: DispatchAutodiffContext::Disabled,
             })
         }
-
-        /// The numbers in a vector, copied only where somebody else holds them.
-        pub(crate) fn into_vec(self) -> Vec<f32> {
-            let data = self.0.into_data();
-            data.try_into_vec().expect("a host's numbers are f32")
-        }
-
-        /// The product of two matrices that lie in the numbers of `self` and `other`, row by row.
-        pub(crate) fn product(&self, own: Matrix, other: &Self, others: Matrix) -> Self {
-            Self(matmul(self.view(own), other.view(others)))
-        }
-
-        fn view(&self, matrix: Matrix) -> FlexTensor {
-            let Matrix { start, shape, strides } = matrix;
-            let last: usize =
-                shape.iter().zip(strides).map(|(size, stride)| (size - 1) * stride).sum();
-            // flex multiplies what a layout says without looking where it ends.
-            assert!(start + last < self.numbers().len(), "a matrix beyond the end of its numbers");
-            let start = self.0.layout().start_offset() + start;
-            let strides = strides.map(|stride| stride as isize).to_vec();
-            let layout = Layout::new(Shape::from(shape.to_vec()), strides, start);
-            self.0.clone().with_layout(layout)
-        }
     }
 
     /// The rows of a tensor `[A, B, N, d]`, wherever they lie.
@@ -151,13 +104,9 @@ mod without {
 
     use burn::tensor::Tensor;
 
-    use super::Matrix;
-
     pub(crate) fn on_host<const D: usize>(_: &Tensor<D>) -> bool {
         false
     }
-
-    pub(crate) fn prepare_products() {}
 
     #[derive(Debug, Clone)]
     pub(crate) struct Host(Infallible);
@@ -180,14 +129,6 @@ mod without {
         }
 
         pub(crate) fn into_tensor<const D: usize>(self, _: [usize; D]) -> Tensor<D> {
-            match self.0 {}
-        }
-
-        pub(crate) fn into_vec(self) -> Vec<f32> {
-            match self.0 {}
-        }
-
-        pub(crate) fn product(&self, _: Matrix, _: &Self, _: Matrix) -> Self {
             match self.0 {}
         }
     }

@@ -1,35 +1,29 @@
 use burn::nn::Linear;
 use burn::tensor::{Tensor, module};
 
-use crate::host::{Host, on_host, prepare_products};
-use crate::work::map_rows;
+use crate::host::{Host, on_host};
+use crate::product::product;
 
 /// `x · weight + bias`: rows `[…, N, inputs]`, weight `[inputs, outputs]`, bias `[outputs]`.
-///
-/// On flex all rows are those of a single product, and one of few rows is told to lay out its weights:
-/// as they lie, rows a power of two apart, it takes twice as long.
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    let hosts = on_host(&x) && on_host(&weight) && bias.as_ref().is_none_or(on_host);
-    if !hosts || D < 2 {
-        return module::linear(x, weight, bias);
-    }
-    prepare_products();
     let [inputs, outputs] = weight.dims();
     let mut shape = x.dims();
-    let rows = shape[..D - 1].iter().product::<usize>();
+    let fits = D > 1
+        && shape[D - 1] == inputs
+        && inputs.min(outputs) > 0
+        && bias.as_ref().is_none_or(|bias| bias.dims() == [outputs]);
+    let hosts = on_host(&x) && on_host(&weight) && bias.as_ref().is_none_or(on_host);
+    if !(hosts && fits) {
+        return module::linear(x, weight, bias);
+    }
     shape[D - 1] = outputs;
-    let product = x.reshape([rows, inputs]).matmul(weight);
-    let Some(bias) = bias else { return product.reshape(shape) };
-    let bias = Host::take(bias);
-    let numbers = bias.numbers();
-    let sum = map_rows(Host::take(product), outputs, |_, row| {
-        row.iter_mut().zip(numbers).for_each(|(x, bias)| *x += bias);
-    });
-    sum.into_tensor(shape)
+    let (x, weight, bias) = (Host::take(x), Host::take(weight), bias.map(Host::take));
+    let bias = bias.as_ref().map(Host::numbers);
+    Host::new(product(x.numbers(), weight.numbers(), [inputs, outputs], bias)).into_tensor(shape)
 }
 
 /// [`linear`] with the weight and the bias of a layer.
@@ -47,8 +41,16 @@ mod tests {
         let (x, weight) = (random([2, 70, 33], 1), random([33, 90], 2));
         for bias in [None, Some(random([90], 3))] {
             let expected = module::linear(x.clone(), weight.clone(), bias.clone());
-            // Sums of 33 products of numbers up to 2, in another order where rows are joined.
+            // Sums of 33 products of numbers up to 2, in another order.
             assert!(worst(linear(x.clone(), weight.clone(), bias), expected) < 1e-5);
         }
+    }
+
+    #[test]
+    fn of_a_turned_weight_and_no_rows() {
+        let (x, weight) = (random([5, 33], 1), random([90, 33], 2).swap_dims(0, 1));
+        let expected = module::linear(x.clone(), weight.clone(), None);
+        assert!(worst(linear(x.clone(), weight.clone(), None), expected) < 1e-5);
+        assert_eq!(linear(x.slice(0..0), weight, None).dims(), [0, 90]);
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::nn::{Linear, RmsNorm};
 use burn::tensor::{DType, Tensor};
-use editmgt_kernels::{Values, attention, join_tokens};
+use editmgt_kernels::{self as kernels, attention, join_tokens};
 
 use crate::lora::Side;
 use crate::rope::Rotation;
@@ -88,8 +88,8 @@ pub(crate) enum Asker {
 pub(crate) struct KeyValues {
     /// `[B, heads, S, head_dim]`.
     key: Tensor<4>,
-    value_for_canvas: Values,
-    value_for_reference: Values,
+    for_canvas: kernels::KeyValues,
+    for_reference: kernels::KeyValues,
 }
 
 impl KeyValues {
@@ -101,13 +101,14 @@ impl KeyValues {
             join_tokens(parts).cast(DType::F32)
         };
         let (key, value) = (join(|heads| &heads.key), join(|heads| &heads.value));
-        let weighted = |weights: fn(&KeyWeights) -> &Vec<f32>, all: Option<&KeyWeights>| {
-            Values::new(value.clone(), all.map(|all| &weights(all)[..]))
+        let all = kernels::KeyValues::new(key.clone(), value);
+        let weighted = |weights: Option<&Vec<f32>>| {
+            weights.map_or_else(|| all.clone(), |weights| all.with_weights(weights))
         };
         Self {
             key,
-            value_for_canvas: weighted(|weights| &weights.canvas_queries, weights),
-            value_for_reference: weighted(|weights| &weights.reference_queries, weights),
+            for_canvas: weighted(weights.map(|weights| &weights.canvas_queries)),
+            for_reference: weighted(weights.map(|weights| &weights.reference_queries)),
         }
     }
 
@@ -118,12 +119,12 @@ impl KeyValues {
 
     /// What queries `[B, heads, N, head_dim]` of the asker get, `[B, N, D]` in the queries' dtype.
     pub(crate) fn attend(&self, query: Tensor<4>, asker: Asker) -> Tensor<3> {
-        let values = match asker {
-            Asker::Canvas => &self.value_for_canvas,
-            Asker::Reference => &self.value_for_reference,
+        let keys = match asker {
+            Asker::Canvas => &self.for_canvas,
+            Asker::Reference => &self.for_reference,
         };
         let dtype = query.dtype();
-        attention(query.cast(DType::F32), self.key.clone(), values).cast(dtype)
+        attention(query.cast(DType::F32), keys).cast(dtype)
     }
 }
 

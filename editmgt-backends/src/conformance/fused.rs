@@ -5,7 +5,7 @@ use burn::module::Param;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use editmgt_kernels::{
-    Values, attention, conv2d, gelu, gelu_tanh, group_norm_silu, modulated_layer_norm,
+    KeyValues, attention, conv2d, gelu, gelu_tanh, group_norm_silu, modulated_layer_norm,
     norm_and_rotate,
 };
 
@@ -116,7 +116,7 @@ fn weighted_attention(inputs: &mut Inputs) -> Answer {
     let weights: Vec<f32> = (0..KEYS).map(|key| if key % 3 == 0 { 0.1 } else { 1.0 }).collect();
     let shape = |_, key: usize, score| scaled(score) + f64::from(weights[key]).ln();
     let ([query, key, value], by_head) = attended(inputs, KEYS, shape);
-    let got = attention(query, key, &Values::new(value, Some(&weights)));
+    let got = attention(query, &KeyValues::new(key, value).with_weights(&weights));
     let mut expected = Vec::with_capacity(by_head.len());
     for token in 0..QUERIES {
         for head in 0..HEADS {

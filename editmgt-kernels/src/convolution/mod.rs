@@ -8,6 +8,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 
 use crate::host::{Host, on_host};
+use crate::work::for_rows;
 
 /// The layer's convolution, `[B, C, H, W]` to `[B, C', H', W']`.
 ///
@@ -59,10 +60,18 @@ fn kernel(
     let bias = bias.map(Host::take);
     let [out_height, out_width] = geometry.out_size;
     let mut out = vec![0.0; batch * out_channels * out_height * out_width];
-    let form = if winograd::pays(&geometry) { winograd::run } else { patches::run };
-    form(&geometry, &x, &weight, bias.as_ref().map(Host::numbers), &mut out);
+    if let Some(bias) = bias {
+        for_rows(&mut out, out_height * out_width, |plane, to| {
+            to.fill(bias.numbers()[plane % out_channels]);
+        });
+    }
+    let form: Form = if winograd::pays(&geometry) { winograd::run } else { patches::run };
+    form(&geometry, x.numbers(), weight.numbers(), &mut out);
     Host::new(out).into_tensor([batch, out_channels, out_height, out_width])
 }
+
+/// A way to add the convolution of images `[B, C, H, W]` by weights `[C', C, kernel]` to `[B, C', H', W']`.
+type Form = fn(&Geometry, &[f32], &[f32], &mut [f32]);
 
 /// Sizes of a convolution; heights before widths.
 #[derive(Debug, Clone, Copy)]

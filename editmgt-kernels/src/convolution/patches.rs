@@ -3,45 +3,28 @@
 use rayon::prelude::*;
 
 use super::{Geometry, Task};
-use crate::host::{Host, Matrix};
+use crate::product::{Start, Strips};
 
 /// Numbers of the patches that are multiplied at a time, by each thread: 8 MiB.
 const PATCHES: usize = 1 << 21;
 /// Pixels of them: more make the products no faster.
 const PIXELS: usize = 1 << 11;
 
-pub(super) fn run(
-    geometry: &Geometry,
-    images: &Host,
-    weight: &Host,
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-) {
+/// Adds the convolution to `out`.
+pub(super) fn run(geometry: &Geometry, images: &[f32], weight: &[f32], out: &mut [f32]) {
     let [kernel_height, kernel_width] = geometry.kernel;
     let [out_height, out_width] = geometry.out_size;
     let depth = geometry.channels * kernel_height * kernel_width;
     let rows = ((PATCHES / depth).min(PIXELS) / out_width).clamp(1, out_height);
-    let weights = Matrix { start: 0, shape: [geometry.out_channels, depth], strides: [depth, 1] };
+    let weights = Strips::new(weight, depth);
 
-    let tasks = geometry.tasks(images.numbers(), out, rows);
-    tasks.into_par_iter().for_each_init(Vec::new, |buffer, task| {
+    let tasks = geometry.tasks(images, out, rows);
+    tasks.into_par_iter().for_each_init(Default::default, |(patches, panels), mut task| {
         let pixels = task.planes[0].len();
-        let mut patches = std::mem::take(buffer);
+        let patches: &mut Vec<f32> = patches;
         patches.resize(depth * pixels, 0.0);
-        geometry.patches(&task, &mut patches);
-        let patches = Host::new(patches);
-        let columns = Matrix { start: 0, shape: [depth, pixels], strides: [pixels, 1] };
-        let product = weight.product(weights, &patches, columns);
-        *buffer = patches.into_vec();
-        let made = product.numbers().chunks_exact(pixels);
-        for (channel, (to, made)) in task.planes.into_iter().zip(made).enumerate() {
-            match bias {
-                None => to.copy_from_slice(made),
-                Some(bias) => {
-                    to.iter_mut().zip(made).for_each(|(to, made)| *to = made + bias[channel]);
-                }
-            }
-        }
+        geometry.patches(&task, patches);
+        weights.multiply(patches, pixels, &mut task.planes, Start::Continue, panels);
     });
 }
 

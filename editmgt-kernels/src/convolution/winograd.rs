@@ -9,8 +9,9 @@
 use rayon::prelude::*;
 
 use super::{Geometry, Task};
-use crate::host::{Host, Matrix};
 use crate::lanes::vectorised;
+use crate::product::{Start, Strips};
+use crate::tile::Right;
 
 /// Numbers that a tile is turned into.
 const PLACES: usize = 16;
@@ -26,44 +27,46 @@ pub(super) fn pays(geometry: &Geometry) -> bool {
         && out_size[0] * out_size[1] >= 1024
 }
 
-pub(super) fn run(
-    geometry: &Geometry,
-    images: &Host,
-    weight: &Host,
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-) {
+/// Adds the convolution to `out`.
+pub(super) fn run(geometry: &Geometry, images: &[f32], weight: &[f32], out: &mut [f32]) {
     let Geometry { channels, out_channels, out_size: [_, out_width], .. } = *geometry;
-    let turned = turn_weights(weight.numbers(), channels, out_channels);
+    let turned = turn_weights(weight, channels, out_channels);
+    let turned = turned.chunks_exact(out_channels * channels);
+    let turned: Vec<Strips> = turned.map(|weights| Strips::new(weights, channels)).collect();
     let columns = out_width.div_ceil(2);
     let lines = (TILES / columns).max(1);
 
-    let tasks = geometry.tasks(images.numbers(), out, 2 * lines);
-    tasks.into_par_iter().for_each_init(Vec::new, |buffer, task| {
+    let tasks = geometry.tasks(images, out, 2 * lines);
+    tasks.into_par_iter().for_each_init(Buffers::default, |buffers, task| {
+        let Buffers { places, products, panels } = buffers;
         let tiles = task.planes[0].len().div_ceil(out_width).div_ceil(2) * columns;
-        let mut places = std::mem::take(buffer);
         places.resize(PLACES * channels * tiles, 0.0);
-        turn_image(geometry, &task, columns, tiles, &mut places);
-        let places = Host::new(places);
-        let products: Vec<Host> = (0..PLACES)
-            .map(|place| {
-                let weights = Matrix {
-                    start: place * out_channels * channels,
-                    shape: [out_channels, channels],
-                    strides: [channels, 1],
-                };
-                let start = place * channels * tiles;
-                let image = Matrix { start, shape: [channels, tiles], strides: [tiles, 1] };
-                turned.product(weights, &places, image)
-            })
-            .collect();
-        *buffer = places.into_vec();
-        turn_back(task, columns, tiles, out_width, &products, bias);
+        products.resize(PLACES * out_channels * tiles, 0.0);
+        turn_image(geometry, &task, columns, tiles, places);
+        let (images, made) = (
+            places.chunks_exact(channels * tiles),
+            products.chunks_exact_mut(out_channels * tiles),
+        );
+        for ((weights, image), made) in turned.iter().zip(images).zip(made) {
+            let mut rows: Vec<&mut [f32]> = made.chunks_exact_mut(tiles).collect();
+            weights.multiply(image, tiles, &mut rows, Start::From(None), panels);
+        }
+        turn_back(task, columns, tiles, out_width, products);
     });
 }
 
+/// What a thread needs for a task, and again for the next one.
+#[derive(Default)]
+struct Buffers {
+    /// `[16, C, tiles]`.
+    places: Vec<f32>,
+    /// `[16, C', tiles]`.
+    products: Vec<f32>,
+    panels: Vec<Right>,
+}
+
 /// `G g Gᵀ` of each 3x3 kernel: `[C', C, 3, 3]` to `[16, C', C]`.
-fn turn_weights(weight: &[f32], channels: usize, out_channels: usize) -> Host {
+fn turn_weights(weight: &[f32], channels: usize, out_channels: usize) -> Vec<f32> {
     fn turn([a, b, c]: [f32; 3]) -> [f32; 4] {
         [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c]
     }
@@ -80,7 +83,7 @@ fn turn_weights(weight: &[f32], channels: usize, out_channels: usize) -> Host {
             }
         }
     }
-    Host::new(turned)
+    turned
 }
 
 /// `Bᵀ d B` of each 4x4 tile of the image: `[16, C, tiles]`.
@@ -137,17 +140,10 @@ fn turn_image(
     });
 }
 
-/// `Aᵀ m A` of each tile, and the bias: `[C', tiles]` for each place to the task's rows.
+/// Adds `Aᵀ m A` of each tile to the task's rows: `[16, C', tiles]`.
 #[inline(never)]
-fn turn_back(
-    task: Task<'_>,
-    columns: usize,
-    tiles: usize,
-    out_width: usize,
-    products: &[Host],
-    bias: Option<&[f32]>,
-) {
-    let products: Vec<&[f32]> = products.iter().map(Host::numbers).collect();
+fn turn_back(task: Task<'_>, columns: usize, tiles: usize, out_width: usize, products: &[f32]) {
+    let products: Vec<&[f32]> = products.chunks_exact(products.len() / PLACES).collect();
     let (by_row, _) = products.as_chunks::<4>();
     // Both rows of a line of tiles, for each of the four columns of a tile; then the pixels.
     let mut upper = vec![0.0; 4 * columns];
@@ -155,7 +151,6 @@ fn turn_back(
     let mut pixels = vec![0.0; 2 * columns];
     vectorised(|| {
         for (channel, plane) in task.planes.into_iter().enumerate() {
-            let bias = bias.map_or(0.0, |bias| bias[channel]);
             for (line, two) in plane.chunks_mut(2 * out_width).enumerate() {
                 let start = channel * tiles + line * columns;
                 let sums = upper.chunks_exact_mut(columns).zip(lower.chunks_exact_mut(columns));
@@ -172,9 +167,9 @@ fn turn_back(
                     let (pairs, _) = pixels.as_chunks_mut::<2>();
                     for (tile, pair) in pairs.iter_mut().enumerate() {
                         let both = b[tile] + c[tile];
-                        *pair = [a[tile] + both + bias, b[tile] - c[tile] - d[tile] + bias];
+                        *pair = [a[tile] + both, b[tile] - c[tile] - d[tile]];
                     }
-                    to.copy_from_slice(&pixels[..out_width]);
+                    to.iter_mut().zip(&pixels).for_each(|(to, pixel)| *to += pixel);
                 }
             }
         }
@@ -197,7 +192,7 @@ fn combine(to: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convolution::patches;
+    use crate::convolution::{Form, patches};
     use crate::testing::random;
 
     /// Both forms against sums in f64.
@@ -213,13 +208,12 @@ mod tests {
             out_size: [34, 37],
         };
         assert!(pays(&geometry));
-        let image = Host::take(random([48 * 34 * 37], 1));
-        let weight = Host::take(random([16 * 48 * 9], 2));
+        let numbers = |count, seed| random([count], seed).try_into_vec_as::<f32>().unwrap();
+        let (image, weight) = (numbers(48 * 34 * 37, 1), numbers(16 * 48 * 9, 2));
         let bias: Vec<f32> = (0..16).map(|channel| channel as f32 / 4.0).collect();
-        type Form = fn(&Geometry, &Host, &Host, Option<&[f32]>, &mut [f32]);
         let error = |form: Form| {
-            let mut out = vec![0.0; 16 * 34 * 37];
-            form(&geometry, &image, &weight, Some(&bias), &mut out);
+            let mut out: Vec<f32> = bias.iter().flat_map(|&bias| vec![bias; 34 * 37]).collect();
+            form(&geometry, &image, &weight, &mut out);
             let mut squares = 0.0;
             for (index, &got) in out.iter().enumerate() {
                 let (channel, pixel) = (index / (34 * 37), index % (34 * 37));
@@ -228,8 +222,8 @@ mod tests {
                     let (from, y, x) =
                         (place / 9, pixel / 37 + place % 9 / 3, pixel % 37 + place % 3);
                     if (1..=34).contains(&y) && (1..=37).contains(&x) {
-                        let pixel = image.numbers()[(from * 34 + y - 1) * 37 + x - 1];
-                        let weight = weight.numbers()[channel * 48 * 9 + place];
+                        let pixel = image[(from * 34 + y - 1) * 37 + x - 1];
+                        let weight = weight[channel * 48 * 9 + place];
                         exact += f64::from(pixel) * f64::from(weight);
                     }
                 }

@@ -1,0 +1,238 @@
+//! Products of large matrices, shared out over the threads.
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::tile::{COLUMNS, Left, ROWS, Right, ZEROS, add_product, dispatch, pack, pack_turned};
+
+/// Steps that a tile sums up before its sums go to memory: a panel of them fills the first cache.
+const STEPS: usize = 512;
+/// Rows that a thread works on at a time: the strips of so many steps lie in the second cache.
+const BLOCK: usize = 24 * ROWS;
+/// Columns that a thread works on at a time where there is only one block of rows.
+const GROUP: usize = 4 * COLUMNS;
+
+/// `left · right + bias`: rows `[rows, inputs]`, matrix `[inputs, outputs]`, bias `[outputs]`, to
+/// `[rows, outputs]`. There is at least one input and one output.
+///
+/// Each number is summed up in the same order, however many rows, columns and threads there are.
+pub(crate) fn product(
+    left: &[f32],
+    right: &[f32],
+    [inputs, outputs]: [usize; 2],
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let rows = left.len() / inputs;
+    let mut out = vec![0.0; rows * outputs];
+    let by = if rows <= BLOCK { few_rows } else { many_rows };
+    by(left, right, [inputs, outputs], bias, &mut out);
+    out
+}
+
+/// All panels are laid out once; each task lays out its rows.
+fn many_rows(
+    left: &[f32],
+    right: &[f32],
+    [inputs, outputs]: [usize; 2],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let mut panels = vec![[0.0; COLUMNS]; outputs.div_ceil(COLUMNS) * inputs];
+    panels.par_chunks_exact_mut(inputs).enumerate().for_each(|(index, panel)| {
+        pack(panel, right.chunks_exact(outputs).map(|row| &row[index * COLUMNS..]));
+    });
+    // Four tasks for each thread, so that none waits long for the last.
+    let share = (out.len() / outputs).div_ceil(4 * rayon::current_num_threads());
+    let block = share.next_multiple_of(ROWS).min(BLOCK);
+    let tasks = left.par_chunks(block * inputs).zip(out.par_chunks_mut(block * outputs));
+    tasks.for_each_init(Vec::new, |strips, (left, out)| {
+        let mut rows: Vec<&mut [f32]> = out.chunks_exact_mut(outputs).collect();
+        for first in (0..inputs).step_by(STEPS) {
+            let steps = STEPS.min(inputs - first);
+            strips.resize(rows.len().div_ceil(ROWS) * steps, [0.0; ROWS]);
+            for (strip, rows) in strips.chunks_exact_mut(steps).zip(left.chunks(ROWS * inputs)) {
+                pack_turned(strip, rows.chunks_exact(inputs).map(|row| &row[first..]));
+            }
+            dispatch(Block {
+                strips: strips.chunks_exact(steps),
+                panels: panels.chunks_exact(inputs).map(|panel| &panel[first..][..steps]),
+                rows: &mut rows,
+                start: if first == 0 { Start::From(bias) } else { Start::Continue },
+            });
+        }
+    });
+}
+
+/// All rows are laid out once; each task lays out its columns.
+fn few_rows(
+    left: &[f32],
+    right: &[f32],
+    [inputs, outputs]: [usize; 2],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let strips = Strips::new(left, inputs);
+    // Of each group of columns the piece of every row.
+    let mut groups: Vec<Vec<&mut [f32]>> =
+        (0..outputs.div_ceil(GROUP)).map(|_| Vec::with_capacity(BLOCK)).collect();
+    for row in out.chunks_exact_mut(outputs) {
+        groups.iter_mut().zip(row.chunks_mut(GROUP)).for_each(|(group, piece)| group.push(piece));
+    }
+    let tasks = groups.into_par_iter().enumerate();
+    tasks.for_each_init(Vec::new, |panels, (group, mut rows)| {
+        let first = group * GROUP;
+        let start = Start::From(bias.map(|bias| &bias[first..]));
+        strips.multiply(&right[first..], outputs, &mut rows, start, panels);
+    });
+}
+
+/// A left matrix, laid out for any number of products.
+#[derive(Debug)]
+pub(crate) struct Strips {
+    /// Strip by strip.
+    steps: Vec<Left>,
+    inputs: usize,
+}
+
+impl Strips {
+    /// Of `[rows, inputs]`.
+    pub(crate) fn new(left: &[f32], inputs: usize) -> Self {
+        let of_strip = ROWS * inputs;
+        let mut steps = vec![[0.0; ROWS]; left.len().div_ceil(of_strip) * inputs];
+        steps.par_chunks_exact_mut(inputs).zip(left.par_chunks(of_strip)).for_each(
+            |(strip, rows)| {
+                pack_turned(strip, rows.chunks_exact(inputs));
+            },
+        );
+        Self { steps, inputs }
+    }
+
+    /// The product with columns of `right`, whose rows begin `stride` numbers apart, on this thread. The
+    /// length of `rows` says how many columns; `panels` is room to lay them out.
+    pub(crate) fn multiply(
+        &self,
+        right: &[f32],
+        stride: usize,
+        rows: &mut [&mut [f32]],
+        start: Start<'_>,
+        panels: &mut Vec<Right>,
+    ) {
+        let columns = rows.first().map_or(0, |row| row.len());
+        for first in (0..self.inputs).step_by(STEPS) {
+            let steps = STEPS.min(self.inputs - first);
+            panels.resize(columns.div_ceil(COLUMNS) * steps, [0.0; COLUMNS]);
+            for (index, panel) in panels.chunks_exact_mut(steps).enumerate() {
+                let place = index * COLUMNS..columns.min((index + 1) * COLUMNS);
+                let right = right[first * stride..].chunks(stride);
+                pack(panel, right.map(|row| &row[place.clone()]));
+            }
+            let blocks = self.steps.chunks(BLOCK / ROWS * self.inputs);
+            for (rows, strips) in rows.chunks_mut(BLOCK).zip(blocks) {
+                dispatch(Block {
+                    strips: strips.chunks_exact(self.inputs).map(|strip| &strip[first..][..steps]),
+                    panels: panels.chunks_exact(steps),
+                    rows,
+                    start: if first == 0 { start } else { Start::Continue },
+                });
+            }
+        }
+    }
+}
+
+/// What the sums of some steps are added to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// A number for each column, or zero, whatever the rows hold.
+    From(Option<&'a [f32]>),
+    /// What the rows hold.
+    Continue,
+}
+
+/// Some steps of some rows and columns: every strip times every panel.
+struct Block<'a, 'b, S, P> {
+    strips: S,
+    panels: P,
+    /// As many numbers of each row as there are columns.
+    rows: &'a mut [&'b mut [f32]],
+    start: Start<'a>,
+}
+
+impl<'c, S, P> WithSimd for Block<'_, '_, S, P>
+where
+    S: Iterator<Item = &'c [Left]> + Clone,
+    P: Iterator<Item = &'c [Right]>,
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<I: Simd>(self, simd: I) {
+        for (index, panel) in self.panels.enumerate() {
+            let place = index * COLUMNS;
+            for (rows, strip) in self.rows.chunks_mut(ROWS).zip(self.strips.clone()) {
+                let mut sums = ZEROS;
+                add_product(simd, strip, panel, &mut sums);
+                for (row, sums) in rows.iter_mut().zip(&sums) {
+                    let row = &mut row[place..];
+                    let columns = row.len().min(COLUMNS);
+                    let row = &mut row[..columns];
+                    match self.start {
+                        Start::From(None) => row.copy_from_slice(&sums[..columns]),
+                        Start::From(Some(bias)) => {
+                            let both = sums.iter().zip(&bias[place..]);
+                            row.iter_mut().zip(both).for_each(|(to, (sum, bias))| *to = sum + bias);
+                        }
+                        Start::Continue => {
+                            row.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::random;
+
+    /// Small integers, whose sums are exact, around the edges of tiles, steps, blocks and groups.
+    #[test]
+    fn every_number_is_its_sum() {
+        let numbers = |count: usize, seed: usize| -> Vec<f32> {
+            (0..count).map(|i| ((i * 7 + i / 11 + seed) % 9) as f32 - 4.0).collect()
+        };
+        for rows in [0, 1, 6, 7, BLOCK, BLOCK + 1, 3 * BLOCK - 5] {
+            for (inputs, outputs) in [(1, 1), (3, 16), (STEPS, GROUP), (STEPS + 1, GROUP + 17)] {
+                let (left, right) = (numbers(rows * inputs, 1), numbers(inputs * outputs, 2));
+                let bias = numbers(outputs, 3);
+                for bias in [None, Some(&bias[..])] {
+                    let got = product(&left, &right, [inputs, outputs], bias);
+                    assert_eq!(got.len(), rows * outputs);
+                    for (row, got) in got.chunks_exact(outputs).enumerate() {
+                        let mut expected = bias.map_or(vec![0.0; outputs], <[f32]>::to_vec);
+                        for (k, right) in right.chunks_exact(outputs).enumerate() {
+                            let left = left[row * inputs + k];
+                            expected.iter_mut().zip(right).for_each(|(sum, x)| *sum += left * x);
+                        }
+                        assert_eq!(got, expected, "row {row} of {rows}, {inputs} to {outputs}");
+                    }
+                }
+            }
+        }
+    }
+    #[test]
+    fn other_rows_and_threads_change_nothing() {
+        let (inputs, outputs) = (STEPS + 70, 3 * GROUP + 5);
+        let numbers = |count, seed| random([count], seed).try_into_vec_as::<f32>().unwrap();
+        let (left, right) = (numbers(400 * inputs, 1), numbers(inputs * outputs, 2));
+        let of = |rows: usize, threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| product(&left[..rows * inputs], &right, [inputs, outputs], None))
+        };
+        let all = of(400, 1);
+        for (rows, threads) in [(400, 3), (BLOCK, 1), (20, 3), (1, 1)] {
+            assert!(of(rows, threads) == all[..rows * outputs], "{rows} rows, {threads} threads");
+        }
+    }
+}
