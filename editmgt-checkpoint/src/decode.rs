@@ -1,11 +1,15 @@
 //! Reads the data of one tensor as the floats that were asked for.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Mutex;
 
 use burn::tensor::{DType, Element};
 use half::slice::HalfFloatSliceExt;
+use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use crate::{CheckpointError, FileDtype, TensorEntry};
 
@@ -20,8 +24,10 @@ const TILE_ROWS: usize = 128;
 const TILE_COLUMNS: usize = 32;
 
 /// A float that weights can be held in.
-pub(crate) trait Float: Element + Copy + Default {
+pub(crate) trait Float: Element + Copy + Default + Send {
     const DTYPE: DType;
+    /// Memory that the system has zeroed: whoever writes to a page first pays for it, not who asks.
+    fn zeros(count: usize) -> Vec<Self>;
     /// The values in `bytes`, as many as there is room for in `to`, straight from there where that
     /// is possible; whether they all fit.
     fn decode(dtype: FileDtype, bytes: &[u8], to: &mut [Self]) -> bool;
@@ -29,6 +35,11 @@ pub(crate) trait Float: Element + Copy + Default {
 
 impl Float for f32 {
     const DTYPE: DType = DType::F32;
+
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0.0; count]
+    }
+
     fn decode(dtype: FileDtype, bytes: &[u8], to: &mut [Self]) -> bool {
         match dtype {
             FileDtype::F16 => {
@@ -58,6 +69,11 @@ impl Float for f32 {
 
 impl Float for f16 {
     const DTYPE: DType = DType::F16;
+
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0u16; count].reinterpret_into()
+    }
+
     fn decode(dtype: FileDtype, bytes: &[u8], to: &mut [Self]) -> bool {
         if dtype != FileDtype::F16 {
             let round = |from: &[f32], to: &mut [f16]| to.convert_from_f32_slice(from);
@@ -72,6 +88,11 @@ impl Float for f16 {
 
 impl Float for bf16 {
     const DTYPE: DType = DType::BF16;
+
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0u16; count].reinterpret_into()
+    }
+
     fn decode(dtype: FileDtype, bytes: &[u8], to: &mut [Self]) -> bool {
         if dtype != FileDtype::BF16 {
             let round = |from: &[f32], to: &mut [bf16]| to.convert_from_f32_slice(from);
@@ -134,57 +155,78 @@ impl From<io::Error> for DecodeError {
 }
 
 /// The values of a tensor, row-major; of its transpose where `transposed` (then it has rank 2).
+///
+/// All threads convert; one at a time reads.
 pub(crate) fn read<E: Float>(
-    file: &mut (impl Read + Seek),
+    file: &mut (impl Read + Seek + Send),
     entry: &TensorEntry,
     transposed: bool,
 ) -> Result<Vec<E>, DecodeError> {
-    let width = match entry.dtype {
+    let dtype = entry.dtype;
+    let width = match dtype {
         FileDtype::F32 => 4,
         FileDtype::F16 | FileDtype::BF16 => 2,
         other => return Err(DecodeError::Dtype(other)),
     };
-    file.seek(SeekFrom::Start(entry.bytes.start))?;
     let elements: usize = entry.shape.iter().product();
-    let mut values = vec![E::default(); elements];
-    let mut bytes = Vec::new();
-    let mut fits = true;
-    if let [rows, columns] = entry.shape[..]
+    let mut values = E::zeros(elements);
+    let file = Mutex::new(file);
+    let start = entry.bytes.start;
+    let fetch = |elements: Range<usize>, bytes: &mut Vec<u8>| {
+        bytes.resize(elements.len() * width, 0);
+        let mut file = file.lock().expect("no thread panics while it reads");
+        file.seek(SeekFrom::Start(start + (elements.start * width) as u64))?;
+        file.read_exact(bytes)
+    };
+    let fits = if let [rows, columns] = entry.shape[..]
         && transposed
         && elements > 0
     {
         let height = (PIECE / width / columns).max(TILE_ROWS);
-        for top in (0..rows).step_by(height) {
-            bytes.resize(height.min(rows - top) * columns * width, 0);
-            file.read_exact(&mut bytes)?;
-            let panel = Panel { dtype: entry.dtype, bytes: &bytes, width, columns, top };
-            fits &= panel.scatter(rows, &mut values);
+        // Of each band of rows its part of every row of the transpose.
+        let mut bands: Vec<Vec<&mut [E]>> =
+            (0..rows.div_ceil(height)).map(|_| Vec::with_capacity(columns)).collect();
+        for row in values.chunks_exact_mut(rows) {
+            bands.iter_mut().zip(row.chunks_mut(height)).for_each(|(band, part)| band.push(part));
         }
+        let bands = bands.into_par_iter().enumerate().map_init(Vec::new, |bytes, (band, parts)| {
+            let top = band * height;
+            fetch(top * columns..(top + parts[0].len()) * columns, bytes)?;
+            Ok(Band { dtype, bytes, width, columns }.scatter(parts))
+        });
+        bands.try_reduce(|| true, |a, b| Ok(a & b))
     } else {
-        for piece in values.chunks_mut(PIECE / width) {
-            bytes.resize(piece.len() * width, 0);
-            file.read_exact(&mut bytes)?;
-            fits &= E::decode(entry.dtype, &bytes, piece);
-        }
+        let piece = PIECE / width;
+        let pieces = values.par_chunks_mut(piece).enumerate().map_init(
+            Vec::new,
+            |bytes, (index, values)| {
+                let first = index * piece;
+                fetch(first..first + values.len(), bytes)?;
+                Ok(E::decode(dtype, bytes, values))
+            },
+        );
+        pieces.try_reduce(|| true, |a, b| Ok(a & b))
+    };
+    match fits {
+        Ok(true) => Ok(values),
+        Ok(false) => Err(DecodeError::TooNarrow),
+        Err(error) => Err(DecodeError::Io(error)),
     }
-    if fits { Ok(values) } else { Err(DecodeError::TooNarrow) }
 }
 
-/// Whole rows of a matrix, from row `top` on, as a file has them.
-struct Panel<'a> {
+/// Some whole rows of a matrix, as a file has them.
+struct Band<'a> {
     dtype: FileDtype,
     bytes: &'a [u8],
     /// Bytes of a value.
     width: usize,
     columns: usize,
-    top: usize,
 }
 
-impl Panel<'_> {
-    /// Writes the values to their places in the transpose of a matrix of `rows` rows; whether they
-    /// all fit.
-    fn scatter<E: Float>(&self, rows: usize, transpose: &mut [E]) -> bool {
-        let Self { dtype, bytes, width, columns, top } = *self;
+impl Band<'_> {
+    /// Writes each column to its part of the transpose; whether all values fit.
+    fn scatter<E: Float>(&self, mut parts: Vec<&mut [E]>) -> bool {
+        let Self { dtype, bytes, width, columns } = *self;
         let stride = columns * width;
         let height = bytes.len() / stride;
         let mut line = [E::default(); TILE_COLUMNS];
@@ -202,9 +244,8 @@ impl Panel<'_> {
                         tile[column][row] = *value;
                     }
                 }
-                for (column, values) in tile[..wide].iter().enumerate() {
-                    let start = (left + column) * rows + top + upper;
-                    transpose[start..start + tall].copy_from_slice(&values[..tall]);
+                for (part, values) in parts[left..].iter_mut().zip(&tile[..wide]) {
+                    part[upper..upper + tall].copy_from_slice(&values[..tall]);
                 }
             }
         }
