@@ -3,10 +3,16 @@
 
     python3 scripts/bench_reference.py --preset full --size 512 --json torch.json
     python3 scripts/bench_reference.py --pair target/release/editmgt --rounds 3 --size 512
+    python3 scripts/bench_reference.py --edits target/release/editmgt --device cuda
 
 The second form runs the program and this script in turn, as processes of their own with the same
 number of threads, and prints the ratios of their times: below 1, the program is faster. On a machine
 that does other things, too, the ratio of CPU times says more than that of the clock.
+
+The third form does so for 512 and 1024 pixels in f32 and bf16, and adds the stages up to whole edits of 16
+and 36 steps: the photo encoded, two texts (the instruction and none) by both encoders, in each step a guided
+pass and (the program only) all that is no network, the result decoded; nothing loaded. On a GPU the peak is
+that of its memory, other programs' left out.
 
 The codec is diffusers' VQModel, the text models are transformers' CLIPTextModelWithProjection and
 Gemma2Model. The transformer is a stand-in: the Flux blocks of diffusers with the widths, depths and
@@ -21,6 +27,7 @@ Needs torch, diffusers and transformers; the committed numbers were made with 2.
 """
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -28,6 +35,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -70,7 +78,7 @@ def codec(sizes):
 def vq_encode(sizes, size, place):
     import torch
 
-    model, picture = place(codec(sizes)), torch.rand(1, 3, size, size, device=place.device)
+    model, picture = place.in_f32(codec(sizes)), torch.rand(1, 3, size, size, device=place.device)
 
     def run():
         # diffusers' quantizer gives the ids as the third of its extra results.
@@ -83,7 +91,7 @@ def vq_decode(sizes, size, place):
     import torch
 
     side = size // 2 ** (len(sizes["vq"]) - 1)
-    model = place(codec(sizes))
+    model = place.in_f32(codec(sizes))
     ids = torch.arange(side * side, device=place.device).mul(7919).remainder(sizes["codes"])
     shape = (1, side, side, sizes["latent"])
     return lambda: model.decode(ids[None], force_not_quantize=True, shape=shape), f"{side}x{side} tokens"
@@ -187,10 +195,12 @@ class Place:
     def __call__(self, model):
         return model.to(self.device, self.dtype).eval()
 
+    def in_f32(self, model):
+        """The codec, which both run in f32 always."""
+        return model.to(self.device).eval()
+
     def quickly_filled(self):
         """Makes modules whose weights are all alike, which takes no time."""
-        import contextlib
-
         import torch
 
         @contextlib.contextmanager
@@ -270,32 +280,96 @@ def bench(args):
             "threads": torch.get_num_threads()}
 
 
-def pair(args):
-    """Runs both, stage by stage and in turn: (stage, ours, PyTorch's) of every round."""
-    common = ["--preset", args.preset, "--size", str(args.size), "--threads", str(args.threads),
+DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+
+
+class GpuMemory:
+    """The most memory of the first GPU that is in use in its `with`, beyond what was before it."""
+
+    def __enter__(self):
+        self.before, self.most, self.done = self.used(), 0, threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.thread.join()
+
+    def watch(self):
+        while not self.done.wait(0.05):
+            self.most = max(self.most, self.used() - self.before)
+
+    @staticmethod
+    def used():
+        query = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+        return int(subprocess.check_output(query)) * 2**20
+
+
+def in_turn(args, size, dtype, stages):
+    """Runs both, stage by stage and in turn: (stage, ours, PyTorch's) of every round; what PyTorch has
+    no stage for is None."""
+    common = ["--preset", args.preset, "--size", str(size), "--threads", str(args.threads),
               "--repeat", str(args.repeat), "--warmup", str(args.warmup)]
-    dtype = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}[args.dtype]
-    ours = [args.pair, "bench", "--device", args.device, "--dtype", dtype]
-    theirs = [sys.executable, __file__, "--device", args.device, "--dtype", args.dtype]
-    rounds = {stage: [] for stage in args.stages}
+    ours = [args.pair or args.edits, "bench", "--device", args.device, "--dtype", DTYPES[dtype]]
+    theirs = [sys.executable, __file__, "--device", args.device, "--dtype", dtype]
+    rounds = {stage: [] for stage in stages}
     environment = dict(os.environ, RAYON_NUM_THREADS=str(args.threads), OMP_NUM_THREADS=str(args.threads))
 
     def one(command, stage):
+        if command is theirs and stage not in STAGES:
+            return None
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "numbers.json"
-            subprocess.run([*command, *common, "--stages", stage, "--json", file], check=True,
-                           env=environment, stdout=subprocess.DEVNULL)
-            return json.loads(file.read_text())["stages"][0]
+            command = [*command, *common, "--stages", stage, "--json", file]
+            gpu = GpuMemory() if args.device.startswith("cuda") else None
+            with gpu or contextlib.nullcontext():
+                subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+            numbers = json.loads(file.read_text())["stages"][0]
+            return dict(numbers, peak_memory_bytes=gpu.most) if gpu else numbers
 
     for turn in range(args.rounds):
-        for stage in args.stages:
+        for stage in stages:
             # Who comes first changes from round to round.
             both = [one(command, stage) for command in ([ours, theirs] if turn % 2 == 0 else [theirs, ours])]
             rounds[stage].append(both if turn % 2 == 0 else both[::-1])
             mine, torch = rounds[stage][-1]
-            print(f"round {turn + 1} {stage}: {mine['median_seconds']:.3f} s to {torch['median_seconds']:.3f} s, "
-                  f"CPU {mine['cpu_seconds']:.2f} s to {torch['cpu_seconds']:.2f} s", file=sys.stderr, flush=True)
+            beside = f", PyTorch {torch['median_seconds']:.3f} s, CPU {torch['cpu_seconds']:.2f} s" if torch else ""
+            print(f"{size} {dtype}, round {turn + 1}, {stage}: {mine['median_seconds']:.3f} s, "
+                  f"CPU {mine['cpu_seconds']:.2f} s{beside}", file=sys.stderr, flush=True)
     return rounds
+
+
+def edits(args):
+    """A row for each size, dtype and number of steps."""
+    # How often an edit runs each, and how often each of its steps does.
+    once, each_step = {"vq-encode": 1, "clip": 2, "gemma2": 2, "vq-decode": 1}, ["transformer", "step"]
+    rows = []
+    for size in args.sizes:
+        for dtype in args.dtypes:
+            rounds = in_turn(args, size, dtype, [*once, *each_step])
+            for steps in args.steps:
+                row = {"size": size, "dtype": DTYPES[dtype], "steps": steps}
+                for side, name in enumerate(["editmgt", "pytorch"]):
+                    runs = {stage: [turn[side] for turn in turns if turn[side]] for stage, turns in rounds.items()}
+                    row[name] = {
+                        "seconds": sum(
+                            once.get(stage, steps) * statistics.median(run["median_seconds"] for run in turns)
+                            for stage, turns in runs.items() if turns),
+                        "peak_memory_bytes": max(run["peak_memory_bytes"] for turns in runs.values() for run in turns),
+                    }
+                rows.append(row)
+    return rows
+
+
+def edits_table(rows, device):
+    print(f"On {device}, with PyTorch beside it:\n")
+    print("| size | dtype | steps | editmgt | PyTorch | ratio | memory, editmgt | PyTorch |\n|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        mine, torch = row["editmgt"], row["pytorch"]
+        print(f"| {row['size']}x{row['size']} | {row['dtype']} | {row['steps']} | {mine['seconds']:.2f} s | "
+              f"{torch['seconds']:.2f} s | {mine['seconds'] / torch['seconds']:.2f} | "
+              f"{mine['peak_memory_bytes'] / 1e9:.1f} GB | {torch['peak_memory_bytes'] / 1e9:.1f} GB |")
 
 
 def table(rounds):
@@ -319,18 +393,30 @@ def main():
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--flops", action="store_true", help="count FLOPs, by one more run")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--pair", metavar="PROGRAM", help="run this editmgt in turn and print ratios")
-    parser.add_argument("--rounds", type=int, default=1, help="of --pair")
+    parser.add_argument("--edits", metavar="PROGRAM", help="run this editmgt in turn and print a table of edits")
+    parser.add_argument("--rounds", type=int, default=1, help="of --pair and --edits")
+    numbers = lambda text: [int(number) for number in text.split(",")]
+    parser.add_argument("--sizes", type=numbers, default=[512, 1024], help="of --edits")
+    parser.add_argument("--steps", type=numbers, default=[16, 36], help="of --edits")
+    parser.add_argument("--dtypes", type=lambda text: text.split(","), default=["float32", "bfloat16"], help="of --edits")
     args = parser.parse_args()
     unknown = [stage for stage in args.stages if stage not in STAGES]
     if unknown:
         parser.error(f"--stages: expected some of {', '.join(STAGES)}, got {', '.join(unknown)}")
+    if strange := set(args.dtypes) - set(DTYPES):
+        parser.error(f"--dtypes: expected some of {', '.join(DTYPES)}, got {', '.join(strange)}")
     args.size = args.size or PRESETS[args.preset]["size"]
-    if args.pair:
-        numbers = pair(args)
+    if args.edits:
+        import torch
+
+        numbers = edits(args)
+        edits_table(numbers, torch.cuda.get_device_name() if args.device.startswith("cuda") else args.device)
+    elif args.pair:
+        numbers = in_turn(args, args.size, args.dtype, args.stages)
         table(numbers)
     else:
         numbers = bench(args)
