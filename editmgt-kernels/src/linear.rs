@@ -12,7 +12,9 @@ pub fn linear<const D: usize>(
 ) -> Tensor<D> {
     let [inputs, outputs] = weight.dims();
     let mut shape = x.dims();
+    // burn-flex multiplies a single row as the weights lie, in half the time that laying them out takes.
     let fits = D > 1
+        && shape[..D - 1].iter().product::<usize>() > 1
         && shape[D - 1] == inputs
         && inputs.min(outputs) > 0
         && bias.as_ref().is_none_or(|bias| bias.dims() == [outputs]);

@@ -9,8 +9,8 @@ use crate::tile::{COLUMNS, Left, ROWS, Right, ZEROS, add_product, dispatch, pack
 const STEPS: usize = 512;
 /// Rows that a thread works on at a time: the strips of so many steps lie in the second cache.
 const BLOCK: usize = 24 * ROWS;
-/// Columns that a thread works on at a time where there is only one block of rows.
-const GROUP: usize = 4 * COLUMNS;
+/// Columns that a thread works on at a time, where it takes all rows of some columns.
+const GROUP: usize = 8 * COLUMNS;
 
 /// `left · right + bias`: rows `[rows, inputs]`, matrix `[inputs, outputs]`, bias `[outputs]`, to
 /// `[rows, outputs]`. There is at least one input and one output.
@@ -24,13 +24,15 @@ pub(crate) fn product(
 ) -> Vec<f32> {
     let rows = left.len() / inputs;
     let mut out = vec![0.0; rows * outputs];
-    let by = if rows <= BLOCK { few_rows } else { many_rows };
+    // The smaller operand is laid out at once, for all; the tasks share out the other, whose layout stays
+    // in their caches.
+    let by = if 2 * rows < outputs { by_columns } else { by_rows };
     by(left, right, [inputs, outputs], bias, &mut out);
     out
 }
 
 /// All panels are laid out once; each task lays out its rows.
-fn many_rows(
+fn by_rows(
     left: &[f32],
     right: &[f32],
     [inputs, outputs]: [usize; 2],
@@ -41,9 +43,7 @@ fn many_rows(
     panels.par_chunks_exact_mut(inputs).enumerate().for_each(|(index, panel)| {
         pack(panel, right.chunks_exact(outputs).map(|row| &row[index * COLUMNS..]));
     });
-    // Four tasks for each thread, so that none waits long for the last.
-    let share = (out.len() / outputs).div_ceil(4 * rayon::current_num_threads());
-    let block = share.next_multiple_of(ROWS).min(BLOCK);
+    let block = share(out.len() / outputs, ROWS).min(BLOCK);
     let tasks = left.par_chunks(block * inputs).zip(out.par_chunks_mut(block * outputs));
     tasks.for_each_init(Vec::new, |strips, (left, out)| {
         let mut rows: Vec<&mut [f32]> = out.chunks_exact_mut(outputs).collect();
@@ -63,8 +63,14 @@ fn many_rows(
     });
 }
 
+/// What of `count` a task gets, in multiples of `unit`: four tasks for each thread, so that none waits
+/// long for the last.
+fn share(count: usize, unit: usize) -> usize {
+    count.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(unit)
+}
+
 /// All rows are laid out once; each task lays out its columns.
-fn few_rows(
+fn by_columns(
     left: &[f32],
     right: &[f32],
     [inputs, outputs]: [usize; 2],
@@ -72,15 +78,17 @@ fn few_rows(
     out: &mut [f32],
 ) {
     let strips = Strips::new(left, inputs);
+    let columns = share(outputs, COLUMNS).min(GROUP);
     // Of each group of columns the piece of every row.
-    let mut groups: Vec<Vec<&mut [f32]>> =
-        (0..outputs.div_ceil(GROUP)).map(|_| Vec::with_capacity(BLOCK)).collect();
+    let mut groups: Vec<Vec<&mut [f32]>> = Vec::new();
+    groups.resize_with(outputs.div_ceil(columns), Vec::new);
     for row in out.chunks_exact_mut(outputs) {
-        groups.iter_mut().zip(row.chunks_mut(GROUP)).for_each(|(group, piece)| group.push(piece));
+        let pieces = row.chunks_mut(columns);
+        groups.iter_mut().zip(pieces).for_each(|(group, piece)| group.push(piece));
     }
     let tasks = groups.into_par_iter().enumerate();
     tasks.for_each_init(Vec::new, |panels, (group, mut rows)| {
-        let first = group * GROUP;
+        let first = group * columns;
         let start = Start::From(bias.map(|bias| &bias[first..]));
         strips.multiply(&right[first..], outputs, &mut rows, start, panels);
     });

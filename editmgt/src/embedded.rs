@@ -139,8 +139,7 @@ mod tests {
 
     #[test]
     fn it_is_what_its_folder_is() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(ROOT);
-        let folder = ModelFolder::open(&folder).unwrap();
+        let folder = ModelFolder::open(Path::new(ROOT)).unwrap();
         let dtype = DtypePolicy::uniform(Dtype::F32);
         let options = LoadOptions { device: Device::flex(), dtype };
         let (own, read) =

@@ -1,7 +1,7 @@
 //! Against `transformers`: `scripts/make_similarity_references.py` made the checkpoints and values.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::Device;
 use editmgt_checkpoint::WeightFiles;
@@ -19,7 +19,7 @@ const DINOS: [&str; 2] = ["dinov2", "vit"];
 const PICTURES: [&str; 5] = ["before", "blurred", "edited", "noise", "wide"];
 
 fn testdata() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+    PathBuf::from("testdata")
 }
 
 pub(super) fn folder(name: &str) -> PathBuf {

@@ -52,7 +52,7 @@ fn references() -> References {
 }
 
 fn image(name: &str) -> image::DynamicImage {
-    image::open(format!("{}/testdata/{name}.png", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    image::open(format!("testdata/{name}.png")).unwrap()
 }
 
 fn before() -> RgbImage {

@@ -592,7 +592,7 @@ fn captions_are_read_where_there_are_some() {
 mod parquet {
     use super::*;
 
-    const ROWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/data/fixtures");
+    const ROWS: &str = "src/data/fixtures";
 
     fn source(bench: &Bench, file: &str, layout: Layout) -> DataOptions {
         let options = PairOptions {

@@ -104,8 +104,7 @@ fn agreements() {
 #[cfg(feature = "embedded")]
 #[test]
 fn an_edit_agrees_with_itself_and_not_with_another() {
-    let photo = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/scenes/scene.png");
-    let photo = Photo::open(photo).unwrap();
+    let photo = Photo::open("../examples/scenes/scene.png").unwrap();
     let request = EditRequest::new("make the red circle blue");
     let editor = Editor::embedded().build().unwrap();
     let same = compare_edits(&editor, &editor, &photo, &request).unwrap();

@@ -34,7 +34,7 @@ fn folders(scratch: &Path) -> [(PathBuf, usize); 3] {
     let down = scratch.join("down");
     fs::create_dir(&down).unwrap();
     write_with_down_blocks(&down);
-    let inside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../editmgt/embedded");
+    let inside = PathBuf::from("../editmgt/embedded");
     [(clip_alone(), 48), (down, 64), (inside, 64)]
 }
 

@@ -2,7 +2,6 @@
 //! several formats, sizes and ways to edit. What is compared is read by `image` alone.
 
 use std::io::Cursor;
-use std::path::Path;
 
 use editmgt::{
     Blend, EditRequest, EditResult, Editor, HoldPolicy, Mask, Photo, Resize, SaveOptions, Silent,
@@ -52,8 +51,7 @@ fn lying(width: u32, height: u32) -> Vec<u8> {
 fn files() -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> =
         drawn().into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
-    let photos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/photos");
-    for entry in std::fs::read_dir(photos).unwrap() {
+    for entry in std::fs::read_dir("../examples/photos").unwrap() {
         let path = entry.unwrap().path();
         files.push((path.display().to_string(), std::fs::read(path).unwrap()));
     }

@@ -67,7 +67,7 @@ fn every_format_is_read_by_its_content() {
 }
 
 fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)).unwrap()
+    std::fs::read(Path::new("testdata").join(name)).unwrap()
 }
 
 #[test]
