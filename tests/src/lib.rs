@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 /// The golden folder of this name: from `EDITMGT_GOLDEN` or `shared/golden` beside the checkout
 /// where that is there (the complete set), else from the selection committed under
-/// `tests/golden`. `None` where it is in neither.
+/// `tests/golden`. `None` where it is in neither. The path is absolute, so a model folder elsewhere
+/// may name it.
 pub fn golden(name: &str) -> Option<PathBuf> {
     let named = std::env::var_os("EDITMGT_GOLDEN").map(PathBuf::from);
     // Tests run in the folder of their package. Paths of the build would be those of another checkout
@@ -15,6 +16,6 @@ pub fn golden(name: &str) -> Option<PathBuf> {
     named
         .into_iter()
         .chain([beside, committed])
-        .map(|root| root.join(name))
+        .filter_map(|root| root.join(name).canonicalize().ok())
         .find(|dir| dir.is_dir())
 }
