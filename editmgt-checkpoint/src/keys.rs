@@ -146,6 +146,12 @@ impl Position {
             && self.0.last().is_some_and(|(name, _)| name == "weight")
     }
 
+    /// Whether the parameter is a matrix that rows of tokens meet: the weight of a linear layer, or a table
+    /// of embeddings.
+    pub(crate) fn is_matrix(&self) -> bool {
+        self.is_linear_weight() || self.in_container(&["Struct:Embedding"])
+    }
+
     fn in_container(&self, containers: &[&str]) -> bool {
         self.0.last().is_some_and(|(_, container)| containers.contains(&container.as_str()))
     }

@@ -34,7 +34,7 @@ mod write;
 pub use error::{CheckpointError, HeaderError};
 pub use files::{TensorEntry, WeightFiles};
 pub use keys::{TensorSpec, module_paths, module_tensors};
-pub use load::{check_module, load_module};
+pub use load::{check_module, load_module, load_module_with_halves};
 pub use mismatch::{Mismatch, Misshaped};
 pub use random::write_random;
 pub use safetensors::Dtype as FileDtype;

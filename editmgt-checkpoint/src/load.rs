@@ -33,10 +33,34 @@ pub fn load_module<M: Module>(
     keys: &KeyMap,
     dtype: DType,
 ) -> Result<M, CheckpointError> {
+    load(module, files, keys, dtype, false)
+}
+
+/// As [`load_module`], but weights of linear layers and tables of embeddings that the file has in f16 or
+/// bf16 stay as they are, in half the memory of f32. For modules that widen them where they use them.
+///
+/// # Errors
+/// Those of [`load_module`].
+pub fn load_module_with_halves<M: Module>(
+    module: M,
+    files: &WeightFiles,
+    keys: &KeyMap,
+    dtype: DType,
+) -> Result<M, CheckpointError> {
+    load(module, files, keys, dtype, true)
+}
+
+fn load<M: Module>(
+    module: M,
+    files: &WeightFiles,
+    keys: &KeyMap,
+    dtype: DType,
+    keep_halves: bool,
+) -> Result<M, CheckpointError> {
     let plan = checked_plan(&module, files, keys, dtype)?;
     tracing::debug!(dir = %files.dir().display(), tensors = plan.len(), ?dtype, "loading weights");
-    let mut loader =
-        Loader { plan, files, dtype, at: Position::default(), open: None, failure: None };
+    let at = Position::default();
+    let mut loader = Loader { plan, files, dtype, keep_halves, at, open: None, failure: None };
     let module = module.map(&mut loader);
     match loader.failure {
         Some(error) => Err(error),
@@ -136,6 +160,8 @@ struct Loader<'a> {
     plan: HashMap<String, Source<'a>>,
     files: &'a WeightFiles,
     dtype: DType,
+    /// Whether matrices in half precision stay so.
+    keep_halves: bool,
     at: Position,
     /// The file that was read last: neighbours in a module are mostly neighbours in a file.
     open: Option<(Arc<Path>, Reader)>,
@@ -144,8 +170,22 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn data(&mut self, source: &Source, shape: Vec<usize>) -> Result<TensorData, CheckpointError> {
-        match self.dtype {
+    /// The dtype to hold a parameter in.
+    fn dtype_of(&self, source: &Source) -> DType {
+        match source.entry.dtype {
+            FileDtype::F16 if self.keep_halves && self.at.is_matrix() => DType::F16,
+            FileDtype::BF16 if self.keep_halves && self.at.is_matrix() => DType::BF16,
+            _ => self.dtype,
+        }
+    }
+
+    fn data(
+        &mut self,
+        source: &Source,
+        dtype: DType,
+        shape: Vec<usize>,
+    ) -> Result<TensorData, CheckpointError> {
+        match dtype {
             DType::F16 => Ok(TensorData::new(self.read::<f16>(source)?, shape)),
             DType::BF16 => Ok(TensorData::new(self.read::<bf16>(source)?, shape)),
             _ => Ok(TensorData::new(self.read::<f32>(source)?, shape)),
@@ -180,9 +220,10 @@ impl ModuleMapper for Loader<'_> {
             .plan
             .remove(&self.at.path())
             .expect("a module is mapped along the paths that it is visited along");
-        match self.data(&source, param.lazy_shape().to_vec()) {
+        let dtype = self.dtype_of(&source);
+        match self.data(&source, dtype, param.lazy_shape().to_vec()) {
             Ok(data) => {
-                let tensor = Tensor::from_data(data, (&param.lazy_device(), self.dtype));
+                let tensor = Tensor::from_data(data, (&param.lazy_device(), dtype));
                 let id = param.id;
                 param.transform_for_load(tensor, id)
             }

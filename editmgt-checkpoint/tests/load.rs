@@ -10,7 +10,9 @@ use burn::nn::{
     RmsNormConfig,
 };
 use burn::tensor::{DType, Device, Tensor};
-use editmgt_checkpoint::{CheckpointError, FileDtype, WeightFiles, load_module, module_tensors};
+use editmgt_checkpoint::{
+    CheckpointError, FileDtype, WeightFiles, load_module, load_module_with_halves, module_tensors,
+};
 use editmgt_core::KeyMap;
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
@@ -105,11 +107,12 @@ fn read<const D: usize>(tensor: Tensor<D>, dtype: DType) -> Vec<f32> {
     tensor.cast(DType::F32).try_into_vec_as::<f32>().unwrap()
 }
 
-fn check(module: &Tiny, dtype: DType) {
+/// The dtype of linear layers' weights and embeddings, and that of all else.
+fn check(module: &Tiny, matrices: DType, dtype: DType) {
     let block = &module.blocks[1];
     let straight = |key| values(key, EXPECTED.iter().find(|(k, _)| *k == key).unwrap().1);
     assert_eq!(read(module.conv.weight.val(), dtype), straight("conv.weight"));
-    assert_eq!(read(module.embed.weight.val(), dtype), straight("embed.weight"));
+    assert_eq!(read(module.embed.weight.val(), matrices), straight("embed.weight"));
     assert_eq!(read(block.norm.gamma.val(), dtype), straight("layers.1.norm.weight"));
     assert_eq!(
         read(block.norm.beta.as_ref().unwrap().val(), dtype),
@@ -119,7 +122,9 @@ fn check(module: &Tiny, dtype: DType) {
     assert_eq!(read(scale.gamma.val(), dtype), straight("layers.0.scale.weight"));
     let weight = block.to_q.weight.val();
     assert_eq!(weight.dims(), [IN, OUT]);
-    assert_eq!(read(weight.transpose(), dtype), straight("layers.1.to_q.weight"));
+    assert_eq!(read(weight.transpose(), matrices), straight("layers.1.to_q.weight"));
+    let bias = block.to_q.bias.as_ref().unwrap();
+    assert_eq!(read(bias.val(), dtype), straight("layers.1.to_q.bias"));
 }
 
 #[test]
@@ -131,8 +136,15 @@ fn every_pair_of_dtypes() {
         let files = WeightFiles::open(dir.path()).unwrap();
         for dtype in [DType::F32, DType::F16, DType::BF16] {
             let module = load_module(tiny(&device), &files, &keys(), dtype).unwrap();
-            check(&module, dtype);
+            check(&module, dtype, dtype);
         }
+        let module = load_module_with_halves(tiny(&device), &files, &keys(), DType::F32).unwrap();
+        let matrices = match file {
+            FileDtype::F16 => DType::F16,
+            FileDtype::BF16 => DType::BF16,
+            _ => DType::F32,
+        };
+        check(&module, matrices, DType::F32);
     }
 }
 

@@ -53,7 +53,8 @@ fn write_table(out: &mut impl Write, summary: &ModelSummary) -> io::Result<()> {
     }
     writeln!(
         out,
-        "Memory is for the weights alone; activations come on top. The codec always runs in f32."
+        "Memory is for the weights alone; activations come on top. The codec always runs in f32. On the CPU, \
+         matrices\nof the others that are stored as f16 or bf16 take half of what `as f32` says: they stay so."
     )?;
     writeln!(out, "Identity (SHA-256): {}", summary.sha256)?;
     match summary.defaults == EditDefaults::default() {

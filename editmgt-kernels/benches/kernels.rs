@@ -5,7 +5,7 @@
 
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{DType, Device, Distribution, Tensor};
 use divan::Bencher;
 use editmgt_kernels::{
     KeyValues, add, add_gated, attention, conv2d, gelu, gelu_tanh, group_norm_silu, linear,
@@ -108,11 +108,37 @@ fn attention_(bencher: Bencher, form: Form) {
     bencher.bench_local(|| attention(query.clone(), &KeyValues::new(key.clone(), value.clone())));
 }
 
+fn linear_of(bencher: Bencher, form: Form, rows: usize, dtype: DType) {
+    let (weight, bias) = (form.random([WIDTH, 4 * WIDTH]), form.random([4 * WIDTH]));
+    let (weight, x) = (weight.cast(dtype), form.random([rows, WIDTH]));
+    bencher.bench_local(|| linear(x.clone(), weight.clone(), Some(bias.clone())));
+}
+
 #[divan::bench(args = FORMS, sample_count = 10)]
 fn linear_(bencher: Bencher, form: Form) {
-    let (weight, bias) = (form.random([WIDTH, 4 * WIDTH]), form.random([4 * WIDTH]));
-    let x = form.random([ITEMS * TOKENS, WIDTH]);
-    bencher.bench_local(|| linear(x.clone(), weight.clone(), Some(bias.clone())));
+    linear_of(bencher, form, ITEMS * TOKENS, DType::F32);
+}
+
+/// The weights are in half precision, the rows are not.
+#[divan::bench(args = FORMS, sample_count = 10)]
+fn linear_bf16(bencher: Bencher, form: Form) {
+    linear_of(bencher, form, ITEMS * TOKENS, DType::BF16);
+}
+
+#[divan::bench(args = FORMS, sample_count = 10)]
+fn linear_f16(bencher: Bencher, form: Form) {
+    linear_of(bencher, form, ITEMS * TOKENS, DType::F16);
+}
+
+/// As conditioning has them.
+#[divan::bench(args = FORMS)]
+fn linear_two_rows(bencher: Bencher, form: Form) {
+    linear_of(bencher, form, ITEMS, DType::F32);
+}
+
+#[divan::bench(args = FORMS)]
+fn linear_two_rows_bf16(bencher: Bencher, form: Form) {
+    linear_of(bencher, form, ITEMS, DType::BF16);
 }
 
 #[divan::bench(args = FORMS)]

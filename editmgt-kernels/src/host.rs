@@ -1,21 +1,30 @@
 //! The numbers of a tensor, where they lie in this process's memory.
 
 #[cfg(feature = "flex")]
-pub(crate) use flex::{Host, Rows, on_host};
+pub(crate) use flex::{Host, Rows, on_flex, on_host};
 #[cfg(not(feature = "flex"))]
-pub(crate) use without::{Host, Rows, on_host};
+pub(crate) use without::{Host, Rows, on_flex, on_host};
 
 #[cfg(feature = "flex")]
 mod flex {
+    use std::marker::PhantomData;
+
     use burn::backend::flex::{FlexTensor, Layout};
     use burn::backend::{
         BackendTensor, DispatchAutodiffContext, DispatchDevice, DispatchTensor, DispatchTensorKind,
     };
-    use burn::tensor::{Bytes, DType, Shape, Tensor};
+    use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
 
-    /// Whether [`Host::take`] may have the tensor: f32, on flex, and outside any graph.
+    use crate::number::Scalar;
+
+    /// Whether its tensors are in this process's memory, and outside any graph.
+    pub(crate) fn on_flex(device: &Device) -> bool {
+        matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+    }
+
+    /// Whether [`Host::take`] may have the tensor: f32, and [`on_flex`].
     pub(crate) fn on_host<const D: usize>(x: &Tensor<D>) -> bool {
-        x.dtype() == DType::F32 && matches!(x.device().as_dispatch(), DispatchDevice::Flex(_))
+        x.dtype() == DType::F32 && on_flex(&x.device())
     }
 
     fn primitive<const D: usize>(x: Tensor<D>) -> FlexTensor {
@@ -27,25 +36,30 @@ mod flex {
 
     /// Numbers of a flex tensor, without gaps and in the order of its shape.
     #[derive(Debug, Clone)]
-    pub(crate) struct Host(FlexTensor);
+    pub(crate) struct Host<E = f32>(FlexTensor, PhantomData<E>);
+
+    impl<E: Scalar> Host<E> {
+        /// The tensor must be [`on_flex`], its numbers of this type. Copies only what has gaps.
+        pub(crate) fn of<const D: usize>(x: Tensor<D>) -> Self {
+            let x = primitive(x);
+            let dense = x.as_slice::<E>().is_some();
+            Self(if dense { x } else { x.to_contiguous() }, PhantomData)
+        }
+
+        pub(crate) fn numbers(&self) -> &[E] {
+            self.0.as_slice().expect("a host's numbers have no gaps and are of its type")
+        }
+    }
 
     impl Host {
-        /// The tensor must be [`on_host`]. Copies only what has gaps.
+        /// The tensor must be [`on_host`].
         pub(crate) fn take<const D: usize>(x: Tensor<D>) -> Self {
-            let x = primitive(x);
-            match x.as_slice::<f32>() {
-                Some(_) => Self(x),
-                None => Self(x.to_contiguous()),
-            }
+            Self::of(x)
         }
 
         pub(crate) fn new(numbers: Vec<f32>) -> Self {
             let layout = Layout::contiguous(Shape::from(vec![numbers.len()]));
-            Self(FlexTensor::new(Bytes::from_elems(numbers), layout, DType::F32))
-        }
-
-        pub(crate) fn numbers(&self) -> &[f32] {
-            self.0.as_slice().expect("a host's numbers have no gaps and are f32")
+            Self(FlexTensor::new(Bytes::from_elems(numbers), layout, DType::F32), PhantomData)
         }
 
         /// `None` while somebody else holds the numbers, or they are a part of others.
@@ -101,27 +115,38 @@ mod flex {
 #[cfg(not(feature = "flex"))]
 mod without {
     use std::convert::Infallible;
+    use std::marker::PhantomData;
 
-    use burn::tensor::Tensor;
+    use burn::tensor::{Device, Tensor};
+
+    pub(crate) fn on_flex(_: &Device) -> bool {
+        false
+    }
 
     pub(crate) fn on_host<const D: usize>(_: &Tensor<D>) -> bool {
         false
     }
 
     #[derive(Debug, Clone)]
-    pub(crate) struct Host(Infallible);
+    pub(crate) struct Host<E = f32>(Infallible, PhantomData<E>);
+
+    impl<E> Host<E> {
+        pub(crate) fn of<const D: usize>(_: Tensor<D>) -> Self {
+            unreachable!("asked for the numbers of a tensor that is not on the host")
+        }
+
+        pub(crate) fn numbers(&self) -> &[E] {
+            match self.0 {}
+        }
+    }
 
     impl Host {
-        pub(crate) fn take<const D: usize>(_: Tensor<D>) -> Self {
-            unreachable!("asked for the numbers of a tensor that is not on the host")
+        pub(crate) fn take<const D: usize>(x: Tensor<D>) -> Self {
+            Self::of(x)
         }
 
         pub(crate) fn new(_: Vec<f32>) -> Self {
             unreachable!("a kernel runs on tensors of flex alone")
-        }
-
-        pub(crate) fn numbers(&self) -> &[f32] {
-            match self.0 {}
         }
 
         pub(crate) fn numbers_mut(&mut self) -> Option<&mut [f32]> {

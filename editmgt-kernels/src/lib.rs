@@ -20,7 +20,7 @@
 //! | [`attention`] | tiles of scores that stay in the first cache | the order of sums, `exp` |
 //! | [`join_tokens`] | all threads copy | nothing |
 //! | [`conv2d`] | Winograd's form, or patches straight from the image | the order of sums |
-//! | [`linear`], [`linear_layer`] | sums in registers, the bias with them | the order of sums |
+//! | [`linear`], [`linear_layer`] | sums in registers, the bias with them; half-precision weights widened on the way | the order of sums |
 //! | [`add`], [`add_gated`] | all threads | nothing |
 #![forbid(unsafe_code)]
 
@@ -32,6 +32,7 @@ mod join;
 mod lanes;
 mod linear;
 mod norm;
+mod number;
 mod product;
 mod rotation;
 mod sums;
@@ -44,7 +45,7 @@ pub use activation::{gelu, gelu_tanh, gelu_tanh_gated, quick_gelu, silu};
 pub use attention::{KeyValues, attention};
 pub use convolution::conv2d;
 pub use join::join_tokens;
-pub use linear::{linear, linear_layer};
+pub use linear::{linear, linear_layer, widens};
 pub use norm::{group_norm_silu, modulated_layer_norm, rms_norm};
 pub use rotation::norm_and_rotate;
 pub use sums::{add, add_gated};

@@ -1,8 +1,9 @@
 //! Products of large matrices, shared out over the threads.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
+use crate::number::Number;
 use crate::tile::{COLUMNS, Left, ROWS, Right, ZEROS, add_product, dispatch, pack, pack_turned};
 
 /// Steps that a tile sums up before its sums go to memory: a panel of them fills the first cache.
@@ -11,14 +12,19 @@ const STEPS: usize = 512;
 const BLOCK: usize = 24 * ROWS;
 /// Columns that a thread works on at a time, where it takes all rows of some columns.
 const GROUP: usize = 8 * COLUMNS;
+/// Rows that are too few for tiles: what those would save is less than laying out the matrix costs.
+const FEW: usize = 3;
+/// Tiles' worth of columns that a thread works on at a time, with so few rows.
+const LINE: usize = 32;
 
 /// `left · right + bias`: rows `[rows, inputs]`, matrix `[inputs, outputs]`, bias `[outputs]`, to
 /// `[rows, outputs]`. There is at least one input and one output.
 ///
-/// Each number is summed up in the same order, however many rows, columns and threads there are.
-pub(crate) fn product(
+/// Each number is summed up in the same order, however many rows, columns and threads there are, and
+/// whatever the type of the matrix.
+pub(crate) fn product<W: Number>(
     left: &[f32],
-    right: &[f32],
+    right: &[W],
     [inputs, outputs]: [usize; 2],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
@@ -26,15 +32,41 @@ pub(crate) fn product(
     let mut out = vec![0.0; rows * outputs];
     // The smaller operand is laid out at once, for all; the tasks share out the other, whose layout stays
     // in their caches.
-    let by = if 2 * rows < outputs { by_columns } else { by_rows };
+    let by = match rows {
+        0..=FEW => as_it_lies,
+        _ if 2 * rows < outputs => by_columns,
+        _ => by_rows,
+    };
     by(left, right, [inputs, outputs], bias, &mut out);
     out
 }
 
-/// All panels are laid out once; each task lays out its rows.
-fn by_rows(
+/// The matrix is read once, from front to back.
+fn as_it_lies<W: Number>(
     left: &[f32],
-    right: &[f32],
+    right: &[W],
+    [inputs, outputs]: [usize; 2],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let columns = share(outputs, COLUMNS).min(LINE * COLUMNS);
+    groups(out, outputs, columns).into_par_iter().enumerate().for_each(|(group, mut rows)| {
+        let first = group * columns;
+        dispatch(FewRows {
+            left,
+            inputs,
+            right: &right[first..],
+            stride: outputs,
+            rows: &mut rows,
+            bias: bias.map(|bias| &bias[first..]),
+        });
+    });
+}
+
+/// All panels are laid out once; each task lays out its rows.
+fn by_rows<W: Number>(
+    left: &[f32],
+    right: &[W],
     [inputs, outputs]: [usize; 2],
     bias: Option<&[f32]>,
     out: &mut [f32],
@@ -69,24 +101,28 @@ fn share(count: usize, unit: usize) -> usize {
     count.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(unit)
 }
 
-/// All rows are laid out once; each task lays out its columns.
-fn by_columns(
-    left: &[f32],
-    right: &[f32],
-    [inputs, outputs]: [usize; 2],
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-) {
-    let strips = Strips::new(left, inputs);
-    let columns = share(outputs, COLUMNS).min(GROUP);
-    // Of each group of columns the piece of every row.
+/// Of each group of so many columns the piece of every row.
+fn groups(out: &mut [f32], outputs: usize, columns: usize) -> Vec<Vec<&mut [f32]>> {
     let mut groups: Vec<Vec<&mut [f32]>> = Vec::new();
     groups.resize_with(outputs.div_ceil(columns), Vec::new);
     for row in out.chunks_exact_mut(outputs) {
         let pieces = row.chunks_mut(columns);
         groups.iter_mut().zip(pieces).for_each(|(group, piece)| group.push(piece));
     }
-    let tasks = groups.into_par_iter().enumerate();
+    groups
+}
+
+/// All rows are laid out once; each task lays out its columns.
+fn by_columns<W: Number>(
+    left: &[f32],
+    right: &[W],
+    [inputs, outputs]: [usize; 2],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let strips = Strips::new(left, inputs);
+    let columns = share(outputs, COLUMNS).min(GROUP);
+    let tasks = groups(out, outputs, columns).into_par_iter().enumerate();
     tasks.for_each_init(Vec::new, |panels, (group, mut rows)| {
         let first = group * columns;
         let start = Start::From(bias.map(|bias| &bias[first..]));
@@ -117,9 +153,9 @@ impl Strips {
 
     /// The product with columns of `right`, whose rows begin `stride` numbers apart, on this thread. The
     /// length of `rows` says how many columns; `panels` is room to lay them out.
-    pub(crate) fn multiply(
+    pub(crate) fn multiply<W: Number>(
         &self,
-        right: &[f32],
+        right: &[W],
         stride: usize,
         rows: &mut [&mut [f32]],
         start: Start<'_>,
@@ -182,18 +218,74 @@ where
                 for (row, sums) in rows.iter_mut().zip(&sums) {
                     let row = &mut row[place..];
                     let columns = row.len().min(COLUMNS);
-                    let row = &mut row[..columns];
-                    match self.start {
-                        Start::From(None) => row.copy_from_slice(&sums[..columns]),
-                        Start::From(Some(bias)) => {
-                            let both = sums.iter().zip(&bias[place..]);
-                            row.iter_mut().zip(both).for_each(|(to, (sum, bias))| *to = sum + bias);
-                        }
-                        Start::Continue => {
-                            row.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
-                        }
+                    self.start.at(place).add(&sums[..columns], &mut row[..columns]);
+                }
+            }
+        }
+    }
+}
+
+impl Start<'_> {
+    /// That of the columns from `place` on.
+    #[inline(always)]
+    fn at(self, place: usize) -> Self {
+        match self {
+            Self::From(bias) => Self::From(bias.map(|bias| &bias[place..])),
+            Self::Continue => Self::Continue,
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, sums: &[f32], row: &mut [f32]) {
+        match self {
+            Self::From(None) => row.copy_from_slice(sums),
+            Self::From(Some(bias)) => {
+                let both = sums.iter().zip(bias);
+                row.iter_mut().zip(both).for_each(|(to, (sum, bias))| *to = sum + bias);
+            }
+            Self::Continue => row.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum),
+        }
+    }
+}
+
+/// Up to [`FEW`] rows times up to [`LINE`] tiles' worth of columns.
+struct FewRows<'a, 'b, W> {
+    left: &'a [f32],
+    inputs: usize,
+    /// Its rows begin `stride` numbers apart.
+    right: &'a [W],
+    stride: usize,
+    /// As many numbers of each row as there are columns.
+    rows: &'a mut [&'b mut [f32]],
+    bias: Option<&'a [f32]>,
+}
+
+impl<W: Number> WithSimd for FewRows<'_, '_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { left, inputs, right, stride, rows, bias } = self;
+        let columns = rows.first().map_or(0, |row| row.len());
+        let tiles = columns.div_ceil(COLUMNS);
+        let mut line = [[0.0; COLUMNS]; LINE];
+        for first in (0..inputs).step_by(STEPS) {
+            let mut sums = [[[0.0; COLUMNS]; LINE]; FEW];
+            for (step, numbers) in right.chunks(stride).enumerate().skip(first).take(STEPS) {
+                W::widen(&numbers[..columns], &mut line.as_flattened_mut()[..columns]);
+                let line: &[S::f32s] = bytemuck::cast_slice(line[..tiles].as_flattened());
+                for (row, sums) in sums[..rows.len()].iter_mut().enumerate() {
+                    let left = simd.splat_f32s(left[row * inputs + step]);
+                    let sums: &mut [S::f32s] =
+                        bytemuck::cast_slice_mut(sums[..tiles].as_flattened_mut());
+                    for (sum, &right) in sums.iter_mut().zip(line) {
+                        *sum = simd.mul_add_e_f32s(left, right, *sum);
                     }
                 }
+            }
+            let start = if first == 0 { Start::From(bias) } else { Start::Continue };
+            for (row, sums) in rows.iter_mut().zip(&sums) {
+                start.add(&sums.as_flattened()[..columns], row);
             }
         }
     }
@@ -201,6 +293,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::{bf16, f16};
+
     use super::*;
     use crate::testing::random;
 
@@ -210,13 +304,17 @@ mod tests {
         let numbers = |count: usize, seed: usize| -> Vec<f32> {
             (0..count).map(|i| ((i * 7 + i / 11 + seed) % 9) as f32 - 4.0).collect()
         };
-        for rows in [0, 1, 6, 7, BLOCK, BLOCK + 1, 3 * BLOCK - 5] {
+        for rows in [0, 1, FEW, FEW + 1, 7, BLOCK, BLOCK + 1, 3 * BLOCK - 5] {
             for (inputs, outputs) in [(1, 1), (3, 16), (STEPS, GROUP), (STEPS + 1, GROUP + 17)] {
                 let (left, right) = (numbers(rows * inputs, 1), numbers(inputs * outputs, 2));
                 let bias = numbers(outputs, 3);
                 for bias in [None, Some(&bias[..])] {
                     let got = product(&left, &right, [inputs, outputs], bias);
                     assert_eq!(got.len(), rows * outputs);
+                    let halves: Vec<f16> = right.iter().map(|&x| f16::from_f32(x)).collect();
+                    assert!(got == product(&left, &halves, [inputs, outputs], bias));
+                    let halves: Vec<bf16> = right.iter().map(|&x| bf16::from_f32(x)).collect();
+                    assert!(got == product(&left, &halves, [inputs, outputs], bias));
                     for (row, got) in got.chunks_exact(outputs).enumerate() {
                         let mut expected = bias.map_or(vec![0.0; outputs], <[f32]>::to_vec);
                         for (k, right) in right.chunks_exact(outputs).enumerate() {
@@ -229,6 +327,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn other_rows_and_threads_change_nothing() {
         let (inputs, outputs) = (STEPS + 70, 3 * GROUP + 5);
@@ -239,7 +338,7 @@ mod tests {
             pool.install(|| product(&left[..rows * inputs], &right, [inputs, outputs], None))
         };
         let all = of(400, 1);
-        for (rows, threads) in [(400, 3), (BLOCK, 1), (20, 3), (1, 1)] {
+        for (rows, threads) in [(400, 3), (BLOCK, 1), (20, 3), (FEW, 3), (1, 1)] {
             assert!(of(rows, threads) == all[..rows * outputs], "{rows} rows, {threads} threads");
         }
     }

@@ -27,8 +27,8 @@ pub(crate) fn worst<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
 
 /// The same tensor where no kernel runs: on an autodiff device.
 pub(crate) fn plain<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let device = x.device().autodiff();
-    Tensor::from_data(x.into_data(), &device)
+    let options = (&x.device().autodiff(), x.dtype());
+    Tensor::from_data(x.into_data(), options)
 }
 
 /// A function by its kernel and by its composition.

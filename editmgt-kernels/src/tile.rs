@@ -7,6 +7,8 @@
 
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
+use crate::number::Number;
+
 /// Rows of a tile. With two registers of AVX for a row, the sums are 12 of its 16 registers: enough of
 /// them for a processor that starts two of these additions in each cycle and ends them four later.
 pub(crate) const ROWS: usize = 6;
@@ -64,11 +66,14 @@ fn in_registers<S: Simd, const REGISTERS: usize>(
 /// Lays out a matrix whose rows are the steps: each gives its first `N` numbers. Places that a shorter
 /// row doesn't reach keep theirs.
 #[inline(always)]
-pub(crate) fn pack<'a, const N: usize>(to: &mut [[f32; N]], rows: impl Iterator<Item = &'a [f32]>) {
+pub(crate) fn pack<'a, W: Number + 'a, const N: usize>(
+    to: &mut [[f32; N]],
+    rows: impl Iterator<Item = &'a [W]>,
+) {
     for (step, row) in to.iter_mut().zip(rows) {
-        match row.first_chunk() {
-            Some(numbers) => *step = *numbers,
-            None => step[..row.len()].copy_from_slice(row),
+        match row.first_chunk::<N>() {
+            Some(numbers) => W::widen(numbers, step),
+            None => W::widen(row, &mut step[..row.len()]),
         }
     }
 }

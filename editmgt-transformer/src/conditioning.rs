@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use editmgt_core::MicroConditions;
+use editmgt_kernels::linear_layer;
 
 use crate::rows::in_company;
 
@@ -36,7 +37,10 @@ impl Mlp {
 
     /// `[B, inputs]` to `[B, width]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        in_company(x, |x| self.linear_2.forward(activation::silu(self.linear_1.forward(x))))
+        in_company(x, |x| {
+            let hidden = activation::silu(linear_layer(&self.linear_1, x));
+            linear_layer(&self.linear_2, hidden)
+        })
     }
 }
 

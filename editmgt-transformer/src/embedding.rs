@@ -23,8 +23,10 @@ impl TokenEmbedding {
 
     /// Replaces the first rows of the table.
     pub(crate) fn set_first_rows(&mut self, rows: Tensor<2>) {
-        let table = &mut self.embeddings.weight;
+        let (dtype, table) = (self.layer_norm.gamma.val().dtype(), &mut self.embeddings.weight);
         *table = table.clone().map(|old| {
+            // It may be in half precision, which would round the rows.
+            let old = old.cast(dtype);
             let [count, _] = rows.dims();
             let rest = old.clone().detach().slice(s![count.., ..]);
             let rows = Tensor::cat(vec![placed_like(rows, &old), rest], 0);
@@ -36,6 +38,7 @@ impl TokenEmbedding {
     pub(crate) fn forward(&self, ids: Tensor<3, Int>) -> Tensor<3> {
         let [batch, height, width] = ids.dims();
         let rows = self.embeddings.forward(ids.reshape([batch, height * width]));
+        let rows = rows.cast(self.layer_norm.gamma.val().dtype());
         pointwise_conv(&self.conv, rms_norm(&self.layer_norm, rows))
     }
 }

@@ -169,7 +169,10 @@ impl Reparameterization for StreamLora {
 
     /// The weight with all adapters, whatever their streams: what merging makes of it.
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        self.parts.iter().fold(base, |weight, part| part.adapter.apply(weight))
+        self.parts.iter().fold(base, |weight, part| {
+            let dtype = part.adapter.a.val().dtype();
+            part.adapter.apply(weight.cast(dtype))
+        })
     }
 }
 
@@ -235,7 +238,8 @@ impl MgtModel {
                 return Err(Error::value("dropout of an adapter", "0 to below 1", lora.dropout));
             }
         }
-        Ok(self.apply_reparameterization(Attach { loras, trained }))
+        let dtype = self.dtype();
+        Ok(self.apply_reparameterization(Attach { loras, dtype, trained }))
     }
 
     /// Adds `scale · B A` to the weights, once and for all. A scale of 0 changes nothing.
@@ -252,7 +256,8 @@ impl MgtModel {
         if lora.scale == 0.0 {
             return Ok(self);
         }
-        Ok(self.apply_reparameterization(Merge { lora }))
+        let dtype = self.dtype();
+        Ok(self.apply_reparameterization(Merge { lora, dtype }))
     }
 
     /// Reads back the factors of the adapter that is attached, by the path of the layer; where
@@ -364,6 +369,8 @@ impl ModuleVisitor for Reader {
 /// Puts adapters beside weights.
 struct Attach<'a> {
     loras: Vec<&'a Lora>,
+    /// That of activations.
+    dtype: DType,
     trained: bool,
 }
 
@@ -380,8 +387,7 @@ impl Reparameterizer for Attach<'_> {
         let mut parts = Vec::new();
         for lora in &self.loras {
             let Some(factors) = lora.layers.get(layer) else { continue };
-            let base = param.base();
-            let [a, b] = factors.tensors(&base.device(), base.dtype());
+            let [a, b] = factors.tensors(&param.base().device(), self.dtype);
             let factor = |tensor| Param::from_tensor(tensor).set_require_grad(self.trained);
             let adapter = LoraAdapter { a: factor(a), b: factor(b), scale: lora.scale };
             let dropout = DropoutConfig::new(lora.dropout).init();
@@ -394,6 +400,8 @@ impl Reparameterizer for Attach<'_> {
 /// Adds an adapter to weights.
 struct Merge<'a> {
     lora: &'a Lora,
+    /// That of activations. Weights that are narrower get it, too: the sum shall lose nothing.
+    dtype: DType,
 }
 
 impl Reparameterizer for Merge<'_> {
@@ -410,13 +418,13 @@ impl Reparameterizer for Merge<'_> {
         };
         let scale = self.lora.scale;
         let merged = param.map(|weight| {
-            let (tracked, dtype) = (weight.is_require_grad(), weight.dtype());
+            let tracked = weight.is_require_grad();
             let weight = weight.detach();
             // Whatever the dtype of the weights: the sum is rounded once.
             let [a, b] = factors.tensors(&weight.device(), DType::F32);
             let sum =
                 weight.clone().cast(DType::F32) + (a.matmul(b) * scale).reshape(weight.shape());
-            sum.cast(dtype).set_require_grad(tracked)
+            sum.cast(self.dtype).set_require_grad(tracked)
         });
         (merged, None)
     }

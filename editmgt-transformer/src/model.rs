@@ -24,9 +24,10 @@ use crate::trace::Trace;
 
 /// The masked generative transformer with condition tokens.
 ///
-/// Built by [`MgtConfig::init`]; a forward pass is [`MgtTransformer::forward`]. Weights and
-/// activations have the dtype that the weights were loaded with; norms, softmax and positions are
-/// computed in f32. It holds nothing but weights and their sizes.
+/// Built by [`MgtConfig::init`]; a forward pass is [`MgtTransformer::forward`]. Activations have the
+/// dtype that the weights of norms were loaded with. So do all other weights, but for those of linear
+/// layers and the table of tokens, which may be narrower: they are widened where they are used. Norms,
+/// softmax and positions are computed in f32. It holds nothing but weights and their sizes.
 ///
 /// Source: Meissonic (arXiv 2410.08261) and EditMGT, from the official implementation.
 #[derive(Module, Debug)]
@@ -321,8 +322,9 @@ impl MgtModel {
         self.mlm_layer.forward(image)
     }
 
-    fn dtype(&self) -> DType {
-        self.context_embedder.weight.val().dtype()
+    /// The dtype of activations.
+    pub(crate) fn dtype(&self) -> DType {
+        self.encoder_proj_layer_norm.gamma.val().dtype()
     }
 }
 

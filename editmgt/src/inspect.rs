@@ -34,7 +34,8 @@ impl ModelSummary {
 
     /// Bytes that the weights of a line of [`rows`](Self::rows) take when the model is loaded in
     /// `dtype`: all but the codec's, which [`DtypePolicy::choose`](crate::DtypePolicy::choose)
-    /// keeps in f32. 0 for a name that is no line. Activations come on top.
+    /// keeps in f32. 0 for a name that is no line. Activations come on top. In f32 it is the most: on flex,
+    /// [matrices in half precision stay so](crate::Model::load).
     pub fn memory(&self, row: &str, dtype: Dtype) -> u64 {
         let rows = self.components.iter().filter(|(name, _)| row == "total" || row == *name);
         rows.map(|(name, summary)| match *name {

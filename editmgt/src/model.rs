@@ -86,6 +86,9 @@ impl fmt::Display for ModelSource {
 impl Model {
     /// Loads every component of a folder, one tensor at a time.
     ///
+    /// On flex in f32, matrices of transformer and text encoder that are stored in f16 or bf16 stay so: they
+    /// are widened where they are used, which gives the same results, bit for bit, in half the memory.
+    ///
     /// # Errors
     /// [`ModelError`] naming the file, and for weights all missing, unused and mis-shaped keys;
     /// [`ModelError::Disagree`] when the components are not of one model.

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use editmgt_checkpoint::{WeightFiles, check_module, load_module};
+use editmgt_checkpoint::{WeightFiles, check_module, load_module, load_module_with_halves};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
+use editmgt_kernels::widens;
 use editmgt_sampler::SchedulerConfig;
 use editmgt_text::{
     ClipEncoder, ClipGemma2Encoder, ClipText, ClipTextConfig, Gemma2, Gemma2Config,
@@ -31,6 +32,8 @@ pub(crate) struct Stored<M> {
     keys: KeyMap,
     files: WeightFiles,
     dtype: DType,
+    /// Whether matrices that are stored in half precision stay so.
+    keeps_halves: bool,
 }
 
 impl<M: Module> Stored<M> {
@@ -44,13 +47,25 @@ impl<M: Module> Stored<M> {
         let (keys, shell) = build().map_err(|source| ModelError::Config { path, source })?;
         let files = WeightFiles::open(dir)?;
         check_module(&shell, &files, &keys, dtype)?;
-        Ok(Self { shell, dir: dir.to_owned(), keys, files, dtype })
+        Ok(Self { shell, dir: dir.to_owned(), keys, files, dtype, keeps_halves: false })
+    }
+
+    /// For a module that widens its matrices where it uses them: those that are stored in half precision
+    /// stay so, where that changes no result and costs no time.
+    fn keeping_halves(self, device: &Device) -> Self {
+        Self { keeps_halves: keeps_halves(device, self.dtype), ..self }
     }
 
     /// The component with its weights; each call reads them anew.
     pub(crate) fn load(&self) -> Result<M, ModelError> {
-        Ok(load_module(self.shell.clone(), &self.files, &self.keys, self.dtype)?)
+        let load = if self.keeps_halves { load_module_with_halves } else { load_module };
+        Ok(load(self.shell.clone(), &self.files, &self.keys, self.dtype)?)
     }
+}
+
+/// Whether matrices in half precision stay so in models that are not trained.
+pub(crate) fn keeps_halves(device: &Device, dtype: DType) -> bool {
+    dtype == DType::F32 && widens(device)
 }
 
 /// Loads the weights in `dir` into the module that `build` makes of its config.
@@ -184,7 +199,11 @@ impl StoredModel {
                 source: ModelSource::new(identity(folder)?, options.dtype, &loras)?,
                 device: options.device.clone(),
             },
-            transformer: StoredTransformer { model, keys, loras },
+            transformer: StoredTransformer {
+                model: model.keeping_halves(&options.device),
+                keys,
+                loras,
+            },
         })
     }
 
@@ -212,7 +231,8 @@ impl Rest {
 
 /// Single components, for those who need no editor: a trainer, for instance.
 impl ModelFolder {
-    /// Loads the transformer alone, with its config.
+    /// Loads the transformer alone, with its config. All of its weights have the dtype of the options, as
+    /// training wants them.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -276,11 +296,13 @@ pub(crate) fn open_text(
     if *architecture == TextArchitecture::Small {
         let config = read_config(dir, "config.json", SmallTextConfig::from_json)?;
         let model = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
+        let model = model.keeping_halves(device);
         let tokenizer = WordTokenizer::open(&folder.tokenizer, model.shell.spec().rows)?;
         return Ok(StoredText::Small(Box::new(model), tokenizer));
     }
     let config = read_config(dir, "config.json", ClipTextConfig::from_json)?;
     let model = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
+    let model = model.keeping_halves(device);
     let clip = Box::new(StoredClip { model, tokenizer: PromptTokenizer::clip(&folder.tokenizer)? });
     if *architecture == TextArchitecture::Clip {
         return Ok(StoredText::Clip(clip));
@@ -291,6 +313,7 @@ pub(crate) fn open_text(
     };
     let config = read_config(dir, "config.json", Gemma2Config::from_json)?;
     let gemma = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
+    let gemma = gemma.keeping_halves(device);
     let tokenizer = PromptTokenizer::gemma(tokenizer)?;
     Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
 }

@@ -3,13 +3,15 @@ use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{Error, Result};
+use editmgt_kernels::linear_layer;
 
 use super::ClipTextConfig;
 use super::config::PooledToken;
 use super::layer::{ClipLayer, norm, normalise};
 use crate::TokenIds;
 
-/// A CLIP text tower with projection. Field names are the checkpoint's.
+/// A CLIP text tower with projection. Field names are the checkpoint's. Weights of linear layers and tables
+/// may be narrower than those of norms, whose dtype activations have.
 #[derive(Module, Debug)]
 pub struct ClipText {
     token_embedding: Embedding,
@@ -72,7 +74,10 @@ impl ClipText {
         let pooled_rows = self.pooled_rows(tokens)?;
 
         let positions = self.position_embedding.weight.val().narrow(0, 0, tokens.length());
-        let mut hidden = self.token_embedding.forward(ids) + positions.unsqueeze();
+        // Tables may be narrower than activations.
+        let dtype = self.final_layer_norm.gamma.val().dtype();
+        let embedded = self.token_embedding.forward(ids).cast(dtype);
+        let mut hidden = embedded + positions.cast(dtype).unsqueeze();
         let mut penultimate = hidden.clone();
         for layer in &self.layers {
             penultimate = hidden.clone();
@@ -83,7 +88,7 @@ impl ClipText {
         let [batch, length, width] = last_hidden_state.dims();
         let rows = last_hidden_state.clone().reshape([batch * length, width]);
         let pooled_rows = Tensor::<1, Int>::from_data(&pooled_rows[..], &device);
-        let text_embeds = self.text_projection.forward(rows.select(0, pooled_rows));
+        let text_embeds = linear_layer(&self.text_projection, rows.select(0, pooled_rows));
         Ok(ClipOutput { penultimate, last_hidden_state, text_embeds })
     }
 

@@ -1,6 +1,6 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use editmgt_kernels::linear_layer;
 
 use super::Gemma2Config;
@@ -36,6 +36,11 @@ impl Gemma2Layer {
             mlp: Gemma2Mlp::new(config, activation, device),
             post_feedforward_layernorm: norm(),
         }
+    }
+
+    /// That of activations.
+    pub(super) fn dtype(&self) -> DType {
+        self.input_layernorm.dtype()
     }
 
     /// `[B, L, D]` to `[B, L, D]`.

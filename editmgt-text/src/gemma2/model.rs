@@ -10,7 +10,8 @@ use super::layer::Gemma2Layer;
 use super::norm::Gemma2Norm;
 use crate::TokenIds;
 
-/// Gemma2 without its last layer, final norm and language head. Field names are the checkpoint's.
+/// Gemma2 without its last layer, final norm and language head. Field names are the checkpoint's. Weights of
+/// linear layers and the table may be narrower than those of norms, whose dtype activations have.
 #[derive(Module, Debug)]
 pub struct Gemma2 {
     embed_tokens: Embedding,
@@ -100,14 +101,15 @@ impl Gemma2 {
 
     fn run(&self, tokens: &TokenIds, mut visit: impl FnMut(&Tensor<3>)) -> Result<Tensor<3>> {
         let table = self.embed_tokens.weight.val();
-        let (device, dtype) = (table.device(), table.dtype());
+        let device = table.device();
+        let dtype = self.layers.first().map_or_else(|| table.dtype(), Gemma2Layer::dtype);
         let ids = tokens.to_tensor(self.config.vocab_size, self.positions(), &device)?;
         let context = Context::new(&self.config, tokens.length(), dtype, &device);
 
         // A tensor, because the official factor is rounded to the model's own type.
         let scale = (self.config.hidden_size as f64).sqrt() as f32;
         let scale = Tensor::<3>::from_data([[[scale]]], &device).cast(dtype);
-        let mut hidden = self.embed_tokens.forward(ids) * scale;
+        let mut hidden = self.embed_tokens.forward(ids).cast(dtype) * scale;
         visit(&hidden);
         for layer in &self.layers {
             hidden = layer.forward(hidden, &context);

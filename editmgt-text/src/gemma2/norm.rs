@@ -20,6 +20,10 @@ impl Gemma2Norm {
         }
     }
 
+    pub(super) fn dtype(&self) -> DType {
+        self.weight.val().dtype()
+    }
+
     /// `[B, L, D]` to `[B, L, D]`.
     pub(super) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let dtype = x.dtype();

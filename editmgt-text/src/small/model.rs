@@ -5,6 +5,7 @@ use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{Result, TextConditioning, TextSpec};
+use editmgt_kernels::linear_layer;
 
 use super::{SmallTextConfig, WordTokenizer};
 use crate::TokenIds;
@@ -88,7 +89,10 @@ impl SmallText {
         let padding = Padding::new(tokens, &device);
 
         let positions = self.position_embedding.weight.val().narrow(0, 0, tokens.length());
-        let embedded = self.token_embedding.forward(ids) + positions.unsqueeze();
+        // Tables may be narrower than activations.
+        let dtype = self.final_layer_norm.gamma.val().dtype();
+        let embedded = self.token_embedding.forward(ids).cast(dtype);
+        let embedded = embedded + positions.cast(dtype).unsqueeze();
         let hidden = self.layers.iter().fold(embedded, |x, layer| layer.forward(x, &padding));
         let hidden = normalise(&self.final_layer_norm, hidden);
 
@@ -96,7 +100,7 @@ impl SmallText {
         let shares = padding.shares.cast(hidden.dtype());
         // [B, 1, L] x [B, L, D]: the mean over the rows that count.
         let mean = shares.matmul(hidden.clone()).reshape([tokens.batch(), width]);
-        Ok(TextConditioning { hidden, pooled: self.text_projection.forward(mean) })
+        Ok(TextConditioning { hidden, pooled: linear_layer(&self.text_projection, mean) })
     }
 
     /// The shapes of what [`forward`](Self::forward) gives for full sequences.
@@ -165,15 +169,15 @@ impl SmallTextLayer {
     /// `[B, L, D]` to `[B, L, D]`.
     fn forward(&self, x: Tensor<3>, padding: &Padding) -> Tensor<3> {
         let x = x.clone() + self.attend(normalise(&self.layer_norm1, x), padding);
-        let hidden = self.fc1.forward(normalise(&self.layer_norm2, x.clone()));
-        x + self.fc2.forward(Activation::GeluTanh.forward(hidden))
+        let hidden = linear_layer(&self.fc1, normalise(&self.layer_norm2, x.clone()));
+        x + linear_layer(&self.fc2, Activation::GeluTanh.forward(hidden))
     }
 
     fn attend(&self, x: Tensor<3>, padding: &Padding) -> Tensor<3> {
         let [batch, length, width] = x.dims();
         let split = |linear: &Linear| {
             let heads = [batch, length, self.heads, width / self.heads];
-            linear.forward(x.clone()).reshape(heads).swap_dims(1, 2)
+            linear_layer(linear, x.clone()).reshape(heads).swap_dims(1, 2)
         };
         let heads = Heads {
             query: split(&self.q_proj),
@@ -182,7 +186,7 @@ impl SmallTextLayer {
         };
         let mask = padding.mask.clone().expand([batch, self.heads, length, length]);
         let attended = attention(heads, Some(mask), AttentionModuleOptions::default());
-        self.out_proj.forward(attended.swap_dims(1, 2).reshape([batch, length, width]))
+        linear_layer(&self.out_proj, attended.swap_dims(1, 2).reshape([batch, length, width]))
     }
 }
 

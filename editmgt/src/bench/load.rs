@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::{
-    WeightFiles, WeightsName, WriteOptions, load_module, module_tensors, write_random,
+    WeightFiles, WeightsName, WriteOptions, load_module, load_module_with_halves, module_tensors,
+    write_random,
 };
 use editmgt_transformer::MgtConfig;
 
@@ -15,11 +16,12 @@ use super::stages::Done;
 use super::timing::{Described, Reading, Spread};
 use super::{BenchRequest, BenchStage, config_error};
 use crate::error::{EditError, ModelError};
+use crate::stored::keeps_halves;
 
 /// Bytes at a time, as many as loading reads.
 const PIECE: usize = 4 << 20;
 
-/// The transformer: in bf16 the full one is a file of 2 GB.
+/// The transformer, as models load it: in bf16 the full one is a file of 2 GB.
 pub(super) fn load(
     request: &BenchRequest,
     config: &MgtConfig,
@@ -74,7 +76,10 @@ fn load_as(
             Ok(())
         };
         let load = || {
-            let model = load_module(shell.clone(), &files, &keys, (*dtype).into());
+            let dtype = (*dtype).into();
+            let halves = keeps_halves(&request.device, dtype);
+            let load = if halves { load_module_with_halves } else { load_module };
+            let model = load(shell.clone(), &files, &keys, dtype);
             Ok::<_, EditError>(model.map_err(ModelError::from)?)
         };
         let mut timing = stage.measure_after(request, time_reading, load)?;

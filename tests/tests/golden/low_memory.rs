@@ -119,6 +119,21 @@ fn so_are_pictures_from_words_alone() {
     }
 }
 
+/// An adapter of one layer, `[inputs, outputs]`.
+pub(crate) fn write_adapter(
+    dir: &Path,
+    layer: &str,
+    [inputs, outputs]: [usize; 2],
+    streams: LoraStreams,
+) -> LoraUse {
+    let values = |count, step: f32| (0..2 * count).map(|i| (i as f32 * step).sin()).collect();
+    let factors = LoraFactors { rank: 2, a: values(inputs, 0.7), b: values(outputs, 1.1) };
+    let layers = [(layer.to_owned(), factors)];
+    let config = LoraConfig { rank: 2, alpha: 4.0, rank_stabilised: false, dropout: 0.0 };
+    LoraFile::new(config, streams, layers.into()).save(dir).unwrap();
+    LoraUse::new(dir)
+}
+
 #[test]
 fn adapters_are_applied_and_checked_at_once() {
     let scratch = tempfile::tempdir().unwrap();
@@ -127,13 +142,8 @@ fn adapters_are_applied_and_checked_at_once() {
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
     let inner = number("num_attention_heads") * number("attention_head_dim");
     let adapter = |name: &str, inner: usize| {
-        let values = |step: f32| (0..2 * inner).map(|i| (i as f32 * step).sin()).collect();
-        let factors = LoraFactors { rank: 2, a: values(0.7), b: values(1.1) };
-        let layers = [("single_transformer_blocks.0.attn.to_q".to_owned(), factors)];
-        let config = LoraConfig { rank: 2, alpha: 4.0, rank_stabilised: false, dropout: 0.0 };
-        let dir = scratch.path().join(name);
-        LoraFile::new(config, LoraStreams::Both, layers.into()).save(&dir).unwrap();
-        LoraUse::new(dir)
+        let layer = "single_transformer_blocks.0.attn.to_q";
+        write_adapter(&scratch.path().join(name), layer, [inner; 2], LoraStreams::Both)
     };
     let good = adapter("good", inner);
     let edited = both(&clip_alone(), &[good]).map(|model| {

@@ -6,6 +6,7 @@ mod defaults;
 mod engine;
 mod full_size;
 mod geometry;
+mod halves;
 mod invariants;
 mod low_memory;
 mod preproc;
