@@ -13,6 +13,8 @@ use crate::number::Number;
 /// them for a processor that starts two of these additions in each cycle and ends them four later.
 pub(crate) const ROWS: usize = 6;
 pub(crate) const COLUMNS: usize = 16;
+/// Steps of the innermost loop: so many that neither its own instructions nor its place in memory count.
+const UNROLLED: usize = 4;
 
 /// One step of a strip: a number of each row.
 pub(crate) type Left = [f32; ROWS];
@@ -48,18 +50,25 @@ fn in_registers<S: Simd, const REGISTERS: usize>(
     panel: &[Right],
     sums: &mut Tile,
 ) {
+    debug_assert_eq!(strip.len(), panel.len());
     let (panel, _) = bytemuck::cast_slice(panel.as_flattened()).as_chunks::<REGISTERS>();
     let (rows, _) = bytemuck::cast_slice_mut(sums.as_flattened_mut()).as_chunks_mut::<REGISTERS>();
     let mut held = [[simd.splat_f32s(0.0); REGISTERS]; ROWS];
     held.iter_mut().zip(rows.iter()).for_each(|(held, row)| *held = *row);
-    for (left, right) in strip.iter().zip(panel) {
+    let mut step = |left: &Left, right: &[S::f32s; REGISTERS]| {
         for (held, &left) in held.iter_mut().zip(left) {
             let left = simd.splat_f32s(left);
             for (held, &right) in held.iter_mut().zip(right) {
                 *held = simd.mul_add_e_f32s(left, right, *held);
             }
         }
+    };
+    let (strips, strip) = strip.as_chunks::<UNROLLED>();
+    let (panels, panel) = panel.as_chunks::<UNROLLED>();
+    for (strip, panel) in strips.iter().zip(panels) {
+        strip.iter().zip(panel).for_each(|(left, right)| step(left, right));
     }
+    strip.iter().zip(panel).for_each(|(left, right)| step(left, right));
     rows.iter_mut().zip(held).for_each(|(row, held)| *row = held);
 }
 
