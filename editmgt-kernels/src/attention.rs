@@ -6,9 +6,10 @@ use burn::tensor::{Tensor, TensorData, module};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::buffers::{self, Buffer};
 use crate::host::{Host, on_host};
 use crate::lanes::exp;
-use crate::tile::{COLUMNS, Left, ROWS, Right, ZEROS, add_product, dispatch, pack, pack_turned};
+use crate::tile::{COLUMNS, ROWS, Right, ZEROS, add_product, dispatch, pack, pack_turned};
 
 /// Keys of a tile, and queries of a task: such a tile's keys and values, and the task's queries with their
 /// sums, lie in the second cache.
@@ -118,10 +119,10 @@ pub fn attention(query: Tensor<4>, keys: &KeyValues) -> Tensor<3> {
 /// column for each query, so that all that softmax does to a query happens in its lane.
 #[derive(Debug)]
 struct Strips {
-    /// `[B * heads, key strips, d]`.
-    key: Vec<Left>,
-    /// `[B * heads, channel strips, S]`.
-    value: Vec<Left>,
+    /// `[B * heads, key strips, d]`, of [`crate::tile::Left`].
+    key: Buffer,
+    /// `[B * heads, channel strips, S]`, of [`crate::tile::Left`].
+    value: Buffer,
     /// Items, heads.
     planes: [usize; 2],
     keys: usize,
@@ -134,15 +135,17 @@ impl Strips {
         let ([batch, heads, keys, key_channels], [.., value_channels]) = (key.dims(), value.dims());
         let planes = batch * heads;
         let (from, of_plane) = (Host::take(key), keys.div_ceil(ROWS));
-        let mut key = vec![[0.0; ROWS]; planes * of_plane * key_channels];
-        key.par_chunks_mut(key_channels).enumerate().for_each(|(index, strip)| {
+        let mut key = Buffer::new(planes * of_plane * key_channels * ROWS);
+        let (strips, _) = key.as_chunks_mut::<ROWS>();
+        strips.par_chunks_mut(key_channels).enumerate().for_each(|(index, strip)| {
             let (plane, first) = (index / of_plane, index % of_plane * ROWS);
             let from = &from.numbers()[(plane * keys + first) * key_channels..];
             pack_turned(strip, from.chunks_exact(key_channels).take(keys - first));
         });
         let (from, of_plane) = (Host::take(value), value_channels.div_ceil(ROWS));
-        let mut value = vec![[0.0; ROWS]; planes * of_plane * keys];
-        value.par_chunks_mut(keys).enumerate().for_each(|(index, strip)| {
+        let mut value = Buffer::new(planes * of_plane * keys * ROWS);
+        let (strips, _) = value.as_chunks_mut::<ROWS>();
+        strips.par_chunks_mut(keys).enumerate().for_each(|(index, strip)| {
             let (plane, first) = (index / of_plane, index % of_plane * ROWS);
             let from = &from.numbers()[plane * keys * value_channels..];
             pack(strip, from.chunks_exact(value_channels).map(|row| &row[first..]));
@@ -161,7 +164,7 @@ impl Strips {
         );
         let query = Host::take(query);
         // Each task fills its rows of one head, which lie apart in the result: `[B, N, heads, c]`.
-        let mut out = vec![0.0; batch * tokens * heads * width];
+        let mut out = buffers::take(batch * tokens * heads * width);
         let mut tasks: Vec<Task<'_>> = Vec::new();
         for (item, of_item) in out.chunks_exact_mut((tokens * heads * width).max(1)).enumerate() {
             for (tile, rows) in of_item.chunks_mut(QUERIES * heads * width).enumerate() {
@@ -224,8 +227,8 @@ impl WithSimd for Task<'_> {
             let count = strips.div_ceil(ROWS) * steps;
             plane * count..(plane + 1) * count
         };
-        let key = &strips.key[of_plane(keys, key_channels)];
-        let value = &strips.value[of_plane(value_channels, keys)];
+        let key = &strips.key.as_chunks::<ROWS>().0[of_plane(keys, key_channels)];
+        let value = &strips.value.as_chunks::<ROWS>().0[of_plane(value_channels, keys)];
 
         let scale = 1.0 / (key_channels as f32).sqrt();
         let mut panels: Vec<Panel> = queries

@@ -8,6 +8,7 @@ pub(crate) use without::{Host, Rows, on_flex, on_host};
 #[cfg(feature = "flex")]
 mod flex {
     use std::marker::PhantomData;
+    use std::sync::Arc;
 
     use burn::backend::flex::{FlexTensor, Layout};
     use burn::backend::{
@@ -15,6 +16,7 @@ mod flex {
     };
     use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
 
+    use crate::buffers;
     use crate::number::Scalar;
 
     /// Whether its tensors are in this process's memory, and outside any graph.
@@ -34,20 +36,47 @@ mod flex {
         }
     }
 
+    /// A tensor whose numbers become a buffer again if nobody else holds them in the end.
+    #[derive(Debug, Clone)]
+    struct Held(Option<FlexTensor>);
+
+    impl Held {
+        fn tensor(&self) -> &FlexTensor {
+            self.0.as_ref().expect("held until it is dropped")
+        }
+
+        fn release(mut self) -> FlexTensor {
+            self.0.take().expect("held until it is dropped")
+        }
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            let kept = |x: &FlexTensor| x.dtype() == DType::F32 && x.is_unique();
+            let Some(x) = self.0.take().filter(kept) else { return };
+            let numbers = x.data_arc();
+            drop(x);
+            let numbers = Arc::into_inner(numbers).filter(|x| buffers::wanted(x.len() / 4));
+            if let Some(Ok(numbers)) = numbers.map(Bytes::try_into_vec) {
+                buffers::give_back(numbers);
+            }
+        }
+    }
+
     /// Numbers of a flex tensor, without gaps and in the order of its shape.
     #[derive(Debug, Clone)]
-    pub(crate) struct Host<E = f32>(FlexTensor, PhantomData<E>);
+    pub(crate) struct Host<E = f32>(Held, PhantomData<E>);
 
     impl<E: Scalar> Host<E> {
         /// The tensor must be [`on_flex`], its numbers of this type. Copies only what has gaps.
         pub(crate) fn of<const D: usize>(x: Tensor<D>) -> Self {
             let x = primitive(x);
             let dense = x.as_slice::<E>().is_some();
-            Self(if dense { x } else { x.to_contiguous() }, PhantomData)
+            Self(Held(Some(if dense { x } else { x.to_contiguous() })), PhantomData)
         }
 
         pub(crate) fn numbers(&self) -> &[E] {
-            self.0.as_slice().expect("a host's numbers have no gaps and are of its type")
+            self.0.tensor().as_slice().expect("a host's numbers have no gaps and are of its type")
         }
     }
 
@@ -59,22 +88,24 @@ mod flex {
 
         pub(crate) fn new(numbers: Vec<f32>) -> Self {
             let layout = Layout::contiguous(Shape::from(vec![numbers.len()]));
-            Self(FlexTensor::new(Bytes::from_elems(numbers), layout, DType::F32), PhantomData)
+            let tensor = FlexTensor::new(Bytes::from_elems(numbers), layout, DType::F32);
+            Self(Held(Some(tensor)), PhantomData)
         }
 
         /// `None` while somebody else holds the numbers, or they are a part of others.
         pub(crate) fn numbers_mut(&mut self) -> Option<&mut [f32]> {
             let own = self.numbers().len();
-            self.0.try_storage_mut().filter(|all: &&mut [f32]| all.len() == own)
+            self.0.0.as_mut()?.try_storage_mut().filter(|all: &&mut [f32]| all.len() == own)
         }
 
         /// The same numbers in any shape of the same size.
         pub(crate) fn into_tensor<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
-            let start = self.0.layout().start_offset();
+            let tensor = self.0.release();
+            let start = tensor.layout().start_offset();
             let dense = Layout::contiguous(Shape::from(shape.to_vec()));
             let layout = Layout::new(dense.shape().clone(), dense.strides().to_vec(), start);
             Tensor::from_dispatch(DispatchTensor {
-                kind: DispatchTensorKind::Flex(BackendTensor::Float(self.0.with_layout(layout))),
+                kind: DispatchTensorKind::Flex(BackendTensor::Float(tensor.with_layout(layout))),
                 autodiff: DispatchAutodiffContext::Disabled,
             })
         }
@@ -83,7 +114,7 @@ mod flex {
     /// The rows of a tensor `[A, B, N, d]`, wherever they lie.
     #[derive(Debug, Clone)]
     pub(crate) struct Rows {
-        tensor: FlexTensor,
+        tensor: Held,
         start: usize,
         strides: [usize; 3],
         length: usize,
@@ -101,12 +132,12 @@ mod flex {
             let tensor = if dense(&x) { x } else { x.to_contiguous() };
             let (start, strides) = (tensor.layout().start_offset(), tensor.layout().strides());
             let strides = [0, 1, 2].map(|axis| strides[axis].unsigned_abs());
-            Self { start, strides, length, tensor }
+            Self { start, strides, length, tensor: Held(Some(tensor)) }
         }
 
         pub(crate) fn row(&self, place: [usize; 3]) -> &[f32] {
             let steps = place.iter().zip(self.strides).map(|(index, stride)| index * stride);
-            &self.tensor.storage()[self.start + steps.sum::<usize>()..][..self.length]
+            &self.tensor.tensor().storage()[self.start + steps.sum::<usize>()..][..self.length]
         }
     }
 }

@@ -1,5 +1,6 @@
 use burn::tensor::Tensor;
 
+use crate::buffers;
 use crate::host::{Host, Rows, on_host};
 use crate::work::for_rows;
 
@@ -25,7 +26,7 @@ pub fn join_tokens(streams: Vec<Tensor<4>>) -> Tensor<4> {
         .collect();
     let tokens = ends[ends.len() - 1];
     let streams: Vec<Rows> = streams.into_iter().map(Rows::take).collect();
-    let mut out = vec![0.0; batch * heads * tokens * channels];
+    let mut out = buffers::take(batch * heads * tokens * channels);
     for_rows(&mut out, channels, |index, to| {
         let (plane, token) = (index / tokens, index % tokens);
         let stream = ends.partition_point(|&end| end <= token);

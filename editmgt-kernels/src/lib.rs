@@ -7,10 +7,12 @@
 //! else holds the numbers.
 //!
 //! Kernels are written in safe Rust that the compiler vectorises for the processor it finds at run time
-//! (AVX2 or NEON; others get what every processor of their kind has). Sums have a fixed order, so results do
-//! not depend on the number of threads. Products of matrices contract a product and a sum into one rounding
-//! where the processor can; nothing else does, so all but these do not depend on the processor either, by
-//! construction (one processor was at hand to see it).
+//! (AVX-512, AVX2 or NEON; others get what every processor of their kind has). Sums have a fixed order, so
+//! results do not depend on the number of threads. Products of matrices contract a product and a sum into one
+//! rounding where the processor can; nothing else does, so all but these do not depend on the processor
+//! either, by construction.
+//!
+//! What a kernel needs for a while, and what nobody needs any more, is used again within [`keep_buffers`].
 //!
 //! | operation | kernel | differs from the composition by |
 //! |---|---|---|
@@ -26,6 +28,7 @@
 
 mod activation;
 mod attention;
+mod buffers;
 mod convolution;
 mod host;
 mod join;
@@ -43,6 +46,7 @@ mod work;
 
 pub use activation::{gelu, gelu_tanh, gelu_tanh_gated, quick_gelu, silu};
 pub use attention::{KeyValues, attention};
+pub use buffers::{KeptBuffers, keep_buffers};
 pub use convolution::conv2d;
 pub use join::join_tokens;
 pub use linear::{linear, linear_layer, widens};

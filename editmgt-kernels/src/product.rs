@@ -3,6 +3,7 @@
 use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
+use crate::buffers::{self, Buffer};
 use crate::number::Number;
 use crate::tile::{COLUMNS, Left, ROWS, Right, ZEROS, add_product, dispatch, pack, pack_turned};
 
@@ -29,7 +30,7 @@ pub(crate) fn product<W: Number>(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let rows = left.len() / inputs;
-    let mut out = vec![0.0; rows * outputs];
+    let mut out = buffers::take(rows * outputs);
     // The smaller operand is laid out at once, for all; the tasks share out the other, whose layout stays
     // in their caches.
     let by = match rows {
@@ -71,7 +72,8 @@ fn by_rows<W: Number>(
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    let mut panels = vec![[0.0; COLUMNS]; outputs.div_ceil(COLUMNS) * inputs];
+    let mut panels = Buffer::new(outputs.div_ceil(COLUMNS) * inputs * COLUMNS);
+    let (panels, _) = panels.as_chunks_mut::<COLUMNS>();
     panels.par_chunks_exact_mut(inputs).enumerate().for_each(|(index, panel)| {
         pack(panel, right.chunks_exact(outputs).map(|row| &row[index * COLUMNS..]));
     });
@@ -133,8 +135,8 @@ fn by_columns<W: Number>(
 /// A left matrix, laid out for any number of products.
 #[derive(Debug)]
 pub(crate) struct Strips {
-    /// Strip by strip.
-    steps: Vec<Left>,
+    /// Strip by strip, [`Left`] by [`Left`].
+    numbers: Buffer,
     inputs: usize,
 }
 
@@ -142,13 +144,14 @@ impl Strips {
     /// Of `[rows, inputs]`.
     pub(crate) fn new(left: &[f32], inputs: usize) -> Self {
         let of_strip = ROWS * inputs;
-        let mut steps = vec![[0.0; ROWS]; left.len().div_ceil(of_strip) * inputs];
+        let mut numbers = Buffer::new(left.len().next_multiple_of(of_strip));
+        let (steps, _) = numbers.as_chunks_mut::<ROWS>();
         steps.par_chunks_exact_mut(inputs).zip(left.par_chunks(of_strip)).for_each(
             |(strip, rows)| {
                 pack_turned(strip, rows.chunks_exact(inputs));
             },
         );
-        Self { steps, inputs }
+        Self { numbers, inputs }
     }
 
     /// The product with columns of `right`, whose rows begin `stride` numbers apart, on this thread. The
@@ -170,7 +173,8 @@ impl Strips {
                 let right = right[first * stride..].chunks(stride);
                 pack(panel, right.map(|row| &row[place.clone()]));
             }
-            let blocks = self.steps.chunks(BLOCK / ROWS * self.inputs);
+            let (all, _) = self.numbers.as_chunks::<ROWS>();
+            let blocks = all.chunks(BLOCK / ROWS * self.inputs);
             for (rows, strips) in rows.chunks_mut(BLOCK).zip(blocks) {
                 dispatch(Block {
                     strips: strips.chunks_exact(self.inputs).map(|strip| &strip[first..][..steps]),

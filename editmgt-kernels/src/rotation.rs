@@ -1,5 +1,6 @@
 use burn::tensor::{DType, Tensor, s};
 
+use crate::buffers;
 use crate::host::{Host, on_host};
 use crate::norm::{inverse_rms, rms_norm};
 use crate::work::for_rows;
@@ -46,7 +47,7 @@ fn kernel(
     let (x, weight) = (x.numbers(), weight.numbers());
     let (cos, sin) = (cos.numbers(), sin.numbers());
 
-    let mut out = vec![0.0; x.len()];
+    let mut out = buffers::take(x.len());
     for_rows(&mut out, channels, |index, to| {
         let (plane, token) = (index / tokens, index % tokens);
         let (item, head) = (plane / heads, plane % heads);

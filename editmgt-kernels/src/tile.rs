@@ -9,8 +9,9 @@ use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 use crate::number::Number;
 
-/// Rows of a tile. With two registers of AVX for a row, the sums are 12 of its 16 registers: enough of
-/// them for a processor that starts two of these additions in each cycle and ends them four later.
+/// Rows of a tile. With two registers of AVX2 for a row, the sums are 12 of its 16 registers: enough of
+/// them for a processor that starts two of these additions in each cycle and ends them four later. With one
+/// of AVX-512, they are six: enough where one starts in each cycle.
 pub(crate) const ROWS: usize = 6;
 pub(crate) const COLUMNS: usize = 16;
 /// Steps of the innermost loop: so many that neither its own instructions nor its place in memory count.
@@ -55,21 +56,33 @@ fn in_registers<S: Simd, const REGISTERS: usize>(
     let (rows, _) = bytemuck::cast_slice_mut(sums.as_flattened_mut()).as_chunks_mut::<REGISTERS>();
     let mut held = [[simd.splat_f32s(0.0); REGISTERS]; ROWS];
     held.iter_mut().zip(rows.iter()).for_each(|(held, row)| *held = *row);
-    let mut step = |left: &Left, right: &[S::f32s; REGISTERS]| {
-        for (held, &left) in held.iter_mut().zip(left) {
-            let left = simd.splat_f32s(left);
-            for (held, &right) in held.iter_mut().zip(right) {
-                *held = simd.mul_add_e_f32s(left, right, *held);
-            }
-        }
-    };
     let (strips, strip) = strip.as_chunks::<UNROLLED>();
     let (panels, panel) = panel.as_chunks::<UNROLLED>();
     for (strip, panel) in strips.iter().zip(panels) {
-        strip.iter().zip(panel).for_each(|(left, right)| step(left, right));
+        for (left, right) in strip.iter().zip(panel) {
+            add_step(simd, left, right, &mut held);
+        }
     }
-    strip.iter().zip(panel).for_each(|(left, right)| step(left, right));
+    for (left, right) in strip.iter().zip(panel) {
+        add_step(simd, left, right, &mut held);
+    }
     rows.iter_mut().zip(held).for_each(|(row, held)| *row = held);
+}
+
+/// A function, since what must be compiled for the processor must be inlined, which no closure can be told.
+#[inline(always)]
+fn add_step<S: Simd, const REGISTERS: usize>(
+    simd: S,
+    left: &Left,
+    right: &[S::f32s; REGISTERS],
+    held: &mut [[S::f32s; REGISTERS]; ROWS],
+) {
+    for (held, &left) in held.iter_mut().zip(left) {
+        let left = simd.splat_f32s(left);
+        for (held, &right) in held.iter_mut().zip(right) {
+            *held = simd.mul_add_e_f32s(left, right, *held);
+        }
+    }
 }
 
 /// Lays out a matrix whose rows are the steps: each gives its first `N` numbers. Places that a shorter
@@ -136,6 +149,29 @@ mod tests {
             let mut sums = start;
             Product(&strip, &panel, &mut sums).with_simd(pulp::Scalar::new());
             assert_eq!(sums, expected);
+        }
+    }
+
+    /// Which of AVX2 and AVX-512 it is, the numbers are the same.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn wider_registers_change_nothing() {
+        use pulp::x86::{V3, V4};
+
+        let number = |a: usize, b: usize| (((a * 31 + b * 17) % 101) as f32).sqrt() - 5.0;
+        let strip: Vec<Left> =
+            (0..301).map(|k| std::array::from_fn(|row| number(k, row))).collect();
+        let panel: Vec<Right> =
+            (0..301).map(|k| std::array::from_fn(|column| number(column, k))).collect();
+        let (mut avx2, mut avx512, mut best) = (ZEROS, ZEROS, ZEROS);
+        dispatch(Product(&strip, &panel, &mut best));
+        if let Some(simd) = V3::try_new() {
+            Simd::vectorize(simd, Product(&strip, &panel, &mut avx2));
+            assert_eq!(avx2, best);
+        }
+        if let Some(simd) = V4::try_new() {
+            Simd::vectorize(simd, Product(&strip, &panel, &mut avx512));
+            assert_eq!(avx512, best);
         }
     }
 }

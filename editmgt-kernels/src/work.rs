@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::buffers;
 use crate::host::Host;
 use crate::lanes::vectorised;
 
@@ -19,7 +20,7 @@ pub(crate) fn map_rows(mut x: Host, row: usize, change: impl Fn(usize, &mut [f32
         return x;
     }
     let from = x.numbers();
-    let mut numbers = vec![0.0; from.len()];
+    let mut numbers = buffers::take(from.len());
     for_rows(&mut numbers, row, |index, to| {
         to.copy_from_slice(&from[index * row..][..to.len()]);
         change(index, to);

@@ -179,6 +179,7 @@ impl MgtModel {
         mut trace: impl FnMut(Trace<'_>),
     ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
         self.check(input, request)?;
+        let _buffers = editmgt_kernels::keep_buffers();
         let device = self.context_embedder.weight.val().device();
         let grid = input.tokens.size();
         let inner = self.inner_grid(grid);

@@ -57,6 +57,7 @@ impl VqModel {
     /// [`Error::Shape`](editmgt_core::Error::Shape) as [`VqCodec::encode`].
     pub fn encode_latents(&self, images: Tensor<4>) -> Result<Tensor<4>> {
         check_images(&images, self.spec.downsample_factor)?;
+        let _buffers = editmgt_kernels::keep_buffers();
         let (encoder, quant_conv) = (self.widened(&self.encoder), self.widened(&self.quant_conv));
         let images = images.cast(quant_conv.weight.val().dtype());
         Ok(quant_conv.forward(encoder.forward(images)))
@@ -87,6 +88,7 @@ impl VqModel {
     /// [`Error::Shape`](editmgt_core::Error::Shape) when the codes have other channels than the codebook's, or there is none.
     pub fn decode_unclipped(&self, codes: Tensor<4>) -> Result<Tensor<4>> {
         self.quantize.check_codes(&codes)?;
+        let _buffers = editmgt_kernels::keep_buffers();
         let post_quant_conv = self.widened(&self.post_quant_conv);
         let codes = codes.cast(post_quant_conv.weight.val().dtype());
         let latents = post_quant_conv.forward(codes);

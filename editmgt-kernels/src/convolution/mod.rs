@@ -7,6 +7,7 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 
+use crate::buffers;
 use crate::host::{Host, on_host};
 use crate::work::for_rows;
 
@@ -59,12 +60,10 @@ fn kernel(
     let (x, weight) = (Host::take(x), Host::take(weight));
     let bias = bias.map(Host::take);
     let [out_height, out_width] = geometry.out_size;
-    let mut out = vec![0.0; batch * out_channels * out_height * out_width];
-    if let Some(bias) = bias {
-        for_rows(&mut out, out_height * out_width, |plane, to| {
-            to.fill(bias.numbers()[plane % out_channels]);
-        });
-    }
+    let mut out = buffers::take(batch * out_channels * out_height * out_width);
+    for_rows(&mut out, out_height * out_width, |plane, to| {
+        to.fill(bias.as_ref().map_or(0.0, |bias| bias.numbers()[plane % out_channels]));
+    });
     let form: Form = if winograd::pays(&geometry) { winograd::run } else { patches::run };
     form(&geometry, x.numbers(), weight.numbers(), &mut out);
     Host::new(out).into_tensor([batch, out_channels, out_height, out_width])

@@ -67,6 +67,7 @@ impl ClipText {
     /// [`Error::TokenOutOfRange`] for an id outside the vocabulary, [`Error::Shape`] for more
     /// tokens than the model has positions, [`Error::Value`] for a prompt without end token.
     pub fn forward(&self, tokens: &TokenIds) -> Result<ClipOutput> {
+        let _buffers = editmgt_kernels::keep_buffers();
         let table = self.token_embedding.weight.val();
         let device = table.device();
         let [vocab_size, _] = table.dims();

@@ -100,6 +100,7 @@ impl Gemma2 {
     }
 
     fn run(&self, tokens: &TokenIds, mut visit: impl FnMut(&Tensor<3>)) -> Result<Tensor<3>> {
+        let _buffers = editmgt_kernels::keep_buffers();
         let table = self.embed_tokens.weight.val();
         let device = table.device();
         let dtype = self.layers.first().map_or_else(|| table.dtype(), Gemma2Layer::dtype);
