@@ -113,14 +113,9 @@ pub(crate) fn take(count: usize) -> Vec<f32> {
     }
 }
 
-/// Whether [`give_back`] would keep a buffer of so many numbers now.
-pub(crate) fn wanted(count: usize) -> bool {
-    (SMALLEST..=MOST).contains(&count) && kept().holders > 0
-}
-
 /// A buffer that nobody needs any more.
 pub(crate) fn give_back(buffer: Vec<f32>) {
-    if wanted(buffer.capacity()) {
+    if (SMALLEST..=MOST).contains(&buffer.capacity()) {
         let freed = kept().give(buffer);
         drop(freed);
     }
