@@ -149,9 +149,8 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
 
     let stop = StopSignal::on_ctrl_c()?;
     let mut progress = Progress::new(args.quiet, stop);
-    if photo.is_animation() {
-        let path = args.photo.display();
-        progress.note(&format!("{path} is an animation: its first frame is edited, no other"));
+    for note in photo.notes() {
+        progress.note(&format!("{} {note}", args.photo.display()));
     }
     progress.say("loading model");
     let editor = builder.build()?;

@@ -4,7 +4,7 @@ use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage};
 use serde::Serialize;
 
 use crate::model::ModelSource;
-use crate::photo::{PixelSize, ResizePlan};
+use crate::photo::{PhotoNote, PixelSize, ResizePlan};
 use crate::request::{EditRequest, EditSettings};
 
 /// A record of one edit.
@@ -25,6 +25,8 @@ pub struct EditReport {
     pub photo: PixelSize,
     /// Whether that was the first frame of an animation, whose others were not edited.
     pub animation: bool,
+    /// What reading the photo left out or changed.
+    pub notes: Vec<PhotoNote>,
     /// Size that the model worked on, in pixels.
     pub model_pixels: PixelSize,
     /// How the photo was mapped onto those, and back.

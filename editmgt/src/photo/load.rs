@@ -8,7 +8,7 @@ use image::{
 };
 
 use super::jpeg;
-use super::{Metadata, Origin, PhotoError, PixelSize};
+use super::{Metadata, Origin, PhotoError, PhotoNote, PixelSize};
 
 mod animation;
 
@@ -47,7 +47,7 @@ pub struct Photo {
     rgb: RgbImage,
     alpha: Option<GrayImage>,
     metadata: Metadata,
-    animation: bool,
+    notes: Vec<PhotoNote>,
 }
 
 impl Photo {
@@ -93,7 +93,7 @@ impl Photo {
     /// [`PhotoError::TooSmall`].
     pub fn from_rgb(rgb: RgbImage) -> Result<Self, PhotoError> {
         check_min_side(PixelSize::of(&rgb), &Origin::Memory)?;
-        Ok(Self { rgb, alpha: None, metadata: Metadata::default(), animation: false })
+        Ok(Self { rgb, alpha: None, metadata: Metadata::default(), notes: Vec::new() })
     }
 
     /// This photo with other pixels: transparency and metadata stay.
@@ -105,7 +105,7 @@ impl Photo {
             return Err(Error::shape("edited photo", self.size(), PixelSize::of(&rgb)).into());
         }
         let (alpha, metadata) = (self.alpha.clone(), self.metadata.clone());
-        Ok(Self { rgb, alpha, metadata, animation: false })
+        Ok(Self { rgb, alpha, metadata, notes: Vec::new() })
     }
 
     /// Height and width, upright.
@@ -130,7 +130,12 @@ impl Photo {
 
     /// Whether this is the first frame of a file that has more (GIF, WebP, PNG).
     pub fn is_animation(&self) -> bool {
-        self.animation
+        self.notes.contains(&PhotoNote::Animation)
+    }
+
+    /// What reading the file left out or changed; empty for a photo that came whole.
+    pub fn notes(&self) -> &[PhotoNote] {
+        &self.notes
     }
 }
 
@@ -190,8 +195,11 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
     let mut image = DynamicImage::from_decoder(decoder).map_err(error)?;
     image.apply_orientation(orientation);
     let (rgb, alpha) = split_alpha(image);
-    let animation = animation::is_animation(bytes, format, decoder_limits(limits));
-    Ok(Photo { rgb, alpha, metadata, animation })
+    let mut notes = Vec::new();
+    if animation::is_animation(bytes, format, decoder_limits(limits)) {
+        notes.push(PhotoNote::Animation);
+    }
+    Ok(Photo { rgb, alpha, metadata, notes })
 }
 
 /// The format that the content says it has, or what the content looks like instead.

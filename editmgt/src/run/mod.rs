@@ -98,6 +98,7 @@ impl EditRun<'_> {
             settings,
             photo: self.photo.size(),
             animation: self.photo.is_animation(),
+            notes: self.photo.notes().to_vec(),
             model_pixels: plan.model(),
             plan,
             grid: reference.size(),
