@@ -49,6 +49,31 @@ fn source_files_named_in_reference_pages_exist() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// Where a page says "`name` in `file.rs`", for functions (tests among them) and types.
+#[test]
+fn items_named_with_their_file_exist() {
+    let mut missing = Vec::new();
+    let mut found = 0;
+    for page in pages() {
+        let text = without_blocks(&read(&page));
+        let parts: Vec<_> = text.split('`').collect();
+        for named in parts.windows(3).skip(1).step_by(2).filter(|named| named[1] == " in ") {
+            let (name, file) = (named[0], Path::new(ROOT).join(named[2]));
+            if file.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
+            found += 1;
+            let code = read(&file);
+            let defines = |what| code.contains(&format!("{what} {name}"));
+            if !["fn", "struct", "enum", "trait"].into_iter().any(defines) {
+                missing.push(format!("{}: {name} in {}", page.display(), named[2]));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(found > 0, "docs/dtypes.md names the tests of what is computed in f32");
+}
+
 #[test]
 fn checks_find_what_is_wrong() {
     let page = Path::new(ROOT).join("docs/performance.md");
