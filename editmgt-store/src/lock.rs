@@ -72,6 +72,11 @@ impl FolderLock {
         }
     }
 
+    /// No lock.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
     /// Whether there is a lock.
     pub fn is_held(&self) -> bool {
         self.0.is_some()
