@@ -45,7 +45,9 @@ impl Output {
         let mut file = BufWriter::with_capacity(1 << 20, pending.as_file());
         write(&path, &mut file)?;
         // Some systems report a full disk only here.
-        file.flush().and_then(|()| pending.as_file().sync_all()).map_err(CheckpointError::io(&path))?;
+        file.flush()
+            .and_then(|()| pending.as_file().sync_all())
+            .map_err(CheckpointError::io(&path))?;
         drop(file);
         self.complete.push((pending, path));
         Ok(())

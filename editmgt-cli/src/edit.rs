@@ -132,7 +132,11 @@ impl EditArgs {
     fn check_files(&self, jobs: &[Job]) -> Result<(), Box<dyn StdError>> {
         let mut roles = FileRoles::default();
         if !self.in_place {
-            roles.input_with_hint("photo", &self.photo, "--in-place if the photo is to be replaced");
+            roles.input_with_hint(
+                "photo",
+                &self.photo,
+                "--in-place if the photo is to be replaced",
+            );
         }
         if let Some(mask) = &self.mask {
             roles.input("mask", mask);
@@ -163,7 +167,9 @@ impl EditArgs {
         let Some(folder) = &self.preview else { return Ok(()) };
         if !folder.is_dir() {
             let folder = folder.display();
-            return Err(format!("{folder}: the folder for previews does not exist; create it").into());
+            return Err(
+                format!("{folder}: the folder for previews does not exist; create it").into()
+            );
         }
         roles.outputs_in("preview", folder, is_preview)?;
         if self.in_place {

@@ -6,7 +6,6 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use editmgt::{EditRequest, Editor, Photo, Silent};
 use editmgt_train::Category;
 use editmgt_train::run::Metrics;
-use image::RgbImage;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -129,9 +129,9 @@ pub(crate) fn check_identity(path: &Path, identity: &Value) -> Result<(), EvalEr
     let text = std::fs::read(path).map_err(EvalError::io(path))?;
     let started: Value =
         serde_json::from_slice(&text).map_err(|e| EvalError::malformed(path, e))?;
-    let entries = |value: &'_ Value| -> Option<BTreeMap<&str, &Value>> {
+    fn entries(value: &Value) -> Option<BTreeMap<&str, &Value>> {
         Some(value.as_object()?.iter().map(|(key, value)| (key.as_str(), value)).collect())
-    };
+    }
     let keys = differences(&started, identity, &entries);
     match keys.is_empty() {
         true => Ok(()),

@@ -14,7 +14,9 @@ pub fn parse_object(line: &[u8]) -> Result<Map<String, Value>, String> {
         return Err("expected a JSON object, got a comment; JSON has none: remove the line".into());
     }
     // The line is known better than serde knows it.
-    match serde_json::from_str(line).map_err(|e| e.to_string().replace("line 1 column", "column"))? {
+    match serde_json::from_str(line)
+        .map_err(|e| e.to_string().replace("line 1 column", "column"))?
+    {
         Value::Object(object) => Ok(plain(object)),
         Value::Array(_) => Err("expected a JSON object a line, got an array".into()),
         other => Err(format!("expected a JSON object, got {}", short(&other))),

@@ -108,7 +108,8 @@ mod tests {
     fn a_file_system_without_locks_is_named_with_the_way_on() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lock");
-        for kind in [io::ErrorKind::Unsupported, io::ErrorKind::InvalidInput, io::ErrorKind::Other] {
+        for kind in [io::ErrorKind::Unsupported, io::ErrorKind::InvalidInput, io::ErrorKind::Other]
+        {
             let lock = |_: &File| Err(TryLockError::Error(kind.into()));
             let error = FolderLock::with(&path, Locking::Required, lock).unwrap_err().to_string();
             assert!(error.contains("no locks") && error.contains("--no-lock"), "{error}");

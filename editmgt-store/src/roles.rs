@@ -140,13 +140,7 @@ impl FileRoles {
         self.files.entry(FileIdentity::of(path).key()).or_insert(role);
     }
 
-    fn tree(
-        &mut self,
-        what: &str,
-        path: &Path,
-        depth: usize,
-        seen: &mut HashSet<IdentityKey>,
-    ) {
+    fn tree(&mut self, what: &str, path: &Path, depth: usize, seen: &mut HashSet<IdentityKey>) {
         if !path.is_dir() {
             self.add_input(what.to_owned(), path, String::new());
             return;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt_store::FileRoles;
 use editmgt_eval::{GeditData, GeditSuite};
+use editmgt_store::FileRoles;
 
 use super::encoders::EncoderArgs;
 use super::{EditorArgs, RunArgs};

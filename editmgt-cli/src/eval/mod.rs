@@ -144,7 +144,10 @@ impl RunArgs {
         // A run that nobody looks at is not another one since somebody could.
         let suite = if encoders.is_empty() { suite } else { &looked_at };
         let identity = suite.identity()?;
-        let store = self.out.as_deref().map(|dir| RunStore::open_with(dir, &identity, self.shard, self.lock.locking()));
+        let store = self
+            .out
+            .as_deref()
+            .map(|dir| RunStore::open_with(dir, &identity, self.shard, self.lock.locking()));
         let mut store = store.transpose()?;
         let bar = ProgressBar::new(0);
         let mut keep = |measured: &Measured| {

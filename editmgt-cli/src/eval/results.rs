@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt_store::FileRoles;
 use editmgt_eval::{Comparison, ReportOptions, Summary, read_records};
+use editmgt_store::FileRoles;
 
 use super::tell;
 use crate::{Outcome, files};

@@ -65,7 +65,10 @@ fn the_photo_is_replaced_when_it_is_asked_for_and_links_are_written_through() {
     let scratch = photo();
     let other = edit(&scratch, &scratch.out("o.jpg")).bytes();
     let in_place = edit(&scratch, &scratch.path("soft.jpg")).with("--in-place");
-    in_place.with_path("--report", &scratch.path("hard.jpg")).run().refused("report", &["the photo"]);
+    in_place
+        .with_path("--report", &scratch.path("hard.jpg"))
+        .run()
+        .refused("report", &["the photo"]);
     edit(&scratch, &scratch.path("soft.jpg")).with("--in-place").run().done();
     assert!(scratch.path("soft.jpg").is_symlink());
     assert!(fs::read(scratch.path("p.jpg")).unwrap() == other);
@@ -130,7 +133,11 @@ fn a_summary_is_not_written_over_a_run() {
     let trials = scratch.write("trials.jsonl", "");
     let (dir, path) = (scratch.path("."), scratch.path("out/../trials.jsonl"));
     let ran = editmgt([
-        "eval".as_ref(), "summary".as_ref(), dir.as_os_str(), "--summary".as_ref(), path.as_os_str(),
+        "eval".as_ref(),
+        "summary".as_ref(),
+        dir.as_os_str(),
+        "--summary".as_ref(),
+        path.as_os_str(),
     ]);
     ran.refused("summary", &["this is the run"]);
     assert_eq!(fs::read(trials).unwrap(), b"");

@@ -71,7 +71,8 @@ fn tear(dir: &Path, numbers: &mut Numbers) -> bool {
 #[test]
 fn a_batch_that_is_killed_200_times_ends_like_an_unbroken_one() {
     let scratch = Scratch::new();
-    let lines: String = (0..JOBS).map(|seed| job(&cat(), json!({"seed": seed, "steps": 1}))).collect();
+    let lines: String =
+        (0..JOBS).map(|seed| job(&cat(), json!({"seed": seed, "steps": 1}))).collect();
     let jobs = scratch.write("jobs.jsonl", lines);
     let unbroken = scratch.path("unbroken");
     let start = Instant::now();

@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 
-use editmgt_store::RunAccess;
 use burn::tensor::Device;
 use editmgt_core::Flow;
+use editmgt_store::RunAccess;
 use serde::{Deserialize, Serialize};
 
 use super::{CodecData, CodecReport, CodecTrainingConfig, train_codec};

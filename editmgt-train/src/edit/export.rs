@@ -143,7 +143,11 @@ fn copy_settings(from: &Path, to: &Path) -> Result<(), TrainError> {
     for entry in std::fs::read_dir(from).map_err(TrainError::io(from))? {
         let path = entry.map_err(TrainError::io(from))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_file() && !is_sidecar(&name) && name.ends_with(".json") && name != "pipeline.json" {
+        if path.is_file()
+            && !is_sidecar(&name)
+            && name.ends_with(".json")
+            && name != "pipeline.json"
+        {
             std::fs::copy(&path, to.join(name)).map_err(TrainError::io(&path))?;
         }
     }

@@ -1,10 +1,10 @@
 use std::path::{Path, PathBuf};
 
-use editmgt_store::RunAccess;
 use burn::tensor::{DType, Device, Tensor};
 use editmgt::EditDefaults;
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{Flow, VqCodec};
+use editmgt_store::RunAccess;
 use editmgt_text::{SmallTextConfig, WordTokenizer};
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::CodecConfig;

@@ -1,12 +1,12 @@
 use std::path::{Path, PathBuf};
 
-use editmgt_store::RunAccess;
 use burn::tensor::Device;
 use editmgt::ModelFolder;
 use editmgt::lora::LoraFile;
 use editmgt::sampler::{SchedulerConfig, Timesteps};
 use editmgt_checkpoint::WeightFiles;
 use editmgt_core::{Flow, KeyMap};
+use editmgt_store::RunAccess;
 use editmgt_text::SmallTextConfig;
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::CodecConfig;

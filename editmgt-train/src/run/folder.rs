@@ -29,7 +29,11 @@ impl RunFolder {
     /// [`TrainError::InUse`] while another run has it; [`TrainError::NotEmpty`] for a new run in
     /// a folder that holds something; [`TrainError::NoRun`] or [`TrainError::OtherConfig`] when
     /// there is no run of this config to resume.
-    pub fn open(root: &Path, config: &impl Serialize, access: impl Into<RunAccess>) -> Result<Self, TrainError> {
+    pub fn open(
+        root: &Path,
+        config: &impl Serialize,
+        access: impl Into<RunAccess>,
+    ) -> Result<Self, TrainError> {
         let RunAccess { resume, locking } = access.into();
         let config = Table::try_from(config).map_err(|e| TrainError::Config(e.to_string()))?;
         let path = root.join(CONFIG);
@@ -37,10 +41,11 @@ impl RunFolder {
             return Err(TrainError::NoRun { dir: root.to_owned() });
         }
         std::fs::create_dir_all(root).map_err(TrainError::io(root))?;
-        let lock = FolderLock::exclusive(root.join(LOCK), locking).map_err(|error| match error {
-            StoreError::Locked { .. } => TrainError::InUse { dir: root.to_owned() },
-            error => error.into(),
-        })?;
+        let lock =
+            FolderLock::exclusive(root.join(LOCK), locking).map_err(|error| match error {
+                StoreError::Locked { .. } => TrainError::InUse { dir: root.to_owned() },
+                error => error.into(),
+            })?;
         editmgt_store::remove_stale(root);
         if resume {
             check_config(&path, &config)?;
@@ -146,9 +151,9 @@ fn check_config(path: &Path, config: &Table) -> Result<(), TrainError> {
     let text = std::fs::read_to_string(path).map_err(TrainError::io(path))?;
     let started: Table = text.parse().map_err(|e| TrainError::malformed(path, e))?;
     let (started, config) = (Value::Table(started), Value::Table(config.clone()));
-    let entries = |value: &'_ Value| -> Option<BTreeMap<&str, &Value>> {
+    fn entries(value: &Value) -> Option<BTreeMap<&str, &Value>> {
         Some(value.as_table()?.iter().map(|(key, value)| (key.as_str(), value)).collect())
-    };
+    }
     let keys = differences(&started, &config, &entries);
     if keys.is_empty() {
         return Ok(());

@@ -132,7 +132,8 @@ impl BatchFolder {
             }
         }
         let manifest = dir.join(manifest);
-        let entries = editmgt_store::open_log(&manifest, |line, text| parse(&manifest, line, text))?;
+        let entries =
+            editmgt_store::open_log(&manifest, |line, text| parse(&manifest, line, text))?;
         let entries = by_name(entries);
         // One without a line is of a run that came to nothing, for instance for want of a model.
         if !resume && !entries.is_empty() {
@@ -192,7 +193,8 @@ impl BatchFolder {
             let path = entry.map_err(BatchError::io(&self.dir))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if path != self.manifest && Shard::parts(&name, MANIFEST).is_some() {
-                let entries = editmgt_store::read_log(&path, |line, text| parse(&path, line, text))?;
+                let entries =
+                    editmgt_store::read_log(&path, |line, text| parse(&path, line, text))?;
                 others.push((path, by_name(entries)));
             }
         }

@@ -32,9 +32,9 @@ mod folder;
 mod jobs;
 mod run;
 
+pub use editmgt_store::{Locking, RunAccess, Shard};
 pub use error::{BadLine, BatchError};
 pub use folder::{BatchEntry, BatchFolder, JobStatus};
-pub use editmgt_store::{Locking, RunAccess, Shard};
 pub use jobs::{BatchJob, read_jobs};
 pub use run::Batch;
 

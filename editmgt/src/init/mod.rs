@@ -81,7 +81,8 @@ pub fn init(out: &Path, request: &InitRequest) -> Result<(), ModelError> {
             ModelError::folder(path, "exists and is not empty; name a new folder")
         }
         StoreError::NoFolder { path, folder } => {
-            let problem = format!("the folder {} does not exist; create it first", folder.display());
+            let problem =
+                format!("the folder {} does not exist; create it first", folder.display());
             ModelError::folder(path, problem)
         }
         error => error.into(),

@@ -1,8 +1,8 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use image::codecs::{bmp::BmpEncoder, jpeg::JpegEncoder, tiff::TiffEncoder, webp::WebPEncoder};
 use editmgt_store::{PendingFile, StoreError};
+use image::codecs::{bmp::BmpEncoder, jpeg::JpegEncoder, tiff::TiffEncoder, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageError, ImageResult};
 
 use super::png_text::PngTextEncoder;
