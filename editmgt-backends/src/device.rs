@@ -10,6 +10,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{DType, Device, Tensor};
+use editmgt_store::panic_text;
 use serde::{Deserialize, Serialize};
 
 use crate::{Backend, DeviceChoice, DeviceError, Dtype};
@@ -241,11 +242,7 @@ fn try_out(device: &Device) -> Result<(), String> {
 
 /// Runs what may panic in a backend.
 pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "a panic without a message".to_owned())
-    })
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_text(&*panic).to_owned())
 }
 
 /// The machine's memory in bytes, where the system tells it in a file.

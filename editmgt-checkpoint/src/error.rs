@@ -17,6 +17,9 @@ pub enum CheckpointError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A file can't be written, locked or read.
+    #[error(transparent)]
+    Store(editmgt_store::StoreError),
 
     /// Something that is no regular file stands where a weights file should be.
     #[error("{}: expected a regular file", path.display())]
@@ -210,6 +213,15 @@ pub enum CheckpointError {
         /// Path of the parameter in the module.
         path: String,
     },
+}
+
+impl From<editmgt_store::StoreError> for CheckpointError {
+    fn from(error: editmgt_store::StoreError) -> Self {
+        match error {
+            editmgt_store::StoreError::Io { path, source } => Self::Io { path, source },
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl CheckpointError {

@@ -57,6 +57,9 @@ impl WeightFiles {
         for entry in std::fs::read_dir(dir).map_err(CheckpointError::io(dir))? {
             let name = entry.map_err(CheckpointError::io(dir))?.file_name();
             let name = name.to_string_lossy().into_owned();
+            if editmgt_store::is_sidecar(&name) {
+                continue;
+            }
             if SINGLE.contains(&&*name) || name.ends_with(INDEX_SUFFIX) {
                 sets.push(name);
             } else if name.ends_with(".safetensors") {

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use editmgt_store::PendingFile;
 
 use crate::CheckpointError;
 
 /// Files under temporary names, until all are complete.
 pub(crate) struct Output {
     /// Dropped first, so that the folder is empty when it is removed.
-    complete: Vec<(NamedTempFile, PathBuf)>,
+    complete: Vec<(PendingFile, PathBuf)>,
     dir: OutputDir,
 }
 
@@ -41,28 +41,22 @@ impl Output {
         write: impl FnOnce(&Path, &mut BufWriter<&File>) -> Result<(), CheckpointError>,
     ) -> Result<(), CheckpointError> {
         let path = self.dir.path.join(name);
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".").suffix(".partial");
-        // As a file that is made without a detour; the umask still applies.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary =
-            builder.tempfile_in(&self.dir.path).map_err(CheckpointError::io(&self.dir.path))?;
-        let mut file = BufWriter::with_capacity(1 << 20, temporary.as_file());
+        let pending = PendingFile::create(&path)?;
+        let mut file = BufWriter::with_capacity(1 << 20, pending.as_file());
         write(&path, &mut file)?;
         // Some systems report a full disk only here.
         file.flush()
-            .and_then(|()| temporary.as_file().sync_all())
+            .and_then(|()| pending.as_file().sync_all())
             .map_err(CheckpointError::io(&path))?;
         drop(file);
-        self.complete.push((temporary, path));
+        self.complete.push((pending, path));
         Ok(())
     }
 
     /// Names the files, in the order in which they were written.
     pub(crate) fn finish(mut self) -> Result<(), CheckpointError> {
-        for (temporary, path) in self.complete.drain(..) {
-            temporary.persist(&path).map_err(|e| CheckpointError::io(&path)(e.error))?;
+        for (pending, path) in self.complete.drain(..) {
+            pending.commit()?;
             self.dir.named.push(path);
         }
         self.dir.named.clear();

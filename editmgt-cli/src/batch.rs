@@ -6,10 +6,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use editmgt::batch::{Batch, BatchEntry, BatchError, BatchFolder, JobStatus, Shard, read_jobs};
+use editmgt::batch::{
+    Batch, BatchEntry, BatchError, BatchFolder, BatchJob, JobStatus, RunAccess, Shard, read_jobs,
+};
+use editmgt_store::{FileRoles, StoreError};
 
 use crate::Outcome;
 use crate::limits::LimitArgs;
+use crate::lock::LockArgs;
 use crate::model::ComputeArgs;
 use crate::progress::Progress;
 use crate::stop::StopSignal;
@@ -27,6 +31,8 @@ pub(crate) struct BatchArgs {
     /// Go on with the batch that is in DIR: what is done there is left out
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    lock: LockArgs,
     /// Do every N-th job only, beginning with the I-th; the shards of a batch can run at once, in
     /// one folder or in several
     #[arg(long, value_name = "I/N")]
@@ -44,12 +50,58 @@ pub(crate) struct BatchArgs {
     quiet: bool,
 }
 
+impl BatchArgs {
+    fn result(&self, job: &BatchJob) -> PathBuf {
+        self.out.join(format!("{}.{}", job.name, self.format))
+    }
+
+    /// Checks that nothing that is written is read, or written twice, by any job of any shard.
+    fn check_files(&self, jobs: &[BatchJob], shard: Shard) -> Result<(), StoreError> {
+        let mut roles = FileRoles::default();
+        roles.input("file of jobs", &self.jobs);
+        self.compute.declare(&mut roles);
+        for job in jobs {
+            roles.input(format!("photo of {}", job.name), &job.photo);
+            if let Some(mask) = &job.mask {
+                roles.input(format!("mask of {}", job.name), mask);
+            }
+        }
+        for own in BatchFolder::own_files(&self.out, shard) {
+            roles.output("batch's own files", own)?;
+        }
+        jobs.iter().try_for_each(|job| roles.output(&*job.name, self.result(job)))
+    }
+}
+
+/// Files that are there before the first run of a batch are not of it.
+fn refuse_existing(args: &BatchArgs, jobs: &[BatchJob]) -> Result<(), String> {
+    let results = jobs.iter().map(|job| args.result(job));
+    match results.into_iter().find(|result| result.exists() && !is_folder_of_shards(args)) {
+        Some(result) => Err(format!(
+            "{}: this file is there before the batch, which would overwrite it; use another folder, \
+             or --resume if an earlier run made it",
+            result.display()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Other shards may have made results already.
+fn is_folder_of_shards(args: &BatchArgs) -> bool {
+    args.shard.is_some_and(|shard| !shard.is_all())
+}
+
 pub(crate) fn run(args: BatchArgs) -> Outcome {
     // Everything that can be refused is refused before the model is loaded.
     let jobs = read_jobs(&args.jobs)?;
     let shard = args.shard.unwrap_or(Shard::ALL);
     let builder = args.compute.builder()?;
-    let mut folder = BatchFolder::open(&args.out, shard, args.resume)?;
+    args.check_files(&jobs, shard)?;
+    let access = RunAccess { resume: args.resume, locking: args.lock.locking() };
+    let mut folder = BatchFolder::open(&args.out, shard, access)?;
+    if !args.resume {
+        refuse_existing(&args, &jobs)?;
+    }
 
     let stop = StopSignal::on_ctrl_c()?;
     let mut progress = Progress::new(args.quiet, stop);
@@ -60,7 +112,7 @@ pub(crate) fn run(args: BatchArgs) -> Outcome {
     batch.record = !args.no_record;
 
     let (mut done, mut failed, mut before) = (0, 0, 0);
-    for job in jobs.iter().filter(|job| shard.has(job)) {
+    for job in jobs.iter().filter(|job| job.is_in(shard)) {
         if batch.is_done(job) {
             before += 1;
             continue;

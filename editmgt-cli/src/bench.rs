@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use editmgt::bench::{BenchReport, BenchRequest, BenchStage, StageTiming, bench};
 use editmgt::init::Preset;
+use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
@@ -53,9 +54,7 @@ pub(crate) fn run(args: BenchArgs) -> Outcome {
         None => BenchStage::ALL.into_iter().filter(|&stage| stage != BenchStage::Load).collect(),
         Some(names) => names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
     };
-    if let Some(path) = &args.json {
-        files::check_writable(path)?;
-    }
+    files::check_outputs(FileRoles::default(), [("numbers", args.json.as_deref())])?;
     let (device, dtype) = args.runs.open()?;
     let request = BenchRequest {
         preset,
@@ -76,7 +75,7 @@ pub(crate) fn run(args: BenchArgs) -> Outcome {
     })?;
     if let Some(path) = &args.json {
         let numbers = Numbers { report, threads: rayon::current_num_threads() };
-        files::write(path, format!("{}\n", serde_json::to_string_pretty(&numbers)?).as_bytes())?;
+        files::write(path, serde_json::to_string_pretty(&numbers)? + "\n")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 
 use clap::Args;
 use editmgt::bench::{EditCost, EditLoad, edit_cost};
+use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 
 use crate::model::ModelArg;
@@ -91,8 +92,9 @@ pub(crate) fn run(args: CostArgs) -> Outcome {
         PathBuf::from(name)
     };
     let (csv, svg) = (file(".csv"), file(".svg"));
-    files::check_writable(&csv)?;
-    files::check_writable(&svg)?;
+    let mut roles = FileRoles::default();
+    args.model.declare(&mut roles);
+    files::check_outputs(roles, [("table", Some(&*csv)), ("plot", Some(&*svg))])?;
     let mut costs = Vec::new();
     for load in loads {
         let cost = ask(&load)?;

@@ -11,6 +11,7 @@ use editmgt::{
     EditError, EditRecord, EditRequest, EditResult, Error, Mask, Photo, PixelSize, SaveOptions,
     check_writable,
 };
+use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 
 use crate::Outcome;
@@ -29,11 +30,14 @@ pub(crate) struct EditArgs {
     /// The photo: PNG, JPEG, WebP, BMP, TIFF or GIF
     photo: PathBuf,
     /// What to change, in words
-    #[arg(required_unless_present = "like")]
+    #[arg(required_unless_present = "like", allow_hyphen_values = true)]
     instruction: Option<String>,
     /// Where to write the result; .png, .jpg, .webp, .bmp or .tiff names the format
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
+    /// Let OUT be the photo itself, which is replaced when the edit is complete
+    #[arg(long, conflicts_with = "variations")]
+    in_place: bool,
     #[command(flatten)]
     compute: ComputeArgs,
     #[command(flatten)]
@@ -123,11 +127,66 @@ impl EditArgs {
     }
 }
 
+impl EditArgs {
+    /// Checks that nothing that is written is read, or written twice.
+    fn check_files(&self, jobs: &[Job]) -> Result<(), Box<dyn StdError>> {
+        let mut roles = FileRoles::default();
+        if !self.in_place {
+            roles.input_with_hint(
+                "photo",
+                &self.photo,
+                "--in-place if the photo is to be replaced",
+            );
+        }
+        if let Some(mask) = &self.mask {
+            roles.input("mask", mask);
+        }
+        if let Some(like) = &self.like {
+            roles.input("edit to repeat", like);
+        }
+        self.compute.declare(&mut roles);
+        for job in jobs {
+            roles.output("result", &job.output)?;
+            if let Some(report) = &job.report {
+                roles.output("report", report)?;
+            }
+            if let Some(map) = &job.map {
+                roles.output("map", map)?;
+            }
+        }
+        if self.in_place {
+            // Only the result may be the photo.
+            let mut others = FileRoles::default();
+            others.input("photo", &self.photo);
+            for job in jobs {
+                for (what, path) in [("report", &job.report), ("map", &job.map)] {
+                    path.as_ref().map_or(Ok(()), |path| others.output(what, path))?;
+                }
+            }
+        }
+        let Some(folder) = &self.preview else { return Ok(()) };
+        if !folder.is_dir() {
+            let folder = folder.display();
+            return Err(
+                format!("{folder}: the folder for previews does not exist; create it").into()
+            );
+        }
+        roles.outputs_in("preview", folder, is_preview)?;
+        if self.in_place {
+            let mut photo = FileRoles::default();
+            photo.input("photo", &self.photo);
+            photo.outputs_in("preview", folder, is_preview)?;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn run(args: EditArgs) -> Outcome {
     let start = Instant::now();
     // Everything that can be refused is refused before the model is loaded.
     let like = args.like.as_deref().map(EditRecord::open).transpose()?;
     let jobs = args.jobs(like.as_ref())?;
+    args.check_files(&jobs)?;
     let limits = args.limits.limits();
     let photo = Photo::open_within(&args.photo, &limits).map_err(in_megapixels)?;
     let mask = match &args.mask {
@@ -140,10 +199,6 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
     };
     for job in &jobs {
         job.check(photo.size())?;
-    }
-    if let Some(folder) = args.preview.as_ref().filter(|folder| !folder.is_dir()) {
-        let folder = folder.display();
-        return Err(format!("{folder}: the folder for previews does not exist; create it").into());
     }
     let builder = args.compute.builder()?;
 
@@ -183,22 +238,12 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
 }
 
 impl Job {
-    /// Checks that every file can be written, and is another.
+    /// Checks that every file can be written.
     fn check(&self, size: PixelSize) -> Result<(), Box<dyn StdError>> {
         let save = SaveOptions::default();
         check_writable(&self.output, size, &save)?;
-        let others = [("report", &self.report), ("map", &self.map)];
-        for (i, (what, path)) in others.iter().enumerate() {
-            let Some(path) = path else { continue };
-            if *path == self.output
-                || others[..i].iter().any(|(_, other)| **other == Some(path.clone()))
-            {
-                let path = path.display();
-                return Err(format!("{path}: expected a file of its own for the {what}").into());
-            }
-        }
         if let Some(report) = &self.report {
-            files::check_writable(report)?;
+            editmgt_store::check_writable(report)?;
         }
         if let Some(map) = &self.map {
             check_writable(map, size, &save)?;
@@ -219,7 +264,7 @@ impl Job {
             result.overlay(photo)?.save(map, &SaveOptions::default())?;
         }
         if let Some(report) = &self.report {
-            files::write(report, &serde_json::to_vec_pretty(&result.report)?)?;
+            files::write(report, serde_json::to_vec_pretty(&result.report)?)?;
         }
         let peak = result
             .report
@@ -236,6 +281,18 @@ impl Job {
         );
         Ok(())
     }
+}
+
+/// Whether a file of a folder for previews is one: `step-0004.png`, `2-step-0004.png`; also with
+/// capitals, which some file systems don't tell apart.
+fn is_preview(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let Some((prefix, step)) = name.strip_suffix(".png").and_then(|name| name.rsplit_once("step-"))
+    else {
+        return false;
+    };
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    number(step) && (prefix.is_empty() || prefix.strip_suffix('-').is_some_and(number))
 }
 
 /// `name.png` to `name-3.png`.

@@ -19,6 +19,7 @@ mod files;
 mod init;
 mod inspect;
 mod limits;
+mod lock;
 mod model;
 mod options;
 mod precision;

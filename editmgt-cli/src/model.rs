@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use editmgt::{DtypePolicy, EditError, Editor, EditorBuilder, LoraUse};
+use editmgt::{DtypePolicy, EditError, Editor, EditorBuilder, LoraUse, ModelFolder};
+use editmgt_store::FileRoles;
 
 #[derive(Args)]
 pub(crate) struct ModelArg {
@@ -26,6 +27,25 @@ impl ModelArg {
     #[cfg(not(feature = "embedded"))]
     pub(crate) fn builder(&self) -> EditorBuilder {
         Editor::builder(&self.model)
+    }
+}
+
+impl ModelArg {
+    /// Declares the model's files as inputs, also those that its `pipeline.json` names elsewhere.
+    pub(crate) fn declare(&self, roles: &mut FileRoles) {
+        #[cfg(feature = "embedded")]
+        let Some(model) = &self.model else { return };
+        #[cfg(not(feature = "embedded"))]
+        let model = &self.model;
+        roles.input_tree("model", model);
+        // One that can't be opened is refused when it is loaded.
+        if let Ok(folder) = ModelFolder::open(model) {
+            let others = [folder.tokenizer.as_path(), folder.scheduler.as_path()];
+            let components = folder.components().into_iter().map(|(_, dir)| dir);
+            for dir in components.chain(others).chain(folder.llm_tokenizer.as_deref()) {
+                roles.input_tree("model", dir);
+            }
+        }
     }
 }
 
@@ -53,6 +73,14 @@ pub(crate) struct ComputeArgs {
 }
 
 impl ComputeArgs {
+    /// Declares the files of the model and its adapters as inputs.
+    pub(crate) fn declare(&self, roles: &mut FileRoles) {
+        self.model.declare(roles);
+        for lora in &self.lora {
+            roles.input_tree("LoRA adapter", &lora.path);
+        }
+    }
+
     /// Opens the device; nothing is loaded yet.
     pub(crate) fn builder(&self) -> Result<EditorBuilder, EditError> {
         let device = editmgt::open_device(&self.device)?;

@@ -46,7 +46,7 @@ pub(crate) struct RequestArgs {
     strict: bool,
     /// Words of the instruction whose attention counts for --hold; may be given several times
     /// [default: the model's; officially all of it]
-    #[arg(long, value_name = "WORDS")]
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     keyword: Vec<String>,
     /// Take the content words of the instruction as --keyword
     #[arg(long, conflicts_with = "keyword")]
@@ -67,7 +67,7 @@ pub(crate) struct RequestArgs {
     blocks: Option<Vec<usize>>,
     /// What to steer away from; read with guidance above 1 [default: the model's; officially a list
     /// of flaws]
-    #[arg(long, value_name = "WORDS")]
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     negative: Option<String>,
     /// Same seed, same edit [default: 0]
     #[arg(long)]

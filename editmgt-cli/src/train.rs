@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use editmgt::Flow;
+use editmgt_store::RunAccess;
 use editmgt_train::codec::CodecRun;
 use editmgt_train::run::{Metrics, TrainEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Outcome;
+use crate::lock::LockArgs;
 
 #[derive(Args)]
 pub(crate) struct TrainArgs {
@@ -49,9 +51,17 @@ pub(crate) struct RunArgs {
     /// Go on with the run in the folder
     #[arg(long)]
     pub(crate) resume: bool,
+    #[command(flatten)]
+    pub(crate) lock: LockArgs,
     /// Where to compute: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
+}
+
+impl RunArgs {
+    pub(crate) fn access(&self) -> RunAccess {
+        RunAccess { resume: self.resume, locking: self.lock.locking() }
+    }
 }
 
 pub(crate) fn run(args: TrainArgs) -> Outcome {
@@ -68,7 +78,7 @@ fn codec(args: &RunArgs) -> Outcome {
     let run = CodecRun::from_toml(&text).map_err(|e| format!("{path}: {e}"))?;
     let device = editmgt::open_device(&args.device)?;
     let mut view = View::new(run.training.run.log_every);
-    let trained = run.train(&args.out, args.resume, &device, &mut |event| {
+    let trained = run.train(&args.out, args.access(), &device, &mut |event| {
         view.show(event);
         Flow::Continue
     });

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
     let run = read(&args.config)?;
     let device = editmgt::open_device(&args.device)?;
     let mut view = View::new(run.loop_options().log_every);
-    let trained = run.train(&args.out, args.resume, &device, &mut |event| {
+    let trained = run.train(&args.out, args.access(), &device, &mut |event| {
         view.show(event);
         Flow::Continue
     });

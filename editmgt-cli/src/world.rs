@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use editmgt_store::StagedFolder;
 use editmgt_train::Category;
 use editmgt_train::world::{Example, Split, World, WorldConfig, contact_sheet};
 use serde_json::{Value, json};
@@ -52,7 +53,7 @@ pub(crate) fn run(args: WorldArgs) -> Outcome {
     }
     let world = World::new(config)?;
 
-    let staging = Staging::beside(&args.out)?;
+    let staging = StagedFolder::new(&args.out)?;
     let mut examples = Vec::new();
     let mut lines = String::new();
     for index in 0..args.n {
@@ -101,43 +102,6 @@ fn save(folder: &Path, index: u64, example: &Example) -> Result<Value, Box<dyn E
         "scene_before": example.scene_before,
         "scene_after": example.scene_after,
     }))
-}
-
-/// A folder that appears under its name when it is complete, or not at all.
-struct Staging {
-    folder: tempfile::TempDir,
-    out: PathBuf,
-}
-
-impl Staging {
-    fn beside(out: &Path) -> Result<Self, Box<dyn Error>> {
-        let error = |e: std::io::Error| format!("{}: {e}", out.display());
-        if out.exists() && fs::read_dir(out).map_err(error)?.next().is_some() {
-            let path = out.display();
-            return Err(format!("{path}: exists and is not empty; name a new folder").into());
-        }
-        let parent = match out.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let folder = tempfile::Builder::new().prefix(".editmgt-world-").tempdir_in(parent);
-        Ok(Self { folder: folder.map_err(error)?, out: out.to_path_buf() })
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn publish(self) -> Result<(), Box<dyn Error>> {
-        let error = |e: std::io::Error| format!("{}: {e}", self.out.display());
-        if self.out.exists() {
-            fs::remove_dir(&self.out).map_err(error)?;
-        }
-        fs::rename(self.folder.path(), &self.out).map_err(error)?;
-        // The folder has moved: there is nothing left to clean up.
-        let _ = self.folder.keep();
-        Ok(())
-    }
 }
 
 #[cfg(test)]

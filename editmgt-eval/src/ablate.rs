@@ -10,7 +10,7 @@ use crate::suite::one;
 use crate::summary::{digits, table};
 use crate::{
     Ablation, Better, COLUMNS, Comparison, EvalError, Record, Row, RunStore, Shard, Suite,
-    WorldSuite, files, plot, plot_against, plotted,
+    WorldSuite, plot, plot_against, plotted,
 };
 
 /// What came of an ablation.
@@ -84,14 +84,14 @@ pub fn ablate(
         let all = edits(input, ablation, &mut known, progress)?;
         let ablated = ablation.measured(&all, dir, seed)?;
         let file = |suffix: &str| dir.join(format!("{}{suffix}", ablation.name));
-        files::write(&file(".md"), ablated.markdown().as_bytes())?;
+        editmgt_store::write(file(".md"), ablated.markdown())?;
         let svg = plot(ablation.name, &ablated.rows, &plotted(&ablated.rows))?;
-        files::write(&file(".svg"), svg.as_bytes())?;
+        editmgt_store::write(file(".svg"), svg)?;
         if let Some(times) = &ablated.times {
             let ratios: Vec<f64> = times.iter().map(|time| time.ratio).collect();
             let axis = (format!("time, × that of {}", ablated.baseline), &*ratios);
             let svg = plot_against(ablation.name, &ablated.rows, "success", axis)?;
-            files::write(&file("-time.svg"), svg.as_bytes())?;
+            editmgt_store::write(file("-time.svg"), svg)?;
         }
         done.push(ablated);
     }

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use editmgt::{EditError, ModelError};
+use editmgt_store::StoreError;
 use editmgt_train::run::TrainError;
 
 /// Why something can't be measured.
@@ -25,6 +26,9 @@ pub enum EvalError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A file can't be written, locked or read.
+    #[error(transparent)]
+    Store(StoreError),
     /// A file of a run that is not what was written.
     #[error("{}: {problem}", path.display())]
     Malformed {
@@ -94,6 +98,16 @@ pub enum EvalError {
     /// A data set can't be read.
     #[error(transparent)]
     Data(#[from] TrainError),
+}
+
+impl From<StoreError> for EvalError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Io { path, source } => Self::Io { path, source },
+            StoreError::Locked { path } => Self::InUse { path },
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl EvalError {

@@ -6,7 +6,6 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use editmgt::{EditRequest, Editor, Photo, Silent};
 use editmgt_train::Category;
 use editmgt_train::run::Metrics;
-use image::RgbImage;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -14,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::metrics::Differences;
 use crate::suite::{edits_identity, seconds};
 use crate::world::{localised, maps};
-use crate::{EvalError, Measured, Panels, Record, Suite, files, lines, panels};
+use crate::{EvalError, Measured, Panels, Record, Suite, lines, panels};
 
 /// What a list is called.
 const LIST: &str = "info.jsonl";
@@ -158,9 +157,8 @@ impl Suite for GeditSuite<'_> {
         let (photo, result) = pictures(dir, name);
         let folder = result.parent().expect("the path was joined");
         std::fs::create_dir_all(folder).map_err(EvalError::io(folder))?;
-        let write = |path: &Path, picture: &RgbImage| files::write(path, &panels::png(picture));
-        write(&photo, before)?;
-        write(&result, after)
+        editmgt_store::write(photo, panels::png(before))?;
+        Ok(editmgt_store::write(result, panels::png(after))?)
     }
 }
 

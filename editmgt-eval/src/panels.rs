@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage};
 
-use crate::{EvalError, files};
+use crate::EvalError;
 
 /// The pictures of one edit, to look at.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +40,7 @@ impl Panels {
         ];
         for (name, picture) in PANELS.into_iter().zip(pictures) {
             let Some(picture) = picture else { continue };
-            files::write(&panel_path(dir, index, name), &png(picture))?;
+            editmgt_store::write(panel_path(dir, index, name), png(picture))?;
         }
         Ok(())
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use editmgt_store::{Locking, differences};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::lines::{self, Lines};
-use crate::{EvalError, Measured, Record, Shard, files};
+use crate::{EvalError, Measured, Record, Shard};
 
 const RUN: &str = "run.json";
 
@@ -40,10 +41,24 @@ impl RunStore {
     /// [`EvalError::OtherRun`] naming the keys in which the run that is there differs;
     /// [`EvalError::InUse`], [`EvalError::Malformed`], [`EvalError::Io`].
     pub fn open(dir: &Path, identity: &Value, shard: Shard) -> Result<Self, EvalError> {
+        Self::open_with(dir, identity, shard, Locking::Required)
+    }
+
+    /// As [`open`](Self::open), on a file system that may have no locks.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_with(
+        dir: &Path,
+        identity: &Value,
+        shard: Shard,
+        locking: Locking,
+    ) -> Result<Self, EvalError> {
         std::fs::create_dir_all(dir).map_err(EvalError::io(dir))?;
+        editmgt_store::remove_stale(dir);
         check_identity(&dir.join(RUN), identity)?;
-        let (trials, records) = Lines::open::<Record>(dir.join(shard.file("trials")))?;
-        let (seconds, times) = Lines::open::<Time>(dir.join(shard.file("seconds")))?;
+        let (trials, records) = Lines::open::<Record>(dir.join(shard.file("trials")), locking)?;
+        let (seconds, times) = Lines::open::<Time>(dir.join(shard.file("seconds")), locking)?;
         Ok(Self {
             trials,
             seconds,
@@ -109,32 +124,18 @@ pub fn read_records(dir: &Path) -> Result<Vec<Record>, EvalError> {
 
 pub(crate) fn check_identity(path: &Path, identity: &Value) -> Result<(), EvalError> {
     if !path.exists() {
-        return files::write(path, format!("{identity:#}\n").as_bytes());
+        return Ok(editmgt_store::write(path, format!("{identity:#}\n"))?);
     }
     let text = std::fs::read(path).map_err(EvalError::io(path))?;
     let started: Value =
         serde_json::from_slice(&text).map_err(|e| EvalError::malformed(path, e))?;
-    let mut keys = Vec::new();
-    differences(&started, identity, "", &mut keys);
+    fn entries(value: &Value) -> Option<BTreeMap<&str, &Value>> {
+        Some(value.as_object()?.iter().map(|(key, value)| (key.as_str(), value)).collect())
+    }
+    let keys = differences(&started, identity, &entries);
     match keys.is_empty() {
         true => Ok(()),
         false => Err(EvalError::OtherRun { path: path.to_owned(), keys }),
-    }
-}
-
-/// The dotted names of all keys that differ.
-fn differences(one: &Value, other: &Value, name: &str, keys: &mut Vec<String>) {
-    let (Value::Object(a), Value::Object(b)) = (one, other) else {
-        if one != other {
-            keys.push(name.to_owned());
-        }
-        return;
-    };
-    let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    for key in names {
-        let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-        let value = |of: &serde_json::Map<String, Value>| of.get(key).cloned();
-        differences(&value(a).unwrap_or_default(), &value(b).unwrap_or_default(), &name, keys);
     }
 }
 
@@ -184,7 +185,7 @@ mod tests {
         drop(store);
         assert_eq!(read_records(dir.path()).unwrap(), [record(0), record(4), record(7)]);
 
-        std::fs::write(&path, format!("{whole}nothing\n")).unwrap();
+        std::fs::write(&path, format!("{whole}nothing\n{whole}")).unwrap();
         let error = open().unwrap_err().to_string();
         assert!(error.contains("trials.jsonl: line 3: "), "{error}");
     }

@@ -80,6 +80,9 @@ pub enum ModelError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A file can't be written, locked or read.
+    #[error(transparent)]
+    Store(editmgt_store::StoreError),
     /// A config that is not understood.
     #[error("{}: {source}", path.display())]
     Config {
@@ -122,6 +125,15 @@ pub enum ModelError {
         /// Its number.
         right_value: usize,
     },
+}
+
+impl From<editmgt_store::StoreError> for ModelError {
+    fn from(error: editmgt_store::StoreError) -> Self {
+        match error {
+            editmgt_store::StoreError::Io { path, source } => Self::Io { path, source },
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl ModelError {

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use editmgt_store::json;
+use serde::de::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -59,7 +61,9 @@ impl EditRecord {
         let owned = || path.to_owned();
         let text = read_text(path, Self::KEYWORD)?
             .ok_or_else(|| PhotoError::NoRecord { path: owned(), keyword: Self::KEYWORD })?;
-        serde_json::from_str(&text).map_err(|source| {
+        let record = json::parse_object(text.as_bytes()).and_then(json::from_object);
+        record.map_err(|problem| {
+            let source = serde_json::Error::custom(problem);
             let value: Value = serde_json::from_str(&text).unwrap_or_default();
             let version = value["version"].as_str().unwrap_or("unknown").escape_debug().to_string();
             PhotoError::Record { path: owned(), version, source }

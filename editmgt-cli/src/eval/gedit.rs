@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use editmgt_eval::{GeditData, GeditSuite};
+use editmgt_store::FileRoles;
 
 use super::encoders::EncoderArgs;
 use super::{EditorArgs, RunArgs};
@@ -37,7 +38,10 @@ pub(super) fn run(args: &GeditArgs) -> Outcome {
         return Err("--out: expected a folder for the results, got none".into());
     }
     let request = args.editor.request()?;
-    args.run.check()?;
+    let mut inputs = FileRoles::default();
+    args.editor.declare(&mut inputs);
+    inputs.input_tree("data", &args.data);
+    args.run.check(inputs)?;
     let data = GeditData::open(&args.data, args.language.as_deref())?;
     let editor = args.editor.editor()?;
     let encoders = args.encoders.open(&editor)?;

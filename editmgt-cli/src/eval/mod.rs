@@ -9,15 +9,16 @@ mod results;
 mod world;
 
 use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use editmgt::{EditError, EditRequest, Editor};
 use editmgt_eval::encoders::{Encoders, WithSimilarity};
 use editmgt_eval::{Measured, RunStore, Shard, Suite, Summary};
+use editmgt_store::{FileRoles, json};
 use indicatif::ProgressBar;
 
+use crate::lock::LockArgs;
 use crate::model::ModelArg;
 use crate::{Outcome, files};
 
@@ -77,8 +78,18 @@ struct EditorArgs {
 impl EditorArgs {
     fn request(&self) -> Result<EditRequest, Box<dyn Error>> {
         match &self.request {
-            Some(path) => read(path, |text| Ok(serde_json::from_str(text)?)),
+            Some(path) => read(path, |text| {
+                Ok(json::parse_object(text.as_bytes()).and_then(json::from_object)?)
+            }),
             None => Ok(EditRequest::default()),
+        }
+    }
+
+    /// Declares the files of the model and the request as inputs.
+    fn declare(&self, roles: &mut FileRoles) {
+        self.model.declare(roles);
+        if let Some(request) = &self.request {
+            roles.input("request", request);
         }
     }
 
@@ -98,6 +109,8 @@ struct RunArgs {
     /// Do every N-th edit, from the I-th on; N processes share one folder
     #[arg(long, value_name = "I/N", default_value = "1/1", requires = "out")]
     shard: Shard,
+    #[command(flatten)]
+    lock: LockArgs,
     /// Write the summary
     #[arg(long, value_name = "JSON")]
     summary: Option<PathBuf>,
@@ -110,9 +123,18 @@ struct RunArgs {
 }
 
 impl RunArgs {
-    /// What can be found wrong before a model is loaded.
-    fn check(&self) -> Result<(), Box<dyn Error>> {
-        self.summary.as_deref().map_or(Ok(()), files::check_writable)
+    /// What can be found wrong before a model is loaded: an output that can't be written, that is
+    /// one of the files that are read (`inputs`), or another output.
+    fn check(&self, mut inputs: FileRoles) -> Result<(), Box<dyn Error>> {
+        if let Some(out) = &self.out {
+            inputs.output("run's own files", out.join("run.json"))?;
+            for name in ["trials", "seconds"] {
+                let file = out.join(self.shard.file(name));
+                inputs.output("run's own files", file.with_extension("lock"))?;
+                inputs.output("run's own files", file)?;
+            }
+        }
+        files::check_outputs(inputs, [("summary", self.summary.as_deref())])
     }
 
     /// Does what is left of a suite's part, and prints and writes its summary. The encoders look at
@@ -122,7 +144,10 @@ impl RunArgs {
         // A run that nobody looks at is not another one since somebody could.
         let suite = if encoders.is_empty() { suite } else { &looked_at };
         let identity = suite.identity()?;
-        let store = self.out.as_deref().map(|dir| RunStore::open(dir, &identity, self.shard));
+        let store = self
+            .out
+            .as_deref()
+            .map(|dir| RunStore::open_with(dir, &identity, self.shard, self.lock.locking()));
         let mut store = store.transpose()?;
         let bar = ProgressBar::new(0);
         let mut keep = |measured: &Measured| {
@@ -146,7 +171,7 @@ impl RunArgs {
 /// Prints a summary, and writes it where that is wanted.
 fn tell(summary: &Summary, path: Option<&Path>) -> Result<(), Box<dyn Error>> {
     if let Some(path) = path {
-        files::write(path, (serde_json::to_string_pretty(summary)? + "\n").as_bytes())?;
+        files::write(path, serde_json::to_string_pretty(summary)? + "\n")?;
     }
     print!("{summary}");
     Ok(())
@@ -156,6 +181,6 @@ fn read<T>(
     path: &Path,
     parse: impl FnOnce(&str) -> Result<T, Box<dyn Error>>,
 ) -> Result<T, Box<dyn Error>> {
-    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let text = editmgt_store::read_text(path)?;
     parse(&text).map_err(|e| format!("{}: {e}", path.display()).into())
 }

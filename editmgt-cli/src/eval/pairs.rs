@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use editmgt_eval::PairsSuite;
+use editmgt_store::FileRoles;
 use editmgt_train::data::{ColumnNames, Layout, MaskReading, PairFormat, PairPhotos};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -49,7 +50,10 @@ pub(super) fn run(args: &PairsArgs) -> Outcome {
     let columns = column_names(&args.column)?.over(layout)?;
     let mask: MaskReading = named("--mask", &args.mask)?;
     let request = args.editor.request()?;
-    args.run.check()?;
+    let mut inputs = FileRoles::default();
+    args.editor.declare(&mut inputs);
+    inputs.input_tree("data", &args.data);
+    args.run.check(inputs)?;
     let pairs = PairPhotos::open(PairFormat::of(&args.data), &args.data, &columns, mask)?;
     if pairs.skips().total() > 0 {
         eprintln!("rows left out: {}", pairs.skips());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use editmgt_eval::{Endpoint, Summary, rate};
+use editmgt_store::FileRoles;
 use indicatif::ProgressBar;
 
 use super::tell;
@@ -40,7 +41,9 @@ pub(super) struct RateArgs {
 }
 
 pub(super) fn run(args: &RateArgs) -> Outcome {
-    args.summary.as_deref().map_or(Ok(()), files::check_writable)?;
+    let mut run = FileRoles::default();
+    run.input_tree("run", &args.dir);
+    files::check_outputs(run, [("summary", args.summary.as_deref())])?;
     let key = args.key_env.as_deref().map(|name| {
         std::env::var(name).map_err(|e| format!("--key-env: expected a key in {name}: {e}"))
     });

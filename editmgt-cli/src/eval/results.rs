@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use editmgt_eval::{Comparison, ReportOptions, Summary, read_records};
+use editmgt_store::FileRoles;
 
 use super::tell;
 use crate::{Outcome, files};
@@ -57,13 +58,18 @@ pub(super) struct ReportArgs {
 }
 
 pub(super) fn summary(args: &SummaryArgs) -> Outcome {
+    let mut run = FileRoles::default();
+    run.input_tree("run", &args.dir);
+    files::check_outputs(run, [("summary", args.summary.as_deref())])?;
     let records = read_records(&args.dir)?;
     tell(&Summary::of(&records, args.interval_seed), args.summary.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn report(args: &ReportArgs) -> Outcome {
-    files::check_writable(&args.out)?;
+    let mut run = FileRoles::default();
+    run.input_tree("run", &args.dir);
+    files::check_outputs(run, [("page", Some(&*args.out))])?;
     let records = read_records(&args.dir)?;
     let options = ReportOptions {
         title: args.title.clone(),
@@ -71,15 +77,19 @@ pub(super) fn report(args: &ReportArgs) -> Outcome {
         cases: args.cases,
         seed: args.interval_seed,
     };
-    files::write(&args.out, editmgt_eval::report(&args.dir, &records, &options)?.as_bytes())?;
+    files::write(&args.out, editmgt_eval::report(&args.dir, &records, &options)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn compare(args: &CompareArgs) -> Outcome {
+    let mut runs = FileRoles::default();
+    runs.input_tree("first run", &args.a);
+    runs.input_tree("second run", &args.b);
+    files::check_outputs(runs, [("comparison", args.out.as_deref())])?;
     let (a, b) = (read_records(&args.a)?, read_records(&args.b)?);
     let comparison = Comparison::of(&a, &b, &args.b, args.interval_seed)?;
     if let Some(path) = &args.out {
-        files::write(path, (serde_json::to_string_pretty(&comparison)? + "\n").as_bytes())?;
+        files::write(path, serde_json::to_string_pretty(&comparison)? + "\n")?;
     }
     print!("{comparison}");
     Ok(ExitCode::SUCCESS)

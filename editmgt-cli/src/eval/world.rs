@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use editmgt_eval::WorldSuite;
+use editmgt_store::FileRoles;
 use editmgt_train::world::{Split, World, WorldConfig};
 
 use super::encoders::EncoderArgs;
@@ -44,6 +45,13 @@ pub(super) struct SceneArgs {
 }
 
 impl SceneArgs {
+    /// Declares the world's config as an input.
+    fn declare(&self, roles: &mut FileRoles) {
+        if let Some(world) = &self.world {
+            roles.input("world", world);
+        }
+    }
+
     pub(super) fn open(&self) -> Result<(World, Split), Box<dyn Error>> {
         if self.n == 0 {
             return Err("--n: expected at least 1, got 0".into());
@@ -60,7 +68,10 @@ impl SceneArgs {
 pub(super) fn run(args: &WorldEvalArgs) -> Outcome {
     let (world, split) = args.scenes.open()?;
     let request = args.editor.request()?;
-    args.run.check()?;
+    let mut inputs = FileRoles::default();
+    args.editor.declare(&mut inputs);
+    args.scenes.declare(&mut inputs);
+    args.run.check(inputs)?;
     let editor = args.editor.editor()?;
     let encoders = args.encoders.open(&editor)?;
     let request = (!args.codec_only).then_some(request);

@@ -16,9 +16,13 @@ mod disk;
 mod edit;
 #[cfg(feature = "train")]
 mod eval;
+#[cfg(all(unix, feature = "train"))]
+mod files;
 #[cfg(feature = "train")]
 mod gedit;
 mod help;
+#[cfg(unix)]
+mod kill;
 mod lora;
 mod low_memory;
 mod map;

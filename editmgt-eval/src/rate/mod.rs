@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use editmgt_train::run::Metrics;
 use serde::{Deserialize, Serialize};
 
+use editmgt_store::Locking;
+
 use crate::lines::Lines;
 use crate::panels::panel_path;
 use crate::store::check_identity;
@@ -57,7 +59,7 @@ pub fn rate(
     records.retain(|record| record.skipped.is_none());
     std::fs::create_dir_all(out).map_err(EvalError::io(out))?;
     check_identity(&out.join("rater.json"), &endpoint.identity())?;
-    let (mut lines, known) = Lines::open::<Rating>(out.join("ratings.jsonl"))?;
+    let (mut lines, known) = Lines::open::<Rating>(out.join("ratings.jsonl"), Locking::Required)?;
     // A later answer takes the place of one that could not be used.
     let mut answers: BTreeMap<u64, Answer> =
         known.into_iter().map(|rating| (rating.index, rating.answer)).collect();

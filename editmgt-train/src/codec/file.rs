@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use editmgt_core::Flow;
+use editmgt_store::RunAccess;
 use serde::{Deserialize, Serialize};
 
 use super::{CodecData, CodecReport, CodecTrainingConfig, train_codec};
@@ -37,12 +38,12 @@ impl CodecRun {
     pub fn train(
         &self,
         root: &Path,
-        resume: bool,
+        access: impl Into<RunAccess>,
         device: &Device,
         watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
     ) -> Result<(PathBuf, CodecReport), TrainError> {
         let world = World::new(self.world.clone())?;
-        let folder = RunFolder::open(root, self, resume)?;
+        let folder = RunFolder::open(root, self, access)?;
         let train = |index| Ok(world.pair(Split::Train, index).pair);
         let held_out = |index| Ok(world.pair(Split::Validation, index).pair);
         let data = CodecData { train: &train, held_out: &held_out };

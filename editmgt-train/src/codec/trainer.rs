@@ -95,20 +95,13 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
 
     /// Writes config and weights, in place of an earlier export.
     fn export(&self, dir: &Path) -> Result<(), TrainError> {
-        let partial = dir.with_extension("partial");
-        for old in [&partial, dir] {
-            match std::fs::remove_dir_all(old) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(TrainError::io(old)(e));
-                }
-                _ => {}
-            }
-        }
+        let staging = editmgt_store::StagedFolder::replacing(dir)?;
         let options = WriteOptions::new(WeightsName::Diffusion, self.config.weights.into());
-        save_module(&partial, &self.learner.trained(), &self.keys, &options)?;
-        let path = partial.join("config.json");
+        save_module(staging.path(), &self.learner.trained(), &self.keys, &options)?;
+        let path = staging.path().join("config.json");
         std::fs::write(&path, self.codec_json()).map_err(TrainError::io(&path))?;
-        std::fs::rename(&partial, dir).map_err(TrainError::io(dir))
+        staging.publish()?;
+        Ok(())
     }
 
     fn codec_json(&self) -> String {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::hash::{Fingerprint, hex};
 use super::shard::{self, Known, Outcome, Place};
 use super::tokens::EntryKey;
-use super::{Columns, PairOptions, Skip, write_atomically};
+use super::{Columns, PairOptions, Skip};
 use crate::run::TrainError;
 
 /// Raised when an entry changes its meaning: what makes the tokens, or how they are written.
@@ -67,7 +67,7 @@ impl TokenCache {
         let dir = root.join(hex(&name));
         std::fs::create_dir_all(&dir).map_err(TrainError::io(&dir))?;
         // For people: nothing reads it.
-        write_atomically(&dir.join("key.json"), key.0.as_bytes())?;
+        editmgt_store::write(dir.join("key.json"), &key.0)?;
         let mut cache = Self { dir, grid, known: HashMap::new(), pending: Vec::new(), damaged: 0 };
         let entries = std::fs::read_dir(&cache.dir).map_err(TrainError::io(&cache.dir))?;
         for entry in entries {

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use editmgt_store::is_sidecar;
+
 use super::files::{FileReader, PictureFiles};
 use super::row::{Listing, Row, Words};
 use super::{Columns, Skip, SkipCause, Skips};
@@ -89,8 +91,11 @@ fn column(root: &Path, name: Option<&String>) -> Result<Column, TrainError> {
     };
     for entry in entries {
         let path = entry.map_err(TrainError::io(&dir))?.path();
+        if path.file_name().is_some_and(is_sidecar) {
+            continue;
+        }
         let stem = path.file_stem().and_then(|stem| stem.to_str());
-        if let Some(stem) = stem.filter(|stem| !stem.starts_with('.') && path.is_file()) {
+        if let Some(stem) = stem.filter(|_| path.is_file()) {
             column.entry(stem.to_owned()).or_default().push(path);
         }
     }
@@ -109,6 +114,5 @@ fn only<'a>(column: &'a Column, stem: &str) -> Result<Option<&'a PathBuf>, Skip>
 }
 
 fn read(path: &Path) -> Result<String, Skip> {
-    std::fs::read_to_string(path)
-        .map_err(|e| Skip::new(SkipCause::WrongType, format!("{}: {e}", path.display())))
+    editmgt_store::read_text(path).map_err(|e| Skip::new(SkipCause::WrongType, e))
 }

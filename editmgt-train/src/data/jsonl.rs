@@ -1,9 +1,8 @@
 //! A data set in a file of JSON objects, one a line.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use editmgt_store::{TextLines, json};
 use serde_json::{Map, Value};
 
 use super::files::{FileReader, PictureFiles};
@@ -15,20 +14,12 @@ type Object = Map<String, Value>;
 
 /// Lists the rows of the file `path`; its pictures are paths from its own folder.
 pub(super) fn list(path: &Path, columns: &Columns) -> Result<Listing, TrainError> {
-    let mut file = BufReader::new(File::open(path).map_err(TrainError::io(path))?);
+    let mut lines = TextLines::open(path)?;
     let root = path.parent().unwrap_or(Path::new(""));
     let (mut rows, mut pictures, mut skips) = (Vec::new(), Vec::new(), Skips::default());
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        if file.read_until(b'\n', &mut line).map_err(TrainError::io(path))? == 0 {
-            break;
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
+    while let Some((number, line)) = lines.next()? {
         let name = format!("line {number}");
-        match row(&line, &name, root, columns) {
+        match row(line, &name, root, columns) {
             Ok((row, files)) => {
                 rows.push(row);
                 pictures.push(files);
@@ -46,7 +37,7 @@ fn row(
     columns: &Columns,
 ) -> Result<(Row, PictureFiles), Skip> {
     let object: Object =
-        serde_json::from_slice(line).map_err(|e| Skip::new(SkipCause::Malformed, e))?;
+        json::parse_object(line).map_err(|e| Skip::new(SkipCause::Malformed, e))?;
     let picture = |column: &str| {
         let missing = || Skip::new(SkipCause::MissingColumn, format!("no {column}"));
         Ok(root.join(text(&object, column)?.ok_or_else(missing)?))

@@ -38,11 +38,6 @@ mod tests;
 mod tokens;
 mod world;
 
-use std::io::Write;
-use std::path::Path;
-
-use crate::run::TrainError;
-
 pub use columns::{ColumnNames, Columns, Layout};
 pub use dataset::{EditDataset, EditExample};
 pub use encode::PairCodec;
@@ -57,17 +52,3 @@ pub use row::Captions;
 use skip::Skip;
 pub use skip::{SkipCause, SkippedRows, Skips};
 pub use world::WorldEdits;
-
-/// Writes a file that appears when it is complete, in place of one that may be there.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(".partial");
-    // A cache may be shared: a file gets what the user's umask allows.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(dir).map_err(TrainError::io(dir))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(TrainError::io(path))?;
-    file.persist(path).map_err(|e| TrainError::io(path)(e.error))?;
-    Ok(())
-}

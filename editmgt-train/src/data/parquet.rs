@@ -41,6 +41,9 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
     let files: Vec<PathBuf> = matches
         .collect::<Result<_, _>>()
         .map_err(|e| TrainError::io(&e.path().to_owned())(e.into()))?;
+    // Copies between systems leave sidecar files, such as `._a.parquet`, beside the files.
+    let sidecar = |path: &PathBuf| path.file_name().is_some_and(editmgt_store::is_sidecar);
+    let files: Vec<PathBuf> = files.into_iter().filter(|path| !sidecar(path)).collect();
     // In the order of the alphabet: so they come.
     match files.is_empty() {
         true => Err(DataError::NoRows { path: path.to_owned() }.into()),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataError, Skips, write_atomically};
+use super::{DataError, Skips};
 use crate::run::TrainError;
 
 /// What became of the rows of a data set. Printed, it is a few lines for people.
@@ -64,7 +64,7 @@ impl DataReport {
         }
         let text =
             serde_json::to_string_pretty(self).map_err(|e| TrainError::malformed(&path, e))?;
-        write_atomically(&path, (text + "\n").as_bytes())
+        Ok(editmgt_store::write(&path, text + "\n")?)
     }
 }
 

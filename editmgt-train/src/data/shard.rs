@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hash::{Fingerprint, from_hex, hex};
 use super::tokens::{EntryKey, PairTokens, checksum};
-use super::{Skip, SkipCause, write_atomically};
+use super::{Skip, SkipCause};
 use crate::run::TrainError;
 
 /// What the cache knows of an entry.
@@ -110,7 +110,7 @@ pub(super) fn write(
         (SKIPS.to_owned(), lines(serde_json::to_string(&skips))?),
     ]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| malformed(&e))?;
-    write_atomically(&path, &bytes)?;
+    editmgt_store::write(&path, &bytes)?;
     Ok(path)
 }
 

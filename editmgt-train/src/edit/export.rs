@@ -5,6 +5,7 @@ use burn::tensor::DType;
 use editmgt::{EditDefaults, ModelFolder};
 use editmgt_checkpoint::{WeightsName, WriteOptions, save_module};
 use editmgt_core::KeyMap;
+use editmgt_store::{StagedFolder, is_sidecar};
 use editmgt_text::{SmallTextConfig, Vocabulary, WordTokenizer};
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::CodecConfig;
@@ -35,8 +36,7 @@ pub(super) const MODEL: &str = "model";
 /// Writes a model folder in the official layout, weights in f16, which appears when it is
 /// complete.
 pub(super) fn export(root: &Path, what: Export<'_>) -> Result<PathBuf, TrainError> {
-    let staging = tempfile::Builder::new().prefix(".model-").tempdir_in(root);
-    let staging = staging.map_err(TrainError::io(root))?;
+    let staging = StagedFolder::replacing(root.join(MODEL))?;
     let folder = |name: &str| staging.path().join(name);
     let Export { model, transformer, text, vocabulary, .. } = what;
 
@@ -68,7 +68,7 @@ pub(super) fn export(root: &Path, what: Export<'_>) -> Result<PathBuf, TrainErro
     let path = folder(EditDefaults::FILE);
     std::fs::write(&path, what.defaults.to_json()).map_err(TrainError::io(&path))?;
 
-    publish(root, staging)
+    Ok(staging.publish()?)
 }
 
 /// A trained model that was one before: what was not trained comes from the folder that it was
@@ -86,8 +86,7 @@ pub(super) struct Tuned<'a> {
 /// Writes a model folder in the official layout, as [`export`]; what was trained in f32, for the
 /// next stage goes on with it.
 pub(super) fn export_tuned(root: &Path, what: Tuned<'_>) -> Result<PathBuf, TrainError> {
-    let staging = tempfile::Builder::new().prefix(".model-").tempdir_in(root);
-    let staging = staging.map_err(TrainError::io(root))?;
+    let staging = StagedFolder::replacing(root.join(MODEL))?;
     let at = |name: &str| staging.path().join(name);
     let Tuned { model, transformer, text, folder, timestep } = what;
 
@@ -116,7 +115,7 @@ pub(super) fn export_tuned(root: &Path, what: Tuned<'_>) -> Result<PathBuf, Trai
     copy_folder(&folder.scheduler, &at("scheduler"))?;
     tell_scheduler(&at("scheduler").join("scheduler_config.json"), timestep)?;
     copy_settings(&folder.root, staging.path())?;
-    publish(root, staging)
+    Ok(staging.publish()?)
 }
 
 /// Makes the scheduler count as the model was trained.
@@ -144,7 +143,11 @@ fn copy_settings(from: &Path, to: &Path) -> Result<(), TrainError> {
     for entry in std::fs::read_dir(from).map_err(TrainError::io(from))? {
         let path = entry.map_err(TrainError::io(from))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_file() && name.ends_with(".json") && name != "pipeline.json" {
+        if path.is_file()
+            && !is_sidecar(&name)
+            && name.ends_with(".json")
+            && name != "pipeline.json"
+        {
             std::fs::copy(&path, to.join(name)).map_err(TrainError::io(&path))?;
         }
     }
@@ -156,22 +159,12 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), TrainError> {
     create(to)?;
     for entry in std::fs::read_dir(from).map_err(TrainError::io(from))? {
         let path = entry.map_err(TrainError::io(from))?.path();
-        if path.is_file() {
-            let name = path.file_name().unwrap_or_default();
+        let name = path.file_name().unwrap_or_default();
+        if path.is_file() && !is_sidecar(name) {
             std::fs::copy(&path, to.join(name)).map_err(TrainError::io(&path))?;
         }
     }
     Ok(())
-}
-
-/// Puts a complete model in the place of an earlier one.
-fn publish(root: &Path, staging: tempfile::TempDir) -> Result<PathBuf, TrainError> {
-    let out = root.join(MODEL);
-    if out.exists() {
-        std::fs::remove_dir_all(&out).map_err(TrainError::io(&out))?;
-    }
-    std::fs::rename(staging.keep(), &out).map_err(TrainError::io(&out))?;
-    Ok(out)
 }
 
 fn component<M: Module>(
@@ -189,6 +182,9 @@ fn copy_codec(from: &Path, config: &CodecConfig, to: &Path) -> Result<(), TrainE
     for entry in entries {
         let path = entry.map_err(TrainError::io(from))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if is_sidecar(&name) {
+            continue;
+        }
         if name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") {
             std::fs::copy(&path, to.join(name)).map_err(TrainError::io(&path))?;
         }

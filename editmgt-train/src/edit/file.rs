@@ -4,6 +4,7 @@ use burn::tensor::{DType, Device, Tensor};
 use editmgt::EditDefaults;
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{Flow, VqCodec};
+use editmgt_store::RunAccess;
 use editmgt_text::{SmallTextConfig, WordTokenizer};
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::CodecConfig;
@@ -113,13 +114,13 @@ impl EditFile {
     pub fn train(
         &self,
         root: &Path,
-        resume: bool,
+        access: impl Into<RunAccess>,
         device: &Device,
         watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
     ) -> Result<Option<PathBuf>, TrainError> {
         match self {
-            Self::New(run) => run.train(root, resume, device, watch),
-            Self::Tune(run) => run.train(root, resume, device, watch),
+            Self::New(run) => run.train(root, access, device, watch),
+            Self::Tune(run) => run.train(root, access, device, watch),
         }
     }
 }
@@ -203,12 +204,12 @@ impl EditRun {
     pub fn train(
         &self,
         root: &Path,
-        resume: bool,
+        access: impl Into<RunAccess>,
         device: &Device,
         watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
     ) -> Result<Option<PathBuf>, TrainError> {
         let mut prepared = self.prepare(root, device, watch)?;
-        let folder = RunFolder::open(root, self, resume)?;
+        let folder = RunFolder::open(root, self, access)?;
         if let Some(report) = &prepared.report {
             report.save(root)?;
             watch(&TrainEvent::Data { report });

@@ -55,8 +55,10 @@ impl Probe for WorldProbe {
         let summary = TrialSummary::of(&trials);
         std::fs::create_dir_all(&self.samples).map_err(TrainError::io(&self.samples))?;
         let path = self.samples.join(format!("step-{step:012}.png"));
-        let saved = contact_sheet(&shown).save(&path);
-        saved.map_err(|e| TrainError::io(&path)(std::io::Error::other(e)))?;
+        let mut sheet = std::io::Cursor::new(Vec::new());
+        let encoded = contact_sheet(&shown).write_to(&mut sheet, image::ImageFormat::Png);
+        encoded.map_err(|e| TrainError::io(&path)(std::io::Error::other(e)))?;
+        editmgt_store::write(&path, sheet.into_inner())?;
         let mut metrics = Metrics::default()
             .with("success", summary.all.success)
             .with("changed_outside", summary.local.tokens_changed_outside);

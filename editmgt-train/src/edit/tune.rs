@@ -6,6 +6,7 @@ use editmgt::lora::LoraFile;
 use editmgt::sampler::{SchedulerConfig, Timesteps};
 use editmgt_checkpoint::WeightFiles;
 use editmgt_core::{Flow, KeyMap};
+use editmgt_store::RunAccess;
 use editmgt_text::SmallTextConfig;
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::CodecConfig;
@@ -83,7 +84,7 @@ impl TuneRun {
     pub fn train(
         &self,
         root: &Path,
-        resume: bool,
+        access: impl Into<RunAccess>,
         device: &Device,
         watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
     ) -> Result<Option<PathBuf>, TrainError> {
@@ -118,7 +119,7 @@ impl TuneRun {
         let model = EditModel::new(parts, &self.training.loss, config.width(), &learning)
             .with_drawn_head(&draws);
 
-        let out = RunFolder::open(root, self, resume)?;
+        let out = RunFolder::open(root, self, access)?;
         if let Some(report) = &report {
             report.save(root)?;
             watch(&TrainEvent::Data { report });

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use editmgt_checkpoint::CheckpointError;
 use editmgt_core::config::ConfigError;
+use editmgt_store::StoreError;
 
 /// Why a run can't start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum TrainError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A file can't be written, locked or read.
+    #[error(transparent)]
+    Store(StoreError),
     /// Another run writes to the folder.
     #[error("{}: in use by another run; choose another folder or wait for it", dir.display())]
     InUse {
@@ -105,6 +109,15 @@ pub enum TrainError {
         /// What is wrong with it.
         message: String,
     },
+}
+
+impl From<StoreError> for TrainError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Io { path, source } => Self::Io { path, source },
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl TrainError {

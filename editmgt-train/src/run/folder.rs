@@ -1,8 +1,7 @@
-use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use editmgt_store::{FolderLock, RunAccess, StoreError, differences};
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -19,25 +18,35 @@ const PARTIAL: &str = ".partial";
 #[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl RunFolder {
     /// Opens the folder for a new run, which makes it where it is missing, or to go on with the
-    /// run that is there.
+    /// run that is there. `access` is whether to resume, or a [`RunAccess`].
     ///
     /// # Errors
     /// [`TrainError::InUse`] while another run has it; [`TrainError::NotEmpty`] for a new run in
     /// a folder that holds something; [`TrainError::NoRun`] or [`TrainError::OtherConfig`] when
     /// there is no run of this config to resume.
-    pub fn open(root: &Path, config: &impl Serialize, resume: bool) -> Result<Self, TrainError> {
+    pub fn open(
+        root: &Path,
+        config: &impl Serialize,
+        access: impl Into<RunAccess>,
+    ) -> Result<Self, TrainError> {
+        let RunAccess { resume, locking } = access.into();
         let config = Table::try_from(config).map_err(|e| TrainError::Config(e.to_string()))?;
         let path = root.join(CONFIG);
         if resume && !path.is_file() {
             return Err(TrainError::NoRun { dir: root.to_owned() });
         }
         std::fs::create_dir_all(root).map_err(TrainError::io(root))?;
-        let lock = lock(root)?;
+        let lock =
+            FolderLock::exclusive(root.join(LOCK), locking).map_err(|error| match error {
+                StoreError::Locked { .. } => TrainError::InUse { dir: root.to_owned() },
+                error => error.into(),
+            })?;
+        editmgt_store::remove_stale(root);
         if resume {
             check_config(&path, &config)?;
         } else {
@@ -46,7 +55,7 @@ impl RunFolder {
             // Last, and at once: a folder with a config is one of a run.
             let checkpoints = root.join(CHECKPOINTS);
             std::fs::create_dir(&checkpoints).map_err(TrainError::io(&checkpoints))?;
-            write_atomically(&path, text.as_bytes())?;
+            editmgt_store::write(&path, text)?;
         }
         let folder = Self { root: root.to_owned(), _lock: lock };
         remove_if_there(&folder.partial())?;
@@ -102,7 +111,7 @@ impl RunFolder {
         let dir = self.root.join(CHECKPOINTS).join(format!("step-{step:012}"));
         // Of a run that was stopped right after saving, and is the same to the bit.
         remove_if_there(&dir)?;
-        std::fs::rename(&partial, &dir).map_err(TrainError::io(&dir))?;
+        editmgt_store::publish_folder(&partial, &dir)?;
         let checkpoints = checkpoints(&self.root)?;
         let surplus = checkpoints.len().saturating_sub(keep.max(1));
         checkpoints[..surplus].iter().try_for_each(|dir| remove_if_there(dir))?;
@@ -127,16 +136,6 @@ fn checkpoints(root: &Path) -> Result<Vec<PathBuf>, TrainError> {
     Ok(found.into_iter().collect())
 }
 
-fn lock(root: &Path) -> Result<File, TrainError> {
-    let path = root.join(LOCK);
-    let file = File::create(&path).map_err(TrainError::io(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(TrainError::InUse { dir: root.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(TrainError::Io { path, source }),
-    }
-}
-
 fn refuse_contents(root: &Path) -> Result<(), TrainError> {
     for entry in std::fs::read_dir(root).map_err(TrainError::io(root))? {
         let name = entry.map_err(TrainError::io(root))?.file_name();
@@ -151,34 +150,15 @@ fn refuse_contents(root: &Path) -> Result<(), TrainError> {
 fn check_config(path: &Path, config: &Table) -> Result<(), TrainError> {
     let text = std::fs::read_to_string(path).map_err(TrainError::io(path))?;
     let started: Table = text.parse().map_err(|e| TrainError::malformed(path, e))?;
-    let mut keys = Vec::new();
-    differences(&started, config, "", &mut keys);
+    let (started, config) = (Value::Table(started), Value::Table(config.clone()));
+    fn entries(value: &Value) -> Option<BTreeMap<&str, &Value>> {
+        Some(value.as_table()?.iter().map(|(key, value)| (key.as_str(), value)).collect())
+    }
+    let keys = differences(&started, &config, &entries);
     if keys.is_empty() {
         return Ok(());
     }
     Err(TrainError::OtherConfig { path: path.to_owned(), keys })
-}
-
-/// The dotted names of all keys that differ.
-fn differences(one: &Table, other: &Table, prefix: &str, keys: &mut Vec<String>) {
-    let names: BTreeSet<_> = one.keys().chain(other.keys()).collect();
-    for name in names {
-        match (one.get(name), other.get(name)) {
-            (Some(Value::Table(one)), Some(Value::Table(other))) => {
-                differences(one, other, &format!("{prefix}{name}."), keys);
-            }
-            (one, other) if one != other => keys.push(format!("{prefix}{name}")),
-            _ => {}
-        }
-    }
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let partial = path.with_extension("partial");
-    File::create(&partial)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&partial, path))
-        .map_err(TrainError::io(path))
 }
 
 fn remove_if_there(dir: &Path) -> Result<(), TrainError> {

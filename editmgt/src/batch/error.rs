@@ -28,6 +28,9 @@ pub enum BatchError {
         /// The system's reason.
         source: io::Error,
     },
+    /// A file can't be written, locked or read.
+    #[error(transparent)]
+    Store(editmgt_store::StoreError),
     /// Lines that are no jobs.
     #[error("{}: {}", path.display(), Lines(lines))]
     Lines {
@@ -41,12 +44,6 @@ pub enum BatchError {
     NoJobs {
         /// The file of jobs.
         path: PathBuf,
-    },
-    /// A shard that doesn't exist.
-    #[error("shard: expected I/N with I from 1 to N, got {got:?}")]
-    Shard {
-        /// What came.
-        got: String,
     },
     /// Another process writes to the folder.
     #[error("{}: another batch is writing to this folder; wait for it or use another", dir.display())]
@@ -113,6 +110,15 @@ pub enum BatchError {
     /// The observer stopped the batch; the job that ran is not recorded.
     #[error(transparent)]
     Stopped(editmgt_core::Error),
+}
+
+impl From<editmgt_store::StoreError> for BatchError {
+    fn from(error: editmgt_store::StoreError) -> Self {
+        match error {
+            editmgt_store::StoreError::Io { path, source } => Self::Io { path, source },
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl BatchError {

@@ -1,15 +1,20 @@
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use editmgt_store::{FolderLock, RunAccess, Shard, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
-use super::{BatchError, BatchJob, Shard};
+use super::{BatchError, BatchJob};
+use crate::identity::digits;
 use crate::model::ModelSource;
 
 const LOCK: &str = "batch.lock";
+/// How the names of manifests begin.
+const MANIFEST: &str = "manifest";
 
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +40,40 @@ pub struct BatchEntry {
     /// The result, a file in the output folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// Its length, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
+    /// A SHA-256 over its bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_sha256: Option<String>,
     /// Why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The [`EditReport`](crate::EditReport).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Value>,
+}
+
+impl BatchEntry {
+    /// Says that the result is `output`, a complete file in the folder `dir`.
+    ///
+    /// # Errors
+    /// [`BatchError::Io`] when it can't be read.
+    pub fn set_output(&mut self, dir: &Path, output: String) -> Result<(), BatchError> {
+        let path = dir.join(&output);
+        let (bytes, sha256) = digest(&path).map_err(BatchError::io(&path))?;
+        self.status = JobStatus::Done;
+        (self.output_bytes, self.output_sha256) = (Some(bytes), Some(sha256));
+        self.output = Some(output);
+        Ok(())
+    }
+}
+
+/// Length and SHA-256 of a file.
+fn digest(path: &Path) -> std::io::Result<(u64, String)> {
+    let mut hash = Sha256::new();
+    let bytes = std::io::copy(&mut File::open(path)?, &mut hash)?;
+    Ok((bytes, digits(hash)))
 }
 
 /// The last entry of each job, by its name.
@@ -55,48 +88,73 @@ pub struct BatchFolder {
     dir: PathBuf,
     manifest: PathBuf,
     entries: Entries,
-    _locks: [Option<File>; 2],
+    _locks: [FolderLock; 2],
 }
 
 impl BatchFolder {
-    /// Opens the folder, which is made where it is missing. `resume` goes on with the batch that is
-    /// there, if there is one.
+    /// Opens the folder, which is made where it is missing. `access` is whether to go on with the
+    /// batch that is there, if there is one, or a [`RunAccess`]. Temporary files that a killed run
+    /// left are removed.
     ///
     /// The shards of a batch can share a folder (each has a manifest of its own), and run at once.
     ///
     /// # Errors
-    /// [`BatchError::InUse`], [`BatchError::Begun`] without `resume`, [`BatchError::OtherShards`],
+    /// [`BatchError::InUse`], [`BatchError::Begun`] without resuming, [`BatchError::OtherShards`],
     /// [`BatchError::Manifest`], [`BatchError::Io`].
-    pub fn open(dir: impl AsRef<Path>, shard: Shard, resume: bool) -> Result<Self, BatchError> {
+    pub fn open(
+        dir: impl AsRef<Path>,
+        shard: Shard,
+        access: impl Into<RunAccess>,
+    ) -> Result<Self, BatchError> {
+        let RunAccess { resume, locking } = access.into();
         let dir = dir.as_ref();
         fs::create_dir_all(dir).map_err(BatchError::io(dir))?;
         // All of it, or one of its shards: then others may have the folder, but not this shard.
-        let whole = lock(dir, LOCK, shard.is_all())?;
-        let manifest = shard.manifest();
-        let part = match shard.is_all() {
-            true => None,
-            false => Some(lock(dir, &manifest.replace(".jsonl", ".lock"), true)?),
+        let in_use = |error| match error {
+            StoreError::Locked { .. } => BatchError::InUse { dir: dir.to_owned() },
+            error => error.into(),
         };
+        let (all, manifest) = (dir.join(LOCK), manifest_name(shard));
+        let own = dir.join(&manifest).with_extension("lock");
+        let locks = if shard.is_all() {
+            let whole = FolderLock::exclusive(&all, locking).map_err(in_use)?;
+            [whole, FolderLock::none()]
+        } else {
+            let whole = FolderLock::shared(&all, locking).map_err(in_use)?;
+            [whole, FolderLock::exclusive(own, locking).map_err(in_use)?]
+        };
+        editmgt_store::remove_stale(dir);
         for entry in fs::read_dir(dir).map_err(BatchError::io(dir))? {
             let name = entry.map_err(BatchError::io(dir))?.file_name();
-            let parts = Shard::parts(&name.to_string_lossy());
+            let parts = Shard::parts(&name.to_string_lossy(), MANIFEST);
             if parts.is_some_and(|parts| parts != shard.of()) {
                 return Err(BatchError::OtherShards { manifest: dir.join(name) });
             }
         }
         let manifest = dir.join(manifest);
-        let entries = match manifest.exists() {
-            true => read(&manifest)?,
-            false => {
-                File::create_new(&manifest).map_err(BatchError::io(&manifest))?;
-                HashMap::new()
-            }
-        };
+        let entries =
+            editmgt_store::open_log(&manifest, |line, text| parse(&manifest, line, text))?;
+        let entries = by_name(entries);
         // One without a line is of a run that came to nothing, for instance for want of a model.
         if !resume && !entries.is_empty() {
             return Err(BatchError::Begun { manifest });
         }
-        Ok(Self { dir: dir.to_owned(), manifest, entries, _locks: [Some(whole), part] })
+        Ok(Self { dir: dir.to_owned(), manifest, entries, _locks: locks })
+    }
+
+    /// The files that a batch writes into `dir` besides its results.
+    pub fn own_files(dir: &Path, shard: Shard) -> Vec<PathBuf> {
+        let manifest = dir.join(manifest_name(shard));
+        let mut files = vec![dir.join(LOCK), manifest.clone()];
+        if !shard.is_all() {
+            files.push(manifest.with_extension("lock"));
+        }
+        files
+    }
+
+    /// Whether an earlier run recorded anything here.
+    pub fn is_begun(&self) -> bool {
+        !self.entries.is_empty()
     }
 
     /// The folder.
@@ -104,10 +162,23 @@ impl BatchFolder {
         &self.dir
     }
 
-    /// Whether this very job was done and its result is there.
+    /// Whether this very job was done and its result is there, byte for byte: length and hash are
+    /// checked, so the file is read.
     pub fn is_done(&self, job: &BatchJob) -> bool {
         let entry = self.entries.get(&job.name);
-        entry.is_some_and(|entry| entry.sha256 == job.sha256 && self.has_result(entry))
+        entry.is_some_and(|entry| entry.sha256 == job.sha256 && self.is_intact(entry))
+    }
+
+    fn is_intact(&self, entry: &BatchEntry) -> bool {
+        let (Some(output), Some(bytes), Some(sha256)) =
+            (&entry.output, entry.output_bytes, &entry.output_sha256)
+        else {
+            return false;
+        };
+        let path = self.dir.join(output);
+        entry.status == JobStatus::Done
+            && fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() == bytes)
+            && digest(&path).is_ok_and(|(_, found)| found == *sha256)
     }
 
     fn has_result(&self, entry: &BatchEntry) -> bool {
@@ -121,10 +192,10 @@ impl BatchFolder {
         for entry in fs::read_dir(&self.dir).map_err(BatchError::io(&self.dir))? {
             let path = entry.map_err(BatchError::io(&self.dir))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if path != self.manifest && Shard::parts(&name).is_some() {
-                let bytes = fs::read(&path).map_err(BatchError::io(&path))?;
-                let entries = parse(&path, whole_lines(&bytes))?;
-                others.push((path, entries));
+            if path != self.manifest && Shard::parts(&name, MANIFEST).is_some() {
+                let entries =
+                    editmgt_store::read_log(&path, |line, text| parse(&path, line, text))?;
+                others.push((path, by_name(entries)));
             }
         }
         Ok(others)
@@ -175,67 +246,34 @@ impl BatchFolder {
     /// # Errors
     /// [`BatchError::Gone`], [`BatchError::Io`].
     pub fn record(&mut self, entry: BatchEntry) -> Result<(), BatchError> {
-        let mut line = serde_json::to_vec(&entry).expect("an entry has text keys only");
-        line.push(b'\n');
-        // Opened anew, and never made: in a folder that vanished an open file could be written to
-        // with nobody ever seeing it.
-        let written = OpenOptions::new().append(true).open(&self.manifest).and_then(|mut file| {
-            file.write_all(&line)?;
-            file.sync_data()
-        });
-        match written {
+        let line = serde_json::to_vec(&entry).expect("an entry has text keys only");
+        match editmgt_store::append_line(&self.manifest, line) {
             Ok(()) => {
                 self.entries.insert(entry.name.clone(), entry);
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 Err(BatchError::Gone { dir: self.dir.clone() })
             }
-            Err(error) => Err(BatchError::io(&self.manifest)(error)),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-fn lock(dir: &Path, name: &str, alone: bool) -> Result<File, BatchError> {
-    let path = dir.join(name);
-    // Its content is nobody's business, so it is never cut off.
-    let file = OpenOptions::new().create(true).append(true).open(&path);
-    let file = file.map_err(BatchError::io(&path))?;
-    match if alone { file.try_lock() } else { file.try_lock_shared() } {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(BatchError::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(BatchError::Io { path, source }),
-    }
+/// The manifest of a shard.
+fn manifest_name(shard: Shard) -> String {
+    shard.file(MANIFEST)
 }
 
-/// Reads a manifest of our own. A last line without an end was being written when the run was
-/// killed: it is cut off.
-fn read(manifest: &Path) -> Result<Entries, BatchError> {
-    let bytes = fs::read(manifest).map_err(BatchError::io(manifest))?;
-    let whole = whole_lines(&bytes);
-    if whole.len() < bytes.len() {
-        let cut = OpenOptions::new().write(true).open(manifest);
-        let cut = cut.and_then(|file| file.set_len(whole.len() as u64));
-        cut.map_err(BatchError::io(manifest))?;
-    }
-    parse(manifest, whole)
+fn parse(manifest: &Path, line: usize, text: &[u8]) -> Result<BatchEntry, BatchError> {
+    serde_json::from_slice(text).map_err(|source| BatchError::Manifest {
+        path: manifest.to_owned(),
+        line,
+        source,
+    })
 }
 
-/// Without the last line where it has no end.
-fn whole_lines(bytes: &[u8]) -> &[u8] {
-    &bytes[..bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1)]
-}
-
-fn parse(manifest: &Path, lines: &[u8]) -> Result<Entries, BatchError> {
-    let mut entries = HashMap::new();
-    for (i, line) in lines.split(|&byte| byte == b'\n').enumerate() {
-        if line.is_empty() {
-            continue;
-        }
-        let entry: BatchEntry = serde_json::from_slice(line).map_err(|source| {
-            BatchError::Manifest { path: manifest.to_owned(), line: i + 1, source }
-        })?;
-        entries.insert(entry.name.clone(), entry);
-    }
-    Ok(entries)
+/// A later entry takes the place of an earlier one.
+fn by_name(entries: Vec<BatchEntry>) -> Entries {
+    entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect()
 }

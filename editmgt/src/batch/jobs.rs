@@ -1,10 +1,8 @@
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use serde_json::{Map, Value};
+use editmgt_store::{Shard, TextLines, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{BadLine, BatchError};
@@ -31,8 +29,9 @@ pub struct BatchJob {
     pub sha256: String,
 }
 
-/// Reads a file of jobs: a JSON object a line, with `photo`, if need be `mask` (paths from the
-/// file's own folder) and `name`, and the keys of an [`EditRequest`]. Empty lines are left out.
+/// Reads a file of jobs, UTF-8 with or without a byte order mark: a JSON object a line, with `photo`, if need be `mask` (paths from the
+/// file's own folder) and `name`, and the keys of an [`EditRequest`]. Empty lines and keys
+/// that are `null` are left out; `7.0` is the integer 7.
 ///
 /// The name, letters, digits, `.`, `-` and `_`, says what the result is called; without one it is
 /// the line's number and the photo's name, for instance `000012-cat`. No two jobs share a name,
@@ -42,19 +41,11 @@ pub struct BatchJob {
 /// [`BatchError::Io`], [`BatchError::Lines`] with all lines that are bad, [`BatchError::NoJobs`].
 pub fn read_jobs(path: impl AsRef<Path>) -> Result<Vec<BatchJob>, BatchError> {
     let path = path.as_ref();
-    let mut file = BufReader::new(File::open(path).map_err(BatchError::io(path))?);
+    let mut lines = TextLines::open(path)?;
     let root = path.parent().unwrap_or(Path::new(""));
     let (mut jobs, mut bad, mut names) = (Vec::new(), Vec::new(), HashMap::new());
-    let mut text = Vec::new();
-    for line in 1.. {
-        text.clear();
-        if file.read_until(b'\n', &mut text).map_err(BatchError::io(path))? == 0 {
-            break;
-        }
-        if text.trim_ascii().is_empty() {
-            continue;
-        }
-        match BatchJob::parse(line, &text, root) {
+    while let Some((line, text)) = lines.next()? {
+        match BatchJob::parse(line, text, root) {
             Ok(job) => match names.insert(job.name.to_lowercase(), line) {
                 None => jobs.push(job),
                 Some(other) => {
@@ -73,19 +64,22 @@ pub fn read_jobs(path: impl AsRef<Path>) -> Result<Vec<BatchJob>, BatchError> {
 }
 
 impl BatchJob {
+    /// Whether it is in this shard: every N-th line.
+    pub fn is_in(&self, shard: Shard) -> bool {
+        // Lines count from 1.
+        shard.has(self.line as u64 - 1)
+    }
+
     fn parse(line: usize, text: &[u8], root: &Path) -> Result<Self, String> {
-        // Only the column says something: the line is known better.
-        let mut object: Map<String, Value> =
-            serde_json::from_slice(text).map_err(|e| e.to_string())?;
+        let mut object = json::parse_object(text)?;
         let mut word = |key: &str| match object.remove(key) {
-            None | Some(Value::Null) => Ok(None),
+            None => Ok(None),
             Some(Value::String(word)) if !word.is_empty() => Ok(Some(word)),
             Some(other) => Err(format!("{key}: expected some text, got {other}")),
         };
         let photo = word("photo")?.ok_or("photo: expected a path, got none")?;
         let (mask, name) = (word("mask")?, word("name")?);
-        let request: EditRequest =
-            serde_json::from_value(Value::Object(object)).map_err(|e| e.to_string())?;
+        let request: EditRequest = json::from_object(object)?;
         request.check().map_err(|e| e.to_string())?;
         let name = match name {
             Some(name) => checked(name)?,
@@ -125,68 +119,4 @@ fn readable(photo: &Path) -> String {
     let stem = photo.file_stem().unwrap_or_default().to_string_lossy();
     let plain = |letter| if is_plain(letter) { letter } else { '_' };
     stem.chars().map(plain).take(MAX_NAME / 2).collect()
-}
-
-/// One of several parts into which jobs are split, each for a process of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
-    index: usize,
-    of: usize,
-}
-
-impl Shard {
-    /// Everything.
-    pub const ALL: Self = Self { index: 1, of: 1 };
-
-    /// Part `index` of `of`, counted from 1.
-    ///
-    /// # Errors
-    /// [`BatchError::Shard`] when `index` is not from 1 to `of`.
-    pub fn new(index: usize, of: usize) -> Result<Self, BatchError> {
-        match (1..=of).contains(&index) {
-            true => Ok(Self { index, of }),
-            false => Err(BatchError::Shard { got: format!("{index}/{of}") }),
-        }
-    }
-
-    /// Whether a job is in this part: every `of`-th line.
-    pub fn has(&self, job: &BatchJob) -> bool {
-        job.line % self.of == self.index % self.of
-    }
-
-    /// The manifest of this part.
-    pub(super) fn manifest(&self) -> String {
-        match self.of {
-            1 => "manifest.jsonl".to_owned(),
-            of => format!("manifest-{}-of-{of}.jsonl", self.index),
-        }
-    }
-
-    /// How many parts the manifest of this name belongs to; `None` for another file.
-    pub(super) fn parts(manifest: &str) -> Option<usize> {
-        match manifest.strip_prefix("manifest")?.strip_suffix(".jsonl")? {
-            "" => Some(1),
-            shard => shard.rsplit_once("-of-")?.1.parse().ok(),
-        }
-    }
-
-    pub(super) fn is_all(&self) -> bool {
-        self.of == 1
-    }
-
-    pub(super) fn of(&self) -> usize {
-        self.of
-    }
-}
-
-impl FromStr for Shard {
-    type Err = BatchError;
-
-    /// Reads `I/N`.
-    fn from_str(text: &str) -> Result<Self, BatchError> {
-        let numbers =
-            text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-        let (index, of) = numbers.ok_or_else(|| BatchError::Shard { got: text.to_owned() })?;
-        Self::new(index, of)
-    }
 }

@@ -5,8 +5,9 @@
 //!                                             BatchFolder ─► OUT/manifest.jsonl, a line a job
 //! ```
 //!
-//! A line of the manifest is written when the picture is complete, so a run that is killed has lost
-//! at most the job that it was at, and goes on with the rest.
+//! A line of the manifest is written when the picture is complete and on the disk, with its length and
+//! SHA-256. So a run that is killed has lost at most the job that it was at; when it is resumed, results
+//! that are not what was written are made again.
 //!
 //! ```no_run
 //! use editmgt::batch::{Batch, BatchFolder, Shard, read_jobs};
@@ -17,7 +18,7 @@
 //! let mut folder = BatchFolder::open("out", shard, true)?;
 //! let editor = Editor::builder("models/editmgt").build()?;
 //! let mut batch = Batch::new(editor, &mut folder)?;
-//! for job in jobs.iter().filter(|job| shard.has(job)) {
+//! for job in jobs.iter().filter(|job| job.is_in(shard)) {
 //!     if !batch.is_done(job) {
 //!         println!("{:?}", batch.edit(job, &mut Silent)?.status);
 //!     }
@@ -31,9 +32,10 @@ mod folder;
 mod jobs;
 mod run;
 
+pub use editmgt_store::{Locking, RunAccess, Shard};
 pub use error::{BadLine, BatchError};
 pub use folder::{BatchEntry, BatchFolder, JobStatus};
-pub use jobs::{BatchJob, Shard, read_jobs};
+pub use jobs::{BatchJob, read_jobs};
 pub use run::Batch;
 
 #[cfg(test)]

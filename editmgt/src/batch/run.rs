@@ -1,8 +1,8 @@
-use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 
 use editmgt_core::{EditObserver, Error};
+use editmgt_store::panic_text;
 
 use super::{BatchEntry, BatchError, BatchFolder, BatchJob, JobStatus};
 use crate::editor::Editor;
@@ -52,7 +52,7 @@ impl<'a> Batch<'a> {
         self.folder.is_done(job)
     }
 
-    /// Does a job, and records how it ended. A panic in it, a backend's for instance, is a job that
+    /// Does a job, and records how it ended when its result is on the disk. A panic in it, a backend's for instance, is a job that
     /// failed, too (where panics unwind).
     ///
     /// # Errors
@@ -72,6 +72,8 @@ impl<'a> Batch<'a> {
             sha256: job.sha256.clone(),
             status: JobStatus::Failed,
             output: None,
+            output_bytes: None,
+            output_sha256: None,
             error: None,
             report: None,
         };
@@ -82,15 +84,18 @@ impl<'a> Batch<'a> {
             Ok(made) => made,
             Err(panic) => {
                 self.open = None;
-                entry.error = Some(panicked(&*panic));
+                entry.error = Some(format!(
+                    "internal error: {}; unless the device ran out of memory this is a bug: please \
+                     report it",
+                    panic_text(&*panic)
+                ));
                 self.folder.record(entry.clone())?;
                 return Ok(entry);
             }
         };
         match made {
             Ok(report) => {
-                entry.status = JobStatus::Done;
-                entry.output = Some(output);
+                entry.set_output(self.folder.dir(), output)?;
                 entry.report = serde_json::to_value(&report).ok();
             }
             Err(EditError::Stage(stopped @ Error::Stopped { .. })) => {
@@ -99,7 +104,7 @@ impl<'a> Batch<'a> {
             Err(EditError::Photo(PhotoError::NoFolder { .. })) => {
                 return Err(BatchError::Gone { dir: self.folder.dir().to_owned() });
             }
-            Err(error @ EditError::Photo(PhotoError::Write { .. })) => {
+            Err(error @ EditError::Photo(PhotoError::Write { .. } | PhotoError::Store(_))) => {
                 return Err(BatchError::Output(error));
             }
             Err(error) => entry.error = Some(error.to_string()),
@@ -133,13 +138,4 @@ impl<'a> Batch<'a> {
         result.image.save(self.folder.dir().join(output), &save)?;
         Ok(result.report)
     }
-}
-
-/// What a panic said.
-fn panicked(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    format!(
-        "internal error: {text}; unless the device ran out of memory this is a bug: please report it"
-    )
 }

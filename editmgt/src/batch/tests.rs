@@ -16,10 +16,16 @@ fn entry(job: &BatchJob, status: JobStatus) -> BatchEntry {
         sha256: job.sha256.clone(),
         status,
         output: (status == JobStatus::Done).then(|| format!("{}.png", job.name)),
+        output_bytes: (status == JobStatus::Done).then_some(RESULT.len() as u64),
+        output_sha256: (status == JobStatus::Done).then(|| RESULT_SHA256.to_owned()),
         error: None,
         report: None,
     }
 }
+
+const RESULT: &str = "abc";
+/// FIPS 180-2, appendix B.1.
+const RESULT_SHA256: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 fn jobs(n: usize) -> Vec<BatchJob> {
     let dir = tempfile::tempdir().unwrap();
@@ -56,8 +62,8 @@ fn every_bad_line_is_named() {
     let dir = tempfile::tempdir().unwrap();
     for (line, named) in [
         ("{", "EOF"),
-        ("[1]", "expected a map"),
-        ("\"photo\"", "expected a map"),
+        ("[1]", "expected a JSON object a line, got an array"),
+        ("\"photo\"", "expected a JSON object"),
         (r#"{"instruction": "x"}"#, "photo: expected a path, got none"),
         (r#"{"photo": 3, "instruction": "x"}"#, "photo: expected some text, got 3"),
         (r#"{"photo": "a.png"}"#, "instruction: expected some words"),
@@ -83,17 +89,67 @@ fn every_bad_line_is_named() {
 }
 
 #[test]
-fn shards_are_a_partition() {
+fn jobs_are_split_by_line() {
     let jobs = jobs(10);
     for of in [1, 2, 3, 7, 12] {
         let shards: Vec<Shard> = (1..=of).map(|i| Shard::new(i, of).unwrap()).collect();
         for job in &jobs {
-            assert_eq!(shards.iter().filter(|shard| shard.has(job)).count(), 1, "{of}");
+            assert_eq!(shards.iter().filter(|shard| job.is_in(**shard)).count(), 1, "{of}");
         }
     }
-    assert_eq!("2/8".parse::<Shard>().unwrap(), Shard::new(2, 8).unwrap());
-    for bad in ["", "2", "0/2", "3/2", "0/0", "-1/2", "1/x", "1/2/3"] {
-        assert!(matches!(bad.parse::<Shard>(), Err(BatchError::Shard { .. })), "{bad}");
+}
+
+#[test]
+fn a_result_that_is_not_what_was_written_is_not_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, jobs) = (dir.path().join("out"), jobs(1));
+    let mut folder = BatchFolder::open(&out, Shard::ALL, false).unwrap();
+    let result = out.join("000001-p0.png");
+    fs::write(&result, RESULT).unwrap();
+    let mut made = entry(&jobs[0], JobStatus::Failed);
+    made.set_output(&out, "000001-p0.png".to_owned()).unwrap();
+    assert_eq!(made, entry(&jobs[0], JobStatus::Done));
+    folder.record(made).unwrap();
+    assert!(folder.is_done(&jobs[0]));
+    for other in ["", "ab", "abd", "abcd"] {
+        fs::write(&result, other).unwrap();
+        assert!(!folder.is_done(&jobs[0]), "{other:?}");
+    }
+    fs::write(&result, RESULT).unwrap();
+    assert!(folder.is_done(&jobs[0]));
+    // A manifest without hashes proves nothing.
+    let unproven = BatchEntry { output_sha256: None, ..entry(&jobs[0], JobStatus::Done) };
+    folder.record(unproven).unwrap();
+    assert!(!folder.is_done(&jobs[0]));
+}
+
+#[test]
+fn jobs_of_other_programs_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = r#"{"photo": "a.png", "instruction": "make it red", "steps": 7, "seed": 3}"#;
+    let expected = read_jobs(write(dir.path(), plain)).unwrap();
+    for text in [
+        format!("\u{feff}{plain}\r\n"),
+        format!("{plain}\r\n\r\n"),
+        plain.replace('7', "7.0").replace('3', "3.0"),
+        plain.replace('}', r#", "mask": null, "name": null, "hold": null, "feather": null}"#),
+    ] {
+        assert_eq!(read_jobs(write(dir.path(), &text)).unwrap(), expected, "{text}");
+    }
+    let utf16: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let path = dir.path().join("jobs.jsonl");
+    fs::write(&path, utf16).unwrap();
+    let error = read_jobs(&path).unwrap_err().to_string();
+    assert!(error.contains("expected UTF-8, got UTF-16"), "{error}");
+    for (line, named) in [
+        (plain.replace('7', "7.5"), "line 2: steps: "),
+        (plain.replace("\"a.png\"", "null"), "line 2: photo: expected a path"),
+        (plain.replace('3', "\"x\""), "line 2: seed: "),
+        (plain.replace('}', r#", "hold": {"threshold": "x"}}"#), "line 2: hold"),
+        (format!("// {plain}"), "line 2: expected a JSON object, got a comment"),
+    ] {
+        let error = read_jobs(write(dir.path(), &format!("{plain}\n{line}"))).unwrap_err();
+        assert!(error.to_string().contains(named), "{named}: {error}");
     }
 }
 
@@ -107,7 +163,7 @@ fn what_is_done_is_what_was_recorded_and_is_there() {
     folder.record(entry(&jobs[1], JobStatus::Done)).unwrap();
     folder.record(entry(&jobs[2], JobStatus::Failed)).unwrap();
     drop(folder);
-    fs::write(out.join("000001-p0.png"), "").unwrap();
+    fs::write(out.join("000001-p0.png"), RESULT).unwrap();
     let manifest = out.join("manifest.jsonl");
     assert!(matches!(BatchFolder::open(&out, Shard::ALL, false), Err(BatchError::Begun { .. })));
 

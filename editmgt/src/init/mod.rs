@@ -18,6 +18,7 @@ use editmgt_checkpoint::{
     CheckpointError, TensorSpec, WeightsName, WriteOptions, module_tensors, write_random,
 };
 use editmgt_core::config::ConfigError;
+use editmgt_store::{StagedFolder, StoreError};
 use editmgt_text::{ClipTextConfig, Gemma2Config};
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::VqConfig;
@@ -75,29 +76,20 @@ pub struct InitRequest {
 /// [`ModelError::Folder`] when `out` exists and is not an empty folder, [`ModelError::Io`] and
 /// [`ModelError::Weights`] when writing fails; then nothing is left behind.
 pub fn init(out: &Path, request: &InitRequest) -> Result<(), ModelError> {
-    if out.exists() {
-        let mut entries = std::fs::read_dir(out).map_err(ModelError::io(out))?;
-        if entries.next().is_some() {
-            return Err(ModelError::folder(out, "exists and is not empty; name a new folder"));
+    let folder = |error| match error {
+        StoreError::NotEmpty { path } => {
+            ModelError::folder(path, "exists and is not empty; name a new folder")
         }
-    }
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+        StoreError::NoFolder { path, folder } => {
+            let problem =
+                format!("the folder {} does not exist; create it first", folder.display());
+            ModelError::folder(path, problem)
+        }
+        error => error.into(),
     };
-    if !parent.is_dir() {
-        let problem = format!("the folder {} does not exist; create it first", parent.display());
-        return Err(ModelError::folder(out, problem));
-    }
-    let staging = tempfile::Builder::new().prefix(".editmgt-init-").tempdir_in(parent);
-    let staging = staging.map_err(ModelError::io(parent))?;
+    let staging = StagedFolder::new(out).map_err(folder)?;
     write(staging.path(), request)?;
-    if out.exists() {
-        std::fs::remove_dir(out).map_err(ModelError::io(out))?;
-    }
-    std::fs::rename(staging.path(), out).map_err(ModelError::io(out))?;
-    // The folder has moved: there is nothing left to clean up.
-    let _ = staging.keep();
+    staging.publish()?;
     Ok(())
 }
 

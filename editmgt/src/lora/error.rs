@@ -14,6 +14,9 @@ pub enum LoraError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A file can't be written, locked or read.
+    #[error(transparent)]
+    Store(editmgt_store::StoreError),
     /// A config that is not understood.
     #[error("{}: {problem}", path.display())]
     Config {
@@ -109,6 +112,15 @@ pub enum LoraError {
         /// What came.
         text: String,
     },
+}
+
+impl From<editmgt_store::StoreError> for LoraError {
+    fn from(error: editmgt_store::StoreError) -> Self {
+        match error {
+            editmgt_store::StoreError::Io { path, source } => Self::Io { path, source },
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl LoraError {

@@ -130,8 +130,7 @@ impl LoraFile {
     pub fn save(&self, dir: &Path) -> Result<(), LoraError> {
         let parent = dir.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent).map_err(LoraError::io(parent))?;
-        let staging = tempfile::Builder::new().prefix(".lora-").tempdir_in(parent);
-        let staging = staging.map_err(LoraError::io(parent))?;
+        let staging = editmgt_store::StagedFolder::new(dir)?;
         let rank = self.config.rank;
         let mut tensors = Vec::new();
         for (layer, factors) in &self.layers {
@@ -155,13 +154,8 @@ impl LoraFile {
             let path = staging.path().join(name);
             std::fs::write(&path, text).map_err(LoraError::io(&path))?;
         }
-        // An empty folder is replaced; one that holds something is not.
-        let staging = staging.keep();
-        std::fs::rename(&staging, dir).map_err(|error| {
-            // The error that led here is the one to report.
-            let _ = std::fs::remove_dir_all(&staging);
-            LoraError::io(dir)(error)
-        })
+        staging.publish()?;
+        Ok(())
     }
 
     /// The adapter of a trained model, to be saved: what [`MgtModel::with_lora`] attached first.

@@ -163,6 +163,9 @@ pub enum PhotoError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The output can't be written, for another reason: it is read-only, or its links have no end.
+    #[error(transparent)]
+    Store(editmgt_store::StoreError),
     /// The encoder refused.
     #[error("can't encode {}: {source}", path.display())]
     Encode {

@@ -1,9 +1,9 @@
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use editmgt_store::{PendingFile, StoreError};
 use image::codecs::{bmp::BmpEncoder, jpeg::JpegEncoder, tiff::TiffEncoder, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageError, ImageResult};
-use tempfile::NamedTempFile;
 
 use super::png_text::PngTextEncoder;
 use super::{Photo, PhotoError, PixelSize};
@@ -69,15 +69,15 @@ pub fn check_writable(
     size: PixelSize,
     options: &SaveOptions,
 ) -> Result<(), PhotoError> {
-    Output::check(path.as_ref(), size, options)?.temporary().map(drop)
+    Output::check(path.as_ref(), size, options)?.begin().map(drop)
 }
 
 impl Photo {
     /// Writes the photo in the format of the name's extension: `.png`, `.jpg`/`.jpeg`, `.webp`
     /// (lossless), `.bmp` or `.tif`/`.tiff`.
     ///
-    /// The file appears under its name only when it is complete; an existing one is replaced, and
-    /// stays untouched when anything fails. Transparency is written where the format has it
+    /// The file appears under its name only when it is complete and on the disk; an existing one is
+    /// replaced, and stays untouched when anything fails. A symbolic link is written through. Transparency is written where the format has it
     /// (JPEG has not: the colours below are written as they are). The colour profile is written to
     /// PNG, JPEG, WebP and TIFF, camera data to PNG, JPEG and WebP.
     ///
@@ -85,7 +85,7 @@ impl Photo {
     /// Those of [`check_writable`], [`PhotoError::Write`] and [`PhotoError::Encode`].
     pub fn save(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<(), PhotoError> {
         let output = Output::check(path.as_ref(), self.size(), options)?;
-        let mut file = output.temporary()?;
+        let mut file = output.begin()?;
         let mut writer = BufWriter::new(file.as_file_mut());
         self.encode(output.format, &mut writer, options).map_err(|source| match source {
             ImageError::IoError(source) => output.write_error(source),
@@ -93,8 +93,7 @@ impl Photo {
         })?;
         writer.flush().map_err(|source| output.write_error(source))?;
         drop(writer);
-        file.persist(output.path).map_err(|e| output.write_error(e.error))?;
-        Ok(())
+        file.commit().map_err(|error| output.store_error(error))
     }
 
     fn encode(
@@ -161,7 +160,6 @@ const MAX_EXIF: usize = 65_535 - 2 - 6;
 /// A place to write to that has been checked.
 struct Output<'a> {
     path: &'a Path,
-    folder: PathBuf,
     format: OutputFormat,
 }
 
@@ -179,24 +177,21 @@ impl<'a> Output<'a> {
         if let Some((format, max)) = format.longest_side().filter(|(_, max)| size.longer() > *max) {
             return Err(PhotoError::TooLargeForFormat { path: owned(), size, format, max });
         }
-        let folder = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        if !folder.is_dir() {
-            return Err(PhotoError::NoFolder { path: owned(), folder });
-        }
-        Ok(Self { path, folder, format })
+        Ok(Self { path, format })
     }
 
     /// A file beside the output that removes itself unless it takes the output's name.
-    fn temporary(&self) -> Result<NamedTempFile, PhotoError> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".editmgt-").suffix(".tmp");
-        // Temporary files are private by default; a photo gets what the user's umask allows.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        builder.tempfile_in(&self.folder).map_err(|source| self.write_error(source))
+    fn begin(&self) -> Result<PendingFile, PhotoError> {
+        PendingFile::create(self.path).map_err(|error| self.store_error(error))
+    }
+
+    fn store_error(&self, error: StoreError) -> PhotoError {
+        match error {
+            StoreError::Io { source, .. } => self.write_error(source),
+            StoreError::IsFolder { path } => PhotoError::OutputIsFolder { path },
+            StoreError::NoFolder { path, folder } => PhotoError::NoFolder { path, folder },
+            other => PhotoError::Store(other),
+        }
     }
 
     fn write_error(&self, source: io::Error) -> PhotoError {

@@ -1,10 +1,12 @@
+use std::io::ErrorKind;
 use std::path::Path;
 
 use editmgt_core::MapCombine;
 use editmgt_core::config::{ConfigError, parse};
+use editmgt_store::{StoreError, json};
 use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{HoldPolicy, KeywordPolicy, MapFilter, ranges};
 use crate::error::ModelError;
@@ -120,6 +122,10 @@ impl EditDefaults {
     /// [`ConfigError`] for what is not JSON, another version, a key nobody knows, a value of the
     /// wrong type or out of range.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        // As other programs write it: with 7.0 for 7, and null for what is not given.
+        let plain = serde_json::from_str::<Map<String, Value>>(text);
+        let plain = plain.map(|object| Value::Object(json::plain(object)).to_string());
+        let text = plain.as_deref().unwrap_or(text);
         let version = |value: Value| value.get("version").cloned().unwrap_or(Value::Null);
         let version = serde_json::from_str(text).map(version);
         let defaults: Self = parse(COMPONENT, text, &["version"])?;
@@ -153,12 +159,14 @@ impl EditDefaults {
     /// file.
     pub fn read(model: &Path) -> Result<Self, ModelError> {
         let path = model.join(Self::FILE);
-        match std::fs::read_to_string(&path) {
+        match editmgt_store::read_text(&path) {
             Ok(text) => {
                 Self::from_json(&text).map_err(|source| ModelError::Config { path, source })
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(ModelError::io(path)(error)),
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Ok(Self::default())
+            }
+            Err(error) => Err(error.into()),
         }
     }
 

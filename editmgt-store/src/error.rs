@@ -1,0 +1,116 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a file can't be written, locked or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The system refused to read or write; a full disk is one of these.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The output is a folder.
+    #[error("{}: expected a file to write, got a folder", path.display())]
+    IsFolder {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The folder of the output does not exist.
+    #[error("{}: the folder {} does not exist; create it first", path.display(), folder.display())]
+    NoFolder {
+        /// The output.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// The existing output is write-protected.
+    #[error("{}: the file is read-only; make it writable or name another file", path.display())]
+    ReadOnly {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A chain of symbolic links without an end.
+    #[error("{}: more than {max} symbolic links in a row", path.display())]
+    LinkLoop {
+        /// The first link.
+        path: PathBuf,
+        /// How many are followed.
+        max: usize,
+    },
+    /// A folder that must be new or empty holds something.
+    #[error("{}: exists and is not empty; name a new folder", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// An output is the file of an input.
+    #[error(
+        "{}: this is the {input} ({}), which the {output} would overwrite; name another file{hint}",
+        path.display(), input_path.display()
+    )]
+    OverInput {
+        /// What would be written.
+        output: String,
+        /// The output's path.
+        path: PathBuf,
+        /// What is read.
+        input: String,
+        /// The input's path.
+        input_path: PathBuf,
+        /// A way to do it all the same, where there is one: begins with a comma.
+        hint: String,
+    },
+    /// Two outputs are one file.
+    #[error(
+        "{}: expected a file of its own for the {output}, got that of the {other} ({})",
+        path.display(), other_path.display()
+    )]
+    SameOutput {
+        /// The second output.
+        output: String,
+        /// Its path.
+        path: PathBuf,
+        /// The first output.
+        other: String,
+        /// Its path.
+        other_path: PathBuf,
+    },
+    /// Another process has the folder or the file.
+    #[error("{}: locked by another process; wait for it or use another folder", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The file system has no locks.
+    #[error(
+        "{}: this file system has no locks ({source}); with --no-lock it works without them, if \
+         nothing else writes to the folder meanwhile",
+        path.display()
+    )]
+    NoLocks {
+        /// The lock file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A text in an encoding that is not read.
+    #[error("{}: expected UTF-8, got {encoding}; save it as UTF-8", path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// What it seems to be.
+        encoding: &'static str,
+    },
+}
+
+impl StoreError {
+    /// Turns the system's reason into an error that names the file.
+    pub fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { path, source }
+    }
+}

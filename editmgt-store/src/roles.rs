@@ -1,0 +1,193 @@
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::identity::IdentityKey;
+use crate::pending::{PREFIX, SUFFIX};
+use crate::{FileIdentity, StoreError};
+
+/// Folders below an input folder that are looked into.
+const MAX_DEPTH: usize = 8;
+
+/// The files that a command reads and writes. Says, before any work, whether an output is an input
+/// or another output, by the files themselves and not by their names.
+///
+/// ```
+/// use editmgt_store::FileRoles;
+///
+/// let folder = tempfile::tempdir()?;
+/// let photo = folder.path().join("photo.png");
+/// std::fs::write(&photo, "")?;
+/// let mut roles = FileRoles::default();
+/// roles.input("photo", &photo);
+/// let error = roles.output("report", folder.path().join(".").join("photo.png"));
+/// assert!(error.unwrap_err().to_string().contains("this is the photo"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct FileRoles {
+    files: HashMap<IdentityKey, Role>,
+    /// Outputs that don't exist yet, by folder and name in lower case.
+    new: HashMap<(PathBuf, String), Role>,
+    /// Whether names in a folder differ by case.
+    cases: HashMap<PathBuf, bool>,
+}
+
+#[derive(Debug, Clone)]
+struct Role {
+    what: String,
+    path: PathBuf,
+    is_output: bool,
+    /// How to write over it all the same.
+    hint: String,
+}
+
+impl FileRoles {
+    /// Declares a file that is read. All inputs come before the first output.
+    pub fn input(&mut self, what: impl Into<String>, path: impl AsRef<Path>) {
+        self.add_input(what.into(), path.as_ref(), String::new());
+    }
+
+    /// Declares a file that is read, with the way to write over it all the same.
+    pub fn input_with_hint(
+        &mut self,
+        what: impl Into<String>,
+        path: impl AsRef<Path>,
+        hint: impl Into<String>,
+    ) {
+        self.add_input(what.into(), path.as_ref(), format!(", or {}", hint.into()));
+    }
+
+    /// Declares a file or a folder that is read with all that is in it, also behind links.
+    pub fn input_tree(&mut self, what: impl Into<String>, path: impl AsRef<Path>) {
+        self.tree(&what.into(), path.as_ref(), 0, &mut HashSet::new());
+    }
+
+    /// Whether a file is an input.
+    pub fn is_input(&self, path: impl AsRef<Path>) -> bool {
+        let key = FileIdentity::of(path).key();
+        self.files.get(&key).is_some_and(|role| !role.is_output)
+    }
+
+    /// Declares a file that is written.
+    ///
+    /// # Errors
+    /// [`StoreError::OverInput`], [`StoreError::SameOutput`].
+    pub fn output(
+        &mut self,
+        what: impl Into<String>,
+        path: impl AsRef<Path>,
+    ) -> Result<(), StoreError> {
+        let (what, path) = (what.into(), path.as_ref().to_owned());
+        if is_device(&path) {
+            return Ok(());
+        }
+        let identity = FileIdentity::of(&path);
+        let role = Role { what, path, is_output: true, hint: String::new() };
+        let key = identity.key();
+        if let Some(other) = self.files.get(&key) {
+            return Err(conflict(&role, other));
+        }
+        if matches!(key, IdentityKey::Place(_)) {
+            let (folder, name) = identity.place;
+            let lower = (folder.clone(), name.to_string_lossy().to_lowercase());
+            if let Some(other) = self.new.get(&lower).cloned()
+                && self.ignores_case(&folder)
+            {
+                return Err(conflict(&role, &other));
+            }
+            self.new.insert(lower, role.clone());
+        }
+        self.files.insert(key, role);
+        Ok(())
+    }
+
+    /// Declares the files of a folder that `matches` says will be written, whether they are there
+    /// or are already declared.
+    ///
+    /// # Errors
+    /// [`StoreError::OverInput`], [`StoreError::SameOutput`].
+    pub fn outputs_in(
+        &mut self,
+        what: &str,
+        folder: impl AsRef<Path>,
+        matches: impl Fn(&str) -> bool,
+    ) -> Result<(), StoreError> {
+        let folder = folder.as_ref();
+        let canonical = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+        for role in self.files.values() {
+            let (parent, name) = FileIdentity::of(&role.path).place;
+            if parent == canonical && matches(&name.to_string_lossy()) {
+                let path = role.path.clone();
+                let output = Role { what: what.to_owned(), path, is_output: true, hint: "".into() };
+                return Err(conflict(&output, role));
+            }
+        }
+        let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+        for entry in entries.flatten() {
+            if matches(&entry.file_name().to_string_lossy()) {
+                self.output(what, entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_input(&mut self, what: String, path: &Path, hint: String) {
+        if is_device(path) {
+            return;
+        }
+        let role = Role { what, path: path.to_owned(), is_output: false, hint };
+        self.files.entry(FileIdentity::of(path).key()).or_insert(role);
+    }
+
+    fn tree(&mut self, what: &str, path: &Path, depth: usize, seen: &mut HashSet<IdentityKey>) {
+        if !path.is_dir() {
+            self.add_input(what.to_owned(), path, String::new());
+            return;
+        }
+        if depth > MAX_DEPTH || !seen.insert(FileIdentity::of(path).key()) {
+            return;
+        }
+        let Ok(entries) = fs::read_dir(path) else { return };
+        for entry in entries.flatten() {
+            self.tree(what, &entry.path(), depth + 1, seen);
+        }
+    }
+
+    /// Whether two names in a folder that differ by case only are one file; found by trying.
+    fn ignores_case(&mut self, folder: &Path) -> bool {
+        let tried = self.cases.entry(folder.to_owned()).or_insert_with(|| {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(PREFIX).suffix(SUFFIX);
+            let Ok(file) = builder.tempfile_in(folder) else { return true };
+            let name = file.path().file_name().unwrap_or_default().to_string_lossy();
+            folder.join(name.to_uppercase()).exists()
+        });
+        *tried
+    }
+}
+
+fn conflict(output: &Role, other: &Role) -> StoreError {
+    let Role { what, path, .. } = output.clone();
+    if other.is_output {
+        StoreError::SameOutput {
+            output: what,
+            path,
+            other: other.what.clone(),
+            other_path: other.path.clone(),
+        }
+    } else {
+        StoreError::OverInput {
+            output: what,
+            path,
+            input: other.what.clone(),
+            input_path: other.path.clone(),
+            hint: other.hint.clone(),
+        }
+    }
+}
+
+/// A device or a pipe: has no contents that could be lost.
+fn is_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}

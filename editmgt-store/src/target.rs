@@ -1,0 +1,105 @@
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::StoreError;
+
+/// Symbolic links that are followed in a row, as Linux does.
+const MAX_LINKS: usize = 40;
+
+/// What writing to a path writes to: the file at the end of its symbolic links.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The path as the user named it.
+    pub(crate) named: PathBuf,
+    /// The file itself; it may not exist yet.
+    pub(crate) file: PathBuf,
+    /// The folder of that file.
+    pub(crate) folder: PathBuf,
+    /// What is there now.
+    pub(crate) existing: Option<Metadata>,
+    /// A device, a pipe or an open file of the process: written to as it is, not replaced.
+    pub(crate) special: bool,
+}
+
+impl Target {
+    /// Follows the links of `path` and checks that a file can be there.
+    ///
+    /// # Errors
+    /// [`StoreError::IsFolder`], [`StoreError::NoFolder`], [`StoreError::ReadOnly`],
+    /// [`StoreError::LinkLoop`], [`StoreError::Io`].
+    pub fn find(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let named = path.as_ref().to_owned();
+        let existing = match std::fs::metadata(&named) {
+            Ok(existing) => Some(existing),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            // A file where a folder should be: what is missing is the folder.
+            Err(error) if error.kind() == ErrorKind::NotADirectory => None,
+            Err(error) => return Err(link_error(&named, error)),
+        };
+        if existing.as_ref().is_some_and(Metadata::is_dir) {
+            return Err(StoreError::IsFolder { path: named });
+        }
+        let end = follow(&named)?;
+        let special = existing.as_ref().is_some_and(|existing| !existing.is_file())
+            || end.open_file_of_process;
+        let file = if special { named.clone() } else { end.file };
+        let folder = folder_of(&file).to_owned();
+        if !special {
+            if !folder.is_dir() {
+                return Err(StoreError::NoFolder { path: named, folder });
+            }
+            if existing.as_ref().is_some_and(|existing| existing.permissions().readonly()) {
+                return Err(StoreError::ReadOnly { path: named });
+            }
+        }
+        Ok(Self { named, file, folder, existing, special })
+    }
+
+    /// The file itself, behind all links.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+}
+
+fn link_error(path: &Path, error: std::io::Error) -> StoreError {
+    match is_loop(&error) {
+        true => StoreError::LinkLoop { path: path.to_owned(), max: MAX_LINKS },
+        false => StoreError::io(path)(error),
+    }
+}
+
+/// `ErrorKind::FilesystemLoop` is not stable.
+fn is_loop(error: &std::io::Error) -> bool {
+    format!("{:?}", error.kind()) == "FilesystemLoop"
+}
+
+struct End {
+    file: PathBuf,
+    /// A link of `/proc` to what the process has open, as `/dev/stdout` is.
+    open_file_of_process: bool,
+}
+
+/// The end of the symbolic links that begin at `path`; what it names may be missing.
+fn follow(path: &Path) -> Result<End, StoreError> {
+    let mut file = path.to_owned();
+    for _ in 0..=MAX_LINKS {
+        match std::fs::read_link(&file) {
+            Ok(_) if file.starts_with("/proc") || file.starts_with("/dev/fd") => {
+                return Ok(End { file, open_file_of_process: true });
+            }
+            // An absolute one replaces all of the path.
+            Ok(to) => file = folder_of(&file).join(to),
+            Err(_no_link) => return Ok(End { file, open_file_of_process: false }),
+        }
+    }
+    Err(StoreError::LinkLoop { path: path.to_owned(), max: MAX_LINKS })
+}
+
+/// The folder in which a path's last name stands.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
