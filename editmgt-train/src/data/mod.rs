@@ -43,12 +43,14 @@ use std::path::Path;
 
 use crate::run::TrainError;
 
+pub use editmgt::photo::MaskReading;
+
 pub use columns::{ColumnNames, Columns, Layout};
 pub use dataset::{EditDataset, EditExample};
 pub use encode::PairCodec;
 pub use error::DataError;
 pub use options::{
-    Crop, DataOptions, MaskReading, PairFormat, PairOptions, PictureOptions, ValidationPart,
+    Crop, DataOptions, PairFormat, PairOptions, PictureOptions, ValidationPart,
 };
 pub use pairs::{PairData, PairEdits, PreparedPairs, ReadableInstruction};
 pub use photos::PairPhotos;

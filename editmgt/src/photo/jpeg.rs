@@ -3,7 +3,7 @@
 //! Source: ITU T.81, annex B.
 
 use image::error::{ImageFormatHint, UnsupportedError, UnsupportedErrorKind};
-use image::{DynamicImage, GrayImage, ImageBuffer, ImageError, ImageFormat, RgbImage};
+use image::{DynamicImage, GrayImage, ImageError, ImageFormat, RgbImage};
 
 const MARKER: u8 = 0xff;
 const START_OF_SCAN: u8 = 0xda;
@@ -100,8 +100,7 @@ impl JpegLayout {
         let kind = match (self.frame, self.precision, self.components.len()) {
             (0xc9..=0xcf, _, _) => "arithmetic coding",
             (0xc5..=0xc7, _, _) => "hierarchical coding",
-            (LOSSLESS, ..=16, 1) => return Ok(()),
-            (LOSSLESS, _, _) => "lossless coding of colours",
+            (LOSSLESS, _, _) => "lossless coding",
             (_, 8, 4) if !self.adobe => {
                 "CMYK without an Adobe marker, which leaves open whether 0 is ink or paper"
             }
@@ -112,12 +111,11 @@ impl JpegLayout {
         Err(unsupported(format!("a JPEG with {kind}")))
     }
 
-    /// Whether `image`'s decoder gets this file wrong: it ends the picture of a sequential frame
-    /// with the first scan, and has no lossless process.
+    /// Whether `image`'s decoder gets this file wrong: it takes the first scan of a sequential
+    /// frame for all components.
     pub(super) fn needs_other_decoder(&self) -> bool {
         let sequential = matches!(self.frame, 0xc0 | 0xc1);
-        self.frame == LOSSLESS
-            || sequential && self.scans.iter().any(|s| s.components.len() < self.components.len())
+        sequential && self.scans.iter().any(|s| s.components.len() < self.components.len())
     }
 
     /// Whether there is a scan for every component and, of a progressive frame, for every bit of
@@ -218,10 +216,7 @@ pub(super) fn decode_separate_scans(bytes: &[u8]) -> Result<DynamicImage, ImageE
         jpeg_decoder::PixelFormat::L8 => {
             GrayImage::from_raw(width, height, pixels).map(DynamicImage::from)
         }
-        jpeg_decoder::PixelFormat::L16 => {
-            let samples = pixels.as_chunks::<2>().0.iter().map(|&pair| u16::from_ne_bytes(pair));
-            ImageBuffer::from_raw(width, height, samples.collect()).map(DynamicImage::ImageLuma16)
-        }
+        jpeg_decoder::PixelFormat::L16 => return Err(unsupported("16-bit samples".into())),
         jpeg_decoder::PixelFormat::RGB24 => {
             RgbImage::from_raw(width, height, pixels).map(DynamicImage::from)
         }

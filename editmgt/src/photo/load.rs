@@ -200,6 +200,21 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
         format: format_name,
         source: source.into(),
     })?;
+    if format == ImageFormat::Jpeg
+        && let Some(layout) = JpegLayout::of(bytes)
+    {
+        layout.check_supported().map_err(error)?;
+    }
+    let tags = match format {
+        ImageFormat::Tiff => Some(TiffTags::read(bytes).unwrap_or_default()),
+        _ => None,
+    };
+    if let Some(what) = tags.as_ref().and_then(TiffTags::unsupported) {
+        return Err(error(ImageError::Unsupported(UnsupportedError::from_format_and_kind(
+            ImageFormatHint::Exact(ImageFormat::Tiff),
+            UnsupportedErrorKind::GenericFeature(format!("a TIFF with {what}")),
+        ))));
+    }
     let mut decoder = open_decoder(bytes, format, limits).map_err(error)?;
     let (width, height) = decoder.dimensions();
     check_size(PixelSize::new(height as usize, width as usize), limits, origin)?;
@@ -217,8 +232,8 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
         }
         _ => DynamicImage::from_decoder(decoder).map_err(error)?,
     };
-    if format == ImageFormat::Tiff {
-        image = apply_extra_sample(image, bytes, &mut notes).map_err(error)?;
+    if let Some(tags) = tags {
+        image = apply_extra_sample(image, &tags, &mut notes);
     }
     image.apply_orientation(orientation);
     let (rgb, alpha) = split_alpha(image);
@@ -264,7 +279,6 @@ fn decode_jpeg(
     notes: &mut Vec<PhotoNote>,
 ) -> Result<Option<DynamicImage>, ImageError> {
     let Some(layout) = JpegLayout::of(bytes) else { return Ok(None) };
-    layout.check_supported()?;
     let decode = |bytes: &[u8]| match layout.needs_other_decoder() {
         true => jpeg::decode_separate_scans(bytes),
         false => DynamicImage::from_decoder(open_decoder(bytes, ImageFormat::Jpeg, limits)?),
@@ -289,24 +303,17 @@ fn decode_jpeg(
 /// Takes the sample beside a TIFF's colours for what the file says it is.
 fn apply_extra_sample(
     image: DynamicImage,
-    bytes: &[u8],
+    tags: &TiffTags,
     notes: &mut Vec<PhotoNote>,
-) -> Result<DynamicImage, ImageError> {
-    let tags = TiffTags::read(bytes).unwrap_or_default();
-    if let Some(what) = tags.unsupported() {
-        return Err(ImageError::Unsupported(UnsupportedError::from_format_and_kind(
-            ImageFormatHint::Exact(ImageFormat::Tiff),
-            UnsupportedErrorKind::GenericFeature(format!("a TIFF with {what}")),
-        )));
-    }
-    Ok(match tags.extra_sample() {
+) -> DynamicImage {
+    match tags.extra_sample() {
         Some(ExtraSample::Associated) => opacity::unassociated(image),
         Some(ExtraSample::Unspecified) if image.color().has_alpha() => {
             notes.push(PhotoNote::ExtraSample);
             opacity::without(image)
         }
         _ => image,
-    })
+    }
 }
 
 /// The format that the content says it has, or what the content looks like instead.
@@ -315,6 +322,9 @@ fn sniff(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
     // The phone format is what people are most likely to try.
     if matches!(bytes.get(4..12), Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1")) {
         return Err("HEIC; export it as a JPEG first".into());
+    }
+    if bytes.starts_with(b"II+\0\x08\0\0\0") || bytes.starts_with(b"MM\0+\0\x08\0\0") {
+        return Ok((ImageFormat::Tiff, "BigTIFF"));
     }
     match image::guess_format(bytes) {
         Ok(format @ ImageFormat::Png) => Ok((format, "PNG")),

@@ -3,10 +3,12 @@
 //! Source: TIFF 6.0, section 2, and the BigTIFF extension.
 
 const BITS_PER_SAMPLE: u16 = 258;
-const COMPRESSION: u16 = 259;
 const PHOTOMETRIC: u16 = 262;
+const FILL_ORDER: u16 = 266;
 const SAMPLES_PER_PIXEL: u16 = 277;
 const PLANAR: u16 = 284;
+const PREDICTOR: u16 = 317;
+const TILE_WIDTH: u16 = 322;
 const EXTRA_SAMPLES: u16 = 338;
 const SAMPLE_FORMAT: u16 = 339;
 /// More values than that are none that is read here: the tables of strips and colours.
@@ -27,6 +29,7 @@ pub(super) enum ExtraSample {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TiffTags {
     values: Vec<(u16, Vec<u64>)>,
+    tiled: bool,
 }
 
 struct Reader<'a> {
@@ -68,7 +71,7 @@ impl TiffTags {
         if entries > left / entry {
             return Err(format!("{entries} tags claim more than the {left} bytes that are left"));
         }
-        let mut values = Vec::new();
+        let (mut values, mut tiled) = (Vec::new(), false);
         for at in (0..entries).map(|i| start + i * entry) {
             let field = |offset: u64, length| reader.number(at + offset, length).ok_or_else(outside);
             let (tag, kind, count) = (field(0, 2)? as u16, field(2, 2)?, field(4, word)?);
@@ -78,6 +81,7 @@ impl TiffTags {
                 5 | 10 | 12 | 16..=18 => 8,
                 _ => 1,
             };
+            tiled |= tag == TILE_WIDTH;
             let length = count.checked_mul(size).unwrap_or(u64::MAX);
             let place = at + 4 + word as u64;
             let place = match length <= word as u64 {
@@ -92,7 +96,7 @@ impl TiffTags {
                 values.push((tag, (0..count).filter_map(value).collect()));
             }
         }
-        Ok(Self { values })
+        Ok(Self { values, tiled })
     }
 
     fn get(&self, tag: u16) -> &[u64] {
@@ -127,9 +131,23 @@ impl TiffTags {
 
     /// Why the page is of a kind that is not decoded right; `None` when it is.
     pub(super) fn unsupported(&self) -> Option<&'static str> {
-        let (_bits, _planar) = (self.first(BITS_PER_SAMPLE, 1), self.first(PLANAR, 1));
-        let (_compression, _format) = (self.first(COMPRESSION, 1), self.first(SAMPLE_FORMAT, 1));
-        None
+        let samples = self.first(SAMPLES_PER_PIXEL, 1);
+        let undeclared = self.extra_sample() == Some(ExtraSample::Unspecified);
+        let bits = self.get(BITS_PER_SAMPLE);
+        if self.first(PLANAR, 1) == 2 && self.tiled {
+            // The decoder panics on these.
+            return Some("tiles of separate planes");
+        }
+        if self.first(FILL_ORDER, 1) == 2 {
+            return Some("bits in reversed order (FillOrder 2)");
+        }
+        if self.first(PREDICTOR, 1) != 1 && (undeclared || samples > self.colours() + 1) {
+            return Some("a predictor over undeclared channels");
+        }
+        if bits.contains(&32) && self.first(SAMPLE_FORMAT, 1) != 3 {
+            return Some("whole numbers of 32 bits");
+        }
+        (bits.windows(2).any(|pair| pair[0] != pair[1])).then_some("channels of different depths")
     }
 }
 
