@@ -147,14 +147,12 @@ impl JpegLayout {
         if !self.has_all_scans() {
             return None;
         }
-        let with = |ending: &[u8]| {
-            [&bytes[..self.end], ending, &[MARKER, END_OF_IMAGE]].concat()
-        };
+        let with = |ending: &[u8]| [&bytes[..self.end], ending, &[MARKER, END_OF_IMAGE]].concat();
         let complete = with(&[]);
         let picture = decode(&complete).ok()?;
-        let same = [0x55, 0xaa, 0x13].iter().all(|&filler| {
-            decode(&with(&[filler; 64])).is_ok_and(|other| other == picture)
-        });
+        let same = [0x55, 0xaa, 0x13]
+            .iter()
+            .all(|&filler| decode(&with(&[filler; 64])).is_ok_and(|other| other == picture));
         same.then_some(complete)
     }
 }

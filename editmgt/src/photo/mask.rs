@@ -356,9 +356,8 @@ mod tests {
     #[test]
     fn two_levels_are_black_and_white() {
         for (black, white) in [(0, 255), (0, 1), (1, 2), (64, 192), (254, 255), (16, 235)] {
-            let drawn = GrayImage::from_fn(16, 16, |x, _| {
-                image::Luma([if x < 8 { white } else { black }])
-            });
+            let drawn =
+                GrayImage::from_fn(16, 16, |x, _| image::Luma([if x < 8 { white } else { black }]));
             let mask = Mask::from_photo(&png(&drawn), MaskReading::Auto).unwrap();
             assert_eq!(mask.luma, left_half(16, 16).luma, "{black} {white}");
             let note = [PhotoNote::MaskLevels { black, white }];
@@ -375,14 +374,18 @@ mod tests {
             (GrayImage::from_pixel(16, 16, image::Luma([7])), 7),
         ] {
             let error = Mask::from_photo(&png(&drawn), MaskReading::Auto).unwrap_err();
-            assert!(matches!(&error, PhotoError::MaskDark { brightest: got, .. } if *got == brightest));
+            assert!(
+                matches!(&error, PhotoError::MaskDark { brightest: got, .. } if *got == brightest)
+            );
             assert!(error.to_string().contains(&format!("{brightest} of 255")), "{error}");
         }
     }
 
     #[test]
     fn traces_of_compression_are_black_and_white_and_soft_levels_stay() {
-        let drawn = GrayImage::from_fn(16, 16, |x, _| image::Luma([[0, 3, 8, 9, 100, 246, 247, 255][x as usize % 8]]));
+        let drawn = GrayImage::from_fn(16, 16, |x, _| {
+            image::Luma([[0, 3, 8, 9, 100, 246, 247, 255][x as usize % 8]])
+        });
         let mask = Mask::from_photo(&png(&drawn), MaskReading::Auto).unwrap();
         assert_eq!(mask.luma.as_raw()[..8], [0, 0, 0, 9, 100, 246, 255, 255]);
     }

@@ -103,7 +103,11 @@ mod tests {
         let with = |[r, g, b]: [u8; 3], a: u8| [r, g, b, a];
         // All of these let the right half change.
         for (case, mask, by_alpha) in [
-            ("a photo with a hole", mask(|x, y| with(scene(x, y), if x < 8 { 255 } else { 0 })), true),
+            (
+                "a photo with a hole",
+                mask(|x, y| with(scene(x, y), if x < 8 { 255 } else { 0 })),
+                true,
+            ),
             ("black with a hole", mask(|x, _| [0, 0, 0, if x < 8 { 255 } else { 0 }]), true),
             ("white, erased", mask(|x, _| [255, 255, 255, if x < 8 { 255 } else { 0 }]), true),
             ("red with a hole", mask(|x, _| [250, 20, 10, if x < 8 { 255 } else { 0 }]), true),

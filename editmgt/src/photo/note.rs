@@ -42,9 +42,7 @@ impl fmt::Display for PhotoNote {
     /// A predicate, to follow the file's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Animation => {
-                f.write_str("is an animation: its first frame is edited, no other")
-            }
+            Self::Animation => f.write_str("is an animation: its first frame is edited, no other"),
             Self::OpacityIgnored => f.write_str("has opacity 0 in every pixel: taken as opaque"),
             Self::NoEndMarker => {
                 f.write_str("has no end marker, but all of its blocks: read as it is")
@@ -63,7 +61,10 @@ impl fmt::Display for PhotoNote {
                 write!(f, "has the levels {black} and {white}: taken as black and white")
             }
             Self::EditTransparent { percent } => {
-                write!(f, "is transparent where {percent}% of the edit lies: it does not show there")
+                write!(
+                    f,
+                    "is transparent where {percent}% of the edit lies: it does not show there"
+                )
             }
         }
     }

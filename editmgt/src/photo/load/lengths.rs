@@ -40,7 +40,8 @@ fn bmp(bytes: &[u8]) -> Result<(), String> {
     let word = |at: usize| {
         bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|&word| u32::from_le_bytes(word))
     };
-    let (Some(header @ 124..), Some(offset), Some(length)) = (word(14), word(126), word(130)) else {
+    let (Some(header @ 124..), Some(offset), Some(length)) = (word(14), word(126), word(130))
+    else {
         return Ok(());
     };
     let end = 14 + u64::from(offset) + u64::from(length);

@@ -73,7 +73,8 @@ impl TiffTags {
         }
         let (mut values, mut tiled) = (Vec::new(), false);
         for at in (0..entries).map(|i| start + i * entry) {
-            let field = |offset: u64, length| reader.number(at + offset, length).ok_or_else(outside);
+            let field =
+                |offset: u64, length| reader.number(at + offset, length).ok_or_else(outside);
             let (tag, kind, count) = (field(0, 2)? as u16, field(2, 2)?, field(4, word)?);
             let size = match kind {
                 3 | 8 => 2,
