@@ -245,7 +245,11 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
         Some(Opacity::Varies(alpha)) => Some(alpha),
         None => None,
     };
-    if animation::is_animation(bytes, format, decoder_limits(limits)) {
+    let frame_limits = match format {
+        ImageFormat::Png => header_limits(),
+        _ => decoder_limits(limits),
+    };
+    if animation::is_animation(bytes, format, frame_limits) {
         notes.insert(0, PhotoNote::Animation);
     }
     Ok(Photo { rgb, alpha, metadata, notes })
@@ -261,9 +265,7 @@ fn open_decoder<'a>(
     let all = decoder_limits(limits);
     if format == ImageFormat::Png {
         // A compressed colour profile can grow a thousandfold while the header is read.
-        let mut header = Limits::no_limits();
-        header.max_alloc = Some(DECODER_HEADROOM);
-        let mut decoder = PngDecoder::with_limits(bytes, header)?;
+        let mut decoder = PngDecoder::with_limits(bytes, header_limits())?;
         decoder.set_limits(all)?;
         return Ok(Box::new(decoder));
     }
@@ -336,6 +338,13 @@ fn sniff(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
         Ok(other) => Err(format!("{other:?}")),
         Err(_) => Err(format!("a file that begins with \"{}\"", start())),
     }
+}
+
+/// What may be asked for while a header is read.
+fn header_limits() -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(DECODER_HEADROOM);
+    limits
 }
 
 fn decoder_limits(limits: &PhotoLimits) -> Limits {

@@ -6,8 +6,10 @@ use super::Photo;
 /// Opacity from which on a pixel counts as visible.
 const VISIBLE: u8 = 128;
 /// How far a channel may lie from black or white and still be a drawing's.
-const INK_TOLERANCE: u8 = 16;
-/// The share of the visible pixels that may be neither, at the rims of strokes.
+const INK_TOLERANCE: u8 = 4;
+/// How far the channels of a grey pixel may lie apart.
+const GREY_TOLERANCE: u8 = 8;
+/// The share of the visible pixels that may be grey, at the rims of strokes.
 const RIM_SHARE: f64 = 0.05;
 
 /// What of a mask says where the edit may happen. In JSON `"auto"`, `"alpha"` and `"luma"`.
@@ -66,10 +68,14 @@ fn is_drawing(mask: &Photo, alpha: &GrayImage) -> bool {
     let all = |rgb: [u8; 3], near: fn(u8) -> bool| rgb.into_iter().all(near);
     let (mut visible, mut white, mut black) = (0_u64, 0_u64, 0_u64);
     let (mut hidden, mut hidden_white) = (0_u64, 0_u64);
+    let mut coloured = 0_u64;
     for (colour, &opacity) in mask.rgb().pixels().zip(alpha.iter()) {
         let is_white = all(colour.0, |value| value >= u8::MAX - INK_TOLERANCE);
         if opacity >= VISIBLE {
             visible += 1;
+            let (most, least) = (colour.0.iter().max(), colour.0.iter().min());
+            let spread = most.zip(least).map_or(0, |(most, least)| most - least);
+            coloured += u64::from(spread > GREY_TOLERANCE);
             white += u64::from(is_white);
             black += u64::from(all(colour.0, |value| value <= INK_TOLERANCE));
         } else if opacity == 0 {
@@ -78,7 +84,7 @@ fn is_drawing(mask: &Photo, alpha: &GrayImage) -> bool {
         }
     }
     let other = visible - white - black;
-    if white == 0 || other as f64 > RIM_SHARE * visible as f64 {
+    if white == 0 || coloured > 0 || other as f64 > RIM_SHARE * visible as f64 {
         return false;
     }
     black > 0 || 2 * hidden_white < hidden
@@ -101,11 +107,17 @@ mod tests {
     fn a_hole_and_a_drawing_mean_what_their_tools_mean() {
         let scene = |x: u32, y: u32| [(x * 15) as u8, (y * 15) as u8, 90];
         let with = |[r, g, b]: [u8; 3], a: u8| [r, g, b, a];
+        let product = |x: u32, y: u32| if x < 2 && y < 2 { [9, 9, 160] } else { [250; 3] };
         // All of these let the right half change.
         for (case, mask, by_alpha) in [
             (
                 "a photo with a hole",
                 mask(|x, y| with(scene(x, y), if x < 8 { 255 } else { 0 })),
+                true,
+            ),
+            (
+                "a small thing on white with a hole",
+                mask(|x, y| if x < 8 { with(product(x, y), 255) } else { [0; 4] }),
                 true,
             ),
             ("black with a hole", mask(|x, _| [0, 0, 0, if x < 8 { 255 } else { 0 }]), true),

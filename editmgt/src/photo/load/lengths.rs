@@ -21,7 +21,11 @@ pub(super) fn check(bytes: &[u8], format: ImageFormat) -> Result<(), String> {
 
 /// A RIFF file is a list of chunks: four letters, a length, so many bytes, padded to an even count.
 fn webp(bytes: &[u8]) -> Result<(), String> {
-    let mut at = 12; // past "RIFF", a length and "WEBP"
+    chunks(bytes, 12) // past "RIFF", a length and "WEBP"
+}
+
+fn chunks(bytes: &[u8], start: usize) -> Result<(), String> {
+    let mut at = start;
     while let Some(header) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let [a, b, c, d, length @ ..] = *header;
         let length = u64::from(u32::from_le_bytes(length));
@@ -29,6 +33,10 @@ fn webp(bytes: &[u8]) -> Result<(), String> {
         if length > left {
             let name = [a, b, c, d].escape_ascii().to_string();
             return Err(format!("chunk {name:?} claims {length} bytes of {left} that are left"));
+        }
+        if [a, b, c, d] == *b"ANMF" && start == 12 {
+            // A frame: a header of 16 bytes, then chunks.
+            chunks(&bytes[at + 8..at + 8 + length as usize], 16)?;
         }
         at += 8 + (length + length % 2) as usize;
     }
@@ -40,12 +48,10 @@ fn bmp(bytes: &[u8]) -> Result<(), String> {
     let word = |at: usize| {
         bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|&word| u32::from_le_bytes(word))
     };
-    let (Some(header @ 124..), Some(offset), Some(length)) = (word(14), word(126), word(130))
-    else {
+    let (Some(124..), Some(offset), Some(length)) = (word(14), word(126), word(130)) else {
         return Ok(());
     };
     let end = 14 + u64::from(offset) + u64::from(length);
-    let _ = header;
     match length > 0 && end > bytes.len() as u64 {
         true => Err(format!("the colour profile claims {length} bytes up to {end}")),
         false => Ok(()),
@@ -63,6 +69,12 @@ mod tests {
         };
         assert_eq!(check(&file(4, b"abcd"), ImageFormat::WebP), Ok(()));
         assert_eq!(check(&file(3, b"abc"), ImageFormat::WebP), Ok(()), "without its padding");
+        let frame = |inner: u32| {
+            let body = [&[0; 16][..], b"ICCP", &inner.to_le_bytes(), b"abcd"].concat();
+            [b"RIFF\0\0\0\0WEBPANMF", &(body.len() as u32).to_le_bytes()[..], &body].concat()
+        };
+        assert_eq!(check(&frame(4), ImageFormat::WebP), Ok(()));
+        assert!(check(&frame(1 << 30), ImageFormat::WebP).is_err(), "a chunk of a frame");
         for length in [5, 1 << 30, u32::MAX] {
             assert!(check(&file(length, b"abcd"), ImageFormat::WebP).is_err(), "{length}");
         }
