@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use clap::Args;
 use editmgt::{
-    EditError, EditRecord, EditRequest, EditResult, Error, Mask, Photo, PixelSize, SaveOptions,
-    check_writable,
+    EditError, EditRecord, EditRequest, EditResult, Error, Mask, MaskReading, Photo, PhotoNote,
+    PixelSize, SaveOptions, check_writable,
 };
 use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
@@ -49,6 +49,10 @@ pub(crate) struct EditArgs {
     /// Image of the photo's proportions, white where the photo may change
     #[arg(long, value_name = "IMAGE")]
     mask: Option<PathBuf>,
+    /// What of the mask counts: luma (white may change), alpha (transparent may change) or auto
+    /// (alpha for a photo with a hole, luma for a drawing) [default: auto]
+    #[arg(long, value_name = "HOW", value_parser = ["auto", "alpha", "luma"], requires = "mask")]
+    mask_reads: Option<String>,
     /// Repeat the edit that this PNG was made by, on this photo and with this model; options that
     /// are given, too, come before those of that edit (see `editmgt show`)
     #[arg(long, value_name = "PNG")]
@@ -191,7 +195,12 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
     let photo = Photo::open_within(&args.photo, &limits).map_err(in_megapixels)?;
     let mask = match &args.mask {
         Some(path) => {
-            let mask = Mask::open_within(path, &limits).map_err(in_megapixels)?;
+            let reading = match args.mask_reads.as_deref() {
+                Some("alpha") => MaskReading::Alpha,
+                Some("luma") => MaskReading::Luma,
+                _ => MaskReading::Auto,
+            };
+            let mask = Mask::open_reading(path, reading, &limits).map_err(in_megapixels)?;
             mask.check_aspect(photo.size())?;
             Some(mask)
         }
@@ -206,6 +215,11 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
     let mut progress = Progress::new(args.quiet, stop);
     for note in photo.notes() {
         progress.note(&format!("{} {note}", args.photo.display()));
+    }
+    if let (Some(mask), Some(path)) = (&mask, &args.mask) {
+        for note in mask.notes() {
+            progress.note(&format!("{} {note}", path.display()));
+        }
     }
     progress.say("loading model");
     let editor = builder.build()?;
@@ -232,6 +246,11 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
             }
             result => result?,
         };
+        for note in &result.report.notes {
+            if matches!(note, PhotoNote::EditTransparent { .. }) {
+                progress.note(&format!("{} {note}", args.photo.display()));
+            }
+        }
         job.write(photo.photo(), &result, start)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -196,9 +196,10 @@ impl UserMask {
         &self.values
     }
 
-    /// Whether the token at `position` may change: half or more of it is white.
+    /// Whether the token at `position` may change: any of it is white. (The pixels that the mask
+    /// leaves black are put back one by one after the edit.)
     pub fn may_change(&self, position: usize) -> bool {
-        self.values[position] >= 0.5
+        self.values[position] > 0.0
     }
 
     /// The canvas to start from: the photo's tokens, with `mask_token` where the mask is white.

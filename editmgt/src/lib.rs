@@ -73,8 +73,8 @@ pub use lora::LoraUse;
 pub use model::{LoadOptions, Model, ModelSource};
 pub use open::OpenPhoto;
 pub use photo::{
-    Blend, Mask, Photo, PhotoError, PhotoLimits, PixelSize, Resize, ResizePlan, SaveOptions,
-    check_writable,
+    Blend, Mask, MaskReading, Photo, PhotoError, PhotoLimits, PhotoNote, PixelSize, Resize,
+    ResizePlan, SaveOptions, check_writable,
 };
 pub use preview::preview_photo;
 pub use record::EditRecord;

@@ -27,6 +27,11 @@ pub struct EditReport {
     pub animation: bool,
     /// What reading the photo left out or changed.
     pub notes: Vec<PhotoNote>,
+    /// How the mask was read, where that is not plain.
+    pub mask_notes: Vec<PhotoNote>,
+    /// Share of the changed pixels that does not show since the photo is transparent there,
+    /// weighted by opacity, 0..1.
+    pub edit_transparent: f32,
     /// Size that the model worked on, in pixels.
     pub model_pixels: PixelSize,
     /// How the photo was mapped onto those, and back.

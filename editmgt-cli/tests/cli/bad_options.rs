@@ -112,7 +112,7 @@ fn an_older_output_stays() {
         .quick()
         .with_path("--mask", &black)
         .run()
-        .refused("mask", &["half white"]);
+        .refused("mask", &["brightest level is 0 of 255"]);
     assert_eq!(std::fs::read(output).unwrap(), b"old");
 }
 

@@ -66,7 +66,7 @@ fn masks_that_do_not_fit() {
         ("empty.png", vec![], &["empty.png", "empty file"]),
         ("lying.png", png(300, 451, |_| 255), &["300x451", "451x300", "upright"]),
         ("square.png", png(300, 300, |_| 255), &["300x300", "451x300"]),
-        ("black.png", png(451, 300, |_| 0), &["black.png", "half white"]),
+        ("black.png", png(451, 300, |_| 0), &["black.png", "brightest level is 0 of 255"]),
         ("huge.png", png_that_claims(90_200, 60_000), &["90200x60000", "--max-megapixels"]),
     ];
     for (name, bytes, named) in cases {

@@ -167,8 +167,8 @@ mod tests {
             ("λ = 0", &threshold(0.0), "........", false),
             ("λ = 0.5 is strict", &threshold(0.5), "hh......", true),
             ("λ = 1", &threshold(1.0), "hhh.....", true),
-            ("user mask", &HoldUserMask, ".hh..hh.", false),
-            ("user mask and threshold", &both, "hhh..hh.", true),
+            ("user mask", &HoldUserMask, ".h...h..", false),
+            ("user mask and threshold", &both, "hh...h..", true),
             ("nothing combined", &HoldAny::default(), "........", false),
         ] {
             assert_eq!(held(policy), expected, "{name}");

@@ -116,23 +116,10 @@ fn cover(photo: PixelSize, size: PixelSize) -> PixelSize {
     PixelSize::new(side(photo.height, size.height), side(photo.width, size.width))
 }
 
-/// Whether a mask marks a pixel of its own.
+/// Whether a mask marks a pixel of its own: by half and more.
 pub(super) fn edit_of(mask: &Photo, reading: MaskReading) -> impl Fn(u32, u32) -> bool {
-    let by_alpha = match reading {
-        MaskReading::Auto => mask.alpha().is_some(),
-        MaskReading::White => false,
-        MaskReading::Transparent => true,
-    };
-    move |x, y| {
-        let opacity = mask.alpha().map_or(u8::MAX, |alpha| alpha.get_pixel(x, y).0[0]);
-        if by_alpha {
-            return opacity < 128;
-        }
-        let [r, g, b] = mask.rgb().get_pixel(x, y).0.map(u32::from);
-        // Rec. 601 luma, as Pillow converts to grey.
-        let luma = (r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16;
-        luma >= 128
-    }
+    let levels = reading.levels(mask);
+    move |x, y| levels.get_pixel(x, y).0[0] >= 128
 }
 
 /// Checks that the pictures of a row belong together: see [`PictureOptions::accept_rescaled`].
@@ -271,10 +258,10 @@ mod tests {
         let grid = GridSize::new(1, 2);
         for (mask, reading, expected) in [
             (&hole, MaskReading::Auto, [true, false]),
-            (&hole, MaskReading::Transparent, [true, false]),
-            (&hole, MaskReading::White, [true, true]),
+            (&hole, MaskReading::Alpha, [true, false]),
+            (&hole, MaskReading::Luma, [true, true]),
             (&mask(16, 16, |x, _| x >= 8), MaskReading::Auto, [false, true]),
-            (&mask(16, 16, |x, _| x >= 8), MaskReading::Transparent, [false, false]),
+            (&mask(16, 16, |x, _| x >= 8), MaskReading::Alpha, [false, false]),
         ] {
             assert_eq!(geometry.touched(mask, reading, grid), expected, "{reading:?}");
         }

@@ -38,13 +38,13 @@ mod tests;
 mod tokens;
 mod world;
 
+pub use editmgt::photo::MaskReading;
+
 pub use columns::{ColumnNames, Columns, Layout};
 pub use dataset::{EditDataset, EditExample};
 pub use encode::PairCodec;
 pub use error::DataError;
-pub use options::{
-    Crop, DataOptions, MaskReading, PairFormat, PairOptions, PictureOptions, ValidationPart,
-};
+pub use options::{Crop, DataOptions, PairFormat, PairOptions, PictureOptions, ValidationPart};
 pub use pairs::{PairData, PairEdits, PreparedPairs, ReadableInstruction};
 pub use photos::PairPhotos;
 pub use report::{DataReport, PartReport};

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use editmgt::photo::MaskReading;
 use serde::{Deserialize, Serialize};
 
 use super::{ColumnNames, Columns, Layout};
@@ -159,20 +160,6 @@ pub enum ValidationPart {
     Share(f64),
     /// Another data set with the same columns.
     Path(PathBuf),
-}
-
-/// What a mask says.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MaskReading {
-    /// [`Transparent`](Self::Transparent) where anything in the mask is transparent, otherwise
-    /// [`White`](Self::White).
-    #[default]
-    Auto,
-    /// Pixels of half brightness and more are the edit.
-    White,
-    /// Pixels of less than half opacity are the edit: a picture with a hole.
-    Transparent,
 }
 
 /// How a pair of pictures becomes one of the size of the run. What happens to one of the two

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{BadLine, BatchError};
 use crate::identity::{digits, part};
+use crate::photo::MaskReading;
 use crate::request::EditRequest;
 
 /// Longest name of a job, bytes.
@@ -23,6 +24,8 @@ pub struct BatchJob {
     pub photo: PathBuf,
     /// White where the photo may change.
     pub mask: Option<PathBuf>,
+    /// What of the mask counts; the key `mask_reads`.
+    pub mask_reads: MaskReading,
     /// How to edit.
     pub request: EditRequest,
     /// Tells the job from any other: a SHA-256 over what its line says.
@@ -79,6 +82,11 @@ impl BatchJob {
         };
         let photo = word("photo")?.ok_or("photo: expected a path, got none")?;
         let (mask, name) = (word("mask")?, word("name")?);
+        let mask_reads = match word("mask_reads")? {
+            None => MaskReading::Auto,
+            Some(how) => serde_json::from_value(Value::String(how))
+                .map_err(|e| format!("mask_reads: {e}"))?,
+        };
         let request: EditRequest = json::from_object(object)?;
         request.check().map_err(|e| e.to_string())?;
         let name = match name {
@@ -90,11 +98,15 @@ impl BatchJob {
         part(&mut hash, photo.as_bytes());
         part(&mut hash, mask.as_deref().unwrap_or_default().as_bytes());
         part(&mut hash, &words);
+        if mask_reads != MaskReading::Auto {
+            part(&mut hash, format!("{mask_reads:?}").as_bytes());
+        }
         Ok(Self {
             line,
             name,
             photo: root.join(photo),
             mask: mask.map(|mask| root.join(mask)),
+            mask_reads,
             request,
             sha256: digits(hash),
         })

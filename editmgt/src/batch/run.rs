@@ -127,7 +127,7 @@ impl<'a> Batch<'a> {
         }
         let (_, photo) = self.open.as_ref().expect("opened above");
         let mask = match &job.mask {
-            Some(path) => Some(Mask::open_within(path, &self.limits)?),
+            Some(path) => Some(Mask::open_reading(path, job.mask_reads, &self.limits)?),
             None => None,
         };
         let result = photo.edit(mask.as_ref(), &job.request, observer)?;

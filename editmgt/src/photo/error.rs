@@ -220,14 +220,25 @@ pub enum PhotoError {
     },
     /// The mask lets nothing change.
     #[error(
-        "mask {origin}: no token of the {grid} grid is at least half white, so nothing may \
-         change; paint the area to edit white and larger"
+        "mask {origin}: no token of the {grid} grid has any white, so nothing may change; paint the \
+         area to edit white"
     )]
     MaskEmpty {
         /// The mask.
         origin: Origin,
         /// The token grid, height x width.
         grid: GridSize,
+    },
+    /// No pixel of the mask is bright enough to be white.
+    #[error(
+        "mask {origin}: its brightest level is {brightest} of 255, so nothing may change; expected \
+         white (255) where the photo may change, or, read by opacity, a transparent area"
+    )]
+    MaskDark {
+        /// The mask.
+        origin: Origin,
+        /// Its brightest level.
+        brightest: u8,
     },
 
     /// A size or value that doesn't fit.

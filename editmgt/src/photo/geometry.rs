@@ -247,7 +247,8 @@ impl ResizePlan {
         GridSize::new(self.model.height / downsample_factor, self.model.width / downsample_factor)
     }
 
-    /// The photo as the model reads it: `[1, 3, H, W]`, RGB in 0..1, f32.
+    /// The photo as the model reads it: `[1, 3, H, W]`, RGB in 0..1, f32. Fully transparent pixels
+    /// have the colours of [`Photo::visible_rgb`].
     ///
     /// Source: the official `process_image` (8-bit bilinear resize, then division by 255).
     ///
@@ -258,13 +259,14 @@ impl ResizePlan {
             return Err(Error::shape("photo of this resize plan", self.photo, photo.size()));
         }
         let PixelArea { top, left, size } = self.area;
+        let visible = photo.visible_rgb();
         let cut;
         let seen = match size == self.photo {
-            true => photo.rgb(),
+            true => &*visible,
             false => {
                 let [left, top, width, height] =
                     [left, top, size.width, size.height].map(|n| n as u32);
-                cut = imageops::crop_imm(photo.rgb(), left, top, width, height).to_image();
+                cut = imageops::crop_imm(&*visible, left, top, width, height).to_image();
                 &cut
             }
         };

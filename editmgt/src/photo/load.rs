@@ -1,16 +1,23 @@
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
 use editmgt_core::Error;
+use image::codecs::png::PngDecoder;
+use image::error::{ImageFormatHint, UnsupportedError, UnsupportedErrorKind};
 use image::{
     DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
 };
 
-use super::jpeg;
+use super::jpeg::{self, JpegLayout};
+use super::opacity::{self, Opacity};
 use super::{Metadata, Origin, PhotoError, PhotoNote, PixelSize};
+use tiff_tags::{ExtraSample, TiffTags};
 
 mod animation;
+mod lengths;
+mod tiff_tags;
 
 /// The shortest side of a photo, pixels: below, there is nothing that an edit could mean.
 pub const MIN_SIDE: usize = 8;
@@ -133,6 +140,16 @@ impl Photo {
         self.notes.contains(&PhotoNote::Animation)
     }
 
+    /// The pixels as a model should see them: those that are fully transparent get the mean colour
+    /// of what is visible around them, so that what nobody sees doesn't steer an edit. The others
+    /// are the photo's.
+    pub fn visible_rgb(&self) -> Cow<'_, RgbImage> {
+        match &self.alpha {
+            Some(alpha) => opacity::fill_hidden(&self.rgb, alpha),
+            None => Cow::Borrowed(&self.rgb),
+        }
+    }
+
     /// What reading the file left out or changed; empty for a photo that came whole.
     pub fn notes(&self) -> &[PhotoNote] {
         &self.notes
@@ -178,28 +195,127 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
             source: source.into(),
         },
     };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(decoder_limits(limits));
-    let mut decoder = reader.into_decoder().map_err(error)?;
+    lengths::check(bytes, format).map_err(|source| PhotoError::Corrupt {
+        origin: origin.clone(),
+        format: format_name,
+        source: source.into(),
+    })?;
+    if format == ImageFormat::Jpeg
+        && let Some(layout) = JpegLayout::of(bytes)
+    {
+        layout.check_supported().map_err(error)?;
+    }
+    let tags = match format {
+        ImageFormat::Tiff => Some(TiffTags::read(bytes).unwrap_or_default()),
+        _ => None,
+    };
+    if let Some(what) = tags.as_ref().and_then(TiffTags::unsupported) {
+        return Err(error(ImageError::Unsupported(UnsupportedError::from_format_and_kind(
+            ImageFormatHint::Exact(ImageFormat::Tiff),
+            UnsupportedErrorKind::GenericFeature(format!("a TIFF with {what}")),
+        ))));
+    }
+    let mut decoder = open_decoder(bytes, format, limits).map_err(error)?;
     let (width, height) = decoder.dimensions();
     check_size(PixelSize::new(height as usize, width as usize), limits, origin)?;
-    if format == ImageFormat::Jpeg && !jpeg::is_complete(bytes) {
-        return Err(PhotoError::Corrupt {
-            origin: origin.clone(),
-            format: format_name,
-            source: "the end of the image is missing".into(),
-        });
-    }
-
     let (metadata, orientation) = Metadata::read(&mut decoder);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(error)?;
+    let mut notes = Vec::new();
+    let mut image = match format {
+        ImageFormat::Jpeg => {
+            drop(decoder);
+            let cut_off = || PhotoError::Corrupt {
+                origin: origin.clone(),
+                format: format_name,
+                source: "the end of the image is missing".into(),
+            };
+            decode_jpeg(bytes, limits, &mut notes).map_err(error)?.ok_or_else(cut_off)?
+        }
+        _ => DynamicImage::from_decoder(decoder).map_err(error)?,
+    };
+    if let Some(tags) = tags {
+        image = apply_extra_sample(image, &tags, &mut notes);
+    }
     image.apply_orientation(orientation);
     let (rgb, alpha) = split_alpha(image);
-    let mut notes = Vec::new();
-    if animation::is_animation(bytes, format, decoder_limits(limits)) {
-        notes.push(PhotoNote::Animation);
+    let alpha = match alpha {
+        Some(Opacity::Nowhere) => {
+            notes.push(PhotoNote::OpacityIgnored);
+            None
+        }
+        Some(Opacity::Varies(alpha)) => Some(alpha),
+        None => None,
+    };
+    let frame_limits = match format {
+        ImageFormat::Png => header_limits(),
+        _ => decoder_limits(limits),
+    };
+    if animation::is_animation(bytes, format, frame_limits) {
+        notes.insert(0, PhotoNote::Animation);
     }
     Ok(Photo { rgb, alpha, metadata, notes })
+}
+
+/// The decoder of a format, its header read.
+fn open_decoder<'a>(
+    bytes: &'a [u8],
+    format: ImageFormat,
+    limits: &PhotoLimits,
+) -> Result<Box<dyn ImageDecoder + 'a>, ImageError> {
+    let bytes = Cursor::new(bytes);
+    let all = decoder_limits(limits);
+    if format == ImageFormat::Png {
+        // A compressed colour profile can grow a thousandfold while the header is read.
+        let mut decoder = PngDecoder::with_limits(bytes, header_limits())?;
+        decoder.set_limits(all)?;
+        return Ok(Box::new(decoder));
+    }
+    let mut reader = ImageReader::with_format(bytes, format);
+    reader.limits(all);
+    Ok(Box::new(reader.into_decoder()?))
+}
+
+/// The picture; `None` for a file that was cut off.
+fn decode_jpeg(
+    bytes: &[u8],
+    limits: &PhotoLimits,
+    notes: &mut Vec<PhotoNote>,
+) -> Result<Option<DynamicImage>, ImageError> {
+    let Some(layout) = JpegLayout::of(bytes) else { return Ok(None) };
+    let decode = |bytes: &[u8]| match layout.needs_other_decoder() {
+        true => jpeg::decode_separate_scans(bytes),
+        false => DynamicImage::from_decoder(open_decoder(bytes, ImageFormat::Jpeg, limits)?),
+    };
+    match layout.trailer() {
+        Some(trailer) => {
+            if bytes[bytes.len() - trailer..].iter().any(|&byte| byte != 0) {
+                notes.push(PhotoNote::Trailer { bytes: trailer });
+            }
+            decode(bytes).map(Some)
+        }
+        None => match layout.completed(bytes, decode) {
+            Some(complete) => {
+                notes.push(PhotoNote::NoEndMarker);
+                decode(&complete).map(Some)
+            }
+            None => Ok(None),
+        },
+    }
+}
+
+/// Takes the sample beside a TIFF's colours for what the file says it is.
+fn apply_extra_sample(
+    image: DynamicImage,
+    tags: &TiffTags,
+    notes: &mut Vec<PhotoNote>,
+) -> DynamicImage {
+    match tags.extra_sample() {
+        Some(ExtraSample::Associated) => opacity::unassociated(image),
+        Some(ExtraSample::Unspecified) if image.color().has_alpha() => {
+            notes.push(PhotoNote::ExtraSample);
+            opacity::without(image)
+        }
+        _ => image,
+    }
 }
 
 /// The format that the content says it has, or what the content looks like instead.
@@ -208,6 +324,9 @@ fn sniff(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
     // The phone format is what people are most likely to try.
     if matches!(bytes.get(4..12), Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1")) {
         return Err("HEIC; export it as a JPEG first".into());
+    }
+    if bytes.starts_with(b"II+\0\x08\0\0\0") || bytes.starts_with(b"MM\0+\0\x08\0\0") {
+        return Ok((ImageFormat::Tiff, "BigTIFF"));
     }
     match image::guess_format(bytes) {
         Ok(format @ ImageFormat::Png) => Ok((format, "PNG")),
@@ -219,6 +338,13 @@ fn sniff(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
         Ok(other) => Err(format!("{other:?}")),
         Err(_) => Err(format!("a file that begins with \"{}\"", start())),
     }
+}
+
+/// What may be asked for while a header is read.
+fn header_limits() -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(DECODER_HEADROOM);
+    limits
 }
 
 fn decoder_limits(limits: &PhotoLimits) -> Limits {
@@ -250,18 +376,16 @@ fn check_min_side(size: PixelSize, origin: &Origin) -> Result<(), PhotoError> {
     }
 }
 
-fn split_alpha(image: DynamicImage) -> (RgbImage, Option<GrayImage>) {
+fn split_alpha(image: DynamicImage) -> (RgbImage, Option<Opacity>) {
     if !image.color().has_alpha() {
         return (image.into_rgb8(), None);
     }
     let rgba = image.into_rgba8();
-    let (width, height) = rgba.dimensions();
-    let opaque = rgba.pixels().all(|pixel| pixel.0[3] == u8::MAX);
-    let alpha = (!opaque).then(|| {
-        GrayImage::from_fn(width, height, |x, y| image::Luma([rgba.get_pixel(x, y).0[3]]))
-    });
-    (DynamicImage::ImageRgba8(rgba).into_rgb8(), alpha)
+    let opacity = Opacity::of(&rgba);
+    (DynamicImage::ImageRgba8(rgba).into_rgb8(), opacity)
 }
 
+#[cfg(test)]
+mod corpus_tests;
 #[cfg(test)]
 mod tests;

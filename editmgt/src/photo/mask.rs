@@ -4,26 +4,35 @@ use editmgt_core::{GridSize, UserMask};
 use image::GrayImage;
 
 use super::resize::{ResizeFilter, resize_luma};
-use super::{Origin, Photo, PhotoError, PhotoLimits, PixelSize, ResizePlan};
+use super::{
+    MaskReading, Origin, Photo, PhotoError, PhotoLimits, PhotoNote, PixelSize, ResizePlan,
+};
 
 /// How far the proportions of mask and photo may differ.
 const ASPECT_TOLERANCE: f64 = 0.01;
 
-/// A drawing of where the edit may happen: white may change, black must stay.
+/// Levels this near to black or white are taken as such in a file: JPEG leaves such traces.
+const TRACE: u8 = 8;
+/// The least brightness of a mask's brightest pixel.
+const WHITE: u8 = 128;
+
+/// Where the edit may happen: white may change, black must stay.
 ///
-/// Any size with the photo's proportions, drawn over the photo as it is shown (upright). Colours
-/// count by their brightness, transparent areas as black.
+/// Any size with the photo's proportions, drawn over the photo as it is shown (upright).
+/// [`MaskReading`] says whether brightness or opacity counts. A mask of two levels has the
+/// brighter one for white and the darker one for black, whatever they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mask {
     luma: GrayImage,
     origin: Origin,
+    notes: Vec<PhotoNote>,
 }
 
 impl Mask {
     /// Reads a mask from an image file, any format that [`Photo::open`] reads.
     ///
     /// # Errors
-    /// Those of [`Photo::open`].
+    /// Those of [`Photo::open`]; [`PhotoError::MaskDark`] when nothing is white.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
         Self::open_within(path, &PhotoLimits::default())
     }
@@ -31,16 +40,70 @@ impl Mask {
     /// [`open`](Self::open) with limits of your own.
     ///
     /// # Errors
-    /// Those of [`Photo::open`].
+    /// Those of [`open`](Self::open).
     pub fn open_within(path: impl AsRef<Path>, limits: &PhotoLimits) -> Result<Self, PhotoError> {
+        Self::open_reading(path, MaskReading::Auto, limits)
+    }
+
+    /// [`open_within`](Self::open_within), read by brightness or by opacity.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_reading(
+        path: impl AsRef<Path>,
+        reading: MaskReading,
+        limits: &PhotoLimits,
+    ) -> Result<Self, PhotoError> {
         let path = path.as_ref();
         let picture = Photo::open_within(path, limits)?;
-        Ok(Self { luma: brightness(&picture), origin: Origin::File(path.to_owned()) })
+        Self::read(&picture, reading, Origin::File(path.to_owned()))
+    }
+
+    /// Takes a picture that was read already for a mask.
+    ///
+    /// # Errors
+    /// [`PhotoError::MaskDark`] when nothing is white.
+    pub fn from_photo(picture: &Photo, reading: MaskReading) -> Result<Self, PhotoError> {
+        Self::read(picture, reading, Origin::Memory)
+    }
+
+    fn read(picture: &Photo, reading: MaskReading, origin: Origin) -> Result<Self, PhotoError> {
+        let mut luma = reading.levels(picture);
+        let mut notes = picture.notes().to_vec();
+        if reading.reads_alpha(picture) && picture.alpha().is_some() {
+            notes.push(PhotoNote::MaskByOpacity);
+        }
+        match two_levels(&luma) {
+            Some((0, u8::MAX)) => {}
+            Some((black, white)) => {
+                notes.push(PhotoNote::MaskLevels { black, white });
+                luma.iter_mut().for_each(|level| *level = if *level == white { 255 } else { 0 });
+            }
+            None => luma.iter_mut().for_each(|level| {
+                if *level <= TRACE {
+                    *level = 0;
+                } else if *level >= u8::MAX - TRACE {
+                    *level = u8::MAX;
+                }
+            }),
+        }
+        let brightest = luma.iter().copied().max().unwrap_or(0);
+        if brightest < WHITE {
+            // As the file has it.
+            let brightest = reading.levels(picture).iter().copied().max().unwrap_or(0);
+            return Err(PhotoError::MaskDark { origin, brightest });
+        }
+        Ok(Self { luma, origin, notes })
     }
 
     /// Takes grey levels: 255 may change, 0 must stay.
     pub fn from_luma(luma: GrayImage) -> Self {
-        Self { luma, origin: Origin::Memory }
+        Self { luma, origin: Origin::Memory, notes: Vec::new() }
+    }
+
+    /// How the file was read, where that is worth a word.
+    pub fn notes(&self) -> &[PhotoNote] {
+        &self.notes
     }
 
     /// Height and width.
@@ -50,7 +113,7 @@ impl Mask {
 
     /// The mask on the token grid: each token gets the white share of its area in the photo,
     /// exactly; one that lies outside what the plan shows of the photo gets 0. A token may change
-    /// when half of it or more is white.
+    /// when any of it is white.
     ///
     /// # Errors
     /// [`PhotoError::MaskAspect`] when the proportions differ from the photo's by more than 1%
@@ -123,15 +186,11 @@ impl Mask {
     }
 }
 
-/// Rec. 601 luma in 16 binary places, as Pillow converts to grey, times opacity.
-fn brightness(picture: &Photo) -> GrayImage {
-    let (width, height) = picture.rgb().dimensions();
-    GrayImage::from_fn(width, height, |x, y| {
-        let [r, g, b] = picture.rgb().get_pixel(x, y).0.map(u32::from);
-        let luma = (r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16;
-        let opacity = picture.alpha().map_or(255, |alpha| alpha.get_pixel(x, y).0[0]);
-        image::Luma([((luma * u32::from(opacity) + 127) / 255) as u8])
-    })
+/// The two levels of an image that has no others, the darker first.
+fn two_levels(luma: &GrayImage) -> Option<(u8, u8)> {
+    let (darkest, brightest) = (luma.iter().min()?, luma.iter().max()?);
+    let only = luma.iter().all(|level| level == darkest || level == brightest);
+    (only && darkest != brightest).then_some((*darkest, *brightest))
 }
 
 /// Mean level of each cell, 0..1, row-major. A pixel on the border of two cells counts for each
@@ -277,14 +336,10 @@ mod tests {
 
     #[test]
     fn a_mask_that_lets_nothing_change_is_refused() {
-        let mut spot = GrayImage::new(64, 64);
-        spot.put_pixel(30, 30, image::Luma([255]));
-        for luma in [GrayImage::new(64, 64), spot] {
-            let mask = Mask::from_luma(luma);
-            let grid = GridSize::new(8, 8);
-            for result in [on_grid(&mask, mask.size(), grid), mask.on_grid_official(grid)] {
-                assert!(matches!(result, Err(PhotoError::MaskEmpty { .. })), "{result:?}");
-            }
+        let mask = Mask::from_luma(GrayImage::new(64, 64));
+        let grid = GridSize::new(8, 8);
+        for result in [on_grid(&mask, mask.size(), grid), mask.on_grid_official(grid)] {
+            assert!(matches!(result, Err(PhotoError::MaskEmpty { .. })), "{result:?}");
         }
         let mask = left_half(16, 16);
         let plan = whole(mask.size(), GridSize::new(4, 4));
@@ -292,20 +347,56 @@ mod tests {
         assert!(mask.on_grid_official(GridSize::new(0, 0)).is_err());
     }
 
-    #[test]
-    fn brightness_is_luma_and_transparent_is_black() {
-        let image = image::RgbaImage::from_fn(8, 8, |x, _| {
-            image::Rgba(match x {
-                0 => [255, 255, 255, 255],
-                1 => [255, 0, 0, 255],
-                2 => [255, 255, 255, 0],
-                3 => [255, 255, 255, 128],
-                _ => [0, 0, 0, 255],
-            })
-        });
+    fn png(luma: &GrayImage) -> Photo {
         let mut png = std::io::Cursor::new(Vec::new());
-        image.write_to(&mut png, image::ImageFormat::Png).unwrap();
-        let luma = brightness(&Photo::decode(png.get_ref()).unwrap());
-        assert_eq!(luma.as_raw()[..5], [255, 76, 0, 128, 0]);
+        luma.write_to(&mut png, image::ImageFormat::Png).unwrap();
+        Photo::decode(png.get_ref()).unwrap()
+    }
+
+    #[test]
+    fn two_levels_are_black_and_white() {
+        for (black, white) in [(0, 255), (0, 1), (1, 2), (64, 192), (254, 255), (16, 235)] {
+            let drawn =
+                GrayImage::from_fn(16, 16, |x, _| image::Luma([if x < 8 { white } else { black }]));
+            let mask = Mask::from_photo(&png(&drawn), MaskReading::Auto).unwrap();
+            assert_eq!(mask.luma, left_half(16, 16).luma, "{black} {white}");
+            let note = [PhotoNote::MaskLevels { black, white }];
+            let expected = if (black, white) == (0, 255) { &[][..] } else { &note };
+            assert_eq!(mask.notes(), expected);
+        }
+    }
+
+    #[test]
+    fn a_dark_mask_is_refused_with_its_brightest_level() {
+        for (drawn, brightest) in [
+            (GrayImage::new(16, 16), 0),
+            (GrayImage::from_fn(16, 16, |x, _| image::Luma([x as u8])), 15),
+            (GrayImage::from_pixel(16, 16, image::Luma([7])), 7),
+        ] {
+            let error = Mask::from_photo(&png(&drawn), MaskReading::Auto).unwrap_err();
+            assert!(
+                matches!(&error, PhotoError::MaskDark { brightest: got, .. } if *got == brightest)
+            );
+            assert!(error.to_string().contains(&format!("{brightest} of 255")), "{error}");
+        }
+    }
+
+    #[test]
+    fn traces_of_compression_are_black_and_white_and_soft_levels_stay() {
+        let drawn = GrayImage::from_fn(16, 16, |x, _| {
+            image::Luma([[0, 3, 8, 9, 100, 246, 247, 255][x as usize % 8]])
+        });
+        let mask = Mask::from_photo(&png(&drawn), MaskReading::Auto).unwrap();
+        assert_eq!(mask.luma.as_raw()[..8], [0, 0, 0, 9, 100, 246, 255, 255]);
+    }
+
+    #[test]
+    fn a_token_with_any_white_may_change() {
+        let mut spot = GrayImage::new(64, 64);
+        spot.put_pixel(30, 30, image::Luma([255]));
+        let grid = GridSize::new(8, 8);
+        let mask = on_grid(&Mask::from_luma(spot), PixelSize::new(64, 64), grid).unwrap();
+        let free: Vec<usize> = (0..grid.len()).filter(|&token| mask.may_change(token)).collect();
+        assert_eq!(free, [3 * 8 + 3]);
     }
 }

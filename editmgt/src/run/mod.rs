@@ -14,7 +14,7 @@ use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
-use crate::photo::{ChangeMask, Composite, Mask, Photo, ResizePlan};
+use crate::photo::{ChangeMask, Composite, Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
 use crate::report::{EditReport, ScoreReport, peak_memory};
 use crate::request::{EditRequest, EditSettings, Holding};
 
@@ -84,6 +84,12 @@ impl EditRun<'_> {
             let (photo, blend) = (self.photo.rgb(), settings.blend);
             image = Composite { photo, edit: &image, change: &change, blend }.render()?;
         }
+        let edit_transparent = keep_hidden(self.photo, &mut image);
+        let mut notes = self.photo.notes().to_vec();
+        let percent = (100.0 * edit_transparent).round() as u8;
+        if percent > 0 {
+            notes.push(PhotoNote::EditTransparent { percent });
+        }
         let scores = progress.scores.as_ref().map(|scores| {
             let (mask, step) = (user_mask.as_ref(), progress.completed.saturating_sub(1));
             let first = progress.first_scores.as_ref().unwrap_or(scores);
@@ -98,7 +104,9 @@ impl EditRun<'_> {
             settings,
             photo: self.photo.size(),
             animation: self.photo.is_animation(),
-            notes: self.photo.notes().to_vec(),
+            notes,
+            mask_notes: self.mask.map_or_else(Vec::new, |mask| mask.notes().to_vec()),
+            edit_transparent,
             model_pixels: plan.model(),
             plan,
             grid: reference.size(),

@@ -21,7 +21,7 @@ use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
 use crate::model::LoadOptions;
-use crate::photo::{Mask, Photo, PixelSize, ResizePlan};
+use crate::photo::{Mask, MaskReading, Photo, PixelSize, ResizePlan};
 use crate::stored::{LoadedText, open_text, read_scheduler};
 
 /// Hidden states and pooled vectors of the text encoders.
@@ -223,8 +223,11 @@ fn loop_input(
     let size = GridSize::new(args.height / factor, args.width / factor);
     let (canvas, reference) = match (&reference, args.has_mask) {
         (Some(tokens), true) => {
-            let mask = Mask::open(folder.dir().join("mask.png"))
-                .and_then(|mask| mask.on_grid_official(size))
+            // The official code knows neither opacity nor other levels than those of the file.
+            let mask = Photo::open(folder.dir().join("mask.png"))
+                .and_then(|photo| {
+                    Mask::from_luma(MaskReading::Luma.levels(&photo)).on_grid_official(size)
+                })
                 .map_err(VerifyError::component)?;
             let canvas = mask.masked(tokens, mask_token)?;
             // The official canvas and reference are one tensor: the reference stream, too, sees

@@ -14,7 +14,9 @@ pub(super) fn is_animation(bytes: &[u8], format: ImageFormat, limits: Limits) ->
             decoder.set_limits(limits).is_ok() && decoder.into_frames().nth(1).is_some()
         }),
         ImageFormat::Png => {
-            PngDecoder::new(bytes).is_ok_and(|decoder| decoder.is_apng().unwrap_or(false))
+            // Without limits a compressed colour profile could grow a thousandfold.
+            PngDecoder::with_limits(bytes, limits)
+                .is_ok_and(|decoder| decoder.is_apng().unwrap_or(false))
         }
         ImageFormat::WebP => WebPDecoder::new(bytes).is_ok_and(|decoder| decoder.has_animation()),
         _ => false,

@@ -224,9 +224,21 @@ fn files_that_are_cut_off_are_refused() {
             );
         }
     }
+    // All but the end marker is there, or more.
     let jpeg = oriented_jpeg(corners(64, 48), 1);
-    assert!(Photo::decode(&jpeg[..jpeg.len() - 2]).is_err(), "only the end marker is missing");
-    assert!(Photo::decode(&[&jpeg[..], b"trailer"].concat()).is_ok(), "bytes after the end");
+    let whole = Photo::decode(&jpeg).unwrap();
+    let bare = &jpeg[..jpeg.len() - 2];
+    for (file, note) in [
+        (bare.to_vec(), PhotoNote::NoEndMarker),
+        (jpeg[..jpeg.len() - 1].to_vec(), PhotoNote::NoEndMarker),
+        ([bare, b"trailer"].concat(), PhotoNote::NoEndMarker),
+        ([&jpeg[..], b"trailer"].concat(), PhotoNote::Trailer { bytes: 7 }),
+        ([&jpeg[..], &jpeg].concat(), PhotoNote::Trailer { bytes: jpeg.len() }),
+    ] {
+        let photo = Photo::decode(&file).unwrap();
+        assert_eq!(photo.rgb(), whole.rgb());
+        assert_eq!(photo.notes(), [note]);
+    }
 }
 
 #[test]

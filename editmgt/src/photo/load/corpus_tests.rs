@@ -1,0 +1,89 @@
+//! Unusual but valid files of independent encoders, against the pixels that an independent decoder
+//! found in them: `testdata/corpus/`, made by `scripts/make_decode_corpus.py`.
+
+use serde::Deserialize;
+
+use super::*;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Expect {
+    Exact,
+    Within,
+    Refused,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    file: String,
+    expect: Expect,
+    pixels: Option<String>,
+    max: Option<u8>,
+    mean: Option<f64>,
+    reason: Option<String>,
+}
+
+fn corpus() -> std::path::PathBuf {
+    std::env::var_os("EDITMGT_CORPUS").map_or_else(|| "testdata/corpus".into(), Into::into)
+}
+
+/// Largest and mean difference of visible colours and of opacity, or what differs in shape.
+fn difference(photo: &Photo, expected: &DynamicImage) -> Result<(u8, f64), String> {
+    let expected_size = PixelSize::new(expected.height() as usize, expected.width() as usize);
+    if photo.size() != expected_size {
+        return Err(format!("{} pixels, not {expected_size}", photo.size()));
+    }
+    let expected = expected.to_rgba8();
+    let (mut max, mut sum, mut count) = (0, 0_u64, 0_u64);
+    for (x, y, pixel) in expected.enumerate_pixels() {
+        let [r, g, b] = photo.rgb().get_pixel(x, y).0;
+        let opacity = photo.alpha().map_or(255, |alpha| alpha.get_pixel(x, y).0[0]);
+        // What is hidden has no right colour.
+        let visible = if pixel.0[3] == 0 { 3 } else { 0 };
+        for (got, expected) in [r, g, b, opacity].iter().zip(pixel.0).skip(visible) {
+            max = max.max(got.abs_diff(expected));
+            sum += u64::from(got.abs_diff(expected));
+            count += 1;
+        }
+    }
+    Ok((max, sum as f64 / count as f64))
+}
+
+fn check(row: &Row) -> Result<(), String> {
+    let bytes = std::fs::read(corpus().join(&row.file)).map_err(|e| e.to_string())?;
+    let photo = match (Photo::decode(&bytes), &row.expect) {
+        (Err(PhotoError::Unsupported { .. } | PhotoError::Corrupt { .. }), Expect::Refused) => {
+            return Ok(());
+        }
+        (Ok(_), Expect::Refused) => return Err("is read, expected to be refused".into()),
+        (Err(error), _) => return Err(error.to_string()),
+        (Ok(photo), _) => photo,
+    };
+    let pixels = row.pixels.as_ref().ok_or("has no pixels")?;
+    let expected = image::open(corpus().join(pixels)).map_err(|e| e.to_string())?;
+    let (max, mean) = difference(&photo, &expected)?;
+    let bound = match row.expect {
+        Expect::Within => (row.max.ok_or("max")?, row.mean.ok_or("mean")?),
+        _ => (0, 0.0),
+    };
+    match max <= bound.0 && mean <= bound.1 {
+        true => Ok(()),
+        false => Err(format!("differs by up to {max}, {mean:.3} on average; allowed {bound:?}")),
+    }
+}
+
+#[test]
+fn every_file_of_the_corpus_is_decoded_right_or_refused() {
+    let manifest = std::fs::read(corpus().join("manifest.json")).unwrap();
+    let rows: Vec<Row> = serde_json::from_slice(&manifest).unwrap();
+    assert!(rows.len() > 300, "{} rows", rows.len());
+    let mut wrong = Vec::new();
+    for row in &rows {
+        assert!(matches!(row.expect, Expect::Exact) || row.reason.is_some(), "{}", row.file);
+        let checked = std::panic::catch_unwind(|| check(row));
+        if let Err(error) = checked.unwrap_or(Err("panics".into())) {
+            wrong.push(format!("{}: {error}", row.file));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}

@@ -1,0 +1,194 @@
+//! The tags of a TIFF's first page, classic or BigTIFF, of either byte order.
+//!
+//! Source: TIFF 6.0, section 2, and the BigTIFF extension.
+
+const BITS_PER_SAMPLE: u16 = 258;
+const PHOTOMETRIC: u16 = 262;
+const FILL_ORDER: u16 = 266;
+const SAMPLES_PER_PIXEL: u16 = 277;
+const PLANAR: u16 = 284;
+const PREDICTOR: u16 = 317;
+const TILE_WIDTH: u16 = 322;
+const EXTRA_SAMPLES: u16 = 338;
+const SAMPLE_FORMAT: u16 = 339;
+/// More values than that are none that is read here: the tables of strips and colours.
+const MOST_VALUES: u64 = 64;
+
+/// What a sample beside the colours is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ExtraSample {
+    /// Nothing that the file says: no opacity.
+    Unspecified,
+    /// Opacity by which the colours are multiplied.
+    Associated,
+    /// Opacity.
+    Unassociated,
+}
+
+/// Tags of a page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct TiffTags {
+    values: Vec<(u16, Vec<u64>)>,
+    tiled: bool,
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    big_endian: bool,
+}
+
+impl Reader<'_> {
+    fn number(&self, at: u64, length: usize) -> Option<u64> {
+        let start = usize::try_from(at).ok()?;
+        let bytes = self.bytes.get(start..start.checked_add(length)?)?;
+        let add = |number, &byte: &u8| number << 8 | u64::from(byte);
+        Some(match self.big_endian {
+            true => bytes.iter().fold(0, add),
+            false => bytes.iter().rev().fold(0, add),
+        })
+    }
+}
+
+impl TiffTags {
+    /// Reads the first page's tags.
+    ///
+    /// # Errors
+    /// What lies outside the file.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let reader = Reader { bytes, big_endian: bytes.starts_with(b"MM") };
+        let short = || "the header is cut off".to_owned();
+        let version = reader.number(2, 2).ok_or_else(short)?;
+        // Lengths of a count, of an entry, and of an offset or value.
+        let (first, count, entry, word) = match version {
+            43 => (8, 8, 20, 8),
+            _ => (4, 2, 12, 4),
+        };
+        let page = reader.number(first, word).ok_or_else(short)?;
+        let outside = || format!("the page at {page} lies outside the file");
+        let entries = reader.number(page, count).ok_or_else(outside)?;
+        let start = page.checked_add(count as u64).ok_or_else(outside)?;
+        let left = (bytes.len() as u64).saturating_sub(start);
+        if entries > left / entry {
+            return Err(format!("{entries} tags claim more than the {left} bytes that are left"));
+        }
+        let (mut values, mut tiled) = (Vec::new(), false);
+        for at in (0..entries).map(|i| start + i * entry) {
+            let field =
+                |offset: u64, length| reader.number(at + offset, length).ok_or_else(outside);
+            let (tag, kind, count) = (field(0, 2)? as u16, field(2, 2)?, field(4, word)?);
+            let size = match kind {
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                5 | 10 | 12 | 16..=18 => 8,
+                _ => 1,
+            };
+            tiled |= tag == TILE_WIDTH;
+            let length = count.checked_mul(size).unwrap_or(u64::MAX);
+            let place = at + 4 + word as u64;
+            let place = match length <= word as u64 {
+                true => place,
+                false => reader.number(place, word).ok_or_else(outside)?,
+            };
+            if place.checked_add(length).is_none_or(|end| end > bytes.len() as u64) {
+                return Err(format!("tag {tag} claims {count} values, more than the file has"));
+            }
+            if count <= MOST_VALUES && matches!(kind, 1 | 3 | 4 | 16) {
+                let value = |i| reader.number(place + i * size, size as usize);
+                values.push((tag, (0..count).filter_map(value).collect()));
+            }
+        }
+        Ok(Self { values, tiled })
+    }
+
+    fn get(&self, tag: u16) -> &[u64] {
+        self.values.iter().find(|(known, _)| *known == tag).map_or(&[], |(_, values)| values)
+    }
+
+    fn first(&self, tag: u16, default: u64) -> u64 {
+        self.get(tag).first().copied().unwrap_or(default)
+    }
+
+    /// What the first sample beside the colours is; `None` where the file has none. A fourth
+    /// sample of RGB that the file says nothing of is opacity, as other readers take it.
+    pub(super) fn extra_sample(&self) -> Option<ExtraSample> {
+        match self.get(EXTRA_SAMPLES).first() {
+            Some(1) => Some(ExtraSample::Associated),
+            Some(2) => Some(ExtraSample::Unassociated),
+            Some(_) => Some(ExtraSample::Unspecified),
+            None if self.first(SAMPLES_PER_PIXEL, 1) > self.colours() => {
+                Some(ExtraSample::Unassociated)
+            }
+            None => None,
+        }
+    }
+
+    fn colours(&self) -> u64 {
+        match self.first(PHOTOMETRIC, 1) {
+            0 | 1 | 3 | 4 => 1,
+            5 => 4,
+            _ => 3,
+        }
+    }
+
+    /// Why the page is of a kind that is not decoded right; `None` when it is.
+    pub(super) fn unsupported(&self) -> Option<&'static str> {
+        let samples = self.first(SAMPLES_PER_PIXEL, 1);
+        let undeclared = self.extra_sample() == Some(ExtraSample::Unspecified);
+        let bits = self.get(BITS_PER_SAMPLE);
+        if self.first(PLANAR, 1) == 2 && self.tiled {
+            // The decoder panics on these.
+            return Some("tiles of separate planes");
+        }
+        if self.first(FILL_ORDER, 1) == 2 {
+            return Some("bits in reversed order (FillOrder 2)");
+        }
+        if self.first(PREDICTOR, 1) != 1 && (undeclared || samples > self.colours() + 1) {
+            return Some("a predictor over undeclared channels");
+        }
+        if bits.contains(&32) && self.first(SAMPLE_FORMAT, 1) != 3 {
+            return Some("whole numbers of 32 bits");
+        }
+        (bits.windows(2).any(|pair| pair[0] != pair[1])).then_some("channels of different depths")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn little(tag: u16, kind: u16, count: u32, value: u32) -> Vec<u8> {
+        let mut file = b"II*\0\x08\0\0\0\x01\0".to_vec();
+        file.extend_from_slice(&tag.to_le_bytes());
+        file.extend_from_slice(&kind.to_le_bytes());
+        file.extend_from_slice(&count.to_le_bytes());
+        file.extend_from_slice(&value.to_le_bytes());
+        file.extend_from_slice(&[0; 4]);
+        file
+    }
+
+    #[test]
+    fn values_are_read_and_must_lie_in_the_file() {
+        for (extra, expected) in [
+            (0, ExtraSample::Unspecified),
+            (1, ExtraSample::Associated),
+            (2, ExtraSample::Unassociated),
+            (99, ExtraSample::Unspecified),
+        ] {
+            let tags = TiffTags::read(&little(EXTRA_SAMPLES, 3, 1, extra)).unwrap();
+            assert_eq!(tags.extra_sample(), Some(expected), "{extra}");
+        }
+        assert_eq!(TiffTags::read(&little(PHOTOMETRIC, 3, 1, 2)).unwrap().extra_sample(), None);
+        for (kind, count, value) in [(7, u32::MAX, 8), (4, 2, u32::MAX), (12, 1 << 31, 0)] {
+            assert!(TiffTags::read(&little(34675, kind, count, value)).is_err(), "{kind} {count}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_anywhere_is_an_error_or_read() {
+        for file in [little(338, 3, 1, 1), [&b"MM\0+\0\x08\0\0"[..], &[0xff; 40]].concat()] {
+            for length in 0..file.len() {
+                let _read = TiffTags::read(&file[..length]);
+            }
+        }
+    }
+}
