@@ -8,6 +8,7 @@ use image::{
 };
 
 use super::jpeg;
+use super::metadata::Contents;
 use super::{Metadata, Origin, PhotoError, PhotoNote, PixelSize};
 
 mod animation;
@@ -123,7 +124,7 @@ impl Photo {
         self.alpha.as_ref()
     }
 
-    /// Colour profile and camera data.
+    /// Colour profile, camera data and what else travels with the photo.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
@@ -180,7 +181,7 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(decoder_limits(limits));
-    let mut decoder = reader.into_decoder().map_err(error)?;
+    let decoder = reader.into_decoder().map_err(error)?;
     let (width, height) = decoder.dimensions();
     check_size(PixelSize::new(height as usize, width as usize), limits, origin)?;
     if format == ImageFormat::Jpeg && !jpeg::is_complete(bytes) {
@@ -191,11 +192,11 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
         });
     }
 
-    let (metadata, orientation) = Metadata::read(&mut decoder);
+    let stored = PixelSize::new(height as usize, width as usize);
+    let Contents { metadata, orientation, mut notes } = Metadata::read(bytes, format, stored);
     let mut image = DynamicImage::from_decoder(decoder).map_err(error)?;
     image.apply_orientation(orientation);
     let (rgb, alpha) = split_alpha(image);
-    let mut notes = Vec::new();
     if animation::is_animation(bytes, format, decoder_limits(limits)) {
         notes.push(PhotoNote::Animation);
     }
