@@ -171,12 +171,17 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
         if let Some(failure) = progress.failure() {
             return Err(failure.into());
         }
-        let result = match result {
+        let mut result = match result {
             Err(EditError::Stage(stopped @ Error::Stopped { .. })) => {
                 return Ok(StopSignal::stopped(&stopped.to_string()));
             }
             result => result?,
         };
+        let losses = result.image.losses(&job.output, &SaveOptions::default());
+        for note in &losses {
+            progress.note(&format!("{} {note}", args.photo.display()));
+        }
+        result.report.notes.extend(losses);
         job.write(photo.photo(), &result, start)?;
     }
     Ok(ExitCode::SUCCESS)
