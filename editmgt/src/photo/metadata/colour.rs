@@ -211,8 +211,8 @@ mod tests {
                 (profile.blue_colorant, p3.blue_colorant),
             ] {
                 let off = (a.x - b.x).abs().max((a.y - b.y).abs()).max((a.z - b.z).abs());
-                // Numbers of a profile are rounded to 1/65,536.
-                assert!(off < 1e-4, "{a:?} {b:?}");
+                // White is rounded to four digits in cHRM, and the library has it finer.
+                assert!(off < 5e-4, "{a:?} {b:?}");
             }
         }
         let linear = profile(Colours { gamma: Some(100_000), ..Default::default() }).unwrap();

@@ -85,6 +85,7 @@ impl Metadata {
         let size = if quarter { PixelSize::new(stored.width, stored.height) } else { stored };
         if let Some(camera) = &mut camera {
             camera.turn(orientation, size);
+            camera.drop_empty_resolution();
         }
         let resolution = found.resolution.map(|resolution| match quarter {
             true => resolution.transposed(),

@@ -141,7 +141,7 @@ mod tests {
     fn converts_between_units() {
         let metre = |x, y| Resolution::whole(x, y, ResolutionUnit::Metre).unwrap();
         assert_eq!(metre(11_811, 5906).tags(), ((300, 1), (150, 1), 2));
-        assert_eq!(metre(11_850, 11_811).tags(), ((11_850, 100), (11_811, 100), 3));
+        assert_eq!(metre(11_830, 11_811).tags(), ((11_830, 100), (11_811, 100), 3));
         assert_eq!(metre(11_811, 2835).jfif(), Some((ResolutionUnit::Inch, (300, 72))));
         let inch = Resolution::new((601, 2), (300, 1), ResolutionUnit::Inch).unwrap();
         assert_eq!(inch.per_metre(u32::MAX), Some((11_831, 11_811)));

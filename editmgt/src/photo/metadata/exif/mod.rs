@@ -99,6 +99,14 @@ impl CameraData {
         Resolution::from_tags(rational(X_RESOLUTION)?, rational(Y_RESOLUTION)?, unit)
     }
 
+    /// Takes out tags of a resolution that say nothing, as TIFF writers fill in.
+    pub(super) fn drop_empty_resolution(&mut self) {
+        if self.resolution().is_none() {
+            let tags = [X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT];
+            self.main.retain(|entry| !tags.contains(&entry.tag));
+        }
+    }
+
     /// Puts a resolution in place of what the tags say.
     pub(super) fn set_resolution(&mut self, resolution: Resolution) {
         let tags = [X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT];

@@ -26,7 +26,7 @@ pub(super) fn exif() -> Vec<u8> {
             .concat()
     };
     // Main directory at 8, EXIF at 50, thumbnail's at 80, then the values.
-    let (exif, second, values) = (8 + 2 + 36 + 4, 50 + 2 + 24 + 4, 80 + 2 + 24 + 4);
+    let (exif, second, values) = (8 + 2 + 36 + 4_u32, 50_u32 + 2 + 24 + 4, 80_u32 + 2 + 24 + 4);
     bytes.extend(3_u16.to_le_bytes());
     bytes.extend(entry(0x010f, 2, 16, values));
     bytes.extend(entry(0x0112, 3, 1, 6));
