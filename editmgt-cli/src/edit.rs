@@ -240,7 +240,7 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
         if let Some(failure) = progress.failure() {
             return Err(failure.into());
         }
-        let result = match result {
+        let mut result = match result {
             Err(EditError::Stage(stopped @ Error::Stopped { .. })) => {
                 return Ok(StopSignal::stopped(&stopped.to_string()));
             }
@@ -251,6 +251,11 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
                 progress.note(&format!("{} {note}", args.photo.display()));
             }
         }
+        let losses = result.image.losses(&job.output, &SaveOptions::default());
+        for note in &losses {
+            progress.note(&format!("{} {note}", args.photo.display()));
+        }
+        result.report.notes.extend(losses);
         job.write(photo.photo(), &result, start)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -25,7 +25,8 @@ pub struct EditReport {
     pub photo: PixelSize,
     /// Whether that was the first frame of an animation, whose others were not edited.
     pub animation: bool,
-    /// What reading the photo left out or changed.
+    /// What reading the photo left out or changed; the CLI and batches add what the output's format
+    /// has no place for ([`Photo::losses`](crate::Photo::losses)).
     pub notes: Vec<PhotoNote>,
     /// How the mask was read, where that is not plain.
     pub mask_notes: Vec<PhotoNote>,

@@ -130,7 +130,8 @@ impl<'a> Batch<'a> {
             Some(path) => Some(Mask::open_reading(path, job.mask_reads, &self.limits)?),
             None => None,
         };
-        let result = photo.edit(mask.as_ref(), &job.request, observer)?;
+        let mut result = photo.edit(mask.as_ref(), &job.request, observer)?;
+        result.report.notes.extend(result.image.losses(output, &self.save));
         let mut save = self.save.clone();
         if self.record {
             save.text.push(EditRecord::from(&result.report).png_text());

@@ -11,6 +11,7 @@ use image::{
 };
 
 use super::jpeg::{self, JpegLayout};
+use super::metadata::Contents;
 use super::opacity::{self, Opacity};
 use super::{Metadata, Origin, PhotoError, PhotoNote, PixelSize};
 use tiff_tags::{ExtraSample, TiffTags};
@@ -130,7 +131,7 @@ impl Photo {
         self.alpha.as_ref()
     }
 
-    /// Colour profile and camera data.
+    /// Colour profile, camera data and what else travels with the photo.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
@@ -215,11 +216,11 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
             UnsupportedErrorKind::GenericFeature(format!("a TIFF with {what}")),
         ))));
     }
-    let mut decoder = open_decoder(bytes, format, limits).map_err(error)?;
+    let decoder = open_decoder(bytes, format, limits).map_err(error)?;
     let (width, height) = decoder.dimensions();
     check_size(PixelSize::new(height as usize, width as usize), limits, origin)?;
-    let (metadata, orientation) = Metadata::read(&mut decoder);
-    let mut notes = Vec::new();
+    let stored = PixelSize::new(height as usize, width as usize);
+    let Contents { metadata, orientation, mut notes } = Metadata::read(bytes, format, stored);
     let mut image = match format {
         ImageFormat::Jpeg => {
             drop(decoder);

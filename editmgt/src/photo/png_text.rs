@@ -1,87 +1,16 @@
-//! PNG with text beside the pixels, which `image` neither writes nor reads.
+//! Text beside the pixels of a PNG.
 
-use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::path::Path;
-
-use image::error::{EncodingError, ImageFormatHint, UnsupportedError, UnsupportedErrorKind};
-use image::{ExtendedColorType, ImageEncoder, ImageError, ImageFormat, ImageResult};
-use png::{BitDepth, ColorType, Encoder, Info};
 
 use super::PhotoError;
 
 /// Longest text that is read, bytes: a compressed one may claim anything.
 const MAX_TEXT: usize = 1 << 20;
 
-/// Writes what `image`'s own encoder writes, and text chunks (iTXt, so any Unicode) before the
-/// pixels.
-pub(super) struct PngTextEncoder<'a, W> {
-    writer: W,
-    text: &'a [(String, String)],
-    icc_profile: Option<Vec<u8>>,
-    exif: Option<Vec<u8>>,
-}
-
-impl<'a, W: Write> PngTextEncoder<'a, W> {
-    pub(super) fn new(writer: W, text: &'a [(String, String)]) -> Self {
-        Self { writer, text, icc_profile: None, exif: None }
-    }
-
-    fn write(self, pixels: &[u8], mut info: Info<'_>) -> Result<(), png::EncodingError> {
-        info.bit_depth = BitDepth::Eight;
-        info.icc_profile = self.icc_profile.map(Cow::Owned);
-        info.exif_metadata = self.exif.map(Cow::Owned);
-        let mut encoder = Encoder::with_info(self.writer, info)?;
-        for (keyword, text) in self.text {
-            encoder.add_itxt_chunk(keyword.clone(), text.clone())?;
-        }
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(pixels)?;
-        writer.finish()
-    }
-}
-
-impl<W: Write> ImageEncoder for PngTextEncoder<'_, W> {
-    fn write_image(
-        self,
-        pixels: &[u8],
-        width: u32,
-        height: u32,
-        colour: ExtendedColorType,
-    ) -> ImageResult<()> {
-        let mut info = Info::with_size(width, height);
-        info.color_type = match colour {
-            ExtendedColorType::Rgb8 => ColorType::Rgb,
-            ExtendedColorType::Rgba8 => ColorType::Rgba,
-            other => {
-                let kind = UnsupportedErrorKind::Color(other);
-                let error = UnsupportedError::from_format_and_kind(format(), kind);
-                return Err(ImageError::Unsupported(error));
-            }
-        };
-        self.write(pixels, info).map_err(|error| match error {
-            png::EncodingError::IoError(error) => ImageError::IoError(error),
-            error => ImageError::Encoding(EncodingError::new(format(), error)),
-        })
-    }
-
-    fn set_icc_profile(&mut self, profile: Vec<u8>) -> Result<(), UnsupportedError> {
-        self.icc_profile = Some(profile);
-        Ok(())
-    }
-
-    fn set_exif_metadata(&mut self, exif: Vec<u8>) -> Result<(), UnsupportedError> {
-        self.exif = Some(exif);
-        Ok(())
-    }
-}
-
-fn format() -> ImageFormatHint {
-    ImageFormatHint::Exact(ImageFormat::Png)
-}
-
-/// The text of this keyword in a PNG file, wherever in it; `None` where it has none.
+/// The text of this keyword in a PNG file, wherever in it and in whatever kind of chunk (iTXt, tEXt,
+/// zTXt); `None` where it has none.
 ///
 /// # Errors
 /// [`PhotoError::Read`], and [`PhotoError::NoText`] for a file that is no PNG or is damaged.
@@ -107,24 +36,41 @@ fn find(
         chunk.decompress_text_with_limit(MAX_TEXT)?;
         return chunk.get_text().map(Some);
     }
+    // Other programs write Latin-1 chunks instead, plain or compressed.
+    if let Some(chunk) = info.uncompressed_latin1_text.iter().find(|c| c.keyword == keyword) {
+        return Ok(Some(as_utf8(chunk.text.clone())));
+    }
+    if let Some(chunk) = info.compressed_latin1_text.iter().find(|c| c.keyword == keyword) {
+        let mut chunk = chunk.clone();
+        chunk.decompress_text_with_limit(MAX_TEXT)?;
+        return chunk.get_text().map(as_utf8).map(Some);
+    }
     Ok(None)
+}
+
+/// Undoes the reading of UTF-8 as Latin-1: what moves a text into a chunk for Latin-1 often copies
+/// its bytes. A text in real Latin-1 is hardly ever valid UTF-8, and stays.
+fn as_utf8(text: String) -> String {
+    let bytes: Option<Vec<u8>> = text.chars().map(|letter| u8::try_from(letter).ok()).collect();
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
     use image::RgbImage;
+    use png::text_metadata::{ITXtChunk, TEXtChunk, ZTXtChunk};
+    use png::{ColorType, Encoder, Info};
 
     use super::*;
+    use crate::photo::{Photo, SaveOptions};
 
     fn png(text: &[(String, String)]) -> Vec<u8> {
-        let mut bytes = Cursor::new(Vec::new());
-        let image = RgbImage::from_pixel(9, 7, image::Rgb([1, 2, 3]));
-        PngTextEncoder::new(&mut bytes, text)
-            .write_image(&image, 9, 7, ExtendedColorType::Rgb8)
-            .unwrap();
-        bytes.into_inner()
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.png");
+        let image = RgbImage::from_pixel(9, 8, image::Rgb([1, 2, 3]));
+        let options = SaveOptions { text: text.to_vec(), ..SaveOptions::default() };
+        Photo::from_rgb(image).unwrap().save(&path, &options).unwrap();
+        std::fs::read(path).unwrap()
     }
 
     fn text_of(bytes: &[u8], keyword: &str) -> Result<Option<String>, PhotoError> {
@@ -132,6 +78,23 @@ mod tests {
         let path = dir.path().join("a.png");
         std::fs::write(&path, bytes).unwrap();
         read_text(&path, keyword)
+    }
+
+    /// A PNG of one pixel with a chunk before or behind it.
+    fn png_with(chunk: &impl png::text_metadata::EncodableTextChunk, late: bool) -> Vec<u8> {
+        let mut info = Info::with_size(1, 1);
+        info.color_type = ColorType::Grayscale;
+        let mut bytes = Vec::new();
+        let mut writer = Encoder::with_info(&mut bytes, info).unwrap().write_header().unwrap();
+        if !late {
+            writer.write_text_chunk(chunk).unwrap();
+        }
+        writer.write_image_data(&[0]).unwrap();
+        if late {
+            writer.write_text_chunk(chunk).unwrap();
+        }
+        writer.finish().unwrap();
+        bytes
     }
 
     #[test]
@@ -144,19 +107,28 @@ mod tests {
         }
         assert_eq!(text_of(&bytes, "none").unwrap(), None);
         let image = image::load_from_memory(&bytes).unwrap().into_rgb8();
-        assert!(image.dimensions() == (9, 7) && image.pixels().all(|p| p.0 == [1, 2, 3]));
-        // Behind the pixels, and compressed.
-        let mut info = Info::with_size(1, 1);
-        info.color_type = ColorType::Grayscale;
-        let mut late = Vec::new();
-        let mut writer = Encoder::with_info(&mut late, info).unwrap().write_header().unwrap();
-        writer.write_image_data(&[0]).unwrap();
-        let mut chunk = png::text_metadata::ITXtChunk::new("editmgt", "late");
-        chunk.compressed = true;
-        chunk.compress_text().unwrap();
-        writer.write_text_chunk(&chunk).unwrap();
-        writer.finish().unwrap();
-        assert_eq!(text_of(&late, "editmgt").unwrap().as_deref(), Some("late"));
+        assert!(image.dimensions() == (9, 8) && image.pixels().all(|p| p.0 == [1, 2, 3]));
+    }
+
+    #[test]
+    fn reads_every_kind_of_text_chunk_before_and_behind_the_pixels() {
+        // What a program writes that copies the bytes of UTF-8 into a chunk for Latin-1.
+        let copied = |text: &str| text.bytes().map(char::from).collect::<String>();
+        for late in [false, true] {
+            let mut compressed = ITXtChunk::new("editmgt", "ü🦊");
+            compressed.compressed = true;
+            compressed.compress_text().unwrap();
+            for (bytes, expected) in [
+                (png_with(&compressed, late), "ü🦊"),
+                (png_with(&TEXtChunk::new("editmgt", "fox"), late), "fox"),
+                (png_with(&TEXtChunk::new("editmgt", "für"), late), "für"),
+                (png_with(&TEXtChunk::new("editmgt", copied("ü🦊")), late), "ü🦊"),
+                (png_with(&ZTXtChunk::new("editmgt", "für"), late), "für"),
+                (png_with(&ZTXtChunk::new("editmgt", copied("ü🦊")), late), "ü🦊"),
+            ] {
+                assert_eq!(text_of(&bytes, "editmgt").unwrap().as_deref(), Some(expected));
+            }
+        }
     }
 
     #[test]
@@ -170,14 +142,12 @@ mod tests {
 
     #[test]
     fn a_text_that_unpacks_to_more_than_the_limit_is_refused() {
-        let mut chunk = png::text_metadata::ITXtChunk::new("editmgt", " ".repeat(MAX_TEXT + 1));
+        let long = " ".repeat(MAX_TEXT + 1);
+        let mut chunk = ITXtChunk::new("editmgt", long.clone());
         chunk.compressed = true;
         chunk.compress_text().unwrap();
-        let mut bytes = Vec::new();
-        let mut writer = Encoder::new(&mut bytes, 1, 1).write_header().unwrap();
-        writer.write_text_chunk(&chunk).unwrap();
-        writer.write_image_data(&[0]).unwrap();
-        writer.finish().unwrap();
-        assert!(text_of(&bytes, "editmgt").is_err());
+        assert!(text_of(&png_with(&chunk, false), "editmgt").is_err());
+        let chunk = ZTXtChunk::new("editmgt", long);
+        assert!(text_of(&png_with(&chunk, false), "editmgt").is_err());
     }
 }

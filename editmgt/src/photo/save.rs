@@ -2,19 +2,19 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use editmgt_store::{PendingFile, StoreError};
-use image::codecs::{bmp::BmpEncoder, jpeg::JpegEncoder, tiff::TiffEncoder, webp::WebPEncoder};
-use image::{ExtendedColorType, ImageEncoder, ImageError, ImageResult};
+use image::ImageError;
 
-use super::png_text::PngTextEncoder;
-use super::{Photo, PhotoError, PixelSize};
+use super::metadata::{Pixels, encode, losses};
+use super::{Photo, PhotoError, PhotoNote, PixelSize};
 
 /// How to write a photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaveOptions {
     /// JPEG quality, 1 to 100; 95 by default, where a re-compressed photo still looks the same.
     pub jpeg_quality: u8,
-    /// Whether to write the colour profile and the camera data that came with the photo; yes by
-    /// default. Without its profile a photo in a wide colour space looks pale.
+    /// Whether to write what came with the photo, all of [`Metadata`](super::Metadata): colour
+    /// profile and colours, camera data (where the photo was taken among them), XMP and print size;
+    /// yes by default. Without its profile a photo in a wide colour space looks pale.
     pub metadata: bool,
     /// Keywords (1 to 79 Latin-1 letters) and texts that go into a PNG; none by default. The other
     /// formats have no place for them.
@@ -28,7 +28,7 @@ impl Default for SaveOptions {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OutputFormat {
+pub(super) enum OutputFormat {
     Png,
     Jpeg,
     WebP,
@@ -45,6 +45,16 @@ impl OutputFormat {
             "bmp" => Some(Self::Bmp),
             "tif" | "tiff" => Some(Self::Tiff),
             _ => None,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+            Self::WebP => "WebP",
+            Self::Bmp => "BMP",
+            Self::Tiff => "TIFF",
         }
     }
 
@@ -77,9 +87,12 @@ impl Photo {
     /// (lossless), `.bmp` or `.tif`/`.tiff`.
     ///
     /// The file appears under its name only when it is complete and on the disk; an existing one is
-    /// replaced, and stays untouched when anything fails. A symbolic link is written through. Transparency is written where the format has it
-    /// (JPEG has not: the colours below are written as they are). The colour profile is written to
-    /// PNG, JPEG, WebP and TIFF, camera data to PNG, JPEG and WebP.
+    /// replaced, and stays untouched when anything fails. A symbolic link is written through. Opacity
+    /// is written where the format has it, not multiplied into the colours (JPEG has not: the colours
+    /// below are written as they are). Of [`Metadata`](super::Metadata), PNG, JPEG, WebP and TIFF have
+    /// places for all, BMP for the colour profile and the resolution; colours that a PNG tells of
+    /// become an ICC profile in the others. [`losses`](Self::losses) tells beforehand what has no
+    /// place.
     ///
     /// # Errors
     /// Those of [`check_writable`], [`PhotoError::Write`] and [`PhotoError::Encode`].
@@ -87,7 +100,9 @@ impl Photo {
         let output = Output::check(path.as_ref(), self.size(), options)?;
         let mut file = output.begin()?;
         let mut writer = BufWriter::new(file.as_file_mut());
-        self.encode(output.format, &mut writer, options).map_err(|source| match source {
+        let pixels = Pixels { rgb: self.rgb(), alpha: self.alpha() };
+        let encoded = encode(pixels, self.metadata(), options, output.format, &mut writer);
+        encoded.map_err(|source| match source {
             ImageError::IoError(source) => output.write_error(source),
             source => PhotoError::Encode { path: output.path.to_owned(), source },
         })?;
@@ -96,66 +111,14 @@ impl Photo {
         file.commit().map_err(|error| output.store_error(error))
     }
 
-    fn encode(
-        &self,
-        format: OutputFormat,
-        writer: &mut (impl Write + io::Seek),
-        options: &SaveOptions,
-    ) -> ImageResult<()> {
-        match format {
-            OutputFormat::Png => {
-                self.encode_with(PngTextEncoder::new(writer, &options.text), options)
-            }
-            OutputFormat::Jpeg => {
-                let encoder = JpegEncoder::new_with_quality(writer, options.jpeg_quality);
-                self.encode_rgb(encoder, options)
-            }
-            OutputFormat::WebP => self.encode_with(WebPEncoder::new_lossless(writer), options),
-            OutputFormat::Bmp => self.encode_with(BmpEncoder::new(writer), options),
-            OutputFormat::Tiff => self.encode_with(TiffEncoder::new(writer), options),
-        }
-    }
-
-    fn encode_with(
-        &self,
-        mut encoder: impl ImageEncoder,
-        options: &SaveOptions,
-    ) -> ImageResult<()> {
-        let Some(alpha) = self.alpha() else { return self.encode_rgb(encoder, options) };
-        self.attach_metadata(&mut encoder, options);
-        let mut rgba = Vec::with_capacity(4 * alpha.len());
-        for (colour, opacity) in self.rgb().pixels().zip(alpha.iter()) {
-            rgba.extend_from_slice(&colour.0);
-            rgba.push(*opacity);
-        }
-        let (width, height) = alpha.dimensions();
-        encoder.write_image(&rgba, width, height, ExtendedColorType::Rgba8)
-    }
-
-    fn encode_rgb(&self, mut encoder: impl ImageEncoder, options: &SaveOptions) -> ImageResult<()> {
-        self.attach_metadata(&mut encoder, options);
-        let (width, height) = self.rgb().dimensions();
-        encoder.write_image(self.rgb(), width, height, ExtendedColorType::Rgb8)
-    }
-
-    /// Hands over what the format can hold. A format that can't is no reason to fail.
-    fn attach_metadata(&self, encoder: &mut impl ImageEncoder, options: &SaveOptions) {
-        if !options.metadata {
-            return;
-        }
-        let metadata = self.metadata();
-        if let Some(profile) = &metadata.icc_profile {
-            let _unsupported = encoder.set_icc_profile(profile.clone());
-        }
-        if let Some(exif) = metadata.exif.as_ref().filter(|exif| exif.len() <= MAX_EXIF) {
-            let _unsupported = encoder.set_exif_metadata(exif.clone());
-        }
+    /// What [`save`](Self::save) to `path` would leave out, since its format has no place for it:
+    /// opacity, and with [`SaveOptions::metadata`] anything of [`Metadata`](super::Metadata). Empty
+    /// for a name that `save` refuses.
+    pub fn losses(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Vec<PhotoNote> {
+        let Some(format) = OutputFormat::of(path.as_ref()) else { return Vec::new() };
+        losses(self.metadata(), self.alpha().is_some(), options, format)
     }
 }
-
-/// EXIF must fit one JPEG segment of 65,535 bytes, with its length and its prefix of 6 bytes. The
-/// other formats could hold more, but EXIF comes from JPEG, so more is damaged.
-const MAX_EXIF: usize = 65_535 - 2 - 6;
 
 /// A place to write to that has been checked.
 struct Output<'a> {
