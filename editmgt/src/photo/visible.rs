@@ -9,12 +9,12 @@ use super::{ChangeMask, PixelSize, ResizePlan};
 const NOISE: (f32, f32) = (1.0, 2.0);
 
 /// From which change a pixel of a local codec shows some of the edit, and from which all of it, in
-/// units of the codec's noise. Measured on the embedded model (noise at its floor of 1): on 512
-/// scenes 0.8% of the pixels outside a local edit change, and no edit is lost by it.
+/// units of the codec's noise. The levels are a prototype's, at a unit of 1; the scaling by noise
+/// and its limits are not calibrated yet.
 const LOCAL: (f32, f32) = (4.0, 16.0);
 
-/// The same for a codec whose decode drifts everywhere with any change. Measured with a simulated
-/// drift of 3 levels.
+/// The same for a codec whose decode drifts everywhere with any change. From a
+/// prototype with a simulated drift of 3 levels; not calibrated on a real codec.
 const GLOBAL: (f32, f32) = (8.0, 32.0);
 
 /// Mean change of a token's pixels from which the token counts as changed, for such a codec.
