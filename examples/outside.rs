@@ -14,7 +14,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use editmgt::photo::{GrayImage, RgbImage};
-use editmgt::{EditRequest, Editor, HoldPolicy, Mask, Photo, Silent};
+use editmgt::{CompositePolicy, EditRequest, Editor, HoldPolicy, Mask, Photo, Silent};
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageReader, Luma};
 
@@ -33,9 +33,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         let drawing = middle(photo.photo().rgb());
         let mask = Mask::from_luma(drawing.clone());
         print!("| {} |", describe(Path::new(path), &bytes)?);
-        for (mask, composite) in [(None, false), (Some(&mask), false), (Some(&mask), true)] {
+        for (mask, composite) in [
+            (None, CompositePolicy::All),
+            (Some(&mask), CompositePolicy::All),
+            (Some(&mask), CompositePolicy::Held),
+        ] {
             let hold = mask.map(|_| HoldPolicy::Mask).or(Some(HoldPolicy::Off));
-            let request = EditRequest { size, hold, composite, ..EditRequest::new(instruction) };
+            let request = EditRequest {
+                size,
+                hold,
+                composite: Some(composite),
+                ..EditRequest::new(instruction)
+            };
             let result = photo.edit(mask, &request, &mut Silent)?;
             print!(" {} |", outside(photo.photo().rgb(), result.image.rgb(), &drawing));
         }

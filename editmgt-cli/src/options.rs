@@ -2,8 +2,8 @@
 
 use clap::Args;
 use editmgt::{
-    Blend, EditError, EditRequest, HoldPolicy, Holding, KeywordPolicy, MapCombine, MapFilter,
-    Resize,
+    Blend, CompositePolicy, EditError, EditRequest, HoldPolicy, Holding, KeywordPolicy, MapCombine,
+    MapFilter, Resize,
 };
 
 #[derive(Args)]
@@ -34,8 +34,8 @@ pub(crate) struct RequestArgs {
     /// --mask: mask]
     #[arg(long, value_name = "POLICY", allow_negative_numbers = true)]
     hold: Option<String>,
-    /// Let so many tokens around it change, too [default: 0; 1 for auto where attention is coarser
-    /// than tokens]
+    /// Let so many tokens around it change, too [default: the model's; one cell for auto where
+    /// attention is coarser than tokens, else 0]
     #[arg(long, value_name = "TOKENS")]
     hold_margin: Option<usize>,
     /// Treat what is kept exactly like the official code (it can change after all)
@@ -82,11 +82,15 @@ pub(crate) struct RequestArgs {
     /// gives it a rim, crop leaves a rim of it as it is, native takes it as it is [default: fit]
     #[arg(long, value_name = "HOW", value_parser = ["fit", "pad", "crop", "native"])]
     resize: Option<String>,
-    /// How edit and photo are put together where they meet: mixed as file values (srgb) or as
-    /// light (linear); off keeps the photo as the codec sees it [default: srgb]
-    #[arg(long, value_name = "HOW", value_parser = ["srgb", "linear", "off"])]
+    /// Which pixels come from the edit: visible (what visibly changed), held (all that was not held)
+    /// or all [default: the model's; else visible]
+    #[arg(long, value_name = "POLICY", value_parser = CompositePolicy::ALL.map(CompositePolicy::name))]
     composite: Option<String>,
-    /// Let the edit fade in over so many pixels of the photo [default: 0]
+    /// How photo and edit are mixed where they meet: as file values (srgb) or as light (linear)
+    /// [default: srgb]
+    #[arg(long, value_name = "HOW", value_parser = ["srgb", "linear"])]
+    blend: Option<String>,
+    /// Let the edit fade over this many pixels of the photo [default: 0]
     #[arg(long, value_name = "PIXELS")]
     feather: Option<usize>,
 }
@@ -133,11 +137,11 @@ impl RequestArgs {
                 Some(_) => Resize::Fit,
                 None => base.resize,
             },
-            composite: self.composite.as_ref().map_or(base.composite, |how| how != "off"),
-            blend: match self.composite.as_deref() {
-                Some("srgb") => Blend::Srgb,
+            composite: self.composite().or(base.composite),
+            blend: match self.blend.as_deref() {
                 Some("linear") => Blend::Linear,
-                _ => base.blend,
+                Some(_) => Blend::Srgb,
+                None => base.blend,
             },
             feather: self.feather.unwrap_or(base.feather),
             instruction: base.instruction,
@@ -150,6 +154,11 @@ impl RequestArgs {
         }
         let (from, until) = base.unwrap_or((0.0, 1.0));
         Some((self.guidance_from.unwrap_or(from), self.guidance_until.unwrap_or(until)))
+    }
+
+    fn composite(&self) -> Option<CompositePolicy> {
+        let given = self.composite.as_deref()?;
+        CompositePolicy::ALL.into_iter().find(|policy| policy.name() == given)
     }
 
     fn map_filter(&self) -> Option<MapFilter> {

@@ -18,6 +18,13 @@ pub trait VqCodec: Send + Sync {
     /// Downsampling and codebook size.
     fn spec(&self) -> &CodecSpec;
 
+    /// Whether a change of one part of the image leaves the tokens and the decoded pixels far from
+    /// it as they are. `false` (the default) for a codec with global norms or attention, where
+    /// every token and pixel may drift a little with any change.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// Encodes `[B, 3, H, W]` RGB in 0..1 into `[B, H/f, W/f]` tokens, `f` the downsampling.
     ///
     /// # Errors

@@ -49,8 +49,8 @@ pub use noise::{ChaChaNoise, NoiseRequest, NoiseSource, StepNoise, TokenDraw};
 pub use observer::{EditEvent, EditObserver, Flow, Previews, Silent, Stage};
 pub use progress::LoopProgress;
 pub use region::{
-    AttentionConsolidator, HoldMask, HoldRequest, MapCombine, RegionHold, ScoreMap, ScoreStats,
-    UserMask,
+    AttentionConsolidator, CellScores, HoldMask, HoldRequest, MapCombine, RegionHold, ScoreMap,
+    ScoreStats, UserMask,
 };
 pub use schedule::{Schedule, ScheduleRequest, StepResult, StepState, UnmaskScheduler};
 pub use text::{TextConditioning, TextEncoder, TextSpec};

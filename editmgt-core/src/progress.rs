@@ -16,6 +16,10 @@ pub struct LoopProgress {
     pub first_scores: Option<ScoreMap>,
     /// The scores of the last step, where there were any.
     pub scores: Option<ScoreMap>,
+    /// The scores of the first step on the model's attention grid, where there were any.
+    pub first_cells: Option<ScoreMap>,
+    /// Those of the last step.
+    pub cells: Option<ScoreMap>,
     /// See [`StepResult::ties`](crate::StepResult::ties), over all steps.
     pub ties: usize,
 }
@@ -24,7 +28,16 @@ impl LoopProgress {
     /// The beginning: `canvas` as it is, no step done.
     pub fn start(canvas: TokenGrid) -> Self {
         let ever_held = HoldMask::none(canvas.batch(), canvas.size());
-        Self { completed: 0, tokens: canvas, ever_held, first_scores: None, scores: None, ties: 0 }
+        Self {
+            completed: 0,
+            tokens: canvas,
+            ever_held,
+            first_scores: None,
+            scores: None,
+            first_cells: None,
+            cells: None,
+            ties: 0,
+        }
     }
 
     /// Adds what a step held.

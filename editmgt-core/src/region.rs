@@ -242,12 +242,23 @@ pub struct HoldRequest<'a> {
     pub mask: Option<&'a UserMask>,
     /// 0 is the first step.
     pub step: usize,
+    /// The same scores on the model's attention grid, where the caller has them.
+    pub cells: Option<CellScores<'a>>,
+}
+
+/// Score maps on the grid that the model's attention has, before they are upsampled to tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct CellScores<'a> {
+    /// The scores of this step.
+    pub scores: &'a ScoreMap,
+    /// Those of the first step; of the same batch and grid.
+    pub first: &'a ScoreMap,
 }
 
 impl<'a> HoldRequest<'a> {
     /// The first step of an edit.
     pub fn first(scores: &'a ScoreMap, mask: Option<&'a UserMask>) -> Self {
-        Self { scores, first: scores, mask, step: 0 }
+        Self { scores, first: scores, mask, step: 0, cells: None }
     }
 }
 

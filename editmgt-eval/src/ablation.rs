@@ -1,4 +1,6 @@
-use editmgt::{EditError, EditRequest, Editor, HoldPolicy, Holding, KeywordPolicy, MapFilter};
+use editmgt::{
+    CompositePolicy, EditError, EditRequest, Editor, HoldPolicy, Holding, KeywordPolicy, MapFilter,
+};
 
 /// One thing about an edit that is varied, and everything else left as it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +39,7 @@ const GUIDANCE: [f32; 6] = [1.0, 1.5, 2.0, 3.0, 6.0, 9.0];
 /// - `filter`: how the score map is smoothed, or not at all;
 /// - `keyword`: whose attention counts, all words or the content words;
 /// - `holding`: held for good, or as the official code does;
-/// - `composite`: something held or nothing, and held pixels the photo's or the codec's;
+/// - `composite`: something held or nothing, and which pixels are the photo's own;
 /// - `strength`, `guidance`: sweeps around the value in force.
 ///
 /// Where something must be held by its score for the ablation to mean anything and `base` does not
@@ -87,12 +89,17 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
     let holding = [("strict", Holding::Strict), ("parity", Holding::Parity)]
         .map(|(name, holding)| with(name, EditRequest { holding, ..held.clone() }));
     let composite = [
-        ("neither", &off, false),
-        ("composite", &off, true),
-        ("hold", &held, false),
-        ("hold + composite", &held, true),
+        ("neither", &off, CompositePolicy::All),
+        ("visible", &off, CompositePolicy::Visible),
+        ("hold", &held, CompositePolicy::All),
+        ("hold + held", &held, CompositePolicy::Held),
+        ("hold + visible", &held, CompositePolicy::Visible),
     ]
-    .map(|(name, request, composite)| with(name, EditRequest { composite, ..request.clone() }));
+    .map(|(name, request, composite)| {
+        // Asked for only where it is not in force anyway, so that other ablations share the edits.
+        let asked = (composite != in_force.composite).then_some(composite);
+        with(name, EditRequest { composite: asked.or(request.composite), ..request.clone() })
+    });
     let one = |name, title, variations: Vec<Variation>| Ablation {
         name,
         title,
@@ -121,7 +128,7 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
         ),
         one(
             "composite",
-            "Tokens are held (hold), and held pixels are the photo's own (composite)",
+            "Tokens are held (hold), and the photo's own pixels put back where held, or where nothing visible changed",
             composite.into(),
         ),
         sweep("strength", "Reference strength", &STRENGTHS, in_force.reference_strength, |value| {

@@ -2,11 +2,11 @@
 
 use burn::tensor::Tensor;
 use editmgt_core::{
-    AttentionConsolidator, AttentionMaps, AttentionRequest, EditEvent, EditObserver, Error, Flow,
-    HoldMask, HoldRequest, ItemRows, LoopProgress, MapCombine, MgtTransformer, MicroConditions,
-    NoiseRequest, NoiseSource, ReferenceInput, RegionHold, Result, Schedule, ScheduleRequest,
-    ScoreMap, StepInput, StepState, TextConditioning, TextRows, TokenGrid, UnmaskScheduler,
-    UserMask,
+    AttentionConsolidator, AttentionMaps, AttentionRequest, CellScores, EditEvent, EditObserver,
+    Error, Flow, GridSize, HoldMask, HoldRequest, ItemRows, LoopProgress, MapCombine,
+    MgtTransformer, MicroConditions, NoiseRequest, NoiseSource, ReferenceInput, RegionHold, Result,
+    Schedule, ScheduleRequest, ScoreMap, StepInput, StepState, TextConditioning, TextRows,
+    TokenGrid, UnmaskScheduler, UserMask,
 };
 use editmgt_sampler::classifier_free_guidance;
 
@@ -193,8 +193,10 @@ impl<'a> EditLoop<'a> {
             return Err(Error::value("step", format!("below {}", self.schedule.len()), step));
         };
         let (logits, maps) = self.forward(timestep)?;
-        let scores = maps.as_ref().map(|maps| self.scores(maps)).transpose()?;
-        let hold = self.hold(scores.as_ref())?;
+        let size = self.progress.tokens.size();
+        let scores = maps.as_ref().map(|maps| self.scores(maps, size)).transpose()?;
+        let cells = maps.as_ref().map(|maps| self.scores(maps, maps.size())).transpose()?;
+        let hold = self.hold(scores.as_ref(), cells.as_ref())?;
         let noise = self.stages.noise.step_noise(&NoiseRequest {
             first_image: self.input.first_image,
             batch: self.progress.tokens.batch(),
@@ -219,8 +221,10 @@ impl<'a> EditLoop<'a> {
         progress.completed += 1;
         if step == 0 {
             progress.first_scores.clone_from(&scores);
+            progress.first_cells.clone_from(&cells);
         }
         progress.scores.clone_from(&scores);
+        progress.cells = cells;
         progress.ties += result.ties;
         Ok(LoopStep {
             completed: progress.completed,
@@ -267,9 +271,9 @@ impl<'a> EditLoop<'a> {
         Ok(())
     }
 
-    /// One map per image.
-    fn scores(&self, maps: &AttentionMaps) -> Result<ScoreMap> {
-        let scores = self.stages.consolidator.consolidate(maps, self.progress.tokens.size())?;
+    /// One map per image, on the grid `size`.
+    fn scores(&self, maps: &AttentionMaps, size: GridSize) -> Result<ScoreMap> {
+        let scores = self.stages.consolidator.consolidate(maps, size)?;
         match self.maps_per_image() {
             1 => Ok(scores),
             maps => scores.combine(maps, self.input.localisation.combine),
@@ -328,7 +332,11 @@ impl<'a> EditLoop<'a> {
         AttentionRequest { blocks: blocks.clone(), items: items.collect() }
     }
 
-    fn hold(&self, scores: Option<&ScoreMap>) -> Result<Option<HoldMask>> {
+    fn hold(
+        &self,
+        scores: Option<&ScoreMap>,
+        cells: Option<&ScoreMap>,
+    ) -> Result<Option<HoldMask>> {
         if self.input.reference.is_none() {
             return Ok(None);
         }
@@ -350,6 +358,8 @@ impl<'a> EditLoop<'a> {
         };
         let first = self.progress.first_scores.as_ref().unwrap_or(scores);
         let (mask, step) = (self.input.user_mask.as_ref(), self.progress.completed);
-        self.stages.hold.hold(&HoldRequest { scores, first, mask, step }).map(Some)
+        let first_cells = self.progress.first_cells.as_ref();
+        let cells = cells.map(|scores| CellScores { scores, first: first_cells.unwrap_or(scores) });
+        self.stages.hold.hold(&HoldRequest { scores, first, mask, step, cells }).map(Some)
     }
 }

@@ -12,7 +12,7 @@ use crate::folder::ModelFolder;
 use crate::lora::LoraUse;
 use crate::model::{LoadOptions, Model};
 use crate::open::OpenPhoto;
-use crate::photo::{Mask, Overlay, Photo};
+use crate::photo::{ChangeMask, Mask, Overlay, Photo};
 use crate::report::EditReport;
 use crate::request::{EditRequest, EditSettings, KeywordPolicy, ModelFacts};
 use crate::run::{EditRun, Features};
@@ -134,6 +134,9 @@ pub struct EditResult {
     pub scores: Option<ScoreMap>,
     /// Which tokens are the photo's own because they were held.
     pub held: HoldMask,
+    /// How much of the edit each pixel shows; `None` with
+    /// [`CompositePolicy::All`](crate::CompositePolicy::All).
+    pub change: Option<ChangeMask>,
 }
 
 impl EditResult {
@@ -148,6 +151,7 @@ impl EditResult {
             photo: photo.rgb(),
             scores: self.scores.as_ref(),
             hold: &self.held,
+            change: self.change.as_ref(),
             image: 0,
             plan: &self.report.plan,
         };
@@ -219,9 +223,11 @@ impl Editor {
         let facts = ModelFacts {
             size: NATIVE_CELLS * self.model.pixels_per_cell(),
             blocks: default_blocks(spec),
-            coarser: spec.grid_factor.saturating_sub(1),
+            coarser: if spec.grid_factor > 1 { spec.grid_factor } else { 0 },
         };
         let settings = request.resolve(&self.model.defaults, facts, masked);
+        // Defaults of a model built in code have not been checked yet; JSON has no infinity.
+        EditRequest::from(settings.clone()).check()?;
         if let Some(block) = settings.blocks.iter().find(|&&block| block >= spec.blocks()) {
             return Err(EditError::option("blocks", format!("below {}", spec.blocks()), block));
         }

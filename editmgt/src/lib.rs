@@ -80,7 +80,7 @@ pub use preview::preview_photo;
 pub use record::EditRecord;
 pub use report::{EditReport, ScoreReport};
 pub use request::{
-    EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy, MapFilter,
-    content_words,
+    CompositePolicy, EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy,
+    MapFilter, content_words,
 };
 pub use stored::read_config;

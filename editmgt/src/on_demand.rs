@@ -84,6 +84,10 @@ impl<T: VqCodec + 'static> VqCodec for OnDemand<T> {
         self.shell.spec()
     }
 
+    fn is_local(&self) -> bool {
+        self.shell.is_local()
+    }
+
     fn encode(&self, images: Tensor<4>) -> Result<TokenGrid> {
         self.get()?.encode(images)
     }

@@ -4,8 +4,8 @@ use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage};
 use serde::Serialize;
 
 use crate::model::ModelSource;
-use crate::photo::{PhotoNote, PixelSize, ResizePlan};
-use crate::request::{EditRequest, EditSettings};
+use crate::photo::{ChangeThresholds, PhotoNote, PixelSize, ResizePlan};
+use crate::request::{CompositePolicy, EditRequest, EditSettings};
 
 /// A record of one edit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,6 +47,8 @@ pub struct EditReport {
     pub tokens_held: f32,
     /// Share of the tokens that differ from the photo's, 0..1.
     pub tokens_changed: f32,
+    /// Which pixels are the photo's own, and why.
+    pub composite: CompositeReport,
     /// Share of the result's pixels that are the photo's, byte for byte, 0..1.
     pub pixels_kept: f32,
     /// Tokens within 1e-4 of being decided otherwise, over all steps.
@@ -61,13 +63,65 @@ pub struct EditReport {
     pub peak_memory_bytes: Option<u64>,
 }
 
+/// How the photo's own pixels were put back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct CompositeReport {
+    /// The policy in force.
+    pub policy: CompositePolicy,
+    /// What was put back.
+    pub put_back: PutBack,
+    /// Median difference between the photo and the photo after the codec, levels of 255, where it
+    /// was measured.
+    pub codec_noise: Option<f32>,
+    /// Which change counted as visible, where that was looked at.
+    pub thresholds: Option<ChangeThresholds>,
+    /// What a user may want to know, a sentence; `None` for nothing.
+    pub note: Option<String>,
+}
+
+/// Shares of the photo's pixels, 0..1, that are the photo's own, each pixel by the first reason of
+/// these.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct PutBack {
+    /// The model did not see them (a crop).
+    pub unseen: f32,
+    /// Their token was held.
+    pub held: f32,
+    /// The user's mask is black there.
+    pub mask: f32,
+    /// Their token came out as the photo's own.
+    pub unchanged: f32,
+    /// Their token is another, but the change cannot be seen above the codec's noise.
+    pub invisible: f32,
+}
+
+impl PutBack {
+    /// For an edit that changed this share of the tokens.
+    pub(crate) fn note(&self, tokens_changed: f32) -> Option<String> {
+        /// More than this is an edit of the whole image.
+        const MOST: f32 = 0.5;
+        /// As much put back of it is worth a note.
+        const MUCH: f32 = 0.25;
+        (tokens_changed > MOST && self.invisible > MUCH).then(|| {
+            format!(
+                "the edit changed {:.0}% of the tokens, but {:.0}% of the pixels so little that \
+                 the photo's own were put back; --composite all keeps them as they were edited",
+                100.0 * tokens_changed,
+                100.0 * self.invisible
+            )
+        })
+    }
+}
+
 /// The score map of the last step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ScoreReport {
     /// Least, largest and mean score.
     #[serde(flatten)]
     pub stats: ScoreStats,
-    /// The score below which tokens were held at that step; `None` when the policy found none.
+    /// The score below which tokens (with `auto`, cells of the attention) were held at that step;
+    /// `None` when the policy found none.
     pub threshold: Option<f32>,
 }
 
@@ -100,6 +154,14 @@ fn high_water(status: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_a_faint_edit_of_the_whole_image() {
+        let back = PutBack { invisible: 0.6, ..PutBack::default() };
+        assert!(back.note(0.9).unwrap().contains("--composite all"));
+        assert_eq!(back.note(0.2), None, "a local edit");
+        assert_eq!(PutBack { unchanged: 0.9, ..PutBack::default() }.note(0.9), None);
+    }
 
     #[test]
     fn the_peak_is_read_or_left_out() {

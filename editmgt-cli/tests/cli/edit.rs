@@ -84,12 +84,23 @@ fn every_option_has_an_effect() {
         ("the default temperature", "", "--temperature 2 0", true),
         ("variation", "", "--variation 1", false),
         ("parity", half, "--hold 0.5 --parity", false),
-        ("composite", half, "--hold 0.5 --composite off", false),
-        ("composite of nothing held", "", "--composite off", true),
+        ("composite", half, "--hold 0.5 --composite all", false),
+        ("what is held alone", half, "--hold 0.5 --composite held", false),
+        ("composite of nothing held", "--composite held", "--composite all", true),
         ("feather", half, "--hold 0.5 --feather 9", false),
-        ("light", "--hold 0.5 --feather 9", "--hold 0.5 --feather 9 --composite linear", false),
-        ("without a feather nothing is mixed", half, "--hold 0.5 --composite linear", true),
-        ("the default composite", half, "--hold 0.5 --composite srgb --feather 0", true),
+        ("light", "--hold 0.5 --feather 9", "--hold 0.5 --feather 9 --blend linear", false),
+        (
+            "without a feather nothing is mixed",
+            "--hold 0.5 --composite held",
+            "--hold 0.5 --composite held --blend linear",
+            true,
+        ),
+        (
+            "the default composite",
+            half,
+            "--hold 0.5 --composite visible --blend srgb --feather 0",
+            true,
+        ),
         ("the default resize", "", "--resize fit", true),
         ("dtype", "", "--dtype bf16", false),
         ("the default dtype", "", "--dtype f32", true),
@@ -133,7 +144,7 @@ fn the_report_says_what_was_done() {
         ("/settings/hold", json!("off")),
         ("/settings/keyword", json!("all")),
         ("/settings/holding", json!("strict")),
-        ("/settings/composite", json!(true)),
+        ("/settings/composite", json!("visible")),
         ("/photo", json!({"height": 300, "width": 451})),
         ("/blocks", json!([])),
         ("/tokens_held", json!(0.0)),
@@ -150,7 +161,7 @@ fn the_report_says_what_was_done() {
     assert!((0.8..1.25).contains(&area), "{area}");
 
     let options = "--seed 9 --guidance 2 --strength 1.5 --hold 0.5 --parity --keyword cat \
-                   --negative grass --composite off";
+                   --negative grass --composite all";
     let report = Edit::new(scratch.out("options.png")).quick().with(options).report();
     for (pointer, expected) in [
         ("/request/seed", json!(9)),
@@ -162,7 +173,8 @@ fn the_report_says_what_was_done() {
         ("/request/keyword", json!({"phrases": ["cat"]})),
         ("/request/negative_prompt", json!("grass")),
         ("/request/size", json!(48)),
-        ("/request/composite", json!(false)),
+        ("/request/composite", json!("all")),
+        ("/composite/policy", json!("all")),
         // The single blocks of the miniature model.
         ("/blocks", json!([2, 3, 4])),
     ] {

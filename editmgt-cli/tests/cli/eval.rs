@@ -203,8 +203,8 @@ fn one_option_after_the_other_is_varied() {
     for (variation, metric, found) in [
         ("hold", tokens, true),
         ("hold", pixels, false),
-        ("hold + composite", pixels, true),
-        ("composite", pixels, false),
+        ("hold + held", pixels, true),
+        ("hold + visible", pixels, true),
     ] {
         let found_it = printed.contains(&format!("- `{variation}`: {metric}"));
         assert_eq!(found_it, found, "{variation}: {metric}: {printed}");
@@ -219,9 +219,10 @@ fn one_option_after_the_other_is_varied() {
     assert_eq!(
         runs,
         [
-            "composite-composite",
             "composite-hold",
+            "composite-hold-held",
             "composite-neither",
+            "composite-visible",
             "holding-parity",
             "holding-strict"
         ]

@@ -73,7 +73,8 @@ fn what_the_parser_refuses() {
         ("--temperature 2", vec!["--temperature", "2 values"]),
         ("--colour red", vec!["--colour"]),
         ("--resize shrink", vec!["--resize", "shrink", "native"]),
-        ("--composite on", vec!["--composite", "linear"]),
+        ("--composite on", vec!["--composite", "visible"]),
+        ("--blend on", vec!["--blend", "linear"]),
         ("--parity --strict", vec!["--parity", "--strict"]),
     ] {
         Edit::new(scratch.out("o.png")).with(options).run().misused(options, &named);

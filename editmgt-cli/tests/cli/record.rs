@@ -17,7 +17,7 @@ fn like(scratch: &Scratch, name: &str, png: &str, options: &str) -> Vec<String> 
 fn an_edit_is_repeated_from_its_png() {
     let scratch = Scratch::new();
     let options = "--hold 0.5 --keyword cat --seed 9 --variation 2 --feather 3 --resize pad \
-                   --composite linear --strength 1.5 --map-filter gaussian";
+                   --composite held --blend linear --strength 1.5 --map-filter gaussian";
     Edit::new(scratch.out("a.png")).quick().with(options).run().done();
     let shown = editmgt(["show".into(), scratch.out("a.png")]).done();
     let shown: Value = serde_json::from_str(&shown).unwrap();
@@ -41,14 +41,14 @@ fn an_edit_is_repeated_from_its_png() {
     assert!(bytes("b.png") == bytes("c.png"), "the same edit");
 
     // What is said comes before what the PNG says.
-    editmgt(like(&scratch, "d.png", "a.png", "--seed 1 --hold off --composite off --strict"))
+    editmgt(like(&scratch, "d.png", "a.png", "--seed 1 --hold off --composite all --strict"))
         .done();
     let shown = editmgt(["show".into(), scratch.out("d.png")]).done();
     let shown: Value = serde_json::from_str(&shown).unwrap();
     for (pointer, expected) in [
         ("/settings/seed", json!(1)),
         ("/settings/hold", json!("off")),
-        ("/settings/composite", json!(false)),
+        ("/settings/composite", json!("all")),
         ("/settings/variation", json!(2)),
         ("/settings/map_filter", json!("gaussian")),
         ("/settings/reference_strength", json!(1.5)),

@@ -1,6 +1,6 @@
-//! A threshold that nobody has to choose.
+//! Automatic hold threshold (Otsu).
 
-use editmgt_core::{Error, HoldMask, HoldRequest, RegionHold, Result};
+use editmgt_core::{Error, GridSize, HoldMask, HoldRequest, RegionHold, Result, ScoreMap};
 
 /// Fewer tokens than this have no histogram worth the name.
 const MIN_TOKENS: usize = 16;
@@ -9,10 +9,11 @@ const MIN_TOKENS: usize = 16;
 /// so only a map of one value is.)
 const MIN_RANGE: f32 = 1e-3;
 
-/// The least share of the variance that the split must explain. A single hump explains 0.64 (a
-/// bell) to 0.70 (a box) of its own variance when it is cut in two, so less than this is no proof
-/// of two kinds of tokens.
-const MIN_SEPARATION: f64 = 0.70;
+/// The least share of the variance that the split must explain. Cut in two, a single hump explains
+/// 0.64 (a bell) to 0.75 (a box) of its own variance, so less than this does not prove two kinds.
+/// A prototype, on 512 scenes of the embedded model's world and raw scores of cells: 365 of 366 local edits are
+/// found, 3 background and 3 style edits are taken for local ones.
+const MIN_SEPARATION: f64 = 0.80;
 
 /// The largest share of the picture that an edit of a *part* of it can have. A map that is high
 /// over more than this says "the background" or "everything".
@@ -53,10 +54,11 @@ pub enum AutoThreshold {
 impl AutoThreshold {
     /// Looks for the threshold in the scores of one image. Pure.
     ///
-    /// Otsu's method on the square roots of the scores (attention is skewed: on the scores
-    /// themselves the cut lands inside the object and holds its weaker half): the cut that
-    /// explains most of the variance, over all cuts between two neighbouring values. It counts
-    /// only with the safeguards of [`HoldAuto`].
+    /// Otsu's method on the scores: the cut that explains most of the variance, over all cuts
+    /// between two neighbouring values. It counts only with the safeguards of [`HoldAuto`].
+    ///
+    /// Scores on the model's attention grid serve best: upsampling adds slopes between the two
+    /// kinds, which look like a third.
     ///
     /// # Errors
     /// [`Error::Value`] for a score that is no finite number.
@@ -75,9 +77,9 @@ impl AutoThreshold {
             return Ok(Self::Flat);
         }
         let range = f64::from(max) - f64::from(min);
-        let roots: Vec<f64> =
-            sorted.iter().map(|&v| ((f64::from(v) - f64::from(min)) / range).sqrt()).collect();
-        let (above, separation) = best_cut(&roots);
+        let rescaled: Vec<f64> =
+            sorted.iter().map(|&v| (f64::from(v) - f64::from(min)) / range).collect();
+        let (above, separation) = best_cut(&rescaled);
         let cut = sorted.len() - above;
         let share = above as f64 / sorted.len() as f64;
         Ok(if separation < MIN_SEPARATION {
@@ -133,6 +135,10 @@ fn best_cut(sorted: &[f64]) -> (usize, f64) {
 ///   much: nothing is held.
 /// - Two clear kinds of tokens: the lower ones are held.
 ///
+/// The threshold is found, and applied, on the model's attention grid where the request has scores
+/// there ([`HoldRequest::cells`]): a token is held when its cell is. Without, it is found and applied
+/// on the tokens' scores.
+///
 /// Each image is judged by its own maps. The first step decides *whether* anything is held: where its
 /// map gives no clear answer, neither do later ones (in an edit of the whole picture they say what is
 /// still to fill, which looks like an object). Where it does, each step says *what* by its own map. Put
@@ -157,38 +163,69 @@ pub struct HoldAuto;
 impl HoldAuto {
     /// λ of one image at one step, where there is one.
     fn of(request: &HoldRequest<'_>, image: usize) -> Result<Option<f32>> {
-        let first = AutoThreshold::of(request.first.image(image))?.threshold();
-        match (first, request.step) {
-            (None, _) | (_, 0) => Ok(first),
-            _ => Ok(AutoThreshold::of(request.scores.image(image))?.threshold()),
+        let (scores, first) = maps(request);
+        let threshold = AutoThreshold::of(first.image(image))?.threshold();
+        if threshold.is_none() || request.step == 0 {
+            return Ok(threshold);
         }
+        Ok(AutoThreshold::of(scores.image(image))?.threshold())
     }
+}
+
+/// The maps of this step and of the first that decide: those on the attention grid, if any.
+fn maps<'a>(request: &HoldRequest<'a>) -> (&'a ScoreMap, &'a ScoreMap) {
+    request.cells.map_or((request.scores, request.first), |cells| (cells.scores, cells.first))
+}
+
+/// The cell of each token, row-major. A cell stands for `f` by `f` tokens, the last ones maybe for
+/// fewer; where the grids don't fit so, the cells are stretched over the tokens.
+fn cells_of_tokens(tokens: GridSize, cells: GridSize) -> Vec<usize> {
+    let along = |tokens: usize, cells: usize| -> Vec<usize> {
+        let factor = tokens.div_ceil(cells);
+        let fits = tokens.div_ceil(factor) == cells;
+        let cell = |token: usize| if fits { token / factor } else { token * cells / tokens };
+        (0..tokens).map(cell).collect()
+    };
+    let columns = along(tokens.width, cells.width);
+    let rows = along(tokens.height, cells.height).into_iter();
+    rows.flat_map(|row| columns.iter().map(move |column| row * cells.width + column)).collect()
 }
 
 impl RegionHold for HoldAuto {
     fn hold(&self, request: &HoldRequest<'_>) -> Result<HoldMask> {
-        let &HoldRequest { scores, first, .. } = request;
+        let tokens = request.scores;
+        let (scores, first) = maps(request);
         if (first.batch(), first.size()) != (scores.batch(), scores.size()) {
             return Err(Error::shape("scores of the first step", scores.size(), first.size()));
         }
-        let mut held = Vec::with_capacity(scores.values().len());
+        if scores.batch() != tokens.batch() || scores.size().is_empty() != tokens.size().is_empty()
+        {
+            let got = format!("{} of {}", scores.batch(), scores.size());
+            return Err(Error::shape("scores of the cells", tokens.batch(), got));
+        }
+        let cells = match tokens.size().is_empty() {
+            true => Vec::new(),
+            false => cells_of_tokens(tokens.size(), scores.size()),
+        };
+        let mut held = Vec::with_capacity(tokens.values().len());
         for image in 0..scores.batch() {
             let threshold = Self::of(request, image)?;
             let values = scores.image(image);
-            held.extend(values.iter().map(|&score| threshold.is_some_and(|t| score < t)));
+            held.extend(cells.iter().map(|&cell| threshold.is_some_and(|t| values[cell] < t)));
         }
-        HoldMask::new(scores.batch(), scores.size(), held)
+        HoldMask::new(tokens.batch(), tokens.size(), held)
     }
 
     fn threshold(&self, request: &HoldRequest<'_>, image: usize) -> Option<f32> {
-        let batch = request.scores.batch().min(request.first.batch());
+        let (scores, first) = maps(request);
+        let batch = scores.batch().min(first.batch());
         (image < batch).then(|| Self::of(request, image).ok()?).flatten()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::{ChaChaNoise, GridSize, NoiseRequest, NoiseSource, ScoreMap};
+    use editmgt_core::{CellScores, ChaChaNoise, GridSize, NoiseRequest, NoiseSource, ScoreMap};
 
     use super::*;
 
@@ -227,7 +264,6 @@ mod tests {
             (0.1, 0.6, 0.6),
             (0.1, 0.4, 0.3),
             (0.4, 0.9, 0.1),
-            (0.4, 0.6, 0.6),
             (0.4, 0.4, 0.3),
         ] {
             let (scores, meant) = disk(share, object, noise);
@@ -254,11 +290,12 @@ mod tests {
             ("constant", vec![0.3; SIDE * SIDE], "Flat"),
             ("nothing", vec![], "Flat"),
             ("a handful", vec![0.0, 0.1, 0.9, 1.0], "Flat"),
-            ("a box", noise, ""),
+            ("a box", noise, "Unseparated"),
             ("a bell", bell, "Unseparated"),
             ("a tail", exponential, "Unseparated"),
-            ("a gradient", gradient, ""),
+            ("a gradient", gradient, "Unseparated"),
             ("a small faint object", disk(0.01, 0.3, 0.6).0, "Unseparated"),
+            ("an object as uneven as it is bright", disk(0.4, 0.6, 0.6).0, "Unseparated"),
             ("a sink", sink, "Nowhere"),
             ("the background", inverse, "Everywhere"),
             ("most of the picture", disk(0.7, 0.8, 0.3).0, "Everywhere"),
@@ -303,7 +340,7 @@ mod tests {
         let (small, large) = (map(disk(0.1, 0.9, 0.1)), map(disk(0.3, 0.9, 0.1)));
         let nothing = map((vec![0.5; SIDE * SIDE], vec![]));
         let share = |first, scores| {
-            let request = HoldRequest { scores, first, mask: None, step: 1 };
+            let request = HoldRequest { scores, first, mask: None, step: 1, cells: None };
             let share = HoldAuto.hold(&request).unwrap().share();
             assert_eq!(HoldAuto.threshold(&request, 0).is_some(), share > 0.0);
             share
@@ -312,8 +349,36 @@ mod tests {
         assert_eq!(share(&small, &nothing), 0.0);
         assert!((share(&small, &large) - 0.7).abs() < 0.02);
         let other = ScoreMap::new(1, GridSize::new(1, 1), vec![1.0]).unwrap();
-        let request = HoldRequest { scores: &small, first: &other, mask: None, step: 1 };
+        let request =
+            HoldRequest { scores: &small, first: &other, mask: None, step: 1, cells: None };
         assert!(matches!(HoldAuto.hold(&request), Err(Error::Shape { .. })));
+    }
+
+    #[test]
+    fn a_token_is_held_with_its_cell_on_any_grid() {
+        let cell = |at: usize| if at == 6 { 1.0 } else { 0.02 * (at % 3) as f32 };
+        let cells = GridSize::new(4, 5);
+        let map = ScoreMap::new(1, cells, (0..20).map(cell).collect()).unwrap();
+        let cell_scores = CellScores { scores: &map, first: &map };
+        for (height, width, rows, columns) in [
+            (4, 5, 1..2, 1..2),
+            (8, 10, 2..4, 2..4),
+            // The last cells stand for one token only.
+            (7, 9, 2..4, 2..4),
+            // No whole number of tokens.
+            (6, 11, 2..3, 3..5),
+        ] {
+            let size = GridSize::new(height, width);
+            let flat = ScoreMap::new(1, size, vec![0.5; size.len()]).unwrap();
+            let request =
+                HoldRequest { cells: Some(cell_scores), ..HoldRequest::first(&flat, None) };
+            let held = HoldAuto.hold(&request).unwrap();
+            for (i, &held) in held.held().iter().enumerate() {
+                let free = rows.contains(&(i / width)) && columns.contains(&(i % width));
+                assert_eq!(held, !free, "{size}, token {i}");
+            }
+            assert_eq!(HoldAuto.threshold(&request, 0), Some(1.0));
+        }
     }
 
     #[test]

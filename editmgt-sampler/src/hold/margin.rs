@@ -42,8 +42,9 @@ impl RegionHold for HoldMargin {
 /// Still held: tokens whose whole neighbourhood was. Rows first, then columns.
 fn shrink(held: &[bool], size: GridSize, margin: usize) -> Vec<bool> {
     let GridSize { height, width } = size;
-    let around =
-        |at: usize, length: usize| at.saturating_sub(margin)..(at + margin + 1).min(length);
+    let around = |at: usize, length: usize| {
+        at.saturating_sub(margin)..at.saturating_add(margin).saturating_add(1).min(length)
+    };
     let rows: Vec<bool> = (0..held.len())
         .map(|i| around(i % width, width).all(|x| held[i / width * width + x]))
         .collect();
@@ -80,6 +81,7 @@ mod tests {
             (1, "..hhh..hhh..hhhhhhhh"),
             (2, "...hh...hh...hh...hh"),
             (9, "...................."),
+            (usize::MAX, "...................."),
         ] {
             assert_eq!(held(spot, margin), expected, "{margin}");
         }

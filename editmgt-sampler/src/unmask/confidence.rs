@@ -35,7 +35,7 @@ impl Cut {
         let mut sorted = confidences.to_vec();
         let (_, &mut value, _) = sorted.select_nth_unstable_by(mask_len, f32::total_cmp);
         let close = confidences.iter().filter(|c| (**c - value).abs() < TIE).count();
-        Self { value, ties: close - 1 }
+        Self { value, ties: close.saturating_sub(1) }
     }
 
     pub(super) fn masks(&self, confidence: f32) -> bool {
@@ -62,6 +62,13 @@ mod tests {
             assert!((got - expected).abs() < 1e-5, "p {probability}, u {uniform}: {got}");
         }
         assert_eq!(confidence(0.5, 0.0, 0.0), 0.5f32.ln());
+    }
+
+    #[test]
+    fn counts_no_ties_among_confidences_that_are_not_finite() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(Cut::new(&[value; 3], 1).ties, 0, "{value}");
+        }
     }
 
     #[test]

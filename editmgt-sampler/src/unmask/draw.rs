@@ -53,7 +53,9 @@ pub(super) fn pick(logits: Tensor<3>, picks: &[Pick]) -> Result<Vec<Picked>> {
         let rows: Tensor<2, Int> = Tensor::from_data(rows, &logits.device());
         logits = logits.select(0, rows.squeeze_dim(1));
     }
-    let probabilities = softmax(logits.cast(FloatDType::F32), 1);
+    let logits = logits.cast(FloatDType::F32);
+    check_numbers(&logits, picks)?;
+    let probabilities = softmax(logits, 1);
     let codes = codes(&probabilities, picks);
     let probabilities = probabilities
         .gather(1, codes.clone())
@@ -69,19 +71,33 @@ pub(super) fn pick(logits: Tensor<3>, picks: &[Pick]) -> Result<Vec<Picked>> {
         .collect()
 }
 
+/// Refuses `[R, V]` logits with NaN or +infinity in them: some kernels of the softmax hide both.
+fn check_numbers(logits: &Tensor<2>, picks: &[Pick]) -> Result<()> {
+    // A NaN is not below anything.
+    let numbers = logits.clone().lower_equal_scalar(f32::MAX).int().sum_dim(1);
+    let numbers =
+        numbers.try_into_vec_as::<i64>().map_err(|e| Error::device("checking the logits", e))?;
+    let limit = logits.dims()[1] as i64;
+    let bad: i64 = numbers.iter().map(|&numbers| limit - numbers).sum();
+    match picks.iter().zip(&numbers).find(|&(_, &numbers)| numbers < limit) {
+        Some((pick, _)) => Err(not_numbers(pick, format!("{bad} NaN or +infinity, the first"))),
+        None => Ok(()),
+    }
+}
+
+fn not_numbers(pick: &Pick, what: String) -> Error {
+    let got = format!(
+        "{what} at position {} (damaged weights, or activations that overflow their dtype: bf16 \
+         and f32 reach further than f16)",
+        pick.position
+    );
+    Error::value("logits", "numbers below infinity, at least one of them finite in each row", got)
+}
+
 /// What the device handed over, unless it can't be.
 fn checked(pick: &Pick, code: i64, probability: f32) -> Result<Picked> {
     if probability.is_nan() {
-        let got = format!(
-            "a softmax that is no number at position {} (damaged weights, or activations that \
-             overflow their dtype: bf16 and f32 reach further than f16)",
-            pick.position
-        );
-        return Err(Error::value(
-            "logits",
-            "numbers below infinity, at least one of them finite in each row",
-            got,
-        ));
+        return Err(not_numbers(pick, "a softmax that is no number".to_owned()));
     }
     let drawn = matches!(pick.code, Code::Drawn(_));
     match u32::try_from(code) {

@@ -98,6 +98,10 @@ impl VqCodec for PatchVqModel {
         &self.spec
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn encode(&self, images: Tensor<4>) -> Result<TokenGrid> {
         self.quantize.tokens(self.encode_latents(images)?)
     }

@@ -71,11 +71,43 @@ impl ChangeMask {
         let steps = feather as u16 + 1;
         let near = |&weight: &u16| if weight == 0 { 0 } else { steps };
         let mut distance: Vec<u16> = self.weights.iter().map(near).collect();
-        spread(&mut distance, self.size.width);
+        spread(&mut distance, self.size.width, 1);
         for (weight, distance) in self.weights.iter_mut().zip(distance) {
             *weight = times(*weight, distance.into(), steps.into());
         }
         Ok(self)
+    }
+
+    /// Times a weight for each pixel, by its index, row-major.
+    pub(crate) fn weighted(mut self, weight: impl Fn(usize) -> u16) -> Self {
+        for (i, own) in self.weights.iter_mut().enumerate() {
+            *own = times(*own, weight(i).into(), Self::ALL.into());
+        }
+        self
+    }
+
+    /// Lets the edit fade out over `feather` pixels around what shows it (the larger of the
+    /// horizontal and the vertical distance), times `released`. No weight falls but where
+    /// `released` is below [`ALL`](Self::ALL): the ramp lies on the photo's side.
+    ///
+    /// # Errors
+    /// [`Error::Value`] above 4096, [`Error::Shape`] for a mask of another size.
+    pub fn grown(mut self, feather: usize, released: &Self) -> Result<Self> {
+        if feather > MAX_FEATHER {
+            return Err(Error::value("feather", format!("0 to {MAX_FEATHER} pixels"), feather));
+        }
+        if released.size != self.size {
+            return Err(Error::shape("released pixels", self.size, released.size));
+        }
+        if feather > 0 {
+            let step = Self::ALL.div_ceil(feather as u16 + 1);
+            let mut missing: Vec<u16> = self.weights.iter().map(|&own| Self::ALL - own).collect();
+            spread(&mut missing, self.size.width, step);
+            for (weight, missing) in self.weights.iter_mut().zip(missing) {
+                *weight = Self::ALL - missing;
+            }
+        }
+        Ok(self.weighted(|i| released.weights[i]))
     }
 
     /// Height and width of the photo.
@@ -94,25 +126,25 @@ fn times(weight: u16, part: u32, whole: u32) -> u16 {
     ((u32::from(weight) * part + whole / 2) / whole) as u16
 }
 
-/// Replaces each value by the distance to the nearest 0 where that is smaller: forwards from the
+/// Replaces each value by a neighbour's plus `step` where that is smaller: forwards from the
 /// neighbours before a pixel, then backwards from those after it.
-fn spread(distance: &mut [u16], width: usize) {
+fn spread(distance: &mut [u16], width: usize, step: u16) {
     let Some(last) = distance.len().checked_sub(1) else { return };
     let relax = |distance: &mut [u16], i: usize, backwards: bool| {
         let at = |j: usize| distance[if backwards { last - j } else { j }];
         let x = i % width;
         let mut nearest = at(i);
         if x > 0 {
-            nearest = nearest.min(at(i - 1) + 1);
+            nearest = nearest.min(at(i - 1).saturating_add(step));
         }
         if i >= width {
             let above = i - width;
-            nearest = nearest.min(at(above) + 1);
+            nearest = nearest.min(at(above).saturating_add(step));
             if x > 0 {
-                nearest = nearest.min(at(above - 1) + 1);
+                nearest = nearest.min(at(above - 1).saturating_add(step));
             }
             if x + 1 < width {
-                nearest = nearest.min(at(above + 1) + 1);
+                nearest = nearest.min(at(above + 1).saturating_add(step));
             }
         }
         distance[if backwards { last - i } else { i }] = nearest;
@@ -151,6 +183,24 @@ mod tests {
             }
         }
         assert!(half().feathered(MAX_FEATHER + 1).is_err());
+    }
+
+    #[test]
+    fn grows_outward_within_what_is_released() {
+        let size = PixelSize::new(1, 8);
+        let mask = |weights: [u16; 8]| ChangeMask { size, weights: weights.to_vec() };
+        let released = mask([0, 65535, 65535, 65535, 65535, 65535, 32768, 65535]);
+        let visible = mask([0, 0, 0, 65535, 20000, 0, 0, 0]);
+        for (feather, expected) in [
+            (0, [0, 0, 0, 65535, 20000, 0, 0, 0]),
+            (1, [0, 0, 32767, 65535, 32767, 0, 0, 0]),
+            (3, [0, 32767, 49151, 65535, 49151, 32767, 8192, 0]),
+        ] {
+            let grown = visible.clone().grown(feather, &released).unwrap();
+            assert_eq!(grown.weights(), expected, "{feather}");
+        }
+        assert!(visible.clone().grown(MAX_FEATHER + 1, &released).is_err());
+        assert!(visible.grown(1, &half()).is_err(), "another size");
     }
 
     #[test]

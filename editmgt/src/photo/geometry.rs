@@ -304,7 +304,11 @@ impl ResizePlan {
         if photo.size() != self.photo {
             return Err(Error::shape("photo of this resize plan", self.photo, photo.size()));
         }
-        let mut picture = to_rgb(picture, self.model)?;
+        self.restore(to_rgb(picture, self.model)?, photo)
+    }
+
+    /// As [`invert`](Self::invert), of bytes; `picture` has the model's size.
+    pub(crate) fn restore(&self, mut picture: RgbImage, photo: &Photo) -> Result<RgbImage> {
         if self.place.size != self.model {
             let PixelArea { top, left, size } = self.place;
             let [left, top, width, height] = [left, top, size.width, size.height].map(|n| n as u32);

@@ -40,6 +40,7 @@ mod png_text;
 mod resize;
 mod save;
 mod size;
+mod visible;
 
 pub use change::ChangeMask;
 pub(crate) use change::MAX_FEATHER;
@@ -59,3 +60,4 @@ pub(crate) use png_text::read_text;
 pub use resize::{ResizeFilter, resize_rgb};
 pub use save::{SaveOptions, check_writable};
 pub use size::{PixelArea, PixelSize};
+pub use visible::{ChangeThresholds, VisibleChange, codec_noise};

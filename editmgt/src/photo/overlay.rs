@@ -2,7 +2,7 @@ use colorous::VIRIDIS;
 use editmgt_core::{Error, HoldMask, Result, ScoreMap};
 use image::{Rgb, RgbImage};
 
-use super::{PixelSize, ResizePlan};
+use super::{ChangeMask, PixelSize, ResizePlan};
 
 /// The outline is so many times thinner than the photo is long, so that it shows at any size.
 const LINE: usize = 400;
@@ -11,7 +11,8 @@ const LINE: usize = 400;
 ///
 /// The photo in grey; the score of each token as a colour of *viridis* (dark blue 0, yellow 1; its
 /// brightness rises evenly, also for the colour-blind); what was held, or was not shown to the
-/// model, at half the brightness, with a white line around what could change.
+/// model, at half the brightness, with a white line around what could change. What could change but
+/// is the photo's own in the composite is at three quarters of the brightness.
 #[derive(Debug, Clone, Copy)]
 pub struct Overlay<'a> {
     /// The photo.
@@ -20,6 +21,8 @@ pub struct Overlay<'a> {
     pub scores: Option<&'a ScoreMap>,
     /// Which tokens were held.
     pub hold: &'a HoldMask,
+    /// How much of the edit each pixel shows, where the photo's pixels were put back.
+    pub change: Option<&'a ChangeMask>,
     /// Which image of the masks' batch this is.
     pub image: usize,
     /// How the photo was shown to the model.
@@ -44,6 +47,9 @@ impl Overlay<'_> {
         }
         if let Some(scores) = self.scores.filter(|scores| scores.size() != grid) {
             return Err(Error::shape("score map", grid, scores.size()));
+        }
+        if let Some(change) = self.change.filter(|change| change.size() != size) {
+            return Err(Error::shape("change mask", size, change.size()));
         }
         let held = &self.hold.held()[self.image * grid.len()..][..grid.len()];
         let scores = self.scores.map(|scores| scores.image(self.image));
@@ -70,9 +76,11 @@ impl Overlay<'_> {
                 }
                 _ => [grey; 3],
             };
+            let put_back = self.change.is_some_and(|c| c.weights()[y * size.width + x] == 0);
             Rgb(match stays(x, y) {
                 true => colour.map(|level| level / 2),
                 false if at_border(x, y) => [u8::MAX; 3],
+                false if put_back => colour.map(|level| level - level / 4),
                 false => colour,
             })
         }))
@@ -96,8 +104,14 @@ mod tests {
         let grid = GridSize::new(1, 2);
         let hold = HoldMask::new(1, grid, vec![true, false]).unwrap();
         let scores = ScoreMap::new(1, grid, vec![0.0, 1.0]).unwrap();
-        let overlay =
-            Overlay { photo: &photo, scores: Some(&scores), hold: &hold, image: 0, plan: &plan };
+        let overlay = Overlay {
+            photo: &photo,
+            scores: Some(&scores),
+            hold: &hold,
+            change: None,
+            image: 0,
+            plan: &plan,
+        };
         let picture = overlay.render().unwrap();
         // The ends of viridis are #440154 and #fde725; each is mixed with the grey of the photo.
         let (low, high) = ([0x44, 0x01, 0x54], [0xfd, 0xe7, 0x25]);
@@ -122,7 +136,14 @@ mod tests {
         let plan = ResizePlan::native(PixelSize::of(&photo), 1).unwrap();
         let hold = HoldMask::none(1, GridSize::new(2, 2));
         let scores = ScoreMap::new(1, GridSize::new(2, 3), vec![0.0; 6]).unwrap();
-        let fine = Overlay { photo: &photo, scores: None, hold: &hold, image: 0, plan: &plan };
+        let fine = Overlay {
+            photo: &photo,
+            scores: None,
+            hold: &hold,
+            change: None,
+            image: 0,
+            plan: &plan,
+        };
         assert!(fine.render().is_ok());
         for (what, overlay) in [
             ("another size", Overlay { photo: &other, ..fine }),

@@ -8,7 +8,7 @@ use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{HoldPolicy, KeywordPolicy, MapFilter, ranges};
+use super::{CompositePolicy, HoldPolicy, KeywordPolicy, MapFilter, ranges};
 use crate::error::ModelError;
 
 const COMPONENT: &str = "edit defaults";
@@ -70,6 +70,9 @@ pub struct EditDefaults {
     /// See [`EditSettings::blocks`](super::EditSettings::blocks).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<Vec<usize>>,
+    /// See [`EditSettings::composite`](super::EditSettings::composite).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub composite: Option<CompositePolicy>,
 }
 
 impl EditDefaults {
@@ -93,6 +96,7 @@ impl EditDefaults {
             keyword: Some(KeywordPolicy::All),
             keyword_maps: Some(MapCombine::Max),
             map_filter: Some(MapFilter::Adaptive),
+            composite: Some(CompositePolicy::Visible),
             ..Self::default()
         }
     }
@@ -113,6 +117,7 @@ impl EditDefaults {
             keyword_maps: self.keyword_maps.or(other.keyword_maps),
             map_filter: self.map_filter.or(other.map_filter),
             blocks: self.blocks.or(other.blocks),
+            composite: self.composite.or(other.composite),
         }
     }
 

@@ -130,10 +130,9 @@ impl FromStr for HoldPolicy {
             "auto" => Self::Auto,
             "mask" => Self::Mask,
             _ => match (text.strip_prefix("mask+"), text.strip_prefix("budget:")) {
-                (Some(policy), _) => match policy.parse().map_err(|_| error())? {
-                    Self::MaskAnd(_) => return Err(error()),
-                    policy => Self::MaskAnd(Box::new(policy)),
-                },
+                // One level only, so that no length of text makes a deep recursion.
+                (Some(policy), _) if policy.starts_with("mask+") => return Err(error()),
+                (Some(policy), _) => Self::MaskAnd(Box::new(policy.parse().map_err(|_| error())?)),
                 (_, Some(share)) => Self::Budget(share.parse().map_err(|_| error())?),
                 _ => Self::Threshold(text.parse().map_err(|_| error())?),
             },
@@ -170,6 +169,8 @@ mod tests {
             let message = bad.parse::<HoldPolicy>().unwrap_err().to_string();
             assert!(message.starts_with("hold: expected off, auto"), "{bad}: {message}");
         }
+        let deep = "mask+".repeat(100_000) + "mask";
+        assert!(matches!(deep.parse::<HoldPolicy>(), Err(EditError::Option { .. })));
         for bad in [r#""on""#, "0.3", "null", r#"{"threshold":0.3,"budget":1}"#, r#"{"auto":1}"#] {
             assert!(serde_json::from_str::<HoldPolicy>(bad).is_err(), "{bad}");
         }

@@ -6,6 +6,7 @@
 //! the official inference script ────┘
 //! ```
 
+mod composite;
 mod defaults;
 mod hold;
 mod keyword;
@@ -16,6 +17,7 @@ mod settings;
 use editmgt_core::MapCombine;
 use serde::{Deserialize, Serialize};
 
+pub use composite::CompositePolicy;
 pub use defaults::EditDefaults;
 pub use hold::HoldPolicy;
 pub use keyword::{KeywordPolicy, content_words};
@@ -99,8 +101,9 @@ pub struct EditRequest {
     pub score_map: bool,
     /// How the photo becomes a picture that suits the model.
     pub resize: Resize,
-    /// Whether what is not edited gets the photo's own pixels back instead of the codec's.
-    pub composite: bool,
+    /// See [`EditSettings::composite`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub composite: Option<CompositePolicy>,
     /// How photo and edit are mixed where they meet.
     pub blend: Blend,
     /// See [`EditSettings::feather`].
@@ -129,7 +132,7 @@ impl Default for EditRequest {
             size: None,
             score_map: false,
             resize: Resize::Fit,
-            composite: true,
+            composite: None,
             blend: Blend::default(),
             feather: 0,
         }
@@ -179,6 +182,7 @@ impl EditRequest {
             keyword_maps: self.keyword_maps,
             map_filter: self.map_filter,
             blocks: self.blocks.clone(),
+            composite: self.composite,
         }
     }
 }

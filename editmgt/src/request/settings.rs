@@ -1,7 +1,9 @@
 use editmgt_core::MapCombine;
 use serde::{Deserialize, Serialize};
 
-use super::{EditDefaults, EditRequest, HoldPolicy, Holding, KeywordPolicy, MapFilter};
+use super::{
+    CompositePolicy, EditDefaults, EditRequest, HoldPolicy, Holding, KeywordPolicy, MapFilter,
+};
 use crate::photo::{Blend, Resize};
 
 /// Every option in force for one edit: what the user said, what the model's folder says where the
@@ -30,8 +32,8 @@ pub struct EditSettings {
     /// Which tokens keep the photo's.
     pub hold: HoldPolicy,
     /// How many tokens may change around what a threshold lets change, 0 to 64; by default none
-    /// for a given threshold, and for [`HoldPolicy::Auto`] as many as make up for an attention
-    /// coarser than the tokens (1 for the official model).
+    /// for a given threshold, and for [`HoldPolicy::Auto`] one cell of an attention coarser than the
+    /// tokens (2 for the official model).
     pub hold_margin: usize,
     /// How held tokens are treated.
     pub holding: Holding,
@@ -58,12 +60,13 @@ pub struct EditSettings {
     /// How the photo becomes a picture that suits the model. [`Resize::Native`] does not read
     /// `size`.
     pub resize: Resize,
-    /// Whether what is not edited gets the photo's own pixels back instead of the codec's.
-    pub composite: bool,
-    /// How photo and edit are mixed in the feather and where the user's mask is grey.
+    /// Which pixels are the photo's own bytes instead of the codec's.
+    pub composite: CompositePolicy,
+    /// How photo and edit are mixed where a pixel shows some of both.
     pub blend: Blend,
-    /// Over how many pixels of the photo the edit fades in, 0 to 4096: see
-    /// [`ChangeMask::feathered`](crate::photo::ChangeMask::feathered).
+    /// Over how many pixels, 0 to 4096, the edit fades: outward from what visibly changed
+    /// ([`ChangeMask::grown`](crate::photo::ChangeMask::grown)), with [`CompositePolicy::Held`] inward
+    /// from what was held ([`ChangeMask::feathered`](crate::photo::ChangeMask::feathered)).
     pub feather: usize,
 }
 
@@ -74,7 +77,7 @@ pub(crate) struct ModelFacts {
     pub(crate) size: usize,
     /// Blocks whose attention localises.
     pub(crate) blocks: Vec<usize>,
-    /// Tokens that an attention cell is wider than a token.
+    /// Tokens along a side of an attention cell where that is more than one token; else 0.
     pub(crate) coarser: usize,
 }
 
@@ -120,7 +123,7 @@ impl EditRequest {
             size: all.size.unwrap_or(facts.size),
             score_map: self.score_map,
             resize: self.resize,
-            composite: self.composite,
+            composite: all.composite.expect(official),
             blend: self.blend,
             feather: self.feather,
         }
@@ -159,7 +162,7 @@ impl From<EditSettings> for EditRequest {
             size: Some(settings.size),
             score_map: settings.score_map,
             resize: settings.resize,
-            composite: settings.composite,
+            composite: Some(settings.composite),
             blend: settings.blend,
             feather: settings.feather,
         }
@@ -201,7 +204,7 @@ mod tests {
             size: 1024,
             score_map: false,
             resize: Resize::Fit,
-            composite: true,
+            composite: CompositePolicy::Visible,
             blend: Blend::default(),
             feather: 0,
         };

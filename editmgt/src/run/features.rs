@@ -2,6 +2,7 @@ use std::sync::{Mutex, PoisonError};
 
 use editmgt_core::{Result, TextConditioning, TokenGrid};
 
+use super::composite::DecodedPhoto;
 use crate::photo::ResizePlan;
 
 /// What an edit computes before its loop and another edit can use again.
@@ -9,6 +10,7 @@ use crate::photo::ResizePlan;
 pub(crate) struct Features {
     texts: Recent<String, TextConditioning, 8>,
     references: Recent<ResizePlan, TokenGrid, 4>,
+    decoded: Recent<ResizePlan, DecodedPhoto, 4>,
 }
 
 impl Features {
@@ -19,6 +21,11 @@ impl Features {
 
     pub(super) fn references(&self) -> &Recent<ResizePlan, TokenGrid, 4> {
         &self.references
+    }
+
+    /// The photo's tokens decoded again.
+    pub(super) fn decoded(&self) -> &Recent<ResizePlan, DecodedPhoto, 4> {
+        &self.decoded
     }
 }
 

@@ -1,12 +1,14 @@
 //! One edit, from the photo to the report.
 
+mod composite;
 mod features;
+mod preview;
 mod stages;
 mod watched;
 
 use editmgt_core::{
-    ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress, MicroConditions,
-    RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler, UserMask,
+    CellScores, ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress,
+    MicroConditions, RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler, UserMask,
 };
 use editmgt_sampler::{Parity, Strict, Temperature};
 
@@ -14,12 +16,14 @@ use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
-use crate::photo::{ChangeMask, Composite, Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
+use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
 use crate::report::{EditReport, ScoreReport, peak_memory};
-use crate::request::{EditRequest, EditSettings, Holding};
+use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding};
 
+use composite::{Composited, Edited};
 pub(crate) use features::Features;
-use stages::{Previewing, Stages};
+use preview::{PreviewComposite, Previewing};
+use stages::Stages;
 use watched::Watched;
 
 /// Everything that one edit is made of.
@@ -69,21 +73,22 @@ impl EditRun<'_> {
         let blocks = input.localisation.blocks.clone();
         let hold = settings.hold.stage(settings.hold_margin)?;
         let hold = Watched { hold, map: settings.score_map };
-        let sampling = Sampling { model, settings: &settings, hold: &hold, input, from };
+        let composite =
+            (settings.composite == CompositePolicy::Visible).then(|| PreviewComposite {
+                photo: self.photo,
+                plan,
+                reference: &reference,
+                device: &model.device,
+                blend: settings.blend,
+                small: None,
+            });
+        let sampling = Sampling { model, settings: &settings, hold: &hold, input, from, composite };
         let progress = stages.sample(|observer| sampling.run(observer, visit))?;
-        let decoded = stages.run(Stage::Decode, || model.codec.decode(&progress.tokens))?;
 
         let held = kept(&progress, &reference, user_mask.as_ref())?;
-        let mut image = plan.invert(decoded, self.photo)?;
-        if settings.composite {
-            let mut change = ChangeMask::new(&held, 0, &plan)?;
-            if let Some(mask) = self.mask {
-                change = change.within(mask)?;
-            }
-            change = change.feathered(settings.feather)?;
-            let (photo, blend) = (self.photo.rgb(), settings.blend);
-            image = Composite { photo, edit: &image, change: &change, blend }.render()?;
-        }
+        let edited = Edited { tokens: &progress.tokens, reference: &reference, held: &held, plan };
+        let Composited { mut image, change, report: composite } =
+            self.composite(&edited, &settings, &mut stages)?;
         let edit_transparent = keep_hidden(self.photo, &mut image);
         let mut notes = self.photo.notes().to_vec();
         let percent = (100.0 * edit_transparent).round() as u8;
@@ -93,7 +98,11 @@ impl EditRun<'_> {
         let scores = progress.scores.as_ref().map(|scores| {
             let (mask, step) = (user_mask.as_ref(), progress.completed.saturating_sub(1));
             let first = progress.first_scores.as_ref().unwrap_or(scores);
-            let request = HoldRequest { scores, first, mask, step };
+            let cells = progress.cells.as_ref().map(|scores| CellScores {
+                scores,
+                first: progress.first_cells.as_ref().unwrap_or(scores),
+            });
+            let request = HoldRequest { scores, first, mask, step, cells };
             ScoreReport::new(scores, hold.threshold(&request, 0))
         });
         let report = EditReport {
@@ -118,13 +127,14 @@ impl EditRun<'_> {
             ),
             pixels_kept: share(image.pixels().zip(self.photo.rgb().pixels()).map(|(a, b)| a == b)),
             ties: progress.ties,
+            composite,
             resumed_after,
             seconds: stages.seconds,
             peak_memory_bytes: peak_memory(),
         };
         let LoopProgress { tokens, scores, .. } = progress;
         let image = self.photo.edited(image)?;
-        Ok(EditResult { image, report, tokens, reference, scores, held })
+        Ok(EditResult { image, report, tokens, reference, scores, held, change })
     }
 
     /// Encodes what no earlier edit has.
@@ -213,6 +223,7 @@ struct Sampling<'a> {
     hold: &'a dyn RegionHold,
     input: LoopInput,
     from: Option<LoopProgress>,
+    composite: Option<PreviewComposite<'a>>,
 }
 
 impl Sampling<'_> {
@@ -221,7 +232,7 @@ impl Sampling<'_> {
         observer: &mut dyn EditObserver,
         visit: &mut dyn FnMut(LoopStep),
     ) -> Result<LoopProgress, Error> {
-        let Self { model, settings, hold, input, from } = self;
+        let Self { model, settings, hold, input, from, composite } = self;
         let scheduler = scheduler(model, settings);
         let (consolidator, noise) = (settings.map_filter.stage(), ChaChaNoise::new(settings.seed));
         let stages = LoopStages {
@@ -235,7 +246,7 @@ impl Sampling<'_> {
             Some(progress) => EditLoop::resume(stages, input, progress)?,
             None => EditLoop::new(stages, input)?,
         };
-        let mut previewing = Previewing { observer, codec: &*model.codec, error: None };
+        let mut previewing = Previewing { observer, codec: &*model.codec, composite, error: None };
         let outcome = edit.run(&mut previewing, visit);
         match previewing.error {
             Some(error) => Err(error),

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use editmgt_core::{EditEvent, EditObserver, Error, Flow, LoopProgress, Result, Stage, VqCodec};
+use editmgt_core::{EditEvent, EditObserver, Error, Flow, LoopProgress, Result, Stage};
 
 /// Runs the stages of an edit: tells the observer, measures.
 pub(super) struct Stages<'a> {
@@ -55,33 +55,6 @@ impl<'a> Stages<'a> {
                 total: self.steps,
                 progress: self.progress.clone().map(Box::new),
             }),
-        }
-    }
-}
-
-/// Decodes previews for an observer that wants them, and for no other.
-pub(super) struct Previewing<'a> {
-    pub(super) observer: &'a mut dyn EditObserver,
-    pub(super) codec: &'a dyn VqCodec,
-    /// Why the codec could not; the loop was stopped then.
-    pub(super) error: Option<Error>,
-}
-
-impl EditObserver for Previewing<'_> {
-    fn event(&mut self, event: &EditEvent<'_>) -> Flow {
-        let flow = self.observer.event(event);
-        let EditEvent::Step { completed, total, predicted, .. } = *event else { return flow };
-        if flow == Flow::Stop || !self.observer.wants_preview(completed, total) {
-            return flow;
-        }
-        match self.codec.decode_small(predicted, self.observer.preview_shrink()) {
-            Ok(image) => {
-                self.observer.event(&EditEvent::Preview { completed, total, image: &image })
-            }
-            Err(error) => {
-                self.error = Some(error);
-                Flow::Stop
-            }
         }
     }
 }

@@ -270,7 +270,7 @@ proptest! {
         let stage = case.hold.stage(case.margin).unwrap();
         let mask = case.user_mask();
         let hold = |stage: &dyn RegionHold, step| {
-            stage.hold(&HoldRequest { scores: &scores, first: &scores, mask: mask.as_ref(), step })
+            stage.hold(&HoldRequest { step, ..HoldRequest::first(&scores, mask.as_ref()) })
         };
         let first = hold(&*stage, 0).unwrap();
         prop_assert_eq!((first.batch(), first.size()), (case.batch, case.size));
