@@ -177,6 +177,9 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
             }
             result => result?,
         };
+        for left_out in &result.report.text_left_out {
+            progress.note(&left_out.to_string());
+        }
         job.write(photo.photo(), &result, start)?;
     }
     Ok(ExitCode::SUCCESS)

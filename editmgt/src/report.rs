@@ -1,6 +1,8 @@
 //! What was done, for the record.
 
-use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage};
+use std::fmt;
+
+use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage, Truncation};
 use serde::Serialize;
 
 use crate::model::ModelSource;
@@ -27,6 +29,8 @@ pub struct EditReport {
     pub animation: bool,
     /// What reading the photo left out or changed.
     pub notes: Vec<PhotoNote>,
+    /// What the text encoders left out of prompts that are too long.
+    pub text_left_out: Vec<TextLeftOut>,
     /// Size that the model worked on, in pixels.
     pub model_pixels: PixelSize,
     /// How the photo was mapped onto those, and back.
@@ -53,6 +57,22 @@ pub struct EditReport {
     /// The most memory that the process had until now, bytes (not the device's, where that has
     /// its own); `None` where the system does not say.
     pub peak_memory_bytes: Option<u64>,
+}
+
+/// A part of a prompt that a text encoder left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TextLeftOut {
+    /// `instruction` or `negative_prompt`.
+    pub prompt: &'static str,
+    /// The encoder and the part.
+    #[serde(flatten)]
+    pub part: Truncation,
+}
+
+impl fmt::Display for TextLeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} is too long: {}", self.prompt.replace('_', " "), self.part)
+    }
 }
 
 /// The score map of the last step.

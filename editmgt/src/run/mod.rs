@@ -15,7 +15,7 @@ use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
 use crate::photo::{ChangeMask, Composite, Mask, Photo, ResizePlan};
-use crate::report::{EditReport, ScoreReport, peak_memory};
+use crate::report::{EditReport, ScoreReport, TextLeftOut, peak_memory};
 use crate::request::{EditRequest, EditSettings, Holding};
 
 pub(crate) use features::Features;
@@ -90,6 +90,7 @@ impl EditRun<'_> {
             let request = HoldRequest { scores, first, mask, step };
             ScoreReport::new(scores, hold.threshold(&request, 0))
         });
+        let text_left_out = self.text_left_out(&settings)?;
         let report = EditReport {
             version: env!("CARGO_PKG_VERSION"),
             model: model.source.clone(),
@@ -99,6 +100,7 @@ impl EditRun<'_> {
             photo: self.photo.size(),
             animation: self.photo.is_animation(),
             notes: self.photo.notes().to_vec(),
+            text_left_out,
             model_pixels: plan.model(),
             plan,
             grid: reference.size(),
@@ -117,6 +119,21 @@ impl EditRun<'_> {
         let LoopProgress { tokens, scores, .. } = progress;
         let image = self.photo.edited(image)?;
         Ok(EditResult { image, report, tokens, reference, scores, held })
+    }
+
+    /// What the encoders leave out of the prompts that they are given.
+    fn text_left_out(&self, settings: &EditSettings) -> Result<Vec<TextLeftOut>, Error> {
+        let encoder = &self.editor.model().text;
+        let mut prompts = vec![("instruction", &settings.instruction)];
+        if settings.guidance_scale > 1.0 {
+            prompts.push(("negative_prompt", &settings.negative_prompt));
+        }
+        let mut found = Vec::new();
+        for (prompt, text) in prompts {
+            let parts = encoder.truncation(text)?;
+            found.extend(parts.into_iter().map(|part| TextLeftOut { prompt, part }));
+        }
+        Ok(found)
     }
 
     /// Encodes what no earlier edit has.
