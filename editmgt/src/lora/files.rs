@@ -49,7 +49,7 @@ impl AdapterFiles {
         found.sort();
         let weights = match &found[..] {
             _ if found.iter().any(|name| name == DIFFUSERS_WEIGHTS) => DIFFUSERS_WEIGHTS,
-            [single] => single,
+            [single] => single.as_str(),
             _ => return Err(LoraError::NoAdapter { path: path.to_owned(), found }),
         };
         Ok(Self { config: None, weights: path.join(weights) })
@@ -76,7 +76,7 @@ fn parse(key: &str) -> Option<(&str, Part)> {
         (".alpha", Part::Alpha),
     ];
     let (layer, part) =
-        suffixes.iter().find_map(|(suffix, part)| Some((key.strip_suffix(suffix)?, *part)))?;
+        suffixes.iter().find_map(|(suffix, part)| Some((key.strip_suffix(*suffix)?, *part)))?;
     if FLAT_PREFIXES.iter().any(|prefix| layer.starts_with(prefix)) {
         return Some((layer, part));
     }

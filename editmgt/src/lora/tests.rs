@@ -226,7 +226,7 @@ fn reads_single_files_with_the_names_of_peft_diffusers_and_kohya() {
         ("lora_unet_", "lora_down", "lora_up", Some(1.0), &[], 0.5),
         ("lora_transformer_", "lora_down", "lora_up", None, &[("ss_network_alpha", "6.0")], 3.0),
     ] {
-        let layer = if prefix.ends_with('_') { &flat } else { layer };
+        let layer = if prefix.ends_with('_') { flat.as_str() } else { layer };
         let mut tensors = vec![
             (format!("{prefix}{layer}.{down}.weight"), vec![2, 16], 0.5),
             (format!("{prefix}{layer}.{up}.weight"), vec![16, 2], 0.25),
