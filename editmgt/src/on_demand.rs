@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use editmgt_core::{
     AttentionRequest, CodecSpec, Error, MgtTransformer, Result, StepInput, StepOutput,
-    TextConditioning, TextEncoder, TextSpec, Truncation, TokenGrid, TransformerSpec, VqCodec,
+    TextConditioning, TextEncoder, TextSpec, TokenGrid, TransformerSpec, Truncation, VqCodec,
 };
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
