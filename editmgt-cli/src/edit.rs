@@ -256,6 +256,9 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
             progress.note(&format!("{} {note}", args.photo.display()));
         }
         result.report.notes.extend(losses);
+        for left_out in &result.report.text_left_out {
+            progress.note(&left_out.to_string());
+        }
         job.write(photo.photo(), &result, start)?;
     }
     Ok(ExitCode::SUCCESS)

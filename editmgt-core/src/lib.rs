@@ -53,7 +53,7 @@ pub use region::{
     ScoreStats, UserMask,
 };
 pub use schedule::{Schedule, ScheduleRequest, StepResult, StepState, UnmaskScheduler};
-pub use text::{TextConditioning, TextEncoder, TextSpec};
+pub use text::{TextConditioning, TextEncoder, TextSpec, Truncation};
 pub use transformer::{
     MgtTransformer, MicroConditions, ReferenceInput, StepInput, StepOutput, TransformerSpec,
 };

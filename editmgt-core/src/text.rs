@@ -1,3 +1,4 @@
+use std::fmt;
 use std::ops::Range;
 
 use burn::tensor::Tensor;
@@ -72,6 +73,30 @@ pub struct TextSpec {
     pub pooled_size: usize,
 }
 
+/// The part of a prompt that an encoder leaves out because its sequence is full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truncation {
+    /// The encoder, for instance `CLIP`.
+    pub encoder: String,
+    /// Tokens of its sequence, special tokens included.
+    pub tokens: usize,
+    /// The part that is left out, as a range of characters of the prompt.
+    pub characters: Range<usize>,
+    /// The same as text.
+    pub text: String,
+}
+
+impl fmt::Display for Truncation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { encoder, tokens, characters, text } = self;
+        let Range { start, end } = characters;
+        write!(
+            f,
+            "{encoder} reads {tokens} tokens; characters {start}..{end} are left out: {text:?}"
+        )
+    }
+}
+
 /// Turns prompts into features.
 pub trait TextEncoder: Send + Sync {
     /// The shapes of what [`encode`](Self::encode) returns.
@@ -102,6 +127,16 @@ pub trait TextEncoder: Send + Sync {
     /// [`Error::PhraseNotFound`] when the phrase is empty, does not occur as whole words, or every
     /// occurrence was cut off.
     fn spans(&self, prompt: &str, phrase: &str) -> Result<Vec<Range<usize>>>;
+
+    /// What is left out of `prompt`, for each encoder that leaves something out. The default is
+    /// for encoders that read or refuse the whole text.
+    ///
+    /// # Errors
+    /// [`Error::Stage`] with the tokeniser's error.
+    fn truncation(&self, prompt: &str) -> Result<Vec<Truncation>> {
+        let _ = prompt;
+        Ok(Vec::new())
+    }
 
     /// The rows that the prompt itself fills: neither padding nor special tokens. Empty for an
     /// empty prompt.

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use editmgt_core::{Error, Result, TextConditioning, TextEncoder, TextSpec};
+use editmgt_core::{Error, Result, TextConditioning, TextEncoder, TextSpec, Truncation};
 
 use crate::{ClipText, Gemma2, PromptTokenizer, TokenIds, clip_keyword_rows};
 
@@ -71,6 +71,10 @@ impl TextEncoder for ClipEncoder {
 
     fn prompt_rows(&self, prompt: &str) -> Result<Range<usize>> {
         self.tokenizer.prompt_rows(prompt)
+    }
+
+    fn truncation(&self, prompt: &str) -> Result<Vec<Truncation>> {
+        Ok(self.tokenizer.truncation(prompt, "CLIP")?.into_iter().collect())
     }
 }
 
@@ -147,6 +151,12 @@ impl TextEncoder for ClipGemma2Encoder {
 
     fn prompt_rows(&self, prompt: &str) -> Result<Range<usize>> {
         self.tokenizer.prompt_rows(prompt)
+    }
+
+    fn truncation(&self, prompt: &str) -> Result<Vec<Truncation>> {
+        let mut found = self.clip.truncation(prompt)?;
+        found.extend(self.tokenizer.truncation(prompt, "Gemma2")?);
+        Ok(found)
     }
 }
 

@@ -78,7 +78,7 @@ pub use photo::{
 };
 pub use preview::preview_photo;
 pub use record::EditRecord;
-pub use report::{EditReport, ScoreReport};
+pub use report::{EditReport, ScoreReport, TextLeftOut};
 pub use request::{
     CompositePolicy, EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy,
     MapFilter, content_words,

@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use editmgt_core::{
     AttentionRequest, CodecSpec, Error, MgtTransformer, Result, StepInput, StepOutput,
-    TextConditioning, TextEncoder, TextSpec, TokenGrid, TransformerSpec, VqCodec,
+    TextConditioning, TextEncoder, TextSpec, TokenGrid, TransformerSpec, Truncation, VqCodec,
 };
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
@@ -127,6 +127,10 @@ impl<T: TextEncoder + 'static> TextEncoder for OnDemand<T> {
     fn prompt_rows(&self, prompt: &str) -> Result<Range<usize>> {
         self.shell.prompt_rows(prompt)
     }
+
+    fn truncation(&self, prompt: &str) -> Result<Vec<Truncation>> {
+        self.shell.truncation(prompt)
+    }
 }
 
 /// CLIP and Gemma2, one after the other.
@@ -162,6 +166,10 @@ impl TextEncoder for ClipThenGemma2 {
 
     fn prompt_rows(&self, prompt: &str) -> Result<Range<usize>> {
         self.shell.prompt_rows(prompt)
+    }
+
+    fn truncation(&self, prompt: &str) -> Result<Vec<Truncation>> {
+        self.shell.truncation(prompt)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What was done, for the record.
 
-use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage};
+use std::fmt;
+
+use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage, Truncation};
 use serde::Serialize;
 
 use crate::model::ModelSource;
@@ -33,6 +35,8 @@ pub struct EditReport {
     /// Share of the changed pixels that does not show since the photo is transparent there,
     /// weighted by opacity, 0..1.
     pub edit_transparent: f32,
+    /// What the text encoders left out of prompts that are too long.
+    pub text_left_out: Vec<TextLeftOut>,
     /// Size that the model worked on, in pixels.
     pub model_pixels: PixelSize,
     /// How the photo was mapped onto those, and back.
@@ -111,6 +115,20 @@ impl PutBack {
                 100.0 * self.invisible
             )
         })
+
+/// A part of a prompt that a text encoder left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TextLeftOut {
+    /// `instruction` or `negative_prompt`.
+    pub prompt: &'static str,
+    /// The encoder and the part.
+    #[serde(flatten)]
+    pub part: Truncation,
+}
+
+impl fmt::Display for TextLeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} is too long: {}", self.prompt.replace('_', " "), self.part)
     }
 }
 

@@ -71,13 +71,13 @@ impl Endpoint {
         };
         let text = json!({"type": "text", "text": format!("{TASK}{instruction}")});
         let content = json!([text, picture(before), picture(after)]);
-        let request = json!({
+        let mut request = json!({
             "model": self.model,
             "temperature": 0,
             "max_tokens": TOKENS,
             "messages": [{"role": "user", "content": content}],
         });
-        let reply = self.post(&request)?;
+        let reply = self.post_adapting(&mut request)?;
         let reply: Value = match serde_json::from_str(&reply) {
             Ok(reply) => reply,
             Err(_) => return Ok(no_chat(&reply)),
@@ -85,6 +85,18 @@ impl Endpoint {
         match reply.pointer("/choices/0/message/content").and_then(Value::as_str) {
             Some(text) => Ok(Answer::parse(text)),
             None => Ok(no_chat(&reply.to_string())),
+        }
+    }
+
+    /// Posts a request, and once more for each parameter that the service refuses by name: newer
+    /// models want `max_completion_tokens` and no temperature of 0.
+    fn post_adapting(&self, request: &mut Value) -> Result<String, EvalError> {
+        loop {
+            match self.post(request) {
+                Err(EvalError::Status { status: 400 | 422, said, .. })
+                    if give_way(request, &said) => {}
+                result => return result,
+            }
         }
     }
 
@@ -118,6 +130,21 @@ impl Endpoint {
         }
         Ok(text)
     }
+}
+
+/// Takes the parameter that the answer names out of the request; a limit of tokens is asked for
+/// under its other name once. Whether something changed.
+fn give_way(request: &mut Value, said: &str) -> bool {
+    let Some(request) = request.as_object_mut() else { return false };
+    if said.contains("temperature") && request.remove("temperature").is_some() {
+        return true;
+    }
+    // The advice names the other: "use 'max_completion_tokens' instead".
+    if said.contains("max_tokens") && request.remove("max_tokens").is_some() {
+        request.insert("max_completion_tokens".to_owned(), json!(TOKENS));
+        return true;
+    }
+    said.contains("max_completion_tokens") && request.remove("max_completion_tokens").is_some()
 }
 
 fn no_chat(reply: &str) -> Answer {

@@ -169,3 +169,41 @@ fn https_needs_a_feature() {
     let error = rated(dir.path(), "judge", &url).unwrap_err().to_string();
     assert!(error.contains("--features tls"), "{error}");
 }
+
+#[test]
+fn asks_again_without_parameters_that_the_service_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    edits(dir.path(), 1);
+    let refused = |text: &str| (400, json!({"error": {"message": text}}).to_string());
+    let stub = Stub::new(vec![
+        refused("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+        refused("'temperature' does not support 0 with this model."),
+        chat(r#"{"followed": 4, "kept": 9}"#),
+    ]);
+    let url = stub.url.clone();
+    assert_eq!(rated(dir.path(), "judge", &url).unwrap().records.len(), 1);
+    let requests = stub.requests();
+    let has = |i: usize, key: &str| requests[i].body.get(key).is_some();
+    let keys = ["max_tokens", "max_completion_tokens", "temperature"];
+    let sent: Vec<_> = (0..3).map(|i| keys.map(|key| has(i, key))).collect();
+    assert_eq!(sent, [[true, false, true], [false, true, true], [false, true, false]]);
+}
+
+#[test]
+fn does_not_ask_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    edits(dir.path(), 1);
+    let refused = |text: &str| (400, text.to_owned());
+    let all = "no temperature, no max_tokens, no max_completion_tokens";
+    let stub = Stub::new(vec![refused(all); 4]);
+    let url = stub.url.clone();
+    let error = rated(dir.path(), "judge", &url).unwrap_err();
+    assert!(matches!(error, EvalError::Status { status: 400, .. }), "{error}");
+    assert_eq!(stub.requests().len(), 4);
+
+    let stub = Stub::new(vec![refused("no such model")]);
+    let url = stub.url.clone();
+    let error = rated(dir.path(), "judge", &url).unwrap_err();
+    assert!(error.to_string().contains("no such model"), "{error}");
+    assert_eq!(stub.requests().len(), 1);
+}

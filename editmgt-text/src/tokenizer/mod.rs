@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use editmgt_core::{Error, Result};
+use editmgt_core::{Error, Result, Truncation};
 use tokenizers::Tokenizer;
 
 pub use clip::CLIP_LENGTH;
@@ -49,6 +49,8 @@ struct Sequence {
     rows: Range<usize>,
     /// For each of these rows, the bytes of the prompt that it stands for.
     bytes: Vec<Range<usize>>,
+    /// Tokens of the prompt that were cut off.
+    cut: usize,
 }
 
 impl PromptTokenizer {
@@ -145,6 +147,34 @@ impl PromptTokenizer {
         Ok(spans)
     }
 
+    /// The part of `prompt` that doesn't fit into the sequence, `None` where all does; `encoder`
+    /// names the encoder that it is for.
+    ///
+    /// # Errors
+    /// [`Error::Stage`] with a [`TokenizerError`] when the library fails.
+    pub fn truncation(&self, prompt: &str, encoder: &str) -> Result<Option<Truncation>> {
+        let Sequence { bytes, cut, .. } = self.sequence(prompt)?;
+        if cut == 0 {
+            return Ok(None);
+        }
+        let range = match self.layout.truncation_side {
+            Side::Right => bytes.last().map_or(0, |last| last.end)..prompt.len(),
+            Side::Left => 0..bytes.first().map_or(prompt.len(), |first| first.start),
+        };
+        // A token of bytes can end inside a character.
+        let start = prompt.floor_char_boundary(range.start);
+        let end = prompt.floor_char_boundary(range.end).max(start);
+        let text = prompt[start..end].trim().to_owned();
+        let characters = |end: usize| prompt[..end].chars().count();
+        let characters = characters(start)..characters(end);
+        Ok(Some(Truncation {
+            encoder: encoder.to_owned(),
+            tokens: self.length(),
+            characters,
+            text,
+        }))
+    }
+
     fn sequence(&self, prompt: &str) -> Result<Sequence> {
         let encoding = self.tokenizer.encode(prompt, false).map_err(|error| {
             let (text, message) = (prompt.to_owned(), error.to_string());
@@ -169,8 +199,9 @@ impl PromptTokenizer {
         ids.extend_from_slice(&encoding.get_ids()[kept.clone()]);
         ids.extend_from_slice(after);
         ids.resize(ids.len() + right, *pad);
+        let cut = tokens - kept.len();
         let bytes = encoding.get_offsets()[kept].iter().map(|&(from, to)| from..to).collect();
-        Ok(Sequence { ids, rows, bytes })
+        Ok(Sequence { ids, rows, bytes, cut })
     }
 }
 

@@ -140,6 +140,23 @@ fn clip_sequences_from_either_source() {
 }
 
 #[test]
+fn names_the_text_that_does_not_fit() {
+    let whole = clip_slow().open(PromptTokenizer::clip).unwrap();
+    let prompt = "owl's a b c";
+    assert_eq!(whole.truncation(prompt, "CLIP").unwrap(), None);
+    assert_eq!(whole.truncation("", "CLIP").unwrap(), None);
+    // Start, `owl`, `'`, `s`, end.
+    let short = whole.clone().with_length(5).unwrap();
+    let cut = short.truncation(prompt, "CLIP").unwrap().unwrap();
+    assert_eq!((cut.encoder.as_str(), cut.tokens), ("CLIP", 5));
+    assert_eq!((cut.characters.clone(), cut.text.as_str()), (5..11, "a b c"));
+    let said = "CLIP reads 5 tokens; characters 5..11 are left out: \"a b c\"";
+    assert_eq!(cut.to_string(), said);
+    let exact = whole.with_length(8).unwrap();
+    assert_eq!(exact.truncation(prompt, "CLIP").unwrap(), None);
+}
+
+#[test]
 fn gemma_sequences_are_padded_on_the_left() {
     let tokenizer = gemma().open(PromptTokenizer::gemma).unwrap();
     assert_eq!(tokenizer.length(), GEMMA_LENGTH);

@@ -31,6 +31,14 @@ impl LoraConfig {
     /// Reads PEFT's `adapter_config.json`. Keys that change the maths are checked; others, which
     /// differ from one version of PEFT to the next, decide nothing here.
     pub(super) fn read(path: &Path) -> Result<Self, LoraError> {
+        let text = std::fs::read_to_string(path).map_err(LoraError::io(path))?;
+        let value = serde_json::from_str(&text)
+            .map_err(|e| LoraError::Config { path: path.to_owned(), problem: e.to_string() })?;
+        Self::of(path, value)
+    }
+
+    /// The same, of a config that was parsed; `path` stands for it in errors.
+    pub(super) fn of(path: &Path, value: Value) -> Result<Self, LoraError> {
         #[derive(Deserialize)]
         struct File {
             r: usize,
@@ -40,20 +48,28 @@ impl LoraConfig {
             #[serde(default)]
             use_rslora: bool,
         }
-        let text = std::fs::read_to_string(path).map_err(LoraError::io(path))?;
         let config = |e: serde_json::Error| LoraError::Config {
             path: path.to_owned(),
             problem: e.to_string(),
         };
-        let value: Value = serde_json::from_str(&text).map_err(config)?;
         for (key, expected, is_fine) in [
-            ("peft_type", "\"LORA\"", (|v| v == "LORA") as fn(&Value) -> bool),
+            ("peft_type", "\"LORA\"", (|v| v.is_null() || v == "LORA") as fn(&Value) -> bool),
+            ("init_lora_weights", PLAIN, keeps_base),
             ("bias", "\"none\"", |v| v.is_null() || v == "none"),
             ("fan_in_fan_out", "false", is_off),
             ("use_dora", "false", is_off),
             ("rank_pattern", "one rank for all layers", is_off),
             ("alpha_pattern", "one alpha for all layers", is_off),
             ("modules_to_save", "none", is_off),
+            ("lora_bias", "false", is_off),
+            ("trainable_token_indices", "none", is_off),
+            ("layer_replication", "none", is_off),
+            ("target_parameters", "none", is_off),
+            ("alora_invocation_tokens", "none", is_off),
+            ("use_qalora", "false", is_off),
+            ("use_bdlora", "false", is_off),
+            ("arrow_config", "none", is_off),
+            ("megatron_config", "none", is_off),
         ] {
             let got = value.get(key).unwrap_or(&Value::Null);
             if !is_fine(got) {
@@ -95,6 +111,23 @@ impl LoraConfig {
             "use_rslora": self.rank_stabilised,
         });
         format!("{value:#}\n")
+    }
+}
+
+/// What `init_lora_weights` may be, and the way out.
+const PLAIN: &str = "true, false, gaussian, eva or orthogonal, which leave the base weights as they \
+                     are; convert the adapter to a plain LoRA with PEFT's save_pretrained(..., \
+                     path_initial_model_for_weight_conversion=...)";
+
+/// Whether an initialisation leaves the base weights as they are. PiSSA, OLoRA, CorDA, LoftQ and
+/// LoRA-GA subtract from them what the factors start with, so that the factors fit another base.
+fn keeps_base(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) => true,
+        Value::String(kind) => {
+            ["gaussian", "eva", "orthogonal"].contains(&kind.to_lowercase().as_str())
+        }
+        _ => false,
     }
 }
 

@@ -42,7 +42,9 @@ pub enum LoraError {
     Weights(#[from] CheckpointError),
     /// A tensor whose name is not one of an adapter's.
     #[error(
-        "{}: {key:?}: expected base_model.model.<layer>.lora_A.weight or .lora_B.weight",
+        "{}: {key:?}: expected base_model.model.<layer> or transformer.<layer> with .lora_A.weight and \
+         .lora_B.weight, or lora_unet_<layer> or lora_transformer_<layer> with .lora_down.weight, \
+         .lora_up.weight and .alpha",
         path.display()
     )]
     Key {
@@ -50,6 +52,18 @@ pub enum LoraError {
         path: PathBuf,
         /// The name.
         key: String,
+    },
+    /// A folder without an adapter, or a file without tensors.
+    #[error(
+        "{}: expected a file of adapter weights (x.safetensors), or a folder with \
+         adapter_config.json and adapter_model.safetensors or with one .safetensors file, found {}",
+        path.display(), if found.is_empty() { "none".to_owned() } else { found.join(", ") }
+    )]
+    NoAdapter {
+        /// The folder or file.
+        path: PathBuf,
+        /// The safetensors files that are there.
+        found: Vec<String>,
     },
     /// A layer of which one factor is there and the other is not.
     #[error("{}: the layer {layer} has only one of lora_A and lora_B", path.display())]

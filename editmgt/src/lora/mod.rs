@@ -1,4 +1,5 @@
-//! LoRA adapters in PEFT's layout: a folder with `adapter_model.safetensors` and
+//! LoRA adapters. A single file of weights may have the names of PEFT, diffusers or kohya; what is
+//! written is in PEFT's layout: a folder with `adapter_model.safetensors` and
 //! `adapter_config.json`, the layers under their names in the official checkpoint.
 //!
 //! An adapter for all streams is added to the weights when a model is loaded. One that is meant for
@@ -8,6 +9,7 @@
 
 mod config;
 mod error;
+mod files;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ pub use config::LoraConfig;
 use config::OwnConfig;
 pub use editmgt_transformer::{LinearLayer, Lora, LoraFactors, LoraStreams};
 pub use error::LoraError;
+use files::AdapterFiles;
 pub use source::LoraSource;
 
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -37,7 +40,7 @@ const PREFIX: &str = "base_model.model.";
 /// An adapter to use, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraUse {
-    /// Its folder.
+    /// Its folder or file.
     pub path: PathBuf,
     /// How much of it: 1 as it was trained, 0 not at all.
     pub scale: f32,
@@ -103,23 +106,29 @@ impl LoraFile {
         Self { path: PathBuf::new(), config, streams, layers }
     }
 
-    /// Reads the folder of an adapter.
+    /// Reads an adapter: a folder in PEFT's layout, a file of weights, or a folder with one.
     ///
     /// # Errors
     /// [`LoraError`]: a config that is not understood or of another kind of adapter, a tensor that
     /// is no factor, a factor without its other half or of another rank.
-    pub fn open(dir: impl AsRef<Path>) -> Result<Self, LoraError> {
-        let dir = dir.as_ref();
-        let config = LoraConfig::read(&dir.join(CONFIG))?;
-        let OwnConfig { streams } = OwnConfig::read(&dir.join(OWN_CONFIG))?;
-        let path = dir.join(WEIGHTS);
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LoraError> {
+        let place = path.as_ref();
+        let AdapterFiles { config, weights: path } = AdapterFiles::find(place)?;
+        let Some(config) = config else {
+            let (config, layers) = files::read_single(&path)?;
+            let streams = LoraStreams::default();
+            return Ok(Self { path: place.to_owned(), config, streams, layers });
+        };
+        let own = config.with_file_name(OWN_CONFIG);
+        let config = LoraConfig::read(&config)?;
+        let OwnConfig { streams } = OwnConfig::read(&own)?;
         let files = WeightFiles::open_file(&path)?;
         let mut layers = BTreeMap::new();
         for layer in layer_names(&path, &files)? {
             let factors = read_factors(&path, &files, &layer, config.rank)?;
             layers.insert(layer, factors);
         }
-        Ok(Self { path: dir.to_owned(), config, streams, layers })
+        Ok(Self { path: place.to_owned(), config, streams, layers })
     }
 
     /// Writes the adapter to the folder `dir`, which must be new or empty. It appears when it is
@@ -135,6 +144,12 @@ impl LoraFile {
         let mut tensors = Vec::new();
         for (layer, factors) in &self.layers {
             let LoraFactors { a, b, .. } = factors;
+            if factors.rank != rank {
+                let (path, layer) = (dir.to_owned(), layer.clone());
+                let of = |values: &[f32]| values.len() / factors.rank.max(1);
+                let (a, b) = (vec![factors.rank, of(a)], vec![of(b), factors.rank]);
+                return Err(LoraError::Rank { path, layer, rank, a, b });
+            }
             for (factor, shape, values) in
                 [("A", vec![rank, a.len() / rank], a), ("B", vec![b.len() / rank, rank], b)]
             {
@@ -189,14 +204,16 @@ impl LoraFile {
         streams: LoraStreams,
     ) -> Result<Lora, LoraError> {
         let known = linear_layers(model, keys)?;
-        let unknown: Vec<String> =
-            self.layers.keys().filter(|layer| !known.contains_key(*layer)).cloned().collect();
+        let is_unknown = |layer: &&String| files::resolve(layer, &known).is_none();
+        let unknown: Vec<String> = self.layers.keys().filter(is_unknown).cloned().collect();
         if !unknown.is_empty() {
             return Err(LoraError::UnknownLayers { path: self.path.clone(), layers: unknown });
         }
         let mut layers = BTreeMap::new();
         for (name, factors) in &self.layers {
-            let LinearLayer { path, inputs, outputs } = &known[name];
+            let known_name =
+                files::resolve(name, &known).expect("unknown layers are refused above");
+            let LinearLayer { path, inputs, outputs } = &known[known_name];
             let rank = factors.rank;
             let got = (factors.a.len() / rank, factors.b.len() / rank);
             if got != (*inputs, *outputs) {

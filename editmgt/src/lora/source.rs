@@ -5,16 +5,16 @@ use editmgt_transformer::LoraStreams;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{CONFIG, LoraError, LoraFile, LoraUse, WEIGHTS};
+use super::{AdapterFiles, LoraError, LoraFile, LoraUse};
 use crate::identity::{digits, part, weights};
 
 /// An adapter that a model was loaded with: enough to know it again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoraSource {
-    /// What its folder is called.
+    /// What its folder or file is called.
     pub name: String,
-    /// Tells adapters apart: a SHA-256 over its `adapter_config.json` and, of its weights, what
+    /// Tells adapters apart: a SHA-256 over its `adapter_config.json`, where it has one, and, of its weights, what
     /// [`identity`](crate::identity) looks at.
     pub sha256: String,
     /// How much of it: see [`LoraUse::scale`].
@@ -26,9 +26,10 @@ pub struct LoraSource {
 impl LoraSource {
     pub(crate) fn read(choice: &LoraUse, file: &LoraFile) -> Result<Self, LoraError> {
         let mut hash = Sha256::new();
-        let config = choice.path.join(CONFIG);
-        part(&mut hash, &fs::read(&config).map_err(LoraError::io(&config))?);
-        let path = choice.path.join(WEIGHTS);
+        let AdapterFiles { config, weights: path } = AdapterFiles::find(&choice.path)?;
+        if let Some(config) = config {
+            part(&mut hash, &fs::read(&config).map_err(LoraError::io(&config))?);
+        }
         weights(&mut hash, || File::open(&path)).map_err(LoraError::io(&path))?;
         Ok(Self {
             name: choice.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),

@@ -116,6 +116,19 @@ fn folders_that_are_no_adapter_are_refused() {
         ("bias", json!("all"), "bias"),
         ("rank_pattern", json!({"to_q": 4}), "rank_pattern"),
         ("modules_to_save", json!(["norm"]), "modules_to_save"),
+        ("init_lora_weights", json!("pissa"), "path_initial_model_for_weight_conversion"),
+        ("init_lora_weights", json!("pissa_niter_16"), "pissa_niter_16"),
+        ("init_lora_weights", json!("olora"), "olora"),
+        ("init_lora_weights", json!("corda"), "corda"),
+        ("init_lora_weights", json!("loftq"), "loftq"),
+        ("init_lora_weights", json!("lora_ga"), "lora_ga"),
+        ("init_lora_weights", json!({"kind": 1}), "init_lora_weights"),
+        ("alpha_pattern", json!({"to_q": 4}), "alpha_pattern"),
+        ("lora_bias", json!(true), "lora_bias"),
+        ("trainable_token_indices", json!([1]), "trainable_token_indices"),
+        ("layer_replication", json!([[0, 4]]), "layer_replication"),
+        ("megatron_config", json!({"tp": 2}), "megatron_config"),
+        ("alora_invocation_tokens", json!([1]), "alora_invocation_tokens"),
         ("r", json!(0), "r 0"),
         ("r", json!("four"), "four"),
         ("r", json!(3), "expected A [3"),
@@ -126,17 +139,26 @@ fn folders_that_are_no_adapter_are_refused() {
         let error = LoraFile::open(&dir).unwrap_err().to_string();
         assert!(error.contains(named), "{named}: {error}");
     }
+    for init in [json!(null), json!(true), json!(false), json!("gaussian"), json!("eva")] {
+        let mut config = good.clone();
+        config["init_lora_weights"] = init;
+        // Where training was done decides nothing.
+        config["megatron_core"] = json!("megatron.core");
+        config["lora_bias"] = json!(false);
+        std::fs::write(&path, config.to_string()).unwrap();
+        LoraFile::open(&dir).unwrap();
+    }
     std::fs::write(&path, good.to_string()).unwrap();
     std::fs::write(dir.join(OWN_CONFIG), r#"{"streams": "text"}"#).unwrap();
     assert!(matches!(LoraFile::open(&dir), Err(LoraError::Config { .. })));
     // An adapter from elsewhere has no such file.
     std::fs::remove_file(dir.join(OWN_CONFIG)).unwrap();
     assert_eq!(LoraFile::open(&dir).unwrap().streams, LoraStreams::Both);
-    assert!(matches!(LoraFile::open(root.path()), Err(LoraError::Io { .. })));
+    assert!(matches!(LoraFile::open(root.path()), Err(LoraError::NoAdapter { .. })));
 
     let spec = |key: &str| (TensorSpec { key: key.into(), shape: vec![1] }, vec![0.0]);
     for (key, is_right) in [
-        ("transformer.to_q.lora_A.weight", (|e| matches!(e, LoraError::Key { .. })) as fn(_) -> _),
+        ("text_encoder.to_q.lora_A.weight", (|e| matches!(e, LoraError::Key { .. })) as fn(_) -> _),
         ("base_model.model.to_q.lora_A.weight", |e| matches!(e, LoraError::Half { .. })),
     ] {
         let other = tempfile::tempdir().unwrap();
@@ -172,4 +194,112 @@ fn rank_stabilised_adapters_count_by_the_root() {
     let plain = LoraConfig { rank: 16, alpha: 8.0, rank_stabilised: false, dropout: 0.0 };
     assert_eq!(plain.strength(), 0.5);
     assert_eq!(LoraConfig { rank_stabilised: true, ..plain }.strength(), 2.0);
+}
+
+/// A file of these tensors and texts.
+fn single(path: &Path, tensors: &[(String, Vec<usize>, f32)], texts: &[(&str, &str)]) {
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, shape, value)| value.to_le_bytes().repeat(shape.iter().product()))
+        .collect();
+    let views = tensors.iter().zip(&bytes).map(|((key, shape, _), bytes)| {
+        let view =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+        (key.clone(), view.unwrap())
+    });
+    let texts = texts.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+    let file = safetensors::serialize(views, Some(texts)).unwrap();
+    std::fs::write(path, file).unwrap();
+}
+
+#[test]
+fn reads_single_files_with_the_names_of_peft_diffusers_and_kohya() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("style.safetensors");
+    let (layer, flat) = (LAYERS[0].0, LAYERS[0].0.replace('.', "_"));
+    let diffusers = r#"{"transformer.r": 2, "transformer.lora_alpha": 8, "text_encoder.r": 9}"#;
+    for (prefix, down, up, alpha, texts, strength) in [
+        ("base_model.model.", "lora_A", "lora_B", None, &[][..], 1.0),
+        ("transformer.", "lora_A", "lora_B", None, &[], 1.0),
+        ("transformer.", "lora.down", "lora.up", None, &[], 1.0),
+        ("transformer.", "lora_A", "lora_B", None, &[("lora_adapter_metadata", diffusers)], 4.0),
+        ("lora_unet_", "lora_down", "lora_up", Some(1.0), &[], 0.5),
+        ("lora_transformer_", "lora_down", "lora_up", None, &[("ss_network_alpha", "6.0")], 3.0),
+    ] {
+        let layer = if prefix.ends_with('_') { flat.as_str() } else { layer };
+        let mut tensors = vec![
+            (format!("{prefix}{layer}.{down}.weight"), vec![2, 16], 0.5),
+            (format!("{prefix}{layer}.{up}.weight"), vec![16, 2], 0.25),
+        ];
+        tensors.extend(alpha.map(|alpha| (format!("{prefix}{layer}.alpha"), vec![], alpha)));
+        single(&path, &tensors, texts);
+        let file = LoraFile::open(&path).unwrap();
+        assert_eq!(file.streams, LoraStreams::Both);
+        let lora = file.for_model(&model(), &config_keys(), 1.0, file.streams).unwrap();
+        let factors = &lora.layers[LAYERS[0].0];
+        assert_eq!((factors.a[0], factors.b[0]), (0.5, 0.25 * strength), "{prefix} {down}");
+        assert_eq!(lora.scale, 1.0);
+        LoraSource::read(&LoraUse::new(&path), &file).unwrap();
+    }
+    // The folder that holds it will do, and what diffusers writes is preferred.
+    LoraFile::open(root.path()).unwrap();
+    std::fs::write(root.path().join("._style.safetensors"), "sidecar").unwrap();
+    LoraFile::open(root.path()).unwrap();
+    std::fs::copy(&path, root.path().join("other.safetensors")).unwrap();
+    let error = LoraFile::open(root.path()).unwrap_err().to_string();
+    assert!(error.contains("other.safetensors, style.safetensors"), "{error}");
+    std::fs::copy(&path, root.path().join("pytorch_lora_weights.safetensors")).unwrap();
+    LoraFile::open(root.path()).unwrap();
+}
+
+#[test]
+fn refuses_single_files_that_are_in_doubt() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("style.safetensors");
+    let pair = |layer: &str| {
+        vec![
+            (format!("{layer}.lora_down.weight"), vec![2, 16], 0.5),
+            (format!("{layer}.lora_up.weight"), vec![16, 2], 0.25),
+        ]
+    };
+    let known = format!("lora_unet_{}", LAYERS[0].0.replace('.', "_"));
+    let more = |key: &str, shape: &[usize], value| {
+        let mut tensors = pair(&known);
+        tensors.push((format!("{known}{key}"), shape.to_vec(), value));
+        tensors
+    };
+    for (tensors, texts, named) in [
+        (pair("lora_te_text_model_layers_0"), &[][..], "lora_te_text_model_layers_0"),
+        (more(".dora_scale", &[16], 1.0), &[], "dora_scale"),
+        (more(".alpha", &[2], 1.0), &[], "one finite number"),
+        (more(".alpha", &[], f32::NAN), &[], "one finite number"),
+        (pair(&known)[..1].to_vec(), &[], "only one of"),
+        (pair(&known), &[("ss_network_alpha", "much")], "ss_network_alpha"),
+        (
+            pair(&known),
+            &[("lora_adapter_metadata", r#"{"transformer.r": 4, "transformer.lora_alpha": 4}"#)],
+            "rank 4, got 2",
+        ),
+        (
+            pair(&known),
+            &[(
+                "lora_adapter_metadata",
+                r#"{"transformer.r": 2, "transformer.lora_alpha": 2,
+                    "transformer.init_lora_weights": "pissa"}"#,
+            )],
+            "pissa",
+        ),
+        (Vec::new(), &[], "expected a file of adapter weights"),
+    ] {
+        single(&path, &tensors, texts);
+        let error = LoraFile::open(&path).unwrap_err().to_string();
+        assert!(error.contains(named), "{named}: {error}");
+    }
+    single(&path, &pair("lora_unet_transformer_blocks_7_attn_to_q"), &[]);
+    let file = LoraFile::open(&path).unwrap();
+    let error = file.for_model(&model(), &config_keys(), 1.0, LoraStreams::Both).unwrap_err();
+    assert!(
+        error.to_string().contains("no linear layer lora_unet_transformer_blocks_7"),
+        "{error}"
+    );
 }

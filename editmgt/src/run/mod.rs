@@ -17,7 +17,7 @@ use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
 use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
-use crate::report::{EditReport, ScoreReport, peak_memory};
+use crate::report::{EditReport, ScoreReport, TextLeftOut, peak_memory};
 use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding};
 
 use composite::{Composited, Edited};
@@ -105,6 +105,7 @@ impl EditRun<'_> {
             let request = HoldRequest { scores, first, mask, step, cells };
             ScoreReport::new(scores, hold.threshold(&request, 0))
         });
+        let text_left_out = self.text_left_out(&settings)?;
         let report = EditReport {
             version: env!("CARGO_PKG_VERSION"),
             model: model.source.clone(),
@@ -116,6 +117,7 @@ impl EditRun<'_> {
             notes,
             mask_notes: self.mask.map_or_else(Vec::new, |mask| mask.notes().to_vec()),
             edit_transparent,
+            text_left_out,
             model_pixels: plan.model(),
             plan,
             grid: reference.size(),
@@ -135,6 +137,21 @@ impl EditRun<'_> {
         let LoopProgress { tokens, scores, .. } = progress;
         let image = self.photo.edited(image)?;
         Ok(EditResult { image, report, tokens, reference, scores, held, change })
+    }
+
+    /// What the encoders leave out of the prompts that they are given.
+    fn text_left_out(&self, settings: &EditSettings) -> Result<Vec<TextLeftOut>, Error> {
+        let encoder = &self.editor.model().text;
+        let mut prompts = vec![("instruction", &settings.instruction)];
+        if settings.guidance_scale > 1.0 {
+            prompts.push(("negative_prompt", &settings.negative_prompt));
+        }
+        let mut found = Vec::new();
+        for (prompt, text) in prompts {
+            let parts = encoder.truncation(text)?;
+            found.extend(parts.into_iter().map(|part| TextLeftOut { prompt, part }));
+        }
+        Ok(found)
     }
 
     /// Encodes what no earlier edit has.
