@@ -12,11 +12,11 @@ use crate::DeviceError;
 pub enum Backend {
     /// CPU, the reference.
     Flex,
-    /// CPU, f32 only: a second opinion for tests.
+    /// CPU, f32 only: a second implementation to compare with in tests.
     Ndarray,
     /// NVIDIA GPUs.
     Cuda,
-    /// Any GPU, through the graphics API that suits the machine.
+    /// Any GPU, through the preferred graphics API of the machine.
     Wgpu,
     /// Any GPU with a Vulkan driver.
     Vulkan,
@@ -27,7 +27,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// All backends, the default one first, whether this build has them or not.
+    /// All backends, the default one first, including those that are not in this build.
     pub const ALL: [Self; 7] = [
         Self::Flex,
         Self::Ndarray,
@@ -38,7 +38,7 @@ impl Backend {
         Self::Webgpu,
     ];
 
-    /// Its name, which is that of its cargo feature, too.
+    /// Its name, which is also that of its cargo feature.
     pub fn name(self) -> &'static str {
         match self {
             Self::Flex => "flex",
@@ -51,7 +51,7 @@ impl Backend {
         }
     }
 
-    /// Whether this build has it.
+    /// Whether it is in this build.
     pub fn is_built(self) -> bool {
         match self {
             Self::Flex => cfg!(feature = "flex"),
@@ -81,8 +81,8 @@ impl fmt::Display for Backend {
     }
 }
 
-/// A device by name: a backend, and which of its devices. Whether the build and the machine have
-/// it shows when it is [opened](DeviceChoice::open).
+/// A device by name: a backend, and the index of one of its devices. [Opening](DeviceChoice::open) it checks
+/// whether the build and the machine have it.
 ///
 /// ```
 /// use editmgt_backends::{Backend, DeviceChoice};
@@ -96,14 +96,12 @@ impl fmt::Display for Backend {
 pub struct DeviceChoice {
     /// The backend.
     pub backend: Backend,
-    /// Which of its devices, in the order of [`available`](crate::available); `None` for the one
-    /// that the backend prefers.
+    /// Index of the device, in the order of [`available`](crate::available); `None` for the backend's default.
     pub index: Option<usize>,
 }
 
 impl DeviceChoice {
-    /// The device that is used where none is named: the first of [`Backend::ALL`] that this build
-    /// has.
+    /// The default device: that of the first backend of [`Backend::ALL`] in this build.
     pub fn preferred() -> Option<Self> {
         Backend::built().next().map(|backend| Self { backend, index: None })
     }
@@ -121,7 +119,7 @@ impl fmt::Display for DeviceChoice {
 impl FromStr for DeviceChoice {
     type Err = DeviceError;
 
-    /// Reads `flex`, `cpu` (which is flex), `cuda`, `cuda:1`, `wgpu`, …
+    /// Parses `flex`, `cpu` (an alias of `flex`), `cuda`, `cuda:1`, `wgpu`, …
     fn from_str(name: &str) -> Result<Self, DeviceError> {
         let unknown = || DeviceError::Unknown { name: name.to_owned() };
         let (backend, index) = match name.split_once(':') {
@@ -144,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn names_parse_and_print() {
         for backend in Backend::ALL {
             for name in [backend.name().to_owned(), format!("{backend}:3")] {
                 assert_eq!(name.parse::<DeviceChoice>().unwrap().to_string(), name);

@@ -1,11 +1,10 @@
 //! Finds and opens devices.
 //!
-//! A graphics driver is not under our control: it may be missing, or fail in its first
-//! computation, and then a backend panics. Both come out of here as a [`DeviceError`]. Out of
-//! reach are a driver that ends the process, and a build with `panic = "abort"`; a backend that
-//! is not built in is never touched. (A caught panic still passes the panic hook, which prints
-//! it unless the program has set another one.) A program that has to survive such a driver asks for
-//! [`available_on`] in a process of its own, as `editmgt devices` does.
+//! A graphics driver may be missing, or fail in its first computation, and then a backend panics. Both become
+//! a [`DeviceError`]. A driver that ends the process, and a build with `panic = "abort"`, can't be handled.
+//! (A caught panic still calls the panic hook, which prints it unless the program has set another one.) A
+//! program that has to survive such a driver calls [`available_on`] in a child process, as `editmgt devices`
+//! does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -22,26 +21,26 @@ pub struct DeviceInfo {
     pub name: String,
     /// Its backend.
     pub backend: Backend,
-    /// Whether it is the one that is used where none is named.
+    /// Whether it is the default device.
     pub default: bool,
-    /// Whether it works, and what it can do.
+    /// Whether it works, and its capabilities.
     pub state: DeviceState,
 }
 
-/// Whether a device works, and what it can do.
+/// Whether a device works, and its capabilities.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceState {
     /// It works.
     Ready {
-        /// What its driver calls it, where it says.
+        /// Its name from the driver, if available.
         hardware: Option<String>,
         /// The float types that it can store, convert and compute with.
         dtypes: Vec<Dtype>,
-        /// All of its memory in bytes, where that is known: burn has no way to ask a GPU.
+        /// Total memory in bytes, if known; burn can't query that of a GPU.
         memory: Option<u64>,
     },
-    /// It can't be used.
+    /// It doesn't work.
     Unavailable {
         /// Why.
         reason: String,
@@ -49,7 +48,7 @@ pub enum DeviceState {
 }
 
 impl DeviceInfo {
-    /// A backend that can't be used at all.
+    /// A backend that doesn't work.
     pub fn unavailable(backend: Backend, reason: impl Into<String>) -> Self {
         let choice = DeviceChoice { backend, index: None };
         Self::new(choice, true, DeviceState::Unavailable { reason: reason.into() })
@@ -62,8 +61,8 @@ impl DeviceInfo {
     }
 }
 
-/// Every device of this build. Each GPU is opened for a small computation, which takes a moment;
-/// a backend that finds none on this machine is listed once, as unavailable.
+/// All devices of this build. Opens each GPU and runs a small computation on it; a backend without a device on
+/// this machine is listed once, as unavailable.
 pub fn available() -> Vec<DeviceInfo> {
     Backend::built().flat_map(available_on).collect()
 }
@@ -73,17 +72,17 @@ pub fn available_on(backend: Backend) -> Vec<DeviceInfo> {
     let choice = |index| DeviceChoice { backend, index };
     let choices: Vec<_> = match caught(|| gpus(backend).len()) {
         Ok(count) if count > 0 => (0..count).map(|index| choice(Some(index))).collect(),
-        // A CPU, or an error that opening will tell.
+        // A CPU, or an error that opening will report.
         _ => vec![choice(None)],
     };
     let infos = choices.into_iter().enumerate();
     infos.map(|(i, choice)| DeviceInfo::new(choice, i == 0, choice.inspect())).collect()
 }
 
-/// Opens the device that is used where none is named, [`DeviceChoice::preferred`].
+/// Opens the default device, [`DeviceChoice::preferred`].
 ///
 /// # Errors
-/// Those of [`open`]; a build without any backend is told how to get one.
+/// Those of [`open`]; for a build without backends the error names the feature to enable.
 pub fn open_default() -> Result<Device, DeviceError> {
     match DeviceChoice::preferred() {
         Some(choice) => choice.open(),
@@ -91,14 +90,13 @@ pub fn open_default() -> Result<Device, DeviceError> {
     }
 }
 
-/// Opens a device by name: `flex`, `cpu` (which is flex), `cuda`, `cuda:1`, `wgpu`, …
+/// Opens a device by name: `flex`, `cpu` (an alias of `flex`), `cuda`, `cuda:1`, `wgpu`, …
 ///
-/// A GPU is tried out with a small computation. That settles its default dtypes, so
-/// `Device::configure` has no effect on it afterwards; create tensors with a dtype instead.
+/// A GPU is tested with a small computation. That fixes its default dtypes, so `Device::configure` has no
+/// effect on it afterwards; create tensors with an explicit dtype instead.
 ///
 /// # Errors
-/// A name that no backend has, a backend that is not in this build, a device that is not there or
-/// does not work.
+/// An unknown name, a backend that is not in this build, a device that is missing or does not work.
 pub fn open(name: &str) -> Result<Device, DeviceError> {
     name.parse::<DeviceChoice>()?.open()
 }
@@ -107,7 +105,7 @@ impl DeviceChoice {
     /// Opens the device, as [`open`] does.
     ///
     /// # Errors
-    /// As [`open`], but for the name.
+    /// As [`open`], except for unknown names.
     pub fn open(self) -> Result<Device, DeviceError> {
         let name = self.to_string();
         if !self.backend.is_built() {
@@ -117,14 +115,14 @@ impl DeviceChoice {
             Err(reason) => Err(DeviceError::Broken { name, reason }),
             Ok(Err(found)) => Err(DeviceError::NotFound { name, found }),
             Ok(Ok(device)) if self.backend.is_cpu() => Ok(device),
-            Ok(Ok(device)) => match caught(|| try_out(&device)).flatten() {
+            Ok(Ok(device)) => match caught(|| test_device(&device)).flatten() {
                 Ok(()) => Ok(device),
                 Err(reason) => Err(DeviceError::Broken { name, reason }),
             },
         }
     }
 
-    /// The device, or how many devices its backend has instead.
+    /// The device, or the number of devices of its backend.
     fn find(self) -> Result<Device, usize> {
         let (device, found) = if self.backend.is_cpu() {
             (cpu(self.backend).filter(|_| self.index.is_none_or(|index| index == 0)), 1)
@@ -159,7 +157,7 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
     Backend::built().filter_map(cpu).any(|cpu| cpu == *device)
 }
 
-/// The backend of a device. GPUs are looked for only where it is none of the CPU's.
+/// The backend of a device. Enumerates GPUs only if it is not a CPU device.
 pub(crate) fn backend(device: &Device) -> Option<Backend> {
     let on_cpu = |backend: &Backend| cpu(*backend).is_some_and(|cpu| cpu == *device);
     let on_gpu = |backend: &Backend| {
@@ -173,7 +171,7 @@ fn cpu(backend: Backend) -> Option<Device> {
     match backend {
         #[cfg(feature = "flex")]
         Backend::Flex => Some(Device::flex()),
-        // Deprecated upstream, and still the only other CPU backend to compare flex with.
+        // Deprecated upstream, but the only other CPU backend to compare flex with.
         #[cfg(feature = "ndarray")]
         #[allow(deprecated)]
         Backend::Ndarray => Some(Device::ndarray()),
@@ -181,7 +179,7 @@ fn cpu(backend: Backend) -> Option<Device> {
     }
 }
 
-/// The GPUs that a backend of this build finds; none without a driver.
+/// The GPUs of a backend of this build; empty without a driver.
 fn gpus(backend: Backend) -> Vec<Device> {
     match backend {
         #[cfg(feature = "cuda")]
@@ -198,7 +196,7 @@ fn gpus(backend: Backend) -> Vec<Device> {
     }
 }
 
-/// The GPU that a backend of this build prefers among those that it finds.
+/// The default GPU of a backend of this build.
 fn preferred_gpu(backend: Backend) -> Option<Device> {
     #[cfg(feature = "wgpu-plain")]
     use burn::tensor::DeviceKind::DefaultDevice;
@@ -217,20 +215,20 @@ fn preferred_gpu(backend: Backend) -> Option<Device> {
     }
 }
 
-/// What the driver calls the device.
+/// The driver's name of the device.
 #[cfg(any(feature = "cuda", feature = "wgpu-plain"))]
 pub(crate) fn hardware(device: &Device) -> Option<String> {
     device.identity().map(|identity| identity.name)
 }
 
-/// Only GPU backends can tell.
+/// Only GPU backends have one.
 #[cfg(not(any(feature = "cuda", feature = "wgpu-plain")))]
 pub(crate) fn hardware(_device: &Device) -> Option<String> {
     None
 }
 
 /// Multiplies two small matrices.
-fn try_out(device: &Device) -> Result<(), String> {
+fn test_device(device: &Device) -> Result<(), String> {
     let matrix = Tensor::<2>::from_data([[1.0f32, 2.0], [3.0, 4.0]], (device, DType::F32));
     let square = matrix.clone().matmul(matrix);
     let values = square.try_into_vec_as::<f32>().map_err(|e| e.to_string())?;
@@ -240,12 +238,12 @@ fn try_out(device: &Device) -> Result<(), String> {
     Err(format!("[[1, 2], [3, 4]] squared gives {values:?}"))
 }
 
-/// Runs what may panic in a backend.
+/// Runs code that may panic in a backend.
 pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_text(&*panic).to_owned())
 }
 
-/// The machine's memory in bytes, where the system tells it in a file.
+/// The machine's memory in bytes, on systems with `/proc/meminfo`.
 fn host_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -274,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn every_device_that_is_ready_can_be_opened() {
+    fn ready_devices_open_and_others_do_not() {
         for info in available() {
             let ready = matches!(info.state, DeviceState::Ready { .. });
             assert_eq!(open(&info.name).is_ok(), ready, "{info:?}");
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_opened_says_why() {
+    fn open_explains_unknown_missing_and_unbuilt_devices() {
         assert!(matches!(open("gpu"), Err(DeviceError::Unknown { .. })));
         for backend in Backend::ALL {
             let error = open(&format!("{backend}:999")).unwrap_err();
@@ -296,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_becomes_its_message() {
+    fn caught_returns_the_panic_message() {
         assert_eq!(caught(|| 3), Ok(3));
         assert_eq!(caught(|| -> u8 { panic!("no driver") }), Err("no driver".to_owned()));
         let version = 4;
@@ -304,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_has_the_backend_that_opened_it() {
+    fn backend_of_a_device_is_the_one_that_opened_it() {
         for info in available() {
             if let Ok(device) = open(&info.name) {
                 assert_eq!(backend(&device), Some(info.backend), "{}", info.name);
@@ -314,7 +312,7 @@ mod tests {
 
     #[cfg(feature = "flex")]
     #[test]
-    fn the_small_computation_is_right() {
-        assert_eq!(try_out(&Device::flex()), Ok(()));
+    fn test_device_passes_on_flex() {
+        assert_eq!(test_device(&Device::flex()), Ok(()));
     }
 }

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DeviceError, device};
 
-/// A float type that models can run in.
+/// A float type of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
-    /// 32 bits: exact against the official numbers.
+    /// 32 bits: reproduces the official results.
     F32,
-    /// 16 bits, fine steps, largest value 65504.
+    /// 16 bits, 11 of precision, largest value 65504.
     F16,
-    /// 16 bits, coarse steps, the range of f32.
+    /// 16 bits, 8 of precision, the range of f32.
     Bf16,
 }
 
@@ -39,7 +39,7 @@ impl Dtype {
         }
     }
 
-    /// Those that `device` can store, convert and compute with. Opens the device.
+    /// The types that `device` can store, convert and compute with. Opens the device.
     pub fn supported(device: &Device) -> Vec<Self> {
         Self::ALL.into_iter().filter(|&dtype| device.supports_dtype(DType::from(dtype))).collect()
     }
@@ -89,7 +89,7 @@ impl FromStr for Dtype {
 /// The float type of each model of an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DtypePolicy {
-    /// The masked generative transformer, where the time goes.
+    /// The masked generative transformer, which takes most of the time.
     pub transformer: Dtype,
     /// The VQ codec.
     pub vq: Dtype,
@@ -103,12 +103,12 @@ impl DtypePolicy {
         Self { transformer: dtype, vq: dtype, text: dtype }
     }
 
-    /// The types to run in on `device`: transformer and text encoder in `requested`, which by
-    /// default is f32 on a CPU, and on a GPU bf16 where it can. The codec stays in f32: it runs
-    /// once, it is small, and a code is the nearest of thousands, which rounding would change.
+    /// The types to use on `device`: `requested` for transformer and text encoder; the default is f32 on a CPU,
+    /// and bf16 on a GPU that supports it. The codec runs in f32: it runs once, it is small, and rounding would
+    /// change which of thousands of codes is nearest.
     ///
     /// # Errors
-    /// [`DeviceError::Dtype`] where the device can't compute with `requested`.
+    /// [`DeviceError::Dtype`] if the device doesn't support `requested`.
     pub fn choose(device: &Device, requested: Option<Dtype>) -> Result<Self, DeviceError> {
         let dtype = match requested {
             Some(dtype) => dtype,
@@ -120,10 +120,10 @@ impl DtypePolicy {
         Ok(policy)
     }
 
-    /// Checks that `device` can compute with all three.
+    /// Checks that `device` supports all three.
     ///
     /// # Errors
-    /// [`DeviceError::Dtype`] for the first that it can't.
+    /// [`DeviceError::Dtype`] for the first one that it doesn't support.
     pub fn check(&self, device: &Device) -> Result<(), DeviceError> {
         [self.transformer, self.vq, self.text].iter().try_for_each(|dtype| dtype.check(device))
     }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn names_parse_and_print() {
         for dtype in Dtype::ALL {
             assert_eq!(dtype.to_string().parse(), Ok(dtype));
         }
@@ -145,7 +145,7 @@ mod tests {
 
     #[cfg(feature = "flex")]
     #[test]
-    fn flex_runs_in_all_of_them_and_in_f32_by_default() {
+    fn flex_supports_all_dtypes_and_defaults_to_f32() {
         let device = Device::flex();
         assert_eq!(DtypePolicy::choose(&device, None), Ok(DtypePolicy::uniform(Dtype::F32)));
         for dtype in Dtype::ALL {

@@ -1,6 +1,6 @@
 use crate::{Backend, Dtype};
 
-/// Why there is no such device, or why it can't run what was asked of it.
+/// An error in finding, opening or using a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
@@ -14,7 +14,7 @@ pub enum DeviceError {
         name: String,
     },
 
-    /// The backend exists and is not part of this build.
+    /// The backend is not in this build.
     #[error(
         "device {name}: this build has {}; build with `--features {backend}` for it",
         names(Backend::built())
@@ -35,21 +35,21 @@ pub enum DeviceError {
         found: usize,
     },
 
-    /// The device is there, and its driver fails or computes wrong numbers.
-    #[error("device {name}: it is there and does not work: {reason}")]
+    /// The device exists, but its driver fails or computes wrong results.
+    #[error("device {name}: found, but it does not work: {reason}")]
     Broken {
         /// The name.
         name: String,
-        /// The backend's own words.
+        /// The backend's error message.
         reason: String,
     },
 
-    /// The device can't compute with this float type.
+    /// The device doesn't support the float type.
     #[error("{requested} is not supported by this device; it supports {}", names(supported.iter()))]
     Dtype {
-        /// What was asked for.
+        /// The requested float type.
         requested: Dtype,
-        /// What the device supports.
+        /// The float types that the device supports.
         supported: Vec<Dtype>,
     },
 

@@ -1,4 +1,4 @@
-//! Reads the data of one tensor as the floats that were asked for.
+//! Reads the data of one tensor and converts it to the requested float type.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -13,23 +13,22 @@ use rayon::prelude::*;
 
 use crate::{CheckpointError, FileDtype, TensorEntry};
 
-/// A file is read in pieces of about this many bytes, so that the raw bytes of a tensor never
-/// stand beside its values, and are still in the cache when they are converted.
+/// Bytes of a file that are read at a time: they are still in cache when they are converted, and the raw bytes
+/// of a tensor are never all in memory.
 const PIECE: usize = 1 << 20;
-/// Values that have to go by way of f32 do so in blocks of this many.
+/// Values per block in conversions by way of f32.
 const BLOCK: usize = 128;
-/// A transpose moves tiles of `[TILE_ROWS, TILE_COLUMNS]`: reads of whole cache lines, and writes
-/// long enough that jumping between distant pages costs little.
+/// A transpose moves tiles of `[TILE_ROWS, TILE_COLUMNS]`: reads are whole cache lines, and writes are long
+/// enough to make strided access cheap.
 const TILE_ROWS: usize = 128;
 const TILE_COLUMNS: usize = 32;
 
-/// A float that weights can be held in.
+/// A float type of weights in memory.
 pub(crate) trait Float: Element + Copy + Default + Send {
     const DTYPE: DType;
-    /// Memory that the system has zeroed: whoever writes to a page first pays for it, not who asks.
+    /// A zeroed buffer. Zeroed lazily by the OS: page faults happen on first write.
     fn zeros(count: usize) -> Vec<Self>;
-    /// The values in `bytes`, as many as there is room for in `to`, straight from there where that
-    /// is possible; whether they all fit.
+    /// Converts the values in `bytes` to fill `to`. Returns whether all finite values stay finite.
     fn decode(dtype: FileDtype, bytes: &[u8], to: &mut [Self]) -> bool;
 }
 
@@ -43,7 +42,7 @@ impl Float for f32 {
     fn decode(dtype: FileDtype, bytes: &[u8], to: &mut [Self]) -> bool {
         match dtype {
             FileDtype::F16 => {
-                // As a slice: `half` has SIMD instructions for those, not for single values.
+                // `half` converts slices with SIMD instructions, but not single values.
                 let mut narrow = [f16::ZERO; BLOCK];
                 for (bytes, to) in bytes.chunks(2 * BLOCK).zip(to.chunks_mut(BLOCK)) {
                     let narrow = &mut narrow[..to.len()];
@@ -53,7 +52,7 @@ impl Float for f32 {
             }
             FileDtype::BF16 => {
                 for (value, bytes) in to.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    // A bf16 is the upper half of an f32.
+                    // bf16 is the upper 16 bits of an f32.
                     *value = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
                 }
             }
@@ -105,7 +104,7 @@ impl Float for bf16 {
     }
 }
 
-/// By way of f32, which holds every f16 and bf16 exactly.
+/// Converts by way of f32, which represents every f16 and bf16 exactly.
 fn narrow<E: Float>(
     dtype: FileDtype,
     bytes: &[u8],
@@ -120,8 +119,8 @@ fn narrow<E: Float>(
         let wide = &mut wide[..to.len()];
         f32::decode(dtype, bytes, wide);
         round(wide, to);
-        // A checkpoint may hold an infinity, but rounding may not make one. No early exit: this way
-        // it is a few SIMD instructions.
+        // A checkpoint may contain infinities, but rounding must not create one. No early exit, so that the
+        // loop compiles to a few SIMD instructions.
         overflows |= wide.iter().zip(&*to).fold(false, |overflows, (wide, value)| {
             overflows | (wide.is_finite() & !is_finite(*value))
         });
@@ -137,7 +136,7 @@ pub(crate) enum DecodeError {
 }
 
 impl DecodeError {
-    /// The error of the tensor `key` of a file, read as `dtype`.
+    /// The error for the tensor `key` of a file, converted to `dtype`.
     pub(crate) fn of(self, path: &Path, key: &str, dtype: DType) -> CheckpointError {
         let (path, key) = (path.to_owned(), key.to_owned());
         match self {
@@ -154,9 +153,9 @@ impl From<io::Error> for DecodeError {
     }
 }
 
-/// The values of a tensor, row-major; of its transpose where `transposed` (then it has rank 2).
+/// The values of a tensor, or of its transpose if `transposed` (then it has rank 2), row-major.
 ///
-/// All threads convert; one at a time reads.
+/// Threads read one at a time and convert in parallel.
 pub(crate) fn read<E: Float>(
     file: &mut (impl Read + Seek + Send),
     entry: &TensorEntry,
@@ -183,7 +182,7 @@ pub(crate) fn read<E: Float>(
         && elements > 0
     {
         let height = (PIECE / width / columns).max(TILE_ROWS);
-        // Of each band of rows its part of every row of the transpose.
+        // Splits the transpose into bands; each holds its slice of every row.
         let mut bands: Vec<Vec<&mut [E]>> =
             (0..rows.div_ceil(height)).map(|_| Vec::with_capacity(columns)).collect();
         for row in values.chunks_exact_mut(rows) {
@@ -214,7 +213,7 @@ pub(crate) fn read<E: Float>(
     }
 }
 
-/// Some whole rows of a matrix, as a file has them.
+/// Consecutive rows of a matrix, as stored in a file.
 struct Band<'a> {
     dtype: FileDtype,
     bytes: &'a [u8],
@@ -224,7 +223,7 @@ struct Band<'a> {
 }
 
 impl Band<'_> {
-    /// Writes each column to its part of the transpose; whether all values fit.
+    /// Writes each column to its part of the transpose. Returns whether all finite values stay finite.
     fn scatter<E: Float>(&self, mut parts: Vec<&mut [E]>) -> bool {
         let Self { dtype, bytes, width, columns } = *self;
         let stride = columns * width;
@@ -239,7 +238,7 @@ impl Band<'_> {
                 for (row, bytes) in bytes.chunks(stride).skip(upper).take(tall).enumerate() {
                     let bytes = &bytes[left * width..][..wide * width];
                     fits &= E::decode(dtype, bytes, &mut line[..wide]);
-                    // All of the line, old values too: a constant number is quicker.
+                    // The whole line, stale values too: a constant trip count is faster.
                     for (column, value) in line.iter().enumerate() {
                         tile[column][row] = *value;
                     }
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transpose_of_any_size() {
+    fn read_transposes_matrices_of_any_size() {
         let tile = [TILE_ROWS, TILE_COLUMNS];
         for [rows, columns] in
             [[1, 1], [1, 300], [300, 1], tile, tile.map(|n| n + 1), [129, 65], [3000, 101]]
@@ -284,12 +283,12 @@ mod tests {
             let value = |i: usize| (i % 251) as f32 - 100.0;
             let all = 0..rows * columns;
             let straight: Vec<f32> = all.clone().map(value).collect();
-            let turned = |i: usize| value(i % rows * columns + i / rows);
-            let turned: Vec<f32> = all.map(turned).collect();
+            let transposed = |i: usize| value(i % rows * columns + i / rows);
+            let flipped: Vec<f32> = all.map(transposed).collect();
             let wide: Vec<u8> = straight.iter().flat_map(|v| v.to_le_bytes()).collect();
-            let half = |v: &f32| bf16::from_f32(*v).to_le_bytes();
-            let narrow: Vec<u8> = straight.iter().flat_map(half).collect();
-            for (transposed, expected) in [(false, &straight), (true, &turned)] {
+            let rounded = |v: &f32| bf16::from_f32(*v).to_le_bytes();
+            let narrow: Vec<u8> = straight.iter().flat_map(rounded).collect();
+            for (transposed, expected) in [(false, &straight), (true, &flipped)] {
                 let what = format!("{rows}x{columns}, {transposed}");
                 for (dtype, bytes) in [(FileDtype::F32, &wide), (FileDtype::BF16, &narrow)] {
                     let bytes = || bytes.clone();
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn rounding_makes_no_infinity_and_keeps_those_there_are() {
+    fn rejects_overflow_to_infinity_and_keeps_infinities() {
         let [rows, columns] = [200, 40];
         for position in [0, 39, 4000, rows * columns - 1] {
             for (value, fits) in [(1e30, false), (f32::INFINITY, true), (f32::NAN, true)] {
@@ -312,10 +311,10 @@ mod tests {
                 values[position] = value;
                 let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 for transposed in [false, true] {
-                    let halves =
+                    let narrow =
                         decoded::<f16>(FileDtype::F32, [rows, columns], bytes.clone(), transposed);
-                    assert_eq!(halves.is_some(), fits, "{value} at {position}, {transposed}");
-                    let odd = halves.unwrap_or_default();
+                    assert_eq!(narrow.is_some(), fits, "{value} at {position}, {transposed}");
+                    let odd = narrow.unwrap_or_default();
                     assert_eq!(odd.iter().filter(|v| !v.is_finite()).count(), usize::from(fits));
                 }
             }

@@ -4,24 +4,23 @@ use burn::tensor::DType;
 
 use crate::{FileDtype, Mismatch};
 
-/// Why a checkpoint can't be read or written. Every message names the file, and the key where
-/// there is one.
+/// An error in reading or writing a checkpoint. Every message names the file, and the key if there is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The system refused to open, read or write.
+    /// An I/O error.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file can't be written, locked or read.
     #[error(transparent)]
     Store(editmgt_store::StoreError),
 
-    /// Something that is no regular file stands where a weights file should be.
+    /// A weights file is not a regular file.
     #[error("{}: expected a regular file", path.display())]
     NotAFile {
         /// Its path.
@@ -36,16 +35,16 @@ pub enum CheckpointError {
     NoWeights {
         /// The folder.
         dir: PathBuf,
-        /// Other safetensors files that are there.
+        /// Other safetensors files in the folder.
         found: Vec<String>,
     },
 
-    /// The folder has more than one set of weights, and nothing says which one is meant.
+    /// The folder has more than one set of weights.
     #[error("{}: several sets of weights ({}); keep one of them", dir.display(), list(found))]
     SeveralWeights {
         /// The folder.
         dir: PathBuf,
-        /// The files that each stand for a set.
+        /// One file of each set.
         found: Vec<String>,
     },
 
@@ -78,7 +77,7 @@ pub enum CheckpointError {
         shard: String,
     },
 
-    /// The index names a shard that is not there.
+    /// A shard of the index is missing.
     #[error("{}: the shard {shard:?} is missing; download it, too", index.display())]
     MissingShard {
         /// The index.
@@ -120,7 +119,7 @@ pub enum CheckpointError {
         second: PathBuf,
     },
 
-    /// The weights are not those of the module.
+    /// The keys or shapes of the weights don't match the module.
     #[error(transparent)]
     Mismatch(Mismatch),
 
@@ -135,43 +134,43 @@ pub enum CheckpointError {
         got: FileDtype,
     },
 
-    /// A finite weight is infinite in the dtype that was asked for.
+    /// A finite weight overflows the requested dtype.
     #[error("{}: {key:?}: a weight does not fit {dtype:?}; use bf16 or f32", path.display())]
     TooNarrow {
         /// The file.
         path: PathBuf,
         /// The key.
         key: String,
-        /// The dtype that was asked for.
+        /// The requested dtype.
         dtype: DType,
     },
 
-    /// Weights can only be held as f32, f16 or bf16.
+    /// The requested dtype is not f32, f16 or bf16.
     #[error("weights as {got:?}: expected F32, F16 or BF16")]
     UnsupportedDtype {
-        /// The dtype that was asked for.
+        /// The requested dtype.
         got: DType,
     },
 
-    /// The module's device can't compute with the dtype that was asked for.
+    /// The module's device doesn't support the requested dtype.
     #[error("weights as {dtype:?}: {device} can't compute with it; use f32 or another device")]
     DeviceDtype {
         /// The device.
         device: String,
-        /// The dtype that was asked for.
+        /// The requested dtype.
         dtype: DType,
     },
 
-    /// A pattern of the key map is no regular expression.
+    /// A pattern of the key map is not a valid regular expression.
     #[error("key map: {pattern:?}: {message}")]
     Pattern {
         /// The pattern.
         pattern: String,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
 
-    /// The key map sends two parameters to the same key.
+    /// The key map maps two parameters to the same key.
     #[error("key map: {first:?} and {second:?} both become {key:?}")]
     SameKey {
         /// The key.
@@ -182,7 +181,7 @@ pub enum CheckpointError {
         second: String,
     },
 
-    /// A list of tensors that no checkpoint can hold.
+    /// A tensor that can't be written to a checkpoint.
     #[error("{key:?}: {message}")]
     Spec {
         /// The key.
@@ -191,19 +190,19 @@ pub enum CheckpointError {
         message: &'static str,
     },
 
-    /// The folder to write to holds something.
+    /// The output folder is not empty.
     #[error("{}: expected a new or empty folder; nothing was written", dir.display())]
     NotEmpty {
         /// The folder.
         dir: PathBuf,
     },
 
-    /// The device did not hand over a weight.
+    /// Reading a weight from the device failed.
     #[error("{key:?}: the device failed: {message}")]
     Device {
         /// The key.
         key: String,
-        /// The backend's own words.
+        /// The backend's error message.
         message: String,
     },
 
@@ -231,23 +230,23 @@ impl CheckpointError {
     }
 }
 
-/// What is wrong with the header of a safetensors file.
+/// An invalid header of a safetensors file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {
-    /// The file is too short to hold a header's length.
+    /// The file is too short for a header.
     #[error("not a safetensors file: {len} bytes, expected at least 8")]
     TooShort {
         /// Length of the file in bytes.
         len: u64,
     },
-    /// The header is longer than any real one.
+    /// The header exceeds the limit of the safetensors library.
     #[error(
         "not a safetensors file (perhaps a pointer to one, or a web page): a header of {len} \
          bytes, expected at most {limit}"
     )]
     TooLarge {
-        /// The length that the file states.
+        /// The length stated in the file.
         len: u64,
         /// The limit.
         limit: u64,
@@ -255,27 +254,27 @@ pub enum HeaderError {
     /// The header ends after the file does.
     #[error("truncated: a header of {len} bytes in a file of {file} bytes")]
     PastEnd {
-        /// The length that the file states.
+        /// The length stated in the file.
         len: u64,
         /// Length of the file in bytes.
         file: u64,
     },
-    /// The header is no JSON of the expected form (this includes a key that stands twice).
+    /// The header is not JSON of the expected form, or has a duplicate key.
     #[error("malformed header: {0}")]
     Json(String),
-    /// A tensor's bytes don't begin where those of the one before end: an overlap or a gap.
+    /// The data of two tensors overlap or leave a gap.
     #[error("{key:?}: expected data from offset {expected}, got {start}..{end}")]
     Offsets {
         /// The key.
         key: String,
-        /// Where its data should begin.
+        /// Expected start of its data.
         expected: u64,
-        /// Where it begins.
+        /// Actual start.
         start: u64,
-        /// Where it ends.
+        /// Actual end.
         end: u64,
     },
-    /// A tensor's bytes are not as many as its shape and dtype need.
+    /// The length of a tensor's data doesn't match its shape and dtype.
     #[error("{key:?}: {dtype} {shape:?} does not fill {bytes} bytes")]
     Size {
         /// The key.
@@ -287,12 +286,12 @@ pub enum HeaderError {
         /// The bytes that the header gives it.
         bytes: u64,
     },
-    /// The data is not as long as the tensors together.
+    /// The length of the data section doesn't match the tensors.
     #[error("truncated or trailing bytes: expected {expected} bytes of data, got {got}")]
     DataLength {
-        /// The sum over all tensors.
+        /// Total length of all tensors.
         expected: u64,
-        /// What follows the header.
+        /// Bytes after the header.
         got: u64,
     },
 }

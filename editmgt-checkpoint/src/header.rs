@@ -1,7 +1,7 @@
 //! Reads and checks the header of one safetensors file.
 //!
-//! The safetensors crate checks a whole file in memory and lets the last of two equal keys win;
-//! here the header alone is read, against the length of the file, and a key may stand once.
+//! The safetensors crate checks a whole file in memory and accepts duplicate keys; here only the header is
+//! read and checked against the length of the file, and duplicate keys are errors.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::{CheckpointError, FileDtype, HeaderError};
 const MAX_HEADER: u64 = 100_000_000;
 /// Bytes of the header's length.
 const PREFIX: u64 = 8;
-/// The one key of the header that is no tensor: texts about the file.
+/// The only key of the header that is not a tensor.
 const METADATA: &str = "__metadata__";
 
 /// One tensor of a file.
@@ -31,7 +31,7 @@ pub(crate) struct HeaderEntry {
     pub(crate) bytes: Range<u64>,
 }
 
-/// Opens a regular file, and tells its length. Anything else is refused: a pipe would block.
+/// Opens a regular file; returns it with its length. Anything else is an error: a pipe would block.
 pub(crate) fn open(path: &Path) -> Result<(File, u64), CheckpointError> {
     let metadata = std::fs::metadata(path).map_err(CheckpointError::io(path))?;
     if !metadata.is_file() {
@@ -42,7 +42,7 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64), CheckpointError> {
     Ok((file, len))
 }
 
-/// The tensors of a file of so many bytes, in the order of their data, from its header alone.
+/// Reads the header of a file of `file_len` bytes: its tensors, in the order of their data.
 pub(crate) fn read(
     mut file: impl Read,
     file_len: u64,
@@ -68,8 +68,8 @@ pub(crate) fn read(
     place(tensors, PREFIX + len, file_len).map_err(wrong)
 }
 
-/// Checks that the tensors fill the data section from its first byte to its last, each with as
-/// many bytes as it needs, and makes their positions absolute.
+/// Checks that the tensors fill the data section without gaps, each with the length that its shape and dtype
+/// require, and makes their positions absolute.
 fn place(
     mut tensors: Vec<(String, TensorInfo)>,
     data_start: u64,
@@ -87,8 +87,7 @@ fn place(
             return Err(HeaderError::Size { key, dtype, shape, bytes: end - start });
         }
         expected = end;
-        // The last end is compared with the file's length below, so these sums can only overflow
-        // on the way to that error.
+        // The last end is compared with the file's length below, so a sum that saturates leads to that error.
         let bytes = data_start.saturating_add(start)..data_start.saturating_add(end);
         entries.push(HeaderEntry { key, dtype, shape, bytes });
     }
@@ -99,7 +98,7 @@ fn place(
     Ok(entries)
 }
 
-/// Bytes of a tensor; `None` where that overflows or ends within a byte.
+/// Bytes of a tensor; `None` if that overflows or isn't a whole number of bytes.
 pub(crate) fn byte_len(dtype: FileDtype, shape: &[usize]) -> Option<u64> {
     let elements = shape.iter().try_fold(1u64, |n, &side| n.checked_mul(side as u64))?;
     let bits = elements.checked_mul(dtype.bitsize() as u64)?;
@@ -130,7 +129,7 @@ impl<'de> Visitor<'de> for TensorsVisitor {
         while let Some(key) = map.next_key::<String>()? {
             let named = |e| A::Error::custom(format!("{key:?}: {e}"));
             if !seen.insert(key.clone()) {
-                return Err(named(A::Error::custom("stands twice")));
+                return Err(named(A::Error::custom("duplicate key")));
             }
             if key == METADATA {
                 map.next_value::<HashMap<String, String>>().map_err(named)?;

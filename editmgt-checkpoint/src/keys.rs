@@ -1,4 +1,4 @@
-//! From the parameters of a module to the keys of its checkpoint.
+//! Maps the parameters of a module to the keys of its checkpoint.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,16 +15,16 @@ use crate::CheckpointError;
 pub struct TensorSpec {
     /// Its key.
     pub key: String,
-    /// Its shape in the file; that of a `Linear` weight is `[out, in]`.
+    /// Its shape in the file; for a `Linear` weight `[out, in]`.
     pub shape: Vec<usize>,
 }
 
-/// The tensors that a checkpoint of `module` holds, sorted by key. The module's parameters are
-/// not initialised, so this is cheap for a model of any size.
+/// The tensors of a checkpoint of `module`, sorted by key. Doesn't initialise the module's parameters, so it is
+/// cheap for a model of any size.
 ///
 /// # Errors
-/// A pattern of `keys` that is no regular expression, two parameters with the same key, a
-/// parameter that is not a float.
+/// A pattern of `keys` that is not a valid regular expression, two parameters with the same key, a parameter
+/// that is not a float.
 pub fn module_tensors<M: Module>(
     module: &M,
     keys: &KeyMap,
@@ -35,7 +35,7 @@ pub fn module_tensors<M: Module>(
     Ok(specs.map(|(key, Parameter { shape, .. })| TensorSpec { key, shape }).collect())
 }
 
-/// Where each key of a module's checkpoint is in the module: dotted paths by key.
+/// The dotted path in the module for each key of its checkpoint.
 ///
 /// # Errors
 /// As [`module_tensors`].
@@ -78,7 +78,7 @@ impl CompiledKeys {
         })
     }
 
-    /// Whether a key may be left over.
+    /// Whether a key may have no parameter.
     pub(crate) fn may_be_unused(&self, key: &str) -> bool {
         self.unused.patterns.iter().any(|(pattern, _)| pattern.is_match(key))
     }
@@ -86,7 +86,7 @@ impl CompiledKeys {
 
 /// A parameter of a module, as its checkpoint stores it.
 pub(crate) struct Parameter {
-    /// Where it is in the module.
+    /// Its path in the module.
     pub(crate) path: String,
     /// Its shape in the file.
     pub(crate) shape: Vec<usize>,
@@ -107,7 +107,7 @@ impl Parameters {
     }
 }
 
-/// Where a traversal stands: the names and the containers on the way down.
+/// The position of a traversal: the names and container types from the root.
 #[derive(Default)]
 pub(crate) struct Position(Vec<(String, String)>);
 
@@ -120,7 +120,7 @@ impl Position {
         self.0.pop();
     }
 
-    /// The dotted path of the module's fields. The variant of an enum is no field.
+    /// The dotted path of the module's fields. Enum variants are not fields.
     pub(crate) fn path(&self) -> String {
         let names = self.0.iter().filter(|(_, container)| !container.starts_with("Enum:"));
         names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".")
@@ -140,14 +140,13 @@ impl Position {
     }
 
     /// Whether the parameter is a weight that PyTorch stores as `[out, in]` and burn as
-    /// `[in, out]`. (burn's `LinearLayout::Col` is not told apart: don't use it.)
+    /// `[in, out]`. (burn's `LinearLayout::Col` is not supported.)
     fn is_linear_weight(&self) -> bool {
         self.in_container(&["Struct:Linear"])
             && self.0.last().is_some_and(|(name, _)| name == "weight")
     }
 
-    /// Whether the parameter is a matrix that rows of tokens meet: the weight of a linear layer, or a table
-    /// of embeddings.
+    /// Whether the parameter is the weight of a linear layer or an embedding table.
     pub(crate) fn is_matrix(&self) -> bool {
         self.is_linear_weight() || self.in_container(&["Struct:Embedding"])
     }
@@ -157,7 +156,7 @@ impl Position {
     }
 }
 
-/// The modules of burn whose `gamma` and `beta` are `weight` and `bias` elsewhere.
+/// burn modules whose `gamma` and `beta` are `weight` and `bias` in PyTorch.
 const NORMS: [&str; 5] = [
     "Struct:BatchNorm",
     "Struct:GroupNorm",

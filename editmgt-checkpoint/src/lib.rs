@@ -1,8 +1,8 @@
 //! Checkpoint folders in the official layout: one safetensors file, or shards with an index.
 //!
-//! Loading is strict and frugal. Headers are read and checked first, and nothing else until every
-//! parameter of the module has its key with the right shape and no key is left over; then one
-//! tensor at a time is read, converted and handed to the module's device.
+//! Loading is strict. Headers are read first and compared with the module: every parameter must have its key
+//! with the right shape, and every key a parameter. Then one tensor at a time is read, converted and moved to
+//! the module's device, so peak memory is the model plus one tensor.
 //!
 //! ```no_run
 //! use burn::{nn::{Linear, LinearConfig}, tensor::{DType, Device}};
@@ -34,7 +34,7 @@ mod write;
 pub use error::{CheckpointError, HeaderError};
 pub use files::{TensorEntry, WeightFiles};
 pub use keys::{TensorSpec, module_paths, module_tensors};
-pub use load::{check_module, load_module, load_module_with_halves};
+pub use load::{LoadOptions, check_module, load_module};
 pub use mismatch::{Mismatch, Misshaped};
 pub use random::write_random;
 pub use safetensors::Dtype as FileDtype;

@@ -1,4 +1,4 @@
-//! Fills a module with the weights of a folder.
+//! Loads the weights of a folder into a module.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,53 +14,59 @@ use crate::files::Reader;
 use crate::keys::{CompiledKeys, Parameters, Position};
 use crate::{CheckpointError, FileDtype, Mismatch, Misshaped, TensorEntry, WeightFiles};
 
-/// Loads every parameter of `module` from `files`, on the device that the module was built for,
-/// as `dtype` (f32, f16 or bf16) whatever the dtype in the file.
+/// How [`load_module`] converts weights. A [`DType`] converts into options with that dtype.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// The dtype of all parameters, f32, f16 or bf16, independent of the dtype in the file.
+    pub dtype: DType,
+    /// Whether weights of linear layers and embedding tables that are f16 or bf16 in the file keep that dtype,
+    /// which takes half the memory of f32. For modules that widen such weights where they use them.
+    pub keep_half_precision: bool,
+}
+
+impl LoadOptions {
+    /// Converts all weights to `dtype`.
+    pub fn new(dtype: DType) -> Self {
+        Self { dtype, keep_half_precision: false }
+    }
+
+    /// Sets [`keep_half_precision`](Self::keep_half_precision).
+    #[must_use]
+    pub fn with_keep_half_precision(self, keep_half_precision: bool) -> Self {
+        Self { keep_half_precision, ..self }
+    }
+}
+
+impl From<DType> for LoadOptions {
+    fn from(dtype: DType) -> Self {
+        Self::new(dtype)
+    }
+}
+
+/// Loads every parameter of `module` from `files`, on the device that the module was built for. `options` can
+/// be a [`DType`].
 ///
-/// The keys are compared first: nothing is read while one is missing, left over or of another
-/// shape. Then one tensor at a time is read and converted, so host memory holds the weights that
-/// the device keeps there plus a single tensor.
+/// All keys are compared before any data is read. Then one tensor at a time is read and converted, so host
+/// memory holds at most one tensor besides the weights that the device keeps there.
 ///
 /// # Errors
-/// [`CheckpointError::Mismatch`] with every key that is missing, left over or mis-shaped;
-/// [`CheckpointError::Dtype`] for a parameter whose tensor is no float of 16 or 32 bits;
-/// [`CheckpointError::TooNarrow`] where a weight doesn't fit `dtype`;
-/// [`CheckpointError::DeviceDtype`] where the device can't compute with it; the errors of
-/// [`module_tensors`](crate::module_tensors); a file that can no longer be read.
+/// [`CheckpointError::Mismatch`] with every key that is missing, unused or has another shape;
+/// [`CheckpointError::Dtype`] for a tensor that is not F32, F16 or BF16; [`CheckpointError::TooNarrow`] if a
+/// weight overflows the dtype; [`CheckpointError::DeviceDtype`] if the device doesn't support it; the errors of
+/// [`module_tensors`](crate::module_tensors); a file that can't be read any more.
 pub fn load_module<M: Module>(
     module: M,
     files: &WeightFiles,
     keys: &KeyMap,
-    dtype: DType,
+    options: impl Into<LoadOptions>,
 ) -> Result<M, CheckpointError> {
-    load(module, files, keys, dtype, false)
-}
-
-/// As [`load_module`], but weights of linear layers and tables of embeddings that the file has in f16 or
-/// bf16 stay as they are, in half the memory of f32. For modules that widen them where they use them.
-///
-/// # Errors
-/// Those of [`load_module`].
-pub fn load_module_with_halves<M: Module>(
-    module: M,
-    files: &WeightFiles,
-    keys: &KeyMap,
-    dtype: DType,
-) -> Result<M, CheckpointError> {
-    load(module, files, keys, dtype, true)
-}
-
-fn load<M: Module>(
-    module: M,
-    files: &WeightFiles,
-    keys: &KeyMap,
-    dtype: DType,
-    keep_halves: bool,
-) -> Result<M, CheckpointError> {
-    let plan = checked_plan(&module, files, keys, dtype)?;
-    tracing::debug!(dir = %files.dir().display(), tensors = plan.len(), ?dtype, "loading weights");
+    let options = options.into();
+    let plan = checked_plan(&module, files, keys, options.dtype)?;
+    let (dir, dtype) = (files.dir().display(), options.dtype);
+    tracing::debug!(%dir, tensors = plan.len(), ?dtype, "loading weights");
     let at = Position::default();
-    let mut loader = Loader { plan, files, dtype, keep_halves, at, open: None, failure: None };
+    let mut loader = Loader { plan, files, options, at, open: None, failure: None };
     let module = module.map(&mut loader);
     match loader.failure {
         Some(error) => Err(error),
@@ -68,12 +74,11 @@ fn load<M: Module>(
     }
 }
 
-/// Whether [`load_module`] would begin to read: the keys and shapes of `files` are those of
-/// `module`, and its device can compute in `dtype`. No data is read, so this is quick for files of
-/// any size.
+/// Checks all that [`load_module`] checks before it reads data: the keys and shapes of `files` match `module`,
+/// and its device supports `dtype`.
 ///
 /// # Errors
-/// Those of [`load_module`] but for a weight that doesn't fit `dtype` and for failing disks.
+/// Those of [`load_module`], except for weights that overflow `dtype` and for read errors.
 pub fn check_module<M: Module>(
     module: &M,
     files: &WeightFiles,
@@ -92,14 +97,14 @@ fn checked_plan<'a, M: Module>(
     if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
         return Err(CheckpointError::UnsupportedDtype { got: dtype });
     }
-    // A backend panics over a dtype that it lacks.
+    // A backend panics for a dtype that it doesn't support.
     if let Some(device) = module.devices().iter().find(|device| !device.supports_dtype(dtype)) {
         return Err(CheckpointError::DeviceDtype { device: format!("{device:?}"), dtype });
     }
     plan(module, files, keys)
 }
 
-/// What to read into a parameter.
+/// The tensor to read into a parameter.
 struct Source<'a> {
     key: &'a str,
     entry: &'a TensorEntry,
@@ -143,7 +148,7 @@ fn plan<'a, M: Module>(
         let dir = files.dir().to_owned();
         return Err(CheckpointError::Mismatch(Mismatch { dir, missing, unused, misshaped }));
     }
-    // Before the first tensor is read: the last of a big model should not be the one that fails.
+    // Checked before the first tensor is read, so that a large model doesn't fail at its last tensor.
     for Source { key, entry, .. } in plan.values() {
         if !matches!(entry.dtype, FileDtype::F32 | FileDtype::F16 | FileDtype::BF16) {
             return Err(CheckpointError::Dtype {
@@ -159,23 +164,22 @@ fn plan<'a, M: Module>(
 struct Loader<'a> {
     plan: HashMap<String, Source<'a>>,
     files: &'a WeightFiles,
-    dtype: DType,
-    /// Whether matrices in half precision stay so.
-    keep_halves: bool,
+    options: LoadOptions,
     at: Position,
-    /// The file that was read last: neighbours in a module are mostly neighbours in a file.
+    /// The last file read, kept open: adjacent parameters are mostly in the same file.
     open: Option<(Arc<Path>, Reader)>,
     /// The first failure; nothing is read after it.
     failure: Option<CheckpointError>,
 }
 
 impl Loader<'_> {
-    /// The dtype to hold a parameter in.
+    /// The dtype of a parameter in memory.
     fn dtype_of(&self, source: &Source) -> DType {
+        let keep = self.options.keep_half_precision && self.at.is_matrix();
         match source.entry.dtype {
-            FileDtype::F16 if self.keep_halves && self.at.is_matrix() => DType::F16,
-            FileDtype::BF16 if self.keep_halves && self.at.is_matrix() => DType::BF16,
-            _ => self.dtype,
+            FileDtype::F16 if keep => DType::F16,
+            FileDtype::BF16 if keep => DType::BF16,
+            _ => self.options.dtype,
         }
     }
 
@@ -219,7 +223,7 @@ impl ModuleMapper for Loader<'_> {
         let source = self
             .plan
             .remove(&self.at.path())
-            .expect("a module is mapped along the paths that it is visited along");
+            .expect("burn maps and visits a module with the same paths");
         let dtype = self.dtype_of(&source);
         match self.data(&source, dtype, param.lazy_shape().to_vec()) {
             Ok(data) => {

@@ -1,27 +1,27 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// How a checkpoint's keys differ from the parameters of a module.
+/// The differences between a checkpoint's keys and the parameters of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
     /// The folder.
     pub dir: PathBuf,
-    /// Keys that the module needs and no file has.
+    /// Keys of the module that are in no file.
     pub missing: Vec<String>,
-    /// Keys that a file has and the module does not need.
+    /// Keys of a file that the module doesn't have.
     pub unused: Vec<String>,
-    /// Keys with another shape than the module needs.
+    /// Keys with another shape than in the module.
     pub misshaped: Vec<Misshaped>,
 }
 
-/// A key with another shape than the module needs.
+/// A key with another shape than in the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misshaped {
     /// The file.
     pub file: PathBuf,
     /// The key.
     pub key: String,
-    /// The shape that the module needs, as a checkpoint stores it.
+    /// The shape in the module, as a checkpoint stores it.
     pub expected: Vec<usize>,
     /// The shape in the file.
     pub got: Vec<usize>,
@@ -35,7 +35,7 @@ impl fmt::Display for Misshaped {
     }
 }
 
-/// A message stays readable where a whole model is missing.
+/// Keys listed per section, so that the message stays readable if a whole model is missing.
 const SHOWN: usize = 20;
 
 impl fmt::Display for Mismatch {

@@ -15,9 +15,8 @@ use crate::{CheckpointError, TensorSpec, WriteOptions};
 /// [`load_module`](crate::load_module) reads. One tensor at a time is copied to the host.
 ///
 /// # Errors
-/// A folder that is not empty, a dtype other than f32, f16 and bf16, a weight that doesn't fit
-/// it, the errors of [`module_tensors`](crate::module_tensors), a device that fails, and whatever
-/// the system refuses. Nothing is left behind then.
+/// A folder that is not empty, a dtype other than f32, f16 and bf16, a weight that overflows it, the errors of
+/// [`module_tensors`](crate::module_tensors), device and I/O errors. Partial output is removed.
 pub fn save_module<M: Module>(
     dir: &Path,
     module: &M,
@@ -41,11 +40,10 @@ pub fn save_module<M: Module>(
     })
 }
 
-/// Writes tensors that are on the host, row-major, to the folder `dir`, each under its own key.
+/// Writes tensors on the host, row-major, to the folder `dir`, each under its key.
 ///
 /// # Errors
-/// As [`save_module`]; [`CheckpointError::Spec`] where there are not as many values as the shape
-/// says.
+/// As [`save_module`]; [`CheckpointError::Spec`] if the number of values doesn't match the shape.
 pub fn save_tensors(
     dir: &Path,
     tensors: &[(TensorSpec, Vec<f32>)],
@@ -53,7 +51,7 @@ pub fn save_tensors(
 ) -> Result<(), CheckpointError> {
     for (TensorSpec { key, shape }, values) in tensors {
         if shape.iter().product::<usize>() != values.len() {
-            let message = "not as many values as its shape says";
+            let message = "the number of values doesn't match its shape";
             return Err(CheckpointError::Spec { key: key.clone(), message });
         }
     }
@@ -66,8 +64,7 @@ pub fn save_tensors(
 /// Copies a tensor, or its transpose, to the host.
 type Values = Box<dyn Fn(bool) -> Result<Vec<f32>, String>>;
 
-/// Finds the tensors by the path of their parameter. Their ranks differ, so each is kept in a
-/// closure.
+/// Collects the tensors by the path of their parameter, in closures because their ranks differ.
 struct Collector {
     at: Position,
     tensors: HashMap<String, Values>,

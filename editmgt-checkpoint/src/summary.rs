@@ -1,4 +1,4 @@
-//! What a checkpoint holds and needs, from its headers alone.
+//! Sizes of a checkpoint, from its headers.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{CheckpointError, FileDtype, WeightFiles};
 
-/// What the weights of one component hold and need.
+/// The sizes of the weights of one component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ComponentSummary {
     /// Number of tensors.
@@ -32,18 +32,17 @@ pub struct DtypeCount {
 }
 
 impl ComponentSummary {
-    /// Bytes that the weights take when they are held as `dtype`. Activations come on top.
+    /// Bytes of the weights in memory as `dtype`, without activations.
     pub fn memory(&self, dtype: DType) -> u64 {
         self.parameters * dtype.size() as u64
     }
 }
 
 impl WeightFiles {
-    /// What the weights hold and need. Reads no data, so it takes as long for many gigabytes as
-    /// for a few bytes.
+    /// The sizes of the weights. Reads no tensor data.
     ///
     /// # Errors
-    /// A file that is gone since it was opened.
+    /// A file that was removed since it was opened.
     pub fn summary(&self) -> Result<ComponentSummary, CheckpointError> {
         let mut dtypes = BTreeMap::<_, DtypeCount>::new();
         for entry in self.entries().values() {

@@ -14,14 +14,14 @@ use crate::files::INDEX_SUFFIX;
 use crate::output::Output;
 use crate::{CheckpointError, FileDtype, TensorSpec, header};
 
-/// What the files of a checkpoint are called, and how they hold it.
+/// Names, dtype and size of the files of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// What the files are called.
+    /// Names of the files.
     pub name: WeightsName,
     /// Element type in the files: f32, f16 or bf16.
     pub dtype: DType,
-    /// A file holds no more bytes of data than this, unless a single tensor is larger.
+    /// Maximum bytes of data per file; a larger tensor gets a file to itself.
     pub max_shard_bytes: u64,
 }
 
@@ -32,7 +32,7 @@ impl WriteOptions {
     }
 }
 
-/// The names that official libraries give to weights.
+/// Names of weights files in the official libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightsName {
     /// `diffusion_pytorch_model`: transformer and VQ codec.
@@ -53,11 +53,10 @@ impl WeightsName {
     }
 }
 
-/// Writes the tensors of `specs` to the folder `dir`, which is made where it is missing and must
-/// be empty where it is not. `values` is asked for one tensor at a time and pushes its values,
-/// row-major, in pieces of any size.
+/// Writes the tensors of `specs` to the folder `dir`, which must be empty or missing. `values` is called for
+/// one tensor at a time and pushes its values, row-major, in pieces of any size.
 ///
-/// The files get their names when all of them are complete; a failure leaves none of them.
+/// The files are renamed to their final names when all of them are complete; an error removes them.
 pub(crate) fn write(
     dir: &Path,
     specs: &[TensorSpec],
@@ -98,14 +97,14 @@ struct IndexMetadata {
     total_size: u64,
 }
 
-/// The tensors of one file, by key, each with its place in the data.
+/// The tensors of one file, by key, each with its position in the data.
 struct Shard<'a> {
     dtype: FileDtype,
     tensors: Vec<(&'a TensorSpec, TensorInfo)>,
 }
 
 impl<'a> Shard<'a> {
-    /// Fills one file after the other, in the order of the keys.
+    /// Assigns tensors to files, in the order of the keys.
     fn plan(specs: &'a [TensorSpec], options: &WriteOptions) -> Result<Vec<Self>, CheckpointError> {
         let dtype = match options.dtype {
             DType::F32 => FileDtype::F32,
@@ -121,7 +120,7 @@ impl<'a> Shard<'a> {
             let refuse =
                 |message: &'static str| CheckpointError::Spec { key: spec.key.clone(), message };
             if i > 0 && specs[i - 1].key == spec.key {
-                return Err(refuse("the key stands twice"));
+                return Err(refuse("duplicate key"));
             }
             let len = header::byte_len(dtype, &spec.shape).and_then(|len| len.try_into().ok());
             let len: usize = len.ok_or_else(|| refuse("the shape is too large"))?;
@@ -152,7 +151,7 @@ impl<'a> Shard<'a> {
         values: &mut impl FnMut(&TensorSpec, &mut Sink) -> Result<(), CheckpointError>,
     ) -> Result<(), CheckpointError> {
         let infos = self.tensors.iter().map(|(spec, info)| (spec.key.clone(), info.clone()));
-        // The official libraries refuse a file that does not say that it is PyTorch's layout.
+        // The official libraries reject files without this entry.
         let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let header = Metadata::new(Some(about), infos.collect())
             .map_err(|e| e.to_string())
@@ -174,19 +173,19 @@ impl<'a> Shard<'a> {
     }
 }
 
-/// Takes the values of one tensor.
+/// Receives the values of one tensor.
 pub(crate) struct Sink<'a, 'f> {
     path: &'a Path,
     key: &'a str,
     file: &'a mut BufWriter<&'f File>,
     dtype: FileDtype,
     bytes: Vec<u8>,
-    /// Values that are still to come.
+    /// Number of remaining values.
     left: usize,
 }
 
 impl Sink<'_, '_> {
-    /// Values that are still to come.
+    /// Number of remaining values.
     pub(crate) fn left(&self) -> usize {
         self.left
     }
@@ -194,7 +193,7 @@ impl Sink<'_, '_> {
     /// Appends values, rounded to the file's dtype.
     pub(crate) fn push(&mut self, values: &[f32]) -> Result<(), CheckpointError> {
         self.left = (self.left.checked_sub(values.len()))
-            .expect("a tensor has no more values than its shape says");
+            .expect("callers push as many values as the shape has");
         let mut lossless = true;
         self.bytes.clear();
         match self.dtype {
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_leaves_nothing() {
+    fn a_failed_write_leaves_no_files() {
         let root = tempfile::tempdir().unwrap();
         let (new, empty) = (root.path().join("new"), root.path().join("empty"));
         std::fs::create_dir(&empty).unwrap();
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_cannot_write() {
+    fn rejects_what_cannot_be_written() {
         let root = tempfile::tempdir().unwrap();
         let options = |dtype| WriteOptions::new(WeightsName::Model, dtype);
         let value = |value: f32| move |_: &TensorSpec, sink: &mut Sink| sink.push(&[value]);

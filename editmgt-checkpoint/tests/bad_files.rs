@@ -1,5 +1,4 @@
-//! Damaged and malicious checkpoints: each gets a typed error that names the file and the key, and
-//! none of them panics.
+//! Damaged and malicious checkpoints: typed errors that name file and key, and no panics.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -12,7 +11,7 @@ use editmgt_core::KeyMap;
 const FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// A file from the text of its header.
+/// A file with the given header.
 fn file(header: &str, data_len: usize) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
@@ -52,7 +51,7 @@ fn the_undamaged_file_loads() {
 }
 
 #[test]
-fn damaged_files() {
+fn rejects_damaged_files() {
     use CheckpointError as E;
     use HeaderError as H;
 
@@ -188,7 +187,7 @@ fn damaged_files() {
 }
 
 #[test]
-fn damaged_shards() {
+fn rejects_damaged_shards() {
     use CheckpointError as E;
 
     let weight = file(&header(&[("weight", "F32", "[2,3]", [0, 24])]), 24);
@@ -242,7 +241,7 @@ fn damaged_shards() {
 }
 
 #[test]
-fn the_wrong_set_of_files() {
+fn rejects_missing_and_ambiguous_weights() {
     use CheckpointError as E;
 
     let good = file(&good_header(), 32);
@@ -275,7 +274,7 @@ fn the_wrong_set_of_files() {
 }
 
 #[test]
-fn a_file_that_shrinks_after_it_was_opened() {
+fn a_file_truncated_after_opening_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(FILE);
     let good = file(&good_header(), 32);
@@ -286,13 +285,13 @@ fn a_file_that_shrinks_after_it_was_opened() {
     assert!(matches!(&error, CheckpointError::Io { path: p, .. } if *p == path), "{error:?}");
 }
 
-/// Every outcome is allowed but a panic: a flipped bit in the data is another weight.
+/// No panics; a flipped bit in the data may load as another weight.
 #[test]
-fn thousands_of_flipped_bits() {
+fn flipped_bits_never_panic() {
     let good = file(&good_header(), 32);
     let mut state = 1u64;
     let mut random = |below: usize| {
-        // Knuth's MMIX generator: any will do, as long as it repeats.
+        // Knuth's MMIX generator, for reproducible positions.
         state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below

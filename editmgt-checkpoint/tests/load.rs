@@ -11,7 +11,7 @@ use burn::nn::{
 };
 use burn::tensor::{DType, Device, Tensor};
 use editmgt_checkpoint::{
-    CheckpointError, FileDtype, WeightFiles, load_module, load_module_with_halves, module_tensors,
+    CheckpointError, FileDtype, LoadOptions, WeightFiles, load_module, module_tensors,
 };
 use editmgt_core::KeyMap;
 use half::{bf16, f16};
@@ -107,7 +107,7 @@ fn read<const D: usize>(tensor: Tensor<D>, dtype: DType) -> Vec<f32> {
     tensor.cast(DType::F32).try_into_vec_as::<f32>().unwrap()
 }
 
-/// The dtype of linear layers' weights and embeddings, and that of all else.
+/// The expected dtype of linear weights and embeddings, and of all other parameters.
 fn check(module: &Tiny, matrices: DType, dtype: DType) {
     let block = &module.blocks[1];
     let straight = |key| values(key, EXPECTED.iter().find(|(k, _)| *k == key).unwrap().1);
@@ -128,7 +128,7 @@ fn check(module: &Tiny, matrices: DType, dtype: DType) {
 }
 
 #[test]
-fn every_pair_of_dtypes() {
+fn loads_every_pair_of_dtypes() {
     let device = Device::flex();
     for file in [FileDtype::F32, FileDtype::F16, FileDtype::BF16] {
         let dir = tempfile::tempdir().unwrap();
@@ -138,7 +138,8 @@ fn every_pair_of_dtypes() {
             let module = load_module(tiny(&device), &files, &keys(), dtype).unwrap();
             check(&module, dtype, dtype);
         }
-        let module = load_module_with_halves(tiny(&device), &files, &keys(), DType::F32).unwrap();
+        let keep = LoadOptions::new(DType::F32).with_keep_half_precision(true);
+        let module = load_module(tiny(&device), &files, &keys(), keep).unwrap();
         let matrices = match file {
             FileDtype::F16 => DType::F16,
             FileDtype::BF16 => DType::BF16,
@@ -149,7 +150,7 @@ fn every_pair_of_dtypes() {
 }
 
 #[test]
-fn the_list_of_tensors_needs_no_weights() {
+fn module_tensors_initialises_no_weights() {
     let module = tiny(&Device::flex());
     let specs = module_tensors(&module, &keys()).unwrap();
     let got: Vec<_> = specs.iter().map(|s| (s.key.as_str(), s.shape.as_slice())).collect();
@@ -158,7 +159,7 @@ fn the_list_of_tensors_needs_no_weights() {
 }
 
 #[test]
-fn a_mismatch_lists_every_key() {
+fn mismatch_lists_every_key() {
     let dir = tempfile::tempdir().unwrap();
     let mut written = tensors();
     written.retain(|(key, ..)| key != "conv.bias" && key != "layers.0.norm.weight");
@@ -184,7 +185,7 @@ fn a_mismatch_lists_every_key() {
 }
 
 #[test]
-fn what_can_not_be_loaded() {
+fn rejects_unsupported_dtypes_and_values() {
     let dir = tempfile::tempdir().unwrap();
     let mut written = tensors();
     written[2].2[5] = 1e6;
@@ -214,6 +215,6 @@ fn what_can_not_be_loaded() {
         let error = load_module(tiny(&Device::flex()), &files, &keys, dtype).unwrap_err();
         assert!(expected(&error) && error.to_string().contains(named), "{error}");
     }
-    // What f16 cannot hold, bf16 can.
+    // The value overflows f16 but not bf16.
     load_module(tiny(&Device::flex()), &files, &keys(), DType::BF16).unwrap();
 }

@@ -1,5 +1,5 @@
-//! Loading keeps one copy of the weights and little else. Alone in its file, and so in its
-//! process, because it reads the peak of the whole process.
+//! Peak memory of loading. The only test of its file, and so of its process, because it reads the peak of the
+//! whole process.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,7 @@ fn stack() -> Stack {
     Stack { layers: (0..LAYERS).map(|_| LinearConfig::new(WIDTH, WIDTH).init(&device)).collect() }
 }
 
-/// The largest memory that the process had so far, in bytes.
+/// Peak memory of the process, in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -33,7 +33,7 @@ fn peak() -> usize {
 }
 
 #[test]
-fn one_copy_of_the_weights() {
+fn loading_takes_one_copy_of_the_weights() {
     let root = tempfile::tempdir().unwrap();
     let specs = module_tensors(&stack(), &KeyMap::default()).unwrap();
     let before = peak();
@@ -42,7 +42,7 @@ fn one_copy_of_the_weights() {
     let options = WriteOptions::new(WeightsName::Model, DType::F32);
     write_random(&dir, &specs, &options, 1).unwrap();
     let written = peak() - before;
-    // A few pieces of 4 MiB, and not the 96 MiB of the file.
+    // A few pieces of 4 MiB, not the 96 MiB of the file.
     assert!(written < 24 * MIB, "writing took {} MiB", written / MIB);
 
     let files = WeightFiles::open(&dir).unwrap();

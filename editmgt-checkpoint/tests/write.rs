@@ -1,4 +1,4 @@
-//! What is written is what is read.
+//! Written checkpoints read back.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.cast(DType::F32).try_into_vec_as::<f32>().unwrap()
 }
 
-/// All values of a checkpoint, by way of its loader.
+/// All values of a checkpoint, read by the loader.
 fn contents(dir: &Path) -> Vec<Vec<f32>> {
     let files = WeightFiles::open(dir).unwrap();
     let Mlp { norm, layers } = load_module(mlp(), &files, &keys(), DType::F32).unwrap();
@@ -62,14 +62,14 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn one_file_and_shards_hold_the_same() {
+fn one_file_and_shards_have_the_same_values() {
     let root = tempfile::tempdir().unwrap();
     let one = root.path().join("a/one");
     let options = WriteOptions::new(WeightsName::Diffusion, DType::F32);
     write_random(&one, &specs(), &options, 7).unwrap();
     assert_eq!(names(&one), ["diffusion_pytorch_model.safetensors"]);
 
-    // 40x96 values are more than a shard may hold, so they have one of their own.
+    // 40x96 values exceed the limit of a shard, so they get a shard to themselves.
     let shards = root.path().join("shards");
     let options =
         WriteOptions { max_shard_bytes: 4000, ..WriteOptions::new(WeightsName::Model, DType::F32) };
@@ -97,7 +97,7 @@ fn one_file_and_shards_hold_the_same() {
 }
 
 #[test]
-fn the_official_library_accepts_the_file() {
+fn safetensors_library_accepts_the_file() {
     let root = tempfile::tempdir().unwrap();
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         let dir = root.path().join(format!("{dtype:?}"));
@@ -111,7 +111,7 @@ fn the_official_library_accepts_the_file() {
 }
 
 #[test]
-fn values_are_those_that_are_documented() {
+fn random_values_follow_the_documented_distribution() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("x");
     write_random(&dir, &specs(), &WriteOptions::new(WeightsName::Model, DType::F32), 7).unwrap();
@@ -128,7 +128,7 @@ fn values_are_those_that_are_documented() {
 }
 
 #[test]
-fn a_saved_module_is_loaded_again() {
+fn saved_module_loads_with_the_same_weights() {
     let root = tempfile::tempdir().unwrap();
     let (dir, again) = (root.path().join("first"), root.path().join("again"));
     let options = WriteOptions::new(WeightsName::Model, DType::BF16);
@@ -141,7 +141,7 @@ fn a_saved_module_is_loaded_again() {
 }
 
 #[test]
-fn a_summary_counts() {
+fn summary_counts_tensors_and_bytes() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("x");
     write_random(&dir, &specs(), &WriteOptions::new(WeightsName::Model, DType::BF16), 7).unwrap();

@@ -1,6 +1,6 @@
 use crate::{Error, GridSize, Result};
 
-/// Which text rows of one image to average.
+/// Text rows to average.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TextRows {
     /// Every row of the sequence, padding and special tokens included (the official default).
@@ -9,7 +9,7 @@ pub enum TextRows {
     Rows(Vec<usize>),
 }
 
-/// One item of the batch whose attention is wanted.
+/// A batch item whose attention is captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemRows {
     /// Index into the batch of the forward pass.
@@ -18,25 +18,25 @@ pub struct ItemRows {
     pub rows: TextRows,
 }
 
-/// What text-to-image attention a forward pass should report.
+/// The text-to-image attention that a forward pass captures.
 ///
-/// Only what is asked for is computed. The default asks for nothing.
+/// Only what is requested is computed. The default requests nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AttentionRequest {
     /// Block indices, double blocks first, then single blocks; in any order, no duplicates.
     pub blocks: Vec<usize>,
-    /// The batch items, in the order in which the maps shall come. With guidance the batch is
-    /// `[unconditional…, conditional…]` and the conditional half is asked for.
+    /// The batch items, in output order. With guidance the batch is `[unconditional…, conditional…]`, and the
+    /// conditional items are requested.
     pub items: Vec<ItemRows>,
 }
 
 impl AttentionRequest {
-    /// Asks for nothing.
+    /// An empty request.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Whether nothing is asked for.
+    /// Whether nothing is requested.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty() || self.items.is_empty()
     }
@@ -44,8 +44,8 @@ impl AttentionRequest {
     /// Checks the request against the model and the batch.
     ///
     /// # Errors
-    /// [`Error::Value`] for a block, item or row that does not exist, a block asked for twice, or
-    /// an empty list of rows (the mean over nothing is not a number).
+    /// [`Error::Value`] for a block, item or row that does not exist, a duplicate block, or an empty list of
+    /// rows.
     pub fn check(&self, blocks: usize, batch: usize, text_rows: usize) -> Result<()> {
         for (i, &block) in self.blocks.iter().enumerate() {
             if block >= blocks {
@@ -72,10 +72,10 @@ impl AttentionRequest {
     }
 }
 
-/// Text-to-image attention, averaged over heads and the asked rows: `[blocks, items, cells]`.
+/// Text-to-image attention, averaged over heads and the requested rows: `[blocks, items, cells]`.
 ///
-/// Each value is a probability: the share of attention that the text rows pay to one cell of the
-/// grid *inside* the blocks (coarser than the token grid where the model downsamples).
+/// Each value is the probability with which the text rows attend to a cell of the grid *inside* the blocks
+/// (coarser than the token grid if the model downsamples).
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionMaps {
     blocks: Vec<usize>,
@@ -85,10 +85,10 @@ pub struct AttentionMaps {
 }
 
 impl AttentionMaps {
-    /// Takes `blocks.len() * items * size.len()` values, row-major.
+    /// Maps of `blocks.len() * items * size.len()` values, row-major.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the number of values differs.
+    /// [`Error::Shape`] if the number of values differs.
     pub fn new(blocks: Vec<usize>, items: usize, size: GridSize, values: Vec<f32>) -> Result<Self> {
         let expected = blocks.len() * items * size.len();
         if values.len() != expected {
@@ -113,7 +113,9 @@ impl AttentionMaps {
     }
 
     /// The map of one layer (index into [`blocks`](Self::blocks)) and one item, row-major.
-    /// Panics when either is out of range.
+    ///
+    /// # Panics
+    /// If either is out of range.
     pub fn map(&self, layer: usize, item: usize) -> &[f32] {
         assert!(item < self.items, "item {item} of {}", self.items);
         let n = self.size.len();

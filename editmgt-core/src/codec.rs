@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Result, TokenGrid};
 
-/// What a codec is, in numbers.
+/// The sizes of a codec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodecSpec {
     /// Pixels per token, along each side.
@@ -25,35 +25,42 @@ pub trait VqCodec: Send + Sync {
         false
     }
 
-    /// Encodes `[B, 3, H, W]` RGB in 0..1 into `[B, H/f, W/f]` tokens, `f` the downsampling.
+    /// Encodes images into tokens.
+    ///
+    /// # Shapes
+    /// `[B, 3, H, W]` RGB in 0..1, to `[B, H/f, W/f]` tokens; `f` is the downsampling factor.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when the image is not RGB, is empty, or a side is no
-    /// multiple of `f`.
+    /// [`Error::Shape`](crate::Error::Shape) if the image is not RGB, is empty, or a side is not a multiple of
+    /// `f`.
     fn encode(&self, images: Tensor<4>) -> Result<TokenGrid>;
 
-    /// Decodes `[B, h, w]` tokens into `[B, 3, h*f, w*f]` RGB in 0..1.
+    /// Decodes tokens into images.
+    ///
+    /// # Shapes
+    /// `[B, h, w]` tokens, to `[B, 3, h*f, w*f]` RGB in 0..1.
     ///
     /// # Errors
-    /// [`Error::MaskTokenRemains`](crate::Error::MaskTokenRemains) while a token is no code.
+    /// [`Error::MaskTokenRemains`](crate::Error::MaskTokenRemains) if any id is not a codebook index.
     fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>>;
 
-    /// Decodes `[B, h, w]` tokens into a picture `shrink` times smaller, to look at on the way:
-    /// `[B, 3, max(h / shrink, 1) * f, max(w / shrink, 1) * f]` RGB in 0..1, rounded down.
+    /// Decodes tokens into images `shrink` times smaller, for previews.
     ///
-    /// Unless a codec knows better, the whole picture is decoded and averaged, which saves nothing.
+    /// The default implementation decodes at full size and average-pools; override it to save work.
+    ///
+    /// # Shapes
+    /// `[B, h, w]` tokens, to `[B, 3, max(h / shrink, 1) * f, max(w / shrink, 1) * f]` RGB in 0..1, with
+    /// quotients rounded down.
     ///
     /// # Errors
-    /// Those of [`decode`](Self::decode), and [`Error::Value`](crate::Error::Value) for 0.
+    /// Those of [`decode`](Self::decode), and [`Error::Value`](crate::Error::Value) if `shrink` is 0.
     fn decode_small(&self, tokens: &TokenGrid, shrink: usize) -> Result<Tensor<4>> {
         let small = tokens.size().shrunk(shrink)?;
         let f = self.spec().downsample_factor;
-        match shrink {
-            1 => self.decode(tokens),
-            _ => {
-                let image = self.decode(tokens)?;
-                Ok(adaptive_avg_pool2d(image, [small.height * f, small.width * f]))
-            }
+        let image = self.decode(tokens)?;
+        if shrink == 1 {
+            return Ok(image);
         }
+        Ok(adaptive_avg_pool2d(image, [small.height * f, small.width * f]))
     }
 }

@@ -1,39 +1,45 @@
 //! Strict reading of a component's `config.json`.
 //!
-//! A config decides the maths, so nothing in it may be passed over in silence: a key that is
-//! neither used nor known to be harmless is an error, as is a missing one.
+//! A config determines the computation, so no key is ignored silently: a key that is neither used nor known to
+//! be irrelevant is an error, as is a missing one.
+
+use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// What is wrong with a `config.json`.
+/// Upper limit of widths, table sizes and channel counts of a config: far above any real model, and small enough
+/// that no product of two overflows.
+pub const MAX_EXTENT: usize = 1 << 24;
+
+/// An invalid `config.json`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Not JSON, a missing key, a key of the wrong type, or a key nobody knows.
+    /// Not JSON, a missing key, a key of the wrong type, or an unknown key.
     #[error("{component} config: {message}")]
     Parse {
         /// The component, for instance `"VQ codec"`.
         component: &'static str,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
-    /// A value that the code has no maths for.
+    /// A value that is not supported.
     #[error("{component} config: {key}: expected {expected}, got {got}")]
     Unsupported {
         /// The component.
         component: &'static str,
         /// The key.
         key: &'static str,
-        /// What is supported.
+        /// The supported values.
         expected: String,
-        /// What came.
+        /// The actual value.
         got: String,
     },
 }
 
 impl ConfigError {
-    /// An unsupported value.
+    /// A [`ConfigError::Unsupported`].
     pub fn unsupported(
         component: &'static str,
         key: &'static str,
@@ -44,9 +50,25 @@ impl ConfigError {
     }
 }
 
-/// Parses `text` into `T`, which should be `#[serde(deny_unknown_fields)]`, after dropping the
-/// keys of `harmless`: those that the official files carry and that don't change inference
-/// (training rates, class names, versions).
+/// Checks that the value of a key is within a range.
+///
+/// # Errors
+/// [`ConfigError::Unsupported`] with the range.
+pub fn check_range(
+    component: &'static str,
+    key: &'static str,
+    got: usize,
+    range: RangeInclusive<usize>,
+) -> Result<(), ConfigError> {
+    if range.contains(&got) {
+        return Ok(());
+    }
+    let expected = format!("{} to {}", range.start(), range.end());
+    Err(ConfigError::unsupported(component, key, expected, got))
+}
+
+/// Parses `text` into `T`, which should be `#[serde(deny_unknown_fields)]`, after removing the keys of
+/// `harmless`: those of official files that don't change inference (training rates, class names, versions).
 ///
 /// # Errors
 /// [`ConfigError::Parse`] with the parser's message, which names the key.
@@ -73,8 +95,8 @@ pub fn parse<T: DeserializeOwned>(
     })
 }
 
-/// The key of a value that serde calls `invalid`. Its message names a key that is missing or
-/// unknown, but not this one: the keys up to it are the fewest that give the same message.
+/// The key of a value that serde calls `invalid`. serde's message names missing and unknown keys but not this
+/// one; it is the last of the shortest prefix of keys that gives the same message.
 fn mistyped<'a, T: DeserializeOwned>(
     map: &'a Map<String, Value>,
     message: &str,
@@ -111,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn strict_but_for_harmless_keys() {
+    fn parse_rejects_all_but_harmless_unknown_keys() {
         let parse = |text| parse::<Tiny>("tiny", text, &["_version"]);
         assert_eq!(parse(r#"{"width": 3, "_version": "1"}"#).unwrap().width, 3);
         for (bad, named) in [

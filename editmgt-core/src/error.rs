@@ -3,10 +3,9 @@ use crate::{GridSize, LoopProgress};
 /// The result of a stage.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a stage refuses, with what it expected, what came, and what to do.
+/// The error of a stage: what it expected, what it got, and what to do.
 ///
-/// Implementations of the traits outside this workspace report their own failures with
-/// [`Error::stage`].
+/// Implementations of the traits outside this workspace wrap their errors with [`Error::stage`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,22 +16,22 @@ pub enum Error {
         what: &'static str,
         /// The extent that was expected.
         expected: String,
-        /// The extent that came.
+        /// The actual extent.
         got: String,
     },
 
-    /// A number is outside its range, or is not a number.
+    /// A value is outside its range, or NaN.
     #[error("{what}: expected {expected}, got {got}")]
     Value {
         /// What was given, for instance `"guidance scale"`.
         what: &'static str,
         /// The range that was expected.
         expected: String,
-        /// The value that came.
+        /// The actual value.
         got: String,
     },
 
-    /// A token id that the model has no row for.
+    /// A token id is outside the embedding table.
     #[error("token {id} at position {position}: expected an id below {limit}")]
     TokenOutOfRange {
         /// The id.
@@ -43,21 +42,21 @@ pub enum Error {
         limit: usize,
     },
 
-    /// The codec was asked to decode a grid that is not finished.
+    /// The grid to decode has ids that are not codebook indices.
     #[error(
-        "{count} of {total} tokens are no codes (the mask token, or ids of {codebook_size} and above); \
-         finish sampling before decoding"
+        "{count} of {total} tokens are not codebook indices (the mask token, or ids of {codebook_size} and \
+         above); finish sampling before decoding"
     )]
     MaskTokenRemains {
-        /// How many such tokens there are.
+        /// Number of such tokens.
         count: usize,
-        /// All tokens of the grid.
+        /// Number of tokens of the grid.
         total: usize,
         /// The codec's number of codes.
         codebook_size: usize,
     },
 
-    /// The phrase that should steer the localisation is not part of the instruction.
+    /// The keyword for the localisation does not occur in the instruction.
     #[error(
         "the phrase {phrase:?} does not occur in {prompt:?}; use words of the instruction itself"
     )]
@@ -68,12 +67,12 @@ pub enum Error {
         prompt: String,
     },
 
-    /// The grid's sides don't suit the model.
+    /// The grid size is not supported by the model.
     #[error("a grid of {got} tokens: {why}")]
     Grid {
-        /// The grid that came.
+        /// The actual grid.
         got: GridSize,
-        /// What the model needs.
+        /// What the model requires.
         why: String,
     },
 
@@ -84,20 +83,20 @@ pub enum Error {
         completed: usize,
         /// Steps that were planned.
         total: usize,
-        /// What to go on from; `None` when nothing was sampled yet.
+        /// The state to resume from; `None` if sampling had not started.
         progress: Option<Box<LoopProgress>>,
     },
 
-    /// The device failed to compute or to hand over a result.
+    /// The device failed to compute or to return a result.
     #[error("the device failed while {doing}: {message}")]
     Device {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// The backend's own words.
+        /// The backend's error message.
         message: String,
     },
 
-    /// A failure of an implementation, in its own error type.
+    /// An error of an implementation, in its error type.
     #[error(transparent)]
     Stage(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -108,17 +107,17 @@ impl Error {
         Self::Stage(Box::new(error))
     }
 
-    /// A wrong extent: anything printable on both sides.
+    /// An [`Error::Shape`].
     pub fn shape(what: &'static str, expected: impl ToString, got: impl ToString) -> Self {
         Self::Shape { what, expected: expected.to_string(), got: got.to_string() }
     }
 
-    /// A value outside its range.
+    /// An [`Error::Value`].
     pub fn value(what: &'static str, expected: impl ToString, got: impl ToString) -> Self {
         Self::Value { what, expected: expected.to_string(), got: got.to_string() }
     }
 
-    /// A failed device, in the words of its error.
+    /// An [`Error::Device`] with the debug form of the backend's error.
     pub fn device(doing: &'static str, error: impl std::fmt::Debug) -> Self {
         Self::Device { doing, message: format!("{error:?}") }
     }

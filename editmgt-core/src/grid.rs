@@ -20,28 +20,28 @@ impl GridSize {
         Self { height, width }
     }
 
-    /// How many positions the grid has.
+    /// Number of positions.
     pub const fn len(self) -> usize {
         self.height * self.width
     }
 
-    /// Whether the grid has no position at all.
+    /// Whether the grid has no position.
     pub const fn is_empty(self) -> bool {
         self.len() == 0
     }
 
-    /// The grid after merging `factor`×`factor` blocks; an odd rest makes a block of its own.
+    /// The grid after merging `factor`×`factor` blocks; an incomplete block at the edge counts as one.
     pub const fn div_ceil(self, factor: usize) -> Self {
         Self::new(self.height.div_ceil(factor), self.width.div_ceil(factor))
     }
 
-    /// A grid `factor` times smaller, rounded down, but never to nothing.
+    /// Divides both sides by `factor`, rounding down, at least 1 each (a side of 0 stays 0).
     ///
     /// # Errors
     /// [`Error::Value`] for a factor of 0.
     pub fn shrunk(self, factor: usize) -> Result<Self> {
         if factor == 0 {
-            return Err(Error::value("times smaller", "1 or more", factor));
+            return Err(Error::value("shrink factor", "1 or more", factor));
         }
         let side = |side: usize| (side / factor).max(1).min(side);
         Ok(Self::new(side(self.height), side(self.width)))
@@ -57,7 +57,7 @@ impl fmt::Display for GridSize {
 /// A batch of images as visual tokens: `[batch, height, width]` ids, row-major, on the host.
 ///
 /// Ids index a codebook; the transformer's mask token (see
-/// [`TransformerSpec::mask_token`](crate::TransformerSpec)) stands where nothing is decided yet.
+/// [`TransformerSpec::mask_token`](crate::TransformerSpec)) marks positions that are not decided yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenGrid {
     batch: usize,
@@ -66,10 +66,10 @@ pub struct TokenGrid {
 }
 
 impl TokenGrid {
-    /// Takes `batch * size.len()` ids, row-major.
+    /// A grid of `batch * size.len()` ids, row-major.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the number of ids differs.
+    /// [`Error::Shape`] if the number of ids differs.
     pub fn new(batch: usize, size: GridSize, ids: Vec<u32>) -> Result<Self> {
         if ids.len() != batch * size.len() {
             return Err(Error::shape(
@@ -86,10 +86,13 @@ impl TokenGrid {
         Self { batch, size, ids: vec![id; batch * size.len()] }
     }
 
-    /// Reads a `[batch, height, width]` tensor back from its device.
+    /// Reads ids from their device.
+    ///
+    /// # Shapes
+    /// `ids`: `[batch, height, width]`.
     ///
     /// # Errors
-    /// [`Error::Value`] for a negative id, [`Error::Device`] when the device can't hand it over.
+    /// [`Error::Value`] for a negative id, [`Error::Device`] if reading fails.
     pub fn from_tensor(ids: Tensor<3, Int>) -> Result<Self> {
         let [batch, height, width] = ids.dims();
         let ids = ids
@@ -101,11 +104,14 @@ impl TokenGrid {
         Self::new(batch, GridSize::new(height, width), ids)
     }
 
-    /// The ids as a `[batch, height, width]` tensor of the device's default integer type.
+    /// Uploads the ids, in the device's default integer type.
+    ///
+    /// # Shapes
+    /// Result: `[batch, height, width]`.
     ///
     /// # Errors
-    /// [`Error::TokenOutOfRange`] when an id is not below `limit`: a lookup with it would read
-    /// outside the table, and what a backend does then is undefined.
+    /// [`Error::TokenOutOfRange`] if an id is not below `limit`: a lookup with it would read outside the table,
+    /// which backends don't check.
     pub fn to_tensor(&self, limit: usize, device: &Device) -> Result<Tensor<3, Int>> {
         self.check_below(limit)?;
         // i32 holds every id below 2^31 and is the default integer type of flex and the GPUs.
@@ -117,9 +123,10 @@ impl TokenGrid {
     /// Checks that every id is below `limit`.
     ///
     /// # Errors
-    /// [`Error::TokenOutOfRange`] with the first offender.
+    /// [`Error::TokenOutOfRange`] with the first id that isn't.
     pub fn check_below(&self, limit: usize) -> Result<()> {
-        match self.ids.iter().position(|&id| id as usize >= limit || id > i32::MAX as u32) {
+        let outside = |&id: &u32| id as usize >= limit || id > i32::MAX as u32;
+        match self.ids.iter().position(outside) {
             None => Ok(()),
             Some(position) => {
                 Err(Error::TokenOutOfRange { id: self.ids[position], position, limit })
@@ -153,12 +160,12 @@ impl TokenGrid {
         &self.ids[image * n..(image + 1) * n]
     }
 
-    /// How many positions of the whole batch hold `id`.
+    /// Number of positions of the whole batch with this id.
     pub fn count(&self, id: u32) -> usize {
         self.ids.iter().filter(|&&other| other == id).count()
     }
 
-    /// The batch `times` times over: `[a, b]` becomes `[a, b, a, b]`.
+    /// Repeats the batch: `[a, b]` becomes `[a, b, a, b]` for 2 times.
     pub fn repeat(&self, times: usize) -> Self {
         Self { batch: self.batch * times, size: self.size, ids: self.ids.repeat(times) }
     }
@@ -176,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn an_id_outside_the_table_never_reaches_a_device() {
+    fn to_tensor_rejects_ids_outside_the_table() {
         let grid = TokenGrid::new(1, GridSize::new(1, 2), vec![3, 9]).unwrap();
         let error = grid.to_tensor(9, &Device::flex()).unwrap_err();
         assert!(matches!(error, Error::TokenOutOfRange { id: 9, position: 1, limit: 9 }));
     }
 
     #[test]
-    fn smaller_is_never_nothing() {
+    fn shrunk_rounds_down_to_at_least_one() {
         let shrunk = |factor| GridSize::new(5, 2).shrunk(factor);
         for (factor, expected) in [(1, [5, 2]), (2, [2, 1]), (3, [1, 1]), (9, [1, 1])] {
             assert_eq!(shrunk(factor).unwrap(), GridSize::new(expected[0], expected[1]));
@@ -193,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_number_of_ids_is_an_error() {
+    fn new_rejects_a_wrong_number_of_ids() {
         assert!(TokenGrid::new(1, GridSize::new(2, 2), vec![0; 3]).is_err());
     }
 }

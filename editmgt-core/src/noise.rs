@@ -3,30 +3,29 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::{Error, GridSize, Result, TokenGrid};
 
-/// The draw that picks a code for every position.
+/// The random draw of a code for every position.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TokenDraw {
-    /// One uniform in [0, 1) per position, `[B, N]`: the code is where the cumulative
-    /// distribution passes it.
+    /// One uniform in [0, 1) per position, `[B, N]`: inverse transform sampling of the code.
     Uniforms(Vec<f32>),
-    /// The codes themselves, drawn elsewhere: replays the official generator.
+    /// Given codes, to replay the official generator.
     Tokens(TokenGrid),
 }
 
 /// The randomness of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepNoise {
-    /// Picks the codes.
+    /// For the codes.
     pub draw: TokenDraw,
     /// One uniform in [0, 1) per position, `[B, N]`, for the Gumbel noise of the confidence;
     /// not read at the last step.
     pub confidence: Vec<f32>,
 }
 
-/// Which draws are wanted.
+/// The address of the noise of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoiseRequest {
-    /// Index of the batch's first image, so that a batch split in two draws the same.
+    /// Index of the batch's first image, so that splitting a batch doesn't change the draws.
     pub first_image: usize,
     /// Number of images.
     pub batch: usize,
@@ -36,26 +35,26 @@ pub struct NoiseRequest {
     pub step: usize,
 }
 
-/// Where randomness comes from.
+/// A source of randomness.
 ///
-/// A source is addressed, not consumed: the same request always gives the same draws, whatever
-/// was asked before, so a run can be resumed, split or repeated.
+/// A source is addressed, not consumed: the same request always gives the same draws, independent of earlier
+/// requests, so a run can be resumed, split or repeated.
 pub trait NoiseSource: Send + Sync {
     /// The draws of one step.
     ///
     /// # Errors
-    /// [`Error::Value`] when the source has no draws for the request (a recording).
+    /// [`Error::Value`] if the source (a recording) has no draws for the request.
     fn step_noise(&self, request: &NoiseRequest) -> Result<StepNoise>;
 }
 
 /// Uniforms from a seekable ChaCha8 generator, addressed by (seed, image, step, purpose,
-/// position): made on the host, so the same seed gives the same noise on every device.
+/// position) and generated on the host, so the same seed gives the same noise on every device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChaChaNoise {
     seed: u64,
 }
 
-/// What a stream of uniforms is for. The numbers are part of what a seed means: never reuse one.
+/// The purpose of a stream of uniforms. The discriminants are part of the meaning of a seed: never reuse one.
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
     Draw = 0,
@@ -124,8 +123,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_values_of_a_seed_never_change() {
-        // Pinned: these numbers are what "seed 7" means in every report ever written.
+    fn first_values_of_a_seed_are_pinned() {
+        // Reports record seeds; these values must not change between versions.
         let first = noise(7, 0, 1, 0);
         let bits: Vec<u32> =
             draws(&first)[..4].iter().map(|u| (u * (1u32 << 24) as f32) as u32).collect();
@@ -135,7 +134,7 @@ mod tests {
     const PINNED_SEED_7: [u32; 4] = [2_901_178, 12_819_622, 15_375_773, 7_817_136];
 
     #[test]
-    fn a_batch_draws_what_its_images_draw_alone() {
+    fn a_batch_draws_the_same_as_its_single_images() {
         let both = noise(3, 0, 2, 5);
         let second = noise(3, 1, 1, 5);
         assert_eq!(draws(&both)[32..], *draws(&second));
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn seed_step_image_and_purpose_each_matter() {
+    fn noise_depends_on_seed_step_image_and_purpose() {
         let base = noise(3, 0, 1, 5);
         for other in [noise(4, 0, 1, 5), noise(3, 1, 1, 5), noise(3, 0, 1, 6)] {
             assert_ne!(draws(&base), draws(&other));

@@ -3,18 +3,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::TokenGrid;
 
-/// A part of an edit.
+/// A stage of an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stage {
-    /// Instruction to features.
+    /// Encoding the instruction.
     EncodeText,
-    /// Photo to tokens.
+    /// Encoding the photo.
     EncodeImage,
-    /// The loop over steps.
+    /// The sampling loop.
     Sample,
-    /// Tokens to image.
+    /// Decoding the result.
     Decode,
 }
 
@@ -32,58 +32,57 @@ pub enum EditEvent<'a> {
         total: usize,
         /// The canvas after the step.
         tokens: &'a TokenGrid,
-        /// The model's guess for the whole canvas: decode it for a preview.
+        /// The prediction for the whole canvas; it can be decoded for a preview.
         predicted: &'a TokenGrid,
         /// Masked tokens left in the whole batch.
         masked: usize,
-        /// Share of the tokens that region hold kept at this step, 0..1.
+        /// Fraction of the tokens that region hold kept at this step, 0..1.
         held: f32,
     },
-    /// The model's guess after a step as a picture; only for an observer that
+    /// A decoded preview of the prediction after a step; only if the observer requests it by
     /// [`wants_preview`](EditObserver::wants_preview).
     Preview {
         /// Steps completed, 1..=`total`.
         completed: usize,
         /// Steps planned.
         total: usize,
-        /// `[B, 3, H, W]` RGB in 0..1, in the size that the model works on, or so many times
-        /// smaller as the observer [says](EditObserver::preview_shrink).
+        /// `[B, 3, H, W]` RGB in 0..1, at the model's size divided by
+        /// [`preview_shrink`](EditObserver::preview_shrink).
         image: &'a Tensor<4>,
     },
     /// A stage is done.
     StageFinished(Stage),
 }
 
-/// Whether to go on.
+/// Whether to continue an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// Stop as soon as possible: the edit ends with
-    /// [`Error::Stopped`](crate::Error::Stopped) and writes nothing.
+    /// Stop as soon as possible: the edit returns [`Error::Stopped`](crate::Error::Stopped).
     Stop,
 }
 
-/// Watches an edit, and may stop it.
+/// Receives the events of an edit, and can stop it.
 pub trait EditObserver {
-    /// Called on the editing thread; the edit waits for the answer.
+    /// Called on the editing thread; the edit continues when it returns.
     fn event(&mut self, event: &EditEvent<'_>) -> Flow;
 
-    /// Whether to decode a preview after this many of `total` steps. It costs a run of the
-    /// codec's decoder; who doesn't ask pays nothing.
+    /// Whether to decode a preview after `completed` of `total` steps. A preview costs one run of the codec's
+    /// decoder. No cost unless requested.
     fn wants_preview(&mut self, completed: usize, total: usize) -> bool {
         let _ = (completed, total);
         false
     }
 
-    /// How many times smaller than the edit previews are, along each side: see
-    /// [`VqCodec::decode_small`](crate::VqCodec::decode_small). 1, unless the observer says more.
+    /// Factor by which previews are smaller than the edit, along each side: see
+    /// [`VqCodec::decode_small`](crate::VqCodec::decode_small). The default is 1.
     fn preview_shrink(&self) -> usize {
         1
     }
 }
 
-/// An observer that sees previews: after every so many steps, and after the last.
+/// Requests previews for an observer, at an interval of steps and after the last step.
 ///
 /// ```
 /// use editmgt_core::{EditEvent, EditObserver, Flow, Previews};
@@ -106,13 +105,13 @@ pub struct Previews<O> {
 }
 
 impl<O: EditObserver> Previews<O> {
-    /// Previews after every `steps` steps for `observer`, which also sees all other events; 0:
-    /// after the last alone.
+    /// Requests a preview after every `steps` steps and after the last; with 0, only after the last.
+    /// `observer` receives all events.
     pub fn every(steps: usize, observer: O) -> Self {
         Self { steps, shrink: 1, observer }
     }
 
-    /// The same, with pictures `times` smaller, along each side.
+    /// Makes previews `times` smaller, along each side.
     #[must_use]
     pub fn shrunk(self, times: usize) -> Self {
         Self { shrink: times, ..self }

@@ -1,20 +1,19 @@
 use crate::{Error, HoldMask, Result, ScoreMap, TokenGrid};
 
-/// Where a sampling loop stands: all that a later call needs to go on as if it had never stopped.
+/// The state of a sampling loop, from which a later call resumes with the same result as an unbroken run.
 ///
-/// Noise is addressed by step and a step is a pure function of the canvas, so nothing else has to
-/// be kept.
+/// Noise is addressed by step, and a step is a pure function of the canvas, so there is no other state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoopProgress {
     /// Steps completed.
     pub completed: usize,
-    /// The canvas as it stands.
+    /// The canvas after these steps.
     pub tokens: TokenGrid,
     /// The tokens that were held at some step.
     pub ever_held: HoldMask,
-    /// The scores of the first step, where there were any.
+    /// The scores of the first step, if there were any.
     pub first_scores: Option<ScoreMap>,
-    /// The scores of the last step, where there were any.
+    /// The scores of the last step, if there were any.
     pub scores: Option<ScoreMap>,
     /// The scores of the first step on the model's attention grid, where there were any.
     pub first_cells: Option<ScoreMap>,
@@ -25,7 +24,7 @@ pub struct LoopProgress {
 }
 
 impl LoopProgress {
-    /// The beginning: `canvas` as it is, no step done.
+    /// The initial state: `canvas` before the first step.
     pub fn start(canvas: TokenGrid) -> Self {
         let ever_held = HoldMask::none(canvas.batch(), canvas.size());
         Self {
@@ -40,7 +39,7 @@ impl LoopProgress {
         }
     }
 
-    /// Adds what a step held.
+    /// Adds the hold mask of a step.
     ///
     /// # Errors
     /// [`Error::Shape`] for another batch or grid.
@@ -49,7 +48,7 @@ impl LoopProgress {
         Ok(())
     }
 
-    /// Checks that a loop of `steps` over `canvas` can go on from here.
+    /// Checks that a loop of `steps` over `canvas` can resume from this state.
     ///
     /// # Errors
     /// [`Error::Shape`] for another batch or grid, [`Error::Value`] for more steps than planned, or
@@ -57,16 +56,16 @@ impl LoopProgress {
     pub fn check(&self, canvas: &TokenGrid, steps: usize, mask_token: u32) -> Result<()> {
         let shape = |tokens: &TokenGrid| format!("{} of {}", tokens.batch(), tokens.size());
         if shape(&self.tokens) != shape(canvas) {
-            return Err(Error::shape("tokens to go on from", shape(canvas), shape(&self.tokens)));
+            return Err(Error::shape("tokens to resume from", shape(canvas), shape(&self.tokens)));
         }
         if self.completed > steps {
-            let expected = format!("at most the {steps} that are planned");
+            let expected = format!("at most the {steps} planned steps");
             return Err(Error::value("completed steps", expected, self.completed));
         }
         let mut both = self.tokens.ids().iter().zip(canvas.ids());
         if both.any(|(&now, &start)| now == mask_token && start != mask_token) {
             let expected = "a canvas of the same edit";
-            return Err(Error::value("tokens to go on from", expected, "other mask tokens"));
+            return Err(Error::value("tokens to resume from", expected, "other mask tokens"));
         }
         Ok(())
     }
@@ -78,7 +77,7 @@ mod tests {
     use crate::GridSize;
 
     #[test]
-    fn only_the_same_edit_goes_on() {
+    fn check_rejects_the_state_of_another_edit() {
         let size = GridSize::new(1, 3);
         let canvas = TokenGrid::new(1, size, vec![9, 9, 4]).unwrap();
         let mut progress = LoopProgress::start(canvas.clone());

@@ -2,22 +2,21 @@ use burn::tensor::Tensor;
 
 use crate::{HoldMask, Result, StepNoise, TokenGrid};
 
-/// What a sampling run looks like before its first step.
+/// The parameters of a sampling run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScheduleRequest {
     /// Number of steps, 1 or more.
     pub steps: usize,
-    /// The share of the canvas that is masked at the start, above 0 up to 1: less than 1 for
-    /// inpainting.
+    /// The fraction of the canvas that is masked at the start, above 0 up to 1; less than 1 for inpainting.
     pub starting_mask_ratio: f32,
 }
 
-/// A planned run: what to pass the model at each step, and how much is to stay masked after it.
+/// The timestep, mask ratio and temperature of each step of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
-    /// Timestep of each step, as the model is to see it.
+    /// The model's timestep input at each step.
     pub timesteps: Vec<f32>,
-    /// Share of the canvas that is still masked after each step; 0 after the last.
+    /// Fraction of the canvas that is still masked after each step; 0 after the last.
     pub mask_ratios: Vec<f32>,
     /// Weight of the Gumbel noise in the confidence of each step.
     pub temperatures: Vec<f32>,
@@ -35,7 +34,7 @@ impl Schedule {
     }
 }
 
-/// Everything a step looks at.
+/// The input of a step.
 #[derive(Debug, Clone)]
 pub struct StepState<'a> {
     /// The plan.
@@ -46,32 +45,32 @@ pub struct StepState<'a> {
     pub logits: Tensor<3>,
     /// The canvas before the step.
     pub tokens: &'a TokenGrid,
-    /// The photo's tokens; needed when something is held.
+    /// The photo's tokens; required if any token is held.
     pub reference: Option<&'a TokenGrid>,
     /// The tokens to hold.
     pub hold: Option<&'a HoldMask>,
-    /// The id that stands for "not decided yet".
+    /// The id of positions that are not decided yet.
     pub mask_token: u32,
-    /// The draws of this step.
+    /// The noise of this step.
     pub noise: StepNoise,
 }
 
-/// What a step gives.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepResult {
-    /// The canvas after the step; what was not confident enough is masked again.
+    /// The canvas after the step; tokens with low confidence are masked again.
     pub tokens: TokenGrid,
-    /// The model's guess for the whole canvas, known and held tokens in place: no mask token in
-    /// it, so it can be decoded as a preview.
+    /// The prediction for the whole canvas, with known and held tokens in place and without mask tokens, so
+    /// that it can be decoded as a preview.
     pub predicted: TokenGrid,
-    /// Masked tokens left, per image.
+    /// Number of remaining masked tokens, per image.
     pub masked: Vec<usize>,
-    /// Confidences closer than 1e-4 to the cut, over the batch: tokens that rounding on another
-    /// device could decide the other way.
+    /// Number of confidences closer than 1e-4 to the cut, over the batch: tokens that rounding on another device
+    /// could decide differently.
     pub ties: usize,
 }
 
-/// Decides how many tokens are fixed when, and which.
+/// Decides which tokens are unmasked at which step.
 pub trait UnmaskScheduler: Send + Sync {
     /// Plans a run.
     ///
@@ -79,11 +78,14 @@ pub trait UnmaskScheduler: Send + Sync {
     /// [`Error::Value`](crate::Error::Value) for 0 steps or a ratio outside (0, 1].
     fn plan(&self, request: &ScheduleRequest) -> Result<Schedule>;
 
-    /// One step. Pure: the same state gives the same result.
+    /// One step, a pure function of the state.
+    ///
+    /// # Shapes
+    /// - logits of `state`: `[B, N, V]`
+    /// - grids of `state` and result: `[B, H, W]` with `H * W = N`
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when the parts don't belong together,
-    /// [`Error::Value`](crate::Error::Value) when logits are not numbers or a hold has no
-    /// reference.
+    /// [`Error::Shape`](crate::Error::Shape) if the inputs don't match each other,
+    /// [`Error::Value`](crate::Error::Value) for logits that are NaN or a hold without reference.
     fn step(&self, state: StepState<'_>) -> Result<StepResult>;
 }

@@ -26,10 +26,10 @@ impl TextConditioning {
         self.hidden.dims()[1]
     }
 
-    /// Several batches one after the other.
+    /// Concatenates batches.
     ///
     /// # Errors
-    /// [`Error::Shape`] when nothing is given, or rows or widths differ.
+    /// [`Error::Shape`] if `parts` is empty, or rows or widths differ.
     pub fn cat(parts: &[&Self]) -> Result<Self> {
         let Some(first) = parts.first() else {
             return Err(Error::shape("text features", "at least one batch", 0));
@@ -62,7 +62,7 @@ impl TextConditioning {
     }
 }
 
-/// What a text encoder gives, in numbers.
+/// The sizes of a text encoder's output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextSpec {
     /// `L`: rows per prompt, padding included.
@@ -109,9 +109,9 @@ pub trait TextEncoder: Send + Sync {
     /// [`Error::Stage`] with the tokeniser's error, [`Error::Shape`] for an empty batch.
     fn encode(&self, prompts: &[&str]) -> Result<TextConditioning>;
 
-    /// Encodes each prompt by itself, batches of one: what an edit does with its instruction and
-    /// its negative prompt. An encoder of several parts that don't fit into memory together can
-    /// let each part see all prompts before the next one comes.
+    /// Encodes each prompt in a batch of one, as an edit does with its instruction and its negative prompt. An
+    /// encoder of several components that don't fit into memory together can override it, to run each component
+    /// on all prompts before it loads the next.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).

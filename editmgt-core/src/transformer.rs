@@ -5,12 +5,12 @@ use crate::{
     AttentionMaps, AttentionRequest, Error, GridSize, Result, TextConditioning, TokenGrid,
 };
 
-/// What a transformer is, in numbers.
+/// The sizes of a transformer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransformerSpec {
-    /// Codes it predicts: logits have this many classes.
+    /// Number of codes, and of classes of the logits.
     pub codebook_size: usize,
-    /// The id that stands for "not decided yet".
+    /// The id of positions that are not decided yet.
     pub mask_token: u32,
     /// Number of double blocks; block indices `0..double_blocks`.
     pub double_blocks: usize,
@@ -31,14 +31,14 @@ impl TransformerSpec {
     }
 }
 
-/// What the model is told about the picture besides text: SDXL-style micro-conditions.
+/// SDXL-style micro-conditioning: size, crop, aesthetic score.
 ///
 /// Source: the official pipeline passes (width, height, crop, crop, aesthetic score 6).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MicroConditions {
-    /// Width of the original picture, pixels.
+    /// Width of the original image, pixels.
     pub width: f32,
-    /// Height of the original picture, pixels.
+    /// Height of the original image, pixels.
     pub height: f32,
     /// First crop coordinate (top in training), pixels.
     pub crop_top: f32,
@@ -49,7 +49,7 @@ pub struct MicroConditions {
 }
 
 impl MicroConditions {
-    /// An uncropped picture with the official aesthetic score.
+    /// An uncropped image with the official aesthetic score.
     pub fn uncropped(height: usize, width: usize) -> Self {
         Self {
             width: width as f32,
@@ -66,13 +66,13 @@ impl MicroConditions {
     }
 }
 
-/// The photo's own tokens that ride along as condition tokens.
+/// The photo's tokens, appended to the sequence as condition tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct ReferenceInput<'a> {
-    /// `[B, h, w]` tokens; usually, but not necessarily, the canvas' own grid.
+    /// `[B, h, w]` tokens; the grid may differ from the canvas'.
     pub tokens: &'a TokenGrid,
-    /// γ >= 0: log γ is added to the attention logits between reference and all other tokens.
-    /// 1 leaves them alone, 0 cuts the reference off.
+    /// γ >= 0: log γ is added to the attention logits between the reference and all other tokens. 1 is neutral;
+    /// 0 removes the reference.
     pub strength: f32,
 }
 
@@ -93,11 +93,10 @@ pub struct StepInput<'a> {
 }
 
 impl StepInput<'_> {
-    /// Checks that the parts belong together and suit the model.
+    /// Checks that the inputs are consistent with each other and with the model.
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::Value`], [`Error::TokenOutOfRange`] or [`Error::Grid`], each with
-    /// what was expected and what came.
+    /// [`Error::Shape`], [`Error::Value`], [`Error::TokenOutOfRange`] or [`Error::Grid`].
     pub fn check(&self, spec: &TransformerSpec) -> Result<()> {
         let batch = self.tokens.batch();
         if batch == 0 || self.tokens.size().is_empty() {
@@ -152,32 +151,35 @@ impl StepInput<'_> {
     }
 }
 
-/// What a forward pass gives.
+/// The output of a forward pass.
 #[derive(Debug, Clone)]
 pub struct StepOutput {
-    /// `[B, N, V]`: a row of unnormalised log-probabilities over the codebook for each of the
-    /// `N = H*W` positions. (The official layout is `[B, V, H, W]`; classes last spares two
-    /// transpositions of the largest tensor of a step.)
+    /// `[B, N, V]`: unnormalised log-probabilities over the codebook for each of the `N = H*W` positions. (The
+    /// official layout is `[B, V, H, W]`; classes last avoids two transpositions of the largest tensor of a
+    /// step.)
     pub logits: Tensor<3>,
-    /// The maps that were asked for; `None` when nothing was.
+    /// The requested maps; `None` if the request is empty.
     pub maps: Option<AttentionMaps>,
 }
 
 /// Predicts every token of the canvas from canvas, condition tokens and text.
 ///
-/// Implementations keep no state between calls: strength, capture and timestep travel in the
-/// request.
+/// Implementations keep no state between calls: strength, capture and timestep are part of the input.
 pub trait MgtTransformer: Send + Sync {
     /// Codebook, mask token, blocks.
     fn spec(&self) -> &TransformerSpec;
 
-    /// One pass over the whole canvas.
+    /// One forward pass over the whole canvas.
+    ///
+    /// # Shapes
+    /// - tokens of `input`: `[B, H, W]`, text features `[B, T, D]` and `[B, P]`
+    /// - logits of the output: `[B, H * W, V]`
     ///
     /// # Errors
     /// Those of [`StepInput::check`] and [`AttentionRequest::check`].
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput>;
 
-    /// The grid inside the blocks for a token grid: what attention maps are shaped like.
+    /// The grid inside the blocks for a token grid, which is the grid of attention maps.
     fn inner_grid(&self, tokens: GridSize) -> GridSize {
         tokens.div_ceil(self.spec().grid_factor)
     }

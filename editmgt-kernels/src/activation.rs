@@ -2,9 +2,9 @@
 
 use burn::tensor::{Tensor, activation};
 
-use crate::host::{Host, on_host};
+use crate::host::{HostTensor, on_host};
 use crate::lanes::{exp, sigmoid};
-use crate::work::{PIECE, map, map_rows};
+use crate::work::{CHUNK, map, map_rows};
 
 /// Twice √(2/π), and that times the cubic term's factor: `gelu_tanh(x) = x σ(x (SLOPE + CUBIC x²))`.
 const SLOPE: f64 = 1.595_769_121_605_731;
@@ -15,25 +15,37 @@ const CUBIC: f64 = SLOPE * 0.044_715;
 /// Written with the identity `(1 + tanh u)/2 = σ(2u)`: one transcendental function instead of a
 /// `tanh` and a general power, which is what burn's own form costs, and no cancellation for large
 /// negative `x`.
+///
+/// # Shapes
+/// Any shape, to the same.
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(Host::take(x), gelu_by_tanh).into_tensor(shape);
+        return map(HostTensor::take(x), gelu_by_tanh).into_tensor(shape);
     }
     let u = (x.clone() * x.clone() * CUBIC + SLOPE) * x.clone();
     activation::sigmoid(u) * x
 }
 
-/// `x Φ(x)`, GELU by the error function.
+/// `x Φ(x)`, the exact GELU.
+///
+/// # Shapes
+/// Any shape, to the same.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(Host::take(x), |x| x * normal_below(x)).into_tensor(shape);
+        return map(HostTensor::take(x), |x| x * normal_below(x)).into_tensor(shape);
     }
     activation::gelu(x)
 }
 
-/// `gelu_tanh(gate) * x`, both of one shape.
+/// `gelu_tanh(gate) * x`.
+///
+/// # Shapes
+/// `gate`, `x` and the result: any shape, the same for all.
+///
+/// # Panics
+/// If the shapes differ.
 pub fn gelu_tanh_gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
     if on_host(&gate) && on_host(&x) {
         return gated(gate, x);
@@ -43,30 +55,36 @@ pub fn gelu_tanh_gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<
 
 fn gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
     let shape = gate.dims();
-    assert_eq!(shape, x.dims(), "a gate has the shape of what it gates");
-    let x = Host::take(x);
-    let numbers = x.numbers();
-    let product = map_rows(Host::take(gate), PIECE, |index, gate| {
-        let x = &numbers[index * PIECE..][..gate.len()];
+    assert_eq!(shape, x.dims(), "gate and input must have the same shape");
+    let x = HostTensor::take(x);
+    let values = x.values();
+    let product = map_rows(HostTensor::take(gate), CHUNK, |index, gate| {
+        let x = &values[index * CHUNK..][..gate.len()];
         gate.iter_mut().zip(x).for_each(|(gate, x)| *gate = gelu_by_tanh(*gate) * x);
     });
     product.into_tensor(shape)
 }
 
-/// `x σ(1.702 x)`, CLIP's form of GELU.
+/// `x σ(1.702 x)`, CLIP's approximation of GELU.
+///
+/// # Shapes
+/// Any shape, to the same.
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(Host::take(x), |x| x * sigmoid(1.702 * x)).into_tensor(shape);
+        return map(HostTensor::take(x), |x| x * sigmoid(1.702 * x)).into_tensor(shape);
     }
     x.clone() * activation::sigmoid(x * 1.702)
 }
 
 /// `x σ(x)`.
+///
+/// # Shapes
+/// Any shape, to the same.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(Host::take(x), silu_of).into_tensor(shape);
+        return map(HostTensor::take(x), silu_of).into_tensor(shape);
     }
     // Below -80 the result is 0 to thirty digits. Without the bound exp would overflow, and the
     // gradient there be 0 times infinity.
@@ -74,9 +92,9 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x / denominator
 }
 
-/// Φ, the share of a normal distribution below `x`.
+/// Φ, the cumulative distribution function of the standard normal distribution.
 ///
-/// Of -|x| it is `e^(-x²/2) t P(t)` with `t = 1 / (1 + 0.2545584 |x|)`; P is fitted (least squares,
+/// At -|x| it is `e^(-x²/2) t P(t)` with `t = 1 / (1 + 0.2545584 |x|)`; P is fitted (least squares,
 /// weighted until all errors are alike) to 4e-8 of the result for |x| up to 13. Small values keep their
 /// digits, which `(1 + erf(x/√2)) / 2` loses.
 #[inline(always)]
@@ -120,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_what_they_say() {
+    fn functions_match_their_formulas_in_f64() {
         /// By the series of erf; far out by the continued fraction of erfc.
         fn by_erf(x: f64) -> f64 {
             let z = x.abs() / 2f64.sqrt();
@@ -163,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn far_from_zero() {
+    fn large_inputs_and_nan_stay_correct() {
         let device = Device::flex();
         for function in [gelu::<1>, gelu_tanh, quick_gelu, silu] {
             let ends = Tensor::<1>::from_floats([-1e4, -200.0, 0.0, 200.0, 1e4], &device);
@@ -178,11 +196,11 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_multiplies() {
+    fn gelu_tanh_gated_equals_the_product() {
         let gate = Tensor::<1>::from_floats(&points()[..], &Device::flex()).reshape([-1, 3]);
         let x: Tensor<2> = gate.clone() * 0.3 + 1.0;
         let expected = gelu_tanh(gate.clone()) * x.clone();
-        // Shared and on its own, kernels may work in place.
+        // With a shared gate, and with one that the kernel may overwrite.
         assert_eq!(worst(gelu_tanh_gated(gate.clone(), x.clone()), expected.clone()), 0.0);
         assert_eq!(worst(gelu_tanh_gated(gate * 1.0, x), expected), 0.0);
     }

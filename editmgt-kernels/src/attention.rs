@@ -1,4 +1,5 @@
-//! Attention that never holds all its scores.
+//! Tiled attention with an online softmax (Milakov and Gimelshein, arXiv 1805.02867), as in FlashAttention
+//! (Dao et al., arXiv 2205.14135): the score matrix is never stored as a whole.
 
 use std::sync::Arc;
 
@@ -7,26 +8,26 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers::{self, Buffer};
-use crate::host::{Host, on_host};
+use crate::host::{HostTensor, on_host};
 use crate::lanes::exp;
-use crate::tile::{COLUMNS, ROWS, Right, ZEROS, add_product, dispatch, pack, pack_turned};
+use crate::tile::{COLUMNS, ROWS, RightStep, ZEROS, add_product, dispatch, pack, pack_transposed};
 
-/// Keys of a tile, and queries of a task: such a tile's keys and values, and the task's queries with their
-/// sums, lie in the second cache.
-const KEYS: usize = 32 * ROWS;
-const QUERIES: usize = 12 * COLUMNS;
+/// Keys of a tile: with the queries and sums of a task, their keys and values fit in the L2 cache.
+const KEY_BLOCK: usize = 32 * ROWS;
+/// Queries of a task.
+const QUERY_BLOCK: usize = 12 * COLUMNS;
 
-/// Keys and values, made ready for all queries that will come.
+/// Keys and values, packed for any number of queries.
 #[derive(Debug, Clone)]
 pub struct KeyValues {
     parts: Parts,
-    /// How much each key counts.
+    /// A factor for each key's attention.
     weights: Option<Vec<f32>>,
 }
 
 #[derive(Debug, Clone)]
 enum Parts {
-    Strips(Arc<Strips>),
+    Packed(Arc<PackedKeyValues>),
     Tensors(Box<Tensors>),
 }
 
@@ -34,39 +35,41 @@ enum Parts {
 struct Tensors {
     key: Tensor<4>,
     value: Tensor<4>,
-    /// What [`weighted`] makes of the values.
+    /// The result of [`weighted`].
     weighted: Option<Tensor<4>>,
 }
 
 impl KeyValues {
-    /// Keys `[B, heads, S, d]` and values `[B, heads, S, c]`.
+    /// # Shapes
+    /// - `key`: `[B, heads, S, d]`
+    /// - `value`: `[B, heads, S, c]`
     ///
     /// # Panics
-    /// If there are other items, heads or numbers of keys than of values.
+    /// If batch, heads or S differ.
     pub fn new(key: Tensor<4>, value: Tensor<4>) -> Self {
         let ([batch, heads, keys, _], value_dims) = (key.dims(), value.dims());
-        assert_eq!([batch, heads, keys], value_dims[..3], "a value for each key");
-        let some = |x: &Tensor<4>| on_host(x) && x.shape().num_elements() > 0;
-        let parts = if some(&key) && some(&value) {
-            Parts::Strips(Arc::new(Strips::new(key, value)))
+        assert_eq!([batch, heads, keys], value_dims[..3], "there must be a value for each key");
+        let usable = |x: &Tensor<4>| on_host(x) && x.shape().num_elements() > 0;
+        let parts = if usable(&key) && usable(&value) {
+            Parts::Packed(Arc::new(PackedKeyValues::new(key, value)))
         } else {
             Parts::Tensors(Box::new(Tensors { key, value, weighted: None }))
         };
         Self { parts, weights: None }
     }
 
-    /// The same, with `weights[key]` as a factor of the key's share before shares are made to sum to
-    /// one: a weight γ is a bias log γ on the key's scores. None is 0 or negative, and none above 1.
+    /// The same keys with weights inside the softmax: a weight γ is a bias log γ on the key's scores. Weights
+    /// are above 0 and at most 1.
     ///
     /// # Panics
-    /// If there is not one weight for each key.
+    /// If the number of weights is not S.
     pub fn with_weights(&self, weights: &[f32]) -> Self {
         let mut parts = self.parts.clone();
         let keys = match &parts {
-            Parts::Strips(strips) => strips.keys,
+            Parts::Packed(packed) => packed.keys,
             Parts::Tensors(tensors) => tensors.key.dims()[2],
         };
-        assert_eq!(weights.len(), keys, "one weight for each key");
+        assert_eq!(weights.len(), keys, "there must be a weight for each key");
         if let Parts::Tensors(tensors) = &mut parts {
             tensors.weighted = Some(weighted(&tensors.value, weights));
         }
@@ -74,13 +77,12 @@ impl KeyValues {
     }
 }
 
-/// Each value times its key's weight, with the weight itself as one more channel.
+/// The values times their keys' weights, with the weight as an additional channel.
 ///
 /// A weighted softmax average is a quotient of two plain ones,
-/// `Σ wⱼ pⱼ vⱼ / Σ wⱼ pⱼ` with `p = softmax(q kᵀ / √d)`: so no bias for every pair of tokens is
-/// needed, which would be megabytes to read per head, and attention stays free of masks and biases
-/// (backends have fused kernels for that case only). No subtraction is involved, so the quotient is as
-/// exact as the parts.
+/// `Σ wⱼ pⱼ vⱼ / Σ wⱼ pⱼ` with `p = softmax(q kᵀ / √d)`. So attention needs no bias for every pair of
+/// tokens, which would be megabytes to read per head, and backends can use their fused kernels, which
+/// support neither mask nor bias. No subtraction is involved, so the quotient is as exact as its parts.
 fn weighted(values: &Tensor<4>, weights: &[f32]) -> Tensor<4> {
     let [batch, heads, keys, _] = values.dims();
     let options = (&values.device(), values.dtype());
@@ -89,21 +91,25 @@ fn weighted(values: &Tensor<4>, weights: &[f32]) -> Tensor<4> {
     Tensor::cat(vec![values.clone(), ones], 3) * Tensor::from_data(factors, options)
 }
 
-/// `softmax(q kᵀ / √d) v` with weighted keys: queries `[B, heads, N, d]`, to `[B, N, heads * c]`.
+/// `softmax(q kᵀ / √d) v` with weighted keys.
+///
+/// # Shapes
+/// - `query`: `[B, heads, N, d]`
+/// - result: `[B, N, heads * c]`
 ///
 /// # Panics
-/// If the queries have other items, heads or channels than the keys, another type, or another device.
+/// If batch, heads, channels, dtype or device of queries and keys differ.
 pub fn attention(query: Tensor<4>, keys: &KeyValues) -> Tensor<3> {
     let [batch, heads, tokens, _] = query.dims();
     let Tensors { key, value, weighted } = match &keys.parts {
-        Parts::Strips(strips) => {
-            let out = strips.attend(query, keys.weights.as_deref());
-            return out.into_tensor([batch, tokens, heads * strips.value_channels]);
+        Parts::Packed(packed) => {
+            let out = packed.attend(query, keys.weights.as_deref());
+            return out.into_tensor([batch, tokens, heads * packed.value_channels]);
         }
         Parts::Tensors(tensors) => &**tensors,
     };
     let value = weighted.as_ref().unwrap_or(value);
-    // Fused kernels want neither mask, bias nor explicit scale.
+    // Fused kernels support neither mask, bias nor explicit scale.
     let (key, value) = (key.clone(), value.clone());
     let mut attended = module::attention(query, key, value, None, None, Default::default());
     let [.., mut channels] = attended.dims();
@@ -115,59 +121,59 @@ pub fn attention(query: Tensor<4>, keys: &KeyValues) -> Tensor<3> {
     attended.swap_dims(1, 2).reshape([batch, tokens, heads * channels])
 }
 
-/// Keys and values as [`crate::tile`] wants them on the left: everything is computed turned over, with a
-/// column for each query, so that all that softmax does to a query happens in its lane.
+/// Keys and values, packed as left operands of [`crate::tile`]: scores are computed transposed, with a
+/// column for each query, so that the softmax of a query stays in one SIMD lane.
 #[derive(Debug)]
-struct Strips {
-    /// `[B * heads, key strips, d]`, of [`crate::tile::Left`].
+struct PackedKeyValues {
+    /// `[B * heads, key strips, d]` times [`crate::tile::LeftStep`].
     key: Buffer,
-    /// `[B * heads, channel strips, S]`, of [`crate::tile::Left`].
+    /// `[B * heads, channel strips, S]` times [`crate::tile::LeftStep`].
     value: Buffer,
-    /// Items, heads.
+    /// Batch and heads.
     planes: [usize; 2],
     keys: usize,
     key_channels: usize,
     value_channels: usize,
 }
 
-impl Strips {
+impl PackedKeyValues {
     fn new(key: Tensor<4>, value: Tensor<4>) -> Self {
         let ([batch, heads, keys, key_channels], [.., value_channels]) = (key.dims(), value.dims());
         let planes = batch * heads;
-        let (from, of_plane) = (Host::take(key), keys.div_ceil(ROWS));
+        let (from, of_plane) = (HostTensor::take(key), keys.div_ceil(ROWS));
         let mut key = Buffer::new(planes * of_plane * key_channels * ROWS);
         let (strips, _) = key.as_chunks_mut::<ROWS>();
         strips.par_chunks_mut(key_channels).enumerate().for_each(|(index, strip)| {
             let (plane, first) = (index / of_plane, index % of_plane * ROWS);
-            let from = &from.numbers()[(plane * keys + first) * key_channels..];
-            pack_turned(strip, from.chunks_exact(key_channels).take(keys - first));
+            let from = &from.values()[(plane * keys + first) * key_channels..];
+            pack_transposed(strip, from.chunks_exact(key_channels).take(keys - first));
         });
-        let (from, of_plane) = (Host::take(value), value_channels.div_ceil(ROWS));
+        let (from, of_plane) = (HostTensor::take(value), value_channels.div_ceil(ROWS));
         let mut value = Buffer::new(planes * of_plane * keys * ROWS);
         let (strips, _) = value.as_chunks_mut::<ROWS>();
         strips.par_chunks_mut(keys).enumerate().for_each(|(index, strip)| {
             let (plane, first) = (index / of_plane, index % of_plane * ROWS);
-            let from = &from.numbers()[plane * keys * value_channels..];
+            let from = &from.values()[plane * keys * value_channels..];
             pack(strip, from.chunks_exact(value_channels).map(|row| &row[first..]));
         });
         Self { key, value, planes: [batch, heads], keys, key_channels, value_channels }
     }
 
-    /// `[B, N, heads * c]`.
-    fn attend(&self, query: Tensor<4>, weights: Option<&[f32]>) -> Host {
-        assert!(on_host(&query), "queries of another type or device than the keys");
+    /// Queries `[B, heads, N, d]` to `[B, N, heads * c]`.
+    fn attend(&self, query: Tensor<4>, weights: Option<&[f32]>) -> HostTensor {
+        assert!(on_host(&query), "queries must have the dtype and device of the keys");
         let ([batch, heads, tokens, channels], width) = (query.dims(), self.value_channels);
         assert_eq!(
             ([batch, heads], channels),
             (self.planes, self.key_channels),
-            "queries of other items, heads or channels than the keys"
+            "queries must have the batch, heads and channels of the keys"
         );
-        let query = Host::take(query);
-        // Each task fills its rows of one head, which lie apart in the result: `[B, N, heads, c]`.
+        let query = HostTensor::take(query);
+        // Each task fills its rows of one head, which aren't adjacent in the result `[B, N, heads, c]`.
         let mut out = buffers::take(batch * tokens * heads * width);
-        let mut tasks: Vec<Task<'_>> = Vec::new();
+        let mut tasks: Vec<QueryTask<'_>> = Vec::new();
         for (item, of_item) in out.chunks_exact_mut((tokens * heads * width).max(1)).enumerate() {
-            for (tile, rows) in of_item.chunks_mut(QUERIES * heads * width).enumerate() {
+            for (tile, rows) in of_item.chunks_mut(QUERY_BLOCK * heads * width).enumerate() {
                 let mut per_head: Vec<Vec<&mut [f32]>> = (0..heads).map(|_| Vec::new()).collect();
                 for row in rows.chunks_exact_mut(heads * width) {
                     row.chunks_exact_mut(width)
@@ -176,9 +182,9 @@ impl Strips {
                 }
                 tasks.extend(per_head.into_iter().enumerate().map(|(head, rows)| {
                     let plane = item * heads + head;
-                    let first = (plane * tokens + tile * QUERIES) * channels;
-                    let queries = &query.numbers()[first..][..rows.len() * channels];
-                    Task { strips: self, weights, plane, queries, rows }
+                    let first = (plane * tokens + tile * QUERY_BLOCK) * channels;
+                    let queries = &query.values()[first..][..rows.len() * channels];
+                    QueryTask { keys: self, weights, plane, queries, rows }
                 }));
             }
         }
@@ -188,56 +194,56 @@ impl Strips {
         } else {
             tasks.into_par_iter().for_each(dispatch);
         }
-        Host::new(out)
+        HostTensor::new(out)
     }
 }
 
-/// Some queries of one head of one item.
-struct Task<'a> {
-    strips: &'a Strips,
+/// Up to [`QUERY_BLOCK`] queries of one head of one item.
+struct QueryTask<'a> {
+    keys: &'a PackedKeyValues,
     weights: Option<&'a [f32]>,
-    /// Item and head.
+    /// Index of item and head.
     plane: usize,
     /// `[queries, d]`.
     queries: &'a [f32],
-    /// The result of each query.
+    /// The output row of each query.
     rows: Vec<&'a mut [f32]>,
 }
 
-/// A column for each of some queries, and what is known of their results after some of the keys.
+/// Up to [`COLUMNS`] queries, one in each column, and the state of their online softmax.
 struct Panel {
-    /// Scaled, `[d]`.
-    query: Vec<Right>,
-    /// The largest score.
-    largest: Right,
-    /// The sum of shares relative to it.
-    shares: Right,
-    /// The sum of values by these shares, `[c]` and what a last strip has beyond.
-    values: Vec<Right>,
+    /// The scaled queries, `[d]`.
+    query: Vec<RightStep>,
+    /// The largest score so far, `m`.
+    largest: RightStep,
+    /// The sum of weighted exponentials relative to it, `Σ wⱼ exp(sⱼ - m)`.
+    denominator: RightStep,
+    /// The values summed with the same factors, `[c]`, padded to a multiple of [`ROWS`].
+    values: Vec<RightStep>,
 }
 
-impl WithSimd for Task<'_> {
+impl WithSimd for QueryTask<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { strips, weights, plane, queries, mut rows } = self;
-        let Strips { keys, key_channels, value_channels, .. } = *strips;
+        let Self { keys: packed, weights, plane, queries, mut rows } = self;
+        let PackedKeyValues { keys, key_channels, value_channels, .. } = *packed;
         let of_plane = |strips: usize, steps: usize| {
             let count = strips.div_ceil(ROWS) * steps;
             plane * count..(plane + 1) * count
         };
-        let key = &strips.key.as_chunks::<ROWS>().0[of_plane(keys, key_channels)];
-        let value = &strips.value.as_chunks::<ROWS>().0[of_plane(value_channels, keys)];
+        let key = &packed.key.as_chunks::<ROWS>().0[of_plane(keys, key_channels)];
+        let value = &packed.value.as_chunks::<ROWS>().0[of_plane(value_channels, keys)];
 
         let scale = 1.0 / (key_channels as f32).sqrt();
         let mut panels: Vec<Panel> = queries
             .chunks(COLUMNS * key_channels)
             .map(|queries| Panel::new(queries, key_channels, value_channels, scale))
             .collect();
-        let mut scores = [[0.0; COLUMNS]; KEYS];
-        for first in (0..keys).step_by(KEYS) {
-            let scores = &mut scores[..KEYS.min(keys - first)];
+        let mut scores = [[0.0; COLUMNS]; KEY_BLOCK];
+        for first in (0..keys).step_by(KEY_BLOCK) {
+            let scores = &mut scores[..KEY_BLOCK.min(keys - first)];
             let weights = weights.map(|weights| &weights[first..][..scores.len()]);
             for panel in &mut panels {
                 let strips = key[first / ROWS * key_channels..].chunks_exact(key_channels);
@@ -246,11 +252,11 @@ impl WithSimd for Task<'_> {
                     add_product(simd, strip, &panel.query, &mut tile);
                     scores.copy_from_slice(&tile[..scores.len()]);
                 }
-                let shrink = panel.soften(scores, weights);
+                let rescale = panel.online_softmax_update(scores, weights);
                 let tiles = panel.values.as_chunks_mut::<ROWS>().0.iter_mut();
                 for (sums, strip) in tiles.zip(value.chunks_exact(keys)) {
                     for sums in &mut *sums {
-                        sums.iter_mut().zip(&shrink).for_each(|(sum, shrink)| *sum *= shrink);
+                        sums.iter_mut().zip(&rescale).for_each(|(sum, factor)| *sum *= factor);
                     }
                     add_product(simd, &strip[first..][..scores.len()], scores, sums);
                 }
@@ -258,56 +264,62 @@ impl WithSimd for Task<'_> {
         }
         for (panel, rows) in panels.iter().zip(rows.chunks_mut(COLUMNS)) {
             for (column, row) in rows.iter_mut().enumerate() {
-                let share = 1.0 / panel.shares[column];
-                row.iter_mut().zip(&panel.values).for_each(|(to, sums)| *to = sums[column] * share);
+                let factor = 1.0 / panel.denominator[column];
+                row.iter_mut()
+                    .zip(&panel.values)
+                    .for_each(|(to, sums)| *to = sums[column] * factor);
             }
         }
     }
 }
 
 impl Panel {
-    /// Of up to [`COLUMNS`] queries `[queries, d]`.
+    /// Packs up to [`COLUMNS`] queries, `[queries, d]`.
     #[inline(always)]
     fn new(queries: &[f32], key_channels: usize, value_channels: usize, scale: f32) -> Self {
         let mut query = vec![[0.0; COLUMNS]; key_channels];
-        pack_turned(&mut query, queries.chunks_exact(key_channels));
+        pack_transposed(&mut query, queries.chunks_exact(key_channels));
         query.as_flattened_mut().iter_mut().for_each(|x| *x *= scale);
         Self {
             query,
             largest: [f32::NEG_INFINITY; COLUMNS],
-            shares: [0.0; COLUMNS],
+            denominator: [0.0; COLUMNS],
             values: vec![[0.0; COLUMNS]; value_channels.next_multiple_of(ROWS)],
         }
     }
 
-    /// Turns the scores of a tile into shares relative to the largest score so far, and gives by how
-    /// much what was summed up before has to shrink.
+    /// Replaces the scores of a tile by weighted exponentials relative to the largest score so far, and adds
+    /// them to the denominator. Returns the factor by which the sums of earlier tiles have to be rescaled.
     #[inline(always)]
-    fn soften(&mut self, scores: &mut [Right], weights: Option<&[f32]>) -> Right {
+    fn online_softmax_update(
+        &mut self,
+        scores: &mut [RightStep],
+        weights: Option<&[f32]>,
+    ) -> RightStep {
         let mut largest = self.largest;
         for row in scores.iter() {
             for (largest, &x) in largest.iter_mut().zip(row) {
                 *largest = if x > *largest { x } else { *largest };
             }
         }
-        let mut shrink = [0.0; COLUMNS];
-        for (column, shrink) in shrink.iter_mut().enumerate() {
-            *shrink = exp(self.largest[column] - largest[column]);
+        let mut rescale = [0.0; COLUMNS];
+        for (column, factor) in rescale.iter_mut().enumerate() {
+            *factor = exp(self.largest[column] - largest[column]);
         }
-        let mut shares = [0.0; COLUMNS];
+        let mut sums = [0.0; COLUMNS];
         for (key, row) in scores.iter_mut().enumerate() {
             let weight = weights.map_or(1.0, |weights| weights[key]);
             for column in 0..COLUMNS {
-                let share = exp(row[column] - largest[column]) * weight;
-                row[column] = share;
-                shares[column] += share;
+                let factor = exp(row[column] - largest[column]) * weight;
+                row[column] = factor;
+                sums[column] += factor;
             }
         }
         for column in 0..COLUMNS {
-            self.shares[column] = self.shares[column] * shrink[column] + shares[column];
+            self.denominator[column] = self.denominator[column] * rescale[column] + sums[column];
         }
         self.largest = largest;
-        shrink
+        rescale
     }
 }
 
@@ -318,9 +330,9 @@ mod tests {
     use super::*;
     use crate::testing::{plain, random, worst};
 
-    /// More than a tile of queries and of keys, in several items and heads.
+    /// Several items and heads, with more than one tile of queries and of keys.
     #[test]
-    fn the_kernel_is_attention_with_a_bias() {
+    fn weighted_attention_equals_attention_with_a_bias() {
         for [tokens, keys] in [[1, 1], [5, 700], [600, 40], [530, 1100]] {
             let (query, key) = (random([2, 3, tokens, 8], 1) * 3.0, random([2, 3, keys, 8], 2));
             let value = random([2, 3, keys, 8], 3);
@@ -358,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_another_width() {
+    fn values_may_have_other_channels_than_keys() {
         let (query, key) = (random([1, 2, 9, 8], 1), random([1, 2, 30, 8], 2));
         let value = random([1, 2, 30, 5], 3);
         let weights: Vec<f32> = (1..=30).map(|key| key as f32 / 30.0).collect();

@@ -1,108 +1,135 @@
-//! Large buffers that come back.
+//! A buffer pool for the large intermediate results of a forward pass.
 //!
-//! The C library gives large blocks back to the system, and gets them anew for the next layer: the system
-//! has to clear their pages each time, which was a tenth of a pass. Within a pass the same sizes come again
-//! and again, so buffers that kernels are done with wait here for the next ones.
+//! The C library returns large blocks to the system and requests them again for the next layer: the system
+//! clears their pages each time, which took a tenth of a pass. The layers of a network need the same sizes
+//! again and again, so a kernel's buffers go to the pool of the pass and serve the next kernel.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Numbers of the smallest buffer that is worth keeping: 256 KiB. Allocators keep smaller blocks themselves.
-const SMALLEST: usize = 1 << 16;
+/// Length of the smallest buffer that is pooled: 256 KiB. Allocators keep smaller blocks themselves.
+const MIN_POOLED_FLOATS: usize = 1 << 16;
 
-/// For how many other large buffers one waits to be used again: those of two layers.
-const PATIENCE: usize = 64;
+/// Total length of the idle buffers of a pool, at most: 256 MiB.
+const MAX_POOLED_FLOATS: usize = 1 << 26;
 
-/// Numbers of all that wait, at most: 256 MiB.
-const MOST: usize = 1 << 26;
+/// Requests after which an idle buffer is freed: those of two layers.
+const MAX_IDLE_TAKES: usize = 64;
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept::none());
+/// Large buffers that the kernels of a pass reuse.
+///
+/// A pool is a value: clones share its buffers, and with the last clone they are freed. Kernels use the pool
+/// that is [installed](Self::install) on the thread that calls them, and allocate where there is none, so
+/// passes on different threads share nothing.
+///
+/// The models of this workspace run each pass in [`BufferPool::current`]: by default in a pool of that pass,
+/// so that nothing is kept after it; a caller that installs a pool around several passes keeps the buffers
+/// between them.
+///
+/// A buffer is reused for requests of at least 7/8 of its size. One that is idle for a few layers is freed, and
+/// all idle ones together are at most 256 MiB.
+///
+/// ```
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use editmgt_kernels::{BufferPool, gelu_tanh, silu};
+///
+/// let x = Tensor::<2>::random([512, 512], Distribution::Default, &Device::flex());
+/// let y = BufferPool::new().install(|| gelu_tanh(silu(x)));
+/// assert_eq!(y.dims(), [512, 512]);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct BufferPool(Arc<Mutex<Pool>>);
 
-/// A buffer that waits, and how many had been asked for when it came.
-type Waiting = (usize, Vec<f32>);
-
-#[derive(Debug)]
-struct Kept {
-    /// How many [`KeptBuffers`] there are.
-    holders: usize,
-    /// How many large buffers have been asked for.
-    taken: usize,
-    /// The ones that nobody uses, the oldest first.
-    free: VecDeque<Waiting>,
+thread_local! {
+    /// The pool that [`BufferPool::install`] runs in.
+    static CURRENT: RefCell<Option<BufferPool>> = const { RefCell::new(None) };
 }
 
-/// What its methods take out is to be freed once nobody waits for the lock.
-impl Kept {
-    const fn none() -> Self {
-        Self { holders: 0, taken: 0, free: VecDeque::new() }
+impl BufferPool {
+    /// An empty pool.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// One that fits, if there is one; and one that nobody wanted for long.
-    fn take(&mut self, count: usize) -> (Option<Vec<f32>>, Option<Waiting>) {
+    /// The pool installed on this thread, or an empty one.
+    pub fn current() -> Self {
+        installed().unwrap_or_default()
+    }
+
+    /// Runs `pass` with this pool for the kernels that it calls on this thread.
+    pub fn install<R>(&self, pass: impl FnOnce() -> R) -> R {
+        let _previous = Previous(CURRENT.replace(Some(self.clone())));
+        pass()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        // No panic leaves the list of buffers half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts the pool back that was installed before, also if the pass panics.
+struct Previous(Option<BufferPool>);
+
+impl Drop for Previous {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
+    }
+}
+
+fn installed() -> Option<BufferPool> {
+    // A buffer may outlive the thread-local value, when a thread ends.
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// An idle buffer, and the number of requests before it was returned.
+type Idle = (usize, Vec<f32>);
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// Number of requests so far.
+    taken: usize,
+    /// The idle buffers, the oldest first.
+    idle: VecDeque<Idle>,
+}
+
+impl Pool {
+    /// The smallest buffer that fits, if there is one; and a buffer that was idle for too long, which the
+    /// caller frees after it has released the lock.
+    fn take(&mut self, count: usize) -> (Option<Vec<f32>>, Option<Idle>) {
         self.taken += 1;
         let fits = |size: &usize| (count..=count + count / 7).contains(size);
-        let sizes = self.free.iter().map(|(_, buffer)| buffer.capacity()).enumerate();
+        let sizes = self.idle.iter().map(|(_, buffer)| buffer.capacity()).enumerate();
         let best = sizes.filter(|(_, size)| fits(size)).min_by_key(|(_, size)| *size);
-        let found = best.and_then(|(index, _)| self.free.remove(index));
-        let stale = self.free.pop_front_if(|(given, _)| self.taken - *given > PATIENCE);
+        let found = best.and_then(|(index, _)| self.idle.remove(index));
+        let stale = self.idle.pop_front_if(|(given, _)| self.taken - *given > MAX_IDLE_TAKES);
         (found.map(|(_, buffer)| buffer), stale)
     }
 
-    /// The oldest ones go if they become too many; while none are kept, this one.
-    fn give(&mut self, buffer: Vec<f32>) -> Vec<Waiting> {
-        if self.holders == 0 {
-            return vec![(self.taken, buffer)];
-        }
-        self.free.push_back((self.taken, buffer));
+    /// Adds a buffer; returns the oldest ones above the limit, which the caller frees after it has released
+    /// the lock.
+    fn give(&mut self, buffer: Vec<f32>) -> Vec<Idle> {
+        self.idle.push_back((self.taken, buffer));
         let mut sum = 0;
-        let fit = self.free.iter().rev().take_while(|(_, buffer)| {
+        let kept = self.idle.iter().rev().take_while(|(_, buffer)| {
             sum += buffer.capacity();
-            sum <= MOST
+            sum <= MAX_POOLED_FLOATS
         });
-        let too_many = self.free.len() - fit.count();
-        self.free.drain(..too_many).collect()
-    }
-
-    fn release(&mut self) -> VecDeque<Waiting> {
-        self.holders -= 1;
-        if self.holders == 0 { std::mem::take(&mut self.free) } else { VecDeque::new() }
+        let excess = self.idle.len() - kept.count();
+        self.idle.drain(..excess).collect()
     }
 }
 
-fn kept() -> MutexGuard<'static, Kept> {
-    // Whatever panicked, a list of buffers is never half changed.
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Held by a pass through a network: as long as there is one, buffers that kernels of this process are done
-/// with are used again. With the last one, all are freed.
-#[derive(Debug)]
-#[must_use = "buffers are kept for as long as it lives"]
-pub struct KeptBuffers(());
-
-/// Keeps large buffers for the next kernel until what it returns is dropped.
-///
-/// A buffer is used for what is at least 7/8 of its size. One that was not used for some layers is freed, and
-/// those that wait are 256 MiB at the most.
-pub fn keep_buffers() -> KeptBuffers {
-    kept().holders += 1;
-    KeptBuffers(())
-}
-
-impl Drop for KeptBuffers {
-    fn drop(&mut self) {
-        let freed = kept().release();
-        drop(freed);
-    }
-}
-
-/// So many numbers, of any value.
+/// A buffer of `count` values with unspecified contents.
 pub(crate) fn take(count: usize) -> Vec<f32> {
-    if count < SMALLEST {
+    if count < MIN_POOLED_FLOATS {
         return vec![0.0; count];
     }
-    let (found, stale) = kept().take(count);
+    let Some(pool) = installed() else { return vec![0.0; count] };
+    let (found, stale) = pool.lock().take(count);
+    // Freed here, outside the lock: returning pages to the system takes long.
     drop(stale);
     match found {
         Some(mut buffer) => {
@@ -113,20 +140,23 @@ pub(crate) fn take(count: usize) -> Vec<f32> {
     }
 }
 
-/// A buffer that nobody needs any more.
+/// Returns a buffer to the installed pool, or frees it.
 pub(crate) fn give_back(buffer: Vec<f32>) {
-    if (SMALLEST..=MOST).contains(&buffer.capacity()) {
-        let freed = kept().give(buffer);
-        drop(freed);
+    if !(MIN_POOLED_FLOATS..=MAX_POOLED_FLOATS).contains(&buffer.capacity()) {
+        return;
     }
+    let Some(pool) = installed() else { return };
+    let excess = pool.lock().give(buffer);
+    // Freed here, outside the lock: returning pages to the system takes long.
+    drop(excess);
 }
 
-/// A buffer for the while of a kernel, or for what is laid out for several.
+/// A temporary buffer, returned to the pool when dropped.
 #[derive(Debug)]
 pub(crate) struct Buffer(Vec<f32>);
 
 impl Buffer {
-    /// So many numbers, of any value.
+    /// A buffer of `count` values with unspecified contents.
     pub(crate) fn new(count: usize) -> Self {
         Self(take(count))
     }
@@ -157,61 +187,84 @@ mod tests {
     use burn::tensor::{Device, Tensor};
 
     use super::*;
-    use crate::host::Host;
+    use crate::host::HostTensor;
+
+    fn idle_sizes(pool: &Pool) -> Vec<usize> {
+        pool.idle.iter().map(|(_, buffer)| buffer.capacity()).collect()
+    }
 
     #[test]
-    fn buffers_wait_for_one_of_their_size() {
-        let mut kept = Kept { holders: 2, ..Kept::none() };
-        let sizes = |kept: &Kept| -> Vec<usize> {
-            kept.free.iter().map(|(_, buffer)| buffer.capacity()).collect()
-        };
+    fn take_returns_the_nearest_size_and_frees_stale_buffers() {
+        let mut pool = Pool::default();
         for size in [800, 700, 1000] {
-            assert!(kept.give(Vec::with_capacity(size)).is_empty());
+            assert!(pool.give(Vec::with_capacity(size)).is_empty());
         }
-        // Too large or too small for each of them; then the nearest.
-        assert_eq!(kept.take(1001), (None, None));
-        assert_eq!(kept.take(600), (None, None));
-        assert_eq!(kept.take(699).0.map(|buffer| buffer.capacity()), Some(700));
-        assert_eq!(sizes(&kept), [800, 1000]);
+        // Larger than all, smaller than 7/8 of all; then the nearest.
+        assert_eq!(pool.take(1001), (None, None));
+        assert_eq!(pool.take(600), (None, None));
+        assert_eq!(pool.take(699).0.map(|buffer| buffer.capacity()), Some(700));
+        assert_eq!(idle_sizes(&pool), [800, 1000]);
 
-        for _ in 3..PATIENCE {
-            assert_eq!(kept.take(1), (None, None));
+        for _ in 3..MAX_IDLE_TAKES {
+            assert_eq!(pool.take(1), (None, None));
         }
-        let stale = kept.take(1).1.map(|(_, buffer)| buffer.capacity());
-        assert_eq!((stale, sizes(&kept)), (Some(800), vec![1000]), "nobody wanted it for long");
+        let stale = pool.take(1).1.map(|(_, buffer)| buffer.capacity());
+        assert_eq!((stale, idle_sizes(&pool)), (Some(800), vec![1000]));
+    }
 
-        let third = MOST / 3;
+    #[test]
+    fn give_frees_the_oldest_buffers_above_the_limit() {
+        let mut pool = Pool::default();
+        let third = MAX_POOLED_FLOATS / 3;
         let freed: Vec<usize> =
-            (0..4).map(|_| kept.give(Vec::with_capacity(third)).len()).collect();
-        assert_eq!((freed, sizes(&kept)), (vec![0, 0, 1, 1], vec![third; 3]), "the oldest go");
-
-        assert_eq!(kept.release().len(), 0, "somebody else keeps them");
-        assert_eq!(kept.release().len(), 3);
-        assert!(kept.free.is_empty());
-        assert_eq!(kept.give(Vec::with_capacity(third)).len(), 1, "nobody keeps any");
+            (0..5).map(|_| pool.give(Vec::with_capacity(third)).len()).collect();
+        assert_eq!((freed, idle_sizes(&pool)), (vec![0, 0, 0, 1, 1], vec![third; 3]));
     }
 
-    /// Checked at once: not that many others come in between.
     #[test]
-    fn numbers_of_a_tensor_that_nobody_holds_become_a_buffer() {
-        let _kept = keep_buffers();
-        let waits = |size| kept().free.iter().any(|(_, buffer)| buffer.capacity() == size);
-        let size = SMALLEST + 4321;
-        let numbers = Tensor::<1>::ones([size], &Device::flex());
-        drop(Host::take(numbers.clone()));
-        assert!(!waits(size));
-        drop(Host::take(numbers));
-        assert!(waits(size));
+    fn storage_of_an_unshared_tensor_returns_to_the_installed_pool() {
+        let pool = BufferPool::new();
+        let size = MIN_POOLED_FLOATS + 4321;
+        let tensor = || Tensor::<1>::ones([size], &Device::flex());
+        pool.install(|| {
+            let x = tensor();
+            drop(HostTensor::take(x.clone()));
+            assert!(pool.lock().idle.is_empty(), "the tensor is still in use");
+            drop(HostTensor::take(x));
+            assert_eq!(idle_sizes(&pool.lock()), [size]);
+            assert_eq!(take(size).len(), size);
+            assert!(pool.lock().idle.is_empty());
+        });
+        drop(HostTensor::take(tensor()));
+        assert!(pool.lock().idle.is_empty(), "no pool is installed");
     }
 
-    /// Whatever other kernels do at the same time.
     #[test]
-    fn a_buffer_has_the_size_that_was_asked_for() {
-        let _kept = keep_buffers();
-        for count in [SMALLEST, SMALLEST + 9, SMALLEST - 1, SMALLEST + 5, 3, 0] {
-            let mut buffer = Buffer::new(count);
-            assert_eq!(buffer.len(), count);
-            buffer.fill(f32::NAN);
-        }
+    fn the_previous_pool_is_installed_again() {
+        let (outer, inner) = (BufferPool::new(), BufferPool::new());
+        let same = |a: &BufferPool, b: &BufferPool| Arc::ptr_eq(&a.0, &b.0);
+        outer.install(|| {
+            assert!(same(&BufferPool::current(), &outer));
+            let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                inner.install(|| {
+                    assert!(same(&BufferPool::current(), &inner));
+                    std::panic::resume_unwind(Box::new(()));
+                });
+            }));
+            assert!(unwound.is_err() && same(&BufferPool::current(), &outer));
+        });
+        assert!(installed().is_none());
+    }
+
+    #[test]
+    fn buffers_have_the_requested_length() {
+        BufferPool::new().install(|| {
+            let least = MIN_POOLED_FLOATS;
+            for count in [least, least + 9, least - 1, least + 5, 3, 0] {
+                let mut buffer = Buffer::new(count);
+                assert_eq!(buffer.len(), count);
+                buffer.fill(f32::NAN);
+            }
+        });
     }
 }

@@ -1,9 +1,9 @@
-//! The numbers of a tensor, where they lie in this process's memory.
+//! Borrows a flex tensor's storage without a copy.
 
 #[cfg(feature = "flex")]
-pub(crate) use flex::{Host, Rows, on_flex, on_host};
+pub(crate) use flex::{HostTensor, Rows, on_flex, on_host};
 #[cfg(not(feature = "flex"))]
-pub(crate) use without::{Host, Rows, on_flex, on_host};
+pub(crate) use without::{HostTensor, Rows, on_flex, on_host};
 
 #[cfg(feature = "flex")]
 mod flex {
@@ -19,12 +19,12 @@ mod flex {
     use crate::buffers;
     use crate::number::Scalar;
 
-    /// Whether its tensors are in this process's memory, and outside any graph.
+    /// Whether tensors of the device are in this process's memory and outside any autodiff graph.
     pub(crate) fn on_flex(device: &Device) -> bool {
         matches!(device.as_dispatch(), DispatchDevice::Flex(_))
     }
 
-    /// Whether [`Host::take`] may have the tensor: f32, and [`on_flex`].
+    /// Whether [`HostTensor::take`] accepts the tensor: f32, and [`on_flex`].
     pub(crate) fn on_host<const D: usize>(x: &Tensor<D>) -> bool {
         x.dtype() == DType::F32 && on_flex(&x.device())
     }
@@ -32,15 +32,15 @@ mod flex {
     fn primitive<const D: usize>(x: Tensor<D>) -> FlexTensor {
         match x.into_dispatch().kind {
             DispatchTensorKind::Flex(BackendTensor::Float(x)) => x,
-            _ => unreachable!("asked for the numbers of a tensor that is not on the host"),
+            _ => unreachable!("host tensors are made of flex tensors only"),
         }
     }
 
-    /// A tensor whose numbers become a buffer again if nobody else holds them in the end.
+    /// A tensor whose storage returns to the buffer pool if it is not shared when it is dropped.
     #[derive(Debug, Clone)]
-    struct Held(Option<FlexTensor>);
+    struct PooledTensor(Option<FlexTensor>);
 
-    impl Held {
+    impl PooledTensor {
         fn tensor(&self) -> &FlexTensor {
             self.0.as_ref().expect("held until it is dropped")
         }
@@ -50,53 +50,53 @@ mod flex {
         }
     }
 
-    impl Drop for Held {
+    impl Drop for PooledTensor {
         fn drop(&mut self) {
             let Some(x) = self.0.take().filter(|x| x.dtype() == DType::F32) else { return };
-            let numbers = x.data_arc();
+            let storage = x.data_arc();
             drop(x);
-            if let Some(Ok(numbers)) = Arc::into_inner(numbers).map(Bytes::try_into_vec) {
-                buffers::give_back(numbers);
+            if let Some(Ok(values)) = Arc::into_inner(storage).map(Bytes::try_into_vec) {
+                buffers::give_back(values);
             }
         }
     }
 
-    /// Numbers of a flex tensor, without gaps and in the order of its shape.
+    /// The values of a flex tensor, contiguous and row-major.
     #[derive(Debug, Clone)]
-    pub(crate) struct Host<E = f32>(Held, PhantomData<E>);
+    pub(crate) struct HostTensor<E = f32>(PooledTensor, PhantomData<E>);
 
-    impl<E: Scalar> Host<E> {
-        /// The tensor must be [`on_flex`], its numbers of this type. Copies only what has gaps.
+    impl<E: Scalar> HostTensor<E> {
+        /// The tensor must be [`on_flex`] and of this element type. Copies only if it isn't contiguous.
         pub(crate) fn of<const D: usize>(x: Tensor<D>) -> Self {
             let x = primitive(x);
             let dense = x.as_slice::<E>().is_some();
-            Self(Held(Some(if dense { x } else { x.to_contiguous() })), PhantomData)
+            Self(PooledTensor(Some(if dense { x } else { x.to_contiguous() })), PhantomData)
         }
 
-        pub(crate) fn numbers(&self) -> &[E] {
-            self.0.tensor().as_slice().expect("a host's numbers have no gaps and are of its type")
+        pub(crate) fn values(&self) -> &[E] {
+            self.0.tensor().as_slice().expect("a host tensor is contiguous and of its element type")
         }
     }
 
-    impl Host {
+    impl HostTensor {
         /// The tensor must be [`on_host`].
         pub(crate) fn take<const D: usize>(x: Tensor<D>) -> Self {
             Self::of(x)
         }
 
-        pub(crate) fn new(numbers: Vec<f32>) -> Self {
-            let layout = Layout::contiguous(Shape::from(vec![numbers.len()]));
-            let tensor = FlexTensor::new(Bytes::from_elems(numbers), layout, DType::F32);
-            Self(Held(Some(tensor)), PhantomData)
+        pub(crate) fn new(values: Vec<f32>) -> Self {
+            let layout = Layout::contiguous(Shape::from(vec![values.len()]));
+            let tensor = FlexTensor::new(Bytes::from_elems(values), layout, DType::F32);
+            Self(PooledTensor(Some(tensor)), PhantomData)
         }
 
-        /// `None` while somebody else holds the numbers, or they are a part of others.
-        pub(crate) fn numbers_mut(&mut self) -> Option<&mut [f32]> {
-            let own = self.numbers().len();
+        /// `None` if the storage is shared, or larger than the tensor.
+        pub(crate) fn values_mut(&mut self) -> Option<&mut [f32]> {
+            let own = self.values().len();
             self.0.0.as_mut()?.try_storage_mut().filter(|all: &&mut [f32]| all.len() == own)
         }
 
-        /// The same numbers in any shape of the same size.
+        /// The same values in any shape of the same size.
         pub(crate) fn into_tensor<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
             let tensor = self.0.release();
             let start = tensor.layout().start_offset();
@@ -109,17 +109,17 @@ mod flex {
         }
     }
 
-    /// The rows of a tensor `[A, B, N, d]`, wherever they lie.
+    /// The rows of a tensor `[A, B, N, d]` with any strides between rows.
     #[derive(Debug, Clone)]
     pub(crate) struct Rows {
-        tensor: Held,
+        tensor: PooledTensor,
         start: usize,
         strides: [usize; 3],
         length: usize,
     }
 
     impl Rows {
-        /// The tensor must be [`on_host`]. Copies only where a row has gaps.
+        /// The tensor must be [`on_host`]. Copies only if rows aren't contiguous.
         pub(crate) fn take(x: Tensor<4>) -> Self {
             let [.., length] = x.dims();
             let x = primitive(x);
@@ -130,7 +130,7 @@ mod flex {
             let tensor = if dense(&x) { x } else { x.to_contiguous() };
             let (start, strides) = (tensor.layout().start_offset(), tensor.layout().strides());
             let strides = [0, 1, 2].map(|axis| strides[axis].unsigned_abs());
-            Self { start, strides, length, tensor: Held(Some(tensor)) }
+            Self { start, strides, length, tensor: PooledTensor(Some(tensor)) }
         }
 
         pub(crate) fn row(&self, place: [usize; 3]) -> &[f32] {
@@ -140,7 +140,7 @@ mod flex {
     }
 }
 
-/// A build without flex has no tensors on the host.
+/// The same interface in a build without flex, where no tensor is on the host.
 #[cfg(not(feature = "flex"))]
 mod without {
     use std::convert::Infallible;
@@ -157,28 +157,28 @@ mod without {
     }
 
     #[derive(Debug, Clone)]
-    pub(crate) struct Host<E = f32>(Infallible, PhantomData<E>);
+    pub(crate) struct HostTensor<E = f32>(Infallible, PhantomData<E>);
 
-    impl<E> Host<E> {
+    impl<E> HostTensor<E> {
         pub(crate) fn of<const D: usize>(_: Tensor<D>) -> Self {
-            unreachable!("asked for the numbers of a tensor that is not on the host")
+            unreachable!("host tensors are made of flex tensors only")
         }
 
-        pub(crate) fn numbers(&self) -> &[E] {
+        pub(crate) fn values(&self) -> &[E] {
             match self.0 {}
         }
     }
 
-    impl Host {
+    impl HostTensor {
         pub(crate) fn take<const D: usize>(x: Tensor<D>) -> Self {
             Self::of(x)
         }
 
         pub(crate) fn new(_: Vec<f32>) -> Self {
-            unreachable!("a kernel runs on tensors of flex alone")
+            unreachable!("kernels run on flex tensors only")
         }
 
-        pub(crate) fn numbers_mut(&mut self) -> Option<&mut [f32]> {
+        pub(crate) fn values_mut(&mut self) -> Option<&mut [f32]> {
             match self.0 {}
         }
 
@@ -192,7 +192,7 @@ mod without {
 
     impl Rows {
         pub(crate) fn take(_: Tensor<4>) -> Self {
-            unreachable!("asked for the numbers of a tensor that is not on the host")
+            unreachable!("host tensors are made of flex tensors only")
         }
 
         pub(crate) fn row(&self, _: [usize; 3]) -> &[f32] {

@@ -1,13 +1,18 @@
+//! Concatenation of token streams.
+
 use burn::tensor::Tensor;
 
 use crate::buffers;
-use crate::host::{Host, Rows, on_host};
+use crate::host::{HostTensor, Rows, on_host};
 use crate::work::for_rows;
 
-/// Tokens of several streams in a row: `[B, heads, N, d]` each, to `[B, heads, sum of N, d]`.
+/// Concatenates the tokens of several streams.
+///
+/// # Shapes
+/// `[B, heads, N, d]` each, to `[B, heads, sum of N, d]`.
 ///
 /// # Panics
-/// If there is none, or they differ in anything but N.
+/// If there is no stream, or if they differ in another dimension than N.
 pub fn join_tokens(streams: Vec<Tensor<4>>) -> Tensor<4> {
     let [batch, heads, _, channels] = streams[0].dims();
     let fits = |x: &Tensor<4>| {
@@ -33,7 +38,7 @@ pub fn join_tokens(streams: Vec<Tensor<4>>) -> Tensor<4> {
         let first = if stream == 0 { 0 } else { ends[stream - 1] };
         to.copy_from_slice(streams[stream].row([plane / heads, plane % heads, token - first]));
     });
-    Host::new(out).into_tensor([batch, heads, tokens, channels])
+    HostTensor::new(out).into_tensor([batch, heads, tokens, channels])
 }
 
 #[cfg(test)]
@@ -42,14 +47,14 @@ mod tests {
     use crate::testing::{random, worst};
 
     #[test]
-    fn joined_is_concatenated() {
+    fn join_tokens_equals_cat_for_any_strides() {
         let heads_first = random([2, 3, 5, 8], 1);
-        // Heads and tokens swapped, as projections give them, and a part of something longer.
+        // Heads and tokens swapped, as projections give them, and a part of a longer stream.
         let tokens_first = random([2, 7, 3, 8], 2).swap_dims(1, 2);
         let part = random([2, 3, 9, 8], 3).narrow(2, 4, 2);
-        // Every row has gaps.
-        let turned = random([2, 3, 8, 4], 4).swap_dims(2, 3);
-        let streams = vec![heads_first, tokens_first, part, turned];
+        // Rows that aren't contiguous.
+        let transposed = random([2, 3, 8, 4], 4).swap_dims(2, 3);
+        let streams = vec![heads_first, tokens_first, part, transposed];
         let expected = Tensor::cat(streams.clone(), 2);
         assert_eq!(worst(join_tokens(streams), expected), 0.0);
     }

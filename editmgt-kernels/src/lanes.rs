@@ -1,24 +1,24 @@
-//! What the compiler vectorises: loops without branches, sums in lanes.
+//! Functions that the compiler vectorises: no branches, sums in lanes.
 
-/// Numbers that are worked on side by side: two registers of AVX, four of SSE or NEON.
+/// Independent partial sums: two registers of AVX, four of SSE or NEON.
 const LANES: usize = 16;
 
-/// Runs `work` as compiled for the best instructions that the processor has.
+/// Runs `work` compiled for the best instruction set of the processor.
 #[inline(always)]
 pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-/// `e^x` to two units in the last place; 0 below -87.3 (where f32 has no normal numbers left), and
+/// `e^x` to two units in the last place; 0 below -87.3 (where f32 has no normal values left), and
 /// 2.4e38 above 88.3.
 ///
 /// `x` is split into `n ln 2 + r`; `e^r` is its Taylor polynomial, whose remainder is below 6e-9 for
-/// `|r| ≤ ln 2 / 2`; `2^n` is made of bits. No branch, and no product contracted with a sum.
+/// `|r| ≤ ln 2 / 2`; `2^n` is assembled from bits. No branches and no fused multiply-add.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const LOWEST: f32 = -87.3;
     const HIGHEST: f32 = 88.3;
-    /// Added to a number below 2^22, it leaves the nearest integer in the last bits.
+    /// Added to a value below 2^22, it leaves the nearest integer in the last bits.
     const ROUND: f32 = 12_582_912.0;
     /// ln 2 in two parts: the first has so few digits that `n` times it is exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
@@ -41,10 +41,10 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The sum of `f` over the numbers, in an order that depends on nothing but how many there are.
+/// The sum of `f` over the values, in an order that depends only on their count.
 #[inline(always)]
-pub(crate) fn sum(numbers: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let (blocks, rest) = numbers.as_chunks::<LANES>();
+pub(crate) fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (blocks, rest) = values.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
     for block in blocks {
         for (lane, &x) in lanes.iter_mut().zip(block) {
@@ -54,7 +54,7 @@ pub(crate) fn sum(numbers: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane += f(x);
     }
-    // Halves onto halves.
+    // Pairwise reduction of the lanes.
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exp_is_right_to_two_units() {
+    fn exp_is_exact_to_two_units_in_the_last_place() {
         let mut worst = 0.0f64;
         for i in 0..=2_000_000 {
             let x = -87.3 + 175.6 * (i as f32 / 2e6);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn exp_far_out() {
+    fn exp_saturates_and_keeps_nan() {
         assert_eq!(exp(-87.5), 0.0);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert!(exp(f32::INFINITY) > 2e38 && exp(1e30).is_finite());
@@ -90,10 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_any_length() {
+    fn sum_is_exact_for_any_length() {
         for length in 0..70 {
-            let numbers: Vec<f32> = (0..length).map(|i| ((i * 7) % 11) as f32 - 20.0).collect();
-            assert_eq!(sum(&numbers, |x| 2.0 * x), 2.0 * numbers.iter().sum::<f32>());
+            let values: Vec<f32> = (0..length).map(|i| ((i * 7) % 11) as f32 - 20.0).collect();
+            assert_eq!(sum(&values, |x| 2.0 * x), 2.0 * values.iter().sum::<f32>());
         }
     }
 }

@@ -1,14 +1,21 @@
+//! Linear layers.
+
 use burn::nn::Linear;
 use burn::tensor::{DType, Device, Tensor, bf16, f16, module};
 
-use crate::host::{Host, on_flex, on_host};
-use crate::number::Number;
+use crate::host::{HostTensor, on_flex, on_host};
+use crate::number::Widen;
 use crate::product::product;
 
-/// `x · weight + bias`: rows `[…, N, inputs]`, weight `[inputs, outputs]`, bias `[outputs]`.
+/// `x · weight + bias`.
 ///
-/// The weight may be f16 or bf16 where rows and bias are f32: it is widened, so the result is that of the
-/// same weight in f32, bit for bit where a kernel runs. That takes no memory if [`widens`] says so.
+/// The weight may be f16 or bf16 where `x` and bias are f32. It is widened, so the result equals that of
+/// the same weight in f32, bit for bit where a kernel runs. Widening takes no memory where [`widens`].
+///
+/// # Shapes
+/// - `x`: `[…, N, inputs]`
+/// - `weight`: `[inputs, outputs]`, `bias`: `[outputs]`
+/// - result: `[…, N, outputs]`, in the dtype of `x`
 pub fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
@@ -23,9 +30,9 @@ pub fn linear<const D: usize>(
     let rows = on_host(&x) && bias.as_ref().is_none_or(on_host);
     if fits && rows && on_flex(&weight.device()) {
         match weight.dtype() {
-            DType::F32 => return on_the_host::<f32, D>(x, weight, bias),
-            DType::F16 => return on_the_host::<f16, D>(x, weight, bias),
-            DType::BF16 => return on_the_host::<bf16, D>(x, weight, bias),
+            DType::F32 => return kernel::<f32, D>(x, weight, bias),
+            DType::F16 => return kernel::<f16, D>(x, weight, bias),
+            DType::BF16 => return kernel::<bf16, D>(x, weight, bias),
             _ => {}
         }
     }
@@ -33,7 +40,7 @@ pub fn linear<const D: usize>(
     module::linear(x, weight.cast(dtype), bias)
 }
 
-fn on_the_host<W: Number, const D: usize>(
+fn kernel<W: Widen, const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
@@ -41,17 +48,21 @@ fn on_the_host<W: Number, const D: usize>(
     let sizes @ [_, outputs] = weight.dims();
     let mut shape = x.dims();
     shape[D - 1] = outputs;
-    let (x, weight, bias) = (Host::take(x), Host::<W>::of(weight), bias.map(Host::take));
-    let bias = bias.as_ref().map(Host::numbers);
-    Host::new(product(x.numbers(), weight.numbers(), sizes, bias)).into_tensor(shape)
+    let (x, weight, bias) =
+        (HostTensor::take(x), HostTensor::<W>::of(weight), bias.map(HostTensor::take));
+    let bias = bias.as_ref().map(HostTensor::values);
+    HostTensor::new(product(x.values(), weight.values(), sizes, bias)).into_tensor(shape)
 }
 
-/// Whether [`linear`] widens weights of f16 and bf16 where it lays them out, on this device.
+/// Whether [`linear`] on this device widens f16 and bf16 weights while it packs them, without a copy in f32.
 pub fn widens(device: &Device) -> bool {
     on_flex(device)
 }
 
 /// [`linear`] with the weight and the bias of a layer.
+///
+/// # Shapes
+/// `[…, N, inputs]` to `[…, N, outputs]`.
 pub fn linear_layer<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
     linear(x, layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()))
 }
@@ -62,17 +73,17 @@ mod tests {
     use crate::testing::{plain, random, worst};
 
     #[test]
-    fn is_burns_own() {
+    fn linear_equals_burns_linear() {
         let (x, weight) = (random([2, 70, 33], 1), random([33, 90], 2));
         for bias in [None, Some(random([90], 3))] {
             let expected = module::linear(x.clone(), weight.clone(), bias.clone());
-            // Sums of 33 products of numbers up to 2, in another order.
+            // Sums of 33 products of values up to 2, in another order.
             assert!(worst(linear(x.clone(), weight.clone(), bias), expected) < 1e-5);
         }
     }
 
     #[test]
-    fn of_a_turned_weight_and_no_rows() {
+    fn transposed_weights_and_empty_inputs_work() {
         let (x, weight) = (random([5, 33], 1), random([90, 33], 2).swap_dims(0, 1));
         let expected = module::linear(x.clone(), weight.clone(), None);
         assert!(worst(linear(x.clone(), weight.clone(), None), expected) < 1e-5);
@@ -80,17 +91,17 @@ mod tests {
     }
 
     #[test]
-    fn of_halves_it_is_that_of_the_same_numbers() {
+    fn half_precision_weights_equal_the_same_weights_in_f32() {
         let weight = random([33, 90], 2);
         for dtype in [DType::F16, DType::BF16] {
-            let halves = weight.clone().cast(dtype);
-            let same = halves.clone().cast(DType::F32);
+            let narrow = weight.clone().cast(dtype);
+            let same = narrow.clone().cast(DType::F32);
             for rows in [1, 70] {
                 let x = random([rows, 33], 1);
                 let expected = linear(x.clone(), same.clone(), None);
-                assert_eq!(worst(linear(x.clone(), halves.clone(), None), expected.clone()), 0.0);
-                // As in training, where burn's layer runs.
-                let composed = linear(plain(x), plain(halves.clone()), None);
+                assert_eq!(worst(linear(x.clone(), narrow.clone(), None), expected.clone()), 0.0);
+                // The composition, as in training.
+                let composed = linear(plain(x), plain(narrow.clone()), None);
                 assert_eq!(composed.dtype(), DType::F32);
                 assert!(worst(composed.inner(), expected) < 1e-5);
             }

@@ -1,9 +1,9 @@
-//! Norms and what always follows them.
+//! Normalisation layers, fused with the operation that follows them.
 
 use burn::tensor::{DType, Tensor, module};
 
 use crate::activation::{silu, silu_of};
-use crate::host::{Host, on_host};
+use crate::host::{HostTensor, on_host};
 use crate::lanes::sum;
 use crate::work::map_rows;
 
@@ -11,12 +11,16 @@ use crate::work::map_rows;
 ///
 /// burn's own forward rounds the root mean square to the tensor's dtype before it divides, which
 /// in half precision shifts a whole row by the same rounding error.
+///
+/// # Shapes
+/// - `x`: `[…, D]`, `weight`: `[D]`
+/// - result: the shape and dtype of `x`
 pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -> Tensor<D> {
     if on_host(&x) && on_host(&weight) {
         let shape = x.dims();
-        let weight = Host::take(weight);
-        let weight = weight.numbers();
-        let normed = map_rows(Host::take(x), shape[D - 1], |_, row| {
+        let weight = HostTensor::take(weight);
+        let weight = weight.values();
+        let normed = map_rows(HostTensor::take(x), shape[D - 1], |_, row| {
             let factor = inverse_rms(row, epsilon);
             row.iter_mut().zip(weight).for_each(|(x, weight)| *x = *x * factor * weight);
         });
@@ -34,11 +38,15 @@ pub(crate) fn inverse_rms(row: &[f32], epsilon: f64) -> f32 {
     1.0 / (sum(row, |x| x * x) / row.len() as f32 + epsilon as f32).sqrt()
 }
 
-/// Layer norm without weights, in f32, then `(1 + scale) * x + shift`: rows `[B, N, D]`, `shift` and `scale`
-/// `[B, 1, D]`, one vector for each item.
+/// Layer norm without weights, in f32, then `(1 + scale) * x + shift`.
 ///
-/// Flex widens a half by itself. Where a backend composes the norm of tensor operations, and under
-/// autodiff, it squares and sums in the dtype that it is given: in f16 the square of 256 is infinite.
+/// The f32 cast is explicit: backends that compose the norm of tensor operations, and autodiff, square and
+/// sum in the dtype of the input, and in f16 the square of 256 is infinite.
+///
+/// # Shapes
+/// - `x`: `[B, N, D]`
+/// - `shift`, `scale`: `[B, 1, D]`, one vector for each item
+/// - result: `[B, N, D]`
 pub fn modulated_layer_norm(
     x: Tensor<3>,
     shift: Tensor<3>,
@@ -48,9 +56,9 @@ pub fn modulated_layer_norm(
     let shape @ [batch, rows, channels] = x.dims();
     let fits = [&shift, &scale].iter().all(|of_item| of_item.dims() == [batch, 1, channels]);
     if fits && on_host(&x) && on_host(&shift) && on_host(&scale) {
-        let (shift, scale) = (Host::take(shift), Host::take(scale));
-        let (shift, scale) = (shift.numbers(), scale.numbers());
-        let normed = map_rows(Host::take(x), channels, |index, row| {
+        let (shift, scale) = (HostTensor::take(shift), HostTensor::take(scale));
+        let (shift, scale) = (shift.values(), scale.values());
+        let normed = map_rows(HostTensor::take(x), channels, |index, row| {
             let item = index / rows * channels;
             let (shift, scale) = (&shift[item..][..channels], &scale[item..][..channels]);
             let mean = sum(row, |x| x) / channels as f32;
@@ -62,18 +70,21 @@ pub fn modulated_layer_norm(
         });
         return normed.into_tensor(shape);
     }
-    // A layer norm with a weight of ones is one fused pass; one composed of tensor operations is
-    // six.
+    // Layer norm with a weight of ones is one fused pass; composed of tensor operations it takes six.
     let (device, dtype) = (x.device(), x.dtype());
     let ones = Tensor::ones([channels], (&device, DType::F32));
     let normed = module::layer_norm(x.cast(DType::F32), ones, None, epsilon).cast(dtype);
     normed * (scale + 1) + shift
 }
 
-/// Group norm with a weight and a bias for each channel, then SiLU: `[B, C, H, W]` to the same.
+/// Group norm with a weight and a bias for each channel, then SiLU.
 ///
-/// Computed in f32 whatever the dtype, and rounded once at the end (burn's `GroupNorm` widens f16
+/// Computed in f32 for all dtypes, and rounded once at the end (burn's `GroupNorm` widens f16
 /// but not bf16, and only for the statistics). `groups` divides `C`.
+///
+/// # Shapes
+/// - `x`: `[B, C, H, W]`, `weight`, `bias`: `[C]`
+/// - result: `[B, C, H, W]`
 pub fn group_norm_silu(
     x: Tensor<4>,
     weight: Tensor<1>,
@@ -84,10 +95,10 @@ pub fn group_norm_silu(
     let shape @ [batch, channels, height, width] = x.dims();
     let per_group = channels / groups;
     if on_host(&x) && on_host(&weight) && on_host(&bias) {
-        let (weight, bias) = (Host::take(weight), Host::take(bias));
-        let (weight, bias) = (weight.numbers(), bias.numbers());
+        let (weight, bias) = (HostTensor::take(weight), HostTensor::take(bias));
+        let (weight, bias) = (weight.values(), bias.values());
         let pixels = height * width;
-        let normed = map_rows(Host::take(x), per_group * pixels, |index, group| {
+        let normed = map_rows(HostTensor::take(x), per_group * pixels, |index, group| {
             let (mean, variance) = moments(group);
             let factor = 1.0 / (variance + epsilon as f32).sqrt();
             let first = index % groups * per_group;
@@ -113,19 +124,19 @@ pub fn group_norm_silu(
     silu(x * scale.reshape([batch, channels, 1, 1]) + bias).cast(dtype)
 }
 
-/// The mean over the last two axes. Rows first: a million values summed one by one would lose
-/// digits, and a device with many lanes has more rows than groups to share out.
+/// The mean over the last two axes, rows first: summing a million values sequentially would lose digits,
+/// and there are more rows than groups to compute in parallel.
 fn group_mean(x: Tensor<4>) -> Tensor<4> {
     x.mean_dim(3).mean_dim(2)
 }
 
-/// Mean and variance in one pass over memory: those of blocks that stay in cache, joined in f64 by the
-/// formula of Chan, Golub and LeVeque.
+/// Mean and variance in one pass over memory: computed for blocks that fit in cache and combined in f64
+/// (Chan, Golub and LeVeque 1983).
 #[inline(always)]
-fn moments(numbers: &[f32]) -> (f32, f32) {
+fn moments(values: &[f32]) -> (f32, f32) {
     const BLOCK: usize = 1 << 11;
     let (mut count, mut mean, mut squares) = (0.0f64, 0.0f64, 0.0f64);
-    for block in numbers.chunks(BLOCK) {
+    for block in values.chunks(BLOCK) {
         let own = block.len() as f64;
         let own_mean = sum(block, |x| x) / block.len() as f32;
         let own_squares = f64::from(sum(block, |x| (x - own_mean) * (x - own_mean)));
@@ -147,7 +158,7 @@ mod tests {
     use crate::testing::{plain, random, worst};
 
     #[test]
-    fn kernels_agree_with_compositions() {
+    fn kernels_equal_compositions() {
         let x = random([2, 90, 520], 1) * 3.0 + 0.5;
         let weight = random([520], 2);
         let composed = rms_norm(plain(x.clone()), plain(weight.clone()), 1e-6).inner();
@@ -163,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn group_norm_agrees_with_burns_and_silu() {
+    fn group_norm_silu_equals_burns_norm_and_silu() {
         let device = Device::flex();
         let [groups, channels] = [3, 6];
         let weight = Tensor::<1>::from_floats([0.5, -1.0, 2.0, 30.0, 0.0, 1.5], &device);
@@ -172,8 +183,8 @@ mod tests {
         burns.gamma = Some(Param::from_tensor(weight.clone()));
         burns.beta = Some(Param::from_tensor(bias.clone()));
 
-        // More than a block of numbers in a group. Far from zero and nearly constant are what loses
-        // digits in a careless variance.
+        // More than a block of values in a group. Large offsets and small spreads lose digits in a naive
+        // variance.
         let ramp = Tensor::<1, burn::tensor::Int>::arange(0..2 * 6 * 50 * 70, &device).float();
         for (offset, spread) in [(0.0, 1.0), (50.0, 1.0), (-3.0, 0.01), (0.0, 1e-4)] {
             let x = (ramp.clone() * 1.3).sin().reshape([2, 6, 50, 70]) * spread + offset;
@@ -182,8 +193,8 @@ mod tests {
             let kernel = run(x.clone(), weight.clone(), bias.clone());
             let composed = run(plain(x), plain(weight.clone()), plain(bias.clone())).inner();
             for got in [kernel, composed] {
-                // Values up to 100, rounded differently; and all means are rounded to f32, which counts
-                // for as much more as they are larger than the spread.
+                // Values up to 100, rounded differently; and means are rounded to f32, an error that is
+                // relative to the spread.
                 let tolerance = 2e-4 + 30.0 * f32::EPSILON * f32::abs(offset) / spread;
                 let worst = worst(got, expected.clone());
                 assert!(worst < tolerance, "offset {offset}, spread {spread}: {worst}");

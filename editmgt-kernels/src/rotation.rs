@@ -1,17 +1,23 @@
+//! Rotary position embedding of normalised heads (Su et al., arXiv 2104.09864).
+
 use burn::tensor::{DType, Tensor, s};
 
 use crate::buffers;
-use crate::host::{Host, on_host};
+use crate::host::{HostTensor, on_host};
 use crate::norm::{inverse_rms, rms_norm};
 use crate::work::for_rows;
 
-/// Query or key heads `[B, N, heads, d]`, normalised ([`rms_norm`] with a weight `[d]`), rotated by the
-/// position's angles (`cos` and `sin`, `[1, N, 1, d/2]`, f32) and laid out as `[B, heads, N, d]`.
+/// Normalises query or key heads ([`rms_norm`]), rotates them by the angles of their positions and moves heads
+/// before tokens.
 ///
-/// The pairs of adjacent channels (0, 1), (2, 3), … turn, in f32. The channels come out in another
-/// order, first all even ones, then all odd ones: attention only looks at products of queries and
-/// keys, which don't change when both are reordered alike, and putting the pairs back in place would
-/// cost one more strided copy.
+/// Pairs of adjacent channels (0, 1), (2, 3), … are rotated, in f32. The result has all even channels first,
+/// then all odd ones: the products of queries and keys, which are all that attention uses, don't change if
+/// both are reordered alike, and restoring the order would cost one more strided copy.
+///
+/// # Shapes
+/// - `x`: `[B, N, heads, d]`, `weight`: `[d]`
+/// - `cos`, `sin`: `[1, N, 1, d/2]`, f32
+/// - result: `[B, heads, N, d]`, in the dtype of `x`
 pub fn norm_and_rotate(
     x: Tensor<4>,
     weight: Tensor<1>,
@@ -40,12 +46,16 @@ fn kernel(
 ) -> Tensor<4> {
     let [batch, tokens, heads, channels] = x.dims();
     let pairs = channels / 2;
-    assert_eq!(cos.dims(), [1, tokens, 1, pairs], "an angle for each pair of each token");
-    assert_eq!(sin.dims(), cos.dims(), "a sine for each cosine");
-    let [cos, sin] = [cos, sin].map(Host::take);
-    let (x, weight) = (Host::take(x), Host::take(weight));
-    let (x, weight) = (x.numbers(), weight.numbers());
-    let (cos, sin) = (cos.numbers(), sin.numbers());
+    assert_eq!(
+        cos.dims(),
+        [1, tokens, 1, pairs],
+        "cos must have an angle for each pair of each token"
+    );
+    assert_eq!(sin.dims(), cos.dims(), "sin must have the shape of cos");
+    let [cos, sin] = [cos, sin].map(HostTensor::take);
+    let (x, weight) = (HostTensor::take(x), HostTensor::take(weight));
+    let (x, weight) = (x.values(), weight.values());
+    let (cos, sin) = (cos.values(), sin.values());
 
     let mut out = buffers::take(x.len());
     for_rows(&mut out, channels, |index, to| {
@@ -62,7 +72,7 @@ fn kernel(
             odds[pair] = odd * cos[pair] + even * sin[pair];
         }
     });
-    Host::new(out).into_tensor([batch, heads, tokens, channels])
+    HostTensor::new(out).into_tensor([batch, heads, tokens, channels])
 }
 
 #[cfg(test)]
@@ -71,7 +81,7 @@ mod tests {
     use crate::testing::{plain, random, worst};
 
     #[test]
-    fn the_kernel_agrees_with_the_composition() {
+    fn kernel_equals_composition() {
         let angles = random([1, 40, 1, 8], 1);
         // A part of a table, as the text's rows are.
         let [cos, sin] = [angles.clone().cos(), angles.sin()].map(|x| x.narrow(1, 3, 37));

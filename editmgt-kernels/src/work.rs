@@ -1,58 +1,62 @@
-//! Rows shared out over the threads.
+//! Row-wise work, distributed over rayon's threads.
 
 use rayon::prelude::*;
 
 use crate::buffers;
-use crate::host::Host;
+use crate::host::HostTensor;
 use crate::lanes::vectorised;
 
-/// Numbers that one task works on: enough to outweigh its start, few enough to stay in cache.
-const TASK: usize = 1 << 15;
+/// Values of one task: enough to outweigh the cost of starting it, few enough to stay in cache.
+const TASK_VALUES: usize = 1 << 15;
 
-/// A row of what has no rows of its own.
-pub(crate) const PIECE: usize = 1 << 12;
+/// Row length for elementwise work.
+pub(crate) const CHUNK: usize = 1 << 12;
 
-/// Changes each row of `row` numbers (the last may be shorter) by `change(index, numbers)`: in place
-/// where nobody else holds them, in a copy otherwise.
-pub(crate) fn map_rows(mut x: Host, row: usize, change: impl Fn(usize, &mut [f32]) + Sync) -> Host {
-    if let Some(numbers) = x.numbers_mut() {
-        for_rows(numbers, row, change);
+/// Calls `change(index, values)` on each row of length `row` (the last may be shorter): in place if the
+/// storage isn't shared, on a copy otherwise.
+pub(crate) fn map_rows(
+    mut x: HostTensor,
+    row: usize,
+    change: impl Fn(usize, &mut [f32]) + Sync,
+) -> HostTensor {
+    if let Some(values) = x.values_mut() {
+        for_rows(values, row, change);
         return x;
     }
-    let from = x.numbers();
-    let mut numbers = buffers::take(from.len());
-    for_rows(&mut numbers, row, |index, to| {
+    let from = x.values();
+    let mut values = buffers::take(from.len());
+    for_rows(&mut values, row, |index, to| {
         to.copy_from_slice(&from[index * row..][..to.len()]);
         change(index, to);
     });
-    Host::new(numbers)
+    HostTensor::new(values)
 }
 
-/// Changes every number, [`map_rows`] with rows of no meaning.
-pub(crate) fn map(x: Host, change: impl Fn(f32) -> f32 + Sync) -> Host {
-    map_rows(x, PIECE, |_, piece| piece.iter_mut().for_each(|x| *x = change(*x)))
+/// Replaces every value `x` by `change(x)`.
+pub(crate) fn map(x: HostTensor, change: impl Fn(f32) -> f32 + Sync) -> HostTensor {
+    map_rows(x, CHUNK, |_, chunk| chunk.iter_mut().for_each(|x| *x = change(*x)))
 }
 
-/// Gives each row of `row` numbers (the last may be shorter) to `change(index, numbers)`.
-pub(crate) fn for_rows(numbers: &mut [f32], row: usize, change: impl Fn(usize, &mut [f32]) + Sync) {
+/// Calls `change(index, values)` on each row of length `row` (the last may be shorter).
+pub(crate) fn for_rows(values: &mut [f32], row: usize, change: impl Fn(usize, &mut [f32]) + Sync) {
     if row == 0 {
         return;
     }
-    let rows = (TASK / row).max(1);
-    let task = |(task, piece): (usize, &mut [f32])| run(task * rows, row, piece, &change);
-    if numbers.len() <= TASK {
+    let rows = (TASK_VALUES / row).max(1);
+    let task = |(task, part): (usize, &mut [f32])| run_task(task * rows, row, part, &change);
+    if values.len() <= TASK_VALUES {
         // Threads would cost more than they save.
-        numbers.chunks_mut(rows * row).enumerate().for_each(task);
+        values.chunks_mut(rows * row).enumerate().for_each(task);
     } else {
-        numbers.par_chunks_mut(rows * row).enumerate().for_each(task);
+        values.par_chunks_mut(rows * row).enumerate().for_each(task);
     }
 }
 
-/// A function of its own, so that there is one place where `change` is compiled for the processor.
+/// A separate function, so that `change` is compiled once for each instruction set.
 #[inline(never)]
-fn run(first: usize, row: usize, piece: &mut [f32], change: &impl Fn(usize, &mut [f32])) {
+fn run_task(first: usize, row: usize, part: &mut [f32], change: &impl Fn(usize, &mut [f32])) {
     vectorised(|| {
-        for (index, row) in piece.chunks_mut(row).enumerate() {
+        for (index, row) in part.chunks_mut(row).enumerate() {
             change(first + index, row);
         }
     });

@@ -1,10 +1,10 @@
 use editmgt_core::{Error, Result, TokenGrid};
 
-/// The forward process of a masked model: each token turns into `mask_token` with probability
-/// `mask_ratio`, independently of the others.
+/// The forward process of a masked model: replaces each token by `mask_token` with probability `mask_ratio`,
+/// independently.
 ///
-/// `uniforms` holds one number in [0, 1) per token, row-major; a token is masked where its number
-/// is below the ratio. Source: the official scheduler's `add_noise`, which takes the ratio of a
+/// `uniforms` has a value in [0, 1) for each token, row-major; tokens with a value below the ratio are masked.
+/// Source: the official scheduler's `add_noise`, which takes the ratio of a
 /// step from [`MaskingSchedule::mask_ratio`](crate::MaskingSchedule::mask_ratio).
 ///
 /// # Errors
@@ -36,7 +36,7 @@ mod tests {
     use editmgt_core::GridSize;
 
     #[test]
-    fn masks_below_the_ratio() {
+    fn masks_tokens_whose_uniform_is_below_the_ratio() {
         let tokens = TokenGrid::new(1, GridSize::new(1, 4), vec![1, 2, 3, 4]).unwrap();
         let uniforms = [0.0, 0.49, 0.5, 0.99];
         for (ratio, expected) in [(0.0, [1, 2, 3, 4]), (0.5, [9, 9, 3, 4]), (1.0, [9; 4])] {

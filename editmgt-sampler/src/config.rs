@@ -5,7 +5,7 @@ use crate::{MaskingSchedule, Timesteps};
 
 const COMPONENT: &str = "scheduler";
 
-/// What every file saved by diffusers carries.
+/// Keys of every file saved by diffusers.
 const HARMLESS: [&str; 2] = ["_class_name", "_diffusers_version"];
 
 /// `scheduler/scheduler_config.json` of an official checkpoint.
@@ -23,12 +23,11 @@ const HARMLESS: [&str; 2] = ["_class_name", "_diffusers_version"];
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchedulerConfig {
-    /// The id that stands for "not decided yet"; must be the transformer's.
+    /// The id of positions that are not decided yet; must equal the transformer's.
     pub mask_token_id: u32,
-    /// How the share of masked tokens shrinks.
+    /// How the fraction of masked tokens decreases.
     pub masking_schedule: MaskingSchedule,
-    /// What the model is told about how far the canvas is: `countdown` (the official one, where
-    /// the key is absent) or `mask_ratio`.
+    /// The model's timestep input: `countdown` (the official one, also if the key is absent) or `mask_ratio`.
     pub timesteps: Timesteps,
 }
 
@@ -41,7 +40,7 @@ struct File {
 }
 
 impl SchedulerConfig {
-    /// Reads the text of the file.
+    /// Parses the text of the file.
     ///
     /// # Errors
     /// [`ConfigError::Parse`] for a missing or unknown key, [`ConfigError::Unsupported`] for a
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strict() {
+    fn from_json_rejects_unknown_keys_and_values() {
         let config = SchedulerConfig::from_json(
             r#"{"_class_name": "Scheduler", "mask_token_id": 8255, "masking_schedule": "cosine"}"#,
         );

@@ -5,13 +5,14 @@ use editmgt_core::{Error, Result};
 ///
 /// # Shapes
 /// - logits: `[2B, N, V]`, the batch `[unconditional…, conditional…]`, any float type
-/// - result: `[B, N, V]`, f32: the difference is amplified, and so would be its rounding
+/// - result: `[B, N, V]`, f32, since the scale would amplify the rounding error of the difference
 ///
 /// # Errors
-/// [`Error::Shape`] for an odd or empty batch, [`Error::Value`] for a scale that is no finite
-/// number. A scale of 1 gives the conditional logits; skip the unconditional half then.
+/// [`Error::Shape`] for an odd or empty batch, [`Error::Value`] for a scale that is not finite.
 ///
-/// Source: Ho and Salimans, Classifier-free diffusion guidance, as the official pipeline has it.
+/// A scale of 1 returns the conditional logits; callers can skip the unconditional ones then.
+///
+/// Source: Ho and Salimans, Classifier-free diffusion guidance (arXiv 2207.12598), as in the official pipeline.
 pub fn classifier_free_guidance(logits: Tensor<3>, guidance_scale: f32) -> Result<Tensor<3>> {
     let batch = logits.dims()[0];
     if batch == 0 || !batch.is_multiple_of(2) {
@@ -20,9 +21,9 @@ pub fn classifier_free_guidance(logits: Tensor<3>, guidance_scale: f32) -> Resul
     if !guidance_scale.is_finite() {
         return Err(Error::value("guidance scale", "a finite number", guidance_scale));
     }
-    let half = batch / 2;
-    let uncond = logits.clone().narrow(0, 0, half).cast(FloatDType::F32);
-    let cond = logits.narrow(0, half, half).cast(FloatDType::F32);
+    let items = batch / 2;
+    let uncond = logits.clone().narrow(0, 0, items).cast(FloatDType::F32);
+    let cond = logits.narrow(0, items, items).cast(FloatDType::F32);
     Ok(uncond.clone() + (cond - uncond) * guidance_scale)
 }
 
@@ -38,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn moves_from_unconditional_to_conditional() {
+    fn interpolates_from_unconditional_to_conditional() {
         for dtype in [FloatDType::F32, FloatDType::F16, FloatDType::BF16] {
             for (scale, expected) in [
                 (0.0, [1.0, 2.0, 3.0, 4.0]),
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_has_no_halves_or_no_scale() {
+    fn rejects_odd_batches_and_nan_scales() {
         let odd = logits(FloatDType::F32).narrow(0, 0, 3);
         assert!(classifier_free_guidance(odd, 3.0).is_err());
         assert!(classifier_free_guidance(logits(FloatDType::F32), f32::NAN).is_err());

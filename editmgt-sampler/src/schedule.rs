@@ -1,19 +1,19 @@
-//! Mask schedules and temperatures, in f32 as the official scheduler computes them: one rounding
-//! more or less and a step fixes another number of tokens.
+//! Mask schedules and temperatures, in f32 with the roundings of the official scheduler: a rounding decides
+//! how many tokens a step unmasks.
 
 use std::f32::consts::PI;
 
 use editmgt_core::{Error, Result, Schedule, ScheduleRequest};
 use serde::{Deserialize, Serialize};
 
-/// More steps than this have step numbers that an f32 can't count.
+/// f32 represents step numbers exactly up to this.
 const MAX_STEPS: usize = 1 << f32::MANTISSA_DIGITS;
 
-/// How the share of masked tokens shrinks over a run.
+/// How the fraction of masked tokens decreases over a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MaskingSchedule {
-    /// `cos(π/2 · progress)`: few tokens early, most of them late. What the official models use.
+    /// `cos(π/2 · progress)`: few tokens early, most of them late. Used by the official models.
     #[default]
     Cosine,
     /// `1 - progress`: the same number at every step.
@@ -21,8 +21,8 @@ pub enum MaskingSchedule {
 }
 
 impl MaskingSchedule {
-    /// The share of the canvas, 0..1, that is still masked after step `step` (0 is the first) of
-    /// `steps`; 0 after the last.
+    /// The fraction of the canvas, 0..1, that is still masked after step `step` (0 is the first) of `steps`; 0
+    /// after the last.
     ///
     /// Source: the official scheduler; Chang et al., MaskGIT, section 3.3.
     pub fn mask_ratio(self, step: usize, steps: usize) -> f32 {
@@ -31,35 +31,35 @@ impl MaskingSchedule {
         }
         let progress = (step + 1) as f32 / steps as f32;
         match self {
-            // The angle is rounded to f32 as in the official code. The cosine is taken in f64 and
-            // rounded, so that no platform's f32 cosine decides a token count.
+            // The angle is rounded to f32 as in the official code. The cosine is computed in f64 and rounded,
+            // so that token counts don't depend on the platform's f32 cosine.
             Self::Cosine => f64::from(progress * PI / 2.0).cos() as f32,
             Self::Linear => 1.0 - progress,
         }
     }
 }
 
-/// What a schedule tells the model about how far the canvas is.
+/// The model's timestep input at each step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Timesteps {
-    /// The steps still to come, `n-1 … 0`, as the official scheduler.
+    /// The remaining steps, `n-1 … 0`, as in the official scheduler.
     #[default]
     Countdown,
-    /// The share of the canvas that is masked when the step begins: a number that means the same
-    /// in training and in inference, whatever the number of steps.
+    /// The fraction of the canvas that is masked before the step, which means the same in training and in
+    /// inference for any number of steps.
     MaskRatio,
 }
 
-/// How much the Gumbel noise weighs in the confidence of a token, step by step.
+/// Weight of the Gumbel noise in the confidence of a token, for each step.
 ///
-/// In JSON a pair of numbers or a single one, as in the official pipeline's arguments.
+/// In JSON a pair of values or a single one, as in the official pipeline's arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Temperature {
-    /// From the first number at the first step to the second at the last, in equal parts.
+    /// Linear from the first value at the first step to the second at the last.
     Range(f32, f32),
-    /// From this number down to 0.01: what the official scheduler makes of a single number.
+    /// Linear from this value to 0.01, as the official scheduler treats a single value.
     Decay(f32),
 }
 
@@ -73,7 +73,7 @@ impl Default for Temperature {
 impl Temperature {
     const DECAY_END: f32 = 0.01;
 
-    /// One value per step; a single step takes the first.
+    /// One value per step; a single step gets the first.
     fn values(self, steps: usize) -> Result<Vec<f32>> {
         let (start, end) = match self {
             Self::Range(start, end) => (start, end),
@@ -86,10 +86,13 @@ impl Temperature {
         }
         let last = steps - 1;
         let increment = (end - start) / last.max(1) as f32;
-        // Counted from the nearer end, as torch's linspace does, so that both ends are exact.
-        let value = |i: usize| match i < steps / 2 || last == 0 {
-            true => start + increment * i as f32,
-            false => end - increment * (last - i) as f32,
+        // From the nearer end, as torch's linspace, so that both ends are exact.
+        let value = |i: usize| {
+            if i < steps / 2 || last == 0 {
+                start + increment * i as f32
+            } else {
+                end - increment * (last - i) as f32
+            }
         };
         Ok((0..steps).map(value).collect())
     }
@@ -117,8 +120,8 @@ pub(crate) fn plan(
     Ok(Schedule { timesteps, mask_ratios, temperatures: temperature.values(steps)? })
 }
 
-/// How many of `unknown` masked tokens stay masked after a step that aims at `target` (a whole
-/// number is cut from it): at least one is fixed, and at least one is left for the last step.
+/// Number of `unknown` masked tokens that stay masked after a step: `target` rounded down, but at least one is
+/// unmasked, and at least one is left for the last step.
 pub(crate) fn mask_len(target: f32, unknown: usize) -> usize {
     (target.floor() as usize).min(unknown.saturating_sub(1)).max(1)
 }
@@ -132,12 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn timesteps_count_down_or_say_how_much_is_masked() {
+    fn timesteps_count_down_or_are_mask_ratios() {
         let timesteps = |convention| {
             let request = request(3, 0.5);
             plan(MaskingSchedule::Linear, Temperature::default(), convention, &request).unwrap()
         };
-        assert_eq!(timesteps(Timesteps::Countdown).timesteps, [2.0, 1.0, 0.0]);
+        let countdown = timesteps(Timesteps::Countdown);
+        assert_eq!(countdown.timesteps, [2.0, 1.0, 0.0]);
+        assert!(countdown.mask_ratios.iter().all(|&ratio| ratio < 0.5));
         let plan = timesteps(Timesteps::MaskRatio);
         assert_eq!(plan.timesteps[0], 0.5);
         assert_eq!(plan.timesteps[1..], plan.mask_ratios[..2]);
@@ -174,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn one_token_is_fixed_and_one_is_left() {
+    fn mask_len_unmasks_one_and_leaves_one() {
         for (target, unknown, expected) in
             [(0.3, 9, 1), (5.9, 9, 5), (9.0, 9, 8), (20.0, 9, 8), (20.0, 1, 1), (20.0, 0, 1)]
         {
@@ -183,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn temperatures_go_from_end_to_end() {
+    fn temperatures_are_linear_with_exact_ends() {
         for (temperature, steps, expected) in [
             (Temperature::Range(2.0, 0.0), 1, vec![2.0]),
             (Temperature::Range(2.0, 0.0), 5, vec![2.0, 1.5, 1.0, 0.5, 0.0]),
@@ -195,20 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn timesteps_count_down() {
-        let plan = plan(
-            MaskingSchedule::Cosine,
-            Temperature::default(),
-            Timesteps::Countdown,
-            &request(3, 0.5),
-        )
-        .unwrap();
-        assert_eq!(plan.timesteps, [2.0, 1.0, 0.0]);
-        assert!(plan.mask_ratios.iter().all(|&ratio| ratio < 0.5));
-    }
-
-    #[test]
-    fn what_can_not_be_planned_is_an_error() {
+    fn plan_rejects_invalid_steps_ratios_and_temperatures() {
         let good = Temperature::default();
         for (steps, start, temperature) in [
             (0, 1.0, good),

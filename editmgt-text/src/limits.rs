@@ -1,7 +1,5 @@
-use editmgt_core::config::ConfigError;
+use editmgt_core::config::{ConfigError, MAX_EXTENT, check_range};
 
-/// Far above any model of this family, and low enough that no product of two overflows.
-const LARGEST_SIZE: usize = 1 << 24;
 /// Each layer costs a few kilobytes before any weight is read.
 const MOST_LAYERS: usize = 1 << 10;
 
@@ -11,12 +9,12 @@ pub(crate) struct Limits(pub(crate) &'static str);
 impl Limits {
     /// Sizes that must be at least 1.
     pub(crate) fn sizes(&self, sizes: &[(&'static str, usize)]) -> Result<(), ConfigError> {
-        sizes.iter().try_for_each(|&(key, size)| self.range(key, size, LARGEST_SIZE))
+        sizes.iter().try_for_each(|&(key, size)| check_range(self.0, key, size, 1..=MAX_EXTENT))
     }
 
     /// A number of layers.
     pub(crate) fn layers(&self, key: &'static str, layers: usize) -> Result<(), ConfigError> {
-        self.range(key, layers, MOST_LAYERS)
+        check_range(self.0, key, layers, 1..=MOST_LAYERS)
     }
 
     /// `whole` must be a multiple of `part`.
@@ -40,12 +38,5 @@ impl Limits {
                 Err(ConfigError::unsupported(self.0, key, "a finite number above 0", number))
             }
         }
-    }
-
-    fn range(&self, key: &'static str, got: usize, most: usize) -> Result<(), ConfigError> {
-        if (1..=most).contains(&got) {
-            return Ok(());
-        }
-        Err(ConfigError::unsupported(self.0, key, format!("1 to {most}"), got))
     }
 }

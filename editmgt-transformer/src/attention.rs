@@ -1,10 +1,10 @@
-//! Attention over all streams at once: keys and values in the order `[text, image, reference]`.
+//! Joint attention over all streams: keys and values in the order `[text, image, reference]`.
 
 use burn::nn::{Linear, RmsNorm};
 use burn::tensor::{DType, Tensor};
 use editmgt_kernels::{self as kernels, attention, join_tokens};
 
-use crate::lora::Side;
+use crate::pass::Stream;
 use crate::rope::Rotation;
 use crate::rows::linear_rows;
 
@@ -15,7 +15,7 @@ pub(crate) struct Projection<'a> {
     pub(crate) value: &'a Linear,
     pub(crate) norm_query: &'a RmsNorm,
     pub(crate) norm_key: &'a RmsNorm,
-    pub(crate) side: Side,
+    pub(crate) stream: Stream,
 }
 
 /// Queries, keys and values of one stream, `[B, heads, N, head_dim]` each; queries and keys are
@@ -33,20 +33,20 @@ impl Projection<'_> {
         let [head_dim] = self.norm_query.gamma.val().dims();
         let heads = |x: Tensor<3>| x.reshape([batch, tokens, width / head_dim, head_dim]);
         let rotated = |linear: &Linear, norm: &RmsNorm| {
-            rotation.apply(norm, heads(linear_rows(linear, x.clone(), self.side)))
+            rotation.apply(norm, heads(linear_rows(linear, x.clone(), self.stream)))
         };
         Heads {
             query: rotated(self.query, self.norm_query),
             key: rotated(self.key, self.norm_key),
-            value: heads(linear_rows(self.value, x.clone(), self.side)).swap_dims(1, 2),
+            value: heads(linear_rows(self.value, x.clone(), self.stream)).swap_dims(1, 2),
         }
     }
 }
 
-/// How much the attention between the reference and all other tokens counts, a number for each key:
-/// strength γ adds log γ to these logits, which is a weight γ on these keys inside the softmax.
+/// Key weights that implement the reference strength: strength γ adds log γ to the logits between the
+/// reference and all other tokens, which is a weight γ on these keys inside the softmax.
 ///
-/// No weight is smaller than the smallest normal number, so that no sum of weights is zero.
+/// Weights are at least the smallest normal f32, so that no sum of weights is zero.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyWeights {
     canvas_queries: Vec<f32>,
@@ -54,7 +54,7 @@ pub(crate) struct KeyWeights {
 }
 
 impl KeyWeights {
-    /// `None` for a strength of 1, which weighs nothing.
+    /// `None` for a strength of 1, which has no effect.
     pub(crate) fn new(strength: f32, canvas_keys: usize, reference_keys: usize) -> Option<Self> {
         if strength == 1.0 {
             return None;
@@ -71,20 +71,10 @@ impl KeyWeights {
     }
 }
 
-/// Which stream asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asker {
-    /// Text or image.
-    Canvas,
-    /// The reference.
-    Reference,
-}
-
-/// The keys and values of all streams, that every stream attends to, in f32.
+/// The keys and values of all streams, in f32.
 ///
-/// Backends differ in the type that they keep half-precision scores, their exponentials and sums
-/// in: flex widens them, a GPU's fused kernel sums in f32, and what takes its place where that
-/// doesn't fit, or under autodiff, computes all of it in the dtype that it is given.
+/// The cast to f32 is explicit because backends differ for half-precision inputs: flex widens scores and
+/// exponentials, fused GPU kernels sum in f32, but their fallbacks and autodiff compute in the input's dtype.
 pub(crate) struct KeyValues {
     /// `[B, heads, S, head_dim]`.
     key: Tensor<4>,
@@ -117,11 +107,11 @@ impl KeyValues {
         &self.key
     }
 
-    /// What queries `[B, heads, N, head_dim]` of the asker get, `[B, N, D]` in the queries' dtype.
-    pub(crate) fn attend(&self, query: Tensor<4>, asker: Asker) -> Tensor<3> {
-        let keys = match asker {
-            Asker::Canvas => &self.for_canvas,
-            Asker::Reference => &self.for_reference,
+    /// Attention of a stream's queries `[B, heads, N, head_dim]`, to `[B, N, D]` in the queries' dtype.
+    pub(crate) fn attend(&self, query: Tensor<4>, stream: Stream) -> Tensor<3> {
+        let keys = match stream {
+            Stream::Canvas => &self.for_canvas,
+            Stream::Reference => &self.for_reference,
         };
         let dtype = query.dtype();
         attention(query.cast(DType::F32), keys).cast(dtype)
@@ -135,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weighing_is_the_bias_of_the_official_code() {
+    fn key_weights_equal_the_bias_of_the_official_code() {
         const CANVAS: usize = 6;
         const REFERENCE: usize = 4;
         let device = Device::flex();
@@ -171,8 +161,8 @@ mod tests {
             let keys = KeyValues::new(&[&canvas, &reference], weights.as_ref());
             let got = Tensor::cat(
                 vec![
-                    keys.attend(canvas.query.clone(), Asker::Canvas),
-                    keys.attend(reference.query.clone(), Asker::Reference),
+                    keys.attend(canvas.query.clone(), Stream::Canvas),
+                    keys.attend(reference.query.clone(), Stream::Reference),
                 ],
                 1,
             );
@@ -183,7 +173,7 @@ mod tests {
     }
 
     /// Scores of 64 are 0.25 apart in bf16; before they are scaled, those of the second case are
-    /// beyond f16. With autodiff, attention is composed of operations in the dtype that it is given.
+    /// beyond f16. With autodiff, attention is composed of operations in the dtype of its input.
     #[test]
     fn scores_and_softmax_are_f32() {
         for device in [Device::flex(), Device::flex().autodiff()] {
@@ -193,19 +183,19 @@ mod tests {
                         let normal = Distribution::Normal(0.0, size);
                         Tensor::<4>::random([1, 2, 12, 16], normal, &device).cast(dtype)
                     };
-                    // Below 1, so that a rounding of what comes out has a bound.
+                    // Below 1, which bounds the rounding error of the result.
                     let value = Distribution::Uniform(-1.0, 1.0);
                     let value = Tensor::<4>::random([1, 2, 12, 16], value, &device).cast(dtype);
-                    let half = Heads { query: random(size), key: random(size), value };
+                    let narrow = Heads { query: random(size), key: random(size), value };
                     let wide = |x: &Tensor<4>| x.clone().cast(DType::F32);
-                    let (query, key) = (wide(&half.query), wide(&half.key));
-                    let exact = Heads { query, key, value: wide(&half.value) };
+                    let (query, key) = (wide(&narrow.query), wide(&narrow.key));
+                    let exact = Heads { query, key, value: wide(&narrow.value) };
                     let weights = KeyWeights::new(strength, 8, 4);
                     let attended = |heads: &Heads| {
                         KeyValues::new(&[heads], weights.as_ref())
-                            .attend(heads.query.clone(), Asker::Canvas)
+                            .attend(heads.query.clone(), Stream::Canvas)
                     };
-                    let got = attended(&half);
+                    let got = attended(&narrow);
                     assert_eq!(got.dtype(), dtype);
                     let error = (got.cast(DType::F32) - attended(&exact)).abs().max();
                     // One rounding, to 8 bits or 11.

@@ -5,16 +5,15 @@ use editmgt_core::{AttentionMaps, AttentionRequest, Error, GridSize, Result, Tex
 
 /// Collects text-to-image attention during a pass.
 ///
-/// What is captured is a softmax of its own over the `[text, image]` keys, as if there were no
-/// reference: the probabilities that an edit uses would show how much the text looks at the photo,
-/// not where in the canvas. (The official code does the same.)
+/// Captures a separate softmax over the `[text, image]` keys, without the reference: with it, the probabilities
+/// would show how much the text attends to the photo, not where in the canvas. (As in the official code.)
 pub(crate) struct Capture<'a> {
     request: &'a AttentionRequest,
     text_rows: usize,
     grid: GridSize,
-    /// One selection of text rows per asked item; `None` for all.
+    /// The text rows of each requested item; `None` for all.
     rows: Vec<Option<Tensor<1, Int>>>,
-    /// The maps of each asked block, `[items, cells]`, in the order of the request.
+    /// The maps of each requested block, `[items, cells]`, in the order of the request.
     maps: Vec<Option<Tensor<2>>>,
 }
 
@@ -25,14 +24,14 @@ struct Run<'a> {
     rows: Option<&'a Tensor<1, Int>>,
 }
 
-/// The place of one asked block in a [`Capture`].
+/// The slot of a requested block in a [`Capture`].
 pub(crate) struct Probe<'c, 'a> {
     capture: &'c mut Capture<'a>,
     slot: usize,
 }
 
 impl<'a> Capture<'a> {
-    /// `None` when nothing is asked for. The request must have been checked.
+    /// `None` for an empty request. The request must have been checked.
     pub(crate) fn new(
         request: &'a AttentionRequest,
         text_rows: usize,
@@ -55,14 +54,14 @@ impl<'a> Capture<'a> {
         Some(Self { request, text_rows, grid, rows, maps })
     }
 
-    /// The place of a block, if it is asked for.
+    /// The slot of a block, if it is requested.
     pub(crate) fn probe(&mut self, block: usize) -> Option<Probe<'_, 'a>> {
-        let slot = self.request.blocks.iter().position(|&asked| asked == block)?;
+        let slot = self.request.blocks.iter().position(|&requested| requested == block)?;
         Some(Probe { capture: self, slot })
     }
 
-    /// The asked items, those together that can be computed together: neighbours in the batch of
-    /// which all rows are wanted.
+    /// The requested items, grouped into runs that are computed together: adjacent batch items with all rows
+    /// requested.
     fn runs(&self) -> Vec<Run<'_>> {
         let mut runs: Vec<Run<'_>> = Vec::new();
         for (item, rows) in self.request.items.iter().zip(&self.rows) {
@@ -96,10 +95,13 @@ impl<'a> Capture<'a> {
         to_image.reshape([items, heads * rows, cells]).mean_dim(1).squeeze_dim(1)
     }
 
-    /// The map of each asked block, `[items, cells]`, still on the device.
+    /// The map of each requested block, `[items, cells]`, on the device.
     pub(crate) fn into_tensors(self) -> Vec<Tensor<2>> {
         let maps = self.maps.into_iter();
-        maps.map(|map| map.expect("every asked block exists and has been passed")).collect()
+        maps.map(|map| {
+            map.expect("checked requests name existing blocks, and a pass runs all of them")
+        })
+        .collect()
     }
 
     /// Reads everything back in one transfer.
@@ -113,8 +115,8 @@ impl<'a> Capture<'a> {
 }
 
 impl Probe<'_, '_> {
-    /// Takes the queries of (at least) the text rows and the keys of (at least) text and image,
-    /// `[B, heads, N, head_dim]` with text first. Only the asked items and rows are computed.
+    /// Computes the maps of the requested items and rows from queries and keys `[B, heads, N, head_dim]`, text
+    /// first; queries have at least the text rows, keys at least text and image.
     pub(crate) fn record(self, query: &Tensor<4>, key: &Tensor<4>) {
         let Self { capture, slot } = self;
         let maps = capture.runs().into_iter().map(|run| capture.map(run, query, key));

@@ -1,4 +1,4 @@
-//! The vectors that modulate every block: timestep, pooled text and micro-conditions.
+//! The vectors that modulate every block, from timestep, pooled text and micro-conditions.
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -6,9 +6,10 @@ use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use editmgt_core::MicroConditions;
 use editmgt_kernels::linear_layer;
 
-use crate::rows::in_company;
+use crate::lora::{LinearRole, LinearRoles};
+use crate::rows::pad_single_f16_row;
 
-/// Channels of one embedded number.
+/// Channels of one embedded value.
 pub(crate) const SINUSOID: usize = 256;
 
 /// Channels of the embedded micro-conditions.
@@ -17,7 +18,12 @@ pub(crate) const MICRO: usize = 5 * SINUSOID;
 /// Wave length of the slowest channel, over 2π.
 const MAX_PERIOD: f64 = 10000.0;
 
-/// Timesteps come in units of 1/1000, by the official code.
+/// The frequency that the official `exp`, a vectorised one, rounds up although the value below is closer. At
+/// a timestep of a million that last bit changes the angle by 0.03 and logits by 0.01. Found from recorded
+/// conditioning vectors; all other entries whose rounding they determine are rounded correctly.
+const ROUNDED_UP: usize = 12;
+
+/// Timesteps are embedded in units of 1/1000, as in the official code.
 const TIMESTEP_SCALE: f32 = 1000.0;
 
 /// Linear, SiLU, linear, on one vector per batch item.
@@ -37,10 +43,14 @@ impl Mlp {
 
     /// `[B, inputs]` to `[B, width]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        in_company(x, |x| {
+        pad_single_f16_row(x, |x| {
             let hidden = activation::silu(linear_layer(&self.linear_1, x));
             linear_layer(&self.linear_2, hidden)
         })
+    }
+
+    pub(crate) fn declare_roles(&self, roles: &mut LinearRoles) {
+        roles.declare(LinearRole::Conditioning, [&self.linear_1, &self.linear_2]);
     }
 }
 
@@ -68,7 +78,7 @@ impl TimeTextEmbedding {
         }
     }
 
-    /// `pooled`: `[B, D]`, pooled text and micro-conditions, already projected.
+    /// Timesteps `[B]` and projected pooled text with micro-conditions `[B, D]`, to `[B, D]` each.
     pub(crate) fn forward(&self, timestep: &[f32], pooled: Tensor<2>) -> Conditioning {
         let (device, dtype) = (pooled.device(), pooled.dtype());
         let text = self.text_embedder.forward(pooled);
@@ -78,9 +88,14 @@ impl TimeTextEmbedding {
         };
         Conditioning { canvas: embed(timestep) + text.clone(), reference: embed(&[0.0]) + text }
     }
+
+    pub(crate) fn declare_roles(&self, roles: &mut LinearRoles) {
+        self.timestep_embedder.declare_roles(roles);
+        self.text_embedder.declare_roles(roles);
+    }
 }
 
-/// Embeds the micro-conditions, `[B, 5 * 256]`, number by number.
+/// Embeds the micro-conditions value by value, to `[B, 5 * 256]`.
 pub(crate) fn micro_sinusoids(
     micro: &[MicroConditions],
     device: &Device,
@@ -90,12 +105,11 @@ pub(crate) fn micro_sinusoids(
     sinusoids(&values, MICRO / SINUSOID, device, dtype)
 }
 
-/// `[cos(v f₀) … cos(v f₁₂₇), sin(v f₀) … sin(v f₁₂₇)]` for each value; `per_row` values side by
-/// side.
+/// `[cos(v f₀) … cos(v f₁₂₇), sin(v f₀) … sin(v f₁₂₇)]` for each value, `per_row` values in a row.
 ///
-/// A handful of numbers, so they are computed on the host, the same on every device. The products
-/// are rounded to f32 like the official ones: timesteps go up to a million, where the rounding of
-/// the angle is as large as 0.03 and part of what the model was trained on.
+/// Computed on the host, so the result is the same on every device. The products are rounded to f32 as in
+/// the official code: timesteps go up to a million, where the rounding error of the angle is as large as 0.03
+/// and part of what the model was trained on.
 fn sinusoids(values: &[f32], per_row: usize, device: &Device, dtype: DType) -> Tensor<2> {
     let frequencies = frequencies();
     let mut rows = Vec::with_capacity(values.len() * SINUSOID);
@@ -115,10 +129,29 @@ fn frequencies() -> Vec<f32> {
     let slope = -MAX_PERIOD.ln() as f32;
     let frequency = |k: usize| f64::from(slope * k as f32 / half as f32).exp() as f32;
     let mut frequencies: Vec<f32> = (0..half).map(frequency).collect();
-    // The official `exp` is a vectorised one that rounds this entry up where it lies closer to the
-    // number below. At a timestep of a million that last bit turns the angle by 0.03, and moves
-    // logits by 0.01. Found from the recorded conditioning; all other entries that can be told
-    // apart are rounded correctly.
-    frequencies[12] = frequencies[12].next_up();
+    frequencies[ROUNDED_UP] = frequencies[ROUNDED_UP].next_up();
     frequencies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequencies_match_the_official_table() {
+        let frequencies = frequencies();
+        assert_eq!(frequencies.len(), SINUSOID / 2);
+        // Bits of the official f32 table, around the entry that its `exp` rounds up.
+        let exact = |k: f64| (-(MAX_PERIOD.ln() as f32) as f64 * k / 128.0).exp();
+        assert_eq!((frequencies[0], frequencies[64]), (1.0, 0.01));
+        let below = f32::from_bits(frequencies[ROUNDED_UP].to_bits() - 1);
+        assert_eq!(frequencies[ROUNDED_UP].to_bits(), 0x3ed7_e89b);
+        assert!(
+            f64::from(below) <= exact(12.0) && exact(12.0) < f64::from(frequencies[ROUNDED_UP])
+        );
+        for k in [ROUNDED_UP - 1, ROUNDED_UP + 1] {
+            let relative = f64::from(frequencies[k]) / exact(k as f64) - 1.0;
+            assert!(relative.abs() < f64::from(f32::EPSILON), "{k}: {relative:e}");
+        }
+    }
 }

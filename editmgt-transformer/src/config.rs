@@ -1,5 +1,5 @@
 use burn::tensor::Device;
-use editmgt_core::config::{self, ConfigError};
+use editmgt_core::config::{self, ConfigError, MAX_EXTENT};
 use editmgt_core::{KeyMap, TransformerSpec};
 use serde::{Deserialize, Serialize};
 
@@ -7,56 +7,50 @@ use crate::MgtModel;
 
 const COMPONENT: &str = "transformer";
 
-/// Keys of the official `config.json` that name the writer, not the maths.
+/// Keys of the official `config.json` that don't affect the computation.
 const HARMLESS: &[&str] = &["_class_name", "_diffusers_version", "_name_or_path"];
 
-/// No width or table may be larger: far above any real model, and small enough that no product of
-/// two widths overflows.
-const MAX_EXTENT: usize = 1 << 24;
-
-/// No stack of blocks may be deeper: a module is built for each, lazy parameters or not.
+/// Blocks of a stack, at most: a module is built for each, lazy parameters or not.
 const MAX_BLOCKS: usize = 1024;
 
-/// What turns the text encoder's width into the transformer's.
+/// The projection from the text encoder's width to the transformer's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Connector {
-    /// Nothing: the text rows have the transformer's width already.
+    /// None: the text rows have the transformer's width.
     None,
     /// One linear layer with bias.
     Linear,
-    /// A kind that the official code names (`mlp`, `fmlp`, `qformer`) but no released model uses;
-    /// refused by [`MgtConfig::validate`].
+    /// A kind of the official code (`mlp`, `fmlp`, `qformer`) that no released model uses; rejected by
+    /// [`MgtConfig::validate`].
     #[serde(untagged)]
     Other(String),
 }
 
-/// Which text encoders a checkpoint was trained with.
-///
-/// The transformer itself doesn't care; a pipeline chooses its encoders by it.
+/// The text encoders with which a checkpoint was trained. Used by pipelines, not by the transformer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TextArchitecture {
-    /// CLIP gives both the rows (77, penultimate layer) and the pooled vector.
+    /// CLIP computes both the rows (77, penultimate layer) and the pooled vector.
     #[serde(rename = "CLIP")]
     Clip,
-    /// Gemma2 gives the rows (256), CLIP the pooled vector.
+    /// Gemma2 computes the rows (256), CLIP the pooled vector.
     #[serde(rename = "CLIP_Gemma2")]
     ClipGemma2,
-    /// The small encoder with a closed vocabulary gives both.
+    /// The small encoder with a closed vocabulary computes both.
     #[serde(rename = "small")]
     Small,
-    /// Anything else; refused by [`MgtConfig::validate`].
+    /// Anything else; rejected by [`MgtConfig::validate`].
     #[serde(untagged)]
     Other(String),
 }
 
 /// The `config.json` of a transformer folder.
 ///
-/// Keys that are absent take the defaults of the official class.
+/// Absent keys have the defaults of the official class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MgtConfig {
-    /// Tokens per patch; only 1 is supported, [`downsample`](Self::downsample) does the merging.
+    /// Tokens per patch; only 1 is supported ([`downsample`](Self::downsample) merges tokens).
     #[serde(default = "default_patch_size")]
     pub patch_size: usize,
     /// Not used by the model; kept so that a written config is complete.
@@ -81,15 +75,14 @@ pub struct MgtConfig {
     /// the head's channels as their sum.
     #[serde(default = "default_axes_dims_rope")]
     pub axes_dims_rope: [usize; 3],
-    /// Base of the frequencies of the positions, 1 or more. The official model has 10000 and no
-    /// key for it; a small grid with few channels wants less, for all but the first few
-    /// frequencies hardly turn over a few rows.
+    /// Base of the rotary frequencies, 1 or more. The official model has 10000 and no key for it; small grids
+    /// need a smaller base, since all but the first few frequencies hardly rotate over a few rows.
     #[serde(default = "default_rope_theta", skip_serializing_if = "is_default_rope_theta")]
     pub rope_theta: f64,
     /// Rows of the embedding table; the last one is the mask token.
     #[serde(default = "default_vocab_size")]
     pub vocab_size: usize,
-    /// Codes of the codec: classes of the logits.
+    /// Number of codes of the codec, and of classes of the logits.
     #[serde(default = "default_codebook_size")]
     pub codebook_size: usize,
     /// Whether 2x2 tokens are merged on the way in.
@@ -178,10 +171,10 @@ impl MgtConfig {
         Ok(config)
     }
 
-    /// Checks that the sizes belong together and that the code has the maths for every value.
+    /// Checks that the sizes match each other and that every value is supported.
     ///
     /// # Errors
-    /// [`ConfigError::Unsupported`] with the key, what it may be and what it is.
+    /// [`ConfigError::Unsupported`] with the key, the supported values and the actual one.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let require = |good: bool, key, expected: &dyn ToString, got: &dyn ToString| {
             if good {
@@ -189,9 +182,7 @@ impl MgtConfig {
             }
             Err(ConfigError::unsupported(COMPONENT, key, expected.to_string(), got.to_string()))
         };
-        let within = |key, value: usize, max: usize| {
-            require((1..=max).contains(&value), key, &format!("1 to {max}"), &value)
-        };
+        let within = |key, value, max| config::check_range(COMPONENT, key, value, 1..=max);
         within("num_layers", self.num_layers, MAX_BLOCKS)?;
         within("num_single_layers", self.num_single_layers, MAX_BLOCKS)?;
         within("attention_head_dim", self.attention_head_dim, MAX_EXTENT)?;
@@ -256,7 +247,7 @@ impl MgtConfig {
         self.num_attention_heads.saturating_mul(self.attention_head_dim)
     }
 
-    /// What the config says about the model, for the other stages.
+    /// The sizes of the model, for the other stages.
     pub fn spec(&self) -> TransformerSpec {
         TransformerSpec {
             codebook_size: self.codebook_size,
@@ -269,22 +260,22 @@ impl MgtConfig {
         }
     }
 
-    /// Where the official checkpoint's keys differ from the fields of the modules.
+    /// The differences between the official checkpoint's keys and the fields of the modules.
     pub fn keys(&self) -> KeyMap {
         KeyMap::renames([
-            // A convolution here is its weight alone.
+            // Convolutions are fields of the type of their weight.
             (r"\b(conv[12]?)$", "$1.weight"),
             // The official resampling blocks wrap a single layer.
             (r"^down_block\.", "down_block.downsample."),
             (r"^up_block\.", "up_block.upsample."),
-            // Members of sequences are numbered; what lies between is dropout and the activation.
+            // Members of sequences are numbered; dropout and activations are members, too.
             (r"\.to_out\.", ".to_out.0."),
             (r"\.(ff|ff_context)\.proj_in\.", ".$1.net.0.proj."),
             (r"\.(ff|ff_context)\.proj_out\.", ".$1.net.2."),
         ])
     }
 
-    /// Builds the model with lazy random parameters: none is allocated before it is read.
+    /// Builds the model with lazy random parameters, which are allocated when they are first read.
     ///
     /// # Errors
     /// Those of [`validate`](Self::validate).
@@ -310,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_keys_take_the_official_defaults() {
+    fn absent_keys_have_the_official_defaults() {
         let config = MgtConfig::from_json(&tiny().to_string()).unwrap();
         assert_eq!(config.vocab_size, 8256);
         assert_eq!(config.codebook_size, 8192);
@@ -321,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_config_reads_back() {
+    fn config_round_trips_through_json() {
         let config = MgtConfig::official();
         let text = serde_json::to_string(&config).unwrap();
         assert!(text.contains(r#""connector_type":"linear""#), "{text}");
@@ -334,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_maths_is_refused_by_name() {
+    fn from_json_rejects_unsupported_values_by_name() {
         for (key, value, named) in [
             ("connector_type", json!("mlp"), "\"mlp\""),
             ("connector_type", json!("qformer"), "\"qformer\""),

@@ -3,16 +3,16 @@ use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{Device, Tensor};
 use editmgt_kernels::add_gated;
 
-use crate::attention::{Asker, Heads, KeyValues, Projection};
+use crate::attention::{Heads, KeyValues, Projection};
 use crate::capture::Probe;
 use crate::feed_forward::FeedForward;
-use crate::lora::Side;
+use crate::lora::{LinearRole, LinearRoles};
 use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
-use crate::pass::{BlockContext, Streams, clip_f16};
+use crate::pass::{BlockContext, Stream, Streams, clip_f16};
 use crate::rope::Rotation;
 use crate::rows::linear_rows;
 
-/// A block with weights of its own for text; image and reference share theirs.
+/// A block with separate weights for text; image and reference share theirs.
 #[derive(Module, Debug)]
 pub(crate) struct DoubleBlock {
     norm1: AdaLayerNorm,
@@ -38,7 +38,7 @@ struct JointAttention {
     to_add_out: Linear,
 }
 
-/// What the conditioning decides, `[B, 1, D]` each.
+/// Shift, scale and gate of attention and feed-forward layer, computed from the conditioning; `[B, 1, D]` each.
 struct Modulation {
     shift_attention: Tensor<3>,
     scale_attention: Tensor<3>,
@@ -52,9 +52,9 @@ impl Modulation {
     /// Number of vectors.
     const PARTS: usize = 6;
 
-    fn new(norm: &AdaLayerNorm, conditioning: &Tensor<2>, side: Side) -> Self {
+    fn new(norm: &AdaLayerNorm, conditioning: &Tensor<2>, stream: Stream) -> Self {
         let [shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp] =
-            norm.forward::<{ Self::PARTS }>(conditioning, side);
+            norm.forward::<{ Self::PARTS }>(conditioning, stream);
         Self { shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp }
     }
 }
@@ -67,8 +67,8 @@ struct StreamWeights<'a> {
     feed_forward: &'a FeedForward,
 }
 
-/// A stream between its two halves: before and after the streams meet in attention.
-struct Half<'a> {
+/// A stream whose queries, keys and values are projected, ready for joint attention.
+struct ProjectedStream<'a> {
     weights: StreamWeights<'a>,
     modulation: Modulation,
     x: Tensor<3>,
@@ -76,26 +76,33 @@ struct Half<'a> {
 }
 
 impl<'a> StreamWeights<'a> {
-    fn begin(self, x: Tensor<3>, conditioning: &Tensor<2>, rotation: &Rotation) -> Half<'a> {
-        let modulation = Modulation::new(self.norm, conditioning, self.projection.side);
+    /// Modulates `[B, N, D]` and projects it for attention.
+    fn project(
+        self,
+        x: Tensor<3>,
+        conditioning: &Tensor<2>,
+        rotation: &Rotation,
+    ) -> ProjectedStream<'a> {
+        let modulation = Modulation::new(self.norm, conditioning, self.projection.stream);
         let normed = modulated_layer_norm(
             x.clone(),
             modulation.shift_attention.clone(),
             modulation.scale_attention.clone(),
         );
         let heads = self.projection.forward(normed, rotation);
-        Half { weights: self, modulation, x, heads }
+        ProjectedStream { weights: self, modulation, x, heads }
     }
 }
 
-impl Half<'_> {
-    fn finish(self, keys: &KeyValues, asker: Asker) -> Tensor<3> {
+impl ProjectedStream<'_> {
+    /// Adds the results of attention and feed-forward layer to the stream, `[B, N, D]`.
+    fn update(self, keys: &KeyValues) -> Tensor<3> {
         let Self { weights, modulation, x, heads } = self;
-        let side = weights.projection.side;
-        let attended = linear_rows(weights.out, keys.attend(heads.query, asker), side);
+        let stream = weights.projection.stream;
+        let attended = linear_rows(weights.out, keys.attend(heads.query, stream), stream);
         let x = add_gated(x, attended, modulation.gate_attention);
         let normed = modulated_layer_norm(x.clone(), modulation.shift_mlp, modulation.scale_mlp);
-        let fed = weights.feed_forward.forward(normed, side);
+        let fed = weights.feed_forward.forward(normed, stream);
         add_gated(x, fed, modulation.gate_mlp)
     }
 }
@@ -135,30 +142,44 @@ impl DoubleBlock {
         probe: Option<Probe<'_, '_>>,
     ) -> Streams {
         let conditioning = &context.conditioning;
-        let text = self.text().begin(streams.text, conditioning, &context.text_rotation);
-        let image =
-            self.image(Side::Canvas).begin(streams.image, conditioning, &context.image_rotation);
+        let text = self.text().project(streams.text, conditioning, &context.text_rotation);
+        let image = self.image(Stream::Canvas);
+        let image = image.project(streams.image, conditioning, &context.image_rotation);
         let reference = streams.reference.zip(context.reference.as_ref()).map(|(x, context)| {
-            self.image(Side::Reference).begin(x, &context.conditioning, &context.rotation)
+            self.image(Stream::Reference).project(x, &context.conditioning, &context.rotation)
         });
 
         let heads: Vec<&Heads> = [Some(&text), Some(&image), reference.as_ref()]
             .into_iter()
             .flatten()
-            .map(|half| &half.heads)
+            .map(|stream| &stream.heads)
             .collect();
         let keys = KeyValues::new(&heads, context.weights());
         if let Some(probe) = probe {
             probe.record(&text.heads.query, keys.keys());
         }
         Streams {
-            text: clip_f16(text.finish(&keys, Asker::Canvas)),
-            image: image.finish(&keys, Asker::Canvas),
-            reference: reference.map(|half| half.finish(&keys, Asker::Reference)),
+            text: clip_f16(text.update(&keys)),
+            image: image.update(&keys),
+            reference: reference.map(|reference| reference.update(&keys)),
         }
     }
 
-    fn image(&self, side: Side) -> StreamWeights<'_> {
+    /// Declares which streams go through each linear layer.
+    pub(crate) fn declare_roles(&self, roles: &mut LinearRoles) {
+        let Self { norm1, norm1_context, attn, ff, ff_context } = self;
+        roles.declare(LinearRole::Shared, [&attn.to_q, &attn.to_k, &attn.to_v, &attn.to_out]);
+        roles.declare(
+            LinearRole::Canvas,
+            [&attn.add_q_proj, &attn.add_k_proj, &attn.add_v_proj, &attn.to_add_out],
+        );
+        norm1.declare_roles(roles, LinearRole::Shared);
+        norm1_context.declare_roles(roles, LinearRole::Canvas);
+        ff.declare_roles(roles, LinearRole::Shared);
+        ff_context.declare_roles(roles, LinearRole::Canvas);
+    }
+
+    fn image(&self, stream: Stream) -> StreamWeights<'_> {
         let attn = &self.attn;
         StreamWeights {
             norm: &self.norm1,
@@ -168,7 +189,7 @@ impl DoubleBlock {
                 value: &attn.to_v,
                 norm_query: &attn.norm_q,
                 norm_key: &attn.norm_k,
-                side,
+                stream,
             },
             out: &attn.to_out,
             feed_forward: &self.ff,
@@ -185,7 +206,7 @@ impl DoubleBlock {
                 value: &attn.add_v_proj,
                 norm_query: &attn.norm_added_q,
                 norm_key: &attn.norm_added_k,
-                side: Side::Canvas,
+                stream: Stream::Canvas,
             },
             out: &attn.to_add_out,
             feed_forward: &self.ff_context,

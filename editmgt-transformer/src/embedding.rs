@@ -4,7 +4,7 @@ use burn::tensor::{Device, Int, Tensor, s};
 
 use crate::norm::{rms_norm, rms_norm_config};
 
-/// Turns token ids into features: table row, RMS norm, 1x1 convolution.
+/// Token embedding: table row, RMS norm, 1x1 convolution.
 #[derive(Module, Debug)]
 pub(crate) struct TokenEmbedding {
     embeddings: Embedding,
@@ -21,11 +21,11 @@ impl TokenEmbedding {
         }
     }
 
-    /// Replaces the first rows of the table.
+    /// Replaces the first rows of the table by `[codes, D]`.
     pub(crate) fn set_first_rows(&mut self, rows: Tensor<2>) {
         let (dtype, table) = (self.layer_norm.gamma.val().dtype(), &mut self.embeddings.weight);
         *table = table.clone().map(|old| {
-            // It may be in half precision, which would round the rows.
+            // The table may be in half precision, which would round the rows.
             let old = old.cast(dtype);
             let [count, _] = rows.dims();
             let rest = old.clone().detach().slice(s![count.., ..]);
@@ -43,7 +43,7 @@ impl TokenEmbedding {
     }
 }
 
-/// The same values in the dtype and on the device of another tensor, which may have autodiff.
+/// Moves values to the dtype and the device of `like`, with autodiff if it has it.
 pub(crate) fn placed_like<const D: usize>(values: Tensor<D>, like: &Tensor<D>) -> Tensor<D> {
     let values = if values.is_autodiff() { values.inner() } else { values };
     let values = values.cast(like.dtype()).to_device(&like.device().inner());
@@ -62,7 +62,7 @@ pub(crate) fn pointwise_conv(weight: &Param<Tensor<4>>, x: Tensor<3>) -> Tensor<
     let [batch, tokens, inputs] = x.dims();
     let weight = weight.val();
     let [outputs, ..] = weight.dims();
-    // Rank 2 on both sides, so that a backend may read the transposed weight in place.
+    // Rank 2 on both sides, so that a backend can read the transposed weight in place.
     let weight = weight.reshape([outputs, inputs]).transpose();
     x.reshape([batch * tokens, inputs]).matmul(weight).reshape([batch, tokens, outputs])
 }

@@ -3,7 +3,8 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use editmgt_kernels::gelu_tanh;
 
-use crate::lora::Side;
+use crate::lora::{LinearRole, LinearRoles};
+use crate::pass::Stream;
 use crate::rows::linear_rows;
 
 /// Hidden channels per channel, in the feed-forward layers of every block.
@@ -26,7 +27,11 @@ impl FeedForward {
     }
 
     /// `[B, N, D]` to `[B, N, D]`.
-    pub(crate) fn forward(&self, x: Tensor<3>, side: Side) -> Tensor<3> {
-        linear_rows(&self.proj_out, gelu_tanh(linear_rows(&self.proj_in, x, side)), side)
+    pub(crate) fn forward(&self, x: Tensor<3>, stream: Stream) -> Tensor<3> {
+        linear_rows(&self.proj_out, gelu_tanh(linear_rows(&self.proj_in, x, stream)), stream)
+    }
+
+    pub(crate) fn declare_roles(&self, roles: &mut LinearRoles, role: LinearRole) {
+        roles.declare(role, [&self.proj_in, &self.proj_out]);
     }
 }

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use crate::embedding::{conv_param, placed_like, pointwise_conv};
 use crate::norm::{rms_norm, rms_norm_config};
 
-/// Turns the features of a token into one logit per code: 1x1 convolution, RMS norm, 1x1
+/// The head: computes one logit per code from the features of a token, by 1x1 convolution, RMS norm and 1x1
 /// convolution.
 #[derive(Module, Debug)]
 pub(crate) struct MlmHead {
@@ -23,7 +23,7 @@ impl MlmHead {
         }
     }
 
-    /// Replaces the weights that make logits by `[V, D]`.
+    /// Replaces the weights of the last convolution by `[V, D]`.
     pub(crate) fn set_rows(&mut self, rows: Tensor<2>) {
         self.conv2 = self.conv2.clone().map(|old| {
             let rows = placed_like(rows.reshape(old.dims()), &old);

@@ -1,5 +1,5 @@
 //! The masked generative transformer (MGT): predicts every token of a canvas from the canvas
-//! itself, the tokens of a reference photo that ride along as condition tokens, and text.
+//! itself, the tokens of a reference photo appended as condition tokens, and text.
 //!
 //! ```text
 //! canvas ids ────┐                                      text [B,T,·]   pooled [B,P]  micro  timestep
@@ -12,7 +12,7 @@
 //!                │                                           │               (reference: timestep 0)
 //!                ├────────── image, reference ───────────────┤                          │
 //!                ▼                                           ▼                          │
-//!        DoubleBlock × n   three streams, own weights for text ◄────────────────────────┤
+//!        DoubleBlock × n   three streams, text has its weights ◄────────────────────────┤
 //!                ▼                                                                      │
 //!        SingleBlock × m   [text, image] joined, reference beside it ◄──────────────────┘
 //!                ▼ image rows
@@ -20,21 +20,21 @@
 //! ```
 //!
 //! In every block all streams attend to each other over the keys `[text, image, reference]`;
-//! the reference strength weighs the attention between reference and the rest, and the
-//! text-to-image attention can be captured on the way.
+//! the reference strength scales the attention between the reference and the other streams, and
+//! text-to-image attention can be captured.
 //!
-//! Fields of the modules mirror the keys of the official checkpoint; the exceptions stand in one
-//! table, [`MgtConfig::keys`].
+//! Module fields mirror the keys of the official checkpoint; [`MgtConfig::keys`] lists the
+//! exceptions.
 //!
 //! Activations are tokens with channels last, `[B, N, D]`, from the embedding to the logits, so
-//! that every 1x1 and 2x2 convolution of the official model is a plain matrix product.
+//! that every 1x1 and 2x2 convolution of the official model is a matrix product.
 //!
 //! ```
 //! use burn::tensor::Device;
 //! use editmgt_core::MgtTransformer;
 //! use editmgt_transformer::MgtConfig;
 //!
-//! // Parameters are lazy: the full-size model costs nothing until it is loaded or run.
+//! // Parameters are lazy: none of the full-size model is allocated until it is loaded or run.
 //! let model = MgtConfig::official().init(&Device::flex())?;
 //! assert_eq!(model.spec().blocks(), 42);
 //! # Ok::<(), editmgt_core::config::ConfigError>(())
@@ -45,6 +45,7 @@ mod attention;
 mod capture;
 mod conditioning;
 mod config;
+mod connector;
 mod double_block;
 mod embedding;
 mod feed_forward;

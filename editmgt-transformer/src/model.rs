@@ -5,17 +5,19 @@ use editmgt_core::{
     AttentionRequest, Error, GridSize, ItemRows, MgtTransformer, ReferenceInput, Result, StepInput,
     StepOutput, TextRows, TokenGrid, TransformerSpec,
 };
+use editmgt_kernels::BufferPool;
 
 use crate::attention::KeyWeights;
 use crate::capture::Capture;
 use crate::conditioning::{MICRO, Mlp, TimeTextEmbedding, micro_sinusoids};
 use crate::config::{Connector, MgtConfig};
+use crate::connector::TextConnector;
 use crate::double_block::DoubleBlock;
 use crate::embedding::TokenEmbedding;
 use crate::head::MlmHead;
-use crate::lora::Side;
+use crate::lora::{LinearRole, LinearRoles};
 use crate::norm::{rms_norm, rms_norm_config};
-use crate::pass::{BlockContext, ReferenceContext, Streams};
+use crate::pass::{BlockContext, ReferenceContext, Stream, Streams};
 use crate::resample::{PatchDown, PatchUp};
 use crate::rope::{Frequencies, Rotation};
 use crate::rows::linear_rows;
@@ -24,10 +26,10 @@ use crate::trace::Trace;
 
 /// The masked generative transformer with condition tokens.
 ///
-/// Built by [`MgtConfig::init`]; a forward pass is [`MgtTransformer::forward`]. Activations have the
-/// dtype that the weights of norms were loaded with. So do all other weights, but for those of linear
-/// layers and the table of tokens, which may be narrower: they are widened where they are used. Norms,
-/// softmax and positions are computed in f32. It holds nothing but weights and their sizes.
+/// Built by [`MgtConfig::init`]; a forward pass is [`MgtTransformer::forward`]. Activations have the dtype of
+/// the norms' weights, and so have all other parameters except the weights of linear layers and the embedding
+/// table, which may be in half precision and are widened where they are used. Norms, softmax and positions
+/// are computed in f32. The model has no state besides its parameters.
 ///
 /// Source: Meissonic (arXiv 2410.08261) and EditMGT, from the official implementation.
 #[derive(Module, Debug)]
@@ -53,22 +55,16 @@ pub struct MgtModel {
     frequencies: Frequencies,
 }
 
-/// What [`MgtModel::forward_training`] gives.
+/// The output of [`MgtModel::forward_training`].
 #[derive(Debug, Clone)]
 pub struct TrainingOutput {
     /// `[B, N, V]`, as in [`StepOutput`].
     pub logits: Tensor<3>,
-    /// `[B, N, D]`: what the head turned into logits; a place for auxiliary heads.
+    /// `[B, N, D]`: the input of the head that computes logits, for auxiliary heads.
     pub features: Tensor<3>,
-    /// One `[B, cells]` per asked block: the share of attention that the mean text row pays to
-    /// each cell of the inner grid.
+    /// `[B, cells]` for each requested block: the attention from text rows to each cell of the inner grid,
+    /// averaged over heads and rows.
     pub maps: Vec<Tensor<2>>,
-}
-
-/// Brings text rows to the transformer's width.
-#[derive(Module, Debug)]
-struct TextConnector {
-    projector: Linear,
 }
 
 impl MgtModel {
@@ -97,15 +93,17 @@ impl MgtModel {
             project_from_hidden: square(false),
             down_block: config.downsample.then(|| PatchDown::new(width, device)),
             up_block: config.upsample.then(|| PatchUp::new(width, device)),
-            connector: connected.then(|| TextConnector {
-                projector: LinearConfig::new(config.joint_attention_dim, width).init(device),
-            }),
+            connector: connected
+                .then(|| TextConnector::new(config.joint_attention_dim, width, device)),
             spec: config.spec(),
             frequencies: Frequencies { axes_dims: config.axes_dims_rope, theta: config.rope_theta },
         }
     }
 
-    /// [`MgtTransformer::forward`], showing every intermediate result on the way.
+    /// [`MgtTransformer::forward`] that calls `trace` with every intermediate result.
+    ///
+    /// # Shapes
+    /// Those of [`MgtTransformer::forward`]; for intermediate results see [`Trace`].
     ///
     /// # Errors
     /// Those of [`MgtTransformer::forward`].
@@ -119,10 +117,13 @@ impl MgtModel {
         Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
     }
 
-    /// A pass to learn from: everything it gives stays on the device and in the graph of an
-    /// autodiff device, the attention maps included.
+    /// A forward pass for training: all results, attention maps included, stay on the device and in the
+    /// graph of an autodiff device.
     ///
     /// The maps are those of all items and all text rows in `blocks` (any order, no duplicates).
+    ///
+    /// # Shapes
+    /// Those of [`MgtTransformer::forward`], to those of [`TrainingOutput`].
     ///
     /// # Errors
     /// Those of [`MgtTransformer::forward`].
@@ -141,7 +142,7 @@ impl MgtModel {
         })?;
         Ok(TrainingOutput {
             logits,
-            features: features.expect("every pass shows its output"),
+            features: features.expect("every pass traces its output"),
             maps: capture.map(Capture::into_tensors).unwrap_or_default(),
         })
     }
@@ -151,14 +152,16 @@ impl MgtModel {
         self.context_embedder.weight.lazy_shape()[1]
     }
 
-    /// The same model with other weights for the codes of the codec: `inputs` and `outputs` are
-    /// `[codes, D]`, the rows of the embedding table and of the layer that makes logits. The row
-    /// of the mask token stays.
+    /// Replaces the weights of the codes: their rows of the embedding table and of the layer that computes
+    /// logits. The row of the mask token stays.
     ///
-    /// Codes that look alike can so start alike ([`TokenGrid`] ids say nothing of that).
+    /// With it, codes that look alike can start with similar weights ([`TokenGrid`] ids don't express that).
+    ///
+    /// # Shapes
+    /// `inputs`, `outputs`: `[codes, D]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there are more or fewer codes, or rows of another width.
+    /// [`Error::Shape`] for another number of codes or another width.
     pub fn with_code_rows(mut self, inputs: Tensor<2>, outputs: Tensor<2>) -> Result<Self> {
         let expected = [self.spec.codebook_size, self.width()];
         for rows in [&inputs, &outputs] {
@@ -176,15 +179,23 @@ impl MgtModel {
         &self,
         input: &StepInput<'_>,
         request: &'a AttentionRequest,
-        mut trace: impl FnMut(Trace<'_>),
+        trace: impl FnMut(Trace<'_>),
     ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
         self.check(input, request)?;
-        let _buffers = editmgt_kernels::keep_buffers();
+        BufferPool::current().install(|| self.run(input, request, trace))
+    }
+
+    fn run<'a>(
+        &self,
+        input: &StepInput<'_>,
+        request: &'a AttentionRequest,
+        mut trace: impl FnMut(Trace<'_>),
+    ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
         let device = self.context_embedder.weight.val().device();
         let grid = input.tokens.size();
         let inner = self.inner_grid(grid);
         let text_rows = input.text.rows();
-        // Strength 0 cuts the reference off from everything that reaches the logits.
+        // With strength 0 the reference doesn't influence the logits.
         let reference = input.reference.filter(|reference| reference.strength > 0.0);
 
         let context = self.context(input, reference, &device, &mut trace);
@@ -192,12 +203,12 @@ impl MgtModel {
         trace(Trace::Embedding(&embedded));
         let mut streams = Streams {
             text: self.text_stream(input.text.hidden.clone()),
-            image: self.image_stream(embedded, grid, Side::Canvas),
+            image: self.image_stream(embedded, grid, Stream::Canvas),
             reference: match reference {
                 None => None,
                 Some(ReferenceInput { tokens, .. }) => {
                     let embedded = self.embed.forward(self.ids(tokens, &device)?);
-                    Some(self.image_stream(embedded, tokens.size(), Side::Reference))
+                    Some(self.image_stream(embedded, tokens.size(), Stream::Reference))
                 }
             },
         };
@@ -242,7 +253,7 @@ impl MgtModel {
         request.check(self.spec.blocks(), input.tokens.batch(), text_rows)
     }
 
-    /// What all blocks share: conditioning, rotations, the weight of the reference.
+    /// The inputs that all blocks share: conditioning, rotations, reference strength.
     fn context(
         &self,
         input: &StepInput<'_>,
@@ -290,20 +301,20 @@ impl MgtModel {
     fn text_stream(&self, hidden: Tensor<3>) -> Tensor<3> {
         let hidden = hidden.cast(self.dtype());
         let hidden = match &self.connector {
-            Some(connector) => linear_rows(&connector.projector, hidden, Side::Canvas),
+            Some(connector) => connector.forward(hidden),
             None => hidden,
         };
-        let hidden = linear_rows(&self.context_embedder, hidden, Side::Canvas);
+        let hidden = linear_rows(&self.context_embedder, hidden, Stream::Canvas);
         rms_norm(&self.encoder_proj_layer_norm, hidden)
     }
 
     /// Embedded tokens `[B, H*W, D]` to the rows of the inner grid.
-    fn image_stream(&self, embedded: Tensor<3>, grid: GridSize, side: Side) -> Tensor<3> {
+    fn image_stream(&self, embedded: Tensor<3>, grid: GridSize, stream: Stream) -> Tensor<3> {
         let merged = match &self.down_block {
             Some(down) => down.forward(embedded, grid),
             None => embedded,
         };
-        linear_rows(&self.project_to_hidden, rms_norm(&self.project_to_hidden_norm, merged), side)
+        linear_rows(&self.project_to_hidden, rms_norm(&self.project_to_hidden_norm, merged), stream)
     }
 
     /// Rows of the inner grid to logits `[B, H*W, V]`.
@@ -314,13 +325,28 @@ impl MgtModel {
         trace: &mut impl FnMut(Trace<'_>),
     ) -> Tensor<3> {
         let image = rms_norm(&self.project_from_hidden_norm, image);
-        let image = linear_rows(&self.project_from_hidden, image, Side::Canvas);
+        let image = linear_rows(&self.project_from_hidden, image, Stream::Canvas);
         let image = match &self.up_block {
             Some(up) => up.forward(image, grid),
             None => image,
         };
         trace(Trace::Output(&image));
         self.mlm_layer.forward(image)
+    }
+
+    /// Which streams go through each linear layer.
+    pub(crate) fn linear_roles(&self) -> LinearRoles {
+        let mut roles = LinearRoles::default();
+        self.time_text_embed.declare_roles(&mut roles);
+        self.cond_embed.declare_roles(&mut roles);
+        if let Some(connector) = &self.connector {
+            connector.declare_roles(&mut roles);
+        }
+        roles.declare(LinearRole::Canvas, [&self.context_embedder, &self.project_from_hidden]);
+        roles.declare(LinearRole::Shared, [&self.project_to_hidden]);
+        self.transformer_blocks.iter().for_each(|block| block.declare_roles(&mut roles));
+        self.single_transformer_blocks.iter().for_each(|block| block.declare_roles(&mut roles));
+        roles
     }
 
     /// The dtype of activations.

@@ -4,10 +4,11 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, Tensor};
 
-use crate::lora::Side;
-use crate::rows::{in_company, linear};
+use crate::lora::{LinearRole, LinearRoles};
+use crate::pass::Stream;
+use crate::rows::{linear, pad_single_f16_row};
 
-/// Added to every mean square and variance, by the official code.
+/// Added to every mean square and variance, as in the official code.
 const EPSILON: f64 = 1e-6;
 
 /// An RMS norm with the model's epsilon.
@@ -26,14 +27,14 @@ pub(crate) fn modulated_layer_norm(x: Tensor<3>, shift: Tensor<3>, scale: Tensor
     editmgt_kernels::modulated_layer_norm(x, shift, scale, EPSILON)
 }
 
-/// Computes what modulates a block from the conditioning: shifts, scales and gates.
+/// Computes the shifts, scales and gates of a block from the conditioning.
 #[derive(Module, Debug)]
 pub(crate) struct AdaLayerNorm {
     linear: Linear,
 }
 
 impl AdaLayerNorm {
-    /// `parts` vectors of the given width.
+    /// A layer for `parts` vectors of the given width.
     pub(crate) fn new(width: usize, parts: usize, device: &Device) -> Self {
         Self { linear: LinearConfig::new(width, parts * width).init(device) }
     }
@@ -42,11 +43,19 @@ impl AdaLayerNorm {
     pub(crate) fn forward<const PARTS: usize>(
         &self,
         conditioning: &Tensor<2>,
-        side: Side,
+        stream: Stream,
     ) -> [Tensor<3>; PARTS] {
-        let parts = in_company(conditioning.clone(), |rows| linear(&self.linear, [rows], side));
+        let parts =
+            pad_single_f16_row(conditioning.clone(), |rows| linear(&self.linear, [rows], stream));
         let parts = parts.unsqueeze_dim::<3>(1);
-        parts.chunk(PARTS, 2).try_into().expect("a norm is built for as many parts as are read")
+        parts
+            .chunk(PARTS, 2)
+            .try_into()
+            .expect("a norm is built for the number of parts that its block reads")
+    }
+
+    pub(crate) fn declare_roles(&self, roles: &mut LinearRoles, role: LinearRole) {
+        roles.declare(role, [&self.linear]);
     }
 }
 
@@ -56,8 +65,8 @@ mod tests {
 
     use super::*;
 
-    /// Rows of 8 that a half holds exactly. The squares of the first overflow f16; the mean of the
-    /// second, 259, is none of the numbers of bf16, which are 2 apart there.
+    /// Values that f16 and bf16 represent exactly. The squares of the first row overflow f16; the mean of
+    /// the second, 259, isn't representable in bf16, whose spacing is 2 there.
     const ROWS: [[f32; 8]; 2] = [
         [300.0, -900.0, 4000.0, 0.0, -59392.0, 24.0, 1000.0, 500.0],
         [256.0, 258.0, 260.0, 262.0, 256.0, 258.0, 260.0, 262.0],
@@ -79,10 +88,9 @@ mod tests {
         }
     }
 
-    /// With autodiff, norms are composed of operations in the dtype that they are given, as on GPU
-    /// backends.
+    /// With autodiff, norms are composed of operations in the dtype of their input, as on GPU backends.
     #[test]
-    fn statistics_are_taken_in_f32() {
+    fn statistics_are_computed_in_f32() {
         for device in [Device::flex(), Device::flex().autodiff()] {
             for dtype in [DType::BF16, DType::F16] {
                 let rows = TensorData::new(ROWS.concat(), [1, 2, 8]);

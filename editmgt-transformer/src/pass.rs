@@ -1,9 +1,18 @@
-//! What travels through the blocks during one forward pass.
+//! The data that passes through the blocks during one forward pass.
 
 use burn::tensor::{DType, Tensor};
 
 use crate::attention::KeyWeights;
 use crate::rope::Rotation;
+
+/// The streams as attention strengths, linear layers and adapters distinguish them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Text and image.
+    Canvas,
+    /// The reference.
+    Reference,
+}
 
 /// The three token streams, `[B, N, D]` each.
 #[derive(Debug)]
@@ -13,7 +22,7 @@ pub(crate) struct Streams {
     pub(crate) reference: Option<Tensor<3>>,
 }
 
-/// What stays the same for all blocks of a pass.
+/// Inputs that are the same for all blocks of a pass.
 #[derive(Debug)]
 pub(crate) struct BlockContext {
     /// SiLU of the conditioning of text and image, `[B, D]`.
@@ -22,11 +31,11 @@ pub(crate) struct BlockContext {
     pub(crate) text_rotation: Rotation,
     pub(crate) image_rotation: Rotation,
     pub(crate) joint_rotation: Rotation,
-    /// Present when the reference takes part.
+    /// `None` in a pass without reference.
     pub(crate) reference: Option<ReferenceContext>,
 }
 
-/// The reference's side of [`BlockContext`].
+/// The reference's part of [`BlockContext`].
 #[derive(Debug)]
 pub(crate) struct ReferenceContext {
     /// SiLU of the conditioning at timestep 0, `[B, D]`.
@@ -46,10 +55,7 @@ impl BlockContext {
 /// The official clip of the residual stream in f16: no infinity survives a block.
 pub(crate) fn clip_f16(x: Tensor<3>) -> Tensor<3> {
     const LARGEST: f32 = 65504.0;
-    match x.dtype() {
-        DType::F16 => x.clamp(-LARGEST, LARGEST),
-        _ => x,
-    }
+    if x.dtype() == DType::F16 { x.clamp(-LARGEST, LARGEST) } else { x }
 }
 
 #[cfg(test)]
@@ -68,7 +74,7 @@ mod tests {
     const TEXT: usize = 3;
     const GRID: GridSize = GridSize::new(2, 2);
 
-    /// Weights of 0 and biases of 200 or 300: every layer gives its bias.
+    /// Weights of 0 and a constant bias: every layer returns its bias.
     struct Biases(f32, DType);
 
     impl ModuleMapper for Biases {
@@ -104,12 +110,12 @@ mod tests {
         x.cast(DType::F32).max().into_scalar::<f32>()
     }
 
-    /// What the official code clips and what it doesn't, in f16 and in no other type.
+    /// Only in f16.
     #[test]
     fn blocks_clip_the_streams_that_the_official_code_clips() {
         let device = Device::flex();
         for dtype in [DType::F32, DType::BF16, DType::F16] {
-            let (context, halves) = (context(dtype), dtype == DType::F16);
+            let (context, clipped) = (context(dtype), dtype == DType::F16);
             // 1 + 200 * 200 from attention and as much from the feed-forward layers.
             let double = DoubleBlock::new(WIDTH, WIDTH, &device).map(&mut Biases(200.0, dtype));
             let streams = Streams {
@@ -120,24 +126,24 @@ mod tests {
             let Streams { text, image, reference } = double.forward(streams, &context, None);
             let reference = reference.unwrap();
             let [text, image, reference] = [text, image, reference].map(largest);
-            let expected = if halves { LARGEST } else { 80_001.0 };
+            let expected = if clipped { LARGEST } else { 80_001.0 };
             // bf16 has 8 bits.
             assert!((text - expected).abs() <= expected / 256.0, "text in {dtype:?}: {text}");
-            assert_eq!(image.is_infinite(), halves, "image in {dtype:?}: {image}");
+            assert_eq!(image.is_infinite(), clipped, "image in {dtype:?}: {image}");
             assert_eq!(reference, image, "reference in {dtype:?}");
 
             // 1 + 300 * 300.
             let single = SingleBlock::new(WIDTH, WIDTH, &device).map(&mut Biases(300.0, dtype));
             let (joint, reference) = (stream(TEXT + GRID.len(), dtype), stream(GRID.len(), dtype));
             let rows = TEXT..TEXT + GRID.len();
-            let (joint_alone, alone) = (joint.clone(), reference.clone());
-            let last = single.forward_rows(joint_alone, Some(alone), &context, None, rows);
+            let inputs = (joint.clone(), Some(reference.clone()));
+            let last = single.forward_rows(inputs.0, inputs.1, &context, None, rows);
             let (joint, reference) = single.forward(joint, Some(reference), &context, None);
             let [last, joint, reference] = [last, joint, reference.unwrap()].map(largest);
-            let expected = if halves { LARGEST } else { 90_001.0 };
+            let expected = if clipped { LARGEST } else { 90_001.0 };
             assert!((joint - expected).abs() <= expected / 256.0, "joint in {dtype:?}: {joint}");
             assert_eq!(last, joint, "the last block in {dtype:?}");
-            assert_eq!(reference.is_infinite(), halves, "reference in {dtype:?}: {reference}");
+            assert_eq!(reference.is_infinite(), clipped, "reference in {dtype:?}: {reference}");
         }
     }
 }

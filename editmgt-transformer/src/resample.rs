@@ -1,8 +1,8 @@
-//! Merging 2x2 tokens into one on the way in, and splitting them again on the way out.
+//! Merges 2x2 tokens into one before the blocks, and splits them after the blocks.
 //!
-//! An odd side is padded by one row or column of zeros at the bottom or right before merging (the
-//! official behaviour), and cropped after splitting: the official code would return a grid that is
-//! larger than the canvas, with the same values where both exist.
+//! An odd side is padded with a row or column of zeros at the bottom or right before merging (as in the official
+//! code), and cropped after splitting (the official code returns a grid that is larger than the canvas, with the
+//! same values inside it).
 
 use burn::module::{Module, Param};
 use burn::nn::RmsNorm;
@@ -37,12 +37,13 @@ impl PatchDown {
         let merged = grid.div_ceil(FACTOR);
         let odd = [merged.height * FACTOR - grid.height, merged.width * FACTOR - grid.width];
         let x = rms_norm(&self.norm, x).reshape([batch, grid.height, grid.width, channels]);
-        let x = match odd {
-            [0, 0] => x,
-            _ => x.pad([(0, 0), (0, odd[0]), (0, odd[1]), (0, 0)], PadMode::Constant(0.0)),
+        let x = if odd == [0, 0] {
+            x
+        } else {
+            x.pad([(0, 0), (0, odd[0]), (0, odd[1]), (0, 0)], PadMode::Constant(0.0))
         };
-        // Each output is a linear function of its patch. The patch is laid out in the order that
-        // moves whole rows of channels; the weight, which is smaller, follows.
+        // Each output is a linear function of its patch. The patch has the order that copies contiguous channels;
+        // the weight, which is smaller, is permuted to match.
         let patches = x
             .reshape([batch, merged.height, FACTOR, merged.width, FACTOR, channels])
             .swap_dims(2, 3)
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn both_are_the_convolutions_they_replace() {
+    fn matrix_products_equal_the_convolutions_they_replace() {
         let device = Device::flex();
         let (down, up) = (PatchDown::new(CHANNELS, &device), PatchUp::new(CHANNELS, &device));
         for grid in [(4, 6), (5, 4), (4, 3), (3, 5), (1, 1)] {

@@ -1,16 +1,16 @@
-//! Rotary positions on two axes.
+//! Rotary position embedding on two axes (Su et al., arXiv 2104.09864).
 
 use burn::nn::RmsNorm;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use editmgt_core::GridSize;
 use editmgt_kernels::norm_and_rotate;
 
-/// What turns a position into angles.
+/// The frequencies of the rotation.
 #[derive(Debug, Clone)]
 pub(crate) struct Frequencies {
-    /// How many channels of a head encode each axis.
+    /// Channels of a head that encode each axis.
     pub(crate) axes_dims: [usize; 3],
-    /// Their base.
+    /// Base of the frequencies.
     pub(crate) theta: f64,
 }
 
@@ -22,10 +22,10 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    /// `text_rows` tokens at position (0, 0, 0), where the rotation does nothing, followed by a
-    /// `grid` of tokens at (0, row, column), row-major.
+    /// `text_rows` tokens at position (0, 0, 0), without rotation, followed by a `grid` of tokens at
+    /// (0, row, column), row-major.
     ///
-    /// Angles are computed in f64 on the host and rounded once, as the official code does.
+    /// Angles are computed in f64 on the host and rounded once, as in the official code.
     pub(crate) fn new(
         text_rows: usize,
         grid: GridSize,
@@ -63,8 +63,8 @@ impl Rotation {
         }
     }
 
-    /// Query or key heads `[B, N, heads, head_dim]`, normalised and rotated in f32, laid out as
-    /// `[B, heads, N, head_dim]`; their channels come out with all even ones first.
+    /// Normalises and rotates query or key heads `[B, N, heads, head_dim]` in f32, to `[B, heads, N, head_dim]`
+    /// with all even channels first.
     pub(crate) fn apply(&self, norm: &RmsNorm, x: Tensor<4>) -> Tensor<4> {
         let (cos, sin) = (self.cos.clone(), self.sin.clone());
         norm_and_rotate(x, norm.gamma.val(), norm.epsilon, cos, sin)
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_turn_by_row_and_column() {
+    fn channel_pairs_rotate_by_row_and_column() {
         let device = Device::flex();
         // One head of 8 channels: a pair for the unused axis, one for rows, two for columns.
         let frequencies = Frequencies { axes_dims: [2, 2, 4], theta: 100.0 };
@@ -96,10 +96,9 @@ mod tests {
         let heads = Tensor::from_data(TensorData::new(x.clone(), [1, 7, 1, 8]), &device);
         let rotated = rotation.apply(&norm, heads).try_into_vec_as::<f32>().unwrap();
         for token in 0..7 {
-            let (row, column) = match token {
-                0 => (0.0, 0.0), // text
-                _ => (f64::from((token as u32 - 1) / 3), f64::from((token as u32 - 1) % 3)),
-            };
+            // The first token is text.
+            let cell = (token as u32).saturating_sub(1);
+            let (row, column) = (f64::from(cell / 3), f64::from(cell % 3));
             let x = &x[token * 8..][..8];
             let rms = (x.iter().map(|x| x * x).sum::<f32>() / 8.0 + 1e-6).sqrt();
             let x: Vec<f32> = x.iter().map(|x| x / rms).collect();

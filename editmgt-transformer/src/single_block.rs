@@ -5,19 +5,19 @@ use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{Device, Tensor};
 use editmgt_kernels::{add_gated, gelu_tanh};
 
-use crate::attention::{Asker, Heads, KeyValues, Projection};
+use crate::attention::{Heads, KeyValues, Projection};
 use crate::capture::Probe;
 use crate::feed_forward::EXPANSION;
-use crate::lora::Side;
+use crate::lora::{LinearRole, LinearRoles};
 use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
-use crate::pass::{BlockContext, clip_f16};
+use crate::pass::{BlockContext, Stream, clip_f16};
 use crate::rope::Rotation;
 use crate::rows::{linear_joined, linear_rows};
 
-/// Shift, scale and gate: what the conditioning decides.
+/// Vectors computed from the conditioning: shift, scale and gate.
 const MODULATION_PARTS: usize = 3;
 
-/// A block with the same weights for all streams, and attention and feed-forward side by side.
+/// A block with the same weights for all streams, and attention and feed-forward stream by stream.
 #[derive(Module, Debug)]
 pub(crate) struct SingleBlock {
     norm: AdaLayerNorm,
@@ -35,13 +35,13 @@ struct SelfAttention {
     to_v: Linear,
 }
 
-/// A stream before the streams meet in attention.
-struct Half {
+/// A stream whose queries, keys and values are projected, ready for joint attention.
+struct ProjectedStream {
     x: Tensor<3>,
     normed: Tensor<3>,
     gate: Tensor<3>,
     heads: Heads,
-    side: Side,
+    stream: Stream,
 }
 
 impl SingleBlock {
@@ -71,15 +71,13 @@ impl SingleBlock {
         context: &BlockContext,
         probe: Option<Probe<'_, '_>>,
     ) -> (Tensor<3>, Option<Tensor<3>>) {
-        let (joint, reference, keys) = self.begin(joint, reference, context, probe);
-        (
-            clip_f16(self.finish(joint, &keys, Asker::Canvas)),
-            reference.map(|reference| self.finish(reference, &keys, Asker::Reference)),
-        )
+        let (joint, reference, keys) = self.project_all(joint, reference, context, probe);
+        let joint = clip_f16(self.update(joint, &keys));
+        (joint, reference.map(|reference| self.update(reference, &keys)))
     }
 
-    /// The last block: only these rows of `joint` are wanted, so all that no longer has any
-    /// influence on them is left out.
+    /// The last block: computes only these rows of `joint`, `[B, rows, D]`, and nothing that doesn't
+    /// influence them.
     pub(crate) fn forward_rows(
         &self,
         joint: Tensor<3>,
@@ -88,29 +86,29 @@ impl SingleBlock {
         probe: Option<Probe<'_, '_>>,
         rows: Range<usize>,
     ) -> Tensor<3> {
-        let (mut joint, _, keys) = self.begin(joint, reference, context, probe);
+        let (mut joint, _, keys) = self.project_all(joint, reference, context, probe);
         joint.x = joint.x.narrow(1, rows.start, rows.len());
         joint.normed = joint.normed.narrow(1, rows.start, rows.len());
         joint.heads.query = joint.heads.query.narrow(2, rows.start, rows.len());
-        clip_f16(self.finish(joint, &keys, Asker::Canvas))
+        clip_f16(self.update(joint, &keys))
     }
 
-    fn begin(
+    fn project_all(
         &self,
         joint: Tensor<3>,
         reference: Option<Tensor<3>>,
         context: &BlockContext,
         probe: Option<Probe<'_, '_>>,
-    ) -> (Half, Option<Half>, KeyValues) {
+    ) -> (ProjectedStream, Option<ProjectedStream>, KeyValues) {
         let (conditioning, rotation) = (&context.conditioning, &context.joint_rotation);
-        let joint = self.half(joint, conditioning, rotation, Side::Canvas);
+        let joint = self.project(joint, conditioning, rotation, Stream::Canvas);
         let reference = reference.zip(context.reference.as_ref()).map(|(x, context)| {
-            self.half(x, &context.conditioning, &context.rotation, Side::Reference)
+            self.project(x, &context.conditioning, &context.rotation, Stream::Reference)
         });
         let heads: Vec<&Heads> = [Some(&joint), reference.as_ref()]
             .into_iter()
             .flatten()
-            .map(|half| &half.heads)
+            .map(|stream| &stream.heads)
             .collect();
         let keys = KeyValues::new(&heads, context.weights());
         if let Some(probe) = probe {
@@ -119,14 +117,15 @@ impl SingleBlock {
         (joint, reference, keys)
     }
 
-    fn half(
+    /// Modulates `[B, N, D]` and projects it for attention.
+    fn project(
         &self,
         x: Tensor<3>,
         conditioning: &Tensor<2>,
         rotation: &Rotation,
-        side: Side,
-    ) -> Half {
-        let [shift, scale, gate] = self.norm.forward::<MODULATION_PARTS>(conditioning, side);
+        stream: Stream,
+    ) -> ProjectedStream {
+        let [shift, scale, gate] = self.norm.forward::<MODULATION_PARTS>(conditioning, stream);
         let normed = modulated_layer_norm(x.clone(), shift, scale);
         let projection = Projection {
             query: &self.attn.to_q,
@@ -134,18 +133,26 @@ impl SingleBlock {
             value: &self.attn.to_v,
             norm_query: &self.attn.norm_q,
             norm_key: &self.attn.norm_k,
-            side,
+            stream,
         };
         let heads = projection.forward(normed.clone(), rotation);
-        Half { x, normed, gate, heads, side }
+        ProjectedStream { x, normed, gate, heads, stream }
     }
 
-    fn finish(&self, half: Half, keys: &KeyValues, asker: Asker) -> Tensor<3> {
-        let Half { x, normed, gate, heads, side } = half;
-        let attended = keys.attend(heads.query, asker);
-        let hidden = gelu_tanh(linear_rows(&self.proj_mlp, normed, side));
+    /// Adds the results of attention and feed-forward layer to the stream, `[B, N, D]`.
+    fn update(&self, projected: ProjectedStream, keys: &KeyValues) -> Tensor<3> {
+        let ProjectedStream { x, normed, gate, heads, stream } = projected;
+        let attended = keys.attend(heads.query, stream);
+        let hidden = gelu_tanh(linear_rows(&self.proj_mlp, normed, stream));
         // The official layer takes [attention, feed-forward] joined: five widths per token.
-        let out = linear_joined(&self.proj_out, [attended, hidden], side);
+        let out = linear_joined(&self.proj_out, [attended, hidden], stream);
         add_gated(x, out, gate)
+    }
+
+    /// Declares which streams go through each linear layer: all of them through all.
+    pub(crate) fn declare_roles(&self, roles: &mut LinearRoles) {
+        let Self { norm, proj_mlp, proj_out, attn } = self;
+        norm.declare_roles(roles, LinearRole::Shared);
+        roles.declare(LinearRole::Shared, [proj_mlp, proj_out, &attn.to_q, &attn.to_k, &attn.to_v]);
     }
 }

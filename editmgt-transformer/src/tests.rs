@@ -1,4 +1,4 @@
-//! Properties of the whole model that hold for any weights.
+//! Properties of the model for any weights.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Distribution, Tensor};
@@ -113,7 +113,7 @@ fn building_the_official_model_allocates_nothing() {
 }
 
 #[test]
-fn items_of_a_batch_know_nothing_of_each_other() {
+fn batch_items_are_independent() {
     let (model, mut inputs) = (model(true), Inputs::square());
     let before = logits(&model, inputs.edit(1.5));
     let second = inputs.tokens.size().len();
@@ -127,24 +127,24 @@ fn items_of_a_batch_know_nothing_of_each_other() {
 }
 
 #[test]
-fn strength_fades_from_edit_to_text_to_image() {
+fn logits_are_continuous_in_strength_down_to_text_to_image() {
     let (model, inputs) = (model(true), Inputs::square());
     let plain = logits(&model, inputs.text_to_image());
     let distance = |strength| difference(logits(&model, inputs.edit(strength)), plain.clone());
     assert_eq!(distance(0.0), 0.0);
     assert!(distance(1e-9) < 1e-5);
-    // Neighbouring strengths give neighbouring logits, across the plain path of strength 1.
+    // Continuous at strength 1, which takes a path without weights.
     let at = |strength| logits(&model, inputs.edit(strength));
     assert!(difference(at(1.0), at(1.0 + 1e-6)) < 1e-4);
     assert!(distance(1.0) > 1e-3);
     assert!(difference(at(1.0), at(2.0)) > 1e-4);
     assert!(at(f32::MAX).is_finite().all().into_scalar::<bool>());
-    // Nothing of the passes before is left in the model.
+    // The model keeps no state between passes.
     assert_eq!(difference(logits(&model, inputs.text_to_image()), plain), 0.0);
 }
 
 #[test]
-fn any_grid_gives_a_row_of_logits_per_token() {
+fn any_grid_has_a_row_of_logits_per_token() {
     for resample in [false, true] {
         let model = model(resample);
         for (size, reference) in [((1, 1), (2, 2)), ((3, 5), (4, 4)), ((2, 7), (1, 3))] {
@@ -158,7 +158,7 @@ fn any_grid_gives_a_row_of_logits_per_token() {
 }
 
 #[test]
-fn capture_gives_what_was_asked_for_in_that_order() {
+fn capture_follows_the_request_in_its_order() {
     let (model, inputs) = (model(true), Inputs::square());
     let cells = GridSize::new(2, 3);
     let maps = |input: StepInput<'_>, request: &AttentionRequest| {
@@ -187,17 +187,17 @@ fn capture_gives_what_was_asked_for_in_that_order() {
         assert!(shares > 0.0 && shares < 1.0, "text attends to text, too: {shares}");
     }
 
-    // The first block's text and image don't know the reference yet; later ones do.
+    // Text and image don't depend on the reference in the first block; they do in later ones.
     let without = maps(inputs.text_to_image(), &request).unwrap();
     assert_eq!(got.map(1, 0), without.map(1, 0));
     assert_ne!(got.map(2, 0), without.map(2, 0));
 
-    // Asking changes nothing.
-    let asked = model.forward(&inputs.edit(1.5), &request).unwrap().logits;
-    assert_eq!(difference(asked, logits(&model, inputs.edit(1.5))), 0.0);
+    // Capture doesn't change the logits.
+    let captured = model.forward(&inputs.edit(1.5), &request).unwrap().logits;
+    assert_eq!(difference(captured, logits(&model, inputs.edit(1.5))), 0.0);
 }
 
-/// Weights of another dtype.
+/// Casts all weights.
 pub(crate) struct Cast(pub(crate) DType);
 
 impl ModuleMapper for Cast {
@@ -228,7 +228,7 @@ fn half_precision_follows_f32() {
 }
 
 #[test]
-fn bad_input_is_a_typed_error() {
+fn forward_rejects_invalid_inputs() {
     let model = model(true);
     let inputs = Inputs::square();
     let refused =
@@ -238,11 +238,11 @@ fn bad_input_is_a_typed_error() {
     let error = refused(StepInput { tokens: &unknown, ..inputs.edit(1.0) });
     assert!(matches!(error, Error::TokenOutOfRange { id: 20, limit: 20, .. }), "{error}");
 
-    let wordless = TextConditioning {
+    let empty = TextConditioning {
         hidden: Tensor::zeros([BATCH, 0, 12], &Device::flex()),
         pooled: inputs.text.pooled.clone(),
     };
-    let error = refused(StepInput { text: &wordless, ..inputs.edit(1.0) });
+    let error = refused(StepInput { text: &empty, ..inputs.edit(1.0) });
     assert!(matches!(error, Error::Shape { what: "text rows", .. }), "{error}");
 
     let error = refused(StepInput { timestep: &[1.0], ..inputs.edit(1.0) });

@@ -1,8 +1,7 @@
 use burn::tensor::Tensor;
 
-/// The intermediate results of a forward pass, for those who port a checkpoint or a backend and
-/// look for the first number that differs. See
-/// [`MgtModel::forward_traced`](crate::MgtModel::forward_traced).
+/// The intermediate results of a forward pass, to find the first one that differs when a checkpoint or a backend
+/// is ported. See [`MgtModel::forward_traced`](crate::MgtModel::forward_traced).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Trace<'a> {
@@ -17,7 +16,7 @@ pub enum Trace<'a> {
     },
     /// The embedded canvas, `[B, H*W, D]`, before 2x2 tokens are merged.
     Embedding(&'a Tensor<3>),
-    /// The streams as they enter the first block, `[B, N, D]`.
+    /// The inputs of the first block, `[B, N, D]`.
     Input {
         /// `T` rows.
         text: &'a Tensor<3>,
@@ -37,7 +36,7 @@ pub enum Trace<'a> {
         /// As in [`Trace::Input`].
         reference: Option<&'a Tensor<3>>,
     },
-    /// The streams after a single block but the last.
+    /// The streams after a single block, except the last.
     Single {
         /// Index of the block, counted from the first double block.
         block: usize,
@@ -46,8 +45,8 @@ pub enum Trace<'a> {
         /// As in [`Trace::Input`].
         reference: Option<&'a Tensor<3>>,
     },
-    /// The image rows after the last block, which computes nothing else.
+    /// The image rows after the last block, which computes only these.
     Last(&'a Tensor<3>),
-    /// The features that the head turns into logits, `[B, H*W, D]`.
+    /// The features from which the head computes logits, `[B, H*W, D]`.
     Output(&'a Tensor<3>),
 }

@@ -1,15 +1,15 @@
 use burn::tensor::Device;
-use editmgt_core::config::{self, ConfigError};
+use editmgt_core::config::{self, ConfigError, MAX_EXTENT};
 use editmgt_core::{CodecSpec, KeyMap};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::VqModel;
 use crate::images::IMAGE_CHANNELS;
-use crate::limits::{self, MAX_EXTENT, MAX_LAYERS, MAX_LEVELS};
+use crate::limits::{MAX_LAYERS, MAX_LEVELS};
 
 const COMPONENT: &str = "VQ codec";
 
-/// Keys of the official `config.json` that name the writer, or that no code path reads.
+/// Keys of the official `config.json` that don't affect the computation.
 const HARMLESS: &[&str] =
     &["_class_name", "_diffusers_version", "_name_or_path", "sample_size", "scaling_factor"];
 
@@ -18,8 +18,7 @@ const UP_BLOCK: &str = "UpDecoderBlock2D";
 
 /// The `config.json` of a `vqvae` folder (diffusers `VQModel`).
 ///
-/// Every key must be there. Keys with one supported value are kept so that a written config is
-/// complete.
+/// All keys are required. Keys with one supported value are kept so that a written config is complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VqConfig {
@@ -41,7 +40,7 @@ pub struct VqConfig {
     /// Channels between the encoder or decoder and the 1x1 convolution at the codebook.
     pub latent_channels: usize,
     /// Channels of a code; `None` stands for [`latent_channels`](Self::latent_channels).
-    // Without the attribute an absent key would pass for null.
+    // Without the attribute an absent key would be read as null.
     #[serde(deserialize_with = "present")]
     pub vq_embed_dim: Option<usize>,
     /// Number of codes.
@@ -89,7 +88,7 @@ impl VqConfig {
         .with_block_out_channels([128, 256, 256, 512, 768])
     }
 
-    /// The same with these channels, finest resolution first, and as many block types.
+    /// Sets the channels, finest resolution first, and the block types to match.
     pub fn with_block_out_channels(mut self, channels: impl Into<Vec<usize>>) -> Self {
         self.block_out_channels = channels.into();
         self.down_block_types = vec![DOWN_BLOCK.into(); self.block_out_channels.len()];
@@ -108,10 +107,10 @@ impl VqConfig {
         Ok(config)
     }
 
-    /// Checks that the sizes belong together and that the code has the maths for every value.
+    /// Checks that the sizes match each other and that every value is supported.
     ///
     /// # Errors
-    /// [`ConfigError::Unsupported`] with the key, what it may be and what it is.
+    /// [`ConfigError::Unsupported`] with the key, the supported values and the actual one.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let levels = self.block_out_channels.len();
         require("in_channels", self.in_channels, IMAGE_CHANNELS)?;
@@ -143,7 +142,7 @@ impl VqConfig {
         require("act_fn", self.act_fn.as_str(), "silu")
     }
 
-    /// What the config says about the codec, for the other stages.
+    /// The sizes of the codec, for the other stages.
     pub fn spec(&self) -> CodecSpec {
         let halvings = self.block_out_channels.len().saturating_sub(1).min(MAX_LEVELS);
         CodecSpec { downsample_factor: 1 << halvings, codebook_size: self.num_vq_embeddings }
@@ -154,12 +153,12 @@ impl VqConfig {
         self.vq_embed_dim.unwrap_or(self.latent_channels)
     }
 
-    /// From the model's parameter paths to the keys of the official file: they are the same.
+    /// The differences between parameter paths and the keys of the official file: none.
     pub fn keys(&self) -> KeyMap {
         KeyMap::default()
     }
 
-    /// Builds the codec with lazy random parameters: none is allocated before it is read.
+    /// Builds the codec with lazy random parameters, which are allocated when they are first read.
     ///
     /// # Errors
     /// Those of [`validate`](Self::validate).
@@ -174,7 +173,7 @@ fn require<T: PartialEq + ToString>(key: &'static str, got: T, only: T) -> Resul
 }
 
 fn within(key: &'static str, got: usize, most: usize) -> Result<(), ConfigError> {
-    limits::within(COMPONENT, key, got, 1..=most)
+    config::check_range(COMPONENT, key, got, 1..=most)
 }
 
 fn unsupported(
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_config_reads_back_and_writers_marks_pass() {
+    fn config_round_trips_with_harmless_keys() {
         let mut config = official();
         for (key, value) in [
             ("_class_name", json!("VQModel")),
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_must_be_there() {
+    fn all_keys_are_required() {
         for key in official().as_object().unwrap().keys() {
             let mut config = official();
             config.as_object_mut().unwrap().remove(key);
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_maths_is_refused_by_name() {
+    fn from_json_rejects_unsupported_values_by_name() {
         let down = |n| json!(vec![DOWN_BLOCK; n]);
         for (key, value, named) in [
             ("act_fn", json!("relu"), "relu"),

@@ -8,7 +8,7 @@ use crate::norm::GroupNormSilu;
 use crate::resample::Upsample;
 use crate::resnet::{MidBlock, ResnetBlock, conv3x3, run};
 
-/// From latents to an image, coarsest resolution first.
+/// Decodes latents into an image, coarsest resolution first.
 #[derive(Module, Debug)]
 pub(crate) struct Decoder {
     conv_in: Conv2d,
@@ -27,7 +27,7 @@ struct UpBlock {
 }
 
 impl Decoder {
-    /// The config is valid, so there is a resolution.
+    /// A valid config has at least one resolution.
     pub(crate) fn new(config: &VqConfig, device: &Device) -> Self {
         let groups = config.norm_num_groups;
         let channels = &config.block_out_channels;

@@ -8,7 +8,7 @@ use crate::norm::GroupNormSilu;
 use crate::resample::Downsample;
 use crate::resnet::{MidBlock, ResnetBlock, conv3x3, run};
 
-/// From an image to latents, finest resolution first.
+/// Encodes an image into latents, finest resolution first.
 #[derive(Module, Debug)]
 pub(crate) struct Encoder {
     conv_in: Conv2d,
@@ -27,7 +27,7 @@ struct DownBlock {
 }
 
 impl Encoder {
-    /// The config is valid, so there is a resolution.
+    /// A valid config has at least one resolution.
     pub(crate) fn new(config: &VqConfig, device: &Device) -> Self {
         let groups = config.norm_num_groups;
         let channels = &config.block_out_channels;
@@ -37,7 +37,7 @@ impl Encoder {
             .enumerate()
             .map(|(level, &to)| {
                 let from = channels[level.saturating_sub(1)];
-                let halves = level + 1 < channels.len();
+                let downsamples = level + 1 < channels.len();
                 DownBlock {
                     resnets: ResnetBlock::stack(
                         config.layers_per_block,
@@ -45,7 +45,10 @@ impl Encoder {
                         groups,
                         device,
                     ),
-                    downsamplers: halves.then(|| Downsample::new(to, device)).into_iter().collect(),
+                    downsamplers: downsamples
+                        .then(|| Downsample::new(to, device))
+                        .into_iter()
+                        .collect(),
                 }
             })
             .collect();

@@ -1,4 +1,4 @@
-//! The VQ codec: between images and the visual tokens that the transformer edits.
+//! The VQ codec: converts images to the visual tokens that the transformer edits, and back.
 //!
 //! ```text
 //! [B, 3, H, W] RGB 0..1
@@ -18,13 +18,10 @@
 //! [B, 3, H, W] RGB, clipped to 0..1
 //! ```
 //!
-//! [`PatchVqModel`] is a second codec, whose tokens depend on their own patch alone; a folder's
-//! config names the one that its weights are of ([`CodecConfig`]). What follows is about the
-//! official one.
-//!
-//! Its architecture is the `VQModel` of diffusers as the official checkpoints configure it: group
-//! norms, SiLU, no attention. Fields are named like the keys of the checkpoint, one file each for
-//! the parts named above.
+//! [`PatchVqModel`] is a second codec, whose tokens depend only on their patch; a folder's config names its codec
+//! ([`CodecConfig`]). The diagram shows the official one, [`VqModel`]: the `VQModel` of diffusers as the official
+//! checkpoints configure it, with group norms, SiLU and no attention. Fields are named like the keys of the
+//! checkpoint.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -38,7 +35,7 @@
 //!     num_vq_embeddings: 64,
 //!     ..VqConfig::official().with_block_out_channels([8, 16, 16])
 //! };
-//! let codec = config.init(&Device::flex())?; // random weights, none of them allocated yet
+//! let codec = config.init(&Device::flex())?; // lazy random weights
 //! let photo = Tensor::<4>::full([1, 3, 24, 40], 0.5, &Device::flex());
 //! let tokens = codec.encode(photo)?;
 //! assert_eq!((tokens.size().height, tokens.size().width), (6, 10));
@@ -48,7 +45,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod any;
+mod codec_config;
 mod config;
 mod decoder;
 mod encoder;
@@ -63,7 +60,7 @@ mod resnet;
 #[cfg(test)]
 mod testing;
 
-pub use any::CodecConfig;
+pub use codec_config::CodecConfig;
 pub use config::VqConfig;
 pub use model::VqModel;
 pub use patch::{PatchVqConfig, PatchVqModel};

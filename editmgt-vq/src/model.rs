@@ -4,6 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, Device, Int, Tensor};
 use editmgt_core::{CodecSpec, Result, TokenGrid, VqCodec};
+use editmgt_kernels::BufferPool;
 
 use crate::VqConfig;
 use crate::decoder::Decoder;
@@ -15,13 +16,12 @@ use crate::resnet::conv1x1;
 
 /// The VQ codec of the official checkpoints (diffusers `VQModel`).
 ///
-/// Edits use it as a [`VqCodec`]; its other methods are the stages in between, for verification
-/// and training. They are differentiable, but for [`nearest_codes`](Self::nearest_codes).
+/// Edits use it as a [`VqCodec`]; its other methods are the intermediate stages, for verification and training.
+/// They are differentiable, except [`nearest_codes`](Self::nearest_codes).
 ///
-/// Weights are f32, f16 or bf16, and images of any of these are cast to the weights' type. With
-/// f16 weights and `force_upcast` in the config, which marks a checkpoint whose activations may
-/// overflow f16, encoder and decoder run in f32 all the same: each call widens a copy of that
-/// half's weights and drops it at the end. Norms and distances are computed in f32 always.
+/// Weights are f32, f16 or bf16; images are cast to the weights' type. With f16 weights and `force_upcast` in the
+/// config, which marks a checkpoint whose activations may overflow f16, encoder and decoder run in f32: each call
+/// widens a copy of the weights that it needs, and drops it at the end. Norms and distances are computed in f32.
 ///
 /// Built by [`VqConfig::init`].
 #[derive(Module, Debug)]
@@ -51,70 +51,85 @@ impl VqModel {
         }
     }
 
-    /// Encodes `[B, 3, H, W]` RGB in 0..1 into `[B, C, H/f, W/f]` vectors, not yet quantized.
+    /// Encodes images into latents, before quantization.
+    ///
+    /// # Shapes
+    /// `[B, 3, H, W]` RGB in 0..1, to `[B, C, H/f, W/f]`.
     ///
     /// # Errors
     /// [`Error::Shape`](editmgt_core::Error::Shape) as [`VqCodec::encode`].
     pub fn encode_latents(&self, images: Tensor<4>) -> Result<Tensor<4>> {
         check_images(&images, self.spec.downsample_factor)?;
-        let _buffers = editmgt_kernels::keep_buffers();
         let (encoder, quant_conv) = (self.widened(&self.encoder), self.widened(&self.quant_conv));
         let images = images.cast(quant_conv.weight.val().dtype());
-        Ok(quant_conv.forward(encoder.forward(images)))
+        let latents = BufferPool::current().install(|| encoder.forward(images));
+        Ok(quant_conv.forward(latents))
     }
 
-    /// The id of the code nearest to each of `[B, C, h, w]` vectors, as `[B, h, w]`: by Euclidean
-    /// distance, the lowest id of several at the same distance.
+    /// The id of the nearest code of each vector, by Euclidean distance; the lowest id in a tie.
+    ///
+    /// # Shapes
+    /// `[B, C, h, w]`, to `[B, h, w]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt_core::Error::Shape) when the vectors don't have the codes' channels, or there is none.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) if the vectors have other channels than the codebook, or are empty.
     pub fn nearest_codes(&self, latents: Tensor<4>) -> Result<Tensor<3, Int>> {
         self.quantize.nearest_checked(latents)
     }
 
-    /// The codes of a grid, `[B, C, h, w]`, in the weights' dtype.
+    /// The codes of a grid, in the weights' dtype.
+    ///
+    /// # Shapes
+    /// `[B, h, w]` tokens, to `[B, C, h, w]`.
     ///
     /// # Errors
-    /// [`Error::MaskTokenRemains`](editmgt_core::Error::MaskTokenRemains) while a token is no
-    /// code, [`Error::Grid`](editmgt_core::Error::Grid) for an empty grid.
+    /// [`Error::MaskTokenRemains`](editmgt_core::Error::MaskTokenRemains) if any id is not a
+    /// codebook index, [`Error::Grid`](editmgt_core::Error::Grid) for an empty grid.
     pub fn embed(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
         self.quantize.embed(tokens)
     }
 
-    /// Decodes `[B, C, h, w]` codes into `[B, 3, h*f, w*f]` RGB in f32, about 0..1 but not
-    /// clipped.
+    /// Decodes codes into images, without clipping to 0..1.
+    ///
+    /// # Shapes
+    /// `[B, C, h, w]`, to `[B, 3, h*f, w*f]` RGB in f32.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt_core::Error::Shape) when the codes have other channels than the codebook's, or there is none.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) if the codes have other channels than the codebook, or are empty.
     pub fn decode_unclipped(&self, codes: Tensor<4>) -> Result<Tensor<4>> {
         self.quantize.check_codes(&codes)?;
-        let _buffers = editmgt_kernels::keep_buffers();
         let post_quant_conv = self.widened(&self.post_quant_conv);
         let codes = codes.cast(post_quant_conv.weight.val().dtype());
-        let latents = post_quant_conv.forward(codes);
-        Ok(self.widened(&self.decoder).forward(latents).cast(DType::F32))
+        let (decoder, latents) = (self.widened(&self.decoder), post_quant_conv.forward(codes));
+        let images = BufferPool::current().install(|| decoder.forward(latents));
+        Ok(images.cast(DType::F32))
     }
 
-    /// All codes, `[codes, channels]`.
+    /// The codebook.
+    ///
+    /// # Shapes
+    /// `[codes, channels]`.
     pub fn codebook(&self) -> Tensor<2> {
         self.quantize.codebook()
     }
 
-    /// The same codec with other codes, `[codes, channels]`.
+    /// Replaces the codebook.
+    ///
+    /// # Shapes
+    /// `codes`: `[codes, channels]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt_core::Error::Shape) when there are more or fewer codes, or their
-    /// channels differ.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) if the number of codes or the channels differ.
     pub fn with_codebook(mut self, codes: Tensor<2>) -> Result<Self> {
         self.quantize = self.quantize.with_codebook(codes)?;
         Ok(self)
     }
 
-    /// `module` as it shall run: itself, or a copy in f32.
+    /// The module to run: itself, or a copy in f32.
     fn widened<'a, M: Module>(&self, module: &'a M) -> Cow<'a, M> {
         let is_f16 = self.quant_conv.weight.val().dtype() == DType::F16;
         if self.force_upcast && is_f16 {
-            Cow::Owned(module.clone().map(&mut ToF32))
+            Cow::Owned(module.clone().map(&mut Cast(DType::F32)))
         } else {
             Cow::Borrowed(module)
         }
@@ -142,11 +157,12 @@ impl VqCodec for VqModel {
     }
 }
 
-struct ToF32;
+/// Casts all weights.
+pub(crate) struct Cast(pub(crate) DType);
 
-impl ModuleMapper for ToF32 {
+impl ModuleMapper for Cast {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.cast(DType::F32))
+        param.map(|tensor| tensor.cast(self.0))
     }
 }
 
@@ -158,7 +174,7 @@ mod tests {
     use editmgt_core::{Error, GridSize};
 
     use super::*;
-    use crate::testing::{To, Waves, image};
+    use crate::testing::{Waves, image};
 
     /// Two resolutions, so two pixels per token.
     fn tiny() -> VqConfig {
@@ -272,7 +288,7 @@ mod tests {
         let codec = model(&tiny());
         let unfinished = TokenGrid::new(1, GridSize::new(2, 2), vec![4, 5, 0, 8255]).unwrap();
         let error = codec.decode(&unfinished).unwrap_err();
-        let expected = "2 of 4 tokens are no codes";
+        let expected = "2 of 4 tokens are not codebook indices";
         assert!(error.to_string().starts_with(expected), "{error}");
         assert!(matches!(error, Error::MaskTokenRemains { count: 2, total: 4, codebook_size: 5 }));
         for (batch, size) in [(0, GridSize::new(2, 2)), (1, GridSize::new(0, 2))] {
@@ -308,7 +324,7 @@ mod tests {
     #[test]
     fn half_precision_runs_and_f16_upcasts_when_told() {
         let tokens = TokenGrid::new(1, GridSize::new(2, 2), vec![0, 1, 2, 3]).unwrap();
-        let narrow = |model: &VqModel, dtype| model.clone().map(&mut To(dtype));
+        let narrow = |model: &VqModel, dtype| model.clone().map(&mut Cast(dtype));
         let decode = |model: &VqModel| {
             let image = model.decode(&tokens).unwrap();
             assert_eq!(image.dtype(), DType::F32);

@@ -36,10 +36,10 @@ mod tests {
 
     use super::*;
 
-    /// The squares of the first group overflow f16; the mean of the second, 259, is none of the
-    /// numbers of bf16, which are 2 apart there.
+    /// The squares of the first group overflow f16; the mean of the second, 259, isn't representable in bf16, whose
+    /// spacing is 2 there.
     #[test]
-    fn statistics_are_taken_in_f32() {
+    fn statistics_are_computed_in_f32() {
         let device = Device::flex();
         let rows = [[-59392.0, 500.0, 4000.0, 24.0], [256.0, 258.0, 260.0, 262.0]];
         let x = Tensor::<2>::from_floats(rows, &device).reshape([1, 2, 2, 2]);

@@ -3,7 +3,7 @@ use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{DType, Device, Int, Tensor};
 use editmgt_core::{Error, Result, TokenGrid};
 
-/// Distances held at a time: 32 Mi of them are 128 MiB, a 64x64 grid against 8192 codes.
+/// Distances computed at a time: 32 Mi of them take 128 MiB, a 64x64 grid times 8192 codes.
 const MAX_DISTANCES: usize = 1 << 25;
 
 /// The codebook.
@@ -19,8 +19,7 @@ impl VectorQuantizer {
 
     /// The id of the nearest code for each vector of `[B, C, h, w]`: `[B, h, w]`.
     ///
-    /// Nearest by Euclidean distance, computed in f32; the lowest id where several are equally
-    /// near.
+    /// Nearest by Euclidean distance, computed in f32; the lowest id in a tie.
     fn nearest(&self, latents: Tensor<4>) -> Tensor<3, Int> {
         self.nearest_chunked(latents, MAX_DISTANCES)
     }
@@ -30,7 +29,7 @@ impl VectorQuantizer {
         let codes = self.embedding.weight.val().cast(DType::F32);
         let [count, _] = codes.dims();
 
-        // |x - c|² less |x|², which is the same for every code: |c|² - 2 x·c.
+        // |x - c|² without |x|², which is the same for every code: |c|² - 2 x·c.
         let norms = (codes.clone() * codes.clone()).sum_dim(1).transpose();
         let codes = (codes * -2.0).transpose();
         let rows = latents.cast(DType::F32).permute([0, 2, 3, 1]).reshape([-1, channels as i32]);
@@ -42,27 +41,27 @@ impl VectorQuantizer {
         Tensor::cat(nearest, 0).reshape([batch, height, width])
     }
 
-    /// The tokens of `[B, C, h, w]` vectors.
+    /// The tokens of `[B, C, h, w]` vectors. Waits for the device twice: to check the vectors, and to read the ids.
     ///
     /// # Errors
-    /// As [`nearest_checked`](Self::nearest_checked), and [`Error::Value`] for vectors that are not
-    /// finite: no code is near to NaN, and one would be taken all the same.
+    /// As [`nearest_checked`](Self::nearest_checked); [`Error::Value`] for vectors that are not finite, for which
+    /// the nearest code would be arbitrary; [`Error::Device`] if the device fails.
     pub(crate) fn tokens(&self, latents: Tensor<4>) -> Result<TokenGrid> {
-        if !latents.clone().is_finite().all().into_scalar::<bool>() {
-            let expected = "finite numbers (are image and weights?)";
+        let finite = latents.clone().is_finite().all().try_into_scalar::<bool>();
+        if !finite.map_err(|e| Error::device("checking latents", e))? {
+            let expected = "finite values (check image and weights)";
             return Err(Error::value("encoded image", expected, "NaN or infinity"));
         }
         TokenGrid::from_tensor(self.nearest_checked(latents)?)
     }
 
-    /// As [`nearest`](Self::nearest), for vectors that may be anything: wrong channels, or no
-    /// vector at all, is an error.
+    /// As [`nearest`](Self::nearest); wrong channels or an empty tensor are an error.
     pub(crate) fn nearest_checked(&self, latents: Tensor<4>) -> Result<Tensor<3, Int>> {
         self.check("latents [batch, channels, height, width]", &latents)?;
         Ok(self.nearest(latents))
     }
 
-    /// Checks that `[B, C, h, w]` codes have the codebook's channels and that there is one.
+    /// Checks that `[B, C, h, w]` codes have the codebook's channels and are not empty.
     pub(crate) fn check_codes(&self, codes: &Tensor<4>) -> Result<()> {
         self.check("codes [batch, channels, height, width]", codes)
     }
@@ -75,8 +74,7 @@ impl VectorQuantizer {
         Err(Error::shape(what, format!("{channels} channels, no side 0"), format!("{shape:?}")))
     }
 
-    /// The codes of a grid, `[B, C, h, w]`: an error for an empty grid, or while a token is no
-    /// code.
+    /// The codes of a grid, `[B, C, h, w]`; an error for an empty grid or ids that are not codebook indices.
     pub(crate) fn embed(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
         if tokens.ids().is_empty() {
             return Err(Error::Grid {
@@ -99,7 +97,7 @@ impl VectorQuantizer {
         self.embedding.weight.val()
     }
 
-    /// The same with other codes, in the dtype and on the device of the present ones.
+    /// Replaces the codes; keeps their dtype and device.
     pub(crate) fn with_codebook(mut self, codes: Tensor<2>) -> Result<Self> {
         if codes.dims() != self.shape() {
             let [expected, got] = [self.shape(), codes.dims()].map(|shape| format!("{shape:?}"));
@@ -112,13 +110,13 @@ impl VectorQuantizer {
         Ok(self)
     }
 
-    /// Number of codes, and the channels of one.
+    /// `[codes, channels]`.
     fn shape(&self) -> [usize; 2] {
         let shape = self.embedding.weight.lazy_shape();
         [shape[0], shape[1]]
     }
 
-    /// The codes of `[B, h, w]` ids: `[B, C, h, w]`. Every id must be one of a code.
+    /// The codes of `[B, h, w]` ids, which must be codebook indices: `[B, C, h, w]`.
     fn lookup(&self, ids: Tensor<3, Int>) -> Tensor<4> {
         let [batch, height, width] = ids.dims();
         let codes = self.embedding.forward(ids.reshape([batch, height * width]));
@@ -140,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nearest_wins_and_of_equals_the_first_whatever_the_chunk() {
+    fn nearest_takes_the_first_in_a_tie_for_any_chunk_size() {
         let device = Device::flex();
         // Channels first: the values of axis 0 for six positions, then those of axis 1.
         let latents = Tensor::<1>::from_floats(
@@ -148,7 +146,7 @@ mod tests {
             &device,
         )
         .reshape([1, 2, 2, 3]);
-        // 0.5 is as near to -1 as to 2.
+        // 0.5 is equally near to -1 and 2.
         let expected = [0, 1, 0, 0, 3, 3];
         for max_distances in [1, 4, 8, 1000] {
             let ids = quantizer(&device).nearest_chunked(latents.clone(), max_distances);

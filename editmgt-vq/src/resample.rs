@@ -8,18 +8,17 @@ use editmgt_kernels::conv2d;
 
 use crate::resnet::conv3x3;
 
-/// The mean code of each of `tokens.size().shrunk(shrink)` cells: `[B, C, h, w]` codes to fewer, for a
-/// small picture.
+/// Averages `[B, C, h, w]` codes to the grid `shrunk(shrink)`, for a small preview.
 ///
 /// # Errors
 /// As [`GridSize::shrunk`].
 pub(crate) fn shrink_codes(codes: Tensor<4>, shrink: usize) -> Result<Tensor<4>> {
     let [_, _, height, width] = codes.dims();
     let small = GridSize::new(height, width).shrunk(shrink)?;
-    Ok(match shrink {
-        1 => codes,
-        _ => module::adaptive_avg_pool2d(codes, [small.height, small.width]),
-    })
+    if shrink == 1 {
+        return Ok(codes);
+    }
+    Ok(module::adaptive_avg_pool2d(codes, [small.height, small.width]))
 }
 
 /// Halves both sides.
@@ -32,7 +31,7 @@ impl Downsample {
     pub(crate) fn new(channels: usize, device: &Device) -> Self {
         let conv = Conv2dConfig::new([channels, channels], [3, 3])
             .with_stride([2, 2])
-            // Top, left, bottom, right: zeros at the far sides only, as in the official code.
+            // Top, left, bottom, right: zeros at the bottom and right only, as in the official code.
             .with_padding(PaddingConfig2d::Explicit(0, 0, 1, 1));
         Self { conv: conv.init(device) }
     }

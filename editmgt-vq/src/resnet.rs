@@ -13,7 +13,7 @@ pub(crate) struct ResnetBlock {
     conv1: Conv2d,
     norm2: GroupNormSilu,
     conv2: Conv2d,
-    /// Where the number of channels changes.
+    /// Present if the number of channels changes.
     conv_shortcut: Option<Conv2d>,
 }
 
@@ -28,7 +28,7 @@ impl ResnetBlock {
         }
     }
 
-    /// A row of `layers` blocks, the first of which changes the number of channels.
+    /// A sequence of `layers` blocks, the first of which changes the number of channels.
     pub(crate) fn stack(
         layers: usize,
         [from, to]: [usize; 2],
@@ -68,17 +68,17 @@ impl MidBlock {
     }
 }
 
-/// One block after the other.
+/// Runs blocks in sequence.
 pub(crate) fn run(resnets: &[ResnetBlock], x: Tensor<4>) -> Tensor<4> {
     resnets.iter().fold(x, |x, resnet| resnet.forward(x))
 }
 
-/// A convolution that keeps the size, `channels` being `[in, out]`.
+/// A 3x3 convolution that keeps the size; `channels` is `[in, out]`.
 pub(crate) fn conv3x3(channels: [usize; 2]) -> Conv2dConfig {
     Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
 }
 
-/// A linear map of each pixel's channels, `channels` being `[in, out]`.
+/// A 1x1 convolution; `channels` is `[in, out]`.
 pub(crate) fn conv1x1(channels: [usize; 2]) -> Conv2dConfig {
     Conv2dConfig::new(channels, [1, 1])
 }

@@ -1,7 +1,7 @@
-//! Weights and images that look random and are the same in every run.
+//! Pseudo-random weights and images, the same in every run.
 
 use burn::module::{ModuleMapper, Param};
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 pub(crate) fn wave<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     let values = shape.iter().product::<usize>() as i64;
@@ -17,15 +17,7 @@ pub(crate) struct Waves;
 
 impl ModuleMapper for Waves {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        // About the size that keeps the variance from layer to layer.
+        // About the size that preserves the variance from layer to layer.
         param.map(|tensor| wave(tensor.dims()) * 0.3)
-    }
-}
-
-pub(crate) struct To(pub(crate) DType);
-
-impl ModuleMapper for To {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.cast(self.0))
     }
 }

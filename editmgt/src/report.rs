@@ -115,6 +115,8 @@ impl PutBack {
                 100.0 * self.invisible
             )
         })
+    }
+}
 
 /// A part of a prompt that a text encoder left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use editmgt_checkpoint::{WeightFiles, check_module, load_module, load_module_with_halves};
+use editmgt_checkpoint::{WeightFiles, check_module, load_module};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
 use editmgt_kernels::widens;
@@ -58,8 +58,9 @@ impl<M: Module> Stored<M> {
 
     /// The component with its weights; each call reads them anew.
     pub(crate) fn load(&self) -> Result<M, ModelError> {
-        let load = if self.keeps_halves { load_module_with_halves } else { load_module };
-        Ok(load(self.shell.clone(), &self.files, &self.keys, self.dtype)?)
+        let options = editmgt_checkpoint::LoadOptions::new(self.dtype)
+            .with_keep_half_precision(self.keeps_halves);
+        Ok(load_module(self.shell.clone(), &self.files, &self.keys, options)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Convolutions and changes of resolution.
+//! Convolutions and resampling.
 
 use burn::tensor::module::{conv_transpose2d, conv2d, interpolate};
 use burn::tensor::ops::{
@@ -53,12 +53,12 @@ const OUT: usize = 20;
 const HEIGHT: usize = 19;
 const WIDTH: usize = 23;
 
-/// Where `[B, C, H, W]` keeps a value.
+/// The row-major index of a position of `[B, C, H, W]`.
 fn at([_, channels, height, width]: [usize; 4], [b, c, y, x]: [usize; 4]) -> usize {
     ((b * channels + c) * height + y) * width + x
 }
 
-/// Every place of `[B, C, H, W]` in order.
+/// All positions of `[B, C, H, W]` in order.
 fn places([batch, channels, height, width]: [usize; 4]) -> impl Iterator<Item = [usize; 4]> {
     (0..batch * channels * height * width).map(move |i| {
         let (row, x) = (i / width, i % width);
@@ -94,7 +94,7 @@ pub(super) fn expected_convolution(
     let out_dims = [batch, out_channels, out_side(height), out_side(width)];
     let expected = places(out_dims).map(|[b, out, y, x]| {
         let terms = places([1, channels, side, side]).map(|[_, c, dy, dx]| {
-            // Outside of the picture are zeros; above and left of it the subtraction fails.
+            // Zero padding; above and to the left the subtraction underflows.
             let row = (y * stride + dy).checked_sub(padding).filter(|&row| row < height);
             let column = (x * stride + dx).checked_sub(padding).filter(|&column| column < width);
             let (Some(row), Some(column)) = (row, column) else { return 0.0 };
@@ -105,7 +105,7 @@ pub(super) fn expected_convolution(
     (out_dims, expected.collect())
 }
 
-/// Each pixel becomes four: no sums but over channels.
+/// Each pixel becomes four: sums over channels only.
 fn transposed_convolution(inputs: &mut Inputs) -> Answer {
     let dims = [BATCH, IN, HEIGHT, WIDTH];
     let weight_dims = [IN, OUT, 2, 2];
@@ -135,15 +135,14 @@ fn nearest(inputs: &mut Inputs) -> Answer {
     Answer::new(interpolate(x, options), out_dims, expected.collect())
 }
 
-/// Below and to the right, as an odd grid is made even.
+/// At the bottom and right, as an odd grid is padded.
 fn padding(inputs: &mut Inputs) -> Answer {
     let dims = [BATCH, 3, HEIGHT, WIDTH];
     let (x, host_x) = inputs.tensor(dims, 1.0);
     let out_dims = [BATCH, 3, HEIGHT + 1, WIDTH + 1];
     let got = x.pad([(0, 0), (0, 0), (0, 1), (0, 1)], PadMode::Constant(0.0));
-    let expected = places(out_dims).map(|[b, c, y, x]| match y < HEIGHT && x < WIDTH {
-        true => host_x[at(dims, [b, c, y, x])],
-        false => 0.0,
+    let expected = places(out_dims).map(|[b, c, y, x]| {
+        if y < HEIGHT && x < WIDTH { host_x[at(dims, [b, c, y, x])] } else { 0.0 }
     });
     Answer::new(got, out_dims, expected.collect())
 }

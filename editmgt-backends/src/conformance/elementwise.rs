@@ -1,4 +1,4 @@
-//! What is done to each number by itself.
+//! Elementwise operations.
 
 use std::f64::consts::{FRAC_2_PI, FRAC_2_SQRT_PI, SQRT_2};
 
@@ -67,7 +67,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "rounding from f32",
         types: Types::Floats,
-        // Cutting bits off instead would take two.
+        // Truncation instead of rounding would need two.
         tolerance: Tolerance::Roundings(1),
         answer: rounding,
     },
@@ -91,7 +91,7 @@ pub(super) fn gelu_by_erf(x: f64) -> f64 {
     x * (1.0 + erf(x / SQRT_2)) / 2.0
 }
 
-/// `2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!`, whose summands all have x's sign.
+/// `2/√π · exp(-x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!`, whose terms all have the sign of x.
 fn erf(x: f64) -> f64 {
     let (mut term, mut sum) = (x, 0.0);
     for n in 1.. {
@@ -104,7 +104,7 @@ fn erf(x: f64) -> f64 {
     FRAC_2_SQRT_PI * (-x * x).exp() * sum
 }
 
-/// One factor and one summand for each channel of each image, as AdaLN has them.
+/// One factor and one offset for each channel of each image, as in AdaLN.
 fn modulation(inputs: &mut Inputs) -> Answer {
     let (x, host_x) = inputs.tensor([2, 41, 96], 1.0);
     let (scale, host_scale) = inputs.tensor([2, 1, 96], 1.0);

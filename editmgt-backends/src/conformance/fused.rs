@@ -1,5 +1,4 @@
-//! The operations of [`editmgt_kernels`], as the stages call them: kernels on flex in f32, compositions
-//! elsewhere.
+//! The operations of [`editmgt_kernels`]: kernels on flex in f32, compositions otherwise.
 
 use burn::module::Param;
 use burn::nn::PaddingConfig2d;
@@ -73,7 +72,7 @@ fn modulated(inputs: &mut Inputs) -> Answer {
     Answer::new(modulated_layer_norm(x, shift, scale, EPSILON), [2, 37, 384], expected)
 }
 
-/// Heads come out before tokens.
+/// The result has heads before tokens.
 fn rotated(inputs: &mut Inputs) -> Answer {
     const ITEMS: usize = 2;
     const TOKENS: usize = 17;
@@ -111,7 +110,7 @@ fn normed_images(inputs: &mut Inputs) -> Answer {
     Answer::new(got, [2, 12, 23, 29], expected)
 }
 
-/// A third of the keys counts a tenth, as a reference does at strength 0.1.
+/// A third of the keys have weight 0.1, as those of a reference at strength 0.1.
 fn weighted_attention(inputs: &mut Inputs) -> Answer {
     let weights: Vec<f32> = (0..KEYS).map(|key| if key % 3 == 0 { 0.1 } else { 1.0 }).collect();
     let shape = |_, key: usize, score| scaled(score) + f64::from(weights[key]).ln();
@@ -126,7 +125,7 @@ fn weighted_attention(inputs: &mut Inputs) -> Answer {
     Answer::new(got, [1, QUERIES, HEADS * HEAD_DIM], expected)
 }
 
-/// Large enough for Winograd's form.
+/// Large enough for Winograd's algorithm.
 fn large_convolution(inputs: &mut Inputs) -> Answer {
     let dims = [1, 24, 37, 41];
     let mut layer = Conv2dConfig::new([24, 20], [3, 3])

@@ -1,4 +1,4 @@
-//! What moves, orders, compares and counts.
+//! Indexing, ordering, comparing and counting.
 
 use burn::tensor::{IndexingUpdateOp, Tensor, s};
 
@@ -54,7 +54,7 @@ fn select(inputs: &mut Inputs) -> Answer {
     Answer::new(x.select(0, indices), [61, COLUMNS], expected.collect())
 }
 
-/// Adds, which with one value for each place no order can change.
+/// Scatter-add with one value for each position, so that no order of sums matters.
 fn scatter(inputs: &mut Inputs) -> Answer {
     let (order, host_order) = inputs.permutation(COLUMNS);
     let (values, host_values) = inputs.tensor([1, COLUMNS], 1.0);
@@ -93,7 +93,7 @@ fn sort(inputs: &mut Inputs) -> Answer {
     Answer::new(x.sort(1), [ROWS, COLUMNS], expected)
 }
 
-/// Of numbers that all differ, since backends order equal ones differently.
+/// Distinct values, since backends order equal ones differently.
 fn argsort(inputs: &mut Inputs) -> Answer {
     let (_, ranks) = inputs.permutation(COLUMNS);
     let values: Vec<_> = ranks.iter().map(|&rank| rank as f64).collect();
@@ -103,7 +103,7 @@ fn argsort(inputs: &mut Inputs) -> Answer {
     Answer::ints(got, [COLUMNS], order)
 }
 
-/// Each row has one smallest number.
+/// Each row has a unique minimum.
 fn argmin(inputs: &mut Inputs) -> Answer {
     let (_, mut values) = inputs.tensor([ROWS, COLUMNS], 1.0);
     let (_, smallest) = inputs.indices([ROWS], COLUMNS);
@@ -125,7 +125,7 @@ fn masks(inputs: &mut Inputs) -> Answer {
     Answer::new(got, [ROWS, COLUMNS], expected.collect())
 }
 
-/// How many of a row are at most a bound of the row's own, as the search for a drawn code counts.
+/// Counts the values of a row up to a bound of that row, as the search for a drawn code.
 fn comparisons(inputs: &mut Inputs) -> Answer {
     let (x, host_x) = inputs.tensor([ROWS, COLUMNS], 1.0);
     let (bound, host_bound) = inputs.tensor([ROWS, 1], 1.0);
@@ -135,7 +135,7 @@ fn comparisons(inputs: &mut Inputs) -> Answer {
     Answer::ints(got, [ROWS, 1], expected)
 }
 
-/// Of positive numbers with 24 bits each, as probabilities are.
+/// Cumulative sum of positive values of 24 bits, like probabilities.
 fn cumulative_sum(inputs: &mut Inputs) -> Answer {
     let (x, mut expected, _) = inputs.fine_values([ROWS, COLUMNS]);
     for row in expected.chunks_mut(COLUMNS) {

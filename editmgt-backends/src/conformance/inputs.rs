@@ -15,7 +15,7 @@ impl<'a> Inputs<'a> {
         Self { device, dtype, drawn: 0 }
     }
 
-    /// Where the inputs are put.
+    /// The device of the inputs.
     pub(super) fn device(&self) -> &'a Device {
         self.device
     }
@@ -32,8 +32,8 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// Values between `-limit` and `limit`, a power of two, that the check's float type holds
-    /// exactly: all 24 bits for f32, so that a device that multiplies with fewer shows; 8 bits else.
+    /// Values between `-limit` and `limit`, a power of two, that the check's float type represents exactly: with
+    /// all 24 bits for f32, to detect devices that multiply with fewer; with 8 bits otherwise.
     fn values(&mut self, count: usize, limit: f64) -> Vec<f64> {
         let uniforms = self.uniforms(count).into_iter().map(f64::from);
         let value = |u: f64| match self.dtype {
@@ -43,7 +43,7 @@ impl<'a> Inputs<'a> {
         uniforms.map(|u| value(u) * limit).collect()
     }
 
-    /// [`values`](Self::values), which are the tensor's, too.
+    /// [`values`](Self::values), on the host and as a tensor.
     pub(super) fn tensor<const D: usize>(
         &mut self,
         dims: [usize; D],
@@ -53,13 +53,12 @@ impl<'a> Inputs<'a> {
         (self.on_device(&values, dims), values)
     }
 
-    /// Values that the check's float type holds exactly.
+    /// A tensor of values that the check's float type represents exactly.
     pub(super) fn on_device<const D: usize>(&self, values: &[f64], dims: [usize; D]) -> Tensor<D> {
         self.float(values, dims, self.dtype)
     }
 
-    /// f32 values with all their 24 bits in [1, 1.25), not of the check's float type, and what
-    /// that is.
+    /// f32 values with 24 bits in [1, 1.25), independent of the check's float type, and that type.
     pub(super) fn fine_values<const D: usize>(
         &mut self,
         dims: [usize; D],
@@ -74,7 +73,7 @@ impl<'a> Inputs<'a> {
         Tensor::from_data(TensorData::new(values, dims), (self.device, DType::from(dtype)))
     }
 
-    /// Integers from 0 up to `below`.
+    /// Integers from 0 to below `below`.
     pub(super) fn indices<const D: usize>(
         &mut self,
         dims: [usize; D],
@@ -85,7 +84,7 @@ impl<'a> Inputs<'a> {
         (self.integers(&indices, dims), indices)
     }
 
-    /// Every integer from 0 up to `below`, shuffled.
+    /// Every integer from 0 to below `below`, shuffled.
     pub(super) fn permutation(&mut self, below: usize) -> (Tensor<1, Int>, Vec<usize>) {
         let keys = self.uniforms(below);
         let mut order: Vec<_> = (0..below).collect();
@@ -99,7 +98,7 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// A result, and what it should be.
+/// A result and its reference.
 #[derive(Debug)]
 pub(super) struct Answer {
     got_dims: Vec<usize>,
@@ -140,7 +139,7 @@ impl Answer {
         Self::ints(got.int(), dims, expected.into_iter().map(usize::from))
     }
 
-    /// The largest difference as a share of the largest number of the reference.
+    /// The largest absolute difference relative to the largest absolute value of the reference.
     pub(super) fn max_error(&self) -> Result<f64, String> {
         if self.got_dims != self.dims || self.got.len() != self.expected.len() {
             return Err(format!("expected shape {:?}, got {:?}", self.dims, self.got_dims));

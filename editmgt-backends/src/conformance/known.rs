@@ -2,22 +2,22 @@ use burn::tensor::Device;
 
 use crate::{Backend, Dtype, device};
 
-/// A check that a backend is known to fail, for a reason that is not ours to mend.
+/// A check that a backend is known to fail because of an upstream defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownFailure {
     /// The backend.
     pub backend: Backend,
-    /// A part of the hardware's name, for what only some drivers do; `None` for all of them.
+    /// A substring of the hardware's name, for failures of some drivers; `None` for all of them.
     pub hardware: Option<&'static str>,
     /// The [operation](super::CheckReport::name).
     pub operation: &'static str,
     /// The [float type](super::CheckReport::dtype).
     pub dtype: Option<Dtype>,
-    /// What is wrong, and since which version.
+    /// The defect, and the version in which it was seen.
     pub reason: &'static str,
 }
 
-/// Every known failure. `docs/backends.md` says how each is worked around.
+/// All known failures. `docs/backends.md` describes the workarounds.
 pub const KNOWN_FAILURES: &[KnownFailure] = &[
     KnownFailure {
         backend: Backend::Flex,
@@ -33,7 +33,7 @@ pub const KNOWN_FAILURES: &[KnownFailure] = &[
 const fn wgpu_convolution(operation: &'static str) -> KnownFailure {
     KnownFailure {
         backend: Backend::Wgpu,
-        // Seen on it alone; a GPU may have a kernel with another accumulator.
+        // Seen on this backend only; GPU kernels may have another accumulator.
         hardware: Some("llvmpipe"),
         operation,
         dtype: Some(Dtype::F16),

@@ -1,22 +1,22 @@
-//! Whether a device computes what an edit needs, and how exactly.
+//! Checks whether a device supports the operations of an edit, and how exactly it computes them.
 //!
-//! [`run`] feeds seeded numbers to each operation of the pipeline, in each float type that the
-//! pipeline uses it in, and compares with the same computed in f64 by plain loops on the host. It
-//! takes some seconds on a CPU and needs no files, so it fits into the tests of a backend. Whole
-//! stages and whole edits are compared with golden values instead (`editmgt verify --device`).
+//! [`run`] runs each operation of the pipeline on seeded inputs, in each float type in which the pipeline uses it,
+//! and compares the results with f64 loops on the host. It takes a few seconds on a CPU and needs no files, so it
+//! can be part of a backend's tests. Whole stages and whole edits are compared with golden values instead
+//! (`editmgt verify --device`).
 //!
 //! # Errors and tolerances
-//! An error is the largest difference between device and reference, divided by the largest number
-//! of the reference. A tolerance is a multiple of the unit roundoff `u` of the float type (2⁻²⁴
-//! for f32, 2⁻¹¹ for f16, 2⁻⁸ for bf16). The float type holds the inputs exactly, so errors are the
-//! operation's own.
+//! An error is the largest absolute difference between device and reference, divided by the largest absolute
+//! value of the reference. A tolerance is a multiple of the unit roundoff `u` of the float type (2⁻²⁴
+//! for f32, 2⁻¹¹ for f16, 2⁻⁸ for bf16). The float type represents the inputs exactly, so
+//! errors are those of the operation.
 //!
 //! | the operation | f32 | f16, bf16 | because |
 //! |---|---|---|---|
-//! | moves, compares, counts | 0 | 0 | nothing is rounded |
-//! | rounds `n` times | `n·u` | `n·u` | one `u` each at most |
-//! | sums `n` products | `(4 + √n)·u` | `4·u` | sums in any order: their roundings walk at random. Halves have to be summed in f32: an f16 sum over the 12288 products of the full model's widest layer would be worth nothing |
-//! | evaluates exp, tanh, erf | `40·u` | `8·u` | WGSL allows exp 3 + 2·abs(x) last places (of 2·u), with abs(x) up to 8 here; halves may be computed in their own type, each of a few steps rounded |
+//! | moves, compares, counts | 0 | 0 | no rounding |
+//! | rounds `n` times | `n·u` | `n·u` | at most one `u` each |
+//! | sums `n` products | `(4 + √n)·u` | `4·u` | sums in any order: rounding errors are a random walk. Half-precision products have to be summed in f32: an f16 sum over the 12288 products of the full model's widest layer would be useless |
+//! | evaluates exp, tanh, erf | `40·u` | `8·u` | WGSL allows exp 3 + 2·abs(x) last places (of 2·u), with abs(x) up to 8 here; half-precision functions may round each of a few steps |
 
 mod convolutions;
 mod elementwise;
@@ -39,28 +39,28 @@ use crate::Dtype;
 use crate::device::caught;
 use inputs::{Answer, Inputs};
 
-/// An operation, and how exactly it has to be done.
+/// An operation and its tolerance.
 #[derive(Debug, Clone, Copy)]
 struct Check {
     name: &'static str,
     types: Types,
     tolerance: Tolerance,
-    /// Draws inputs, runs the operation, and puts the reference beside its result.
+    /// Draws inputs, runs the operation, and returns its result with the reference.
     answer: fn(&mut Inputs) -> Answer,
 }
 
-/// The types that the pipeline uses an operation in.
+/// The types in which the pipeline uses an operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Types {
     /// Every float type.
     Floats,
-    /// What is computed in f32 whatever the dtype: softmax, norms, sampling.
+    /// Operations that are computed in f32 for all dtypes: softmax, norms, sampling.
     F32,
-    /// Integers and truth values.
+    /// Integers and booleans.
     Ints,
 }
 
-/// See the table of the module.
+/// See the table in the module's documentation.
 #[derive(Debug, Clone, Copy)]
 enum Tolerance {
     Exact,
@@ -70,9 +70,9 @@ enum Tolerance {
 }
 
 impl Tolerance {
-    /// The largest error that passes, as a share of the largest number of the reference.
+    /// The largest error that passes, relative to the largest absolute value of the reference.
     fn of(self, dtype: Dtype) -> f64 {
-        let (unit, half) = match dtype {
+        let (unit, narrow) = match dtype {
             Dtype::F32 => (2f64.powi(-24), false),
             Dtype::F16 => (2f64.powi(-11), true),
             Dtype::Bf16 => (2f64.powi(-8), true),
@@ -80,9 +80,9 @@ impl Tolerance {
         unit * match self {
             Self::Exact => 0.0,
             Self::Roundings(count) => f64::from(count),
-            Self::Sum { .. } if half => 4.0,
+            Self::Sum { .. } if narrow => 4.0,
             Self::Sum { terms } => 4.0 + f64::from(terms).sqrt(),
-            Self::Function if half => 8.0,
+            Self::Function if narrow => 8.0,
             Self::Function => 40.0,
         }
     }
@@ -105,9 +105,9 @@ fn checks() -> impl Iterator<Item = &'static Check> {
 /// Runs every check on `device`.
 ///
 /// A check in a float type that the device does not claim to support, or in which a half-precision
-/// operation panics, is [`Verdict::Unsupported`]; wrong numbers, and panics in f32 or integers,
-/// which every edit needs, are [`Verdict::Fail`]. Checks among [`KNOWN_FAILURES`] are marked. (A
-/// caught panic still passes the panic hook, which prints it unless the program has set another
+/// operation panics, is [`Verdict::Unsupported`]; wrong results, and panics in f32 or integers, which every edit
+/// needs, are [`Verdict::Fail`]. Checks among [`KNOWN_FAILURES`] are marked. (A
+/// caught panic still calls the panic hook, which prints it unless the program has set another
 /// one.)
 ///
 /// ```

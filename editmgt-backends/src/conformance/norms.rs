@@ -1,4 +1,4 @@
-//! Norms and softmax, as the stages compute them: in f32.
+//! Norms and softmax, computed in f32.
 
 use burn::tensor::activation;
 use burn::tensor::module::layer_norm;
@@ -87,7 +87,7 @@ pub(super) fn root_mean_square_rows(x: &[f64], columns: usize) -> Vec<f64> {
     rows.collect()
 }
 
-/// As the codec does it: the last axis first.
+/// In the codec's order: the last axis first.
 fn group(inputs: &mut Inputs) -> Answer {
     let (x, host_x) = inputs.tensor([2, 3, 4 * 23, 29], 4.0);
     let centred = x.clone() - x.mean_dim(3).mean_dim(2);

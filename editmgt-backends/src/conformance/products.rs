@@ -1,4 +1,4 @@
-//! Matrix products and what attention makes of them.
+//! Matrix products and attention.
 
 use burn::tensor::module::{attention, linear};
 use burn::tensor::ops::AttentionModuleOptions;
@@ -81,12 +81,12 @@ fn product(inputs: &mut Inputs, [rows, inner, columns]: [usize; 3]) -> Answer {
     Answer::new(a.matmul(b), [rows, columns], matmul(&host_a, &host_b, inner, columns))
 }
 
-/// More rows than kernels for small matrices take, and neither side a multiple of a tile.
+/// Too large for small-matrix kernels, and no side is a multiple of a tile.
 fn many_rows(inputs: &mut Inputs) -> Answer {
     product(inputs, [577, 1024, 67])
 }
 
-/// The pooled text and the timestep are single rows.
+/// A single row, as the pooled text and the timestep.
 fn one_row(inputs: &mut Inputs) -> Answer {
     product(inputs, [1, 1024, 193])
 }
@@ -115,14 +115,14 @@ pub(super) const QUERIES: usize = 133;
 pub(super) const KEYS: usize = 150;
 pub(super) const HEAD_DIM: usize = 64;
 
-/// Queries, keys, values on the device, and the reference for scores that `shape` made of the
-/// products of (query, key).
+/// Queries, keys and values on the device, and the reference for scores that `shape` computes from the products
+/// of (query, key).
 pub(super) fn attended(
     inputs: &mut Inputs,
     keys: usize,
     shape: impl Fn(usize, usize, f64) -> f64,
 ) -> ([Tensor<4>; 3], Vec<f64>) {
-    // Scores of up to about 5, so that softmax has something to choose between.
+    // Scores of up to about 5, so that softmax probabilities differ.
     let (query, host_query) = inputs.tensor([1, HEADS, QUERIES, HEAD_DIM], 2.0);
     let (key, host_key) = inputs.tensor([1, HEADS, keys, HEAD_DIM], 2.0);
     let (value, host_value) = inputs.tensor([1, HEADS, keys, HEAD_DIM], 1.0);
@@ -153,9 +153,8 @@ fn fused_attention(inputs: &mut Inputs) -> Answer {
 /// As in Gemma2.
 fn causal_attention(inputs: &mut Inputs) -> Answer {
     let cap = 4.0;
-    let shape = |query, key, score| match key <= query {
-        true => cap * (scaled(score) / cap).tanh(),
-        false => f64::NEG_INFINITY,
+    let shape = |query, key, score| {
+        if key <= query { cap * (scaled(score) / cap).tanh() } else { f64::NEG_INFINITY }
     };
     let ([query, key, value], expected) = attended(inputs, QUERIES, shape);
     let options = AttentionModuleOptions { softcap: Some(cap), is_causal: true, scale: None };
@@ -163,7 +162,7 @@ fn causal_attention(inputs: &mut Inputs) -> Answer {
     Answer::new(got, [1, HEADS, QUERIES, HEAD_DIM], expected)
 }
 
-/// As where attention is captured.
+/// As in attention capture.
 fn explicit_attention(inputs: &mut Inputs) -> Answer {
     let ([query, key, value], expected) = attended(inputs, KEYS, |_, _, score| scaled(score));
     let scores = query.matmul(key.swap_dims(2, 3)) / (HEAD_DIM as f64).sqrt();
@@ -171,7 +170,7 @@ fn explicit_attention(inputs: &mut Inputs) -> Answer {
     Answer::new(got, [1, HEADS, QUERIES, HEAD_DIM], expected)
 }
 
-/// As rotary positions do it: even and odd channels by slices with a step.
+/// As in rotary positions: even and odd channels by slices with a step.
 fn rotation(inputs: &mut Inputs) -> Answer {
     let (x, host_x) = inputs.tensor([2, 3, 17, 32], 1.0);
     let (cos, host_cos) = inputs.tensor([1, 1, 17, 16], 1.0);
@@ -188,7 +187,7 @@ fn rotation(inputs: &mut Inputs) -> Answer {
     Answer::new(Tensor::cat(vec![turned_even, turned_odd], 3), [2, 3, 17, 32], expected)
 }
 
-/// Pairs of channels turned by their angles, all even channels before all odd ones.
+/// Pairs of channels rotated by their angles, all even channels before all odd ones.
 pub(super) fn turned(channels: &[f64], cos: &[f64], sin: &[f64]) -> Vec<f64> {
     let pairs = || channels.chunks(2).zip(cos.iter().zip(sin));
     let even = pairs().map(|(pair, (cos, sin))| pair[0] * cos - pair[1] * sin);

@@ -5,45 +5,45 @@ use serde::Serialize;
 use super::KnownFailure;
 use crate::Dtype;
 
-/// What [`run`](super::run) found.
+/// The results of [`run`](super::run).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConformanceReport {
     /// One entry for each check and float type.
     pub checks: Vec<CheckReport>,
 }
 
-/// What one check found.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckReport {
     /// The operation.
     pub name: String,
-    /// The float type of its inputs; `None` where only integers and truth values take part.
+    /// The float type of its inputs; `None` for integers and booleans.
     pub dtype: Option<Dtype>,
-    /// The largest difference from the reference, as a share of the reference's largest number;
-    /// `None` where nothing could be compared.
+    /// The largest absolute difference from the reference, relative to the reference's largest absolute value;
+    /// `None` if nothing could be compared.
     pub max_error: Option<f64>,
     /// The largest error that passes.
     pub tolerance: f64,
     /// The outcome.
     pub verdict: Verdict,
-    /// Why the check is [known to fail](super::KNOWN_FAILURES) on this device, if it is.
+    /// The reason why the check is [known to fail](super::KNOWN_FAILURES) on this device, if it is.
     pub known: Option<&'static str>,
 }
 
-/// How a check ended.
+/// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
 pub enum Verdict {
     /// Within the tolerance.
     Pass,
-    /// Wrong, or not to be had at all in a type that every edit needs.
+    /// Wrong results, or unsupported in a type that every edit needs.
     Fail {
-        /// In which way.
+        /// What failed.
         reason: String,
     },
-    /// The device can't do this in half precision.
+    /// The device doesn't support the operation in half precision.
     Unsupported {
-        /// Why, in the backend's own words where it has any.
+        /// The backend's error message, if it has one.
         reason: String,
     },
 }
@@ -65,30 +65,29 @@ impl ConformanceReport {
         }
     }
 
-    /// Whether no check failed but those that are known to.
+    /// Whether no checks failed except known failures.
     pub fn pass(&self) -> bool {
         self.failures().next().is_none()
     }
 
-    /// The checks that failed although nothing is known of it.
+    /// The checks that failed unexpectedly.
     pub fn failures(&self) -> impl Iterator<Item = &CheckReport> {
         self.checks.iter().filter(|check| check.failed() && check.known.is_none())
     }
 
-    /// The checks that failed as they are known to.
+    /// The checks that failed as expected.
     pub fn known_failures(&self) -> impl Iterator<Item = &CheckReport> {
         self.checks.iter().filter(|check| check.failed() && check.known.is_some())
     }
 
-    /// The checks that passed although they are known to fail: upstream has mended something, or
-    /// other hardware does better.
+    /// The checks that passed although they are known to fail: fixed upstream, or not affected on this hardware.
     pub fn outdated(&self) -> impl Iterator<Item = &CheckReport> {
         let passed = |check: &&CheckReport| check.verdict == Verdict::Pass;
         self.checks.iter().filter(passed).filter(|check| check.known.is_some())
     }
 }
 
-/// A table with a line for each check, and a last line that sums up.
+/// A table with a line for each check, and a summary line.
 impl fmt::Display for ConformanceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
@@ -101,7 +100,7 @@ impl fmt::Display for ConformanceReport {
                 (Verdict::Pass, None) => writeln!(f)?,
                 (Verdict::Pass, Some(known)) => writeln!(f, "  passes, not as known: {known}")?,
                 (Verdict::Fail { .. }, Some(known)) => writeln!(f, "  known: {known}")?,
-                // A backend's message may have several lines.
+                // Error messages of backends may have several lines.
                 (Verdict::Fail { reason }, None) => {
                     writeln!(f, "  FAIL: {}", first_line(reason))?;
                 }

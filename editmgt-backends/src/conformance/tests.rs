@@ -6,10 +6,10 @@ fn device() -> Device {
     crate::open_default().unwrap()
 }
 
-/// When a known failure no longer fails, take it out of `KNOWN_FAILURES` and `docs/backends.md`.
+/// If a known failure no longer fails, remove it from `KNOWN_FAILURES` and `docs/backends.md`.
 #[cfg(feature = "flex")]
 #[test]
-fn flex_conforms_and_what_is_known_of_it_holds() {
+fn flex_conforms_except_for_its_known_failures() {
     let report = run(&Device::flex());
     assert!(report.pass(), "{report}");
     let known: Vec<_> = report.known_failures().map(|check| (&*check.name, check.dtype)).collect();
@@ -19,7 +19,7 @@ fn flex_conforms_and_what_is_known_of_it_holds() {
 }
 
 #[test]
-fn known_failures_name_checks_that_there_are() {
+fn known_failures_name_existing_checks() {
     for known in KNOWN_FAILURES {
         let named = |check: &&Check| check.name == known.operation;
         let check = checks().find(named).unwrap_or_else(|| panic!("{known:?}"));
@@ -33,7 +33,7 @@ fn known_failures_name_checks_that_there_are() {
 }
 
 #[test]
-fn a_known_failure_does_not_count_and_is_missed_when_it_is_gone() {
+fn known_failures_pass_the_report_and_are_listed_when_fixed() {
     let wrong = spoilt(Tolerance::Exact, |inputs| {
         Answer::new(inputs.tensor([1], 1.0).0.ones_like(), [1], vec![0.0])
     });
@@ -65,9 +65,9 @@ fn a_known_failure_does_not_count_and_is_missed_when_it_is_gone() {
     }
 }
 
-/// Every check that can pass fails once its reference is off by twice the tolerance in one place.
+/// Every passing check fails if one value of its reference is off by twice the tolerance.
 #[test]
-fn every_check_notices_a_wrong_number() {
+fn every_check_detects_a_wrong_value() {
     let device = device();
     for check in checks() {
         let mut answer = (check.answer)(&mut Inputs::new(&device, Dtype::F32));
@@ -75,7 +75,7 @@ fn every_check_notices_a_wrong_number() {
         let largest = answer.expected.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
         let middle = answer.expected.len() / 2;
         let error = largest * check.tolerance.of(Dtype::F32);
-        // The least error that the device's own can't hide; a small one where any is too much.
+        // The smallest error that the device's error can't cancel; a small one for exact checks.
         answer.expected[middle] += if error == 0.0 { 1e-3 } else { 2.1 * error };
         let verdict = check.judge(Dtype::F32, &answer).verdict;
         assert!(matches!(verdict, Verdict::Fail { .. }), "{}: {verdict:?}", check.name);
@@ -98,7 +98,7 @@ fn wrong_shapes_values_and_panics_fail() {
         ),
         ("no kernel", exact(|_| panic!("no kernel"))),
         (
-            // Two functions that differ by 5e-4 at most must not pass for each other.
+            // Two functions that differ by at most 5e-4 must be distinguished.
             "above",
             spoilt(Tolerance::Function, |inputs| {
                 let (x, _) = inputs.tensor([500], 4.0);
@@ -119,7 +119,7 @@ fn wrong_shapes_values_and_panics_fail() {
 }
 
 #[test]
-fn half_precision_may_be_missing() {
+fn missing_half_precision_is_unsupported_not_failed() {
     let panics = spoilt(Tolerance::Exact, |_| panic!("no kernel for this"));
     let right = spoilt(Tolerance::Exact, |inputs| {
         let (x, expected) = inputs.tensor([4], 1.0);
@@ -143,7 +143,7 @@ fn half_precision_may_be_missing() {
 }
 
 #[test]
-fn inputs_are_the_same_each_time_and_exact_in_every_type() {
+fn inputs_are_reproducible_and_exact_in_every_type() {
     let device = device();
     for dtype in Dtype::supported(&device) {
         let draw = || Inputs::new(&device, dtype).tensor([1000], 4.0);

@@ -1,4 +1,4 @@
-//! Convolution as products of matrices.
+//! Convolution as matrix products.
 
 mod patches;
 mod winograd;
@@ -8,16 +8,20 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 
 use crate::buffers;
-use crate::host::{Host, on_host};
+use crate::host::{HostTensor, on_host};
 use crate::work::for_rows;
 
-/// The layer's convolution, `[B, C, H, W]` to `[B, C', H', W']`.
+/// The layer's convolution.
 ///
-/// burn-flex lays the whole image out anew for each convolution, on one thread, and multiplies every
-/// pixel as often as the kernel has places. Here large convolutions of 3x3 without stride take
-/// Winograd's form, with 4 products for 9; others multiply patches that are copied
-/// from the image as it is. Any stride and explicit padding will do; groups, dilation and a kernel of a
-/// single pixel (which needs no patches) are left to burn.
+/// Large 3x3 convolutions with stride 1 use Winograd's algorithm, with 4 products in place of 9; others use
+/// im2col a few rows at a time (burn-flex 0.22.1 copies the whole image, on one thread). Kernels support any
+/// stride and explicit padding; convolutions with groups, dilation or a 1x1 kernel run burn's implementation.
+///
+/// # Shapes
+/// `[B, C, H, W]` to `[B, C', H', W']`.
+///
+/// # Panics
+/// If `C` isn't the layer's number of input channels.
 pub fn conv2d(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     let weight = layer.weight.val();
     let bias = layer.bias.as_ref().map(|bias| bias.val());
@@ -43,7 +47,7 @@ fn kernel(
 ) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();
     let [out_channels, in_channels, kernel_height, kernel_width] = weight.dims();
-    assert_eq!(channels, in_channels, "an image with other channels than the layer takes");
+    assert_eq!(channels, in_channels, "the image must have the layer's input channels");
     let out = |size: usize, padding, kernel, stride| (size + padding - kernel) / stride + 1;
     let geometry = Geometry {
         channels,
@@ -57,22 +61,23 @@ fn kernel(
             out(width, left + right, kernel_width, stride[1]),
         ],
     };
-    let (x, weight) = (Host::take(x), Host::take(weight));
-    let bias = bias.map(Host::take);
+    let (x, weight) = (HostTensor::take(x), HostTensor::take(weight));
+    let bias = bias.map(HostTensor::take);
     let [out_height, out_width] = geometry.out_size;
     let mut out = buffers::take(batch * out_channels * out_height * out_width);
     for_rows(&mut out, out_height * out_width, |plane, to| {
-        to.fill(bias.as_ref().map_or(0.0, |bias| bias.numbers()[plane % out_channels]));
+        to.fill(bias.as_ref().map_or(0.0, |bias| bias.values()[plane % out_channels]));
     });
-    let form: Form = if winograd::pays(&geometry) { winograd::run } else { patches::run };
-    form(&geometry, x.numbers(), weight.numbers(), &mut out);
-    Host::new(out).into_tensor([batch, out_channels, out_height, out_width])
+    let algorithm: Algorithm =
+        if winograd::is_profitable(&geometry) { winograd::run } else { patches::run };
+    algorithm(&geometry, x.values(), weight.values(), &mut out);
+    HostTensor::new(out).into_tensor([batch, out_channels, out_height, out_width])
 }
 
-/// A way to add the convolution of images `[B, C, H, W]` by weights `[C', C, kernel]` to `[B, C', H', W']`.
-type Form = fn(&Geometry, &[f32], &[f32], &mut [f32]);
+/// Adds the convolution of images `[B, C, H, W]` with weights `[C', C, kernel]` to `[B, C', H', W']`.
+type Algorithm = fn(&Geometry, &[f32], &[f32], &mut [f32]);
 
-/// Sizes of a convolution; heights before widths.
+/// Sizes of a convolution, `[height, width]` each.
 #[derive(Debug, Clone, Copy)]
 struct Geometry {
     channels: usize,
@@ -85,28 +90,28 @@ struct Geometry {
     out_size: [usize; 2],
 }
 
-/// Some rows of the result of one image.
-struct Task<'a> {
-    /// The image, all its channels.
+/// Consecutive output rows of one image.
+struct RowTask<'a> {
+    /// All channels of the input image.
     image: &'a [f32],
-    /// The first row of the result.
+    /// The first output row.
     row: usize,
-    /// The rows, in each channel of the result.
+    /// The rows in each output channel.
     planes: Vec<&'a mut [f32]>,
 }
 
 impl Geometry {
-    /// Shares the result out, by so many rows of all channels: these lie apart.
-    fn tasks<'a>(&self, images: &'a [f32], out: &'a mut [f32], rows: usize) -> Vec<Task<'a>> {
+    /// Splits the output into tasks of `rows` rows of all channels, which aren't adjacent in memory.
+    fn tasks<'a>(&self, images: &'a [f32], out: &'a mut [f32], rows: usize) -> Vec<RowTask<'a>> {
         let [height, width] = self.size;
         let [out_height, out_width] = self.out_size;
         let plane = out_height * out_width;
         let images = images.chunks_exact(self.channels * height * width);
-        let mut tasks: Vec<Task<'_>> = Vec::new();
+        let mut tasks: Vec<RowTask<'_>> = Vec::new();
         for (image, out) in images.zip(out.chunks_exact_mut(self.out_channels * plane)) {
             let first = tasks.len();
             let of_image = (0..out_height).step_by(rows);
-            tasks.extend(of_image.map(|row| Task {
+            tasks.extend(of_image.map(|row| RowTask {
                 image,
                 row,
                 planes: Vec::with_capacity(self.out_channels),
@@ -127,7 +132,7 @@ impl Geometry {
         &image[channel * height * width..][..height * width]
     }
 
-    /// The image's row under row `y` of the padded image.
+    /// The image's row at row `y` of the padded image; `None` in the padding.
     fn row<'a>(&self, plane: &'a [f32], y: usize) -> Option<&'a [f32]> {
         let [height, width] = self.size;
         let y = y.checked_sub(self.before[0]).filter(|&y| y < height)?;
@@ -145,7 +150,7 @@ mod tests {
     use crate::testing::{random, worst};
 
     #[test]
-    fn the_kernel_is_burns_convolution() {
+    fn kernels_equal_burns_convolution() {
         let device = Device::flex();
         for (kernel, stride, padding, bias) in [
             ([3, 3], [1, 1], PaddingConfig2d::Explicit(1, 1, 1, 1), true),
@@ -154,7 +159,7 @@ mod tests {
             ([2, 5], [3, 1], PaddingConfig2d::Valid, true),
             ([1, 1], [1, 1], PaddingConfig2d::Valid, true),
         ] {
-            // The last is larger than a task, and large enough for Winograd's form.
+            // The last is larger than a task, and large enough for Winograd's algorithm.
             for shape in [[1, 3, 3, 5], [2, 4, 16, 6], [2, 40, 71, 93]] {
                 let mut layer = Conv2dConfig::new([shape[1], 21], kernel)
                     .with_stride(stride)
@@ -165,7 +170,7 @@ mod tests {
                 let x = random(shape, 2);
                 let expected = layer.forward(x.clone());
                 let worst = worst(conv2d(&layer, x), expected);
-                // Sums of up to 400 products of numbers up to 2.
+                // Sums of up to 400 products of values up to 2.
                 assert!(worst < 1e-4, "{kernel:?} {stride:?} {padding:?} {shape:?}: {worst}");
             }
         }

@@ -1,13 +1,13 @@
-//! Any convolution: the weights times patches of the image.
+//! Convolution by im2col: the weights times patches of the image.
 
 use rayon::prelude::*;
 
-use super::{Geometry, Task};
-use crate::product::{Start, Strips};
+use super::{Geometry, RowTask};
+use crate::product::{PackedLeft, Start};
 
-/// Numbers of the patches that are multiplied at a time, by each thread: 8 MiB.
+/// Values of the patches of one task: 8 MiB.
 const PATCHES: usize = 1 << 21;
-/// Pixels of them: more make the products no faster.
+/// Pixels of one task, at most: more don't make the products faster.
 const PIXELS: usize = 1 << 11;
 
 /// Adds the convolution to `out`.
@@ -16,7 +16,7 @@ pub(super) fn run(geometry: &Geometry, images: &[f32], weight: &[f32], out: &mut
     let [out_height, out_width] = geometry.out_size;
     let depth = geometry.channels * kernel_height * kernel_width;
     let rows = ((PATCHES / depth).min(PIXELS) / out_width).clamp(1, out_height);
-    let weights = Strips::new(weight, depth);
+    let weights = PackedLeft::new(weight, depth);
 
     let tasks = geometry.tasks(images, out, rows);
     tasks.into_par_iter().for_each_init(Default::default, |(patches, panels), mut task| {
@@ -24,14 +24,14 @@ pub(super) fn run(geometry: &Geometry, images: &[f32], weight: &[f32], out: &mut
         let patches: &mut Vec<f32> = patches;
         patches.resize(depth * pixels, 0.0);
         geometry.patches(&task, patches);
-        weights.multiply(patches, pixels, &mut task.planes, Start::Continue, panels);
+        weights.multiply(patches, pixels, &mut task.planes, Start::Accumulate, panels);
     });
 }
 
 impl Geometry {
-    /// Fills `patches`: a row for each channel and place in the kernel, with the number that each pixel
-    /// of the task's result has there.
-    fn patches(&self, task: &Task<'_>, patches: &mut [f32]) {
+    /// Fills `patches`: a row for each channel and kernel position, with the input value for each output
+    /// pixel of the task.
+    fn patches(&self, task: &RowTask<'_>, patches: &mut [f32]) {
         let [kernel_height, kernel_width] = self.kernel;
         let [_, out_width] = self.out_size;
         let places = kernel_height * kernel_width;
@@ -49,10 +49,10 @@ impl Geometry {
         }
     }
 
-    /// The numbers of one line of the image that lie under column `right` of the kernel.
+    /// The values of one image row at column `right` of the kernel, for each output pixel of the row.
     fn line(&self, from: &[f32], right: usize, to: &mut [f32]) {
         let (stride, before) = (self.stride[1], self.before[1]);
-        // Pixels of the result whose place is left of the image, and those that have one in it.
+        // Output pixels whose input is in the left padding, and those whose input is in the image.
         let outside = before.saturating_sub(right).div_ceil(stride).min(to.len());
         let start = (outside * stride + right - before).min(from.len());
         let inside = (from.len() - start).div_ceil(stride).min(to.len() - outside);

@@ -1,25 +1,24 @@
-//! Winograd's form of a 3x3 convolution without stride, F(2x2, 3x3).
+//! Winograd's algorithm for 3x3 convolutions with stride 1, F(2x2, 3x3) (Lavin and Gray, arXiv 1509.09308).
 //!
-//! Of each 2x2 pixels of the result, and the 4x4 of the image that they depend on, both sides are
-//! turned into 16 numbers whose products, summed over the channels, are the result, turned likewise:
-//! 16 products where 4 pixels times 9 places are 36 (Lavin and Gray, arXiv 1509.09308). Turning takes
-//! sums alone, halves of them for the weights; in f32 the result is as near to the exact one as that
-//! of the sum of 9 (a test says so).
+//! For each 2x2 output pixels, the 4x4 input pixels and the kernel are transformed into 16 values each; their
+//! products, summed over the channels and transformed back, are the output: 16 products instead of
+//! 4 pixels x 9 = 36. The transforms consist of additions (and factors of 1/2 for the weights), so f32 results
+//! are as exact as those of direct summation, which a test checks.
 
 use rayon::prelude::*;
 
-use super::{Geometry, Task};
+use super::{Geometry, RowTask};
 use crate::lanes::vectorised;
-use crate::product::{Start, Strips};
-use crate::tile::Right;
+use crate::product::{PackedLeft, Start};
+use crate::tile::RightStep;
 
-/// Numbers that a tile is turned into.
-const PLACES: usize = 16;
-/// Tiles that are multiplied at a time, by each thread: what they are turned into stays in cache.
+/// Values of a transformed tile.
+const TRANSFORM_SIZE: usize = 16;
+/// Tiles of a task: few enough that their transforms stay in cache.
 const TILES: usize = 256;
 
-/// Whether this form fits, and its products are large enough to outweigh the turning.
-pub(super) fn pays(geometry: &Geometry) -> bool {
+/// Whether the algorithm applies, and its products are large enough to outweigh the transforms.
+pub(super) fn is_profitable(geometry: &Geometry) -> bool {
     let Geometry { channels, kernel, stride, out_channels, out_size, .. } = *geometry;
     kernel == [3, 3]
         && stride == [1, 1]
@@ -30,77 +29,76 @@ pub(super) fn pays(geometry: &Geometry) -> bool {
 /// Adds the convolution to `out`.
 pub(super) fn run(geometry: &Geometry, images: &[f32], weight: &[f32], out: &mut [f32]) {
     let Geometry { channels, out_channels, out_size: [_, out_width], .. } = *geometry;
-    let turned = turn_weights(weight, channels, out_channels);
-    let turned = turned.chunks_exact(out_channels * channels);
-    let turned: Vec<Strips> = turned.map(|weights| Strips::new(weights, channels)).collect();
+    let transformed = transform_weights(weight, channels, out_channels);
+    let transformed = transformed.chunks_exact(out_channels * channels);
+    let transformed: Vec<PackedLeft> =
+        transformed.map(|weights| PackedLeft::new(weights, channels)).collect();
     let columns = out_width.div_ceil(2);
     let lines = (TILES / columns).max(1);
 
     let tasks = geometry.tasks(images, out, 2 * lines);
-    tasks.into_par_iter().for_each_init(Buffers::default, |buffers, task| {
-        let Buffers { places, products, panels } = buffers;
+    tasks.into_par_iter().for_each_init(Scratch::default, |scratch, task| {
+        let Scratch { inputs, products, panels } = scratch;
         let tiles = task.planes[0].len().div_ceil(out_width).div_ceil(2) * columns;
-        places.resize(PLACES * channels * tiles, 0.0);
-        products.resize(PLACES * out_channels * tiles, 0.0);
-        turn_image(geometry, &task, columns, tiles, places);
-        let (images, made) = (
-            places.chunks_exact(channels * tiles),
-            products.chunks_exact_mut(out_channels * tiles),
-        );
-        for ((weights, image), made) in turned.iter().zip(images).zip(made) {
-            let mut rows: Vec<&mut [f32]> = made.chunks_exact_mut(tiles).collect();
-            weights.multiply(image, tiles, &mut rows, Start::From(None), panels);
+        inputs.resize(TRANSFORM_SIZE * channels * tiles, 0.0);
+        products.resize(TRANSFORM_SIZE * out_channels * tiles, 0.0);
+        transform_input(geometry, &task, columns, tiles, inputs);
+        let inputs = inputs.chunks_exact(channels * tiles);
+        let outputs = products.chunks_exact_mut(out_channels * tiles);
+        for ((weights, input), output) in transformed.iter().zip(inputs).zip(outputs) {
+            let mut rows: Vec<&mut [f32]> = output.chunks_exact_mut(tiles).collect();
+            weights.multiply(input, tiles, &mut rows, Start::Bias(None), panels);
         }
-        turn_back(task, columns, tiles, out_width, products);
+        transform_output(task, columns, tiles, out_width, products);
     });
 }
 
-/// What a thread needs for a task, and again for the next one.
+/// Scratch space of a thread, reused for its tasks.
 #[derive(Default)]
-struct Buffers {
+struct Scratch {
     /// `[16, C, tiles]`.
-    places: Vec<f32>,
+    inputs: Vec<f32>,
     /// `[16, C', tiles]`.
     products: Vec<f32>,
-    panels: Vec<Right>,
+    panels: Vec<RightStep>,
 }
 
 /// `G g Gᵀ` of each 3x3 kernel: `[C', C, 3, 3]` to `[16, C', C]`.
-fn turn_weights(weight: &[f32], channels: usize, out_channels: usize) -> Vec<f32> {
-    fn turn([a, b, c]: [f32; 3]) -> [f32; 4] {
+fn transform_weights(weight: &[f32], channels: usize, out_channels: usize) -> Vec<f32> {
+    fn transform([a, b, c]: [f32; 3]) -> [f32; 4] {
         [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c]
     }
     let pairs = out_channels * channels;
-    let mut turned = vec![0.0; PLACES * pairs];
-    let mut planes: Vec<&mut [f32]> = turned.chunks_exact_mut(pairs).collect();
+    let mut transformed = vec![0.0; TRANSFORM_SIZE * pairs];
+    let mut planes: Vec<&mut [f32]> = transformed.chunks_exact_mut(pairs).collect();
     let (kernels, _) = weight.as_chunks::<9>();
     for (pair, &[a, b, c, d, e, f, g, h, i]) in kernels.iter().enumerate() {
-        let columns = [turn([a, d, g]), turn([b, e, h]), turn([c, f, i])];
+        let columns = [transform([a, d, g]), transform([b, e, h]), transform([c, f, i])];
         for down in 0..4 {
-            let row = turn([columns[0][down], columns[1][down], columns[2][down]]);
+            let row = transform([columns[0][down], columns[1][down], columns[2][down]]);
             for right in 0..4 {
                 planes[4 * down + right][pair] = row[right];
             }
         }
     }
-    turned
+    transformed
 }
 
 /// `Bᵀ d B` of each 4x4 tile of the image: `[16, C, tiles]`.
 #[inline(never)]
-fn turn_image(
+fn transform_input(
     geometry: &Geometry,
-    task: &Task<'_>,
+    task: &RowTask<'_>,
     columns: usize,
     tiles: usize,
-    places: &mut [f32],
+    to: &mut [f32],
 ) {
     let channels = geometry.channels;
     let left = geometry.before[1];
     let padded = 2 * columns + 2;
     let mut rows = vec![0.0; 4 * padded];
     let mut down = vec![0.0; 4 * padded];
-    let mut planes: Vec<&mut [f32]> = places.chunks_exact_mut(channels * tiles).collect();
+    let mut planes: Vec<&mut [f32]> = to.chunks_exact_mut(channels * tiles).collect();
     vectorised(|| {
         for channel in 0..channels {
             let plane = geometry.channel(task.image, channel);
@@ -142,10 +140,16 @@ fn turn_image(
 
 /// Adds `Aᵀ m A` of each tile to the task's rows: `[16, C', tiles]`.
 #[inline(never)]
-fn turn_back(task: Task<'_>, columns: usize, tiles: usize, out_width: usize, products: &[f32]) {
-    let products: Vec<&[f32]> = products.chunks_exact(products.len() / PLACES).collect();
+fn transform_output(
+    task: RowTask<'_>,
+    columns: usize,
+    tiles: usize,
+    out_width: usize,
+    products: &[f32],
+) {
+    let products: Vec<&[f32]> = products.chunks_exact(products.len() / TRANSFORM_SIZE).collect();
     let (by_row, _) = products.as_chunks::<4>();
-    // Both rows of a line of tiles, for each of the four columns of a tile; then the pixels.
+    // The two output rows of a row of tiles, for each of the four columns of a tile; then the pixels.
     let mut upper = vec![0.0; 4 * columns];
     let mut lower = vec![0.0; 4 * columns];
     let mut pixels = vec![0.0; 2 * columns];
@@ -192,12 +196,12 @@ fn combine(to: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convolution::{Form, patches};
+    use crate::convolution::{Algorithm, patches};
     use crate::testing::random;
 
-    /// Both forms against sums in f64.
+    /// Both algorithms against sums in f64.
     #[test]
-    fn it_is_as_exact_as_patches() {
+    fn winograd_is_as_exact_as_im2col() {
         let geometry = Geometry {
             channels: 48,
             size: [34, 37],
@@ -207,13 +211,13 @@ mod tests {
             out_channels: 16,
             out_size: [34, 37],
         };
-        assert!(pays(&geometry));
-        let numbers = |count, seed| random([count], seed).try_into_vec_as::<f32>().unwrap();
-        let (image, weight) = (numbers(48 * 34 * 37, 1), numbers(16 * 48 * 9, 2));
+        assert!(is_profitable(&geometry));
+        let values = |count, seed| random([count], seed).try_into_vec_as::<f32>().unwrap();
+        let (image, weight) = (values(48 * 34 * 37, 1), values(16 * 48 * 9, 2));
         let bias: Vec<f32> = (0..16).map(|channel| channel as f32 / 4.0).collect();
-        let error = |form: Form| {
+        let error = |algorithm: Algorithm| {
             let mut out: Vec<f32> = bias.iter().flat_map(|&bias| vec![bias; 34 * 37]).collect();
-            form(&geometry, &image, &weight, &mut out);
+            algorithm(&geometry, &image, &weight, &mut out);
             let mut squares = 0.0;
             for (index, &got) in out.iter().enumerate() {
                 let (channel, pixel) = (index / (34 * 37), index % (34 * 37));
@@ -231,8 +235,8 @@ mod tests {
             }
             (squares / out.len() as f64).sqrt()
         };
-        let (own, direct) = (error(run), error(patches::run));
-        // Results of about 14; the sums are shorter here.
-        assert!(direct < 6e-6 && own < 1.2 * direct, "{own:e} beside {direct:e}");
+        let (winograd, im2col) = (error(run), error(patches::run));
+        // Results of about 14; Winograd's sums are shorter.
+        assert!(im2col < 6e-6 && winograd < 1.2 * im2col, "{winograd:e}, im2col {im2col:e}");
     }
 }

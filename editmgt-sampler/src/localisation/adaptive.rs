@@ -4,10 +4,10 @@ use super::border::symmetric;
 use super::gaussian::gaussian;
 use super::rescale;
 
-/// Half the side of the window in which variance is measured.
+/// Radius of the window of the local variance.
 const REACH: isize = 2;
 
-/// How much of the smoothing is taken back where the map varies most.
+/// Reduction of the smoothing where the local variance is largest.
 const EDGE_SHARE: f32 = 0.7;
 
 /// Gaussian smoothing that fades where the local variance is high.

@@ -3,15 +3,13 @@ use editmgt_core::GridSize;
 use super::border::{disk, reflect_101};
 
 /// Bilateral filter on bytes, as OpenCV's `bilateralFilter` on 8-bit images: values in 0..1 are
-/// cut to bytes, weights are f32, the window is a disk, results are rounded half to even.
+/// truncated to bytes, weights are f32, the window is a disk, results are rounded half to even.
 ///
-/// `sigma` is both the spatial one, in cells, and that of the values, in 255ths. A `diameter` of 0
-/// takes the window from `sigma`.
+/// `sigma` is both the spatial σ, in cells, and that of the values, in 1/255. With a `diameter` of 0, the
+/// window is derived from `sigma`.
 pub(super) fn bilateral(map: &[f32], size: GridSize, diameter: usize, sigma: f64) -> Vec<f32> {
-    let radius = match diameter {
-        0 => (1.5 * sigma).round_ties_even() as usize,
-        _ => diameter / 2,
-    };
+    let radius =
+        if diameter == 0 { (1.5 * sigma).round_ties_even() as usize } else { diameter / 2 };
     let gaussian = |distance: f64| (-0.5 * distance * distance / (sigma * sigma)).exp() as f32;
     let by_difference: Vec<f32> = (0..=255).map(|difference| gaussian(difference.into())).collect();
     let window: Vec<(isize, isize, f32)> = disk(radius.max(1))
@@ -19,7 +17,7 @@ pub(super) fn bilateral(map: &[f32], size: GridSize, diameter: usize, sigma: f64
         .map(|(dy, dx)| (dy, dx, gaussian(((dy * dy + dx * dx) as f64).sqrt())))
         .collect();
 
-    // `as` saturates: nothing wraps around outside 0..1.
+    // `as` saturates, so values outside 0..1 don't wrap around.
     let bytes: Vec<u8> = map.iter().map(|&v| (v * 255.0) as u8).collect();
     let GridSize { height, width } = size;
     let positions = (0..height as isize).flat_map(|y| (0..width as isize).map(move |x| (y, x)));
@@ -42,8 +40,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_of_opencv() {
-        // cv2.bilateralFilter on the same 5×9 map, cut to bytes: diameters 9, 4 and 0.
+    fn bilateral_equals_opencv() {
+        // cv2.bilateralFilter on the same 5×9 map, truncated to bytes: diameters 9, 4 and 0.
         let size = GridSize::new(5, 9);
         let value = |i: usize| {
             let (y, x) = (i / size.width, i % size.width);

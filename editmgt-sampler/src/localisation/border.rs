@@ -1,4 +1,4 @@
-//! What a filter reads beyond the edge of a map.
+//! Border handling of filters, and their disk-shaped windows.
 
 /// Half-sample symmetric, `c b a | a b c | c b a`: scipy's and scikit-image's "reflect".
 pub(super) fn symmetric(index: isize, len: usize) -> usize {
@@ -17,8 +17,7 @@ pub(super) fn reflect_101(index: isize, len: usize) -> usize {
     (if i <= last { i } else { 2 * last - i }) as usize
 }
 
-/// The offsets `(row, column)` of a disk: all whose distance from the centre is at most `radius`,
-/// row by row.
+/// The offsets `(row, column)` at a distance of at most `radius`, row-major.
 pub(super) fn disk(radius: usize) -> Vec<(isize, isize)> {
     let r = radius as isize;
     let square = (-r..=r).flat_map(|y| (-r..=r).map(move |x| (y, x)));
@@ -30,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn borders() {
+    fn borders_reflect_with_and_without_the_edge() {
         let read = |border: fn(isize, usize) -> usize, len| -> Vec<usize> {
             (-4..7).map(|i| border(i, len)).collect()
         };
@@ -41,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn disks() {
+    fn disks_have_the_expected_size() {
         for (radius, cells) in [(0, 1), (1, 5), (2, 13), (3, 29), (5, 81)] {
             assert_eq!(disk(radius).len(), cells, "radius {radius}");
         }

@@ -2,11 +2,11 @@ use editmgt_core::GridSize;
 
 use super::border::symmetric;
 
-/// Where scipy cuts the kernel off, in standard deviations.
+/// Radius of scipy's kernel, in standard deviations.
 const TRUNCATE: f64 = 4.0;
 
 /// Gaussian filter with symmetric borders, rows first; f64 sums, f32 between the two passes, as
-/// scipy's `gaussian_filter` has it.
+/// scipy's `gaussian_filter`.
 pub(super) fn gaussian(map: &[f32], size: GridSize, sigma: f64) -> Vec<f32> {
     let radius = (TRUNCATE * sigma + 0.5) as isize;
     let weight = |k: isize| (-0.5 * (k * k) as f64 / (sigma * sigma)).exp();

@@ -1,8 +1,9 @@
-//! From attention to "where is the edit": one score per token.
+//! Localisation of an edit (EditMGT, arXiv 2512.11715, multi-layer attention consolidation): from attention maps
+//! to one score per token.
 //!
-//! Mean over layers, rescale to 0..1, smooth, and map the cells of the model's inner grid to
-//! tokens. All of it is host code in f32: a map has a few thousand values, and a score decides
-//! whether a token may change.
+//! Mean over layers, rescale to 0..1, smooth, and interpolate from the cells of the model's inner grid to
+//! tokens. All of it runs on the host in f32: a map has a few thousand values, and a score decides whether a
+//! token may change.
 //!
 //! Source: the official `local_guidance`, which smooths with scipy, OpenCV and scikit-image; their
 //! borders and roundings are kept.
@@ -45,9 +46,9 @@ pub struct Consolidator {
 /// The grid on which a map is smoothed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SmoothingGrid {
-    /// The one that the map has.
+    /// The grid of the map.
     Real,
-    /// The one that the official code guesses from the number of cells.
+    /// The grid that the official code guesses from the number of cells.
     Guessed,
 }
 
@@ -57,7 +58,7 @@ impl SmoothingGrid {
             (Self::Real, _) => real,
             (Self::Guessed, 1024) => GridSize::new(32, 32),
             (Self::Guessed, 4096) => GridSize::new(64, 64),
-            // A signal: one column, as OpenCV takes a list.
+            // One column, as OpenCV treats a list.
             (Self::Guessed, n) => GridSize::new(n, 1),
         }
     }
@@ -76,19 +77,19 @@ impl Default for Consolidator {
 }
 
 impl Consolidator {
-    /// As [`default`](Self::default), but bug for bug: a map of 1024 or 4096 cells is smoothed as
-    /// a square, whatever its grid, and any other one as a one-dimensional signal.
+    /// As [`default`](Self::default), but bug for bug: a map of 1024 or 4096 cells is smoothed as a square even if
+    /// its grid isn't one, and any other map as a one-dimensional signal.
     pub fn parity() -> Self {
         Self { smoothing_grid: SmoothingGrid::Guessed, ..Self::default() }
     }
 
-    /// Smooths in another way, or not at all.
+    /// Sets the smoothing; `None` for no smoothing.
     pub fn with_smoothing(mut self, smoothing: Option<Smoothing>) -> Self {
         self.smoothing = smoothing;
         self
     }
 
-    /// Whether to rescale each map to 0..1 before smoothing. Without, the bilateral filter, which
+    /// Sets whether each map is rescaled to 0..1 before smoothing. Without rescaling, the bilateral filter, which
     /// works on bytes, clips to 0..1.
     pub fn with_rescale(mut self, rescale: bool) -> Self {
         self.rescale = rescale;
@@ -135,9 +136,9 @@ fn mean_over_layers(maps: &AttentionMaps, item: usize) -> Result<Vec<f32>> {
     Ok(sums.into_iter().map(|sum| (sum / layers) as f32).collect())
 }
 
-/// Stretches values to 0..1; a constant list becomes 0.
+/// Rescales values to 0..1; a constant list becomes 0.
 fn rescale(values: &mut [f32]) {
-    /// Keeps a constant list finite; the official value.
+    /// Avoids a division by 0 for constant lists; the official value.
     const EPSILON: f32 = 1e-8;
     let (min, max) = range(values);
     values.iter_mut().for_each(|v| *v = (*v - min) / (max - min + EPSILON));

@@ -6,14 +6,14 @@ const A: f32 = -0.75;
 /// Bicubic interpolation (kernel a = -0.75, corners not aligned, edges repeated) of the cells of a
 /// map to tokens. Values may leave the map's range by a little.
 ///
-/// Where a cell stands for f×f tokens, the last one maybe for fewer (that is how the model
-/// downsamples), tokens are looked up where they really lie; otherwise the map is stretched.
+/// If each cell covers f×f tokens and the last one maybe fewer, which is how the model downsamples, the
+/// positions of tokens are exact; otherwise the map is stretched.
 pub(super) fn bicubic(map: Vec<f32>, from: GridSize, to: GridSize) -> Vec<f32> {
     if from == to {
         return map;
     }
     let (rows, columns) = (taps(from.height, to.height), taps(from.width, to.width));
-    // One token row at a time of each cell row, then down the columns: torch's order.
+    // Along rows first, then along columns: torch's order.
     let wide: Vec<f32> = map
         .chunks_exact(from.width)
         .flat_map(|row| columns.iter().map(move |taps| taps.sum(|cell| row[cell])))
@@ -41,23 +41,24 @@ impl Taps {
 /// The taps of each of `tokens` positions along an axis of `cells`.
 fn taps(cells: usize, tokens: usize) -> Vec<Taps> {
     let factor = tokens.div_ceil(cells);
-    let cells_per_token = match tokens.div_ceil(factor) == cells {
-        true => 1.0 / factor as f32,
-        false => cells as f32 / tokens as f32,
+    let cells_per_token = if tokens.div_ceil(factor) == cells {
+        1.0 / factor as f32
+    } else {
+        cells as f32 / tokens as f32
     };
     let last = cells as isize - 1;
     let taps = |token: usize| {
-        let place = (token as f32 + 0.5) * cells_per_token - 0.5;
-        let first = place.floor() as isize - 1;
+        let position = (token as f32 + 0.5) * cells_per_token - 0.5;
+        let first = position.floor() as isize - 1;
         Taps {
             cells: [0, 1, 2, 3].map(|i| (first + i).clamp(0, last) as usize),
-            weights: weights(place - place.floor()),
+            weights: weights(position - position.floor()),
         }
     };
     (0..tokens).map(taps).collect()
 }
 
-/// The cubic kernel at the four cells around a place that is `t` (0..1) past the second.
+/// The cubic kernel at the four cells around a position `t` (0..1) past the second.
 fn weights(t: f32) -> [f32; 4] {
     let near = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
     let far = |x: f32| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_cell_of_fewer_tokens_moves_nothing() {
+    fn an_incomplete_last_cell_does_not_move_tokens() {
         // 15 tokens under 8 cells of two: the same tokens as 16, the last one left out.
         let map: Vec<f32> = (0..8).map(|i| ((i * i) % 5) as f32).collect();
         for (tokens, whole) in [(15, 16), (22, 24), (30, 32)] {
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_columns_are_not_mixed_up() {
+    fn transposing_commutes_with_interpolation() {
         let (from, to) = (GridSize::new(3, 5), GridSize::new(6, 15));
         let map: Vec<f32> = (0..15).map(|i| ((i * i) % 7) as f32).collect();
         let transpose = |map: &[f32], size: GridSize| -> Vec<f32> {
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn any_size_to_any_size() {
+    fn constant_maps_stay_constant_for_any_size() {
         for (cells, tokens) in [(1, 1), (1, 5), (2, 7), (4, 3), (32, 48), (5, 1)] {
             let got = column(&vec![0.5; cells], tokens);
             assert_eq!(got.len(), tokens);

@@ -2,13 +2,13 @@ use editmgt_core::{Error, GridSize, Result};
 
 use super::{adaptive, bilateral, gaussian, morphology, range};
 
-/// The largest strength: the filters' windows grow with it.
+/// The largest strength; it bounds the filters' windows.
 pub const MAX_STRENGTH: f64 = 16.0;
 
 /// How a score map is smoothed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Filter {
-    /// Gaussian of σ = 1.5 × strength, less of it where the map varies most: edges stay.
+    /// Gaussian of σ = 1.5 × strength, reduced where the local variance is high, which preserves edges.
     #[default]
     Adaptive,
     /// Gaussian of σ = 2 × strength.
@@ -19,7 +19,7 @@ pub enum Filter {
     Morphology,
 }
 
-/// A filter and what follows it: peaks are partly restored, and the map gets its range back.
+/// A filter, followed by restoring peaks in part and the range of the map.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Smoothing {
     filter: Filter,
@@ -42,7 +42,7 @@ impl From<Filter> for Smoothing {
 }
 
 impl Smoothing {
-    /// A filter of some strength (1 is the usual), peaks preserved.
+    /// A filter of a strength (1 is the default), peaks preserved.
     ///
     /// # Errors
     /// [`Error::Value`] for a strength outside 0..=[`MAX_STRENGTH`], 0 excluded.
@@ -54,7 +54,7 @@ impl Smoothing {
         Ok(Self { strength, ..filter.into() })
     }
 
-    /// Whether values above the 90th percentile keep 70% of their own.
+    /// Sets whether values above the 90th percentile are blended with 70% of their original value.
     pub fn with_preserve_peaks(mut self, preserve_peaks: bool) -> Self {
         self.preserve_peaks = preserve_peaks;
         self
@@ -92,12 +92,11 @@ fn restore_peaks(original: &[f32], smoothed: &mut [f32]) {
     }
 }
 
-/// The value below which a `share` (0..=1) of the values lie, linearly interpolated (numpy's
-/// default).
-fn percentile(values: &[f32], share: f64) -> f64 {
+/// The quantile of the values at `fraction` (0..=1), linearly interpolated (numpy's default).
+fn percentile(values: &[f32], fraction: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
-    let rank = share * (sorted.len() - 1) as f64;
+    let rank = fraction * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[rank.floor() as usize], sorted[rank.ceil() as usize]);
     f64::from(below) + f64::from(above - below) * rank.fract()
 }
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strength_must_be_a_usable_number() {
+    fn new_rejects_invalid_strengths() {
         for strength in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
             assert!(Smoothing::new(Filter::Gaussian, strength).is_err(), "{strength}");
         }

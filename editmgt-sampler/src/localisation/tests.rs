@@ -13,7 +13,7 @@ fn with_filter(consolidator: Consolidator, filter: Filter) -> Consolidator {
 }
 
 #[test]
-fn a_batch_gives_what_its_items_give_alone() {
+fn a_batch_gives_the_scores_of_its_single_items() {
     for (height, width) in [(1, 1), (1, 9), (5, 3), (12, 20)] {
         let (size, target) = (GridSize::new(height, width), GridSize::new(2 * height, 2 * width));
         let both = maps(3, 2, size);
@@ -22,9 +22,9 @@ fn a_batch_gives_what_its_items_give_alone() {
             let together = consolidator.consolidate(&both, target).unwrap();
             for item in 0..2 {
                 let layers = (0..3).flat_map(|layer| both.map(layer, item).to_vec()).collect();
-                let alone = AttentionMaps::new(vec![0, 1, 2], 1, size, layers).unwrap();
-                let alone = consolidator.consolidate(&alone, target).unwrap();
-                assert_eq!(together.image(item), alone.values(), "{filter:?} on {size}");
+                let single = AttentionMaps::new(vec![0, 1, 2], 1, size, layers).unwrap();
+                let single = consolidator.consolidate(&single, target).unwrap();
+                assert_eq!(together.image(item), single.values(), "{filter:?} on {size}");
             }
             assert!(together.values().iter().all(|v| v.is_finite()), "{filter:?} on {size}");
         }
@@ -32,7 +32,7 @@ fn a_batch_gives_what_its_items_give_alone() {
 }
 
 #[test]
-fn rows_and_columns_are_filtered_alike() {
+fn transposing_commutes_with_filters() {
     // Transposing a map transposes its smooth version.
     let size = GridSize::new(7, 12);
     let flipped = GridSize::new(12, 7);
@@ -79,7 +79,7 @@ fn a_constant_map_stays_constant() {
 }
 
 #[test]
-fn nothing_and_not_a_number_are_errors() {
+fn rejects_empty_maps_and_nan() {
     let size = GridSize::new(2, 2);
     let empty = GridSize::new(0, 4);
     let no_layers = AttentionMaps::new(vec![], 1, size, vec![]).unwrap();

@@ -1,7 +1,7 @@
 use editmgt_core::{Error, GridSize, HoldMask, Result, StepState, TokenDraw};
 
-/// Checks that the parts of a state belong together and that every number in it can be used. What
-/// the logits hold is found out when they are read.
+/// Checks that the inputs of a step match each other and that all values are valid, except logits, which are
+/// checked when they are read.
 pub(super) fn check(state: &StepState<'_>) -> Result<()> {
     let StepState { schedule, step, tokens, noise, .. } = state;
     let steps = schedule.len();
@@ -30,10 +30,10 @@ pub(super) fn check(state: &StepState<'_>) -> Result<()> {
             same_grid("replayed draw", state, replay.batch(), replay.size())?
         }
     }
-    match step + 1 == steps {
-        true => Ok(()),
-        false => check_uniforms("uniforms of the confidence", &noise.confidence, batch * n),
+    if step + 1 == steps {
+        return Ok(());
     }
+    check_uniforms("uniforms of the confidence", &noise.confidence, batch * n)
 }
 
 fn check_hold(state: &StepState<'_>, hold: &HoldMask, codes: usize) -> Result<()> {
@@ -73,7 +73,7 @@ fn check_uniforms(what: &'static str, uniforms: &[f32], expected: usize) -> Resu
         return Err(Error::shape(what, expected, uniforms.len()));
     }
     match uniforms.iter().find(|u| !(0.0..1.0).contains(*u)) {
-        Some(u) => Err(Error::value(what, "numbers in [0, 1)", u)),
+        Some(u) => Err(Error::value(what, "values in [0, 1)", u)),
         None => Ok(()),
     }
 }

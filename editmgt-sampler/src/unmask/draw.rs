@@ -1,14 +1,14 @@
-//! Picks a code for each undecided position and reads the probability that the model gave it: the
-//! only part of a step that runs on the device.
+//! Draws a code for each undecided position and reads its probability: the only part of a step that runs on the
+//! device.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Element, FloatDType, Int, Tensor, TensorData};
 use editmgt_core::{Error, Result};
 
-/// How the code of a position comes about.
+/// How the code of a position is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Code {
-    /// It is known already: the photo's own, or a replayed draw.
+    /// It is given: the photo's token, or a replayed draw.
     Given(u32),
     /// It is drawn with this uniform in [0, 1).
     Drawn(f32),
@@ -21,19 +21,19 @@ pub(super) struct Pick {
     pub(super) code: Code,
 }
 
-/// A code and the probability that the model gave it.
+/// A code and its probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Picked {
     pub(super) code: u32,
     pub(super) probability: f32,
 }
 
-/// Resolves picks, whose positions ascend, against `[B, N, V]` logits of any float type. The
-/// softmax is taken in f32, and only where there is a pick.
+/// Resolves picks, in ascending order of positions, for `[B, N, V]` logits of any float type. The softmax is
+/// computed in f32, and only for positions with a pick.
 ///
 /// # Errors
-/// [`Error::TokenOutOfRange`] for a given id that is no code, [`Error::Value`] where logits are
-/// not numbers, [`Error::Device`] when the device fails.
+/// [`Error::TokenOutOfRange`] for a given id that is not a codebook index, [`Error::Value`] for logits that are
+/// NaN, [`Error::Device`] if the device fails.
 pub(super) fn pick(logits: Tensor<3>, picks: &[Pick]) -> Result<Vec<Picked>> {
     if picks.is_empty() {
         return Ok(Vec::new());
@@ -94,7 +94,7 @@ fn not_numbers(pick: &Pick, what: String) -> Error {
     Error::value("logits", "numbers below infinity, at least one of them finite in each row", got)
 }
 
-/// What the device handed over, unless it can't be.
+/// Checks a result of the device.
 fn checked(pick: &Pick, code: i64, probability: f32) -> Result<Picked> {
     if probability.is_nan() {
         return Err(not_numbers(pick, "a softmax that is no number".to_owned()));
@@ -125,13 +125,13 @@ fn codes(probabilities: &Tensor<2>, picks: &[Pick]) -> Tensor<2, Int> {
         Code::Given(_) => 0.0f32,
         Code::Drawn(uniform) => uniform,
     });
-    // Spelt out: the device's default float may be a half, which has no 24 bits for a uniform.
+    // Explicit: the device's default float may be f16 or bf16, which can't represent 24-bit uniforms.
     let uniforms = Tensor::from_data(uniforms, (&device, DType::F32));
     let drawn = draw(probabilities.clone(), uniforms);
     given.clone().mask_where(given.equal_scalar(DRAWN), drawn)
 }
 
-/// One number per pick, `[R, 1]`.
+/// One value per pick, `[R, 1]`.
 fn column<E: Element>(picks: &[Pick], value: impl Fn(&Pick) -> E) -> TensorData {
     TensorData::new(picks.iter().map(value).collect(), [picks.len(), 1])
 }
@@ -139,13 +139,12 @@ fn column<E: Element>(picks: &[Pick], value: impl Fn(&Pick) -> E) -> TensorData 
 /// Draws one code per row of `[R, V]` probabilities by inverting their cumulative distribution at
 /// `[R, 1]` uniforms: `[R, 1]` codes.
 ///
-/// The search has two levels, chunks of about √V codes and then the codes of one chunk. A plain
-/// cumulative sum over V costs V² reads a row on the GPU backends, which have no parallel scan,
-/// and adds V numbers in a row, so that small probabilities behind large ones drown in rounding.
-/// Two short sums of √V numbers have neither problem; what rounding is left moves a draw by about
-/// √V · 2⁻²³ of probability at most. A prime V has no such chunks and falls back to the plain sum.
+/// The search has two levels: chunks of about √V codes, then the codes of one chunk. A cumulative sum over V
+/// costs V² reads per row on GPU backends, which have no parallel scan, and loses small probabilities that
+/// follow large ones to rounding. Two sums of √V values have neither problem: rounding errors move a draw by at
+/// most about √V · 2⁻²³ of probability. A prime V has no such chunks and uses one cumulative sum.
 ///
-/// Never returns a code of probability 0, whatever the rounding (see [`first_above`]).
+/// Never returns a code of probability 0, in spite of rounding (see [`first_above`]).
 fn draw(probabilities: Tensor<2>, uniforms: Tensor<2>) -> Tensor<2, Int> {
     let [rows, codes] = probabilities.dims();
     let width = chunk_width(codes);
@@ -167,17 +166,17 @@ fn draw(probabilities: Tensor<2>, uniforms: Tensor<2>) -> Tensor<2, Int> {
     chunk * width as i64 + within
 }
 
-/// The largest divisor of `codes` that is not above its square root.
+/// The largest divisor of `codes` up to its square root.
 fn chunk_width(codes: usize) -> usize {
     (1..=codes.isqrt()).rev().find(|width| codes.is_multiple_of(*width)).unwrap_or(1)
 }
 
-/// Where the cumulative sums `edges` `[R, K]` first pass `target` `[R, 1]`, and no further than
-/// where they reach their total: `[R, 1]` indices.
+/// The index at which the cumulative sums `edges` `[R, K]` first exceed `target` `[R, 1]`, at most the index at
+/// which they reach their total: `[R, 1]` indices.
 ///
-/// At that index the sum has just grown, so its summand is above 0, and the index is below K. The
-/// second bound matters where rounding puts the target at the total or beyond it. Rows of NaN give
-/// some index below K; their probability tells.
+/// The sum has just increased at that index, so its summand is above 0, and the index is below K. The second
+/// bound matters if rounding moves the target to the total or beyond it. Rows of NaN return some index below K;
+/// the NaN probability is detected later.
 fn first_above(edges: Tensor<2>, target: Tensor<2>) -> Tensor<2, Int> {
     let last = edges.dims()[1] - 1;
     let total = edges.clone().narrow(1, last, 1);
@@ -204,7 +203,7 @@ mod tests {
     const BELOW_ONE: f32 = 1.0 - f32::EPSILON / 2.0;
 
     #[test]
-    fn inverts_the_cumulative_distribution() {
+    fn draw_inverts_the_cumulative_distribution() {
         // 2 and 3 codes have chunks of one, 4 of two, 6 of two; 5 is prime.
         for (row, uniform, expected) in [
             (vec![1.0], BELOW_ONE, 0),
@@ -225,9 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn no_rounding_draws_a_code_of_probability_zero() {
-        // The full codebook with rounding everywhere: every second code is impossible, and so are
-        // the first and last; uniforms crowd at both ends.
+    fn draw_never_returns_a_code_of_probability_zero() {
+        // The full codebook, with rounding everywhere: every second code, the first and the last have
+        // probability 0; uniforms are dense at both ends.
         let (rows, codes) = (64, 8192);
         let request =
             NoiseRequest { first_image: 0, batch: 1, size: GridSize::new(rows, codes), step: 0 };
@@ -253,8 +252,8 @@ mod tests {
     fn draws_follow_the_distribution() {
         let p = [0.3, 0.0, 0.05, 0.2, 0.01, 0.04, 0.25, 0.15];
         let draws = 1 << 14;
-        // Evenly spaced uniforms meet every code as often as its probability says, but for one
-        // draw at each of its two ends.
+        // Evenly spaced uniforms draw each code in proportion to its probability, up to one draw at each of its
+        // two ends.
         let uniforms: Vec<f32> = (0..draws).map(|i| i as f32 / draws as f32).collect();
         let mut counts = [0usize; 8];
         for code in drawn(p.repeat(draws), uniforms) {
@@ -267,15 +266,15 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_about_the_root() {
+    fn chunk_width_is_about_the_square_root() {
         for (codes, width) in [(8192, 64), (1024, 32), (64, 8), (24, 4), (7, 1), (1, 1)] {
             assert_eq!(chunk_width(codes), width, "{codes}");
         }
     }
 
-    /// Of 1024 codes that are about as likely, a half tells few probabilities apart, and no sums.
+    /// With 1024 codes of similar probability, half precision distinguishes few probabilities and no sums.
     #[test]
-    fn halves_are_drawn_in_f32() {
+    fn half_precision_logits_are_drawn_in_f32() {
         for dtype in [DType::BF16, DType::F16] {
             let logits: Vec<f32> = (0..8 * 1024).map(|i| (i as f32 * 0.37).sin()).collect();
             let logits = TensorData::new(logits, [1, 8, 1024]);
@@ -289,8 +288,8 @@ mod tests {
     }
 
     #[test]
-    fn picks_only_rows_that_were_asked_for() {
-        // The NaN row is not asked for, so it does no harm; asked for, it is an error.
+    fn rows_without_a_pick_are_ignored() {
+        // A NaN row without a pick is ignored; with a pick it is an error.
         let device = Device::flex();
         let rows = [[[0.0, 0.0], [f32::NAN, 0.0], [f32::NEG_INFINITY, 4.0]]];
         let logits = || Tensor::<3>::from_floats(rows, &device);

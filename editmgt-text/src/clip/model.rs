@@ -3,7 +3,7 @@ use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{Error, Result};
-use editmgt_kernels::linear_layer;
+use editmgt_kernels::{BufferPool, linear_layer};
 
 use super::ClipTextConfig;
 use super::config::PooledToken;
@@ -67,7 +67,10 @@ impl ClipText {
     /// [`Error::TokenOutOfRange`] for an id outside the vocabulary, [`Error::Shape`] for more
     /// tokens than the model has positions, [`Error::Value`] for a prompt without end token.
     pub fn forward(&self, tokens: &TokenIds) -> Result<ClipOutput> {
-        let _buffers = editmgt_kernels::keep_buffers();
+        BufferPool::current().install(|| self.run(tokens))
+    }
+
+    fn run(&self, tokens: &TokenIds) -> Result<ClipOutput> {
         let table = self.token_embedding.weight.val();
         let device = table.device();
         let [vocab_size, _] = table.dims();

@@ -3,6 +3,7 @@ use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Device, Tensor};
 use editmgt_core::Result;
 use editmgt_core::config::ConfigError;
+use editmgt_kernels::BufferPool;
 
 use super::Gemma2Config;
 use super::attention::Context;
@@ -99,8 +100,15 @@ impl Gemma2 {
         self.config.hidden_size
     }
 
-    fn run(&self, tokens: &TokenIds, mut visit: impl FnMut(&Tensor<3>)) -> Result<Tensor<3>> {
-        let _buffers = editmgt_kernels::keep_buffers();
+    fn run(&self, tokens: &TokenIds, visit: impl FnMut(&Tensor<3>)) -> Result<Tensor<3>> {
+        BufferPool::current().install(|| self.run_layers(tokens, visit))
+    }
+
+    fn run_layers(
+        &self,
+        tokens: &TokenIds,
+        mut visit: impl FnMut(&Tensor<3>),
+    ) -> Result<Tensor<3>> {
         let table = self.embed_tokens.weight.val();
         let device = table.device();
         let dtype = self.layers.first().map_or_else(|| table.dtype(), Gemma2Layer::dtype);

@@ -1,9 +1,15 @@
 //! Adapters on a model of two double and two single blocks.
 
+use std::collections::BTreeMap;
+
+use burn::module::{ModuleVisitor, Param};
+use burn::tensor::Device;
+
 use super::*;
+use crate::MgtModel;
 use crate::tests::{Inputs, difference, logits, model};
 
-/// A linear layer of every kind that tokens go through.
+/// A linear layer of each kind that tokens go through.
 const LAYERS: [&str; 9] = [
     "transformer_blocks.0.norm1.linear",
     "transformer_blocks.0.attn.to_q",
@@ -32,21 +38,48 @@ fn lora(model: &MgtModel, layers: &[&str], streams: LoraStreams) -> Lora {
     Lora { layers, scale: 1.5, streams, dropout: 0.0 }
 }
 
+/// The paths of all modules that burn knows as linear layers.
+fn all_linear_layers(model: &MgtModel) -> Vec<String> {
+    #[derive(Default)]
+    struct Find(Vec<(String, String)>, Vec<String>);
+    impl ModuleVisitor for Find {
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.0.push((name.to_owned(), container_type.to_owned()));
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.0.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+            if let Some(((name, kind), layer)) = self.0.split_last()
+                && (name == "weight" && kind == "Struct:Linear")
+            {
+                let names: Vec<&str> = layer.iter().map(|(name, _)| name.as_str()).collect();
+                self.1.push(names.join("."));
+            }
+        }
+    }
+    let mut find = Find::default();
+    model.visit(&mut find);
+    find.1
+}
+
 fn attached(model: &MgtModel, loras: &[Lora]) -> MgtModel {
     model.clone().with_lora(loras, false).unwrap()
 }
 
 #[test]
-fn every_linear_layer_is_known() {
+fn every_linear_layer_has_a_role() {
     let paths: Vec<String> = model(true).linear_layers().into_iter().map(|l| l.path).collect();
     // 14 of a double block, 6 of a single block; 2 + 2 of the conditioning, 2 of cond_embed,
     // context_embedder, two projections and the connector.
     assert_eq!(paths.len(), 2 * 14 + 2 * 6 + 10);
+    assert_eq!(paths.len(), model(true).linear_roles().len());
+    assert_eq!(paths, all_linear_layers(&model(true)));
     assert!(LAYERS.iter().all(|layer| paths.iter().any(|path| path == layer)), "{paths:?}");
 }
 
 #[test]
-fn no_product_and_no_scale_change_nothing() {
+fn zero_factors_and_zero_scale_change_nothing() {
     let (model, inputs) = (model(true), Inputs::square());
     let before = logits(&model, inputs.edit(1.1));
     let mut zero = lora(&model, &LAYERS, LoraStreams::Both);
@@ -64,7 +97,7 @@ fn no_product_and_no_scale_change_nothing() {
 }
 
 #[test]
-fn merged_is_attached() {
+fn merged_and_attached_adapters_give_the_same_logits() {
     let (model, inputs) = (model(true), Inputs::square());
     let lora = lora(&model, &LAYERS, LoraStreams::Both);
     let merged = model.clone().merge_lora(&lora).unwrap();
@@ -77,7 +110,7 @@ fn merged_is_attached() {
 }
 
 #[test]
-fn a_merged_weight_is_the_sum() {
+fn merged_weights_are_the_sum() {
     let model = model(false);
     let path = "single_transformer_blocks.1.attn.to_k";
     let lora = lora(&model, &[path], LoraStreams::Both);
@@ -115,7 +148,7 @@ fn a_merged_weight_is_the_sum() {
 }
 
 #[test]
-fn streams_keep_to_their_rows() {
+fn adapters_change_their_streams_only() {
     let (model, inputs) = (model(true), Inputs::square());
     let of = |streams| lora(&model, &LAYERS, streams);
     let edit = |model: &MgtModel| logits(model, inputs.edit(1.1));
@@ -124,19 +157,19 @@ fn streams_keep_to_their_rows() {
     let image = attached(&model, &[of(LoraStreams::Image)]);
     let both = attached(&model, &[of(LoraStreams::Both)]);
 
-    // Without reference there is nothing that an adapter of the reference could change.
+    // Without reference an adapter of the reference has no effect.
     assert_eq!(difference(plain(&reference), plain(&model)), 0.0);
     assert!(difference(edit(&reference), edit(&model)) > 1e-3);
-    // And nothing but the canvas for one of all streams.
+    // And one of all streams applies to the canvas only.
     assert_eq!(difference(plain(&image), plain(&both)), 0.0);
     assert!(difference(edit(&image), edit(&both)) > 1e-3);
-    // Two halves are the whole, exactly: each row has one of them.
-    let halves = attached(&model, &[of(LoraStreams::Reference), of(LoraStreams::Image)]);
-    assert_eq!(difference(edit(&halves), edit(&both)), 0.0);
+    // Both together equal one of all streams, exactly: each token gets one of them.
+    let pair = attached(&model, &[of(LoraStreams::Reference), of(LoraStreams::Image)]);
+    assert_eq!(difference(edit(&pair), edit(&both)), 0.0);
 }
 
 #[test]
-fn factors_come_back_as_they_were() {
+fn lora_factors_reads_back_the_attached_factors() {
     let model = model(true);
     let lora = lora(&model, &LAYERS, LoraStreams::Reference);
     let read = attached(&model, std::slice::from_ref(&lora)).lora_factors().unwrap();
@@ -145,7 +178,7 @@ fn factors_come_back_as_they_were() {
 }
 
 #[test]
-fn training_touches_the_factors_alone() {
+fn only_factors_have_gradients() {
     let device = Device::flex().autodiff();
     let model = crate::tests::tiny(true).init(&device).unwrap();
     let lora = lora(&model, &LAYERS, LoraStreams::Both);
@@ -176,7 +209,7 @@ fn training_touches_the_factors_alone() {
 }
 
 #[test]
-fn inputs_are_dropped_in_training_alone() {
+fn dropout_applies_in_training_only() {
     let device = Device::flex().autodiff();
     let model = crate::tests::tiny(true).init(&device).unwrap();
     let lora = Lora { dropout: 0.5, ..lora(&model, &LAYERS, LoraStreams::Both) };
@@ -190,7 +223,7 @@ fn inputs_are_dropped_in_training_alone() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn rejects_adapters_that_do_not_fit() {
     let model = model(true);
     let refused = |lora: Lora| model.clone().with_lora(&[lora], false).unwrap_err().to_string();
     let good = |streams| lora(&model, &LAYERS, streams);

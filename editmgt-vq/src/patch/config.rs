@@ -1,19 +1,19 @@
 use burn::tensor::Device;
-use editmgt_core::config::{self, ConfigError};
+use editmgt_core::config::{self, ConfigError, MAX_EXTENT};
 use editmgt_core::{CodecSpec, KeyMap};
 use serde::{Deserialize, Serialize};
 
 use crate::PatchVqModel;
-use crate::limits::{MAX_EXTENT, MAX_LAYERS, MAX_LEVELS, within};
+use crate::limits::{MAX_LAYERS, MAX_LEVELS};
 
 const COMPONENT: &str = "patch-local VQ codec";
 
-/// Keys that name the writer.
+/// Keys that don't affect the computation.
 const HARMLESS: &[&str] = &["_class_name", "_diffusers_version", "_name_or_path"];
 
 /// The `config.json` of a patch-local codec (`"_class_name": "PatchVqModel"`).
 ///
-/// Every key must be there.
+/// All keys are required.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PatchVqConfig {
@@ -42,12 +42,12 @@ impl PatchVqConfig {
         Ok(config)
     }
 
-    /// Checks that every size is 1 or more and small enough to be meant.
+    /// Checks that every size is within its limits.
     ///
     /// # Errors
-    /// [`ConfigError::Unsupported`] with the key, what it may be and what it is.
+    /// [`ConfigError::Unsupported`] with the key, the supported values and the actual one.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let within = |key, got, range| within(COMPONENT, key, got, range);
+        let within = |key, got, range| config::check_range(COMPONENT, key, got, range);
         within("encoder_channels (layers)", self.encoder_channels.len(), 0..=MAX_LAYERS)?;
         within("decoder_channels (levels)", self.decoder_channels.len(), 1..=MAX_LEVELS)?;
         within("blocks_per_level", self.blocks_per_level, 0..=MAX_LAYERS)?;
@@ -62,18 +62,18 @@ impl PatchVqConfig {
         Ok(())
     }
 
-    /// What the config says about the codec, for the other stages.
+    /// The sizes of the codec, for the other stages.
     pub fn spec(&self) -> CodecSpec {
         let doublings = self.decoder_channels.len().min(MAX_LEVELS);
         CodecSpec { downsample_factor: 1 << doublings, codebook_size: self.num_codes }
     }
 
-    /// From the model's parameter paths to the keys of a checkpoint: they are the same.
+    /// The differences between parameter paths and the keys of a checkpoint: none.
     pub fn keys(&self) -> KeyMap {
         KeyMap::default()
     }
 
-    /// Builds the codec with lazy random parameters: none is allocated before it is read.
+    /// Builds the codec with lazy random parameters, which are allocated when they are first read.
     ///
     /// # Errors
     /// Those of [`validate`](Self::validate).
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_config_reads_back() {
+    fn config_round_trips_through_json() {
         let mut config = small();
         config["_class_name"] = json!("PatchVqModel");
         let config = PatchVqConfig::from_json(&config.to_string()).unwrap();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_must_be_there() {
+    fn all_keys_are_required() {
         for key in small().as_object().unwrap().keys() {
             let mut config = small();
             config.as_object_mut().unwrap().remove(key);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_sizes_are_refused_by_name() {
+    fn from_json_rejects_invalid_sizes_by_name() {
         for (key, value, named) in [
             ("encoder_channels", json!([256, 0]), "encoder_channels"),
             ("encoder_channels", json!(vec![8; 65]), "layers"),

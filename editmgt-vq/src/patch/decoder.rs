@@ -9,19 +9,19 @@ use super::PatchVqConfig;
 use crate::images::IMAGE_CHANNELS;
 use crate::resnet::conv3x3;
 
-/// From codes to an image, coarsest level first. No norms: what stands far away in the image
-/// has no say here, either.
+/// Decodes codes into an image, coarsest level first. Without norms, so that distant parts of the image don't
+/// influence each other.
 #[derive(Module, Debug)]
 pub(crate) struct PatchDecoder {
     conv_in: Conv2d,
     levels: Vec<Level>,
 }
 
-/// The blocks of one resolution, and the way to the next.
+/// The blocks of one resolution, and the upsampling to the next.
 #[derive(Module, Debug)]
 struct Level {
     blocks: Vec<ResidualBlock>,
-    /// To four times the channels of the next level, one for each pixel that a pixel becomes.
+    /// To four times the channels of the next level, for the pixel shuffle.
     upsample: Conv2d,
     shuffle: PixelShuffle,
 }
@@ -34,7 +34,7 @@ struct ResidualBlock {
 }
 
 impl PatchDecoder {
-    /// The config is valid, so there is a level.
+    /// A valid config has at least one level.
     pub(crate) fn new(config: &PatchVqConfig, device: &Device) -> Self {
         let channels = &config.decoder_channels;
         let conv = |channels| conv3x3(channels).init(device);
@@ -56,11 +56,11 @@ impl PatchDecoder {
             let x = level.blocks.iter().fold(x, |x, block| block.forward(x));
             level.shuffle.forward(conv2d(&level.upsample, relu(x)))
         });
-        // Weights start around 0; so does the picture, in the middle of its range.
+        // Initial outputs are around 0; the offset centres them in the image's range.
         x + 0.5
     }
 
-    /// What the decoder computes with.
+    /// The decoder's dtype.
     pub(crate) fn dtype(&self) -> burn::tensor::DType {
         self.conv_in.weight.val().dtype()
     }

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use super::PatchVqConfig;
 use crate::images::IMAGE_CHANNELS;
 
-/// From patches to latents, each patch for itself.
+/// Encodes patches into latents, independently of each other.
 #[derive(Module, Debug)]
 pub(crate) struct PatchEncoder {
     layers: Vec<Linear>,
@@ -32,7 +32,7 @@ impl PatchEncoder {
             .reshape([batch, channels, rows, size, columns, size])
             .permute([0, 2, 4, 1, 3, 5])
             .reshape([batch, rows, columns, channels * size * size]);
-        // Without norms the first layer does better with values around 0.
+        // Centred inputs, since there are no norms.
         let mut x = patches * 2.0 - 1.0;
         for (i, layer) in self.layers.iter().enumerate() {
             x = layer.forward(if i == 0 { x } else { gelu(x) });
@@ -40,7 +40,7 @@ impl PatchEncoder {
         x.permute([0, 3, 1, 2])
     }
 
-    /// What the encoder computes with.
+    /// The encoder's dtype.
     pub(crate) fn dtype(&self) -> burn::tensor::DType {
         self.layers[0].weight.val().dtype()
     }

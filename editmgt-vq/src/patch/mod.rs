@@ -1,4 +1,4 @@
-//! The patch-local codec: a token depends on its own patch of the image and on nothing else.
+//! The patch-local codec: a token depends only on its patch of the image.
 //!
 //! ```text
 //! [B, 3, H, W] RGB 0..1
@@ -12,15 +12,14 @@
 //!   │ quantize: the codes of the tokens
 //!   ▼
 //! codes [B, C, H/f, W/f]
-//!   │ decoder: 3x3 convolutions, each level doubles the size: it looks around
+//!   │ decoder: 3x3 convolutions over neighbouring tokens; each level doubles the size
 //!   ▼
 //! [B, 3, H, W] RGB, clipped to 0..1
 //! ```
 //!
-//! The official codec's group norms mix the whole image into every token, so the same patch gets
-//! different tokens in different pictures and an edit changes tokens far away from it. Here the
-//! same patch has the same token wherever it stands, which is what lets a small transformer learn
-//! edits from few examples.
+//! The official codec's group norms make every token depend on the whole image, so the same patch has different
+//! tokens in different images, and an edit changes distant tokens. Here the same patch always has the same token,
+//! so that a small transformer can learn edits from few examples.
 
 mod config;
 mod decoder;

@@ -9,13 +9,12 @@ use crate::images::check_images;
 use crate::quantizer::VectorQuantizer;
 use crate::resample::shrink_codes;
 
-/// The patch-local codec: tokens depend on their own patch alone, the decoder looks around.
+/// The patch-local codec: a token depends only on its patch; the decoder also uses neighbouring tokens.
 ///
-/// Edits use it as a [`VqCodec`]; its other methods are the stages in between, for training. They
-/// are differentiable, but for [`nearest_codes`](Self::nearest_codes).
+/// Edits use it as a [`VqCodec`]; its other methods are the intermediate stages, for training. They are
+/// differentiable, except [`nearest_codes`](Self::nearest_codes).
 ///
-/// Weights are f32, f16 or bf16, and images of any of these are cast to the weights' type.
-/// Distances are computed in f32 always.
+/// Weights are f32, f16 or bf16; images are cast to the weights' type. Distances are computed in f32.
 ///
 /// Built by [`PatchVqConfig::init`].
 #[derive(Module, Debug)]
@@ -38,7 +37,10 @@ impl PatchVqModel {
         }
     }
 
-    /// Encodes `[B, 3, H, W]` RGB in 0..1 into `[B, C, H/f, W/f]` vectors, not yet quantized.
+    /// Encodes images into latents, before quantization.
+    ///
+    /// # Shapes
+    /// `[B, 3, H, W]` RGB in 0..1, to `[B, C, H/f, W/f]`.
     ///
     /// # Errors
     /// [`Error::Shape`](editmgt_core::Error::Shape) as [`VqCodec::encode`].
@@ -47,46 +49,58 @@ impl PatchVqModel {
         Ok(self.encoder.forward(images.cast(self.encoder.dtype())))
     }
 
-    /// The id of the code nearest to each of `[B, C, h, w]` vectors, as `[B, h, w]`: by Euclidean
-    /// distance, the lowest id of several at the same distance.
+    /// The id of the nearest code of each vector, by Euclidean distance; the lowest id in a tie.
+    ///
+    /// # Shapes
+    /// `[B, C, h, w]`, to `[B, h, w]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt_core::Error::Shape) when the vectors don't have the codes'
-    /// channels, or there is none.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) if the vectors have other channels than the
+    /// codebook, or are empty.
     pub fn nearest_codes(&self, latents: Tensor<4>) -> Result<Tensor<3, Int>> {
         self.quantize.nearest_checked(latents)
     }
 
-    /// The codes of a grid, `[B, C, h, w]`, in the weights' dtype.
+    /// The codes of a grid, in the weights' dtype.
+    ///
+    /// # Shapes
+    /// `[B, h, w]` tokens, to `[B, C, h, w]`.
     ///
     /// # Errors
-    /// [`Error::MaskTokenRemains`](editmgt_core::Error::MaskTokenRemains) while a token is no
-    /// code, [`Error::Grid`](editmgt_core::Error::Grid) for an empty grid.
+    /// [`Error::MaskTokenRemains`](editmgt_core::Error::MaskTokenRemains) if any id is not a
+    /// codebook index, [`Error::Grid`](editmgt_core::Error::Grid) for an empty grid.
     pub fn embed(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
         self.quantize.embed(tokens)
     }
 
-    /// Decodes `[B, C, h, w]` codes into `[B, 3, h*f, w*f]` RGB in f32, about 0..1 but not
-    /// clipped.
+    /// Decodes codes into images, without clipping to 0..1.
+    ///
+    /// # Shapes
+    /// `[B, C, h, w]`, to `[B, 3, h*f, w*f]` RGB in f32.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt_core::Error::Shape) when the codes have other channels than the
-    /// codebook's, or there is none.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) if the codes have other channels than the
+    /// codebook, or are empty.
     pub fn decode_unclipped(&self, codes: Tensor<4>) -> Result<Tensor<4>> {
         self.quantize.check_codes(&codes)?;
         Ok(self.decoder.forward(codes.cast(self.decoder.dtype())).cast(DType::F32))
     }
 
-    /// All codes, `[codes, channels]`.
+    /// The codebook.
+    ///
+    /// # Shapes
+    /// `[codes, channels]`.
     pub fn codebook(&self) -> Tensor<2> {
         self.quantize.codebook()
     }
 
-    /// The same codec with other codes, `[codes, channels]`.
+    /// Replaces the codebook.
+    ///
+    /// # Shapes
+    /// `codes`: `[codes, channels]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt_core::Error::Shape) when there are more or fewer codes, or their
-    /// channels differ.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) if the number of codes or the channels differ.
     pub fn with_codebook(mut self, codes: Tensor<2>) -> Result<Self> {
         self.quantize = self.quantize.with_codebook(codes)?;
         Ok(self)
@@ -123,7 +137,8 @@ mod tests {
     use editmgt_core::{Error, GridSize};
 
     use super::*;
-    use crate::testing::{To, Waves, image};
+    use crate::model::Cast;
+    use crate::testing::{Waves, image};
 
     fn tiny() -> PatchVqConfig {
         PatchVqConfig {
@@ -135,7 +150,7 @@ mod tests {
         }
     }
 
-    /// Weights that look random and are the same in every run; codes among the latents.
+    /// Pseudo-random weights, the same in every run; codes are some of the latents.
     fn model(config: &PatchVqConfig) -> PatchVqModel {
         let model = config.init(&Device::flex()).unwrap().map(&mut Waves);
         let latents = model.encode_latents(image([1, 3, 12, 12])).unwrap();
@@ -144,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_picture_is_decoded_from_mean_codes() {
+    fn decode_small_decodes_mean_codes() {
         let codec = model(&tiny());
         let size = GridSize::new(5, 4);
         let tokens = TokenGrid::new(2, size, (0..40).map(|i| i % 7).collect()).unwrap();
@@ -156,7 +171,7 @@ mod tests {
             let image = codec.decode_small(&tokens, shrink).unwrap();
             assert_eq!(image.dims(), [2, 3, height * f, width * f], "{shrink}");
         }
-        // Where a cell is of one code, its mean is that code.
+        // The mean of a cell with one code is that code.
         let blocks = (0..16).map(|i| [3, 5, 1, 6][i / 8 * 2 + i % 4 / 2]).collect();
         let blocks = TokenGrid::new(1, GridSize::new(4, 4), blocks).unwrap();
         let one_each = TokenGrid::new(1, GridSize::new(2, 2), vec![3, 5, 1, 6]).unwrap();
@@ -169,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shapes_follow_the_levels() {
+    fn shapes_follow_the_levels() {
         for (levels, shape, grid) in [
             (vec![4], [1, 3, 2, 2], GridSize::new(1, 1)),
             (vec![4, 2], [2, 3, 4, 8], GridSize::new(1, 2)),
@@ -184,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_patch_changes_its_own_token_alone() {
+    fn a_changed_patch_changes_only_its_token() {
         let codec = model(&tiny());
         let photo = image([1, 3, 12, 12]);
         let before = codec.encode(photo.clone()).unwrap();
@@ -203,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_decoder_looks_around() {
+    fn the_decoder_uses_neighbouring_tokens() {
         let codec = model(&tiny());
         let corner = |id| {
             let mut tokens = TokenGrid::filled(1, GridSize::new(2, 2), 0);
@@ -215,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_is_refused_as_by_the_official_codec() {
+    fn rejects_invalid_images_codes_and_tokens() {
         let codec = model(&tiny());
         for shape in [[0, 3, 4, 4], [1, 1, 4, 4], [1, 3, 0, 4], [1, 3, 4, 5]] {
             let error = codec.encode(Tensor::zeros(shape, &Device::flex())).unwrap_err();
@@ -241,7 +256,7 @@ mod tests {
         let tokens = codec.encode(image([1, 3, 8, 8])).unwrap();
         let full = codec.decode(&tokens).unwrap();
         for dtype in [DType::F16, DType::BF16] {
-            let half = codec.clone().map(&mut To(dtype));
+            let half = codec.clone().map(&mut Cast(dtype));
             assert_eq!(half.encode(image([1, 3, 8, 8])).unwrap().size(), tokens.size());
             let image = half.decode(&tokens).unwrap();
             assert_eq!(image.dtype(), DType::F32);

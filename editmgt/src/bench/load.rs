@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::{
-    WeightFiles, WeightsName, WriteOptions, load_module, load_module_with_halves, module_tensors,
-    write_random,
+    LoadOptions, WeightFiles, WeightsName, WriteOptions, load_module, module_tensors, write_random,
 };
 use editmgt_transformer::MgtConfig;
 
@@ -77,9 +76,9 @@ fn load_as(
         };
         let load = || {
             let dtype = (*dtype).into();
-            let halves = keeps_halves(&request.device, dtype);
-            let load = if halves { load_module_with_halves } else { load_module };
-            let model = load(shell.clone(), &files, &keys, dtype);
+            let keep = keeps_halves(&request.device, dtype);
+            let options = LoadOptions::new(dtype).with_keep_half_precision(keep);
+            let model = load_module(shell.clone(), &files, &keys, options);
             Ok::<_, EditError>(model.map_err(ModelError::from)?)
         };
         let mut timing = stage.measure_after(request, time_reading, load)?;

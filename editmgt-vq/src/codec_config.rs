@@ -8,9 +8,7 @@ const COMPONENT: &str = "VQ codec";
 const OFFICIAL: &str = "VQModel";
 const PATCH: &str = "PatchVqModel";
 
-/// The `config.json` of a codec folder, of whichever codec its `_class_name` names.
-///
-/// Written, it has the class name in it.
+/// The `config.json` of a codec folder. Its `_class_name` selects the codec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "_class_name", try_from = "Value")]
 pub enum CodecConfig {
@@ -23,12 +21,12 @@ pub enum CodecConfig {
 }
 
 impl CodecConfig {
-    /// Parses the text of a `config.json`. Without a class name it is the official codec's.
+    /// Parses the text of a `config.json`; without a class name as the official codec's.
     ///
     /// # Errors
     /// [`ConfigError::Unsupported`] for another class, and the errors of the codec's own config.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        // What is not even an object is for the official codec's parser to complain about.
+        // The official codec's parser reports text that is not an object.
         let value = serde_json::from_str(text).unwrap_or(Value::Null);
         match value.get("_class_name").map(|name| name.as_str().ok_or(name)) {
             None | Some(Ok(OFFICIAL)) => Ok(Self::Official(VqConfig::from_json(text)?)),
@@ -55,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_class_name_decides() {
+    fn class_name_selects_the_codec() {
         let patch = PatchVqConfig {
             encoder_channels: vec![8],
             code_channels: 4,
@@ -73,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn another_class_is_refused_naming_both() {
+    fn from_json_rejects_other_classes() {
         for (text, named) in [
             (r#"{"_class_name": "AutoencoderKL"}"#, "VQModel or PatchVqModel, got AutoencoderKL"),
             (r#"{"_class_name": 3}"#, "VQModel or PatchVqModel, got 3"),
