@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 use editmgt::{EditRequest, Editor, Photo, Silent};
-use editmgt_train::Category;
-use editmgt_train::run::Metrics;
+use editmgt_world::Category;
+use editmgt_world::Metrics;
 use image::RgbImage;
 use serde::Deserialize;
 use serde_json::{Value, json};

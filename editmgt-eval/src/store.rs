@@ -140,7 +140,7 @@ fn differences(one: &Value, other: &Value, name: &str, keys: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_train::run::Metrics;
+    use editmgt_world::Metrics;
     use serde_json::json;
 
     use super::*;

@@ -8,8 +8,8 @@ use editmgt_text::{SmallTextEncoder, WordTokenizer};
 
 use super::{EditModel, EditParts, TimestepConvention};
 use crate::run::{Metrics, TrainError};
-use crate::trial::{Trial, TrialSummary, trial};
-use crate::world::{Example, Split, World, contact_sheet};
+use editmgt_world::{Example, Split, World, contact_sheet};
+use editmgt_world::{Trial, TrialSummary, trial};
 
 /// What an evaluation measures besides the loss.
 pub trait Probe {
@@ -55,7 +55,8 @@ impl Probe for WorldProbe {
         let summary = TrialSummary::of(&trials);
         std::fs::create_dir_all(&self.samples).map_err(TrainError::io(&self.samples))?;
         let path = self.samples.join(format!("step-{step:012}.png"));
-        let saved = contact_sheet(&shown).save(&path);
+        let saved = contact_sheet(&shown.iter().map(|example| &example.pair).collect::<Vec<_>>())
+            .save(&path);
         saved.map_err(|e| TrainError::io(&path)(std::io::Error::other(e)))?;
         let mut metrics = Metrics::default()
             .with("success", summary.all.success)

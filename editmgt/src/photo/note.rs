@@ -17,9 +17,7 @@ impl fmt::Display for PhotoNote {
     /// A predicate, to follow the file's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Animation => {
-                f.write_str("is an animation: its first frame is edited, no other")
-            }
+            Self::Animation => f.write_str("is an animation: its first frame is edited, no other"),
         }
     }
 }
