@@ -11,8 +11,8 @@ use std::error::Error;
 use std::path::Path;
 
 use editmgt::{EditRequest, Editor, Photo};
-use editmgt_train::world::{Split, World, WorldConfig};
-use editmgt_train::{Category, trial};
+use editmgt_world::{Category, trial};
+use editmgt_world::{Split, World, WorldConfig};
 use image::RgbImage;
 use image::imageops::{FilterType, resize};
 

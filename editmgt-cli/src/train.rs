@@ -9,7 +9,8 @@ use clap::{Args, Subcommand};
 use editmgt::Flow;
 use editmgt_store::RunAccess;
 use editmgt_train::codec::CodecRun;
-use editmgt_train::run::{Metrics, TrainEvent};
+use editmgt_train::run::TrainEvent;
+use editmgt_world::Metrics;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Outcome;

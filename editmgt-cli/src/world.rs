@@ -7,8 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use editmgt_store::StagedFolder;
-use editmgt_train::Category;
-use editmgt_train::world::{Example, Split, World, WorldConfig, contact_sheet};
+use editmgt_world::{Category, Example, Split, World, WorldConfig, contact_sheet};
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -34,6 +33,9 @@ pub(crate) struct WorldArgs {
     /// world if none is given
     #[arg(long)]
     config: Option<PathBuf>,
+    /// The second world, of sprites, with all that it has
+    #[arg(long, conflicts_with = "config")]
+    second: bool,
 }
 
 pub(crate) fn run(args: WorldArgs) -> Outcome {
@@ -43,13 +45,16 @@ pub(crate) fn run(args: WorldArgs) -> Outcome {
     let split: Split = args.split.parse().map_err(|e| format!("--split: {e}"))?;
     let mut config = match &args.config {
         Some(path) => read_config(path).map_err(|e| format!("{}: {e}", path.display()))?,
+        None if args.second => WorldConfig::second(),
         None => WorldConfig::small(),
     };
-    config.seed = args.seed.unwrap_or(config.seed);
+    if let Some(seed) = args.seed {
+        config = config.with_seed(seed);
+    }
     if let Some(name) = args.category {
         let category: Category =
             serde_json::from_value(Value::String(name)).map_err(|e| format!("--category: {e}"))?;
-        config.categories = vec![category];
+        config = config.with_categories(vec![category]);
     }
     let world = World::new(config)?;
 
@@ -69,7 +74,8 @@ pub(crate) fn run(args: WorldArgs) -> Outcome {
         staging.path().join("world.json"),
         format!("{:#}\n", serde_json::to_value(world.config())?),
     )?;
-    contact_sheet(&examples).save(staging.path().join("sheet.png"))?;
+    let pairs: Vec<_> = examples.iter().map(|example| &example.pair).collect();
+    contact_sheet(&pairs).save(staging.path().join("sheet.png"))?;
     staging.publish()?;
     println!("{}: wrote {} pairs; sheet.png shows them at a glance", args.out.display(), args.n);
     Ok(ExitCode::SUCCESS)
@@ -91,6 +97,7 @@ fn save(folder: &Path, index: u64, example: &Example) -> Result<Value, Box<dyn E
     if let Some(mask) = &pair.changed {
         mask.save(folder.join(name("mask")))?;
     }
+    let truth = serde_json::to_value(&example.truth)?;
     Ok(json!({
         "before": name("before"),
         "instruction": pair.instruction,
@@ -98,9 +105,9 @@ fn save(folder: &Path, index: u64, example: &Example) -> Result<Value, Box<dyn E
         "mask": name("mask"),
         "category": pair.category,
         "phrase": pair.phrase,
-        "edit": example.edit,
-        "scene_before": example.scene_before,
-        "scene_after": example.scene_after,
+        "edit": truth["edit"],
+        "scene_before": truth["scene_before"],
+        "scene_after": truth["scene_after"],
     }))
 }
 
@@ -116,6 +123,7 @@ mod tests {
             category: None,
             split: "train".into(),
             config: None,
+            second: false,
         }
     }
 

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use editmgt::Editor;
-use editmgt_train::world::{Split, World};
+use editmgt_world::{Split, World};
 
 use crate::statistics::median;
 use crate::suite::one;

@@ -118,7 +118,7 @@ impl fmt::Display for Comparison {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_train::run::Metrics;
+    use editmgt_world::Metrics;
 
     use super::*;
     use crate::summary::tests::record;

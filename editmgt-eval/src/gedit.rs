@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 use editmgt::{EditRequest, Editor, Photo, Silent};
-use editmgt_train::Category;
-use editmgt_train::run::Metrics;
+use editmgt_world::{Category, Metrics};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -1,7 +1,7 @@
 use editmgt::{EditRequest, Editor, Photo, Silent};
 use editmgt_train::data::{Captions, PairPhotos};
-use editmgt_train::run::Metrics;
-use editmgt_train::touched;
+use editmgt_world::Metrics;
+use editmgt_world::touched;
 use serde_json::{Value, json};
 
 use crate::metrics::{Differences, Visibility};

@@ -1,5 +1,5 @@
-use editmgt_train::Category;
-use editmgt_train::run::Metrics;
+use editmgt_world::Category;
+use editmgt_world::Metrics;
 use serde::{Deserialize, Serialize};
 
 /// One edit and what was measured: a line of a run's `trials.jsonl`.

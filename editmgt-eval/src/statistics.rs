@@ -1,6 +1,6 @@
 //! Means, how sure they are, and whether two runs differ.
 
-use editmgt_train::run::Draws;
+use editmgt_world::Draws;
 use serde::{Deserialize, Serialize};
 
 /// Resamples of a bootstrap: enough for two digits of an interval's ends.

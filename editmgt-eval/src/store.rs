@@ -141,7 +141,7 @@ pub(crate) fn check_identity(path: &Path, identity: &Value) -> Result<(), EvalEr
 
 #[cfg(test)]
 mod tests {
-    use editmgt_train::run::Metrics;
+    use editmgt_world::Metrics;
     use serde_json::json;
 
     use super::*;

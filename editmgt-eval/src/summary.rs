@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use editmgt_train::Category;
+use editmgt_world::Category;
 use serde::{Deserialize, Serialize};
 
 use crate::{Estimate, Record};
@@ -155,7 +155,7 @@ pub(crate) fn digits(metric: &str) -> usize {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use editmgt_train::run::Metrics;
+    use editmgt_world::Metrics;
 
     use super::*;
 

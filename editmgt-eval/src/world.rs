@@ -1,7 +1,7 @@
 use editmgt::{EditRequest, EditResult, Editor};
-use editmgt_train::run::Metrics;
-use editmgt_train::world::{Example, Split, World};
-use editmgt_train::{Trial, round_trip, touched, trial};
+use editmgt_world::Metrics;
+use editmgt_world::{Example, Split, World};
+use editmgt_world::{Trial, round_trip, touched, trial};
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
 

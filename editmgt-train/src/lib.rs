@@ -4,15 +4,9 @@
 pub mod codec;
 pub mod data;
 pub mod edit;
-mod pair;
 pub mod run;
 #[cfg(test)]
 mod small_model_tests;
-mod trial;
-pub mod world;
-
-pub use pair::{Category, EditPair};
-pub use trial::{Trial, TrialMeans, TrialSummary, auc, decibels, round_trip, touched, trial};
 
 #[cfg(test)]
 mod tests {

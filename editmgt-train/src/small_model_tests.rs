@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use editmgt::{EditRequest, Editor, Photo, Silent};
+use editmgt_world::{Category, Split, World, WorldConfig, shapes, trial};
 
 use crate::codec::CodecRun;
 use crate::edit::EditRun;
-use crate::world::{Split, World, WorldConfig};
-use crate::{Category, trial};
 
 /// Of each category. The model's card has the shares of successes over many more.
 const SCENES: u64 = 10;
@@ -46,10 +45,11 @@ fn it_says_which_words_it_does_not_know() {
 #[test]
 fn it_is_small_and_of_the_world_that_its_configs_say() {
     let edit = EditRun::from_toml(include_str!("../../configs/embedded-edit.toml")).unwrap();
-    let world = WorldConfig { categories: Category::ALL.to_vec(), ..edit.world.unwrap() };
+    let world = edit.world.unwrap().with_categories(Category::ALL.to_vec());
     assert_eq!(world, WorldConfig::small());
     let codec = CodecRun::from_toml(include_str!("../../configs/world-codec.toml")).unwrap();
-    assert_eq!(WorldConfig { max_objects: 3, ..codec.world }, WorldConfig::small());
+    let WorldConfig::Shapes(world) = codec.world else { panic!("a world of shapes") };
+    assert_eq!(shapes::WorldConfig { max_objects: 3, ..world }, shapes::WorldConfig::small());
 
     let folder = Path::new("../editmgt/embedded");
     assert!(size(folder) <= 8_000_000, "{} bytes", size(folder));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use editmgt_eval::WorldSuite;
 use editmgt_store::FileRoles;
-use editmgt_train::world::{Split, World, WorldConfig};
+use editmgt_world::{Split, World, WorldConfig};
 
 use super::encoders::EncoderArgs;
 use super::{EditorArgs, RunArgs, read};

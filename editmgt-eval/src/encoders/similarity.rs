@@ -3,7 +3,7 @@
 
 use editmgt::{EditError, Result as StageResult};
 use editmgt_train::data::Captions;
-use editmgt_train::run::Metrics;
+use editmgt_world::Metrics;
 use image::RgbImage;
 use serde_json::{Value, json};
 

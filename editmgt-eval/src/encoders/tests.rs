@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use editmgt_checkpoint::WeightFiles;
 use editmgt_train::data::Captions;
-use editmgt_train::run::Metrics;
+use editmgt_world::Metrics;
 use image::RgbImage;
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-use editmgt_train::decibels;
-use editmgt_train::run::Metrics;
+use editmgt_world::Metrics;
+use editmgt_world::decibels;
 use image::{GrayImage, RgbImage};
 
 use super::ssim::ssim_map;

@@ -12,7 +12,7 @@ mod visibility;
 
 pub use difference::{Difference, Differences};
 /// Area under the curve of scores against the truth.
-pub use editmgt_train::auc;
+pub use editmgt_world::auc;
 pub use localisation::{above, iou};
 pub use ssim::{SSIM_WINDOW, ssim_map};
 pub use visibility::Visibility;

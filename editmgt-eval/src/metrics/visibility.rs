@@ -1,5 +1,5 @@
 use butteraugli::{ButteraugliParams, Img, RGB8, butteraugli};
-use editmgt_train::run::Metrics;
+use editmgt_world::Metrics;
 use image::{GrayImage, RgbImage};
 
 use super::difference::check_sizes;

@@ -9,7 +9,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use editmgt_train::run::Metrics;
+use editmgt_world::Metrics;
 use serde::{Deserialize, Serialize};
 
 use editmgt_store::Locking;

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use editmgt_train::Category;
-use editmgt_train::run::Metrics;
+use editmgt_world::Category;
+use editmgt_world::Metrics;
 use image::{Rgb, RgbImage};
 
 use super::*;

@@ -2,8 +2,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use image::{GrayImage, RgbImage};
 
 use super::CropOptions;
-use crate::EditPair;
 use crate::run::{Stream, TrainError};
+use editmgt_world::EditPair;
 
 /// An image to learn from.
 #[derive(Debug, Clone, PartialEq)]

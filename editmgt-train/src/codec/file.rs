@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CodecData, CodecReport, CodecTrainingConfig, train_codec};
 use crate::run::{RunFolder, TrainError, TrainEvent};
-use crate::world::{Split, World, WorldConfig};
+use editmgt_world::{Split, World, WorldConfig};
 
 /// What `editmgt train codec` reads: the world to learn from, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -155,7 +155,7 @@ mod tests {
     use editmgt_core::{CodecSpec, Result, TokenGrid};
 
     use super::*;
-    use crate::EditPair;
+    use editmgt_world::EditPair;
 
     /// Patches of 2x2 pixels; the token is the red of the patch's first pixel, plus the red of
     /// the picture's last pixel where `global`. Decodes to black.

@@ -8,11 +8,11 @@ use editmgt_vq::{CodecConfig, PatchVqConfig, VqConfig};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
 use super::*;
-use crate::EditPair;
 use crate::run::{
     AdamWOptions, Decay, Draws, LearnerOptions, LoopOptions, LrSchedule, RunFolder, TrainError,
     TrainEvent,
 };
+use editmgt_world::EditPair;
 
 fn patch_codec() -> CodecConfig {
     CodecConfig::Patch(PatchVqConfig {

@@ -1,7 +1,7 @@
 use editmgt_core::{GridSize, MicroConditions};
 
-use crate::Category;
 use crate::run::TrainError;
+use editmgt_world::Category;
 
 /// An edit in tokens.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,9 +9,9 @@ use super::{
     Columns, DataError, DataOptions, DataReport, EditDataset, EditExample, PairCodec, PairOptions,
     PartReport, Skip, SkipCause, Skips, ValidationPart,
 };
-use crate::Category;
 use crate::run::TrainError;
 use editmgt_core::{GridSize, MicroConditions};
+use editmgt_world::Category;
 
 /// The rows of a data set, split into those to learn from and those to evaluate on. No picture has
 /// been read.

@@ -7,8 +7,8 @@ use super::geometry::{check_sizes, edit_of};
 use super::hash::{Fingerprint, hex};
 use super::row::{Captions, Listing, Pictures};
 use super::{Columns, DataError, MaskReading, PairFormat, Skips};
-use crate::EditPair;
 use crate::run::TrainError;
+use editmgt_world::EditPair;
 
 /// The pairs of a data set as pictures, in their own size: to edit them and compare, not to learn
 /// from.

@@ -4,8 +4,8 @@ use editmgt::photo::Photo;
 
 use super::hash::Fingerprint;
 use super::{Columns, PairFormat, Skip, SkipCause, Skips};
-use crate::Category;
 use crate::run::TrainError;
+use editmgt_world::Category;
 
 /// A row whose words are in order; its pictures have not been looked at.
 #[derive(Debug, Clone, PartialEq)]

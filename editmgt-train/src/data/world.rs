@@ -1,11 +1,11 @@
 use editmgt_core::{Error, GridSize, MicroConditions, VqCodec};
 
 use super::{EditDataset, EditExample};
-use crate::EditPair;
 use crate::run::TrainError;
-use crate::trial::touched;
-use crate::world::{Split, World};
 use burn::tensor::{Device, Tensor, TensorData};
+use editmgt_world::EditPair;
+use editmgt_world::touched;
+use editmgt_world::{Split, World};
 use image::RgbImage;
 
 /// The edits of the world, drawn and encoded when they are asked for.

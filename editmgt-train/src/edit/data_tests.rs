@@ -10,7 +10,7 @@ use editmgt_vq::{CodecConfig, PatchVqConfig};
 use super::EditRun;
 use crate::data::{DataError, DataReport};
 use crate::run::{Draws, TrainError, TrainEvent, initialise};
-use crate::world::{Split, World, WorldConfig};
+use editmgt_world::{Split, World, WorldConfig, shapes};
 
 /// A codec of a few thousand parameters, four pixels to a token.
 fn write_codec(dir: &Path) {
@@ -30,7 +30,7 @@ fn write_codec(dir: &Path) {
 
 /// Pairs of the world, as anyone could have drawn them.
 fn write_pairs(dir: &Path, pairs: u64) {
-    let world = World::new(WorldConfig { canvas: 80, ..WorldConfig::default() }).unwrap();
+    let world = World::new(shapes::WorldConfig { canvas: 80, ..Default::default() }).unwrap();
     for column in ["before", "after", "mask", "instruction"] {
         std::fs::create_dir_all(dir.join(column)).unwrap();
     }

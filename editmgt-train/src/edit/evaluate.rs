@@ -5,9 +5,9 @@ use editmgt_core::{Error, MgtTransformer};
 
 use super::batch::BatchSettings;
 use super::{EditBatch, EditDataset, EditModel, EditOptions, LossOptions, TextSide, masked_nll};
-use crate::Category;
 use crate::run::{Draws, Metrics, TrainError};
-use crate::trial::auc;
+use editmgt_world::Category;
+use editmgt_world::auc;
 
 /// Shares of the canvas that are masked for the loss by bucket.
 const RATIOS: [f32; 4] = [1.0, 0.75, 0.5, 0.25];

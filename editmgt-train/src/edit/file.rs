@@ -22,7 +22,7 @@ use crate::data::{DataOptions, DataReport};
 use crate::run::{
     Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, Trainee, initialise, run,
 };
-use crate::world::{Slots, Split, World, WorldConfig};
+use editmgt_world::{Split, World, WorldConfig};
 
 /// A trained codec.
 pub(super) struct Codec {
@@ -65,12 +65,11 @@ struct WorldLessons(World);
 
 impl Lessons for WorldLessons {
     fn classes(&self) -> Vec<usize> {
-        Slots::CLASSES.to_vec()
+        self.0.lesson_classes()
     }
 
     fn lesson(&self, index: u64) -> Result<(String, Vec<u32>), TrainError> {
-        let (instruction, Slots(answers)) = self.0.lesson(Split::Train, index);
-        Ok((instruction, answers))
+        Ok(self.0.lesson(Split::Train, index))
     }
 }
 
@@ -237,7 +236,7 @@ impl EditRun {
     fn defaults(&self) -> EditDefaults {
         let own = self.edit_defaults.clone();
         EditDefaults {
-            size: own.size.or(self.world.as_ref().map(|world| world.canvas as usize)),
+            size: own.size.or(self.world.as_ref().map(|world| world.canvas() as usize)),
             // A closed vocabulary has no words for flaws.
             negative_prompt: own.negative_prompt.or_else(|| Some(String::new())),
             ..own
@@ -264,9 +263,9 @@ impl EditRun {
             text: Some(text.init(&learning)?),
         };
         let model = EditModel::new(parts, &self.training.loss, transformer.width(), &learning);
-        let model = match self.training.text_lessons {
-            Some(_) => model.with_slot_head(&Slots::CLASSES),
-            None => model,
+        let model = match (&world, self.training.text_lessons) {
+            (Some(world), Some(_)) => model.with_slot_head(&world.lesson_classes()),
+            _ => model,
         };
         let draws = Draws::new(self.seed);
         let mut model = self.model.awake.wake(initialise(model, &draws), self.model.axes);

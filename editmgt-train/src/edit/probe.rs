@@ -8,8 +8,8 @@ use editmgt_text::{SmallTextEncoder, WordTokenizer};
 
 use super::{EditModel, EditParts, TimestepConvention};
 use crate::run::{Metrics, TrainError};
-use crate::trial::{Trial, TrialSummary, trial};
-use crate::world::{Example, Split, World, contact_sheet};
+use editmgt_world::{Example, Split, World, contact_sheet};
+use editmgt_world::{Trial, TrialSummary, trial};
 
 /// What an evaluation measures besides the loss.
 pub trait Probe {
@@ -56,7 +56,8 @@ impl Probe for WorldProbe {
         std::fs::create_dir_all(&self.samples).map_err(TrainError::io(&self.samples))?;
         let path = self.samples.join(format!("step-{step:012}.png"));
         let mut sheet = std::io::Cursor::new(Vec::new());
-        let encoded = contact_sheet(&shown).write_to(&mut sheet, image::ImageFormat::Png);
+        let pairs = shown.iter().map(|example| &example.pair).collect::<Vec<_>>();
+        let encoded = contact_sheet(&pairs).write_to(&mut sheet, image::ImageFormat::Png);
         encoded.map_err(|e| TrainError::io(&path)(std::io::Error::other(e)))?;
         editmgt_store::write(&path, sheet.into_inner())?;
         let mut metrics = Metrics::default()

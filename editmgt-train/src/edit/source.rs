@@ -9,7 +9,7 @@ use editmgt_vq::CodecConfig;
 use super::{EditData, EditRun, WorldEdits};
 use crate::data::{DataReport, PairCodec, PairData};
 use crate::run::{TrainError, TrainEvent};
-use crate::world::{Split, World};
+use editmgt_world::{Split, World};
 
 /// What a run learns from, and the words of its instructions.
 pub(super) struct Source {
@@ -44,8 +44,8 @@ impl EditRun {
 
     /// The words of the world, and one instruction of each category as an example.
     fn world_tokenizer(&self, world: &World) -> Result<WordTokenizer, TrainError> {
-        let categories = world.config().categories.len() as u64;
-        let example = |index| world.plan(Split::Validation, index).instruction;
+        let categories = world.config().categories().len() as u64;
+        let example = |index| world.plan(Split::Validation, index).instruction().to_owned();
         let vocabulary = Vocabulary {
             words: world.vocabulary(),
             examples: (0..categories).map(example).collect(),

@@ -11,13 +11,13 @@ use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
 
 use super::batch::BatchSettings;
 use super::*;
-use crate::Category;
 use crate::data::DataOptions;
 use crate::run::{
     AdamWOptions, Decay, Draws, LearnerOptions, LoopOptions, LrSchedule, RunFolder, TrainError,
     TrainEvent, initialise, run,
 };
-use crate::world::{Split, World, WorldConfig};
+use editmgt_world::Category;
+use editmgt_world::{Split, World, shapes};
 
 const CODES: u32 = 16;
 const GRID: GridSize = GridSize::new(4, 4);
@@ -373,7 +373,7 @@ fn a_run_makes_a_model_that_edits() {
         seed: 1,
         codec,
         examples: Some(50),
-        world: Some(WorldConfig { canvas: 80, ..WorldConfig::default() }),
+        world: Some(shapes::WorldConfig { canvas: 80, ..Default::default() }.into()),
         data: DataOptions::default(),
         model: SmallModelOptions {
             double_blocks: 2,

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::data::{DataOptions, DataReport, PairCodec, PairData};
 use crate::run::{Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, run};
-use crate::world::{Split, World, WorldConfig};
+use editmgt_world::{Split, World, WorldConfig};
 
 /// What `editmgt train edit` reads where a run goes on with a model that there is: all of it, some
 /// of it, or a low-rank adapter beside it.

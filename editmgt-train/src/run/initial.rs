@@ -1,7 +1,7 @@
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 
-use super::draws::{Draws, Stream, fnv1a};
+use editmgt_world::{Draws, Stream, fnv1a};
 
 /// Deviation of random parameters that no rule is known for, common for transformers.
 const DEVIATION: f32 = 0.02;

@@ -11,7 +11,6 @@
 //! by (seed, purpose, step) and has no state ([`Draws`]), and a resumed run gives the very losses
 //! of an unbroken one.
 mod checkpoint;
-mod draws;
 mod ema;
 mod error;
 mod folder;
@@ -27,8 +26,9 @@ mod schedule;
 mod tests;
 mod train;
 
+pub use editmgt_world::{Draws, Metrics, Stream};
+
 pub use checkpoint::{Checkpoint, CheckpointWriter};
-pub use draws::{Draws, Stream};
 pub use ema::Ema;
 pub use error::TrainError;
 pub use folder::RunFolder;
@@ -36,7 +36,6 @@ pub use freeze::freeze;
 pub use gradients::clip_by_norm;
 pub use initial::initialise;
 pub use learner::{Learner, Update};
-pub use metrics::Metrics;
 pub use optimizer::{AdamWOptions, LearnerOptions};
 pub use precision::Precision;
 pub use schedule::{Decay, LrSchedule};

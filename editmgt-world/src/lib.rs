@@ -1,0 +1,55 @@
+//! Synthetic worlds in which every edit is known exactly, a judge of edited pictures, and trials of
+//! an editor.
+//!
+//! Objects stand on a background; an instruction from a small grammar asks for a change; the scene
+//! after is a function of the scene before and the instruction, and pictures are functions of
+//! scenes. So a trainer gets the true edit, the true mask and the words that name the target, and an
+//! evaluator can tell success from failure ([`World::judge`]).
+//!
+//! There are two worlds: [`shapes`], flat shapes on plain backgrounds, and [`sprites`], drawn things
+//! in places that look like places. [`World`] is either, as its [`WorldConfig`] says.
+//!
+//! ```
+//! use editmgt_world::{Split, World, WorldConfig};
+//!
+//! let world = World::new(WorldConfig::second())?;
+//! let example = world.pair(Split::Train, 0);
+//! println!("{}", example.pair.instruction);
+//! assert!(world.judge(&example, &example.pair.after)?.success);
+//! assert!(!world.judge(&example, &example.pair.before)?.success);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Splits
+//! Training, validation and test differ in their streams of chance, and, since a world can be small
+//! enough for one scene to be drawn twice, in the scenes themselves: what a scene before shows
+//! decides by its fingerprint which split it belongs to, whatever the seed (six, one and one
+//! eighths). So no picture that is edited in the test was ever edited in training. It may have
+//! been the result of a training edit.
+#![forbid(unsafe_code)]
+
+#[macro_use]
+mod named;
+
+mod draws;
+mod fingerprint;
+mod judge;
+mod metrics;
+mod pair;
+mod random;
+pub mod shapes;
+mod sheet;
+mod split;
+pub mod sprites;
+mod trial;
+mod window;
+mod world;
+
+pub use draws::{Draws, Stream, fnv1a};
+pub use judge::Judgement;
+pub use metrics::Metrics;
+pub use pair::{Category, EditPair};
+pub use sheet::contact_sheet;
+pub use split::Split;
+pub use trial::{Trial, TrialMeans, TrialSummary, auc, decibels, round_trip, touched, trial};
+pub use world::{Example, Scene, Truth, World, WorldConfig};

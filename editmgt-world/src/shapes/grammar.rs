@@ -1,0 +1,180 @@
+//! How an edit is said. Every choice is drawn anew, so the same edit is said in many ways; and
+//! no instruction means two things in one scene (a test goes through all that can be said).
+
+use std::collections::BTreeSet;
+
+use super::config::WorldConfig;
+use super::edit::{Destination, Edit};
+use super::names::{Background, Colour, Direction, Place, Shape, Size, Style};
+use crate::random::Choose;
+use super::scene::{Object, Scene};
+
+/// `{it}` is what the edit is about, `{to}` what or where it becomes.
+const ADD: &[&str] =
+    &["add {it} {to}", "put {it} {to}", "draw {it} {to}", "place {it} {to}", "{to} add {it}"];
+const REMOVE: &[&str] = &[
+    "remove {it}",
+    "delete {it}",
+    "erase {it}",
+    "take {it} away",
+    "take away {it}",
+    "get rid of {it}",
+];
+const REPLACE: &[&str] = &[
+    "replace {it} with {to}",
+    "swap {it} for {to}",
+    "turn {it} into {to}",
+    "change {it} into {to}",
+    "put {to} in place of {it}",
+];
+const COLOUR: &[&str] = &[
+    "make {it} {to}",
+    "paint {it} {to}",
+    "turn {it} {to}",
+    "colour {it} {to}",
+    "color {it} {to}",
+    "change {it} to {to}",
+    "change the colour of {it} to {to}",
+    "change the color of {it} to {to}",
+];
+const BACKGROUND: &[&str] = &[
+    "change {it} to {to}",
+    "make {it} {to}",
+    "set {it} to {to}",
+    "turn {it} into {to}",
+    "replace {it} with {to}",
+    "use {to} as {it}",
+];
+const GREYSCALE: &[&str] = &[
+    "make {it} black and white",
+    "turn {it} black and white",
+    "make {it} greyscale",
+    "convert {it} to grayscale",
+];
+const NEGATIVE: &[&str] = &[
+    "invert {it}",
+    "invert the colours of {it}",
+    "invert the colors of {it}",
+    "turn {it} into a negative",
+];
+const DRAWING: &[&str] = &[
+    "turn {it} into a drawing",
+    "turn {it} into a line drawing",
+    "make {it} a line drawing",
+    "turn {it} into a sketch",
+];
+const MOTION: &[&str] = &["move {it} {to}", "shift {it} {to}", "slide {it} {to}"];
+
+/// What the background and the whole picture are called.
+const BACKGROUNDS: &[&str] = &["background", "backdrop"];
+const PICTURES: &[&str] = &["picture", "image"];
+/// What an object is called whose colour alone tells it from the others.
+const ANYTHING: &[&str] = &["one", "shape"];
+
+/// Put before a noun when it is filled in.
+const ARTICLES: [&str; 3] = ["a", "an", "the"];
+
+/// What is said, and the part of it that names what the edit is about.
+pub(super) struct Said {
+    pub(super) instruction: String,
+    pub(super) phrase: String,
+}
+
+/// Says an edit of a scene in one of the ways it can be said.
+pub(super) fn say(edit: &Edit, scene: &Scene, choose: &mut impl Choose) -> Said {
+    let templates = match edit {
+        Edit::Add { .. } => ADD,
+        Edit::Remove { .. } => REMOVE,
+        Edit::Replace { .. } => REPLACE,
+        Edit::Colour { .. } => COLOUR,
+        Edit::Background { .. } => BACKGROUND,
+        Edit::Style { style } => style_templates(*style),
+        Edit::Motion { .. } => MOTION,
+    };
+    let template = *choose.pick(templates);
+    let (phrase, new) = match edit {
+        Edit::Add { object, .. } => {
+            let size = *choose.pick(object.size.words());
+            (words(&[size, object.colour.name(), object.shape.name()]), true)
+        }
+        Edit::Background { .. } => ((*choose.pick(BACKGROUNDS)).to_string(), false),
+        Edit::Style { .. } => ((*choose.pick(PICTURES)).to_string(), false),
+        Edit::Remove { object }
+        | Edit::Replace { object, .. }
+        | Edit::Colour { object, .. }
+        | Edit::Motion { object, .. } => (reference(object, scene, choose), false),
+    };
+    let to = match edit {
+        Edit::Add { place, .. } => (*choose.pick(place.locatives())).to_string(),
+        Edit::Replace { shape, colour, .. } => {
+            indefinite(&words(&[colour.map_or("", Colour::name), shape.name()]))
+        }
+        Edit::Colour { colour, .. } => colour.name().to_string(),
+        Edit::Background { background } => background.name().to_string(),
+        Edit::Motion { to: Destination::Direction(way), .. } => {
+            (*choose.pick(way.words())).to_string()
+        }
+        Edit::Motion { to: Destination::Place(place), .. } => {
+            (*choose.pick(place.destinations())).to_string()
+        }
+        Edit::Remove { .. } | Edit::Style { .. } => String::new(),
+    };
+    let it = if new { indefinite(&phrase) } else { format!("the {phrase}") };
+    Said { instruction: template.replace("{it}", &it).replace("{to}", &to), phrase }
+}
+
+fn style_templates(style: Style) -> &'static [&'static str] {
+    match style {
+        Style::Normal => &[],
+        Style::Greyscale => GREYSCALE,
+        Style::Negative => NEGATIVE,
+        Style::Drawing => DRAWING,
+    }
+}
+
+/// Words that name this object and no other of the scene.
+fn reference(object: &Object, scene: &Scene, choose: &mut impl Choose) -> String {
+    let only =
+        |same: &dyn Fn(&Object) -> bool| scene.objects.iter().filter(|o| same(o)).count() == 1;
+    // In full twice: it is what people say.
+    let mut options = vec![words(&[object.colour.name(), object.shape.name()]); 2];
+    if only(&|o| o.shape == object.shape) {
+        options.push(object.shape.name().to_string());
+    }
+    if only(&|o| o.colour == object.colour) {
+        let noun = *choose.pick(ANYTHING);
+        options.push(words(&[object.colour.name(), noun]));
+    }
+    choose.pick(&options).clone()
+}
+
+fn words(parts: &[&str]) -> String {
+    parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(" ")
+}
+
+fn indefinite(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
+/// Every word that an instruction of this world can contain, sorted.
+pub(super) fn vocabulary(config: &WorldConfig) -> Vec<String> {
+    let fixed = [ADD, REMOVE, REPLACE, COLOUR, BACKGROUND, MOTION, BACKGROUNDS, PICTURES, ANYTHING];
+    let mut all: Vec<&str> = fixed.concat();
+    all.extend(ARTICLES);
+    all.extend(config.styles.iter().flat_map(|&style| style_templates(style)));
+    all.extend(config.shapes.iter().map(|shape: &Shape| shape.name()));
+    all.extend(config.colours.iter().map(|colour| colour.name()));
+    all.extend(config.backgrounds.iter().map(|background: &Background| background.name()));
+    all.extend(config.sizes.iter().flat_map(|size: &Size| size.words()));
+    all.extend(
+        Place::ALL.iter().flat_map(|place| [place.locatives(), place.destinations()].concat()),
+    );
+    all.extend(Direction::ALL.iter().flat_map(|way| way.words()));
+    let words: BTreeSet<&str> = all
+        .iter()
+        .flat_map(|text| text.split_whitespace())
+        .filter(|word| !word.starts_with('{'))
+        .collect();
+    words.into_iter().map(str::to_string).collect()
+}

@@ -1,0 +1,173 @@
+use serde::{Deserialize, Serialize};
+
+use super::names::{Background, Colour, Direction, Place, Shape, Size, Style};
+use crate::fingerprint::fingerprint;
+use crate::window::Window;
+
+/// One object of a scene.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Object {
+    /// What it is.
+    pub shape: Shape,
+    /// Its colour.
+    pub colour: Colour,
+    /// How large it is.
+    pub size: Size,
+    /// Left edge of its box, in pixels.
+    pub x: u32,
+    /// Top edge of its box, in pixels.
+    pub y: u32,
+}
+
+/// All that there is to know about a picture: equal scenes are equal pictures.
+///
+/// Objects don't overlap and stand in reading order (by row, then column), no two have both shape
+/// and colour in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scene {
+    /// What is behind the objects.
+    pub background: Background,
+    /// How the scene is rendered.
+    pub style: Style,
+    /// The objects, in reading order.
+    pub objects: Vec<Object>,
+}
+
+impl Scene {
+    /// Adds an object, if it lies inside the margin, keeps clear of the others, and can be told
+    /// from them by its words.
+    pub(super) fn with(&self, object: Object, layout: Layout) -> Option<Self> {
+        let fits = layout.inside(&object)
+            && self.objects.iter().all(|other| {
+                layout.clear(&object, other)
+                    && (object.shape, object.colour) != (other.shape, other.colour)
+            });
+        fits.then(|| {
+            let mut scene = self.clone();
+            scene.objects.push(object);
+            scene.objects.sort_by_key(|o| (o.y, o.x));
+            scene
+        })
+    }
+
+    /// The scene without one of its objects.
+    pub(super) fn without(&self, object: &Object) -> Option<Self> {
+        let at = self.objects.iter().position(|o| o == object)?;
+        let mut scene = self.clone();
+        scene.objects.remove(at);
+        Some(scene)
+    }
+
+    /// A number that depends on nothing but what the picture shows, the same on every machine
+    /// and in every version (FNV-1a, finished like SplitMix so that all its bits are good).
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut bytes = vec![self.background as u8, self.style as u8];
+        for o in &self.objects {
+            bytes.extend([o.shape as u8, o.colour as u8, o.size as u8]);
+            bytes.extend(o.x.to_le_bytes());
+            bytes.extend(o.y.to_le_bytes());
+        }
+        fingerprint(&bytes)
+    }
+}
+
+/// Cells along a tile of a background.
+pub(super) const TILE: u32 = 2;
+
+/// Where things can be on a canvas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Pixels along each side, a multiple of the cells.
+    pub(super) canvas: u32,
+    /// Cells along each side: sizes, places and distances are whole cells, so that a codec whose
+    /// patches are cells sees each object on its token grid.
+    pub(super) cells: u32,
+    /// Cells along the box of a regular object.
+    pub(super) object: u32,
+    /// Pixels between two positions that an object can stand at, along each side.
+    pub(super) step: u32,
+    /// Pixels between two objects; a multiple of the step.
+    pub(super) gap: u32,
+    /// Pixels between an object and the border; a multiple of the step.
+    pub(super) margin: u32,
+}
+
+impl Layout {
+    /// Pixels along a cell.
+    pub(super) fn cell(self) -> u32 {
+        self.canvas / self.cells
+    }
+
+    /// Pixels along the box of an object.
+    pub(super) fn side(self, size: Size) -> u32 {
+        self.cell()
+            * match size {
+                Size::Regular => self.object,
+                Size::Big => self.object * 3 / 2,
+            }
+    }
+
+    /// The whole canvas.
+    pub(super) fn whole(self) -> Window {
+        Window { x: 0, y: 0, width: self.canvas, height: self.canvas }
+    }
+
+    /// The box of an object.
+    pub(super) fn window(self, object: &Object) -> Window {
+        let side = self.side(object.size);
+        Window { x: object.x, y: object.y, width: side, height: side }
+    }
+
+    /// Smallest and largest coordinate that the box of an object may start at.
+    pub(super) fn range(self, size: Size) -> (u32, u32) {
+        (self.margin, self.canvas - self.margin - self.side(size))
+    }
+
+    /// Where the box of an object starts at a place.
+    pub(super) fn at(self, place: Place, size: Size) -> (u32, u32) {
+        let (first, last) = self.range(size);
+        let coordinate = |third| match third {
+            0 => first,
+            1 => first + (last - first) / 2 / self.step * self.step,
+            _ => last,
+        };
+        let (x, y) = place.thirds();
+        (coordinate(x), coordinate(y))
+    }
+
+    /// The place that the object stands at, if it does.
+    pub(super) fn place_of(self, object: &Object) -> Option<Place> {
+        Place::ALL
+            .iter()
+            .copied()
+            .find(|&place| self.at(place, object.size) == (object.x, object.y))
+    }
+
+    /// The object one step away; `None` beyond the border.
+    pub(super) fn shifted(self, object: &Object, way: Direction) -> Option<Object> {
+        // The same everywhere, so the target is a fixed offset away.
+        self.offset(object, way, self.side(Size::Regular))
+    }
+
+    /// The object some pixels away; `None` beyond the border.
+    pub(super) fn offset(self, object: &Object, way: Direction, by: u32) -> Option<Object> {
+        let (columns, rows) = way.unit();
+        let moved = |at: u32, unit: i64| u32::try_from(i64::from(at) + unit * i64::from(by)).ok();
+        let object = Object { x: moved(object.x, columns)?, y: moved(object.y, rows)?, ..*object };
+        self.inside(&object).then_some(object)
+    }
+
+    fn inside(self, object: &Object) -> bool {
+        let (first, last) = self.range(object.size);
+        [object.x, object.y].iter().all(|at| (first..=last).contains(at))
+    }
+
+    /// Whether two boxes are at least the gap apart.
+    fn clear(self, a: &Object, b: &Object) -> bool {
+        let apart = |a_at: u32, a_side: u32, b_at: u32, b_side: u32| {
+            a_at + a_side + self.gap <= b_at || b_at + b_side + self.gap <= a_at
+        };
+        let (a_side, b_side) = (self.side(a.size), self.side(b.size));
+        apart(a.x, a_side, b.x, b_side) || apart(a.y, a_side, b.y, b_side)
+    }
+}

@@ -1,0 +1,156 @@
+use editmgt_core::config::ConfigError;
+use serde::{Deserialize, Serialize};
+
+use super::action::Naming;
+use super::names::{Background, Colour, Size, Style, Thing};
+use super::scene::Layout;
+use crate::Category;
+
+/// The version of the generator: what a seed means. It changes with anything that changes a
+/// picture or an instruction.
+pub const SPRITES_VERSION: u32 = 1;
+
+/// The key that tells this config from that of the world of shapes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpritesKind {
+    /// The only one.
+    #[default]
+    Sprites,
+}
+
+/// Which world to generate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpritesConfig {
+    /// `"sprites"`: without this key a config is one of the world of shapes.
+    pub kind: SpritesKind,
+    /// Must be [`SPRITES_VERSION`]: a config written for another generator is refused, not
+    /// reinterpreted.
+    pub version: u32,
+    /// Same seed, same world.
+    pub seed: u64,
+    /// Pixels along each side of a picture: a multiple of `cells`, 64..=512.
+    pub canvas: u32,
+    /// Cells along each side of a picture, 16..=64. Objects are 3, 4 or 6 cells large, and pictures
+    /// are judged cell by cell.
+    pub cells: u32,
+    /// Objects stand at multiples of so many pixels, 1 to a fourth of the canvas. With steps of a
+    /// cell, a codec that looks at one cell sees an object as a fixed pattern of codes; with steps of
+    /// two, so does a transformer that merges 2x2 tokens into one.
+    pub step: u32,
+    /// Pixels by which the boxes of two objects may overlap; what stands lower is nearer.
+    pub overlap: u32,
+    /// Whether objects cast a shadow on the ground.
+    pub shadows: bool,
+    /// Objects in a scene before an edit: 1 to this, 1..=6. Where they don't find room there are
+    /// fewer.
+    pub max_objects: usize,
+    /// At least two.
+    pub things: Vec<Thing>,
+    /// At least two.
+    pub colours: Vec<Colour>,
+    /// At least one.
+    pub sizes: Vec<Size>,
+    /// At least two.
+    pub backgrounds: Vec<Background>,
+    /// The styles that an instruction can ask for: at least one, not the normal one.
+    pub styles: Vec<Style>,
+    /// How objects are named: with `full`, which is always possible. One that is named twice is
+    /// chosen twice as often.
+    pub naming: Vec<Naming>,
+    /// Whether an instruction asks for two edits, one after the other. For evaluation.
+    pub two_steps: bool,
+    /// Example `i` is of category `i` modulo their number: exactly balanced over any stretch of
+    /// indices. One that is named twice is seen twice as often.
+    pub categories: Vec<Category>,
+}
+
+impl Default for SpritesConfig {
+    /// All that there is.
+    fn default() -> Self {
+        Self {
+            kind: SpritesKind::Sprites,
+            version: SPRITES_VERSION,
+            seed: 0,
+            canvas: 128,
+            cells: 16,
+            step: 4,
+            overlap: 8,
+            shadows: true,
+            max_objects: 5,
+            things: Thing::ALL.to_vec(),
+            colours: Colour::ALL.to_vec(),
+            sizes: Size::ALL.to_vec(),
+            backgrounds: Background::ALL.to_vec(),
+            styles: Style::ALL[1..].to_vec(),
+            naming: Naming::ALL.to_vec(),
+            two_steps: false,
+            categories: Category::ALL.to_vec(),
+        }
+    }
+}
+
+impl SpritesConfig {
+    pub(super) fn layout(&self) -> Layout {
+        Layout { canvas: self.canvas, cells: self.cells, step: self.step, overlap: self.overlap }
+    }
+
+    /// Checks that every category can be generated.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let bad = |key, expected: &str, got: String| {
+            Err(ConfigError::unsupported("world", key, expected, got))
+        };
+        if self.version != SPRITES_VERSION {
+            return bad("version", &SPRITES_VERSION.to_string(), self.version.to_string());
+        }
+        if !(16..=64).contains(&self.cells) {
+            return bad("cells", "16 to 64", self.cells.to_string());
+        }
+        if !self.canvas.is_multiple_of(self.cells) || !(64..=512).contains(&self.canvas) {
+            let expected = format!("a multiple of {} in 64..=512", self.cells);
+            return bad("canvas", &expected, self.canvas.to_string());
+        }
+        if !(1..=self.canvas / 4).contains(&self.step) {
+            let expected = format!("1 to {}", self.canvas / 4);
+            return bad("step", &expected, self.step.to_string());
+        }
+        let cell = self.canvas / self.cells;
+        if self.overlap > 2 * cell {
+            return bad("overlap", &format!("0 to {}", 2 * cell), self.overlap.to_string());
+        }
+        if !(1..=6).contains(&self.max_objects) {
+            return bad("max_objects", "1 to 6", self.max_objects.to_string());
+        }
+        distinct("things", &self.things, 2)?;
+        distinct("colours", &self.colours, 2)?;
+        distinct("sizes", &self.sizes, 1)?;
+        distinct("backgrounds", &self.backgrounds, 2)?;
+        distinct("styles", &self.styles, 1)?;
+        if self.styles.contains(&Style::Normal) {
+            return bad("styles", "no `normal`: it is what scenes start from", "normal".into());
+        }
+        if !self.naming.contains(&Naming::Full) {
+            return bad("naming", "`full` among them", format!("{:?}", self.naming));
+        }
+        // An edit needs a thing and colour that no object of the scene has.
+        let kinds = self.things.len() * self.colours.len();
+        if kinds <= self.max_objects {
+            let expected = "fewer than there are things times colours";
+            return bad("max_objects", expected, format!("{} with {kinds}", self.max_objects));
+        }
+        if self.categories.is_empty() {
+            return bad("categories", "at least one", "none".into());
+        }
+        Ok(())
+    }
+}
+
+fn distinct<T: PartialEq>(key: &'static str, list: &[T], least: usize) -> Result<(), ConfigError> {
+    let once = list.iter().enumerate().all(|(i, item)| !list[..i].contains(item));
+    if once && list.len() >= least {
+        return Ok(());
+    }
+    let got = if once { list.len().to_string() } else { "one that is named twice".into() };
+    Err(ConfigError::unsupported("world", key, format!("at least {least}, each once"), got))
+}

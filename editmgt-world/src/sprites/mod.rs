@@ -1,0 +1,204 @@
+//! A world of drawn things in places that look like places.
+//!
+//! Sprites, Microsoft's Fluent emoji, stand in a meadow, on a beach, in a room. Their colours are
+//! exact: a sprite's main fills change their hue and keep their shading.
+//!
+//! ```
+//! use editmgt_world::Split;
+//! use editmgt_world::sprites::{SpritesConfig, World};
+//!
+//! let world = World::new(SpritesConfig { seed: 3, ..SpritesConfig::default() })?;
+//! let plan = world.plan(Split::Train, 0);
+//! let pair = world.paint(&plan);
+//! println!("{}", pair.instruction);
+//! assert!(world.judge(&plan, &pair, &pair.after)?.success);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The rules
+//! The canvas is a grid of cells; small things are three of them large, medium ones four, big ones
+//! six. What stands lower is nearer. No two things of a scene share kind and colour.
+//!
+//! - **add**: a thing of a size at one of nine places, or beside another, on the same line.
+//! - **remove**: what is behind shows.
+//! - **replace**: another thing of the same size in the same box; the colour is kept unless a new
+//!   one is said.
+//! - **colour**: only the colour changes.
+//! - **background**: things stay.
+//! - **style**: a function of the picture.
+//! - **motion**: four cells in a direction, `a little` two, `far` six; to a corner or the centre;
+//!   beside another thing. `next to` is to the right where there is room, else to the left.
+//!
+//! Things are named by kind, colour, size, place and order: see [`Reference`].
+
+mod action;
+mod backdrop;
+mod config;
+mod draw;
+mod grammar;
+mod judge;
+mod lesson;
+mod names;
+mod paint;
+mod scene;
+mod style;
+mod svg;
+#[cfg(test)]
+mod tests;
+
+use editmgt_core::config::ConfigError;
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use crate::random::{Draws, Purpose};
+use crate::{Category, EditPair, Judgement, Split};
+use paint::Painter;
+use scene::Layout;
+
+pub use action::{Action, Destination, Naming, Reference};
+pub use config::{SPRITES_VERSION, SpritesConfig, SpritesKind};
+pub use lesson::lesson_classes;
+pub use names::{Background, Colour, Distance, Extreme, Side, Size, Style, Thing};
+pub use scene::{Object, Scene};
+
+/// The truth about one example, without its pictures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The scene that is edited.
+    pub scene_before: Scene,
+    /// The scene that should come out.
+    pub scene_after: Scene,
+    /// What is asked for, one after the other: one action, or two in a world of two steps.
+    pub edit: Vec<Action>,
+    /// How it is said.
+    pub instruction: String,
+    /// The words of the instruction that name what is edited.
+    pub phrase: String,
+}
+
+impl Plan {
+    /// The kind of edit, of two that of the first.
+    pub fn category(&self) -> Category {
+        self.edit[0].category()
+    }
+}
+
+/// The generator. Every method is a pure function of the config and its arguments.
+#[derive(Debug)]
+pub struct World {
+    config: SpritesConfig,
+    layout: Layout,
+    painter: Painter,
+}
+
+/// Draws before the generator is declared broken. A scene of a small split that has room for its
+/// edit takes tens.
+const MAX_ATTEMPTS: usize = 1_000_000;
+
+impl World {
+    /// A generator of this world.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unsupported`] naming the key that makes the world impossible.
+    pub fn new(config: SpritesConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let layout = config.layout();
+        Ok(Self { painter: Painter::new(&config, layout), config, layout })
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &SpritesConfig {
+        &self.config
+    }
+
+    /// Every word that an instruction can contain, sorted.
+    pub fn vocabulary(&self) -> Vec<String> {
+        grammar::vocabulary(&self.config)
+    }
+
+    /// The truth about example `index` of a split: the same on every call. Categories take turns in
+    /// the order of the config.
+    pub fn plan(&self, split: Split, index: u64) -> Plan {
+        let categories = &self.config.categories;
+        let category = categories[(index % categories.len() as u64) as usize];
+        let seed = (self.config.seed, SPRITES_VERSION);
+        let mut draws = Draws::new(seed, split, index, Purpose::Sprites);
+        for _ in 0..MAX_ATTEMPTS {
+            let before = self.draw_scene(&mut draws);
+            if Split::of(before.fingerprint()) != split {
+                continue;
+            }
+            let Some((mut edit, mut after)) = self.draw_step(category, &before, &mut draws) else {
+                continue;
+            };
+            if self.config.two_steps {
+                let second = categories[draws_index(&mut draws, categories.len())];
+                match self.draw_step(second, &after, &mut draws) {
+                    Some((next, then)) if then != before => {
+                        edit.extend(next);
+                        after = then;
+                    }
+                    _ => continue,
+                }
+            }
+            let said = grammar::say(&edit, &mut draws);
+            return Plan {
+                scene_before: before,
+                scene_after: after,
+                edit,
+                instruction: said.instruction,
+                phrase: said.phrase,
+            };
+        }
+        panic!("a validated world has scenes for every category");
+    }
+
+    fn draw_step(
+        &self,
+        category: Category,
+        scene: &Scene,
+        draws: &mut Draws,
+    ) -> Option<(Vec<Action>, Scene)> {
+        let action = self.draw_action(category, scene, draws)?;
+        Some((vec![action], action.apply(scene, self.layout)?))
+    }
+
+    /// The pictures of an example.
+    pub fn paint(&self, plan: &Plan) -> EditPair {
+        let before = self.painter.paint(&plan.scene_before);
+        let after = self.painter.paint(&plan.scene_after);
+        let changed = crate::window::difference(&before, &after);
+        EditPair {
+            before,
+            instruction: plan.instruction.clone(),
+            after,
+            changed: Some(changed),
+            category: Some(plan.category()),
+            phrase: Some(plan.phrase.clone()),
+        }
+    }
+
+    /// The picture of a scene.
+    pub fn picture(&self, scene: &Scene) -> RgbImage {
+        self.painter.paint(scene)
+    }
+
+    /// Whether an edited picture is what the example asked for; [`Judgement`] says how that is
+    /// decided. Of the changed cells 6% may be wrong: one of a medium thing, two of a big one, whose
+    /// details are finer than a codec's.
+    ///
+    /// # Errors
+    /// [`editmgt_core::Error::Value`] when the picture has another size than the example's.
+    pub fn judge(
+        &self,
+        plan: &Plan,
+        pair: &EditPair,
+        image: &RgbImage,
+    ) -> editmgt_core::Result<Judgement<Scene>> {
+        judge::judge(self, plan, pair, image)
+    }
+}
+
+fn draws_index(draws: &mut Draws, n: usize) -> usize {
+    crate::random::Choose::index(draws, n)
+}
