@@ -13,6 +13,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::run::TrainError;
 use editmgt_world::Category;
 
 /// A token is the red level of the first pixel of its 8x8 patch.

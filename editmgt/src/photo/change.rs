@@ -241,7 +241,7 @@ mod tests {
         for zeros in [vec![(4, 6)], vec![(0, 0), (8, 12)], vec![(2, 11), (7, 1), (5, 5)]] {
             let mut distance = vec![100; height * width];
             zeros.iter().for_each(|&(y, x)| distance[y * width + x] = 0);
-            spread(&mut distance, width);
+            spread(&mut distance, width, 1);
             for y in 0..height {
                 for x in 0..width {
                     let expected = zeros.iter().map(|z| y.abs_diff(z.0).max(x.abs_diff(z.1))).min();
