@@ -1,31 +1,27 @@
-//! A scheduler of your own: reads the canvas line by line instead of by confidence.
-//!
-//! A masked transformer may fill its canvas in any order. The official schedule fixes what it is
-//! most sure of; this one fixes whole rows from top to bottom, which makes it easy to see what the
-//! order is worth. It needs nothing but the logits and the draw.
+//! A scheduler of your own: fixes whole rows from top to bottom instead of what the model is surest of.
 //!
 //! ```text
 //! cargo run -p editmgt-examples --example custom_scheduler -- MODEL PHOTO "make it red" OUT.png
 //! ```
 #![forbid(unsafe_code)]
 
-use std::error::Error as StdError;
-
 use editmgt::{
-    ChaChaNoise, DtypePolicy, EditDefaults, EditLoop, Error, LoadOptions, LoopInput, LoopStages,
-    MicroConditions, Model, ModelFolder, Photo, ResizePlan, Result, SaveOptions, Schedule,
-    ScheduleRequest, Silent, StepResult, StepState, TokenGrid, UnmaskScheduler, check_writable,
-    sampler::{Consolidator, HoldOff},
+    EditRequest, Editor, Error, Photo, SaveOptions, Schedule, ScheduleRequest, Silent, StepResult,
+    StepState, TokenGrid, UnmaskScheduler,
 };
 
-/// Fixes rows from top to bottom, the same number at each step.
+/// Fixes rows from top to bottom, the same number at each step, by the likeliest code.
 struct RowByRow;
 
 impl UnmaskScheduler for RowByRow {
-    fn plan(&self, request: &ScheduleRequest) -> Result<Schedule> {
+    fn plan(&self, request: &ScheduleRequest) -> Result<Schedule, Error> {
         let n = request.steps;
-        if n == 0 {
-            return Err(Error::value("steps", "1 or more", 0));
+        if n == 0 || !(0.0 < request.starting_mask_ratio && request.starting_mask_ratio <= 1.0) {
+            return Err(Error::value(
+                "plan",
+                "a step, and a ratio in (0, 1]",
+                format!("{request:?}"),
+            ));
         }
         Ok(Schedule {
             timesteps: (0..n).rev().map(|t| t as f32).collect(),
@@ -34,74 +30,54 @@ impl UnmaskScheduler for RowByRow {
         })
     }
 
-    fn step(&self, state: StepState<'_>) -> Result<StepResult> {
-        let StepState { schedule, step, logits, tokens, mask_token, .. } = state;
-        // The likeliest code everywhere: no draw at all.
-        let [batch, positions, _] = logits.dims();
-        let size = tokens.size();
-        let best = logits.argmax(2).reshape([batch, size.height, size.width]);
+    fn step(&self, state: StepState<'_>) -> Result<StepResult, Error> {
+        let (size, mask) = (state.tokens.size(), state.mask_token);
+        let best = state.logits.argmax(2).reshape([state.tokens.batch(), size.height, size.width]);
         let mut predicted = TokenGrid::from_tensor(best)?;
-        for (guess, &known) in predicted.ids_mut().iter_mut().zip(tokens.ids()) {
-            if known != mask_token {
-                *guess = known;
+        for (i, guess) in predicted.ids_mut().iter_mut().enumerate() {
+            if state.hold.is_some_and(|hold| hold.held()[i]) {
+                let photo =
+                    state.reference.ok_or_else(|| Error::value("hold", "a photo", "none"))?;
+                *guess = photo.ids()[i];
+            } else if state.tokens.ids()[i] != mask {
+                *guess = state.tokens.ids()[i];
             }
         }
-        // Rows above `done` are fixed now, the others stay masked.
-        let done = size.height - (size.height as f32 * schedule.mask_ratios[step]).floor() as usize;
-        let mut next = predicted.clone();
-        for (i, id) in next.ids_mut().iter_mut().enumerate() {
-            let row = (i % positions) / size.width;
-            if row >= done && tokens.ids()[i] == mask_token {
-                *id = mask_token;
+        let left = (size.height as f32 * state.schedule.mask_ratios[state.step]).floor() as usize;
+        let mut tokens = predicted.clone();
+        for (i, id) in tokens.ids_mut().iter_mut().enumerate() {
+            let is_held = state.hold.is_some_and(|hold| hold.held()[i]);
+            if i % size.len() / size.width >= size.height - left
+                && state.tokens.ids()[i] == mask
+                && !is_held
+            {
+                *id = mask;
             }
         }
-        let masked =
-            (0..batch).map(|b| next.image(b).iter().filter(|&&id| id == mask_token).count());
-        Ok(StepResult { masked: masked.collect(), tokens: next, predicted, ties: 0 })
+        let count = |image| tokens.image(image).iter().filter(|&&id| id == mask).count();
+        let masked = (0..tokens.batch()).map(count).collect();
+        Ok(StepResult { masked, tokens, predicted, ties: 0 })
     }
 }
 
-fn main() -> std::result::Result<(), Box<dyn StdError>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [folder, photo, instruction, out] = &args[..] else {
         return Err("usage: custom_scheduler MODEL PHOTO INSTRUCTION OUT".into());
     };
-    let photo = Photo::open(photo)?;
-    check_writable(out, photo.size(), &SaveOptions::default())?;
-    let device = editmgt::open_default_device()?;
-    let options = LoadOptions { dtype: DtypePolicy::choose(&device, None)?, device };
-    let model = Model::load(&ModelFolder::open(folder.as_ref())?, &options)?;
-
-    // What the editor does, with the scheduler swapped.
-    let multiple = model.codec.spec().downsample_factor * model.transformer.spec().grid_factor;
-    let plan = ResizePlan::fit(photo.size(), 32 * multiple, multiple)?;
-    let reference = model.codec.encode(plan.apply(&photo, &model.device)?)?;
-    let negative = EditDefaults::official().negative_prompt.unwrap_or_default();
-    let input = LoopInput {
-        text: model.text.encode(&[instruction])?,
-        negative: Some(model.text.encode(&[&negative])?),
-        guidance_scale: 6.0,
-        guidance_interval: (0.0, 1.0),
-        canvas: TokenGrid::filled(1, reference.size(), model.transformer.spec().mask_token),
-        reference: Some(reference),
-        reference_strength: 1.1,
-        micro: MicroConditions::uncropped(plan.model().height, plan.model().width),
-        steps: 8,
-        localisation: Default::default(),
-        user_mask: None,
-        first_image: 0,
-    };
-    let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(0));
-    let stages = LoopStages {
-        transformer: &*model.transformer,
-        scheduler: &RowByRow,
-        consolidator: &consolidator,
-        hold: &HoldOff,
-        noise: &noise,
-    };
-    let mut edit = EditLoop::new(stages, input)?;
-    edit.run(&mut Silent, |step| println!("step {}: {} masked", step.completed, step.masked))?;
-    let image = plan.invert(model.codec.decode(edit.tokens())?, &photo)?;
-    photo.edited(image)?.save(out, &SaveOptions::default())?;
+    let editor = Editor::builder(folder).scheduler(RowByRow).build()?;
+    let request = EditRequest::new(instruction).steps(8);
+    let result = editor.edit(&Photo::open(photo)?, None, &request, &mut Silent)?;
+    result.image.save(out, &SaveOptions::default())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    #[test]
+    fn keeps_the_contract_of_a_scheduler() {
+        editmgt_testkit::assert_scheduler_contract(&super::RowByRow, &Device::flex());
+    }
 }

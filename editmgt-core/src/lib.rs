@@ -37,6 +37,7 @@ mod observer;
 mod progress;
 mod region;
 mod schedule;
+mod shared;
 mod text;
 mod transformer;
 

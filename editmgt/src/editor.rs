@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use editmgt_backends::{DeviceError, DtypePolicy};
-use editmgt_core::{EditObserver, HoldMask, ScoreMap, TokenGrid, TransformerSpec};
+use editmgt_core::{
+    AttentionConsolidator, EditObserver, HoldMask, MgtTransformer, NoiseSource, RegionHold,
+    ScoreMap, TextEncoder, TokenGrid, TransformerSpec, UnmaskScheduler, VqCodec,
+};
 
+use crate::custom::{CustomParts, CustomStages};
 use crate::error::{EditError, ModelError};
 use crate::folder::ModelFolder;
 use crate::lora::LoraUse;
@@ -31,6 +35,7 @@ const OFFICIAL_BLOCK_COUNT: usize = 42;
 #[derive(Clone)]
 pub struct Editor {
     model: Arc<Model>,
+    custom: CustomStages,
 }
 
 /// Where a model is loaded from.
@@ -42,13 +47,35 @@ enum Origin {
 }
 
 /// Loads an [`Editor`].
+///
+/// Each stage can be replaced; whatever is, the photo's pixels come back, masks, maps, reports,
+/// variations, batches and resuming work as before.
+///
+/// ```no_run
+/// use editmgt::{ChaChaNoise, EditRequest, Editor, Photo, Silent, sampler::HoldThreshold};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let editor = Editor::builder("models/editmgt")
+///     .hold(HoldThreshold::new(0.4)?)
+///     .noise(ChaChaNoise::new(7))
+///     .build()?;
+/// let photo = Photo::open("cat.jpg")?;
+/// let request = EditRequest::new("make the cat black");
+/// let result = editor.edit(&photo, None, &request, &mut Silent)?;
+/// assert_eq!(result.report.custom_stages, ["hold", "noise"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct EditorBuilder {
     origin: Origin,
     device: Option<Device>,
     dtype: Option<DtypePolicy>,
     loras: Vec<LoraUse>,
     low_memory: bool,
+    custom: CustomStages,
+    parts: CustomParts,
 }
 
 impl Origin {
@@ -59,6 +86,8 @@ impl Origin {
             dtype: None,
             loras: Vec::new(),
             low_memory: false,
+            custom: CustomStages::default(),
+            parts: CustomParts::default(),
         }
     }
 }
@@ -89,6 +118,50 @@ impl EditorBuilder {
         self
     }
 
+    /// Decides which tokens are fixed when, in the place of
+    /// [`EditRequest::holding`] and [`EditRequest::temperature`].
+    pub fn scheduler(mut self, scheduler: impl UnmaskScheduler + 'static) -> Self {
+        self.custom.scheduler = Some(Arc::new(scheduler));
+        self
+    }
+
+    /// Turns attention into scores, in the place of [`EditRequest::map_filter`].
+    pub fn consolidator(mut self, consolidator: impl AttentionConsolidator + 'static) -> Self {
+        self.custom.consolidator = Some(Arc::new(consolidator));
+        self
+    }
+
+    /// Decides which tokens keep the photo's, in the place of [`EditRequest::hold`] and its margin. With
+    /// a user's mask, what that leaves black stays the photo's, too.
+    pub fn hold(mut self, hold: impl RegionHold + 'static) -> Self {
+        self.custom.hold = Some(Arc::new(hold));
+        self
+    }
+
+    /// Draws the random numbers, in the place of [`EditRequest::seed`].
+    pub fn noise(mut self, noise: impl NoiseSource + 'static) -> Self {
+        self.custom.noise = Some(Arc::new(noise));
+        self
+    }
+
+    /// Turns images into tokens and back, in the place of the model's codec, which is loaded and let go.
+    pub fn codec(mut self, codec: impl VqCodec + 'static) -> Self {
+        self.parts.codec = Some(Arc::new(codec));
+        self
+    }
+
+    /// Turns prompts into features, in the place of the model's encoder, which is loaded and let go.
+    pub fn text(mut self, text: impl TextEncoder + 'static) -> Self {
+        self.parts.text = Some(Arc::new(text));
+        self
+    }
+
+    /// Predicts tokens, in the place of the model's transformer, which is loaded and let go.
+    pub fn transformer(mut self, transformer: impl MgtTransformer + 'static) -> Self {
+        self.parts.transformer = Some(Arc::new(transformer));
+        self
+    }
+
     /// Where it will compute.
     pub(crate) fn device_or_default(&self) -> Result<Device, DeviceError> {
         self.device.clone().map_or_else(editmgt_backends::open_default, Ok)
@@ -115,7 +188,8 @@ impl EditorBuilder {
             #[cfg(feature = "embedded")]
             Origin::Embedded => Model::embedded(&options, &self.loras)?,
         };
-        Ok(Editor::new(model)?)
+        let editor = Editor::new(self.parts.replace(model))?;
+        Ok(Editor { custom: self.custom, ..editor })
     }
 }
 
@@ -178,12 +252,17 @@ impl Editor {
     /// [`ModelError::Disagree`] when the parts don't belong together.
     pub fn new(model: Model) -> Result<Self, ModelError> {
         model.check()?;
-        Ok(Self { model: Arc::new(model) })
+        Ok(Self { model: Arc::new(model), custom: CustomStages::default() })
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The stages that were replaced.
+    pub(crate) fn custom(&self) -> &CustomStages {
+        &self.custom
     }
 
     /// Edits a photo; `mask` is white where it may change. Tells `observer` what happens.

@@ -33,6 +33,7 @@
 pub mod batch;
 pub mod bench;
 pub mod conformance;
+mod custom;
 mod edit_loop;
 mod editor;
 #[cfg(feature = "embedded")]

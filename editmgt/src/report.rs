@@ -23,6 +23,9 @@ pub struct EditReport {
     pub request: EditRequest,
     /// Every option in force.
     pub settings: EditSettings,
+    /// The stages that the program replaced by its own (`scheduler`, `consolidator`, `hold`, `noise`):
+    /// their options in `settings` did not count.
+    pub custom_stages: Vec<&'static str>,
     /// Size of the photo, and so of the result, in pixels.
     pub photo: PixelSize,
     /// Whether that was the first frame of an animation, whose others were not edited.

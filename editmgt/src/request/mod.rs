@@ -139,6 +139,12 @@ impl Default for EditRequest {
     }
 }
 
+impl From<&str> for EditRequest {
+    fn from(instruction: &str) -> Self {
+        Self::new(instruction)
+    }
+}
+
 impl EditRequest {
     /// More steps than there are decisions to make help nobody.
     pub const MAX_STEPS: usize = 4096;
@@ -146,6 +152,27 @@ impl EditRequest {
     /// An edit with the defaults.
     pub fn new(instruction: impl Into<String>) -> Self {
         Self { instruction: instruction.into(), ..Self::default() }
+    }
+
+    /// The same with this policy: see [`EditSettings::hold`].
+    #[must_use]
+    pub fn hold(mut self, hold: HoldPolicy) -> Self {
+        self.hold = Some(hold);
+        self
+    }
+
+    /// The same with this seed.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The same with this number of steps.
+    #[must_use]
+    pub fn steps(mut self, steps: usize) -> Self {
+        self.steps = Some(steps);
+        self
     }
 
     /// Checks every option that was said, before anything is loaded.

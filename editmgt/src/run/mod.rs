@@ -10,8 +10,9 @@ use editmgt_core::{
     CellScores, ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress,
     MicroConditions, RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler, UserMask,
 };
-use editmgt_sampler::{Parity, Strict, Temperature};
+use editmgt_sampler::{HoldAny, HoldUserMask, Parity, Strict, Temperature};
 
+use crate::custom::CustomStages;
 use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
@@ -71,7 +72,7 @@ impl EditRun<'_> {
         };
         let input = self.loop_input(&settings, text, &reference, user_mask.as_ref())?;
         let blocks = input.localisation.blocks.clone();
-        let hold = settings.hold.stage(settings.hold_margin)?;
+        let hold = self.hold(&settings)?;
         let hold = Watched { hold, map: settings.score_map };
         let composite =
             (settings.composite == CompositePolicy::Visible).then(|| PreviewComposite {
@@ -82,7 +83,9 @@ impl EditRun<'_> {
                 blend: settings.blend,
                 small: None,
             });
-        let sampling = Sampling { model, settings: &settings, hold: &hold, input, from, composite };
+        let custom = self.editor.custom();
+        let sampling =
+            Sampling { model, custom, settings: &settings, hold: &hold, input, from, composite };
         let progress = stages.sample(|observer| sampling.run(observer, visit))?;
 
         let held = kept(&progress, &reference, user_mask.as_ref())?;
@@ -112,6 +115,7 @@ impl EditRun<'_> {
             device: format!("{:?}", model.device),
             request: self.request.clone(),
             settings,
+            custom_stages: self.editor.custom().names(),
             photo: self.photo.size(),
             animation: self.photo.is_animation(),
             notes,
@@ -193,6 +197,18 @@ impl EditRun<'_> {
         })
     }
 
+    /// The policy in force, with the user's mask where there is one.
+    fn hold(&self, settings: &EditSettings) -> Result<Box<dyn RegionHold>, Error> {
+        let Some(custom) = &self.editor.custom().hold else {
+            return settings.hold.stage(settings.hold_margin);
+        };
+        let custom: Box<dyn RegionHold> = Box::new(custom.clone());
+        Ok(match self.mask {
+            Some(_) => Box::new(HoldAny::new(vec![custom, Box::new(HoldUserMask)])),
+            None => custom,
+        })
+    }
+
     fn loop_input(
         &self,
         settings: &EditSettings,
@@ -207,7 +223,10 @@ impl EditRun<'_> {
             Some(mask) => mask.masked(reference, mask_token)?,
             None => TokenGrid::filled(1, size, mask_token),
         };
-        let localisation = match settings.needs_scores() {
+        let custom_hold = self.editor.custom().hold.as_ref();
+        let needs_scores = custom_hold
+            .map_or(settings.needs_scores(), |hold| settings.score_map || hold.needs_scores());
+        let localisation = match needs_scores {
             false => Localisation::default(),
             true => Localisation {
                 blocks: settings.blocks.clone(),
@@ -236,6 +255,7 @@ impl EditRun<'_> {
 /// What the loop of an edit is made of.
 struct Sampling<'a> {
     model: &'a Model,
+    custom: &'a CustomStages,
     settings: &'a EditSettings,
     hold: &'a dyn RegionHold,
     input: LoopInput,
@@ -249,15 +269,15 @@ impl Sampling<'_> {
         observer: &mut dyn EditObserver,
         visit: &mut dyn FnMut(LoopStep),
     ) -> Result<LoopProgress, Error> {
-        let Self { model, settings, hold, input, from, composite } = self;
+        let Self { model, custom, settings, hold, input, from, composite } = self;
         let scheduler = scheduler(model, settings);
         let (consolidator, noise) = (settings.map_filter.stage(), ChaChaNoise::new(settings.seed));
         let stages = LoopStages {
             transformer: &*model.transformer,
-            scheduler: &*scheduler,
-            consolidator: &consolidator,
+            scheduler: custom.scheduler.as_deref().unwrap_or(&*scheduler),
+            consolidator: custom.consolidator.as_deref().unwrap_or(&consolidator),
             hold,
-            noise: &noise,
+            noise: custom.noise.as_deref().unwrap_or(&noise),
         };
         let mut edit = match from {
             Some(progress) => EditLoop::resume(stages, input, progress)?,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod custom;
 mod defaults;
 mod engine;
 mod full_size;
