@@ -40,7 +40,6 @@ pub struct Judgement<S = crate::Scene> {
     pub outside_error: f32,
 }
 
-
 impl<S> Judgement<S> {
     /// The same with the scene in another type.
     pub(crate) fn map_scene<T>(self, map: impl FnOnce(S) -> T) -> Judgement<T> {
@@ -98,8 +97,8 @@ pub(crate) fn judge<S: Clone + PartialEq>(
     let cell = truth.width() / cells;
     let (mut changed_cells, mut wrong_changed) = (0, 0);
     let (mut outside_cells, mut wrong_outside, mut outside_error) = (0, 0, 0.0);
-    for (x, y) in (0..cells)
-        .flat_map(|row| (0..cells).map(move |column| (column * cell, row * cell)))
+    for (x, y) in
+        (0..cells).flat_map(|row| (0..cells).map(move |column| (column * cell, row * cell)))
     {
         let window = Window { x, y, width: cell, height: cell };
         let off = error(window, image, truth);

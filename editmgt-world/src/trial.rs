@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_summary_counts_each_category_once() {
-        let world = World::new(Default::default()).unwrap();
+        let world = World::new(crate::WorldConfig::default()).unwrap();
         let trials: Vec<Trial> = (0..14)
             .map(|index| {
                 let example = world.pair(Split::Validation, index);

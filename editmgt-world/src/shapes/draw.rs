@@ -3,9 +3,9 @@
 use super::World;
 use super::edit::{Destination, Edit};
 use super::names::{Direction, Place, Style};
-use crate::random::{Choose, Draws};
 use super::scene::{Object, Scene};
 use crate::Category;
+use crate::random::{Choose, Draws};
 
 /// Places tried for an object before it is left out.
 const MAX_PLACEMENTS: usize = 16;

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::config::WorldConfig;
 use super::edit::{Destination, Edit};
 use super::names::{Background, Colour, Direction, Place, Shape, Size, Style};
-use crate::random::Choose;
 use super::scene::{Object, Scene};
+use crate::random::Choose;
 
 /// `{it}` is what the edit is about, `{to}` what or where it becomes.
 const ADD: &[&str] =

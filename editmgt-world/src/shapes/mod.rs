@@ -160,7 +160,8 @@ impl World {
         if Split::of(before.fingerprint()) != split || after != there.scene_before {
             return None;
         }
-        let mut draws = Draws::new((self.config.seed, WORLD_VERSION), split, index, Purpose::Inverse);
+        let mut draws =
+            Draws::new((self.config.seed, WORLD_VERSION), split, index, Purpose::Inverse);
         Some(self.paint(plan(before, after, edit, &mut draws)))
     }
 

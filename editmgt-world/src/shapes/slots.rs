@@ -78,8 +78,8 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::super::WorldConfig;
-    use crate::Split;
     use super::*;
+    use crate::Split;
 
     #[test]
     fn slots_say_what_the_instruction_says_and_no_more() {

@@ -130,9 +130,7 @@ impl Reference {
         };
         let only = |found: Vec<Object>| (found.len() == 1).then_some(found);
         match *self {
-            Self::Full { colour, thing } => {
-                only(of(&|o| (o.colour, o.thing) == (colour, thing)))
-            }
+            Self::Full { colour, thing } => only(of(&|o| (o.colour, o.thing) == (colour, thing))),
             Self::Thing { thing } => only(of(&|o| o.thing == thing)),
             Self::Colour { colour } => only(of(&|o| o.colour == colour)),
             Self::Size { size, thing } => only(of(&|o| (o.size, o.thing) == (size, thing))),

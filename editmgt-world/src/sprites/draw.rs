@@ -105,12 +105,7 @@ impl World {
     }
 
     /// A destination beside this object, which is named by what it is.
-    fn draw_beside(
-        &self,
-        other: &Object,
-        scene: &Scene,
-        draws: &mut Draws,
-    ) -> Option<Destination> {
+    fn draw_beside(&self, other: &Object, scene: &Scene, draws: &mut Draws) -> Option<Destination> {
         let plain = [Naming::Full, Naming::Thing];
         let references = named(other, scene, &plain);
         (!references.is_empty())

@@ -47,9 +47,7 @@ fn alternatives(world: &World, plan: &Plan) -> Vec<Scene> {
     for object in &after.objects {
         let rest = after.without(object);
         if after.style == Style::Normal {
-            scenes.extend(
-                lookalikes(world, object).map(|other| rest.with_anyway(other, layout)),
-            );
+            scenes.extend(lookalikes(world, object).map(|other| rest.with_anyway(other, layout)));
         }
         scenes.push(rest);
     }
@@ -65,9 +63,7 @@ fn alternatives(world: &World, plan: &Plan) -> Vec<Scene> {
     let gone = before.objects.iter().filter(|object| !after.objects.contains(object));
     for object in gone {
         if has(Category::Remove) && after.style == Style::Normal {
-            scenes.extend(
-                lookalikes(world, object).map(|other| after.with_anyway(other, layout)),
-            );
+            scenes.extend(lookalikes(world, object).map(|other| after.with_anyway(other, layout)));
         }
         if plan.edit.iter().any(|action| matches!(action, Action::Motion { .. })) {
             scenes.push(after.with_anyway(*object, layout));

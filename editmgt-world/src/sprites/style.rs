@@ -12,9 +12,8 @@ pub(super) fn rendered(picture: RgbImage, style: Style) -> RgbImage {
     match style {
         Style::Normal => picture,
         Style::Night => mapped(picture, |[r, g, b]| {
-            let part = |value: u8, share: u32, least: u32| {
-                (least + u32::from(value) * share / 256) as u8
-            };
+            let part =
+                |value: u8, share: u32, least: u32| (least + u32::from(value) * share / 256) as u8;
             // Colours lose a part of what makes them differ, too.
             let grey = luma([r, g, b]);
             let dim = |value: u8| ((3 * u32::from(value) + u32::from(grey)) / 4) as u8;
@@ -25,7 +24,9 @@ pub(super) fn rendered(picture: RgbImage, style: Style) -> RgbImage {
             [30 + grey * 222 / 255, 18 + grey * 208 / 255, 6 + grey * 178 / 255].map(|v| v as u8)
         }),
         Style::Greyscale => mapped(picture, |pixel| [luma(pixel); 3]),
-        Style::Poster => mapped(picture, |pixel| pixel.map(|value| (u32::from(value) * 4 / 256 * 85) as u8)),
+        Style::Poster => {
+            mapped(picture, |pixel| pixel.map(|value| (u32::from(value) * 4 / 256 * 85) as u8))
+        }
         Style::PixelArt => large_pixels(&picture),
         Style::Pencil => pencil(&picture),
     }
@@ -75,9 +76,8 @@ fn pencil(picture: &RgbImage) -> RgbImage {
     };
     RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
         let (here, right, below) = (at(x, y), at(x + 1, y), at(x, y + 1));
-        let edge: i32 = (0..2)
-            .map(|i| (here[i] - right[i]).abs() + (here[i] - below[i]).abs())
-            .sum();
+        let edge: i32 =
+            (0..2).map(|i| (here[i] - right[i]).abs() + (here[i] - below[i]).abs()).sum();
         let paper = 214 + here[0] * 38 / 255;
         let tone = (paper - 3 * (edge - 6).clamp(0, 70)).max(34);
         Rgb([tone as u8, tone as u8, (tone - 4) as u8])
@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn pencil_draws_edges_and_pixel_art_means() {
-        let half = RgbImage::from_fn(128, 128, |x, _| Rgb(if x < 62 { [200, 40, 40] } else { [250; 3] }));
+        let half =
+            RgbImage::from_fn(128, 128, |x, _| Rgb(if x < 62 { [200, 40, 40] } else { [250; 3] }));
         let drawn = rendered(half.clone(), Style::Pencil);
         assert!(drawn.get_pixel(61, 9).0[0] < 100 && drawn.get_pixel(30, 9).0[0] > 200);
         let large = rendered(half, Style::PixelArt);

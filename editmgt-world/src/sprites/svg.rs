@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn colours_survive_the_way_to_hsl_and_back() {
-        for colour in [[248, 49, 47], [0, 166, 237], [255, 255, 255], [33, 33, 33], [134, 215, 47]] {
+        for colour in [[248, 49, 47], [0, 166, 237], [255, 255, 255], [33, 33, 33], [134, 215, 47]]
+        {
             assert_eq!(rgb(hsl(colour)), colour);
         }
     }
@@ -182,7 +183,8 @@ mod tests {
     #[test]
     fn what_a_sprite_may_not_contain_is_named() {
         let svg = |body: &str| {
-            let svg = format!("<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'>{body}</svg>");
+            let svg =
+                format!("<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'>{body}</svg>");
             Drawing::parse(&svg).unwrap_err()
         };
         for (body, named) in [

@@ -28,9 +28,8 @@ fn no_scene_is_edited_in_two_splits() {
         ..small().config().clone()
     };
     let world = World::new(config).unwrap();
-    let edited = |split| -> HashSet<Scene> {
-        (0..300).map(|i| world.plan(split, i).scene_before).collect()
-    };
+    let edited =
+        |split| -> HashSet<Scene> { (0..300).map(|i| world.plan(split, i).scene_before).collect() };
     let [train, validation, test] = Split::ALL.map(edited);
     assert!(train.len() < 300, "the world is too large for this test to mean anything");
     assert!(train.is_disjoint(&validation) && train.is_disjoint(&test));

@@ -111,7 +111,7 @@ fn no_instruction_means_two_things_in_one_scene() {
             let Some(action) = world.draw_action(category, &before, &mut draws) else { continue };
             let Some(after) = action.apply(&before, world.layout) else { continue };
             for way in 0..6 {
-                let said = grammar::say(&[action], &mut Always(way));
+                let said = crate::sprites::grammar::say(&[action], &mut Always(way));
                 assert!(said.instruction.contains(&said.phrase), "{}", said.instruction);
                 for word in said.instruction.split(' ') {
                     assert!(vocabulary.contains(word), "{}: {word:?}", said.instruction);

@@ -28,8 +28,7 @@ fn object(thing: Thing, colour: Colour, size: Size, (x, y): (u32, u32)) -> Objec
 }
 
 fn scene(objects: &[Object]) -> Scene {
-    let empty =
-        Scene { background: Background::Meadow, style: Style::Normal, objects: Vec::new() };
+    let empty = Scene { background: Background::Meadow, style: Style::Normal, objects: Vec::new() };
     let layout = small().layout;
     objects.iter().fold(empty, |scene, object| scene.with_anyway(*object, layout))
 }
