@@ -156,6 +156,15 @@ mod tests {
         run(again).unwrap();
         assert_eq!(fs::read_to_string(second.join("pairs.jsonl")).unwrap(), list);
         assert_eq!(names(root.path()), ["first", "second"]);
+
+        // So does that of the second world.
+        let (sprites, again) = (root.path().join("sprites"), root.path().join("again"));
+        run(WorldArgs { second: true, ..args(&sprites) }).unwrap();
+        run(WorldArgs { config: Some(sprites.join("world.json")), ..args(&again) }).unwrap();
+        let list = |folder: &Path| fs::read_to_string(folder.join("pairs.jsonl")).unwrap();
+        assert_eq!(list(&sprites), list(&again));
+        let line: Value = serde_json::from_str(list(&again).lines().next().unwrap()).unwrap();
+        assert!(line["scene_before"]["objects"][0]["thing"].is_string(), "{line}");
     }
 
     #[test]

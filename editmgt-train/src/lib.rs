@@ -17,6 +17,8 @@ mod tests {
     fn the_shipped_configs_are_read() {
         CodecRun::from_toml(include_str!("../../configs/world-codec.toml")).unwrap();
         EditRun::from_toml(include_str!("../../configs/embedded-edit.toml")).unwrap();
+        CodecRun::from_toml(include_str!("../../configs/second-codec.toml")).unwrap();
+        EditRun::from_toml(include_str!("../../configs/second-edit.toml")).unwrap();
         for stage in [
             include_str!("../../configs/editmgt-stage1.toml"),
             include_str!("../../configs/editmgt-stage2.toml"),

@@ -1,7 +1,6 @@
 use editmgt_core::Result;
 use image::RgbImage;
 
-use super::action::Action;
 use super::names::Style;
 use super::scene::{Layout, Object, Scene};
 use super::{Plan, World};
@@ -39,7 +38,7 @@ pub(super) fn judge(
 
 /// What the picture might show instead: the scene before; each object missing, of another kind, colour
 /// or size, or a cell off; all other backgrounds and styles; for a removal anything left in the place;
-/// for a motion the object at both places. In a style, where colours may look alike, only missing
+/// what is gone still there. In a style, where colours may look alike, only missing
 /// objects and other styles count.
 fn alternatives(world: &World, plan: &Plan) -> Vec<Scene> {
     let (before, after, layout) = (&plan.scene_before, &plan.scene_after, world.layout);
@@ -65,9 +64,7 @@ fn alternatives(world: &World, plan: &Plan) -> Vec<Scene> {
         if has(Category::Remove) && after.style == Style::Normal {
             scenes.extend(lookalikes(world, object).map(|other| after.with_anyway(other, layout)));
         }
-        if plan.edit.iter().any(|action| matches!(action, Action::Motion { .. })) {
-            scenes.push(after.with_anyway(*object, layout));
-        }
+        scenes.push(after.with_anyway(*object, layout));
     }
     scenes.retain(|scene| scene != after);
     scenes

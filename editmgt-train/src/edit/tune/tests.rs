@@ -230,7 +230,8 @@ fn stages_go_on_from_each_other() {
     assert_eq!(difference(&logits(&plain, true), &logits(&off, true)), 0.0);
 
     // The same on pairs of pictures.
-    let world = World::new(shapes::WorldConfig { canvas: 80, ..Default::default() }).unwrap();
+    let world = World::new(editmgt_world::shapes::WorldConfig { canvas: 80, ..Default::default() })
+        .unwrap();
     let mut lines = String::new();
     for index in 0..8 {
         let pair = world.pair(Split::Train, index).pair;
