@@ -12,7 +12,6 @@ use super::*;
 use crate::edit::EditFile;
 use crate::edit::tests::{LOOP, Rule, everything, learner, model_on, words};
 use crate::run::{Precision, Trainee, initialise};
-use editmgt_world::shapes;
 
 /// A trainer of a new adapter on the rule's edits.
 fn adapter_trainer(lora: &LoraOptions, compute: &ComputeOptions, steps: u64) -> EditTrainer {
