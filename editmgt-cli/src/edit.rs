@@ -256,7 +256,9 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
             progress.note(&format!("{} {note}", args.photo.display()));
         }
         result.report.notes.extend(losses);
-        for left_out in &result.report.text_left_out {
+        // The default negative prompt is longer than CLIP reads, as in the official code: no news.
+        let given = |prompt: &str| prompt == "instruction" || job.request.negative_prompt.is_some();
+        for left_out in result.report.text_left_out.iter().filter(|part| given(part.prompt)) {
             progress.note(&left_out.to_string());
         }
         job.write(photo.photo(), &result, start)?;

@@ -15,10 +15,9 @@ fn the_result_has_the_photos_size_and_stands_upright() {
     assert_eq!(lying, Orientation::Rotate90, "the photo no longer tests anything");
     for name in ["o.png", "o.jpg", "o.JPEG", "o.webp", "o.bmp", "o.tiff"] {
         let output = scratch.out(name);
-        let summary = Edit::new(output.clone())
-            .with("--steps 1 --size 32 --guidance 1 --seed 5")
-            .run()
-            .done();
+        let ran = Edit::new(output.clone()).with("--steps 1 --size 32 --guidance 1 --seed 5").run();
+        let loss = format!("{CAT} loses its camera data (EXIF): BMP has no place for it");
+        let summary = if name == "o.bmp" { ran.done_with_notes(&[&loss]) } else { ran.done() };
         let (image, orientation) = read(&output);
         assert_eq!(image.dimensions(), (451, 300), "{name}");
         assert_eq!(orientation, Orientation::NoTransforms, "{name}");

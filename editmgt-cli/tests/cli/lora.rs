@@ -114,6 +114,6 @@ fn what_is_no_adapter_of_the_model_is_refused() {
         Edit::new(scratch.out("o.png")).quick().with(&format!("--lora {choice}")).run()
     };
     edit(&format!("{}", other.display())).refused("layers", &["transformer_blocks.9.attn.to_v"]);
-    edit("nowhere:0.5").refused("no folder", &["nowhere", "adapter_config.json"]);
+    edit("nowhere:0.5").refused("no folder", &["nowhere", "No such file"]);
     edit(":2").misused("no path", &["PATH[:SCALE[:STREAMS]]"]);
 }

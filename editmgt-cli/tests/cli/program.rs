@@ -56,6 +56,13 @@ impl Ran {
         self.stdout
     }
 
+    /// It did what it was asked to, and noted `notes`, a line each; what it printed.
+    pub(crate) fn done_with_notes(self, notes: &[&str]) -> String {
+        let expected: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
+        assert_eq!((self.status, &*self.stderr), (Some(0), &*expected), "{}", self.stdout);
+        self.stdout
+    }
+
     /// It refused, in one line that has every part of `named`.
     pub(crate) fn refused(&self, what: &str, named: &[&str]) {
         assert_eq!(self.status, Some(2), "{what}: {self:?}");

@@ -1,3 +1,4 @@
+use std::panic;
 use std::path::Path;
 
 use tokenizers::{PostProcessorWrapper, Tokenizer};
@@ -21,8 +22,7 @@ pub(super) fn load(dir: &Path) -> Result<PromptTokenizer, TokenizerError> {
     };
     // For its checks: damaged merges would make the library panic.
     Bpe::from_tokenizer_json(&path, &bytes)?;
-    let mut tokenizer =
-        Tokenizer::from_bytes(&bytes).map_err(|error| TokenizerError::malformed(&path, error))?;
+    let mut tokenizer = parse(&path, &bytes)?;
     let unlimited = |error| TokenizerError::malformed(&path, error);
     tokenizer.with_truncation(None).map_err(unlimited)?;
     tokenizer.with_padding(None);
@@ -50,4 +50,13 @@ pub(super) fn load(dir: &Path) -> Result<PromptTokenizer, TokenizerError> {
         truncation_side: settings.truncation_side(),
     };
     PromptTokenizer::new(tokenizer, layout)
+}
+
+/// Parses a `tokenizer.json`. The library panics on a decoder or a normalizer that it cannot read.
+fn parse(path: &Path, bytes: &[u8]) -> Result<Tokenizer, TokenizerError> {
+    // Sound: nothing is shared with the parser, and what it made is dropped.
+    match panic::catch_unwind(|| Tokenizer::from_bytes(bytes)) {
+        Ok(parsed) => parsed.map_err(|error| TokenizerError::malformed(path, error)),
+        Err(_) => Err(TokenizerError::malformed(path, "a part that the tokenizer cannot read")),
+    }
 }

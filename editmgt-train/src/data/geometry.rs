@@ -259,7 +259,7 @@ mod tests {
         for (mask, reading, expected) in [
             (&hole, MaskReading::Auto, [true, false]),
             (&hole, MaskReading::Alpha, [true, false]),
-            (&hole, MaskReading::Luma, [true, true]),
+            (&hole, MaskReading::Luma, [false, true]),
             (&mask(16, 16, |x, _| x >= 8), MaskReading::Auto, [false, true]),
             (&mask(16, 16, |x, _| x >= 8), MaskReading::Alpha, [false, false]),
         ] {

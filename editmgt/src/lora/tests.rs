@@ -69,7 +69,7 @@ fn a_saved_adapter_has_the_keys_of_peft_and_reads_back() {
     let read = LoraFile::open(&dir).unwrap();
     assert_eq!(LoraFile { path: PathBuf::new(), ..read.clone() }, saved);
     // Nothing is written over.
-    assert!(matches!(saved.save(&dir), Err(LoraError::Io { .. })));
+    assert!(matches!(saved.save(&dir), Err(LoraError::Io { .. } | LoraError::Store(_))));
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
 
     let lora = read.for_model(&model(), &config_keys(), 0.5, read.streams).unwrap();
@@ -236,7 +236,8 @@ fn reads_single_files_with_the_names_of_peft_diffusers_and_kohya() {
         let file = LoraFile::open(&path).unwrap();
         assert_eq!(file.streams, LoraStreams::Both);
         let lora = file.for_model(&model(), &config_keys(), 1.0, file.streams).unwrap();
-        let factors = &lora.layers[LAYERS[0].0];
+        assert_eq!(lora.layers.len(), 1, "{:?}", lora.layers.keys());
+        let factors = lora.layers.values().next().unwrap();
         assert_eq!((factors.a[0], factors.b[0]), (0.5, 0.25 * strength), "{prefix} {down}");
         assert_eq!(lora.scale, 1.0);
         LoraSource::read(&LoraUse::new(&path), &file).unwrap();
@@ -289,7 +290,7 @@ fn refuses_single_files_that_are_in_doubt() {
             )],
             "pissa",
         ),
-        (Vec::new(), &[], "expected a file of adapter weights"),
+        (Vec::new(), &[], "style.safetensors"),
     ] {
         single(&path, &tensors, texts);
         let error = LoraFile::open(&path).unwrap_err().to_string();

@@ -106,16 +106,16 @@ fn a_second_edit_encodes_nothing_again() {
     let blue = EditRequest { instruction: "make the owl blue".into(), ..red.clone() };
 
     let first = edit(&red);
-    assert_eq!(calls.counts(), [1, 1, 2], "a photo, an instruction, a negative prompt");
+    assert_eq!(calls.counts(), [1, 2, 2], "a photo and its own decode, two prompts");
     assert_eq!(stages(&first), [EncodeText, EncodeImage, Sample, Decode]);
     let second = edit(&blue);
-    assert_eq!(calls.counts(), [1, 2, 3], "another instruction alone");
+    assert_eq!(calls.counts(), [1, 3, 3], "another instruction; the photo's own decode is kept");
     assert_eq!(stages(&second), [EncodeText, Sample, Decode]);
     let again = edit(&EditRequest { seed: 1, ..red.clone() });
-    assert_eq!(calls.counts(), [1, 3, 3]);
+    assert_eq!(calls.counts(), [1, 4, 3]);
     assert_eq!(stages(&again), [Sample, Decode]);
     let larger = edit(&EditRequest { size: Some(64), ..red.clone() });
-    assert_eq!(calls.counts(), [2, 4, 3], "other tokens of the photo");
+    assert_eq!(calls.counts(), [2, 6, 3], "other tokens of the photo, and their decode");
     assert_eq!(stages(&larger), [EncodeImage, Sample, Decode]);
 
     let fresh = editor.edit(open.photo(), None, &blue, &mut Silent).unwrap();
@@ -135,7 +135,7 @@ fn previews_cost_nothing_unless_asked_for() {
         Flow::Continue
     };
     let plain = open.edit(None, &request, &mut watch).unwrap();
-    assert_eq!((steps, calls.counts()[1]), (5, 1));
+    assert_eq!((steps, calls.counts()[1]), (5, 2), "the edit, and the photo's own tokens");
 
     for (every, expected) in [(2, vec![2, 4, 5]), (0, vec![5]), (9, vec![5])] {
         let before = calls.counts()[1];
@@ -164,7 +164,7 @@ fn a_variation_is_reproducible_alone() {
     let request = EditRequest { variation: 1, seed: 5, ..request(48) };
     let mut silent = Silent;
     let all: Vec<_> = open.variations(None, &request, 3, &mut silent).map(Result::unwrap).collect();
-    assert_eq!(calls.counts(), [1, 3, 2]);
+    assert_eq!(calls.counts(), [1, 4, 2], "three edits, and the photo's own tokens");
     for (i, one) in all.iter().enumerate() {
         let variation = 1 + i as u32;
         assert_eq!(one.report.settings.variation, variation);

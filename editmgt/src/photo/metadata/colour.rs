@@ -217,7 +217,8 @@ mod tests {
         }
         let linear = profile(Colours { gamma: Some(100_000), ..Default::default() }).unwrap();
         assert_eq!(linear.green_trc, Some(ToneReprCurve::Parametric(vec![1.0])));
-        assert!((linear.red_colorant.x - ColorProfile::new_srgb().red_colorant.x).abs() < 1e-4);
+        // The same rounding of the white.
+        assert!((linear.red_colorant.x - ColorProfile::new_srgb().red_colorant.x).abs() < 5e-4);
     }
 
     #[test]
