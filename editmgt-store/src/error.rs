@@ -54,15 +54,15 @@ pub enum StoreError {
     )]
     OverInput {
         /// What would be written.
-        output: String,
+        output: Box<str>,
         /// The output's path.
         path: PathBuf,
         /// What is read.
-        input: String,
+        input: Box<str>,
         /// The input's path.
         input_path: PathBuf,
         /// A way to do it all the same, where there is one: begins with a comma.
-        hint: String,
+        hint: Box<str>,
     },
     /// Two outputs are one file.
     #[error(
@@ -71,11 +71,11 @@ pub enum StoreError {
     )]
     SameOutput {
         /// The second output.
-        output: String,
+        output: Box<str>,
         /// Its path.
         path: PathBuf,
         /// The first output.
-        other: String,
+        other: Box<str>,
         /// Its path.
         other_path: PathBuf,
     },

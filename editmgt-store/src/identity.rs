@@ -46,6 +46,8 @@ impl FileIdentity {
     }
 
     /// The identity of a file itself, and not of its place.
+    // A pair of numbers on Unix, a shared handle elsewhere.
+    #[allow(clippy::clone_on_copy)]
     pub(crate) fn key(&self) -> IdentityKey {
         match &self.id {
             Some(id) => IdentityKey::File(id.clone()),

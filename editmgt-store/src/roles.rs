@@ -171,18 +171,18 @@ fn conflict(output: &Role, other: &Role) -> StoreError {
     let Role { what, path, .. } = output.clone();
     if other.is_output {
         StoreError::SameOutput {
-            output: what,
+            output: what.into(),
             path,
-            other: other.what.clone(),
+            other: other.what.as_str().into(),
             other_path: other.path.clone(),
         }
     } else {
         StoreError::OverInput {
-            output: what,
+            output: what.into(),
             path,
-            input: other.what.clone(),
+            input: other.what.as_str().into(),
             input_path: other.path.clone(),
-            hint: other.hint.clone(),
+            hint: other.hint.as_str().into(),
         }
     }
 }

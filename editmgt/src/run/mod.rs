@@ -75,7 +75,7 @@ impl EditRun<'_> {
         let hold = self.hold(&settings)?;
         let hold = Watched { hold, map: settings.score_map };
         let composite =
-            (settings.composite == CompositePolicy::Visible).then(|| PreviewComposite {
+            (settings.composite == CompositePolicy::Visible).then_some(PreviewComposite {
                 photo: self.photo,
                 plan,
                 reference: &reference,

@@ -83,7 +83,7 @@ impl TiffTags {
                 _ => 1,
             };
             tiled |= tag == TILE_WIDTH;
-            let length = count.checked_mul(size).unwrap_or(u64::MAX);
+            let length = count.saturating_mul(size);
             let place = at + 4 + word as u64;
             let place = match length <= word as u64 {
                 true => place,

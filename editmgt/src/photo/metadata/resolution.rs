@@ -29,7 +29,8 @@ impl Resolution {
     pub(super) fn new(x: (u32, u32), y: (u32, u32), unit: ResolutionUnit) -> Option<Self> {
         let zero = [x.0, x.1, y.0, y.1].contains(&0);
         let square = u64::from(x.0) * u64::from(y.1) == u64::from(y.0) * u64::from(x.1);
-        (!zero && !(square && unit == ResolutionUnit::Aspect)).then_some(Self { x, y, unit })
+        let says_nothing = zero || (square && unit == ResolutionUnit::Aspect);
+        (!says_nothing).then_some(Self { x, y, unit })
     }
 
     /// Of whole numbers.

@@ -23,9 +23,9 @@ fn block(order: Order, entries: &[(u16, u16, Vec<u8>)], next: &[(u16, u16, Vec<u
         let bytes = if order == Order::Big { place.to_be_bytes() } else { place.to_le_bytes() };
         first[link..link + 4].copy_from_slice(&bytes);
         let mut second = second[8..].to_vec();
-        for i in 0..next.len() {
+        for (i, entry) in next.iter().enumerate() {
             let at = 2 + 12 * i + 8;
-            if next[i].2.len() > 4 {
+            if entry.2.len() > 4 {
                 let value = order.u32(&second, at).unwrap() + shift;
                 let bytes =
                     if order == Order::Big { value.to_be_bytes() } else { value.to_le_bytes() };

@@ -32,7 +32,7 @@ fn png_has_exif_in_many_places() {
     files.push(png_chunk(b"eXIf", &prefixed));
     for chunk in files {
         for late in [false, true] {
-            let contents = read(&png_with(&[chunk.clone()], late), ImageFormat::Png);
+            let contents = read(&png_with(std::slice::from_ref(&chunk), late), ImageFormat::Png);
             assert_eq!(contents.orientation, Orientation::Rotate90, "{}", chunk.escape_ascii());
             assert!(contents.metadata.exif.is_some());
         }
