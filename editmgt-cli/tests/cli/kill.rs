@@ -31,7 +31,9 @@ impl Numbers {
 
 /// The results by name.
 fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    // A kill can come before the folder is made.
+    let Ok(entries) = fs::read_dir(dir) else { return BTreeMap::new() };
+    let entries = entries.map(|entry| entry.unwrap().path());
     let results = entries.filter(|path| path.extension().is_some_and(|ext| ext == "png"));
     results
         .map(|path| {

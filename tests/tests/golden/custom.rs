@@ -49,7 +49,11 @@ fn an_equal_stage_gives_the_same_edit() {
     let holdless = EditRequest { hold: Some(HoldPolicy::Off), ..request.clone() };
     for (replaced, builder, request) in [
         ("scheduler", builder().scheduler(scheduler), &request),
-        ("consolidator", builder().consolidator(Consolidator::default()), &request),
+        (
+            "consolidator",
+            builder().consolidator(Consolidator::default().with_smoothing(None)),
+            &request,
+        ),
         ("hold", builder().hold(HoldThreshold::new(0.3).unwrap()), &holdless),
         ("noise", builder().noise(ChaChaNoise::new(5)), &seedless),
     ] {
