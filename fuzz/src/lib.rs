@@ -9,6 +9,6 @@ mod mutate;
 mod runner;
 mod targets;
 
-pub use mutate::Mutator;
+pub use mutate::{Form, Mutator};
 pub use runner::{Failure, RunOptions, Summary, corpus, run};
 pub use targets::{TARGETS, Target, target};

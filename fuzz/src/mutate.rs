@@ -1,5 +1,6 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use serde_json::{Value, json};
 
 /// Longest input, bytes.
 const MAX_BYTES: usize = 1 << 18;
@@ -58,16 +59,33 @@ const DICTIONARY: &[&[u8]] = &[
     b"\xff\xc4",
 ];
 
+/// What an input is: half of the mutations keep that, so that they reach what lies behind the
+/// checks of lengths and checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing is kept.
+    Bytes,
+    /// A JSON value, of which keys and values change.
+    Json,
+    /// A JSON value on each line.
+    JsonLines,
+    /// The length of the header is kept right, and the header is changed as JSON.
+    SafeTensors,
+    /// The checksums of the chunks are made right again.
+    Png,
+}
+
 /// Makes inputs from seeds.
 pub struct Mutator<'a> {
     seeds: &'a [Vec<u8>],
+    form: Form,
     seed: u64,
 }
 
 impl<'a> Mutator<'a> {
     /// Mutations of these seeds; without any, the empty input is the seed.
-    pub fn new(seeds: &'a [Vec<u8>], seed: u64) -> Self {
-        Self { seeds, seed }
+    pub fn new(seeds: &'a [Vec<u8>], form: Form, seed: u64) -> Self {
+        Self { seeds, form, seed }
     }
 
     /// The input number `index`: one of the seeds with 1 to 8 mutations.
@@ -78,10 +96,19 @@ impl<'a> Mutator<'a> {
             0 => Vec::new(),
             n => self.seeds[below(&mut random, n)].clone(),
         };
+        let in_form = random.next_u32() & 1 == 0;
         for _ in 0..1 + below(&mut random, 8) {
-            self.mutate(&mut bytes, &mut random);
+            match self.form {
+                Form::Json if in_form => mutate_json(&mut bytes, &mut random),
+                Form::JsonLines if in_form => mutate_line(&mut bytes, &mut random),
+                Form::SafeTensors if in_form => mutate_header(&mut bytes, &mut random),
+                _ => self.mutate(&mut bytes, &mut random),
+            }
         }
         bytes.truncate(MAX_BYTES);
+        if in_form && self.form == Form::Png {
+            mend_checksums(&mut bytes);
+        }
         bytes
     }
 
@@ -135,6 +162,118 @@ impl<'a> Mutator<'a> {
     }
 }
 
+/// A value that a reader may not expect.
+fn odd_value(random: &mut ChaCha8Rng) -> Value {
+    match below(random, 14) {
+        0 => Value::Null,
+        1 => json!(true),
+        2 => json!(0),
+        3 => json!(-1),
+        4 => json!(u64::MAX),
+        5 => json!(i64::MIN),
+        6 => json!(1u64 << (below(random, 63))),
+        7 => json!(f64::MAX),
+        8 => json!(7.5),
+        9 => json!(""),
+        10 => json!("a\u{0}\u{fffd}/../b"),
+        11 => json!([]),
+        12 => json!({}),
+        _ => json!([[1, "two"], null]),
+    }
+}
+
+/// One place of a JSON value: replaced, removed, doubled, renamed, or a number moved a little.
+fn mutate_value(value: &mut Value, random: &mut ChaCha8Rng) {
+    let descend = below(random, 4) != 0;
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            let at = below(random, map.len());
+            let key = map.keys().nth(at).expect("below the length").clone();
+            if descend {
+                return mutate_value(&mut map[&key], random);
+            }
+            match below(random, 3) {
+                0 => drop(map.remove(&key)),
+                1 => {
+                    let value = map[&key].clone();
+                    map.insert(format!("{key}_"), value);
+                }
+                _ => drop(map.insert(key, odd_value(random))),
+            }
+        }
+        Value::Array(list) if !list.is_empty() => {
+            let at = below(random, list.len());
+            if descend {
+                return mutate_value(&mut list[at], random);
+            }
+            match below(random, 3) {
+                0 => drop(list.remove(at)),
+                1 => {
+                    let value = list[at].clone();
+                    list.insert(at, value);
+                }
+                _ => list[at] = odd_value(random),
+            }
+        }
+        Value::Number(number) if descend => {
+            let moved = number.as_i64().map(|n| n.saturating_add(below(random, 5) as i64 - 2));
+            *value = moved.map_or_else(|| odd_value(random), |moved| json!(moved));
+        }
+        Value::String(text) if descend && !text.is_empty() => {
+            let at = below(random, text.len());
+            let part = DICTIONARY[below(random, DICTIONARY.len())];
+            let mut bytes = text.clone().into_bytes();
+            insert(&mut bytes, at, part);
+            *text = String::from_utf8_lossy(&bytes).into_owned();
+        }
+        _ => *value = odd_value(random),
+    }
+}
+
+/// Changes a JSON value; what is none stays as it is.
+fn mutate_json(bytes: &mut Vec<u8>, random: &mut ChaCha8Rng) {
+    if let Ok(mut value) = serde_json::from_slice::<Value>(bytes) {
+        mutate_value(&mut value, random);
+        *bytes = serde_json::to_vec(&value).expect("a JSON value can be written");
+    }
+}
+
+/// Changes one line as JSON, doubles or removes it.
+fn mutate_line(bytes: &mut Vec<u8>, random: &mut ChaCha8Rng) {
+    let mut lines: Vec<Vec<u8>> = bytes.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+    let at = below(random, lines.len());
+    match below(random, 8) {
+        0 => drop(lines.remove(at)),
+        1 => lines.insert(at, lines[at].clone()),
+        _ => mutate_json(&mut lines[at], random),
+    }
+    *bytes = lines.join(&b'\n');
+}
+
+/// Changes the header of a safetensors file as JSON, and says its new length.
+fn mutate_header(bytes: &mut Vec<u8>, random: &mut ChaCha8Rng) {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return };
+    let Ok(length) = usize::try_from(u64::from_le_bytes(*length)) else { return };
+    let Some((header, data)) = rest.split_at_checked(length) else { return };
+    let mut header = header.to_vec();
+    mutate_json(&mut header, random);
+    *bytes = [&(header.len() as u64).to_le_bytes()[..], &header, data].concat();
+}
+
+/// Writes the right checksum behind each whole chunk of a PNG.
+fn mend_checksums(bytes: &mut [u8]) {
+    let mut at = 8;
+    while let Some(head) = bytes.get(at..at + 8) {
+        let length = u32::from_be_bytes(head[..4].try_into().expect("four bytes")) as usize;
+        let end = at.saturating_add(8).saturating_add(length);
+        let Some(chunk) = bytes.get(at + 4..end) else { return };
+        let sum = crc32fast::hash(chunk).to_be_bytes();
+        let Some(place) = bytes.get_mut(end..end + 4) else { return };
+        place.copy_from_slice(&sum);
+        at = end + 4;
+    }
+}
+
 fn below(random: &mut ChaCha8Rng, n: usize) -> usize {
     (random.next_u64() % n as u64) as usize
 }
@@ -155,10 +294,44 @@ mod tests {
     #[test]
     fn inputs_depend_on_seed_and_index_only() {
         let seeds = [b"{\"steps\": 12}".to_vec(), Vec::new()];
-        let inputs =
-            |seed| (0..50).map(|i| Mutator::new(&seeds, seed).input(i)).collect::<Vec<_>>();
-        assert_eq!(inputs(1), inputs(1));
-        assert_ne!(inputs(1), inputs(2));
-        assert!(Mutator::new(&[], 1).input(3).len() < MAX_BYTES);
+        for form in [Form::Bytes, Form::Json, Form::JsonLines, Form::SafeTensors, Form::Png] {
+            let inputs = |seed| {
+                (0..50).map(|i| Mutator::new(&seeds, form, seed).input(i)).collect::<Vec<_>>()
+            };
+            assert_eq!(inputs(1), inputs(1));
+            assert_ne!(inputs(1), inputs(2));
+        }
+        assert!(Mutator::new(&[], Form::Bytes, 1).input(3).len() < MAX_BYTES);
+    }
+
+    #[test]
+    fn half_of_the_mutations_keep_the_form() {
+        let share = |seed: &[u8], form, sound: fn(&[u8]) -> bool| {
+            let seeds = [seed.to_vec()];
+            let mutator = Mutator::new(&seeds, form, 1);
+            (0..400).filter(|&i| sound(&mutator.input(i))).count()
+        };
+        let json = br#"{"steps": 12, "blocks": [1, 2], "hold": "auto"}"#;
+        let is_json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).is_ok();
+        assert!(share(json, Form::Json, is_json) > 200);
+        let header = br#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let file = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
+        let has_header = |bytes: &[u8]| {
+            let length = bytes.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n) as usize);
+            bytes.get(8..8usize.saturating_add(length)).is_some_and(|header| {
+                serde_json::from_slice::<Value>(header).is_ok_and(|header| header.is_object())
+            })
+        };
+        assert!(share(&file, Form::SafeTensors, has_header) > 150);
+        let chunk = |name: &[u8; 4]| {
+            let sum = crc32fast::hash(&[&name[..], &[7; 40]].concat()).to_be_bytes();
+            [&40u32.to_be_bytes()[..], name, &[7; 40], &sum].concat()
+        };
+        let png = [&b"\x89PNG\r\n\x1a\n"[..], &chunk(b"IHDR"), &chunk(b"IDAT")].concat();
+        let first_is_sound = |bytes: &[u8]| {
+            let Some(chunk) = bytes.get(12..56) else { return false };
+            bytes.get(56..60) == Some(&crc32fast::hash(chunk).to_be_bytes())
+        };
+        assert!(share(&png, Form::Png, first_is_sound) > 150);
     }
 }

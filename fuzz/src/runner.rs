@@ -51,17 +51,33 @@ pub struct Failure {
     pub message: String,
 }
 
-/// The committed seeds of a target, in the order of their names.
+/// The committed seeds of a target, in the order of their names; for a format of photos, the files
+/// of the decoders' corpus, too.
 ///
 /// # Errors
 /// What the system refuses; a folder that is missing.
 pub fn corpus(target: &str) -> std::io::Result<Vec<Vec<u8>>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        paths.push(entry?.path());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = |dir: PathBuf| -> std::io::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(dir)?;
+        let mut paths =
+            entries.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    };
+    let mut paths = files(root.join("corpus").join(target))?;
+    if let Some(format) = target.strip_prefix("photo_") {
+        let photos = files(root.join("../editmgt/testdata/corpus"))?;
+        let extensions = match format {
+            "jpeg" => &["jpg", "jpeg"][..],
+            "tiff" => &["tif", "tiff"],
+            _ => &[format],
+        };
+        paths.extend(photos.into_iter().filter(|path| {
+            let extension = path.extension().and_then(std::ffi::OsStr::to_str);
+            extension.is_some_and(|extension| extensions.contains(&extension))
+        }));
     }
-    paths.sort();
     paths.iter().map(std::fs::read).collect()
 }
 
@@ -102,7 +118,7 @@ pub fn run(target: &Target, seeds: &[Vec<u8>], options: &RunOptions) -> Result<S
         }
     });
     let started = Instant::now();
-    let mutator = Mutator::new(seeds, options.seed);
+    let mutator = Mutator::new(seeds, target.form, options.seed);
     let mut summary = Summary { inputs: 0, slowest: 0.0, seconds: 0.0 };
     let mutations = (options.first..options.first.saturating_add(options.inputs))
         .map(|index| (format!("{}-{index}", target.name), mutator.input(index)));

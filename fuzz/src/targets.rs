@@ -3,17 +3,29 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::{Device, Tensor, TensorData};
 use editmgt::batch::{BatchFolder, Shard, read_jobs};
 use editmgt::lora::{LoraFile, LoraUse};
 use editmgt::{
     EditDefaults, EditRecord, EditRequest, HoldPolicy, KeywordPolicy, MapFilter, Mask, Photo,
-    PhotoLimits, Resize, content_words,
+    PhotoLimits, Resize, SaveOptions, content_words,
 };
 use editmgt_checkpoint::WeightFiles;
-use editmgt_sampler::SchedulerConfig;
+use editmgt_core::{
+    CellScores, ChaChaNoise, GridSize, HoldRequest, NoiseRequest, NoiseSource, RegionHold,
+    ScheduleRequest, ScoreMap, StepState, TokenGrid, UnmaskScheduler,
+};
+use editmgt_eval::Answer;
+use editmgt_sampler::{
+    HoldAuto, HoldBudget, HoldMargin, HoldThreshold, MaskingSchedule, Parity, SchedulerConfig,
+    Strict, Temperature,
+};
 use editmgt_text::{ClipTextConfig, Gemma2Config, PromptTokenizer, SmallTextConfig, WordTokenizer};
+use editmgt_train::data::{DataOptions, PairData};
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::{CodecConfig, PatchVqConfig, VqConfig};
+
+use crate::Form;
 
 /// A reader of untrusted bytes.
 #[derive(Debug)]
@@ -22,43 +34,93 @@ pub struct Target {
     pub name: &'static str,
     /// Reads the bytes; panics where a property that the reader promises does not hold.
     pub body: fn(&[u8]),
+    /// What its inputs are, for mutations that keep lengths and checksums right.
+    pub form: Form,
 }
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
-    Target { name: "safetensors", body: safetensors },
-    Target { name: "index", body: index },
-    Target { name: "config_vq", body: |bytes| config(bytes, VqConfig::from_json) },
-    Target { name: "config_patch_vq", body: |bytes| config(bytes, PatchVqConfig::from_json) },
-    Target { name: "config_codec", body: |bytes| config(bytes, CodecConfig::from_json) },
-    Target { name: "config_clip", body: |bytes| config(bytes, ClipTextConfig::from_json) },
-    Target { name: "config_gemma2", body: |bytes| config(bytes, Gemma2Config::from_json) },
-    Target { name: "config_small", body: |bytes| config(bytes, SmallTextConfig::from_json) },
-    Target { name: "config_transformer", body: transformer },
-    Target { name: "config_scheduler", body: |bytes| config(bytes, SchedulerConfig::from_json) },
-    Target { name: "edit_defaults", body: |bytes| config(bytes, EditDefaults::from_json) },
-    Target { name: "photo_bmp", body: photo },
-    Target { name: "photo_gif", body: photo },
-    Target { name: "photo_jpeg", body: photo },
-    Target { name: "photo_png", body: photo },
-    Target { name: "photo_tiff", body: photo },
-    Target { name: "photo_webp", body: photo },
-    Target { name: "exif", body: exif },
-    Target { name: "mask", body: mask },
-    Target { name: "record", body: record },
-    Target { name: "jobs", body: jobs },
-    Target { name: "manifest", body: manifest },
-    Target { name: "adapter_config", body: adapter_config },
-    Target { name: "adapter_weights", body: adapter_weights },
-    Target { name: "clip_tokenizer", body: |bytes| clip_files(bytes, "tokenizer.json") },
-    Target { name: "clip_vocab", body: |bytes| clip_files(bytes, "vocab.json") },
-    Target { name: "clip_merges", body: |bytes| clip_files(bytes, "merges.txt") },
-    Target { name: "clip_settings", body: |bytes| clip_files(bytes, "tokenizer_config.json") },
-    Target { name: "gemma_tokenizer", body: gemma_tokenizer },
-    Target { name: "small_tokenizer", body: small_tokenizer },
-    Target { name: "request", body: request },
-    Target { name: "words", body: words },
-    Target { name: "prompts", body: prompts },
+    Target { name: "safetensors", body: safetensors, form: Form::SafeTensors },
+    Target { name: "index", body: index, form: Form::Json },
+    Target {
+        name: "config_vq",
+        body: |bytes| config(bytes, VqConfig::from_json),
+        form: Form::Json,
+    },
+    Target {
+        name: "config_patch_vq",
+        body: |bytes| config(bytes, PatchVqConfig::from_json),
+        form: Form::Json,
+    },
+    Target {
+        name: "config_codec",
+        body: |bytes| config(bytes, CodecConfig::from_json),
+        form: Form::Json,
+    },
+    Target {
+        name: "config_clip",
+        body: |bytes| config(bytes, ClipTextConfig::from_json),
+        form: Form::Json,
+    },
+    Target {
+        name: "config_gemma2",
+        body: |bytes| config(bytes, Gemma2Config::from_json),
+        form: Form::Json,
+    },
+    Target {
+        name: "config_small",
+        body: |bytes| config(bytes, SmallTextConfig::from_json),
+        form: Form::Json,
+    },
+    Target { name: "config_transformer", body: transformer, form: Form::Json },
+    Target {
+        name: "config_scheduler",
+        body: |bytes| config(bytes, SchedulerConfig::from_json),
+        form: Form::Json,
+    },
+    Target {
+        name: "edit_defaults",
+        body: |bytes| config(bytes, EditDefaults::from_json),
+        form: Form::Json,
+    },
+    Target { name: "photo_bmp", body: photo, form: Form::Bytes },
+    Target { name: "photo_gif", body: photo, form: Form::Bytes },
+    Target { name: "photo_jpeg", body: photo, form: Form::Bytes },
+    Target { name: "photo_png", body: photo, form: Form::Png },
+    Target { name: "photo_tiff", body: photo, form: Form::Bytes },
+    Target { name: "photo_webp", body: photo, form: Form::Bytes },
+    Target { name: "exif", body: exif, form: Form::Bytes },
+    Target { name: "mask", body: mask, form: Form::Png },
+    Target { name: "record", body: record, form: Form::Png },
+    Target { name: "jobs", body: jobs, form: Form::JsonLines },
+    Target { name: "manifest", body: manifest, form: Form::JsonLines },
+    Target { name: "adapter_config", body: adapter_config, form: Form::Json },
+    Target { name: "adapter_weights", body: adapter_weights, form: Form::SafeTensors },
+    Target {
+        name: "clip_tokenizer",
+        body: |bytes| clip_files(bytes, "tokenizer.json"),
+        form: Form::Json,
+    },
+    Target { name: "clip_vocab", body: |bytes| clip_files(bytes, "vocab.json"), form: Form::Json },
+    Target {
+        name: "clip_merges",
+        body: |bytes| clip_files(bytes, "merges.txt"),
+        form: Form::Bytes,
+    },
+    Target {
+        name: "clip_settings",
+        body: |bytes| clip_files(bytes, "tokenizer_config.json"),
+        form: Form::Json,
+    },
+    Target { name: "gemma_tokenizer", body: gemma_tokenizer, form: Form::Json },
+    Target { name: "small_tokenizer", body: small_tokenizer, form: Form::Json },
+    Target { name: "request", body: request, form: Form::Json },
+    Target { name: "words", body: words, form: Form::Bytes },
+    Target { name: "prompts", body: prompts, form: Form::Bytes },
+    Target { name: "hold_scores", body: hold_scores, form: Form::Bytes },
+    Target { name: "unmask_logits", body: unmask_logits, form: Form::Bytes },
+    Target { name: "rating", body: rating, form: Form::Json },
+    Target { name: "training_rows", body: training_rows, form: Form::JsonLines },
 ];
 
 /// The target of this name.
@@ -142,6 +204,9 @@ fn small_weights() -> Vec<u8> {
     file
 }
 
+/// Largest photo, pixels, that is written again.
+const REWRITTEN_PIXELS: usize = 1 << 12;
+
 fn photo(bytes: &[u8]) {
     let Ok(photo) = Photo::decode_within(bytes, &PHOTO_LIMITS) else { return };
     let size = photo.size();
@@ -151,6 +216,24 @@ fn photo(bytes: &[u8]) {
     if let Some(alpha) = photo.alpha() {
         assert_eq!(alpha.dimensions(), (width, height));
     }
+    if width as usize * height as usize <= REWRITTEN_PIXELS {
+        let sum: usize = bytes.iter().map(|&byte| usize::from(byte)).sum();
+        rewritten(&photo, ["png", "tiff", "bmp", "webp", "jpg"][sum % 5]);
+    }
+}
+
+/// A photo that can be read can be written with all that it carries, and read again with the same
+/// pixels.
+fn rewritten(photo: &Photo, extension: &str) {
+    with_file(&format!("rewritten.{extension}"), b"", |path| {
+        photo.save(path, &SaveOptions::default()).expect("a photo can be written");
+        let again = Photo::open(path).expect("a written photo can be read");
+        assert_eq!(again.size(), photo.size(), "{extension}");
+        if extension != "jpg" {
+            assert!(again.rgb() == photo.rgb(), "{extension}: other colours");
+            assert!(again.alpha() == photo.alpha(), "{extension}: another opacity");
+        }
+    });
 }
 
 /// A small JPEG whose EXIF block is the input.
@@ -241,12 +324,15 @@ fn small_tokenizer(bytes: &[u8]) {
     }
 }
 
-/// What is read is written, and read again as the same.
+/// A request that passes its check is written, and read again as the same.
 fn request(bytes: &[u8]) {
     let Ok(request) = serde_json::from_slice::<EditRequest>(bytes) else { return };
-    let Ok(written) = serde_json::to_string(&request) else { return };
+    if request.check().is_err() {
+        return;
+    }
+    let written = serde_json::to_string(&request).expect("a sound request can be written");
     let again: EditRequest = serde_json::from_str(&written).expect("a written request is readable");
-    assert_eq!(serde_json::to_string(&again).ok(), Some(written));
+    assert_eq!(again, request);
 }
 
 /// The short texts of options and requests.
@@ -279,5 +365,107 @@ fn prompts(bytes: &[u8]) {
                 assert!(rows.start <= span.start && span.end <= rows.end, "{span:?} of {rows:?}");
             }
         }
+    });
+}
+
+/// The bytes as small numbers, then as `f32` of any bits.
+fn numbers(bytes: &[u8]) -> (impl Iterator<Item = usize> + '_, impl Iterator<Item = f32> + '_) {
+    let (small, rest) = bytes.split_at(bytes.len().min(8));
+    let values = rest.chunks(4).cycle().map(|chunk| {
+        let mut bits = [0; 4];
+        bits[..chunk.len()].copy_from_slice(chunk);
+        f32::from_bits(u32::from_le_bytes(bits))
+    });
+    (small.iter().map(|&byte| usize::from(byte)).chain(std::iter::repeat(0)), values)
+}
+
+/// Whatever the scores are, a policy gives a mask of their grid, or refuses.
+fn hold_scores(bytes: &[u8]) {
+    let (mut small, mut values) = numbers(bytes);
+    let mut next = || small.next().expect("the numbers never end");
+    let batch = 1 + next() % 2;
+    let tokens = GridSize::new(1 + next() % 12, 1 + next() % 12);
+    let cells = GridSize::new(1 + next() % 6, 1 + next() % 6);
+    let (margin, step) = (next() % 8, next() % 4);
+    let mut map = |size: GridSize| {
+        let scores = (0..batch * size.len()).map(|_| values.next().unwrap_or_default()).collect();
+        ScoreMap::new(batch, size, scores).expect("as many scores as tokens")
+    };
+    let (scores, first, cell_scores, first_cells) =
+        (map(tokens), map(tokens), map(cells), map(cells));
+    let cells = CellScores { scores: &cell_scores, first: &first_cells };
+    let policies: [Box<dyn RegionHold>; 4] = [
+        Box::new(HoldAuto),
+        Box::new(HoldThreshold::new(0.5).expect("within 0 and 1")),
+        Box::new(HoldBudget::new(0.3).expect("within 0 and 1")),
+        Box::new(HoldMargin::new(Box::new(HoldAuto), margin)),
+    ];
+    for policy in &policies {
+        for cells in [None, Some(cells)] {
+            let request = HoldRequest { scores: &scores, first: &first, mask: None, step, cells };
+            let Ok(held) = policy.hold(&request) else { continue };
+            assert_eq!((held.batch(), held.size()), (batch, tokens));
+            policy.threshold(&request, batch - 1);
+        }
+    }
+}
+
+/// Whatever the logits are, a step gives codes and mask tokens, or refuses.
+fn unmask_logits(bytes: &[u8]) {
+    const CODES: usize = 5;
+    let (mut small, mut values) = numbers(bytes);
+    let mut next = || small.next().expect("the numbers never end");
+    let (batch, size) = (1 + next() % 2, GridSize::new(1 + next() % 4, 1 + next() % 4));
+    let request = ScheduleRequest { steps: 1 + next() % 6, starting_mask_ratio: 1.0 };
+    let count = batch * size.len() * CODES;
+    let logits: Vec<f32> = (0..count).map(|_| values.next().unwrap_or_default()).collect();
+    let device = Device::flex();
+    let logits =
+        Tensor::<3>::from_data(TensorData::new(logits, [batch, size.len(), CODES]), &device);
+    let tokens = TokenGrid::filled(batch, size, CODES as u32);
+    let temperature = Temperature::default();
+    let schedulers: [Box<dyn UnmaskScheduler>; 2] = [
+        Box::new(Strict::new(MaskingSchedule::default(), temperature)),
+        Box::new(Parity::new(MaskingSchedule::default(), temperature)),
+    ];
+    for scheduler in &schedulers {
+        let schedule = scheduler.plan(&request).expect("a plan for a sound request");
+        let step = next() % schedule.len();
+        let request = NoiseRequest { first_image: 0, batch, size, step };
+        let noise = ChaChaNoise::new(0).step_noise(&request).expect("a step within its bounds");
+        let state = StepState {
+            schedule: &schedule,
+            step,
+            logits: logits.clone(),
+            tokens: &tokens,
+            reference: None,
+            hold: None,
+            mask_token: CODES as u32,
+            noise,
+        };
+        let Ok(result) = scheduler.step(state) else { continue };
+        assert!(result.tokens.ids().iter().all(|&id| id <= CODES as u32));
+        assert!(result.predicted.ids().iter().all(|&id| id < CODES as u32));
+    }
+}
+
+fn rating(bytes: &[u8]) {
+    if let Answer::Scores(scores) = Answer::parse(&text(bytes)) {
+        assert!((0.0..=10.0).contains(&scores.overall()), "{scores:?}");
+    }
+}
+
+/// A list of training pairs whose pictures are not there.
+fn training_rows(bytes: &[u8]) {
+    with_file("pairs/rows.jsonl", bytes, |path| {
+        let options = serde_json::json!({
+            "source": "jsonl",
+            "path": path,
+            "validation": {"share": 0.5},
+            "cache": path.with_file_name("cache"),
+            "pictures": {"height": 16, "width": 16},
+        });
+        let options: DataOptions = serde_json::from_value(options).expect("sound options");
+        let _ = PairData::open(&options);
     });
 }

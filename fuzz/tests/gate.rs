@@ -1,6 +1,6 @@
 //! The committed corpus and some mutations of it, for every target.
 
-use editmgt_fuzz::{Failure, RunOptions, TARGETS, Target, corpus, run};
+use editmgt_fuzz::{Failure, Form, RunOptions, TARGETS, Target, corpus, run};
 
 #[test]
 fn every_target_survives_its_corpus_and_mutations() {
@@ -34,7 +34,8 @@ fn stores_the_input_that_panics() {
         crashes: crashes.path().to_owned(),
         keep_each: false,
     };
-    let failure = run(&Target { name: "test", body }, &[vec![1, 2]], &options).unwrap_err();
+    let failure = run(&Target { name: "test", body, form: Form::Bytes }, &[vec![1, 2]], &options)
+        .unwrap_err();
     let Failure { path, message, .. } = failure;
     assert_eq!(message, "too long");
     assert!(std::fs::read(path).unwrap().len() >= 3);
