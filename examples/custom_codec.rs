@@ -91,6 +91,6 @@ fn main() -> std::result::Result<(), Box<dyn StdError>> {
     let tokens = codec.encode(plan.apply(&photo, &device)?)?;
     println!("{} tokens of {} codes", tokens.ids().len(), codec.spec().codebook_size);
     let picture = plan.invert(codec.decode(&tokens)?, &photo)?;
-    photo.edited(picture)?.save(out, &SaveOptions::default())?;
+    photo.edited(picture)?.save(out)?;
     Ok(())
 }

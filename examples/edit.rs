@@ -7,20 +7,16 @@
 
 use std::error::Error;
 
-use editmgt::{EditRequest, Editor, HoldPolicy, Photo, SaveOptions, Silent, check_writable};
+use editmgt::{EditRequest, Editor, HoldPolicy, Photo};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, photo, instruction, out] = &args[..] else {
         return Err("usage: edit MODEL PHOTO INSTRUCTION OUT".into());
     };
-    let photo = Photo::open(photo)?;
-    check_writable(out, photo.size(), &SaveOptions::default())?;
-    let editor = Editor::builder(model).build()?;
-    let hold = Some(HoldPolicy::Auto);
-    let request = EditRequest { steps: Some(16), hold, ..EditRequest::new(instruction) };
-    let result = editor.edit(&photo, None, &request, &mut Silent)?;
-    result.image.save(out, &SaveOptions::default())?;
+    let request = EditRequest::new(instruction).hold(HoldPolicy::Auto).steps(16);
+    let result = Editor::open(model)?.edit(&Photo::open(photo)?, request)?;
+    result.image.save(out)?;
     println!("{:.1}% of the tokens were held", 100.0 * result.report.tokens_held);
     Ok(())
 }

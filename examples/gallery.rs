@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("|---|---|---|---|---|");
     // The categories take turns.
     for (index, category) in Category::ALL.into_iter().enumerate() {
-        let request = EditRequest { score_map: true, ..EditRequest::default() };
+        let request = EditRequest::default().score_map(true);
         let scene = (Split::Test, index as u64);
         let (trial, example, edited) = trial(&editor, &world, scene, &request)?;
         let overlay = edited.overlay(&Photo::from_rgb(example.pair.before.clone())?)?;

@@ -12,9 +12,10 @@
 use std::error::Error;
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::Arc;
 
 use editmgt::photo::{GrayImage, RgbImage};
-use editmgt::{CompositePolicy, EditRequest, Editor, HoldPolicy, Mask, Photo, Silent};
+use editmgt::{CompositePolicy, EditRequest, Editor, HoldPolicy, Mask, Photo};
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageReader, Luma};
 
@@ -23,13 +24,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [model, instruction, size, photos @ ..] = &args[..] else {
         return Err("usage: outside MODEL INSTRUCTION SIZE PHOTO…".into());
     };
-    let size = Some(size.parse()?);
+    let size: usize = size.parse()?;
     let editor = Editor::builder(model).build()?;
     println!("| photo | raw decode | token hold alone | hold with composite |");
     println!("|---|---|---|---|");
     for path in photos {
         let bytes = std::fs::read(path)?;
-        let photo = editor.open(Photo::decode(&bytes)?);
+        let photo = editor.open_photo(Photo::from_bytes(&bytes)?);
         let drawing = middle(photo.photo().rgb());
         let mask = Mask::from_luma(drawing.clone());
         print!("| {} |", describe(Path::new(path), &bytes)?);
@@ -39,13 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             (Some(&mask), CompositePolicy::Held),
         ] {
             let hold = mask.map(|_| HoldPolicy::Mask).or(Some(HoldPolicy::Off));
-            let request = EditRequest {
-                size,
-                hold,
-                composite: Some(composite),
-                ..EditRequest::new(instruction)
-            };
-            let result = photo.edit(mask, &request, &mut Silent)?;
+            let mut request =
+                EditRequest::new(instruction).size(size).hold(hold).composite(composite);
+            request.mask = mask.map(|mask| Arc::new(mask.clone()));
+            let result = photo.edit(request)?;
             print!(" {} |", outside(photo.photo().rgb(), result.image.rgb(), &drawing));
         }
         println!();

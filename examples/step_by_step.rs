@@ -9,8 +9,7 @@ use std::error::Error as StdError;
 use std::path::Path;
 
 use editmgt::{
-    EditError, EditEvent, EditRequest, Editor, Error, Flow, HoldPolicy, Photo, Previews,
-    SaveOptions, preview_photo,
+    EditError, EditEvent, EditRequest, Editor, Flow, HoldPolicy, Photo, Previews, preview_photo,
 };
 
 fn main() -> Result<(), Box<dyn StdError>> {
@@ -20,12 +19,11 @@ fn main() -> Result<(), Box<dyn StdError>> {
     };
     let folder = Path::new(folder);
     let photo = Photo::open(photo)?;
-    let editor = Editor::builder(model).build()?;
-    let hold = Some(HoldPolicy::Auto);
-    let request = EditRequest { steps: Some(12), hold, ..EditRequest::new(instruction) };
+    let editor = Editor::open(model)?;
+    let request = EditRequest::new(instruction).steps(12).hold(HoldPolicy::Auto);
 
     // Any closure from event to flow is an observer; `Previews` asks for pictures on its behalf.
-    let mut observer = Previews::every(4, |event: &EditEvent<'_>| match event {
+    let observer = Previews::every(4, |event: &EditEvent<'_>| match event {
         EditEvent::StageStarted(stage) => {
             println!("{stage:?}");
             Flow::Continue
@@ -36,7 +34,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
         }
         EditEvent::Preview { completed, image, .. } => {
             let path = folder.join(format!("step-{completed:02}.png"));
-            match preview_photo(image).map(|photo| photo.save(path, &SaveOptions::default())) {
+            match preview_photo(image).map(|photo| photo.save(path)) {
                 Ok(Ok(())) => Flow::Continue,
                 problem => {
                     eprintln!("no preview: {problem:?}");
@@ -46,11 +44,9 @@ fn main() -> Result<(), Box<dyn StdError>> {
         }
         _ => Flow::Continue,
     });
-    match editor.edit(&photo, None, &request, &mut observer) {
-        Ok(result) => result.image.save(folder.join("edit.png"), &SaveOptions::default())?,
-        Err(EditError::Stage(Error::Stopped { completed, total, .. })) => {
-            println!("stopped after {completed} of {total} steps; nothing was written");
-        }
+    match editor.edit_with(&photo, &request, observer) {
+        Ok(result) => result.image.save(folder.join("edit.png"))?,
+        Err(EditError::Stopped(stopped)) => println!("{stopped}; nothing was written"),
         Err(error) => return Err(error.into()),
     }
     Ok(())

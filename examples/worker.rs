@@ -20,8 +20,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use editmgt::{
-    EditError, EditEvent, EditRequest, EditResult, Editor, Error, Flow, HoldPolicy, LoopProgress,
-    Photo, SaveOptions,
+    EditError, EditEvent, EditRequest, EditResult, Editor, Flow, HoldPolicy, Photo, StoppedEdit,
 };
 
 /// Cancels a job from any thread, at any time.
@@ -42,7 +41,7 @@ struct Job {
     photo: Arc<Photo>,
     request: EditRequest,
     /// Where an earlier job for the same request was cancelled.
-    from: Option<LoopProgress>,
+    from: Option<StoppedEdit>,
     cancel: CancelToken,
     answers: mpsc::Sender<Answer>,
 }
@@ -54,7 +53,7 @@ enum Answer {
     },
     Done(Box<EditResult>),
     /// Cancelled; send this along with the request to go on.
-    Cancelled(Option<Box<LoopProgress>>),
+    Cancelled(StoppedEdit),
     Failed(EditError),
 }
 
@@ -70,14 +69,14 @@ fn work(editor: &Editor, jobs: mpsc::Receiver<Job>) {
             _ => cancel.flow(),
         };
         // Keep the open photo, in a map of your own, when another job may want it.
-        let photo = editor.open(photo);
+        let photo = editor.open_photo(photo);
         let outcome = match from {
-            Some(from) => photo.resume(None, &request, from, &mut observer),
-            None => photo.edit(None, &request, &mut observer),
+            Some(from) => photo.resume(&request, from, &mut observer),
+            None => photo.edit_with(&request, observer),
         };
         let answer = match outcome {
             Ok(result) => Answer::Done(Box::new(result)),
-            Err(EditError::Stage(Error::Stopped { progress, .. })) => Answer::Cancelled(progress),
+            Err(EditError::Stopped(stopped)) => Answer::Cancelled(stopped),
             Err(error) => Answer::Failed(error),
         };
         // Nobody may be there any more: not the worker's concern.
@@ -114,7 +113,7 @@ fn follow(worker: &mpsc::Sender<Job>, photo: Arc<Photo>, request: &EditRequest) 
                         cancel.cancel();
                     }
                 }
-                Answer::Cancelled(progress) => from = progress.map(|progress| *progress),
+                Answer::Cancelled(stopped) => from = Some(stopped),
                 end => return Some(end),
             }
         }
@@ -128,7 +127,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let [model, folder, instruction, photos @ ..] = &args[..] else {
         return Err("usage: worker MODEL OUT_FOLDER INSTRUCTION PHOTO…".into());
     };
-    let request = EditRequest { hold: Some(HoldPolicy::Auto), ..EditRequest::new(instruction) };
+    let request = EditRequest::new(instruction).hold(HoldPolicy::Auto);
     // One worker here; spawn one for each device that `editmgt devices` lists as ready.
     let (worker, thread) = spawn(model.into(), "cpu".into());
     for path in photos {
@@ -137,7 +136,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
         match follow(&worker, photo, &request) {
             Some(Answer::Done(result)) => {
                 let out = Path::new(folder).join(name).with_extension("png");
-                result.image.save(&out, &SaveOptions::default())?;
+                result.image.save(&out)?;
                 println!("{}", out.display());
             }
             Some(Answer::Failed(error)) => eprintln!("{path}: {error}"),

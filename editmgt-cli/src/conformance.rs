@@ -90,14 +90,12 @@ mod edits {
     /// One as the model edits, and one that goes through what that leaves out.
     fn requests() -> [(&'static str, EditRequest); 2] {
         let instruction = "make the red circle blue";
-        let guided = EditRequest {
-            steps: Some(6),
-            guidance_scale: Some(3.0),
-            temperature: Some((2.0, 0.0)),
-            hold: Some(HoldPolicy::Threshold(0.3)),
-            seed: 7,
-            ..EditRequest::new(instruction)
-        };
+        let guided = EditRequest::new(instruction)
+            .steps(6)
+            .guidance_scale(3.0)
+            .temperature((2.0, 0.0))
+            .hold(HoldPolicy::Threshold(0.3))
+            .seed(7);
         [("as the model edits", EditRequest::new(instruction)), ("guided, in six steps", guided)]
     }
 
@@ -107,7 +105,7 @@ mod edits {
         let load = |device| Editor::embedded().device(device).dtype(dtype).build();
         let (reference, other) =
             (load(editmgt::open_default_device()?)?, load(editmgt::open_device(device)?)?);
-        let photo = Photo::decode(SCENE)?;
+        let photo = Photo::from_bytes(SCENE)?;
         let compare = |(name, request)| {
             let agreement = conformance::compare_edits(&reference, &other, &photo, &request)?;
             Ok(ComparedEdit { name, pass: agreement.pass(), agreement })

@@ -26,7 +26,7 @@ fn backend(name: &str) -> Result<Backend, String> {
 
 pub(crate) fn run(args: DevicesArgs) -> Outcome {
     let devices = match args.backend {
-        Some(backend) => quietly(|| editmgt::devices_of(backend)),
+        Some(backend) => quietly(|| editmgt::devices::list_of(backend)),
         None => Backend::built().flat_map(survey).collect(),
     };
     let mut out = std::io::stdout().lock();
@@ -52,7 +52,7 @@ pub(crate) fn quietly<T>(probe: impl FnOnce() -> T) -> T {
 /// one than ours.
 fn survey(backend: Backend) -> Vec<DeviceInfo> {
     if backend.is_cpu() {
-        return quietly(|| editmgt::devices_of(backend));
+        return quietly(|| editmgt::devices::list_of(backend));
     }
     let program = std::env::current_exe().map(Command::new);
     let answer = program.map_err(|error| error.to_string()).and_then(|mut program| {

@@ -4,12 +4,13 @@ use std::error::Error as StdError;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use editmgt::{
-    EditError, EditRecord, EditRequest, EditResult, Error, Mask, MaskReading, Photo, PhotoNote,
-    PixelSize, SaveOptions, check_writable,
+    EditError, EditRecord, EditRequest, EditResult, Mask, MaskReading, Photo, PhotoNote, PixelSize,
+    SaveOptions, check_writable,
 };
 use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
@@ -119,7 +120,7 @@ impl EditArgs {
         let job = |i| {
             let number = request.variation.saturating_add(i);
             Job {
-                request: EditRequest { variation: number, ..request.clone() },
+                request: request.clone().variation(number),
                 output: numbered(&self.output, number),
                 report: self.report.as_deref().map(|to| numbered(to, number)),
                 map: self.map.as_deref().map(|to| numbered(to, number)),
@@ -202,7 +203,7 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
             };
             let mask = Mask::open_reading(path, reading, &limits).map_err(in_megapixels)?;
             mask.check_aspect(photo.size())?;
-            Some(mask)
+            Some(Arc::new(mask))
         }
         None => None,
     };
@@ -227,7 +228,7 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
     for difference in differences.into_iter().flatten() {
         progress.note(&format!("the edit to repeat may come out otherwise: {difference}"));
     }
-    let photo = editor.open(photo);
+    let photo = editor.open_photo(photo);
     for job in &jobs {
         progress.previews = args.preview.clone().map(|folder| PreviewFolder {
             folder,
@@ -235,13 +236,15 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
             shrink: args.preview_shrink as usize,
             prefix: job.prefix.clone(),
         });
-        let result = photo.edit(mask.as_ref(), &job.request, &mut progress);
+        let mut request = job.request.clone();
+        request.mask.clone_from(&mask);
+        let result = photo.edit_observed(&request, &mut progress);
         progress.finish();
         if let Some(failure) = progress.failure() {
             return Err(failure.into());
         }
         let mut result = match result {
-            Err(EditError::Stage(stopped @ Error::Stopped { .. })) => {
+            Err(EditError::Stopped(stopped)) => {
                 return Ok(StopSignal::stopped(&stopped.to_string()));
             }
             result => result?,
@@ -290,7 +293,7 @@ impl Job {
         let save = SaveOptions { text: Vec::from_iter(text), ..SaveOptions::default() };
         result.image.save(&self.output, &save)?;
         if let Some(map) = &self.map {
-            result.overlay(photo)?.save(map, &SaveOptions::default())?;
+            result.overlay(photo)?.save(map)?;
         }
         if let Some(report) = &self.report {
             files::write(report, serde_json::to_vec_pretty(&result.report)?)?;

@@ -1,177 +1,206 @@
-//! The options that say how to edit.
+//! The options of an edit, from the library's table of them.
 
-use clap::Args;
-use editmgt::{
-    Blend, CompositePolicy, EditError, EditRequest, HoldPolicy, Holding, KeywordPolicy, MapCombine,
-    MapFilter, Resize,
-};
+use clap::builder::ValueParser;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use editmgt::{EditError, EditRequest, HoldPolicy, Holding, KeywordPolicy};
+
+const WHERE: &str = "Where the photo may change";
+const SAMPLING: &str = "Sampling";
+const IMAGE: &str = "Image";
+
+/// An option of the table on the command line.
+struct Flag {
+    /// Its key in the table.
+    name: &'static str,
+    long: &'static str,
+    /// Names of its values.
+    values: &'static [&'static str],
+    heading: &'static str,
+}
+
+const fn flag(
+    name: &'static str,
+    long: &'static str,
+    values: &'static [&'static str],
+    heading: &'static str,
+) -> Flag {
+    Flag { name, long, values, heading }
+}
+
+/// Options that are values, the everyday ones first.
+const FLAGS: [Flag; 16] = [
+    flag("hold", "hold", &["POLICY"], WHERE),
+    flag("hold_margin", "hold-margin", &["TOKENS"], WHERE),
+    flag("composite", "composite", &["POLICY"], WHERE),
+    flag("feather", "feather", &["PIXELS"], WHERE),
+    flag("blend", "blend", &["HOW"], WHERE),
+    flag("keyword_maps", "keyword-maps", &["HOW"], WHERE),
+    flag("map_filter", "map-filter", &["HOW"], WHERE),
+    flag("blocks", "blocks", &["BLOCK,…"], WHERE),
+    flag("steps", "steps", &["N"], SAMPLING),
+    flag("seed", "seed", &["SEED"], SAMPLING),
+    flag("variation", "variation", &["I"], SAMPLING),
+    flag("guidance_scale", "guidance", &["SCALE"], SAMPLING),
+    flag("reference_strength", "strength", &["STRENGTH"], SAMPLING),
+    flag("temperature", "temperature", &["FIRST", "LAST"], SAMPLING),
+    flag("negative_prompt", "negative", &["WORDS"], SAMPLING),
+    flag("size", "size", &["PIXELS"], IMAGE),
+];
+
+/// After `size`, which it is read with.
+const RESIZE: Flag = flag("resize", "resize", &["HOW"], IMAGE);
+
+fn flags() -> impl Iterator<Item = &'static Flag> {
+    FLAGS.iter().chain([&RESIZE])
+}
+
+/// The values of [`FLAGS`] that were given.
+#[derive(Clone)]
+struct TableArgs(Vec<(&'static str, String)>);
+
+impl Args for TableArgs {
+    fn augment_args(command: Command) -> Command {
+        let options = EditRequest::options();
+        flags()
+            .fold(command, |command, flag| {
+                let option = options.iter().find(|option| option.name == flag.name);
+                let option = option.expect("a flag is an option of the table");
+                let parse = {
+                    let (name, count) = (flag.name, flag.values.len());
+                    move |text: &str| -> Result<String, EditError> {
+                        // Several values are read together, later.
+                        if count == 1 {
+                            EditRequest::default().set(name, text)?;
+                        }
+                        Ok(text.to_owned())
+                    }
+                };
+                let default = match (&option.default, option.of_model) {
+                    (Some(default), false) => format!(" [default: {default}]"),
+                    (Some(default), true) if default.len() < 20 => {
+                        format!(" [default: the model's; officially {}]", default.replace(',', " "))
+                    }
+                    (_, true) => " [default: the model's]".to_owned(),
+                    (None, false) => String::new(),
+                };
+                command.arg(
+                    Arg::new(flag.name)
+                        .long(flag.long)
+                        .value_names(flag.values)
+                        .num_args(flag.values.len())
+                        .allow_hyphen_values(true)
+                        .value_parser(ValueParser::new(parse))
+                        .help(format!("{}{default}", option.doc.replace('`', "")))
+                        .help_heading(flag.heading),
+                )
+            })
+            .mut_arg("keyword_maps", |arg| arg.requires("keyword"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for TableArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = flags().filter_map(|flag| {
+            let values = matches.get_many::<String>(flag.name)?;
+            let values: Vec<&str> = values.map(String::as_str).collect();
+            Some((flag.name, values.join(",")))
+        });
+        Ok(Self(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
 
 #[derive(Args)]
 pub(crate) struct RequestArgs {
-    /// Number of steps [default: the model's; officially 36]
-    #[arg(long)]
-    steps: Option<usize>,
-    /// Classifier-free guidance, 0 to 100; 1 and below turns it off [default: the model's;
-    /// officially 6]
-    #[arg(long, allow_negative_numbers = true)]
-    guidance: Option<f32>,
-    /// The share of the steps, 0 to 1, before which there is no guidance [default: 0]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    guidance_from: Option<f32>,
-    /// The share of the steps, 0 to 1, after which there is no guidance [default: 1]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
-    guidance_until: Option<f32>,
-    /// How strongly the photo is attended to, 0 to 100; 1 is neutral [default: the model's;
-    /// officially 1.1]
-    #[arg(long, allow_negative_numbers = true)]
-    strength: Option<f32>,
-    /// Weight of the noise at the first and at the last step, 0 to 100 each [default: the model's;
-    /// officially 2 0]
-    #[arg(long, num_args = 2, value_names = ["FIRST", "LAST"], allow_negative_numbers = true)]
-    temperature: Option<Vec<f32>>,
-    /// What keeps the photo's own: off, auto, mask, a score from 0 to 1, budget:SHARE (at most
-    /// that share may change), or mask+ and one of these [default: the model's; officially off; with
-    /// --mask: mask]
-    #[arg(long, value_name = "POLICY", allow_negative_numbers = true)]
-    hold: Option<String>,
-    /// Let so many tokens around it change, too [default: the model's; one cell for auto where
-    /// attention is coarser than tokens, else 0]
-    #[arg(long, value_name = "TOKENS")]
-    hold_margin: Option<usize>,
-    /// Treat what is kept exactly like the official code (it can change after all)
-    #[arg(long, conflicts_with = "strict")]
-    parity: bool,
-    /// What is kept is kept for good, as by default
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    table: TableArgs,
     /// Words of the instruction whose attention counts for --hold; may be given several times
     /// [default: the model's; officially all of it]
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true, help_heading = WHERE)]
     keyword: Vec<String>,
     /// Take the content words of the instruction as --keyword
-    #[arg(long, conflicts_with = "keyword")]
+    #[arg(long, conflicts_with = "keyword", help_heading = WHERE)]
     auto_keyword: bool,
     /// Let all of the instruction count for --hold, whatever the model's default
-    #[arg(long, conflicts_with_all = ["keyword", "auto_keyword"])]
+    #[arg(long, conflicts_with_all = ["keyword", "auto_keyword"], help_heading = WHERE)]
     no_keyword: bool,
-    /// How the maps of several keywords become one: max or mean [default: max]
-    #[arg(long, value_name = "HOW", value_parser = ["max", "mean"], requires = "keyword")]
-    keyword_maps: Option<String>,
-    /// How the score map is smoothed before --hold reads it: off, adaptive, gaussian, bilateral or
-    /// morphology [default: the model's; officially adaptive]
-    #[arg(long, value_name = "HOW", value_parser = MapFilter::ALL.map(MapFilter::name))]
-    map_filter: Option<String>,
-    /// Blocks whose attention counts for --hold, double blocks first [default: the model's;
-    /// officially 28 to 36]
-    #[arg(long, value_name = "BLOCK,…", value_delimiter = ',')]
-    blocks: Option<Vec<usize>>,
-    /// What to steer away from; read with guidance above 1 [default: the model's; officially a list
-    /// of flaws]
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
-    negative: Option<String>,
-    /// Same seed, same edit [default: 0]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Which of the edits of this seed: each has noise of its own [default: 0]
-    #[arg(long, value_name = "I")]
-    variation: Option<u32>,
-    /// Side of the square whose area the model works on [default: the model's own]
-    #[arg(long, value_name = "PIXELS")]
-    size: Option<usize>,
-    /// How the photo is fitted to the model: fit stretches it by a few percent where needed, pad
-    /// gives it a rim, crop leaves a rim of it as it is, native takes it as it is [default: fit]
-    #[arg(long, value_name = "HOW", value_parser = ["fit", "pad", "crop", "native"])]
-    resize: Option<String>,
-    /// Which pixels come from the edit: visible (what visibly changed), held (all that was not held)
-    /// or all [default: the model's; else visible]
-    #[arg(long, value_name = "POLICY", value_parser = CompositePolicy::ALL.map(CompositePolicy::name))]
-    composite: Option<String>,
-    /// How photo and edit are mixed where they meet: as file values (srgb) or as light (linear)
-    /// [default: srgb]
-    #[arg(long, value_name = "HOW", value_parser = ["srgb", "linear"])]
-    blend: Option<String>,
-    /// Let the edit fade over this many pixels of the photo [default: 0]
-    #[arg(long, value_name = "PIXELS")]
-    feather: Option<usize>,
+    /// Treat what is held exactly like the official code (it can change after all)
+    #[arg(long, conflicts_with = "strict", help_heading = WHERE)]
+    parity: bool,
+    /// What is held stays held, as by default
+    #[arg(long, help_heading = WHERE)]
+    strict: bool,
+    /// The fraction of the steps, 0 to 1, before which there is no guidance [default: 0]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, help_heading = SAMPLING)]
+    guidance_from: Option<f32>,
+    /// The fraction of the steps, 0 to 1, after which there is no guidance [default: 1]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, help_heading = SAMPLING)]
+    guidance_until: Option<f32>,
 }
 
 impl RequestArgs {
-    /// `base`, with what was said here in its place.
+    /// `base` with the options that were given here.
     pub(crate) fn request(&self, base: EditRequest) -> Result<EditRequest, EditError> {
-        let hold: Option<HoldPolicy> = self.hold.as_deref().map(str::parse).transpose()?;
-        // Of another edit's keyword is nothing left to say where nothing is held by it.
-        let unread = hold.as_ref().is_some_and(|hold| !hold.needs_scores()) && !base.score_map;
-        Ok(EditRequest {
-            negative_prompt: self.negative.clone().or(base.negative_prompt),
-            steps: self.steps.or(base.steps),
-            guidance_scale: self.guidance.or(base.guidance_scale),
-            guidance_interval: self.guidance_interval(base.guidance_interval),
-            reference_strength: self.strength.or(base.reference_strength),
-            temperature: match self.temperature.as_deref() {
-                Some(both) => Some((both[0], both[1])),
-                None => base.temperature,
-            },
-            hold: hold.or(base.hold),
-            hold_margin: self.hold_margin.or(base.hold_margin),
-            holding: match (self.parity, self.strict) {
-                (true, _) => Holding::Parity,
-                (_, true) => Holding::Strict,
-                _ => base.holding,
-            },
-            keyword: self.keyword().or(base.keyword.filter(|_| !unread)),
-            keyword_maps: match self.keyword_maps.as_deref() {
-                Some("mean") => Some(MapCombine::Mean),
-                Some(_) => Some(MapCombine::Max),
-                None => base.keyword_maps,
-            },
-            map_filter: self.map_filter().or(base.map_filter),
-            blocks: self.blocks.clone().or(base.blocks),
-            seed: self.seed.unwrap_or(base.seed),
-            variation: self.variation.unwrap_or(base.variation),
-            size: self.size.or(base.size),
-            score_map: base.score_map,
-            resize: match self.resize.as_deref() {
-                Some("pad") => Resize::Pad,
-                Some("crop") => Resize::Crop,
-                Some("native") => Resize::Native,
-                Some(_) => Resize::Fit,
-                None => base.resize,
-            },
-            composite: self.composite().or(base.composite),
-            blend: match self.blend.as_deref() {
-                Some("linear") => Blend::Linear,
-                Some(_) => Blend::Srgb,
-                None => base.blend,
-            },
-            feather: self.feather.unwrap_or(base.feather),
-            instruction: base.instruction,
-        })
-    }
-
-    fn guidance_interval(&self, base: Option<(f32, f32)>) -> Option<(f32, f32)> {
-        if self.guidance_from.is_none() && self.guidance_until.is_none() {
-            return base;
+        let mut request = base;
+        for (name, text) in &self.table.0 {
+            request.set(name, text)?;
         }
-        let (from, until) = base.unwrap_or((0.0, 1.0));
-        Some((self.guidance_from.unwrap_or(from), self.guidance_until.unwrap_or(until)))
-    }
-
-    fn composite(&self) -> Option<CompositePolicy> {
-        let given = self.composite.as_deref()?;
-        CompositePolicy::ALL.into_iter().find(|policy| policy.name() == given)
-    }
-
-    fn map_filter(&self) -> Option<MapFilter> {
-        let said = self.map_filter.as_deref()?;
-        MapFilter::ALL.into_iter().find(|filter| filter.name() == said)
+        let unread = self.table.0.iter().any(|(name, _)| *name == "hold")
+            && request.hold.as_ref().is_some_and(|hold| !HoldPolicy::needs_scores(hold))
+            && !request.score_map;
+        if unread {
+            // The keyword of the edit that this one is like has nothing left to say.
+            request.keyword = None;
+        }
+        if let Some(keyword) = self.keyword() {
+            request.keyword = Some(keyword);
+        }
+        if self.parity {
+            request.holding = Holding::Parity;
+        }
+        if self.strict {
+            request.holding = Holding::Strict;
+        }
+        if self.guidance_from.is_some() || self.guidance_until.is_some() {
+            let (from, until) = request.guidance_interval.unwrap_or((0.0, 1.0));
+            let from = self.guidance_from.unwrap_or(from);
+            request.guidance_interval = Some((from, self.guidance_until.unwrap_or(until)));
+        }
+        Ok(request)
     }
 
     fn keyword(&self) -> Option<KeywordPolicy> {
-        match (self.auto_keyword, self.no_keyword, self.keyword.is_empty()) {
-            (true, ..) => Some(KeywordPolicy::Auto),
-            (_, true, _) => Some(KeywordPolicy::All),
-            (_, _, false) => Some(KeywordPolicy::Phrases(self.keyword.clone())),
-            _ => None,
+        if self.auto_keyword {
+            Some(KeywordPolicy::Auto)
+        } else if self.no_keyword {
+            Some(KeywordPolicy::All)
+        } else if self.keyword.is_empty() {
+            None
+        } else {
+            Some(KeywordPolicy::Phrases(self.keyword.clone()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_of_the_table_can_be_given() {
+        // Those that are flags or several values of their own.
+        const OTHERWISE: [&str; 4] = ["keyword", "guidance_interval", "holding", "score_map"];
+        for option in EditRequest::options() {
+            let is_flag = flags().any(|flag| flag.name == option.name);
+            assert!(is_flag != OTHERWISE.contains(&option.name), "{}", option.name);
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn run(args: PrecisionArgs) -> Outcome {
     let device = editmgt::open_device(&args.device)?;
     let photo = match &args.photo {
         Some(path) => Photo::open(path)?,
-        None => Photo::decode(SCENE)?,
+        None => Photo::from_bytes(SCENE)?,
     };
     let instructions = match args.instructions.is_empty() {
         true => INSTRUCTIONS.map(str::to_owned).to_vec(),

@@ -108,7 +108,7 @@ impl EditObserver for Progress {
             EditEvent::Preview { completed, image, .. } => {
                 let written = self.previews.iter().try_for_each(|to| -> Result<(), EditError> {
                     let name = format!("{}step-{completed:04}.png", to.prefix);
-                    preview_photo(image)?.save(to.folder.join(name), &SaveOptions::default())?;
+                    preview_photo(image)?.save(to.folder.join(name))?;
                     Ok(())
                 });
                 if let Err(error) = written {

@@ -49,25 +49,20 @@ const GUIDANCE: [f32; 6] = [1.0, 1.5, 2.0, 3.0, 6.0, 9.0];
 /// An option of `base` out of range.
 pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, EditError> {
     // Each edit has an instruction of its own; a request without one is refused.
-    let said = EditRequest { instruction: "any".into(), ..base.clone() };
-    let in_force = editor.settings(&said, false)?;
+    let said = base.clone().instruction("any");
+    let in_force = editor.settings(&said)?;
     let mut held = base.clone();
     if !in_force.hold.needs_scores() {
         held.hold = Some(HoldPolicy::Auto);
     }
-    let off = EditRequest {
-        hold: Some(HoldPolicy::Off),
-        // A keyword says where to hold.
-        keyword: None,
-        ..base.clone()
-    };
+    let off = base.clone().hold(HoldPolicy::Off).keyword(None);
     let with = |name: &str, request: EditRequest| Variation { name: name.to_owned(), request };
 
     let thresholds = THRESHOLDS.map(|threshold| {
         let hold = Some(HoldPolicy::Threshold(threshold));
-        with(&threshold.to_string(), EditRequest { hold, ..base.clone() })
+        with(&threshold.to_string(), base.clone().hold(hold))
     });
-    let auto = EditRequest { hold: Some(HoldPolicy::Auto), ..base.clone() };
+    let auto = base.clone().hold(HoldPolicy::Auto);
     let mut hold = vec![with("off", off.clone())];
     hold.extend(thresholds);
     hold.push(with("auto", auto));
@@ -75,19 +70,17 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
     let blocks = 0..editor.model().transformer.spec().blocks();
     let alone = blocks.map(|block| {
         let blocks = Some(vec![block]);
-        with(&format!("block {block}"), EditRequest { blocks, ..held.clone() })
+        with(&format!("block {block}"), held.clone().blocks(blocks))
     });
     let mut layers = vec![with("together", held.clone()), with("none", off.clone())];
     layers.extend(alone);
 
-    let filter = MapFilter::ALL.map(|filter| {
-        with(filter.name(), EditRequest { map_filter: Some(filter), ..held.clone() })
-    });
+    let filter = MapFilter::ALL.map(|filter| with(filter.name(), held.clone().map_filter(filter)));
     let filter_in_force = MapFilter::ALL.iter().position(|filter| *filter == in_force.map_filter);
     let keyword = [("all", KeywordPolicy::All), ("auto", KeywordPolicy::Auto)]
-        .map(|(name, policy)| with(name, EditRequest { keyword: Some(policy), ..held.clone() }));
+        .map(|(name, policy)| with(name, held.clone().keyword(policy)));
     let holding = [("strict", Holding::Strict), ("parity", Holding::Parity)]
-        .map(|(name, holding)| with(name, EditRequest { holding, ..held.clone() }));
+        .map(|(name, holding)| with(name, held.clone().holding(holding)));
     let composite = [
         ("neither", &off, CompositePolicy::All),
         ("visible", &off, CompositePolicy::Visible),
@@ -98,7 +91,7 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
     .map(|(name, request, composite)| {
         // Asked for only where it is not in force anyway, so that other ablations share the edits.
         let asked = (composite != in_force.composite).then_some(composite);
-        with(name, EditRequest { composite: asked.or(request.composite), ..request.clone() })
+        with(name, request.clone().composite(asked.or(request.composite)))
     });
     let one = |name, title, variations: Vec<Variation>| Ablation {
         name,
@@ -107,10 +100,7 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
         baseline: 0,
         timed: false,
     };
-    let steps = sweep("steps", "Steps", &STEPS, in_force.steps, |value| EditRequest {
-        steps: Some(value),
-        ..base.clone()
-    });
+    let steps = sweep("steps", "Steps", &STEPS, in_force.steps, |value| base.clone().steps(value));
     Ok(vec![
         // First, so that the edits of its baseline, which others share, are made and timed here.
         Ablation { timed: true, ..steps },
@@ -132,10 +122,10 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
             composite.into(),
         ),
         sweep("strength", "Reference strength", &STRENGTHS, in_force.reference_strength, |value| {
-            EditRequest { reference_strength: Some(value), ..base.clone() }
+            base.clone().reference_strength(value)
         }),
         sweep("guidance", "Guidance scale", &GUIDANCE, in_force.guidance_scale, |value| {
-            EditRequest { guidance_scale: Some(value), ..base.clone() }
+            base.clone().guidance_scale(value)
         }),
     ])
 }
@@ -169,9 +159,8 @@ mod tests {
             (0.0, vec!["0", "1", "1.5", "2", "3", "6", "9"], 0),
             (20.0, vec!["1", "1.5", "2", "3", "6", "9", "20"], 6),
         ] {
-            let made = sweep("guidance", "", &GUIDANCE, in_force, |value| EditRequest {
-                guidance_scale: Some(value),
-                ..EditRequest::default()
+            let made = sweep("guidance", "", &GUIDANCE, in_force, |value| {
+                EditRequest::default().guidance_scale(value)
             });
             let names: Vec<&str> = made.variations.iter().map(|v| v.name.as_str()).collect();
             assert_eq!((names, made.baseline), (expected, baseline));

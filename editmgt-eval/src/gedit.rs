@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
-use editmgt::{EditRequest, Editor, Photo, Silent};
+use editmgt::{EditRequest, Editor, Photo};
 use editmgt_world::{Category, Metrics};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -132,11 +132,8 @@ impl Suite for GeditSuite<'_> {
                 return Ok(Measured { record, panels: None, seconds: None });
             }
         };
-        let request = EditRequest { instruction: row.instruction.clone(), ..self.request.clone() };
-        let edited = self
-            .editor
-            .edit(&photo, None, &request, &mut Silent)
-            .map_err(EvalError::edit(index))?;
+        let request = self.request.clone().instruction(row.instruction.clone());
+        let edited = self.editor.edit(&photo, &request).map_err(EvalError::edit(index))?;
         let (before, after) = (photo.rgb(), edited.image.rgb());
         let kept = Differences::between(after, before, None)?.whole;
         record.metrics = Metrics::default()

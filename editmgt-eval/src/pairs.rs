@@ -1,4 +1,4 @@
-use editmgt::{EditRequest, Editor, Photo, Silent};
+use editmgt::{EditRequest, Editor, Photo};
 use editmgt_train::data::{Captions, PairPhotos};
 use editmgt_world::Metrics;
 use editmgt_world::touched;
@@ -59,11 +59,8 @@ impl Suite for PairsSuite<'_> {
         };
         let photo =
             Photo::from_rgb(pair.before.clone()).map_err(|e| EvalError::edit(index)(e.into()))?;
-        let request = EditRequest { instruction: pair.instruction, ..self.request.clone() };
-        let edited = self
-            .editor
-            .edit(&photo, None, &request, &mut Silent)
-            .map_err(EvalError::edit(index))?;
+        let request = self.request.clone().instruction(pair.instruction);
+        let edited = self.editor.edit(&photo, &request).map_err(EvalError::edit(index))?;
 
         let (image, mask) = (edited.image.rgb(), pair.changed.as_ref());
         let kept = Differences::between(image, &pair.before, mask)?;

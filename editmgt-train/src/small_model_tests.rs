@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use editmgt::{EditRequest, Editor, Photo, Silent};
+use editmgt::{EditRequest, Editor, Photo};
 use editmgt_world::{Category, Split, World, WorldConfig, shapes, trial};
 
 use crate::codec::CodecRun;
@@ -36,7 +36,7 @@ fn it_says_which_words_it_does_not_know() {
     let world = World::new(WorldConfig::small()).unwrap();
     let photo = Photo::from_rgb(world.pair(Split::Test, 0).pair.before).unwrap();
     let request = EditRequest::new("replace the owl with a zebra");
-    let error = editor.edit(&photo, None, &request, &mut Silent).unwrap_err().to_string();
+    let error = editor.edit(&photo, &request).unwrap_err().to_string();
     for part in ["\"owl\"", "\"zebra\"", "circle"] {
         assert!(error.contains(part), "{error}");
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use editmgt::{EditError, EditRequest, EditResult, Editor, Photo, ResizePlan, Silent};
+use editmgt::{EditError, EditRequest, EditResult, Editor, Photo, ResizePlan};
 use editmgt_core::GridSize;
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
@@ -45,9 +45,9 @@ pub fn trial(
 ) -> Result<(Trial, Example, EditResult), EditError> {
     let example = world.pair(split, index);
     let instruction = example.pair.instruction.clone();
-    let request = EditRequest { instruction: instruction.clone(), ..request.clone() };
+    let request = request.clone().instruction(instruction.clone());
     let photo = Photo::from_rgb(example.pair.before.clone())?;
-    let edited = editor.edit(&photo, None, &request, &mut Silent)?;
+    let edited = editor.edit(&photo, &request)?;
     let changed = match &example.pair.changed {
         Some(mask) => touched(mask, edited.tokens.size()),
         None => vec![false; edited.tokens.size().len()],

@@ -1,5 +1,6 @@
 //! From a photo and an instruction to an edited photo.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use burn::tensor::Device;
 use editmgt_backends::{DeviceError, DtypePolicy};
 use editmgt_core::{
     AttentionConsolidator, EditObserver, HoldMask, MgtTransformer, NoiseSource, RegionHold,
-    ScoreMap, TextEncoder, TokenGrid, TransformerSpec, UnmaskScheduler, VqCodec,
+    ScoreMap, Silent, TextEncoder, TokenGrid, TransformerSpec, UnmaskScheduler, VqCodec,
 };
 
 use crate::custom::{CustomParts, CustomStages};
@@ -16,10 +17,10 @@ use crate::folder::ModelFolder;
 use crate::lora::LoraUse;
 use crate::model::{LoadOptions, Model};
 use crate::open::OpenPhoto;
-use crate::photo::{ChangeMask, Mask, Overlay, Photo};
+use crate::photo::{ChangeMask, Overlay, Photo};
 use crate::report::EditReport;
 use crate::request::{EditRequest, EditSettings, KeywordPolicy, ModelFacts};
-use crate::run::{EditRun, Features};
+use crate::run::{Batched, Features, PhotoRun};
 
 /// Tokens along each side of the square grid that a model is made for: 64 with down and up blocks
 /// (1024 pixels with the official codec), 32 without (512 pixels).
@@ -36,7 +37,12 @@ const OFFICIAL_BLOCK_COUNT: usize = 42;
 pub struct Editor {
     model: Arc<Model>,
     custom: CustomStages,
+    /// Most photos of a forward pass.
+    forward_batch: usize,
 }
+
+/// Most photos of a forward pass by default.
+const FORWARD_BATCH: usize = 4;
 
 /// Where a model is loaded from.
 #[derive(Debug, Clone)]
@@ -52,16 +58,14 @@ enum Origin {
 /// variations, batches and resuming work as before.
 ///
 /// ```no_run
-/// use editmgt::{ChaChaNoise, EditRequest, Editor, Photo, Silent, sampler::HoldThreshold};
+/// use editmgt::{ChaChaNoise, Editor, Photo, sampler::HoldThreshold};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let editor = Editor::builder("models/editmgt")
 ///     .hold(HoldThreshold::new(0.4)?)
 ///     .noise(ChaChaNoise::new(7))
 ///     .build()?;
-/// let photo = Photo::open("cat.jpg")?;
-/// let request = EditRequest::new("make the cat black");
-/// let result = editor.edit(&photo, None, &request, &mut Silent)?;
+/// let result = editor.edit(&Photo::open("cat.jpg")?, "make the cat black")?;
 /// assert_eq!(result.report.custom_stages, ["hold", "noise"]);
 /// # Ok(())
 /// # }
@@ -74,6 +78,7 @@ pub struct EditorBuilder {
     dtype: Option<DtypePolicy>,
     loras: Vec<LoraUse>,
     low_memory: bool,
+    forward_batch: usize,
     custom: CustomStages,
     parts: CustomParts,
 }
@@ -86,6 +91,7 @@ impl Origin {
             dtype: None,
             loras: Vec::new(),
             low_memory: false,
+            forward_batch: FORWARD_BATCH,
             custom: CustomStages::default(),
             parts: CustomParts::default(),
         }
@@ -115,6 +121,13 @@ impl EditorBuilder {
     /// [`Model::on_demand`]. (The small model that is part of the program is loaded whole.)
     pub fn low_memory(mut self, low_memory: bool) -> Self {
         self.low_memory = low_memory;
+        self
+    }
+
+    /// How many photos [`Editor::edit_batch`] computes at once at most (default: 4). Memory grows with
+    /// it: activations of the transformer are as many times larger.
+    pub fn forward_batch(mut self, photos: usize) -> Self {
+        self.forward_batch = photos;
         self
     }
 
@@ -189,12 +202,13 @@ impl EditorBuilder {
             Origin::Embedded => Model::embedded(&options, &self.loras)?,
         };
         let editor = Editor::new(self.parts.replace(model))?;
-        Ok(Editor { custom: self.custom, ..editor })
+        Ok(Editor { custom: self.custom, forward_batch: self.forward_batch, ..editor })
     }
 }
 
 /// An edited photo and how it came about.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct EditResult {
     /// The edited photo, in the size and orientation of the input.
     pub image: Photo,
@@ -234,6 +248,15 @@ impl EditResult {
 }
 
 impl Editor {
+    /// Loads the model in `folder` with the default options: on the first device of this build, in
+    /// the dtype that suits it. See [`builder`](Self::builder) for others.
+    ///
+    /// # Errors
+    /// Those of [`EditorBuilder::build`].
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, EditError> {
+        Self::builder(folder).build()
+    }
+
     /// Starts loading the model in `folder`; see [`ModelFolder`] for the layouts.
     pub fn builder(folder: impl AsRef<Path>) -> EditorBuilder {
         Origin::Folder(folder.as_ref().to_owned()).builder()
@@ -252,7 +275,8 @@ impl Editor {
     /// [`ModelError::Disagree`] when the parts don't belong together.
     pub fn new(model: Model) -> Result<Self, ModelError> {
         model.check()?;
-        Ok(Self { model: Arc::new(model), custom: CustomStages::default() })
+        let custom = CustomStages::default();
+        Ok(Self { model: Arc::new(model), custom, forward_batch: FORWARD_BATCH })
     }
 
     /// The model.
@@ -265,38 +289,132 @@ impl Editor {
         &self.custom
     }
 
-    /// Edits a photo; `mask` is white where it may change. Tells `observer` what happens.
+    /// Edits a photo.
     ///
-    /// To edit one photo several times, [`open`](Self::open) it.
+    /// ```no_run
+    /// use editmgt::{Editor, Photo};
+    ///
+    /// # fn main() -> Result<(), editmgt::EditError> {
+    /// let editor = Editor::open("models/editmgt")?;
+    /// editor.edit(&Photo::open("cat.jpg")?, "make the cat black")?.image.save("out.png")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Several edits of one photo: [`open_photo`](Self::open_photo). Several photos:
+    /// [`edit_batch`](Self::edit_batch).
     ///
     /// # Errors
     /// [`EditError`]: an option out of range, a keyword that is not in the instruction, a stage
-    /// that failed, or [`Error::Stopped`](editmgt_core::Error::Stopped) when the observer says so.
+    /// that failed.
     pub fn edit(
         &self,
         photo: &Photo,
-        mask: Option<&Mask>,
+        request: impl Into<EditRequest>,
+    ) -> Result<EditResult, EditError> {
+        self.edit_observed(photo, &request.into(), &mut Silent)
+    }
+
+    /// Edits a photo, and calls `observer` with each event, on this thread, in order: stages that
+    /// begin and end, steps, and previews where [`Previews`](crate::Previews) asks for them.
+    ///
+    /// ```no_run
+    /// use editmgt::{EditError, EditEvent, EditRequest, Editor, Flow, Photo};
+    ///
+    /// # fn late() -> bool { false }
+    /// # fn main() -> Result<(), EditError> {
+    /// # let editor = Editor::open("models/editmgt")?;
+    /// # let photo = Photo::open("cat.jpg")?;
+    /// let request = EditRequest::new("make the cat black");
+    /// let outcome = editor.edit_with(&photo, &request, |event: &EditEvent<'_>| {
+    ///     if let EditEvent::Step { completed, total, .. } = event {
+    ///         println!("{completed} of {total}");
+    ///     }
+    ///     if late() { Flow::Stop } else { Flow::Continue }
+    /// });
+    /// match outcome {
+    ///     Err(EditError::Stopped(stopped)) => println!("stopped after {}", stopped.completed),
+    ///     outcome => outcome?.image.save("out.png")?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`edit`](Self::edit); [`EditError::Stopped`] when the observer returns
+    /// [`Flow::Stop`](crate::Flow::Stop).
+    pub fn edit_with(
+        &self,
+        photo: &Photo,
+        request: &EditRequest,
+        mut observer: impl EditObserver,
+    ) -> Result<EditResult, EditError> {
+        self.edit_observed(photo, request, &mut observer)
+    }
+
+    /// [`edit_with`](Self::edit_with) for an observer behind a reference.
+    ///
+    /// # Errors
+    /// Those of [`edit_with`](Self::edit_with).
+    pub fn edit_observed(
+        &self,
+        photo: &Photo,
         request: &EditRequest,
         observer: &mut dyn EditObserver,
     ) -> Result<EditResult, EditError> {
         let features = Features::default();
-        EditRun { editor: self, photo, mask, request, features: &features }.run(None, observer)
+        PhotoRun { editor: self, photo, request, features: &features }.run(None, observer)
     }
 
-    /// Opens a photo for several edits, variations, and edits that stop and go on: its tokens and
+    /// Edits several photos: those that follow each other and can share the transformer's forward
+    /// passes do, up to [`EditorBuilder::forward_batch`] at once.
+    ///
+    /// Photos share a pass when their token grids are of one size and their requests agree in steps,
+    /// guidance, strength, temperature, holds and localisation, and have no mask. Instructions, seeds
+    /// and variations may differ. Each result is that of [`edit`](Self::edit), up to rounding in the
+    /// last digits of the logits. Nothing is computed before the iterator is asked; results come in
+    /// the order of the edits, and it continues after an error.
+    ///
+    /// ```no_run
+    /// use editmgt::{EditRequest, Editor, Photo};
+    ///
+    /// # fn main() -> Result<(), editmgt::EditError> {
+    /// # let editor = Editor::open("models/editmgt")?;
+    /// let photos = [Photo::open("cat.jpg")?, Photo::open("dog.jpg")?];
+    /// let request = EditRequest::new("make it black");
+    /// for (i, result) in editor.edit_batch(photos.iter().map(|p| (p, &request))).enumerate() {
+    ///     result?.image.save(format!("{i}.png"))?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Each result: those of [`edit`](Self::edit).
+    pub fn edit_batch<P, R>(
+        &self,
+        edits: impl IntoIterator<Item = (P, R)>,
+    ) -> impl Iterator<Item = Result<EditResult, EditError>>
+    where
+        P: Borrow<Photo>,
+        R: Into<EditRequest>,
+    {
+        Batched::new(self, edits.into_iter(), self.forward_batch)
+    }
+
+    /// Opens a photo for several edits, variations, and edits that stop and continue: its tokens and
     /// the features of a text are computed once.
-    pub fn open(&self, photo: impl Into<Arc<Photo>>) -> OpenPhoto {
+    pub fn open_photo(&self, photo: impl Into<Arc<Photo>>) -> OpenPhoto {
         OpenPhoto::new(self.clone(), photo.into())
     }
 
-    /// Every option in force for a request to this model; `masked` says whether there is a user's
-    /// mask.
+    /// Every option in force for a request to this model.
     ///
     /// # Errors
     /// [`EditError::Option`]: an option out of range, a block that the model does not have, a
     /// policy that needs a mask where there is none, or a keyword although nothing is held by
     /// score.
-    pub fn settings(&self, request: &EditRequest, masked: bool) -> Result<EditSettings, EditError> {
+    pub fn settings(&self, request: &EditRequest) -> Result<EditSettings, EditError> {
         request.check()?;
         let spec = self.model.transformer.spec();
         let facts = ModelFacts {
@@ -304,13 +422,13 @@ impl Editor {
             blocks: default_blocks(spec),
             coarser: if spec.grid_factor > 1 { spec.grid_factor } else { 0 },
         };
-        let settings = request.resolve(&self.model.defaults, facts, masked);
+        let settings = request.resolve(&self.model.defaults, facts);
         // Defaults of a model built in code have not been checked yet; JSON has no infinity.
         EditRequest::from(settings.clone()).check()?;
         if let Some(block) = settings.blocks.iter().find(|&&block| block >= spec.blocks()) {
             return Err(EditError::option("blocks", format!("below {}", spec.blocks()), block));
         }
-        if settings.hold.needs_mask() && !masked {
+        if settings.hold.needs_mask() && request.mask.is_none() {
             let expected = "a mask for this policy";
             return Err(EditError::option("hold", expected, format!("{} alone", settings.hold)));
         }

@@ -2,14 +2,14 @@ use std::path::PathBuf;
 
 use editmgt_backends::DeviceError;
 use editmgt_checkpoint::CheckpointError;
+use editmgt_core::LoopProgress;
 use editmgt_core::config::ConfigError;
-
 use editmgt_text::TokenizerError;
 
 use crate::lora::LoraError;
 use crate::photo::PhotoError;
 
-/// Why an edit did not happen. Nothing was written.
+/// Why an edit did not happen. Edits write nothing to the disk.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
@@ -32,9 +32,32 @@ pub enum EditError {
     /// The device can't be had.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// A stage of the edit failed, or the observer stopped it.
+    /// The observer stopped the edit: [`OpenPhoto::resume`](crate::OpenPhoto::resume) continues it.
+    #[error(transparent)]
+    Stopped(StoppedEdit),
+    /// A stage of the edit failed.
     #[error(transparent)]
     Stage(editmgt_core::Error),
+}
+
+/// How far an edit was when its observer stopped it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("stopped by the caller after {completed} of {total} steps")]
+#[non_exhaustive]
+pub struct StoppedEdit {
+    /// Steps completed.
+    pub completed: usize,
+    /// Steps planned.
+    pub total: usize,
+    /// What the steps computed; `None` before the first one.
+    pub progress: Option<Box<LoopProgress>>,
+}
+
+impl From<LoopProgress> for StoppedEdit {
+    /// An edit that is continued from a state of your own; `total` is not known and 0.
+    fn from(progress: LoopProgress) -> Self {
+        Self { completed: progress.completed, total: 0, progress: Some(Box::new(progress)) }
+    }
 }
 
 impl From<editmgt_core::Error> for EditError {
@@ -45,6 +68,9 @@ impl From<editmgt_core::Error> for EditError {
                 Ok(model) => Self::Model(*model),
                 Err(source) => Self::Stage(editmgt_core::Error::Stage(source)),
             },
+            editmgt_core::Error::Stopped { completed, total, progress } => {
+                Self::Stopped(StoppedEdit { completed, total, progress })
+            }
             error => Self::Stage(error),
         }
     }

@@ -4,30 +4,29 @@
 //! the photo's.
 //!
 //! ```no_run
-//! use editmgt::{EditRequest, Editor, HoldPolicy, Photo, SaveOptions, Silent, check_writable};
+//! use editmgt::{EditRequest, Editor, HoldPolicy, Photo};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let editor = Editor::builder("models/editmgt").build()?;
+//! # fn main() -> Result<(), editmgt::EditError> {
+//! let editor = Editor::open("models/editmgt")?;
 //! let photo = Photo::open("cat.jpg")?;
-//! check_writable("black-cat.png", photo.size(), &SaveOptions::default())?;
-//! let request = EditRequest {
-//!     hold: Some(HoldPolicy::Auto),
-//!     seed: 7,
-//!     ..EditRequest::new("make the cat black")
-//! };
-//! let result = editor.edit(&photo, None, &request, &mut Silent)?;
-//! result.image.save("black-cat.png", &SaveOptions::default())?;
+//! editor.edit(&photo, "make the cat black")?.image.save("black-cat.png")?;
+//!
+//! let request = EditRequest::new("make the cat white").hold(HoldPolicy::Auto).seed(7);
+//! let result = editor.edit(&photo, request)?;
 //! println!("{:.0}% of the tokens were held", 100.0 * result.report.tokens_held);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! [`Editor`] is the whole pipeline; [`OpenPhoto`] edits one photo several times without encoding
-//! it again, and goes on with edits that were stopped; [`batch`] edits many. [`EditLoop`] is the
-//! loop of an edit, to be advanced by hand. Every stage
-//! is a trait of [`editmgt_core`], re-exported here: replace the codec, the text encoder, the
-//! transformer, the consolidator, the hold policy, the scheduler or the noise by your own.
-//! [`verify`] checks any of them against golden folders.
+//! [`Editor`] is the whole pipeline. [`Editor::edit_with`] reports progress, shows previews and can
+//! be stopped; [`Editor::edit_batch`] edits several photos in shared forward passes;
+//! [`Editor::open_photo`] edits one photo several times without encoding it again, and continues
+//! edits that were stopped; [`batch`] edits the jobs of a file. [`EditLoop`] is the sampling loop,
+//! to be advanced by hand.
+//!
+//! Every stage is a trait of [`editmgt_core`], re-exported here, and [`EditorBuilder`] takes your
+//! own codec, text encoder, transformer, consolidator, hold policy, scheduler or noise. [`verify`]
+//! checks any of them against golden folders.
 #![forbid(unsafe_code)]
 
 pub mod batch;
@@ -56,20 +55,36 @@ mod run;
 mod stored;
 pub mod verify;
 
+/// The tensor library, in the version that the traits speak.
+pub use burn;
 /// Where to compute, burn's own: what [`open_device`] gives.
 pub use burn::tensor::Device;
 pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 pub use editmgt_backends::{
-    Backend, DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy, available as devices,
-    available_on as devices_of, open as open_device, open_default as open_default_device,
+    Backend, DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy, open as open_device,
+    open_default as open_default_device,
 };
-pub use editmgt_core::*;
+pub use editmgt_core::{
+    AttentionConsolidator, AttentionMaps, AttentionRequest, CellScores, ChaChaNoise, CodecSpec,
+    EditEvent, EditObserver, Error, Flow, GridSize, HoldMask, HoldRequest, ItemRows, KeyMap,
+    LoopProgress, MapCombine, MgtTransformer, MicroConditions, NoiseRequest, NoiseSource, Previews,
+    ReferenceInput, RegionHold, Schedule, ScheduleRequest, ScoreMap, ScoreStats, Silent, Stage,
+    StepInput, StepNoise, StepOutput, StepResult, StepState, TextConditioning, TextEncoder,
+    TextRows, TextSpec, TokenDraw, TokenGrid, TransformerSpec, Truncation, UnmaskScheduler,
+    UserMask, VqCodec, config,
+};
+/// The devices that this build can compute on.
+pub mod devices {
+    pub use editmgt_backends::{available as list, available_on as list_of};
+}
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
 pub use editor::{EditResult, Editor, EditorBuilder};
-pub use error::{EditError, ModelError};
+pub use error::{EditError, ModelError, StoppedEdit};
 pub use folder::ModelFolder;
 pub use identity::{checkpoint_identity, identity};
+/// The image library, in the version that [`Photo`] speaks.
+pub use image;
 pub use lora::LoraUse;
 pub use model::{LoadOptions, Model, ModelSource};
 pub use open::OpenPhoto;
@@ -81,7 +96,7 @@ pub use preview::preview_photo;
 pub use record::EditRecord;
 pub use report::{EditReport, ScoreReport, TextLeftOut};
 pub use request::{
-    CompositePolicy, EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy,
-    MapFilter, content_words,
+    CompositePolicy, CustomHold, EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding,
+    KeywordPolicy, MapFilter, OptionInfo, content_words,
 };
 pub use stored::read_config;

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use editmgt_core::{EditObserver, LoopProgress};
+use editmgt_core::{EditObserver, Silent};
 
 use crate::editor::{EditResult, Editor};
-use crate::error::EditError;
-use crate::photo::{Mask, Photo};
+use crate::error::{EditError, StoppedEdit};
+use crate::photo::Photo;
 use crate::request::EditRequest;
-use crate::run::{EditRun, Features};
+use crate::run::{Features, PhotoRun};
 
 /// A photo that is edited more than once: its tokens (for each size) and the features of the last
 /// texts are computed at the first edit and used again.
@@ -18,14 +18,14 @@ use crate::run::{EditRun, Features};
 /// use editmgt::{EditRequest, Editor, Photo, Silent};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let editor = Editor::builder("models/editmgt").build()?;
-/// let photo = editor.open(Photo::open("cat.jpg")?);
+/// let editor = Editor::open("models/editmgt")?;
+/// let photo = editor.open_photo(Photo::open("cat.jpg")?);
 /// let request = EditRequest::new("make the cat black");
-/// for result in photo.variations(None, &request, 4, &mut Silent) {
+/// for result in photo.variations(&request, 4, &mut Silent) {
 ///     println!("variation {}", result?.report.settings.variation);
 /// }
 /// // The photo is not encoded again.
-/// photo.edit(None, &EditRequest::new("make the cat white"), &mut Silent)?;
+/// photo.edit("make the cat white")?;
 /// # Ok(())
 /// # }
 /// ```
@@ -55,37 +55,56 @@ impl OpenPhoto {
     ///
     /// # Errors
     /// Those of [`Editor::edit`].
-    pub fn edit(
-        &self,
-        mask: Option<&Mask>,
-        request: &EditRequest,
-        observer: &mut dyn EditObserver,
-    ) -> Result<EditResult, EditError> {
-        self.run(mask, request).run(None, observer)
+    pub fn edit(&self, request: impl Into<EditRequest>) -> Result<EditResult, EditError> {
+        self.edit_observed(&request.into(), &mut Silent)
     }
 
-    /// Goes on with an edit that was stopped, from the `progress` of
-    /// [`Error::Stopped`](editmgt_core::Error::Stopped). With the same mask and request the
-    /// outcome is that of an edit that was never stopped.
+    /// As [`Editor::edit_with`].
     ///
     /// # Errors
-    /// Those of [`edit`](Self::edit) and of [`LoopProgress::check`].
-    pub fn resume(
+    /// Those of [`Editor::edit_with`].
+    pub fn edit_with(
         &self,
-        mask: Option<&Mask>,
         request: &EditRequest,
-        progress: LoopProgress,
+        mut observer: impl EditObserver,
+    ) -> Result<EditResult, EditError> {
+        self.edit_observed(request, &mut observer)
+    }
+
+    /// As [`Editor::edit_observed`].
+    ///
+    /// # Errors
+    /// Those of [`Editor::edit_with`].
+    pub fn edit_observed(
+        &self,
+        request: &EditRequest,
         observer: &mut dyn EditObserver,
     ) -> Result<EditResult, EditError> {
-        self.run(mask, request).run(Some(progress), observer)
+        self.run(request).run(None, observer)
+    }
+
+    /// Continues an edit that was stopped, from what [`EditError::Stopped`] has. With the same
+    /// request the outcome is that of an edit that was never stopped. One that was stopped before its
+    /// first step starts again.
+    ///
+    /// # Errors
+    /// Those of [`edit_with`](Self::edit_with) and of [`LoopProgress::check`].
+    ///
+    /// [`LoopProgress::check`]: editmgt_core::LoopProgress::check
+    pub fn resume(
+        &self,
+        request: &EditRequest,
+        stopped: impl Into<StoppedEdit>,
+        observer: &mut dyn EditObserver,
+    ) -> Result<EditResult, EditError> {
+        self.run(request).run(stopped.into().progress.map(|progress| *progress), observer)
     }
 
     /// `n` edits of one seed, from [`EditRequest::variation`] on. Each is what a request for that
-    /// variation alone gives. Nothing is computed before it is asked for; the iterator goes on
-    /// after an error.
+    /// variation alone gives. Nothing is computed before the iterator is asked; it continues after an
+    /// error.
     pub fn variations<'a>(
         &'a self,
-        mask: Option<&'a Mask>,
         request: &'a EditRequest,
         n: u32,
         observer: &'a mut dyn EditObserver,
@@ -94,12 +113,12 @@ impl OpenPhoto {
             let variation = request.variation.checked_add(i).ok_or_else(|| {
                 EditError::option("variation", "below 2^32", u64::from(request.variation) + 1)
             })?;
-            self.edit(mask, &EditRequest { variation, ..request.clone() }, &mut *observer)
+            self.edit_observed(&request.clone().variation(variation), &mut *observer)
         })
     }
 
-    fn run<'a>(&'a self, mask: Option<&'a Mask>, request: &'a EditRequest) -> EditRun<'a> {
+    fn run<'a>(&'a self, request: &'a EditRequest) -> PhotoRun<'a> {
         let Self { editor, photo, features } = self;
-        EditRun { editor, photo, mask, request, features }
+        PhotoRun { editor, photo, request, features }
     }
 }

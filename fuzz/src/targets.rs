@@ -208,7 +208,7 @@ fn small_weights() -> Vec<u8> {
 const REWRITTEN_PIXELS: usize = 1 << 12;
 
 fn photo(bytes: &[u8]) {
-    let Ok(photo) = Photo::decode_within(bytes, &PHOTO_LIMITS) else { return };
+    let Ok(photo) = Photo::from_bytes_within(bytes, &PHOTO_LIMITS) else { return };
     let size = photo.size();
     let (width, height) = photo.rgb().dimensions();
     assert_eq!((size.width, size.height), (width as usize, height as usize));
@@ -226,7 +226,7 @@ fn photo(bytes: &[u8]) {
 /// pixels.
 fn rewritten(photo: &Photo, extension: &str) {
     with_file(&format!("rewritten.{extension}"), b"", |path| {
-        photo.save(path, &SaveOptions::default()).expect("a photo can be written");
+        photo.save(path).expect("a photo can be written");
         let again = Photo::open(path).expect("a written photo can be read");
         assert_eq!(again.size(), photo.size(), "{extension}");
         if extension != "jpg" {

@@ -85,16 +85,16 @@ fn the_largest_component_alone() {
         let dtype = DtypePolicy::uniform(Dtype::F32);
         let builder = Editor::builder(root).device(device.clone()).dtype(dtype);
         let editor = builder.low_memory(low_memory).build().unwrap();
-        let request = EditRequest { steps: Some(1), size: Some(64), ..EditRequest::new("an owl") };
-        let edit = editor.edit(&photo, None, &request, &mut Silent).unwrap();
+        let request = EditRequest::new("an owl").steps(1).size(64);
+        let edit = editor.edit(&photo, &request).unwrap();
         (edit.report.peak_memory_bytes.unwrap(), edit.tokens)
     };
     // A model of a megabyte: everything that an edit needs besides weights.
     let small = scratch.path().join("small");
     init(&small, &InitRequest { preset: Preset::Tiny, dtype: Dtype::F32, seed: 1 }).unwrap();
-    let request = EditRequest { steps: Some(1), size: Some(64), ..EditRequest::new("an owl") };
+    let request = EditRequest::new("an owl").steps(1).size(64);
     let editor = Editor::builder(&small).device(device.clone()).build().unwrap();
-    let besides = editor.edit(&photo, None, &request, &mut Silent).unwrap();
+    let besides = editor.edit(&photo, &request).unwrap();
     let besides = besides.report.peak_memory_bytes.unwrap();
 
     let (largest, all) = (*sizes.iter().max().unwrap(), sizes.iter().sum::<u64>());

@@ -36,6 +36,9 @@ mod similarity;
 mod tests;
 mod tower;
 
+/// What a stage of a network gives.
+pub(crate) type Result<T, E = editmgt::Error> = std::result::Result<T, E>;
+
 pub use clip::Clip;
 pub use dino::Dino;
 pub use similarity::{Compared, Encoders, WithSimilarity};

@@ -5,11 +5,12 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor, TensorData};
 use editmgt::config::{self, ConfigError};
 use editmgt::photo::{PixelSize, ResizeFilter, resize_rgb};
-use editmgt::{Error, ModelError, Result, read_config};
+use editmgt::{Error, ModelError, read_config};
 use image::RgbImage;
 use serde::Deserialize;
 
 use super::BATCH;
+use crate::encoders::Result;
 
 const COMPONENT: &str = "image processor";
 /// Names of classes, and what the library keeps for itself. Pictures here have three colours.

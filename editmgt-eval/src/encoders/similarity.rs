@@ -1,13 +1,14 @@
 //! How similar an edited picture is to others, and to what it should show, in the eyes of CLIP and
 //! DINO.
 
-use editmgt::{EditError, Result as StageResult};
+use editmgt::EditError;
 use editmgt_train::data::Captions;
 use editmgt_world::Metrics;
 use image::RgbImage;
 use serde_json::{Value, json};
 
 use super::{Clip, Dino};
+use crate::encoders::Result as StageResult;
 use crate::{EvalError, Measured, Suite};
 
 /// The networks that look at edits; each is optional.

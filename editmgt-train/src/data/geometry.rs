@@ -253,7 +253,7 @@ mod tests {
         });
         let mut png = std::io::Cursor::new(Vec::new());
         hole.write_to(&mut png, image::ImageFormat::Png).unwrap();
-        let hole = Photo::decode(png.get_ref()).unwrap();
+        let hole = Photo::from_bytes(png.get_ref()).unwrap();
         let geometry = Geometry::draw(&PictureOptions::new(16, 16), hole.size(), "row", 0);
         let grid = GridSize::new(1, 2);
         for (mask, reading, expected) in [

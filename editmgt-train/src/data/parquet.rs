@@ -349,7 +349,7 @@ fn pictures(
 ) -> Result<Pictures, Skip> {
     let missing = || Skip::new(SkipCause::MissingImage, "the file does not hold its bytes");
     let decode = |bytes: ByteArray| {
-        Photo::decode(bytes.data()).map_err(|e| Skip::new(SkipCause::CorruptImage, e))
+        Photo::from_bytes(bytes.data()).map_err(|e| Skip::new(SkipCause::CorruptImage, e))
     };
     Ok(Pictures {
         before: decode(before.ok_or_else(missing)?)?,

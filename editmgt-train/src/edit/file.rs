@@ -234,13 +234,12 @@ impl EditRun {
 
     /// What the model wants where its user says nothing.
     fn defaults(&self) -> EditDefaults {
-        let own = self.edit_defaults.clone();
-        EditDefaults {
-            size: own.size.or(self.world.as_ref().map(|world| world.canvas() as usize)),
-            // A closed vocabulary has no words for flaws.
-            negative_prompt: own.negative_prompt.or_else(|| Some(String::new())),
-            ..own
-        }
+        let mut defaults = self.edit_defaults.clone();
+        let canvas = self.world.as_ref().map(|world| world.canvas() as usize);
+        defaults.size = defaults.size.or(canvas);
+        // A closed vocabulary has no words for flaws.
+        defaults.negative_prompt.get_or_insert_default();
+        defaults
     }
 
     fn prepare(

@@ -349,7 +349,7 @@ fn options_out_of_range_are_named() {
 #[test]
 fn a_run_makes_a_model_that_edits() {
     use editmgt::{
-        Dtype, DtypePolicy, EditRequest, Editor, LoadOptions, Model, ModelFolder, Photo, Silent,
+        Dtype, DtypePolicy, EditRequest, Editor, LoadOptions, Model, ModelFolder, Photo,
     };
     use editmgt_checkpoint::{WeightsName, WriteOptions, save_module};
     use editmgt_vq::{CodecConfig, PatchVqConfig};
@@ -411,10 +411,9 @@ fn a_run_makes_a_model_that_edits() {
     let path = dir.path().join("before.png");
     pair.before.save(&path).unwrap();
     let photo = Photo::open(&path).unwrap();
-    let request =
-        |instruction: &str| EditRequest { steps: Some(2), ..EditRequest::new(instruction) };
-    let edited = editor.edit(&photo, None, &request(&pair.instruction), &mut Silent).unwrap();
+    let request = |instruction: &str| EditRequest::new(instruction).steps(2);
+    let edited = editor.edit(&photo, &request(&pair.instruction)).unwrap();
     assert_eq!(edited.tokens.size(), GridSize::new(20, 20));
-    let error = editor.edit(&photo, None, &request("add a zebra"), &mut Silent).unwrap_err();
+    let error = editor.edit(&photo, &request("add a zebra")).unwrap_err();
     assert!(error.to_string().contains("\"zebra\""), "{error}");
 }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::error::EditError;
+use crate::error::{EditError, StoppedEdit};
 
 /// How many bad lines a message names.
 const NAMED: usize = 10;
@@ -109,7 +109,7 @@ pub enum BatchError {
     Output(EditError),
     /// The observer stopped the batch; the job that ran is not recorded.
     #[error(transparent)]
-    Stopped(editmgt_core::Error),
+    Stopped(StoppedEdit),
 }
 
 impl From<editmgt_store::StoreError> for BatchError {

@@ -1,7 +1,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 
-use editmgt_core::{EditObserver, Error};
+use editmgt_core::EditObserver;
 use editmgt_store::panic_text;
 
 use super::{BatchEntry, BatchError, BatchFolder, BatchJob, JobStatus};
@@ -98,7 +98,7 @@ impl<'a> Batch<'a> {
                 entry.set_output(self.folder.dir(), output)?;
                 entry.report = serde_json::to_value(&report).ok();
             }
-            Err(EditError::Stage(stopped @ Error::Stopped { .. })) => {
+            Err(EditError::Stopped(stopped)) => {
                 return Err(BatchError::Stopped(stopped));
             }
             Err(EditError::Photo(PhotoError::NoFolder { .. })) => {
@@ -123,20 +123,20 @@ impl<'a> Batch<'a> {
             // The old one first: two photos need twice the memory.
             self.open = None;
             let photo = Photo::open_within(&job.photo, &self.limits)?;
-            self.open = Some((job.photo.clone(), self.editor.open(photo)));
+            self.open = Some((job.photo.clone(), self.editor.open_photo(photo)));
         }
         let (_, photo) = self.open.as_ref().expect("opened above");
-        let mask = match &job.mask {
-            Some(path) => Some(Mask::open_reading(path, job.mask_reads, &self.limits)?),
-            None => None,
-        };
-        let mut result = photo.edit(mask.as_ref(), &job.request, observer)?;
+        let mut request = job.request.clone();
+        if let Some(path) = &job.mask {
+            request = request.mask(Mask::open_reading(path, job.mask_reads, &self.limits)?);
+        }
+        let mut result = photo.edit_observed(&request, observer)?;
         result.report.notes.extend(result.image.losses(output, &self.save));
         let mut save = self.save.clone();
         if self.record {
             save.text.push(EditRecord::from(&result.report).png_text());
         }
-        result.image.save(self.folder.dir().join(output), &save)?;
+        result.image.save_with(self.folder.dir().join(output), &save)?;
         Ok(result.report)
     }
 }

@@ -106,7 +106,7 @@ pub fn edit_cost(
 /// From `[B, 3, H, W]` pictures to edited ones.
 fn edit(editor: &Editor, load: &EditLoad, pictures: Tensor<4>) -> Result<Tensor<4>, EditError> {
     let model = editor.model();
-    let settings = editor.settings(&EditRequest::new(INSTRUCTION), false)?;
+    let settings = editor.settings(&EditRequest::new(INSTRUCTION))?;
     let encode = |text: &str| model.text.encode(&vec![text; load.batch]);
     let text = encode(&settings.instruction)?;
     let negative: Option<TextConditioning> = match settings.guidance_scale > 1.0 {

@@ -85,7 +85,7 @@ impl EditAgreement {
 /// use editmgt::{EditRequest, Editor, Photo, conformance, open_device};
 ///
 /// let photo = Photo::open("../examples/scenes/scene.png")?;
-/// let request = EditRequest { steps: Some(1), ..EditRequest::new("make the red circle blue") };
+/// let request = EditRequest::new("make the red circle blue").steps(1);
 /// let cpu = Editor::embedded().build()?;
 /// // Any device of the build: "wgpu", "cuda:1", …
 /// let other = Editor::embedded().device(open_device("flex")?).build()?;

@@ -9,7 +9,7 @@ use crate::editor::Editor;
 use crate::error::EditError;
 use crate::photo::Photo;
 use crate::request::EditRequest;
-use crate::run::{EditRun, Features};
+use crate::run::{Features, PhotoRun};
 
 /// What an edit decided, step by step.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ impl EditTrace {
         request: &EditRequest,
     ) -> Result<Self, EditError> {
         let features = Features::default();
-        let run = EditRun { editor, photo, mask: None, request, features: &features };
+        let run = PhotoRun { editor, photo, request, features: &features };
         let (mut canvases, mut steps) = (Canvases::default(), Vec::new());
         let result = run.visited(None, &mut canvases, &mut |step| steps.push(step))?;
         let steps = steps.into_iter().zip(canvases.0);

@@ -2,6 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use editmgt_core::GridSize;
+use image::ImageError;
 
 use super::{MIN_SIDE, PixelSize};
 
@@ -166,6 +167,20 @@ pub enum PhotoError {
     /// The output can't be written, for another reason: it is read-only, or its links have no end.
     #[error(transparent)]
     Store(editmgt_store::StoreError),
+    /// The photo can't be encoded in memory.
+    #[error("can't encode as {format}: {source}")]
+    EncodeBytes {
+        /// The format.
+        format: &'static str,
+        /// The encoder's reason.
+        source: ImageError,
+    },
+    /// A format that is not written.
+    #[error("expected PNG, JPEG, WebP, BMP or TIFF to encode to, got {format}")]
+    UnknownFormat {
+        /// The format.
+        format: String,
+    },
     /// The encoder refused.
     #[error("can't encode {}: {source}", path.display())]
     Encode {

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use editmgt_core::Error;
 use image::codecs::png::PngDecoder;
-use image::error::{ImageFormatHint, UnsupportedError, UnsupportedErrorKind};
+use image::error::{DecodingError, ImageFormatHint, UnsupportedError, UnsupportedErrorKind};
 use image::{
-    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
+    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Luma,
+    RgbImage, RgbaImage,
 };
 
 use super::jpeg::{self, JpegLayout};
@@ -25,6 +26,17 @@ pub const MIN_SIDE: usize = 8;
 
 /// Memory that a decoder may use beside the picture itself, bytes.
 const DECODER_HEADROOM: u64 = 64 << 20;
+
+/// Decodes; a panic of a decoder (`png` 0.18.1 has one for a palette that ends within a colour) is
+/// the error of a damaged file.
+fn caught(
+    decode: impl FnOnce() -> Result<DynamicImage, ImageError>,
+) -> Result<DynamicImage, ImageError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+        let hint = ImageFormatHint::Unknown;
+        Err(ImageError::Decoding(DecodingError::new(hint, "the decoder can't make sense of it")))
+    })
+}
 
 /// How large a photo may be. All are checked before a pixel is decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +70,25 @@ pub struct Photo {
     notes: Vec<PhotoNote>,
 }
 
+impl TryFrom<DynamicImage> for Photo {
+    type Error = PhotoError;
+
+    /// An image of the `image` crate, upright, without metadata: colours as 8 bits each; opacity,
+    /// where it has any, is kept aside.
+    ///
+    /// # Errors
+    /// [`PhotoError::TooSmall`].
+    fn try_from(image: DynamicImage) -> Result<Self, PhotoError> {
+        let alpha = image.color().has_alpha().then(|| {
+            let rgba = image.to_rgba8();
+            GrayImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+                Luma([rgba.get_pixel(x, y).0[3]])
+            })
+        });
+        Ok(Self { alpha, ..Self::from_rgb(image.into_rgb8())? })
+    }
+}
+
 impl Photo {
     /// Reads a PNG, JPEG, WebP, BMP, TIFF or GIF file, within the default limits. The format is
     /// taken from the content, whatever the name says. EXIF orientation is applied.
@@ -83,19 +114,20 @@ impl Photo {
     ///
     /// # Errors
     /// Those of [`open`](Self::open) that are about content.
-    pub fn decode(bytes: &[u8]) -> Result<Self, PhotoError> {
-        Self::decode_within(bytes, &PhotoLimits::default())
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PhotoError> {
+        Self::from_bytes_within(bytes, &PhotoLimits::default())
     }
 
-    /// [`decode`](Self::decode) with limits of your own.
+    /// [`from_bytes`](Self::from_bytes) with limits of your own.
     ///
     /// # Errors
-    /// Those of [`decode`](Self::decode).
-    pub fn decode_within(bytes: &[u8], limits: &PhotoLimits) -> Result<Self, PhotoError> {
+    /// Those of [`from_bytes`](Self::from_bytes).
+    pub fn from_bytes_within(bytes: &[u8], limits: &PhotoLimits) -> Result<Self, PhotoError> {
         decode_from(bytes, limits, &Origin::Memory)
     }
 
-    /// Pixels that are there already: upright, opaque, without metadata.
+    /// Pixels in memory: upright, opaque, without metadata. For other images, `Photo::try_from` an
+    /// [`image::DynamicImage`].
     ///
     /// # Errors
     /// [`PhotoError::TooSmall`].
@@ -114,6 +146,17 @@ impl Photo {
         }
         let (alpha, metadata) = (self.alpha.clone(), self.metadata.clone());
         Ok(Self { rgb, alpha, metadata, notes: Vec::new() })
+    }
+
+    /// The pixels as an image of the `image` crate: RGB, or RGBA where the photo has opacity, 8 bits
+    /// each. The metadata is left behind.
+    pub fn into_dynamic(self) -> DynamicImage {
+        let Some(alpha) = self.alpha else { return DynamicImage::ImageRgb8(self.rgb) };
+        let pixels = self.rgb.pixels().zip(alpha.pixels());
+        let bytes = pixels.flat_map(|(rgb, a)| [rgb.0[0], rgb.0[1], rgb.0[2], a.0[0]]).collect();
+        let (width, height) = self.rgb.dimensions();
+        let rgba = RgbaImage::from_raw(width, height, bytes);
+        DynamicImage::ImageRgba8(rgba.expect("four bytes a pixel"))
     }
 
     /// Height and width, upright.
@@ -231,7 +274,7 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
             };
             decode_jpeg(bytes, limits, &mut notes).map_err(error)?.ok_or_else(cut_off)?
         }
-        _ => DynamicImage::from_decoder(decoder).map_err(error)?,
+        _ => caught(|| DynamicImage::from_decoder(decoder)).map_err(error)?,
     };
     if let Some(tags) = tags {
         image = apply_extra_sample(image, &tags, &mut notes);
@@ -284,7 +327,10 @@ fn decode_jpeg(
     let Some(layout) = JpegLayout::of(bytes) else { return Ok(None) };
     let decode = |bytes: &[u8]| match layout.needs_other_decoder() {
         true => jpeg::decode_separate_scans(bytes),
-        false => DynamicImage::from_decoder(open_decoder(bytes, ImageFormat::Jpeg, limits)?),
+        false => {
+            let decoder = open_decoder(bytes, ImageFormat::Jpeg, limits)?;
+            caught(|| DynamicImage::from_decoder(decoder))
+        }
     };
     match layout.trailer() {
         Some(trailer) => {

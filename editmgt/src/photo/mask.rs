@@ -350,7 +350,7 @@ mod tests {
     fn png(luma: &GrayImage) -> Photo {
         let mut png = std::io::Cursor::new(Vec::new());
         luma.write_to(&mut png, image::ImageFormat::Png).unwrap();
-        Photo::decode(png.get_ref()).unwrap()
+        Photo::from_bytes(png.get_ref()).unwrap()
     }
 
     #[test]

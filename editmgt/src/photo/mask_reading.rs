@@ -100,7 +100,7 @@ mod tests {
         let image = RgbaImage::from_fn(16, 16, |x, y| Rgba(pixel(x, y)));
         let mut png = std::io::Cursor::new(Vec::new());
         image.write_to(&mut png, ImageFormat::Png).unwrap();
-        Photo::decode(png.get_ref()).unwrap()
+        Photo::from_bytes(png.get_ref()).unwrap()
     }
 
     #[test]

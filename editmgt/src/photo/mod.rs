@@ -19,7 +19,7 @@
 //! check_writable("edited.jpg", photo.size(), &SaveOptions::default())?;
 //! let plan = ResizePlan::fit(photo.size(), 1024, 32)?;
 //! let edited = edit(plan.apply(&photo, &Default::default())?);
-//! photo.edited(plan.invert(edited, &photo)?)?.save("edited.jpg", &SaveOptions::default())?;
+//! photo.edited(plan.invert(edited, &photo)?)?.save("edited.jpg")?;
 //! # Ok(())
 //! # }
 //! ```

@@ -141,7 +141,7 @@ mod tests {
     fn photo(image: &RgbaImage) -> Photo {
         let mut png = std::io::Cursor::new(Vec::new());
         image.write_to(&mut png, ImageFormat::Png).unwrap();
-        Photo::decode(png.get_ref()).unwrap()
+        Photo::from_bytes(png.get_ref()).unwrap()
     }
 
     #[test]

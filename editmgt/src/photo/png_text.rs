@@ -69,7 +69,7 @@ mod tests {
         let path = dir.path().join("a.png");
         let image = RgbImage::from_pixel(9, 8, image::Rgb([1, 2, 3]));
         let options = SaveOptions { text: text.to_vec(), ..SaveOptions::default() };
-        Photo::from_rgb(image).unwrap().save(&path, &options).unwrap();
+        Photo::from_rgb(image).unwrap().save_with(&path, &options).unwrap();
         std::fs::read(path).unwrap()
     }
 

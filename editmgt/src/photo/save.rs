@@ -1,8 +1,8 @@
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Cursor, Write};
 use std::path::Path;
 
 use editmgt_store::{PendingFile, StoreError};
-use image::ImageError;
+use image::{ImageError, ImageFormat};
 
 use super::metadata::{Pixels, encode, losses};
 use super::{Photo, PhotoError, PhotoNote, PixelSize};
@@ -27,6 +27,16 @@ impl Default for SaveOptions {
     }
 }
 
+impl SaveOptions {
+    fn check(&self) -> Result<(), PhotoError> {
+        if (1..=100).contains(&self.jpeg_quality) {
+            Ok(())
+        } else {
+            Err(PhotoError::Quality { got: self.jpeg_quality })
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OutputFormat {
     Png,
@@ -45,6 +55,17 @@ impl OutputFormat {
             "bmp" => Some(Self::Bmp),
             "tif" | "tiff" => Some(Self::Tiff),
             _ => None,
+        }
+    }
+
+    fn of_format(format: ImageFormat) -> Result<Self, PhotoError> {
+        match format {
+            ImageFormat::Png => Ok(Self::Png),
+            ImageFormat::Jpeg => Ok(Self::Jpeg),
+            ImageFormat::WebP => Ok(Self::WebP),
+            ImageFormat::Bmp => Ok(Self::Bmp),
+            ImageFormat::Tiff => Ok(Self::Tiff),
+            other => Err(PhotoError::UnknownFormat { format: format!("{other:?}") }),
         }
     }
 
@@ -96,7 +117,19 @@ impl Photo {
     ///
     /// # Errors
     /// Those of [`check_writable`], [`PhotoError::Write`] and [`PhotoError::Encode`].
-    pub fn save(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<(), PhotoError> {
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PhotoError> {
+        self.save_with(path, &SaveOptions::default())
+    }
+
+    /// [`save`](Self::save) with options of your own.
+    ///
+    /// # Errors
+    /// Those of [`save`](Self::save).
+    pub fn save_with(
+        &self,
+        path: impl AsRef<Path>,
+        options: &SaveOptions,
+    ) -> Result<(), PhotoError> {
         let output = Output::check(path.as_ref(), self.size(), options)?;
         let mut file = output.begin()?;
         let mut writer = BufWriter::new(file.as_file_mut());
@@ -109,6 +142,39 @@ impl Photo {
         writer.flush().map_err(|source| output.write_error(source))?;
         drop(writer);
         file.commit().map_err(|error| output.store_error(error))
+    }
+
+    /// The file that [`save`](Self::save) would write, in memory.
+    ///
+    /// # Errors
+    /// [`PhotoError::UnknownFormat`] for a format other than PNG, JPEG, WebP, BMP and TIFF; those of
+    /// [`save`](Self::save) that are about content.
+    pub fn encode(&self, format: ImageFormat) -> Result<Vec<u8>, PhotoError> {
+        self.encode_with(format, &SaveOptions::default())
+    }
+
+    /// [`encode`](Self::encode) with options of your own.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    pub fn encode_with(
+        &self,
+        format: ImageFormat,
+        options: &SaveOptions,
+    ) -> Result<Vec<u8>, PhotoError> {
+        options.check()?;
+        let format = OutputFormat::of_format(format)?;
+        if let Some((format, max)) =
+            format.longest_side().filter(|(_, max)| self.size().longer() > *max)
+        {
+            let path = "memory".into();
+            return Err(PhotoError::TooLargeForFormat { path, size: self.size(), format, max });
+        }
+        let mut bytes = Cursor::new(Vec::new());
+        let pixels = Pixels { rgb: self.rgb(), alpha: self.alpha() };
+        encode(pixels, self.metadata(), options, format, &mut bytes)
+            .map_err(|source| PhotoError::EncodeBytes { format: format.name(), source })?;
+        Ok(bytes.into_inner())
     }
 
     /// What [`save`](Self::save) to `path` would leave out, since its format has no place for it:
@@ -129,9 +195,7 @@ struct Output<'a> {
 impl<'a> Output<'a> {
     fn check(path: &'a Path, size: PixelSize, options: &SaveOptions) -> Result<Self, PhotoError> {
         let owned = || path.to_owned();
-        if !(1..=100).contains(&options.jpeg_quality) {
-            return Err(PhotoError::Quality { got: options.jpeg_quality });
-        }
+        options.check()?;
         if path.is_dir() {
             return Err(PhotoError::OutputIsFolder { path: owned() });
         }

@@ -1,79 +1,14 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use editmgt_core::MapCombine;
 use editmgt_core::config::{ConfigError, parse};
 use editmgt_store::{StoreError, json};
-use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{CompositePolicy, HoldPolicy, KeywordPolicy, MapFilter, ranges};
+use super::{EditDefaults, KeywordPolicy};
 use crate::error::ModelError;
 
 const COMPONENT: &str = "edit defaults";
-
-/// How a model wants to be used: what a user who says nothing gets.
-///
-/// The contents of an `edit_defaults.json` in a model's folder. What is absent there is as in the
-/// official inference script ([`official`](Self::official)); what the user says comes before both.
-/// A model that was trained on pictures of 128 pixels with a closed vocabulary says for instance
-///
-/// ```
-/// # let text = r#"
-/// { "version": 1, "size": 128, "negative_prompt": "", "steps": 8, "hold": "auto" }
-/// # "#;
-/// # let defaults = editmgt::EditDefaults::from_json(text)?;
-/// # assert_eq!(defaults.steps, Some(8));
-/// # assert_eq!(editmgt::EditDefaults::from_json(&defaults.to_json())?, defaults);
-/// # Ok::<(), editmgt::config::ConfigError>(())
-/// ```
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EditDefaults {
-    /// See [`EditSettings::size`](super::EditSettings::size).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<usize>,
-    /// See [`EditSettings::negative_prompt`](super::EditSettings::negative_prompt).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub negative_prompt: Option<String>,
-    /// See [`EditSettings::steps`](super::EditSettings::steps).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub steps: Option<usize>,
-    /// See [`EditSettings::guidance_scale`](super::EditSettings::guidance_scale).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub guidance_scale: Option<f32>,
-    /// See [`EditSettings::guidance_interval`](super::EditSettings::guidance_interval).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub guidance_interval: Option<(f32, f32)>,
-    /// See [`EditSettings::reference_strength`](super::EditSettings::reference_strength).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference_strength: Option<f32>,
-    /// See [`EditSettings::temperature`](super::EditSettings::temperature).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub temperature: Option<(f32, f32)>,
-    /// See [`EditSettings::hold`](super::EditSettings::hold); no policy that needs a mask.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold: Option<HoldPolicy>,
-    /// See [`EditSettings::hold_margin`](super::EditSettings::hold_margin).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold_margin: Option<usize>,
-    /// See [`EditSettings::keyword`](super::EditSettings::keyword); `all` or `auto`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keyword: Option<KeywordPolicy>,
-    /// See [`EditSettings::keyword_maps`](super::EditSettings::keyword_maps).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keyword_maps: Option<MapCombine>,
-    /// See [`EditSettings::map_filter`](super::EditSettings::map_filter).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub map_filter: Option<MapFilter>,
-    /// See [`EditSettings::blocks`](super::EditSettings::blocks).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub blocks: Option<Vec<usize>>,
-    /// See [`EditSettings::composite`](super::EditSettings::composite).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub composite: Option<CompositePolicy>,
-}
 
 impl EditDefaults {
     /// The file in a model's folder.
@@ -81,50 +16,10 @@ impl EditDefaults {
     /// The version of the format that is read and written.
     pub const VERSION: u64 = 1;
 
-    /// The defaults of the official inference script, those of its options that do not depend on
-    /// the model: 36 steps, guidance 6 at every step, reference strength 1.1, temperature 2 to 0,
-    /// nothing held.
-    pub fn official() -> Self {
-        Self {
-            negative_prompt: Some(DEFAULT_NEGATIVE_PROMPT.to_owned()),
-            steps: Some(36),
-            guidance_scale: Some(6.0),
-            guidance_interval: Some((0.0, 1.0)),
-            reference_strength: Some(1.1),
-            temperature: Some((2.0, 0.0)),
-            hold: Some(HoldPolicy::Off),
-            keyword: Some(KeywordPolicy::All),
-            keyword_maps: Some(MapCombine::Max),
-            map_filter: Some(MapFilter::Adaptive),
-            composite: Some(CompositePolicy::Visible),
-            ..Self::default()
-        }
-    }
-
-    /// These options, and those of `other` where these say nothing.
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            size: self.size.or(other.size),
-            negative_prompt: self.negative_prompt.or(other.negative_prompt),
-            steps: self.steps.or(other.steps),
-            guidance_scale: self.guidance_scale.or(other.guidance_scale),
-            guidance_interval: self.guidance_interval.or(other.guidance_interval),
-            reference_strength: self.reference_strength.or(other.reference_strength),
-            temperature: self.temperature.or(other.temperature),
-            hold: self.hold.or(other.hold),
-            hold_margin: self.hold_margin.or(other.hold_margin),
-            keyword: self.keyword.or(other.keyword),
-            keyword_maps: self.keyword_maps.or(other.keyword_maps),
-            map_filter: self.map_filter.or(other.map_filter),
-            blocks: self.blocks.or(other.blocks),
-            composite: self.composite.or(other.composite),
-        }
-    }
-
     /// Reads the text of the file.
     ///
     /// # Errors
-    /// [`ConfigError`] for what is not JSON, another version, a key nobody knows, a value of the
+    /// [`ConfigError`] for what is not JSON, another version, an unknown key, a value of the
     /// wrong type or out of range.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
         // As other programs write it: with 7.0 for 7, and null for what is not given.
@@ -183,8 +78,8 @@ impl EditDefaults {
         let error = |key, expected: &str, got: &dyn ToString| {
             Err(ConfigError::unsupported(COMPONENT, key, expected, got.to_string()))
         };
-        if let Some(problem) = ranges::check(self) {
-            return error(problem.key, &problem.expected, &problem.got);
+        if let Some((key, expected, got)) = self.out_of_range() {
+            return error(key, expected, &got);
         }
         if let Some(hold) = self.hold.as_ref().filter(|hold| hold.needs_mask()) {
             return error("hold", "a policy that needs no mask", hold);
@@ -214,6 +109,7 @@ impl EditDefaults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::HoldPolicy;
 
     #[test]
     fn every_option_survives_the_file() {

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use editmgt_core::{Error, RegionHold};
 use editmgt_sampler::{
@@ -46,10 +47,42 @@ pub enum HoldPolicy {
     /// All but the best-scoring share, 0 to 1, of the picture: at most that may change. See
     /// [`HoldBudget`].
     Budget(f32),
+    /// A policy of your own: see [`custom`](Self::custom). Written as `custom`, which can't be read
+    /// back.
+    #[serde(skip_deserializing, serialize_with = "CustomHold::serialize")]
+    Custom(CustomHold),
+}
+
+/// A [`RegionHold`] of your own in a [`HoldPolicy`]. Two are equal when they share it.
+#[derive(Clone)]
+pub struct CustomHold(Arc<dyn RegionHold>);
+
+impl CustomHold {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl PartialEq for CustomHold {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for CustomHold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CustomHold")
+    }
 }
 
 impl HoldPolicy {
     const WORDS: &str = "off, auto, mask, a number from 0 to 1, budget:SHARE or mask+POLICY";
+
+    /// A policy of your own, for one request;
+    /// [`EditorBuilder::hold`](crate::EditorBuilder::hold) sets one for all requests.
+    pub fn custom(hold: impl RegionHold + 'static) -> Self {
+        Self::Custom(CustomHold(Arc::new(hold)))
+    }
 
     /// Whether it reads scores, so that attention must be captured.
     pub fn needs_scores(&self) -> bool {
@@ -58,10 +91,11 @@ impl HoldPolicy {
             Self::Threshold(threshold) => *threshold > 0.0,
             Self::Auto | Self::Budget(_) => true,
             Self::MaskAnd(policy) => policy.needs_scores(),
+            Self::Custom(custom) => custom.0.needs_scores(),
         }
     }
 
-    /// Whether it can't be without a user's mask.
+    /// Whether a user's mask is required.
     pub fn needs_mask(&self) -> bool {
         matches!(self, Self::Mask | Self::MaskAnd(_))
     }
@@ -91,6 +125,7 @@ impl HoldPolicy {
                 Box::new(HoldAny::new(vec![policy.stage(margin)?, Box::new(HoldUserMask)]))
             }
             Self::Budget(share) => Box::new(HoldBudget::new(*share)?),
+            Self::Custom(custom) => Box::new(Arc::clone(&custom.0)),
         })
     }
 
@@ -115,6 +150,7 @@ impl fmt::Display for HoldPolicy {
             Self::Mask => f.write_str("mask"),
             Self::MaskAnd(policy) => write!(f, "mask+{policy}"),
             Self::Budget(share) => write!(f, "budget:{share}"),
+            Self::Custom(_) => f.write_str("custom"),
         }
     }
 }
@@ -174,6 +210,19 @@ mod tests {
         for bad in [r#""on""#, "0.3", "null", r#"{"threshold":0.3,"budget":1}"#, r#"{"auto":1}"#] {
             assert!(serde_json::from_str::<HoldPolicy>(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_policy_of_your_own_is_named_and_joins_a_mask() {
+        let policy = HoldPolicy::custom(HoldBudget::new(0.5).unwrap());
+        assert!(policy.needs_scores() && policy.stage(3).unwrap().needs_scores());
+        assert_eq!(policy.to_string(), "custom");
+        assert_eq!(serde_json::to_string(&policy).unwrap(), r#"{"custom":null}"#);
+        assert!(serde_json::from_str::<HoldPolicy>(r#"{"custom":null}"#).is_err());
+        assert!("custom".parse::<HoldPolicy>().is_err());
+        assert_eq!(policy, policy.clone());
+        assert_ne!(policy, HoldPolicy::custom(HoldBudget::new(0.5).unwrap()));
+        assert_eq!(policy.clone().with_mask(), and(policy));
     }
 
     #[test]

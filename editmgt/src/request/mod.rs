@@ -11,22 +11,23 @@ mod defaults;
 mod hold;
 mod keyword;
 mod map_filter;
-mod ranges;
+mod options;
 mod settings;
+mod text;
 
-use editmgt_core::MapCombine;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 pub use composite::CompositePolicy;
-pub use defaults::EditDefaults;
-pub use hold::HoldPolicy;
+pub use hold::{CustomHold, HoldPolicy};
 pub use keyword::{KeywordPolicy, content_words};
 pub use map_filter::MapFilter;
-pub use settings::EditSettings;
+pub use options::{EditDefaults, EditRequest, EditSettings, OptionInfo};
 pub(crate) use settings::ModelFacts;
 
 use crate::error::EditError;
-use crate::photo::{Blend, MAX_FEATHER, Resize};
+use crate::photo::Mask;
 
 /// How held tokens are treated over the steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,113 +41,26 @@ pub enum Holding {
     Parity,
 }
 
-/// What a user asks for: everything about one edit but the photo and the user's mask.
-///
-/// `None` means that the user did not say: then the model's own defaults hold
-/// ([`EditDefaults`]), and where it has none, those of the official inference script. What came
-/// of it is an [`EditSettings`], which describes each option.
-///
-/// In JSON only what was said is written; a key nobody knows is refused.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EditRequest {
-    /// What to change, in words. Not empty.
-    pub instruction: String,
-    /// See [`EditSettings::negative_prompt`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub negative_prompt: Option<String>,
-    /// See [`EditSettings::steps`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub steps: Option<usize>,
-    /// See [`EditSettings::guidance_scale`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub guidance_scale: Option<f32>,
-    /// See [`EditSettings::guidance_interval`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub guidance_interval: Option<(f32, f32)>,
-    /// See [`EditSettings::reference_strength`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference_strength: Option<f32>,
-    /// See [`EditSettings::temperature`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub temperature: Option<(f32, f32)>,
-    /// See [`EditSettings::hold`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold: Option<HoldPolicy>,
-    /// See [`EditSettings::hold_margin`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold_margin: Option<usize>,
-    /// How held tokens are treated.
-    pub holding: Holding,
-    /// See [`EditSettings::keyword`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keyword: Option<KeywordPolicy>,
-    /// See [`EditSettings::keyword_maps`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keyword_maps: Option<MapCombine>,
-    /// See [`EditSettings::map_filter`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub map_filter: Option<MapFilter>,
-    /// See [`EditSettings::blocks`]; an empty list is none said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub blocks: Option<Vec<usize>>,
-    /// Same seed, same edit.
-    pub seed: u64,
-    /// Which of the edits of this seed, below 2^32: each has noise of its own.
-    pub variation: u32,
-    /// See [`EditSettings::size`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<usize>,
-    /// See [`EditSettings::score_map`].
-    pub score_map: bool,
-    /// How the photo becomes a picture that suits the model.
-    pub resize: Resize,
-    /// See [`EditSettings::composite`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub composite: Option<CompositePolicy>,
-    /// How photo and edit are mixed where they meet.
-    pub blend: Blend,
-    /// See [`EditSettings::feather`].
-    pub feather: usize,
-}
-
-impl Default for EditRequest {
-    fn default() -> Self {
-        Self {
-            instruction: String::new(),
-            negative_prompt: None,
-            steps: None,
-            guidance_scale: None,
-            guidance_interval: None,
-            reference_strength: None,
-            temperature: None,
-            hold: None,
-            hold_margin: None,
-            holding: Holding::Strict,
-            keyword: None,
-            keyword_maps: None,
-            map_filter: None,
-            blocks: None,
-            seed: 0,
-            variation: 0,
-            size: None,
-            score_map: false,
-            resize: Resize::Fit,
-            composite: None,
-            blend: Blend::default(),
-            feather: 0,
-        }
-    }
-}
-
 impl From<&str> for EditRequest {
     fn from(instruction: &str) -> Self {
         Self::new(instruction)
     }
 }
 
+impl From<String> for EditRequest {
+    fn from(instruction: String) -> Self {
+        Self::new(instruction)
+    }
+}
+
+impl From<&EditRequest> for EditRequest {
+    fn from(request: &EditRequest) -> Self {
+        request.clone()
+    }
+}
+
 impl EditRequest {
-    /// More steps than there are decisions to make help nobody.
+    /// Most steps.
     pub const MAX_STEPS: usize = 4096;
 
     /// An edit with the defaults.
@@ -154,24 +68,24 @@ impl EditRequest {
         Self { instruction: instruction.into(), ..Self::default() }
     }
 
-    /// The same with this policy: see [`EditSettings::hold`].
+    /// Another instruction, the same options.
     #[must_use]
-    pub fn hold(mut self, hold: HoldPolicy) -> Self {
-        self.hold = Some(hold);
+    pub fn instruction(mut self, instruction: impl Into<String>) -> Self {
+        self.instruction = instruction.into();
         self
     }
 
-    /// The same with this seed.
+    /// White where the photo may change: any size with the photo's proportions.
     #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+    pub fn mask(mut self, mask: impl Into<Arc<Mask>>) -> Self {
+        self.mask = Some(mask.into());
         self
     }
 
-    /// The same with this number of steps.
+    /// Attention of these words of the instruction says where the edit is.
     #[must_use]
-    pub fn steps(mut self, steps: usize) -> Self {
-        self.steps = Some(steps);
+    pub fn keywords<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.keyword = Some(KeywordPolicy::Phrases(words.into_iter().map(Into::into).collect()));
         self
     }
 
@@ -183,41 +97,25 @@ impl EditRequest {
         if self.instruction.trim().is_empty() {
             return Err(EditError::option("instruction", "some words", "nothing"));
         }
-        if self.feather > MAX_FEATHER {
-            let expected = format!("0 to {MAX_FEATHER} pixels");
-            return Err(EditError::option("feather", expected, self.feather));
-        }
-        match ranges::check(&self.said()) {
+        match self.out_of_range() {
             None => Ok(()),
-            Some(problem) => Err(EditError::option(problem.option, problem.expected, problem.got)),
+            Some((option, expected, got)) => Err(EditError::option(option, expected, got)),
         }
     }
 
-    /// The options that a model may have defaults for.
-    fn said(&self) -> EditDefaults {
-        EditDefaults {
-            size: self.size,
-            negative_prompt: self.negative_prompt.clone(),
-            steps: self.steps,
-            guidance_scale: self.guidance_scale,
-            guidance_interval: self.guidance_interval,
-            reference_strength: self.reference_strength,
-            temperature: self.temperature,
-            hold: self.hold.clone(),
-            hold_margin: self.hold_margin,
-            keyword: self.keyword.clone(),
-            keyword_maps: self.keyword_maps,
-            map_filter: self.map_filter,
-            blocks: self.blocks.clone(),
-            composite: self.composite,
-        }
+    /// A keyword is refused where nothing is held by scores; an edit that holds nothing by them
+    /// has none to ask for.
+    fn without_unread_keyword(mut self) -> Self {
+        let reads = self.hold.as_ref().is_none_or(HoldPolicy::needs_scores) || self.score_map;
+        self.keyword = self.keyword.filter(|_| reads);
+        self
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::photo::MAX_SIDE;
+    use crate::photo::{MAX_FEATHER, MAX_SIDE};
 
     #[test]
     fn every_option_is_checked() {
@@ -230,13 +128,13 @@ mod tests {
             ("keyword", |r| r.keyword = Some(KeywordPolicy::Phrases(vec![]))),
             ("steps", |r| r.steps = Some(0)),
             ("steps", |r| r.steps = Some(usize::MAX)),
-            ("guidance", |r| r.guidance_scale = Some(f32::NAN)),
-            ("guidance interval", |r| r.guidance_interval = Some((f32::NAN, 1.0))),
-            ("strength", |r| r.reference_strength = Some(-0.1)),
+            ("guidance_scale", |r| r.guidance_scale = Some(f32::NAN)),
+            ("guidance_interval", |r| r.guidance_interval = Some((f32::NAN, 1.0))),
+            ("reference_strength", |r| r.reference_strength = Some(-0.1)),
             ("temperature", |r| r.temperature = Some((0.0, f32::INFINITY))),
             ("hold", |r| r.hold = Some(HoldPolicy::Threshold(1.01))),
             ("hold", |r| r.hold = Some(HoldPolicy::Budget(f32::NAN))),
-            ("hold margin", |r| r.hold_margin = Some(usize::MAX)),
+            ("hold_margin", |r| r.hold_margin = Some(usize::MAX)),
             ("size", |r| r.size = Some(0)),
             ("size", |r| r.size = Some(MAX_SIDE + 1)),
             ("feather", |r| r.feather = MAX_FEATHER + 1),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use editmgt_core::{Error, HoldMask, Stage, TokenGrid, VqCodec};
 use image::RgbImage;
 
-use super::{EditRun, Stages};
+use super::{PhotoRun, Stages};
 use crate::error::EditError;
 use crate::photo::{
     ChangeMask, ChangeThresholds, Composite, Photo, PixelSize, ResizePlan, VisibleChange,
@@ -37,7 +37,7 @@ pub(super) struct Composited {
     pub(super) report: CompositeReport,
 }
 
-impl EditRun<'_> {
+impl PhotoRun<'_> {
     /// Decodes the edit and puts the photo's pixels back.
     pub(super) fn composite(
         &self,
@@ -62,7 +62,7 @@ impl EditRun<'_> {
             return Ok(Composited { image: edit, change: None, report });
         }
         let mut released = ChangeMask::new(edited.held, 0, plan)?;
-        if let Some(mask) = self.mask {
+        if let Some(mask) = self.mask() {
             released = released.within(mask)?;
         }
         let change = match own {
@@ -85,7 +85,7 @@ impl EditRun<'_> {
             }
         };
         report.put_back = put_back(edited, &released, &change);
-        if self.mask.is_none() {
+        if self.mask().is_none() {
             report.note = report.put_back.note(share_changed(edited));
         }
         let (photo, blend) = (self.photo.rgb(), settings.blend);

@@ -1,4 +1,4 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use editmgt_core::{Result, TextConditioning, TokenGrid};
 
@@ -8,12 +8,17 @@ use crate::photo::ResizePlan;
 /// What an edit computes before its loop and another edit can use again.
 #[derive(Default)]
 pub(crate) struct Features {
-    texts: Recent<String, TextConditioning, 8>,
+    texts: Arc<Recent<String, TextConditioning, 8>>,
     references: Recent<ResizePlan, TokenGrid, 4>,
     decoded: Recent<ResizePlan, DecodedPhoto, 4>,
 }
 
 impl Features {
+    /// For another photo with the same texts.
+    pub(super) fn of_another_photo(&self) -> Self {
+        Self { texts: Arc::clone(&self.texts), ..Self::default() }
+    }
+
     /// The texts' features, and the photo's tokens, each by what they are made of.
     pub(super) fn texts(&self) -> &Recent<String, TextConditioning, 8> {
         &self.texts

@@ -1,18 +1,19 @@
 //! One edit, from the photo to the report.
 
+mod batched;
 mod composite;
 mod features;
 mod preview;
+mod recording_hold;
 mod stages;
-mod watched;
 
 use editmgt_core::{
     CellScores, ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress,
-    MicroConditions, RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler, UserMask,
+    MicroConditions, NoiseSource, RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler,
+    UserMask,
 };
 use editmgt_sampler::{HoldAny, HoldUserMask, Parity, Strict, Temperature};
 
-use crate::custom::CustomStages;
 use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
@@ -21,17 +22,17 @@ use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
 use crate::report::{EditReport, ScoreReport, TextLeftOut, peak_memory};
 use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding};
 
+pub(crate) use batched::Batched;
 use composite::{Composited, Edited};
 pub(crate) use features::Features;
 use preview::{PreviewComposite, Previewing};
+use recording_hold::RecordingHold;
 use stages::Stages;
-use watched::Watched;
 
-/// Everything that one edit is made of.
-pub(crate) struct EditRun<'a> {
+/// One edit of one photo.
+pub(crate) struct PhotoRun<'a> {
     pub(crate) editor: &'a Editor,
     pub(crate) photo: &'a Photo,
-    pub(crate) mask: Option<&'a Mask>,
     pub(crate) request: &'a EditRequest,
     /// What earlier edits of the photo computed.
     pub(crate) features: &'a Features,
@@ -40,7 +41,7 @@ pub(crate) struct EditRun<'a> {
 /// Features of the instruction and, with guidance, of the negative prompt.
 type Text = (TextConditioning, Option<TextConditioning>);
 
-impl EditRun<'_> {
+impl PhotoRun<'_> {
     /// Edits, from the beginning or from where an earlier run stopped.
     pub(crate) fn run(
         &self,
@@ -57,41 +58,75 @@ impl EditRun<'_> {
         observer: &mut dyn EditObserver,
         visit: &mut dyn FnMut(LoopStep),
     ) -> Result<EditResult, EditError> {
-        let model = self.editor.model();
-        let settings = self.editor.settings(self.request, self.mask.is_some())?;
-        let (photo, multiple) = (self.photo.size(), model.pixels_per_cell());
-        let plan = settings.resize.plan(photo, settings.size, multiple)?;
+        let plan = self.plan()?;
         let resumed_after = from.as_ref().map_or(0, |progress| progress.completed);
-        let mut stages = Stages::new(observer, settings.steps, from.clone());
+        let mut stages = Stages::new(observer, plan.settings.steps, from.clone());
+        let prepared = self.prepare(plan, &mut stages)?;
+        let input = prepared.input.clone();
+        let sampling = Sampling {
+            editor: self.editor,
+            settings: &prepared.settings,
+            hold: &prepared.hold,
+            noise: None,
+            input,
+            from,
+            composite: self.preview_composite(&prepared),
+        };
+        let progress = stages.sample(|observer| sampling.run(observer, visit))?;
+        self.finish(prepared, progress, resumed_after, &mut stages)
+    }
 
-        let text = self.text(&settings, &mut stages)?;
-        let reference = self.reference(plan, &mut stages)?;
-        let user_mask = match self.mask {
+    /// The options in force and the geometry, before anything is computed.
+    pub(crate) fn plan(&self) -> Result<Planned, EditError> {
+        let settings = self.editor.settings(self.request)?;
+        let (photo, multiple) = (self.photo.size(), self.editor.model().pixels_per_cell());
+        let plan = settings.resize.plan(photo, settings.size, multiple)?;
+        Ok(Planned { settings, plan })
+    }
+
+    /// Encodes text and photo.
+    fn prepare(
+        &self,
+        Planned { settings, plan }: Planned,
+        stages: &mut Stages<'_>,
+    ) -> Result<Prepared, EditError> {
+        let text = self.text(&settings, stages)?;
+        let reference = self.reference(plan, stages)?;
+        let user_mask = match self.mask() {
             Some(mask) => Some(mask.on_grid(&plan, reference.size())?),
             None => None,
         };
         let input = self.loop_input(&settings, text, &reference, user_mask.as_ref())?;
-        let blocks = input.localisation.blocks.clone();
-        let hold = self.hold(&settings)?;
-        let hold = Watched { hold, map: settings.score_map };
-        let composite =
-            (settings.composite == CompositePolicy::Visible).then_some(PreviewComposite {
-                photo: self.photo,
-                plan,
-                reference: &reference,
-                device: &model.device,
-                blend: settings.blend,
-                small: None,
-            });
-        let custom = self.editor.custom();
-        let sampling =
-            Sampling { model, custom, settings: &settings, hold: &hold, input, from, composite };
-        let progress = stages.sample(|observer| sampling.run(observer, visit))?;
+        let hold = RecordingHold { hold: self.hold(&settings)?, map: settings.score_map };
+        Ok(Prepared { settings, plan, reference, user_mask, input, hold })
+    }
 
+    fn preview_composite<'b>(&'b self, prepared: &'b Prepared) -> Option<PreviewComposite<'b>> {
+        let visible = prepared.settings.composite == CompositePolicy::Visible;
+        visible.then_some(PreviewComposite {
+            photo: self.photo,
+            plan: prepared.plan,
+            reference: &prepared.reference,
+            device: &self.editor.model().device,
+            blend: prepared.settings.blend,
+            small: None,
+        })
+    }
+
+    /// Decodes, composites and reports.
+    fn finish(
+        &self,
+        prepared: Prepared,
+        progress: LoopProgress,
+        resumed_after: usize,
+        stages: &mut Stages<'_>,
+    ) -> Result<EditResult, EditError> {
+        let Prepared { settings, plan, reference, user_mask, input, hold } = prepared;
+        let model = self.editor.model();
         let held = kept(&progress, &reference, user_mask.as_ref())?;
         let edited = Edited { tokens: &progress.tokens, reference: &reference, held: &held, plan };
         let Composited { mut image, change, report: composite } =
-            self.composite(&edited, &settings, &mut stages)?;
+            self.composite(&edited, &settings, stages)?;
         let edit_transparent = keep_hidden(self.photo, &mut image);
         let mut notes = self.photo.notes().to_vec();
         let percent = (100.0 * edit_transparent).round() as u8;
@@ -119,13 +154,13 @@ impl EditRun<'_> {
             photo: self.photo.size(),
             animation: self.photo.is_animation(),
             notes,
-            mask_notes: self.mask.map_or_else(Vec::new, |mask| mask.notes().to_vec()),
+            mask_notes: self.mask().map_or_else(Vec::new, |mask| mask.notes().to_vec()),
             edit_transparent,
             text_left_out,
             model_pixels: plan.model(),
             plan,
             grid: reference.size(),
-            blocks,
+            blocks: input.localisation.blocks,
             scores,
             tokens_held: held.share(),
             tokens_changed: share(
@@ -135,12 +170,17 @@ impl EditRun<'_> {
             ties: progress.ties,
             composite,
             resumed_after,
-            seconds: stages.seconds,
+            seconds: std::mem::take(&mut stages.seconds),
             peak_memory_bytes: peak_memory(),
         };
         let LoopProgress { tokens, scores, .. } = progress;
         let image = self.photo.edited(image)?;
         Ok(EditResult { image, report, tokens, reference, scores, held, change })
+    }
+
+    /// The user's mask.
+    fn mask(&self) -> Option<&Mask> {
+        self.request.mask.as_deref()
     }
 
     /// What the encoders leave out of the prompts that they are given.
@@ -166,11 +206,10 @@ impl EditRun<'_> {
         let known: Vec<_> = texts.iter().map(|text| cache.get(text)).collect();
         let unknown = texts.iter().zip(&known).filter(|(_, features)| features.is_none());
         let unknown: Vec<&str> = unknown.map(|(text, _)| text.as_str()).collect();
-        let encoded = match unknown.is_empty() {
-            true => Vec::new(),
-            false => {
-                stages.run(Stage::EncodeText, || self.editor.model().text.encode_each(&unknown))?
-            }
+        let encoded = if unknown.is_empty() {
+            Vec::new()
+        } else {
+            stages.run(Stage::EncodeText, || self.editor.model().text.encode_each(&unknown))?
         };
         if encoded.len() != unknown.len() {
             return Err(Error::shape("encoded prompts", unknown.len(), encoded.len()));
@@ -203,7 +242,7 @@ impl EditRun<'_> {
             return settings.hold.stage(settings.hold_margin);
         };
         let custom: Box<dyn RegionHold> = Box::new(custom.clone());
-        Ok(match self.mask {
+        Ok(match self.mask() {
             Some(_) => Box::new(HoldAny::new(vec![custom, Box::new(HoldUserMask)])),
             None => custom,
         })
@@ -226,13 +265,14 @@ impl EditRun<'_> {
         let custom_hold = self.editor.custom().hold.as_ref();
         let needs_scores = custom_hold
             .map_or(settings.needs_scores(), |hold| settings.score_map || hold.needs_scores());
-        let localisation = match needs_scores {
-            false => Localisation::default(),
-            true => Localisation {
+        let localisation = if needs_scores {
+            Localisation {
                 blocks: settings.blocks.clone(),
                 rows: settings.keyword.rows(&*model.text, &settings.instruction)?,
                 combine: settings.keyword_maps,
-            },
+            }
+        } else {
+            Localisation::default()
         };
         let factor = model.codec.spec().downsample_factor;
         Ok(LoopInput {
@@ -252,12 +292,29 @@ impl EditRun<'_> {
     }
 }
 
-/// What the loop of an edit is made of.
+/// The options in force for an edit, and its geometry.
+pub(crate) struct Planned {
+    pub(crate) settings: EditSettings,
+    pub(crate) plan: ResizePlan,
+}
+
+/// An edit before its loop.
+struct Prepared {
+    settings: EditSettings,
+    plan: ResizePlan,
+    reference: TokenGrid,
+    user_mask: Option<UserMask>,
+    input: LoopInput,
+    hold: RecordingHold,
+}
+
+/// The sampling loop of one edit, or of several at once.
 struct Sampling<'a> {
-    model: &'a Model,
-    custom: &'a CustomStages,
+    editor: &'a Editor,
     settings: &'a EditSettings,
     hold: &'a dyn RegionHold,
+    /// In the place of the editor's.
+    noise: Option<&'a dyn NoiseSource>,
     input: LoopInput,
     from: Option<LoopProgress>,
     composite: Option<PreviewComposite<'a>>,
@@ -269,15 +326,17 @@ impl Sampling<'_> {
         observer: &mut dyn EditObserver,
         visit: &mut dyn FnMut(LoopStep),
     ) -> Result<LoopProgress, Error> {
-        let Self { model, custom, settings, hold, input, from, composite } = self;
+        let Self { editor, settings, hold, noise, input, from, composite } = self;
+        let (model, custom) = (editor.model(), editor.custom());
         let scheduler = scheduler(model, settings);
-        let (consolidator, noise) = (settings.map_filter.stage(), ChaChaNoise::new(settings.seed));
+        let consolidator = settings.map_filter.stage();
+        let of_seed = ChaChaNoise::new(settings.seed);
         let stages = LoopStages {
             transformer: &*model.transformer,
             scheduler: custom.scheduler.as_deref().unwrap_or(&*scheduler),
             consolidator: custom.consolidator.as_deref().unwrap_or(&consolidator),
             hold,
-            noise: custom.noise.as_deref().unwrap_or(&noise),
+            noise: noise.or(custom.noise.as_deref()).unwrap_or(&of_seed),
         };
         let mut edit = match from {
             Some(progress) => EditLoop::resume(stages, input, progress)?,
@@ -319,7 +378,7 @@ fn kept(
     HoldMask::new(1, reference.size(), kept.collect())
 }
 
-/// The share that is so, 0..1; 0 of nothing.
+/// Fraction of `true`, 0..1; 0 for an empty slice.
 fn share(all: impl ExactSizeIterator<Item = bool>) -> f32 {
     let count = all.len();
     all.filter(|&so| so).count() as f32 / count.max(1) as f32

@@ -27,7 +27,7 @@ impl EditObserver for StopsAt {
 
 /// So many jobs of so many steps, of one photo in `dir`.
 fn jobs(dir: &Path, count: usize, steps: usize) -> Vec<BatchJob> {
-    photo(40, 30).save(dir.join("p.png"), &Default::default()).unwrap();
+    photo(40, 30).save(dir.join("p.png")).unwrap();
     let job = json!({"photo": "p.png", "instruction": "make it red", "size": 40, "steps": steps});
     let path = dir.join("jobs.jsonl");
     std::fs::write(&path, format!("{job}\n").repeat(count)).unwrap();

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use editmgt::sampler::{Consolidator, HoldThreshold, Strict, Temperature};
 use editmgt::{
     ChaChaNoise, EditError, EditRequest, EditResult, Editor, EditorBuilder, HoldPolicy, Mask,
-    Model, ModelFolder, Silent, VqCodec,
+    Model, ModelFolder, VqCodec,
 };
 use editmgt_testkit::fakes::ColourCodec;
 use image::{GrayImage, Luma};
 
-use crate::defaults::{options, photo};
+use crate::defaults::{masked, options, photo};
 
 const ROOT: &str = "../editmgt/embedded";
 
@@ -22,18 +22,18 @@ fn builder() -> EditorBuilder {
 fn request() -> EditRequest {
     let hold = Some(HoldPolicy::Threshold(0.3));
     let temperature = Some((1.0, 0.0));
-    EditRequest {
-        hold,
-        temperature,
-        ..EditRequest::new("make the red circle blue").seed(5).steps(3)
-    }
+    EditRequest::new("make the red circle blue")
+        .seed(5)
+        .steps(3)
+        .hold(hold)
+        .temperature(temperature)
 }
 
 fn edit(editor: &Editor, request: &EditRequest) -> [EditResult; 2] {
-    let photo = editor.open(photo(80, 80));
+    let photo = editor.open_photo(photo(80, 80));
     let mask =
         Mask::from_luma(GrayImage::from_fn(80, 80, |x, _| Luma([if x < 32 { 0 } else { 255 }])));
-    [None, Some(&mask)].map(|mask| photo.edit(mask, request, &mut Silent).unwrap())
+    [None, Some(&mask)].map(|mask| photo.edit(masked(request, mask)).unwrap())
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn an_equal_stage_gives_the_same_edit() {
     let model = load();
     let scheduler = Strict::new(model.scheduler.masking_schedule, Temperature::Range(1.0, 0.0))
         .with_timesteps(model.scheduler.timesteps);
-    let seedless = EditRequest { seed: 0, ..request.clone() };
-    let holdless = EditRequest { hold: Some(HoldPolicy::Off), ..request.clone() };
+    let seedless = request.clone().seed(0);
+    let holdless = request.clone().hold(HoldPolicy::Off);
     for (replaced, builder, request) in [
         ("scheduler", builder().scheduler(scheduler), &request),
         (

@@ -9,7 +9,7 @@ use editmgt::{
     AttentionRequest, ChaChaNoise, DtypePolicy, EditError, EditEvent, EditLoop, EditRequest,
     Editor, Error, Flow, GridSize, HoldPolicy, Holding, KeywordPolicy, LoadOptions, Localisation,
     LoopInput, LoopStages, Mask, MgtTransformer, MicroConditions, Model, ModelFolder, Photo,
-    Silent, StepInput, StepOutput, TextRows, TokenGrid, TransformerSpec,
+    Silent, StepInput, StepOutput, StoppedEdit, TextRows, TokenGrid, TransformerSpec,
     sampler::{Consolidator, HoldThreshold, Strict, Temperature},
 };
 use image::{GrayImage, Luma, Rgb, RgbImage};
@@ -60,12 +60,16 @@ pub(crate) fn photo(width: u32, height: u32) -> Photo {
     Photo::from_rgb(RgbImage::from_fn(width, height, |x, y| Rgb(pixel(x, y)))).unwrap()
 }
 
-pub(crate) fn request(size: usize) -> EditRequest {
-    EditRequest {
-        steps: Some(2),
-        size: Some(size),
-        ..EditRequest::new("replace the owl with a red fox")
+/// The request with a mask, where there is one.
+pub(crate) fn masked(request: &EditRequest, mask: Option<&Mask>) -> EditRequest {
+    match mask {
+        Some(mask) => request.clone().mask(mask.clone()),
+        None => request.clone(),
     }
+}
+
+pub(crate) fn request(size: usize) -> EditRequest {
+    EditRequest::new("replace the owl with a red fox").steps(2).size(size)
 }
 
 #[test]
@@ -75,9 +79,8 @@ fn any_shape_is_edited_and_comes_back_in_its_size() {
         for size in sizes {
             for (width, height) in [(64, 64), (90, 41), (37, 80)] {
                 let photo = photo(width, height);
-                let request =
-                    EditRequest { hold: Some(HoldPolicy::Threshold(0.5)), ..request(size) };
-                let result = editor.edit(&photo, None, &request, &mut Silent).unwrap();
+                let request = request(size).hold(HoldPolicy::Threshold(0.5));
+                let result = editor.edit(&photo, &request).unwrap();
                 assert_eq!(result.image.size(), photo.size());
                 assert_eq!(result.tokens.count(editor.model().transformer.spec().mask_token), 0);
             }
@@ -91,8 +94,8 @@ fn the_same_seed_gives_the_same_edit_and_strength_does_not_stick() {
     let photo = photo(48, 48);
     let tokens = |seed, reference_strength| {
         let reference_strength = Some(reference_strength);
-        let request = EditRequest { seed, reference_strength, ..request(48) };
-        editor.edit(&photo, None, &request, &mut Silent).unwrap().tokens
+        let request = request(48).seed(seed).reference_strength(reference_strength);
+        editor.edit(&photo, &request).unwrap().tokens
     };
     let first = tokens(1, 1.0);
     let strong = tokens(1, 3.0);
@@ -106,9 +109,8 @@ fn held_pixels_are_the_photos_own_bytes() {
     let editor = Editor::new(small()).unwrap();
     let photo = photo(64, 48);
     for holding in [Holding::Strict, Holding::Parity] {
-        let request =
-            EditRequest { hold: Some(HoldPolicy::Threshold(0.6)), holding, ..request(56) };
-        let result = editor.edit(&photo, None, &request, &mut Silent).unwrap();
+        let request = request(56).hold(HoldPolicy::Threshold(0.6)).holding(holding);
+        let result = editor.edit(&photo, &request).unwrap();
         let grid = result.held.size();
         assert!(result.held.share() > 0.0 && result.held.share() < 1.0, "nothing to see");
         let mut exact = 0;
@@ -164,7 +166,7 @@ fn inpainting_keeps_the_reference_clean_and_the_rest_as_it_was() {
     let photo = photo(64, 64);
     // The right half may change.
     let mask = Mask::from_luma(GrayImage::from_fn(64, 64, |x, _| Luma([u8::MAX * (x / 32) as u8])));
-    let result = editor.edit(&photo, Some(&mask), &request(64), &mut Silent).unwrap();
+    let result = editor.edit(&photo, request(64).mask(mask)).unwrap();
     let (tokens, reference) = (result.tokens.ids(), result.reference.ids());
     let width = result.tokens.size().width;
     for (i, (&token, &original)) in tokens.iter().zip(reference).enumerate() {
@@ -259,8 +261,8 @@ fn a_missing_keyword_is_an_error_and_not_a_map_of_nothing() {
     let editor = Editor::new(small()).unwrap();
     let keyword = Some(KeywordPolicy::phrase("zebra"));
     let hold = Some(HoldPolicy::Threshold(0.3));
-    let request = EditRequest { keyword, hold, ..request(48) };
-    let error = editor.edit(&photo(48, 48), None, &request, &mut Silent).unwrap_err();
+    let request = request(48).keyword(keyword).hold(hold);
+    let error = editor.edit(&photo(48, 48), &request).unwrap_err();
     assert!(matches!(error, EditError::Stage(Error::PhraseNotFound { .. })), "{error}");
 }
 
@@ -273,7 +275,7 @@ fn an_observer_can_stop_at_any_event() {
         events += 1;
         Flow::Continue
     };
-    editor.edit(&photo, None, &request(48), &mut count).unwrap();
+    editor.edit_observed(&photo, &request(48), &mut count).unwrap();
     // Four stages that start and finish, two steps.
     assert_eq!(events, 10);
     for stop_at in 1..=events {
@@ -282,8 +284,8 @@ fn an_observer_can_stop_at_any_event() {
             seen += 1;
             if seen == stop_at { Flow::Stop } else { Flow::Continue }
         };
-        let error = editor.edit(&photo, None, &request(48), &mut stop).unwrap_err();
-        assert!(matches!(error, EditError::Stage(Error::Stopped { total: 2, .. })), "{error}");
+        let error = editor.edit_observed(&photo, &request(48), &mut stop).unwrap_err();
+        assert!(matches!(error, EditError::Stopped(StoppedEdit { total: 2, .. })), "{error}");
         assert_eq!(seen, stop_at, "no event after the stop");
     }
 }

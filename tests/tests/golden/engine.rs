@@ -8,12 +8,12 @@ use burn::tensor::Tensor;
 use editmgt::{
     AttentionRequest, CodecSpec, EditError, EditEvent, EditObserver, EditRequest, EditResult,
     Editor, Error, Flow, HoldPolicy, Holding, KeywordPolicy, LoopProgress, MapCombine, MapFilter,
-    Mask, MgtTransformer, Model, Previews, Silent, Stage, StepInput, StepOutput, TextConditioning,
-    TextEncoder, TextSpec, TokenGrid, TransformerSpec, VqCodec, preview_photo,
+    Mask, MgtTransformer, Model, Previews, Silent, Stage, StepInput, StepOutput, StoppedEdit,
+    TextConditioning, TextEncoder, TextSpec, TokenGrid, TransformerSpec, VqCodec, preview_photo,
 };
 use image::{GrayImage, Luma};
 
-use crate::defaults::{photo, request, small};
+use crate::defaults::{masked, photo, request, small};
 
 /// How often the stages ran.
 #[derive(Default)]
@@ -100,10 +100,10 @@ fn stages(result: &EditResult) -> Vec<Stage> {
 fn a_second_edit_encodes_nothing_again() {
     use Stage::{Decode, EncodeImage, EncodeText, Sample};
     let (editor, calls) = counting();
-    let open = editor.open(photo(48, 40));
-    let edit = |request: &EditRequest| open.edit(None, request, &mut Silent).unwrap();
+    let open = editor.open_photo(photo(48, 40));
+    let edit = |request: &EditRequest| open.edit(request).unwrap();
     let red = request(48);
-    let blue = EditRequest { instruction: "make the owl blue".into(), ..red.clone() };
+    let blue = red.clone().instruction("make the owl blue");
 
     let first = edit(&red);
     assert_eq!(calls.counts(), [1, 2, 2], "a photo and its own decode, two prompts");
@@ -111,14 +111,14 @@ fn a_second_edit_encodes_nothing_again() {
     let second = edit(&blue);
     assert_eq!(calls.counts(), [1, 3, 3], "another instruction; the photo's own decode is kept");
     assert_eq!(stages(&second), [EncodeText, Sample, Decode]);
-    let again = edit(&EditRequest { seed: 1, ..red.clone() });
+    let again = edit(&red.clone().seed(1));
     assert_eq!(calls.counts(), [1, 4, 3]);
     assert_eq!(stages(&again), [Sample, Decode]);
-    let larger = edit(&EditRequest { size: Some(64), ..red.clone() });
+    let larger = edit(&red.clone().size(64));
     assert_eq!(calls.counts(), [2, 6, 3], "other tokens of the photo, and their decode");
     assert_eq!(stages(&larger), [EncodeImage, Sample, Decode]);
 
-    let fresh = editor.edit(open.photo(), None, &blue, &mut Silent).unwrap();
+    let fresh = editor.edit(open.photo(), &blue).unwrap();
     assert_eq!((fresh.tokens, fresh.image), (second.tokens, second.image));
     assert_eq!(calls.counts()[0], 3, "an edit by itself keeps nothing");
 }
@@ -126,15 +126,15 @@ fn a_second_edit_encodes_nothing_again() {
 #[test]
 fn previews_cost_nothing_unless_asked_for() {
     let (editor, calls) = counting();
-    let open = editor.open(photo(48, 48));
-    let request = EditRequest { steps: Some(5), ..request(48) };
+    let open = editor.open_photo(photo(48, 48));
+    let request = request(48).steps(5);
     let mut steps = 0;
     let mut watch = |event: &EditEvent<'_>| {
         assert!(!matches!(event, EditEvent::Preview { .. }), "not asked for");
         steps += usize::from(matches!(event, EditEvent::Step { .. }));
         Flow::Continue
     };
-    let plain = open.edit(None, &request, &mut watch).unwrap();
+    let plain = open.edit_observed(&request, &mut watch).unwrap();
     assert_eq!((steps, calls.counts()[1]), (5, 2), "the edit, and the photo's own tokens");
 
     for (every, expected) in [(2, vec![2, 4, 5]), (0, vec![5]), (9, vec![5])] {
@@ -148,7 +148,7 @@ fn previews_cost_nothing_unless_asked_for() {
             }
             Flow::Continue
         });
-        let previewed = open.edit(None, &request, &mut observer).unwrap();
+        let previewed = open.edit_observed(&request, &mut observer).unwrap();
         assert_eq!(seen, expected);
         // The edit, and the photo's own tokens in the size of the previews, which show the composite.
         assert_eq!(calls.counts()[1] - before, expected.len() + 2);
@@ -161,22 +161,22 @@ fn previews_cost_nothing_unless_asked_for() {
 #[test]
 fn a_variation_is_reproducible_alone() {
     let (editor, calls) = counting();
-    let open = editor.open(photo(48, 48));
-    let request = EditRequest { variation: 1, seed: 5, ..request(48) };
+    let open = editor.open_photo(photo(48, 48));
+    let request = request(48).variation(1).seed(5);
     let mut silent = Silent;
-    let all: Vec<_> = open.variations(None, &request, 3, &mut silent).map(Result::unwrap).collect();
+    let all: Vec<_> = open.variations(&request, 3, &mut silent).map(Result::unwrap).collect();
     assert_eq!(calls.counts(), [1, 4, 2], "three edits, and the photo's own tokens");
     for (i, one) in all.iter().enumerate() {
         let variation = 1 + i as u32;
         assert_eq!(one.report.settings.variation, variation);
-        let alone = EditRequest { variation, ..request.clone() };
-        let alone = editor.edit(open.photo(), None, &alone, &mut Silent).unwrap();
+        let alone = request.clone().variation(variation);
+        let alone = editor.edit(open.photo(), &alone).unwrap();
         assert_eq!(alone.tokens, one.tokens);
         assert!(all[..i].iter().all(|other| other.tokens != one.tokens), "variation {variation}");
     }
-    let last = EditRequest { variation: u32::MAX - 1, ..request };
+    let last = request.variation(u32::MAX - 1);
     let mut silent = Silent;
-    let ends: Vec<_> = open.variations(None, &last, 3, &mut silent).map(|r| r.is_ok()).collect();
+    let ends: Vec<_> = open.variations(&last, 3, &mut silent).map(|r| r.is_ok()).collect();
     assert_eq!(ends, [true, false, false], "image indices end at 2^32");
 }
 
@@ -195,7 +195,7 @@ impl EditObserver for StopAt {
 
 fn progress(error: EditError) -> Option<LoopProgress> {
     match error {
-        EditError::Stage(Error::Stopped { completed, total, progress }) => {
+        EditError::Stopped(StoppedEdit { completed, total, progress, .. }) => {
             assert_eq!(progress.as_ref().map_or(0, |progress| progress.completed), completed);
             assert!(completed <= total);
             progress.map(|progress| *progress)
@@ -207,27 +207,28 @@ fn progress(error: EditError) -> Option<LoopProgress> {
 #[test]
 fn stopped_anywhere_an_edit_goes_on_as_if_it_never_had() {
     let editor = Editor::new(small()).unwrap();
-    let open = editor.open(photo(48, 48));
+    let open = editor.open_photo(photo(48, 48));
     let half = |x| Luma([if x < 24 { 0 } else { 255 }]);
     let mask = Mask::from_luma(GrayImage::from_fn(48, 48, |x, _| half(x)));
     let hold = Some(HoldPolicy::Threshold(0.4));
-    let plain = EditRequest { steps: Some(4), hold, ..request(48) };
+    let plain = request(48).steps(4).hold(hold);
     let cases = [
         (None, plain.clone()),
-        (None, EditRequest { holding: Holding::Parity, seed: 2, ..plain.clone() }),
-        (Some(&mask), EditRequest { guidance_interval: Some((0.0, 0.5)), ..plain }),
+        (None, plain.clone().holding(Holding::Parity).seed(2)),
+        (Some(&mask), plain.guidance_interval((0.0, 0.5))),
     ];
     for (mask, request) in cases {
-        let unbroken = open.edit(mask, &request, &mut Silent).unwrap();
+        let request = masked(&request, mask);
+        let unbroken = open.edit(&request).unwrap();
         // Sampling and decoding start and finish, four steps; nothing is encoded any more.
         for n in 1..=8 {
             let mut stop = StopAt { n, seen: 0 };
-            let stopped = progress(open.edit(mask, &request, &mut stop).unwrap_err());
+            let stopped = progress(open.edit_observed(&request, &mut stop).unwrap_err());
             assert_eq!(stop.seen, n, "no event after the stop");
             let completed = stopped.as_ref().map_or(0, |progress| progress.completed);
             assert_eq!(completed, (n - 1).min(4));
             let Some(stopped) = stopped else { continue };
-            let resumed = open.resume(mask, &request, stopped, &mut Silent).unwrap();
+            let resumed = open.resume(&request, stopped, &mut Silent).unwrap();
             assert_eq!(resumed.tokens, unbroken.tokens, "stopped at event {n}");
             assert_eq!(resumed.image, unbroken.image);
             assert_eq!(
@@ -244,18 +245,18 @@ fn stopped_anywhere_an_edit_goes_on_as_if_it_never_had() {
 #[test]
 fn another_edit_does_not_go_on() {
     let editor = Editor::new(small()).unwrap();
-    let open = editor.open(photo(48, 48));
-    let plain = EditRequest { steps: Some(4), ..request(48) };
+    let open = editor.open_photo(photo(48, 48));
+    let plain = request(48).steps(4);
     let mut stop = StopAt { n: 8, seen: 0 };
-    let stopped = progress(open.edit(None, &plain, &mut stop).unwrap_err()).unwrap();
+    let stopped = progress(open.edit_observed(&plain, &mut stop).unwrap_err()).unwrap();
     let black =
         Mask::from_luma(GrayImage::from_fn(48, 48, |x, _| Luma([if x < 40 { 0 } else { 255 }])));
     for (what, mask, request) in [
-        ("another size", None, EditRequest { size: Some(64), ..plain.clone() }),
-        ("fewer steps", None, EditRequest { steps: Some(2), ..plain.clone() }),
+        ("another size", None, plain.clone().size(64)),
+        ("fewer steps", None, plain.clone().steps(2)),
         ("another mask", Some(&black), plain.clone()),
     ] {
-        let error = open.resume(mask, &request, stopped.clone(), &mut Silent).unwrap_err();
+        let error = open.resume(&masked(&request, mask), stopped.clone(), &mut Silent).unwrap_err();
         let refused = matches!(error, EditError::Stage(Error::Shape { .. } | Error::Value { .. }));
         assert!(refused, "{what}: {error}");
     }
@@ -264,7 +265,7 @@ fn another_edit_does_not_go_on() {
 #[test]
 fn guidance_outside_its_interval_costs_nothing() {
     let (editor, calls) = counting();
-    let open = editor.open(photo(48, 48));
+    let open = editor.open_photo(photo(48, 48));
     for (scale, interval, images) in [
         (1.0, (0.0, 1.0), 4),
         (3.0, (0.0, 1.0), 8),
@@ -273,13 +274,8 @@ fn guidance_outside_its_interval_costs_nothing() {
         (3.0, (0.5, 0.5), 4),
     ] {
         let before = calls.forwarded.load(Ordering::Relaxed);
-        let request = EditRequest {
-            steps: Some(4),
-            guidance_scale: Some(scale),
-            guidance_interval: Some(interval),
-            ..request(48)
-        };
-        open.edit(None, &request, &mut Silent).unwrap();
+        let request = request(48).steps(4).guidance_scale(scale).guidance_interval(interval);
+        open.edit(&request).unwrap();
         let forwarded = calls.forwarded.load(Ordering::Relaxed) - before;
         assert_eq!(forwarded, images, "{scale} in {interval:?}");
     }
@@ -288,18 +284,15 @@ fn guidance_outside_its_interval_costs_nothing() {
 #[test]
 fn phrases_have_a_map_each() {
     let editor = Editor::new(small()).unwrap();
-    let open = editor.open(photo(48, 48));
+    let open = editor.open_photo(photo(48, 48));
     let scores = |phrases: &[&str], how| {
         let phrases = phrases.iter().map(|&phrase| phrase.to_owned()).collect();
-        let request = EditRequest {
-            // At the first step nothing depends on what was held before.
-            steps: Some(1),
-            hold: Some(HoldPolicy::Threshold(0.5)),
-            keyword: Some(KeywordPolicy::Phrases(phrases)),
-            keyword_maps: Some(how),
-            ..request(48)
-        };
-        let result = open.edit(None, &request, &mut Silent).unwrap();
+        let request = request(48)
+            .steps(1)
+            .hold(HoldPolicy::Threshold(0.5))
+            .keyword(KeywordPolicy::Phrases(phrases))
+            .keyword_maps(how);
+        let result = open.edit(&request).unwrap();
         result.scores.unwrap().values().to_vec()
     };
     let (owl, fox) = (scores(&["owl"], MapCombine::Max), scores(&["fox"], MapCombine::Max));
@@ -316,15 +309,10 @@ fn phrases_have_a_map_each() {
 #[test]
 fn score_maps_are_smoothed_as_asked() {
     let editor = Editor::new(small()).unwrap();
-    let open = editor.open(photo(48, 48));
+    let open = editor.open_photo(photo(48, 48));
     let scores = |map_filter| {
-        let request = EditRequest {
-            steps: Some(1),
-            hold: Some(HoldPolicy::Threshold(0.5)),
-            map_filter,
-            ..request(48)
-        };
-        let result = open.edit(None, &request, &mut Silent).unwrap();
+        let request = request(48).steps(1).hold(HoldPolicy::Threshold(0.5)).map_filter(map_filter);
+        let result = open.edit(&request).unwrap();
         (result.report.settings.map_filter, result.scores.unwrap().values().to_vec())
     };
     let maps: Vec<_> = MapFilter::ALL.map(|filter| scores(Some(filter))).into();
@@ -343,8 +331,8 @@ fn a_report_says_what_it_was() {
     let editor = Editor::new(small()).unwrap();
     let photo = photo(48, 48);
     let edit = |hold| {
-        let request = EditRequest { hold: Some(hold), ..request(48) };
-        editor.edit(&photo, None, &request, &mut Silent).unwrap().report
+        let request = request(48).hold(hold);
+        editor.edit(&photo, &request).unwrap().report
     };
     let report = edit(HoldPolicy::Budget(0.25));
     assert_eq!(report.model.as_ref().unwrap().sha256.len(), 64);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::DType;
 use editmgt::init::{InitRequest, Preset, init};
 use editmgt::lora::LoraStreams;
-use editmgt::{Dtype, EditRequest, Editor, LoraUse, Model, ModelFolder, Silent};
+use editmgt::{Dtype, Editor, LoraUse, Model, ModelFolder};
 use editmgt_checkpoint::{TensorSpec, WeightFiles, WeightsName, WriteOptions, save_tensors};
 
 use crate::defaults::{options, photo, request};
@@ -59,7 +59,7 @@ fn they_edit_bit_for_bit_as_in_f32() {
     };
     let loras = [adapter("merged", LoraStreams::Both), adapter("beside", LoraStreams::Image)];
     let inside = PathBuf::from("../editmgt/embedded");
-    let words = EditRequest { instruction: "make the red circle blue".into(), ..request(64) };
+    let words = request(64).instruction("make the red circle blue");
     for (model, loras) in [(&tiny, &loras[..]), (&tiny, &[]), (&inside, &[])] {
         for dtype in [DType::F16, DType::BF16] {
             let dir = tempfile::tempdir_in(scratch.path()).unwrap();
@@ -72,10 +72,9 @@ fn they_edit_bit_for_bit_as_in_f32() {
             };
             let editors = [&halves, &wide].map(|root| editor(root, loras));
             for guidance in [1.0, 4.0] {
-                let request = EditRequest { guidance_scale: Some(guidance), ..words.clone() };
-                let [halves, wide] = editors.each_ref().map(|editor| {
-                    editor.edit(&photo(50, 40), None, &request, &mut Silent).unwrap()
-                });
+                let request = words.clone().guidance_scale(guidance);
+                let [halves, wide] =
+                    editors.each_ref().map(|editor| editor.edit(&photo(50, 40), &request).unwrap());
                 let what = format!("{}, {dtype:?}, {guidance}", model.display());
                 assert_eq!(halves.tokens, wide.tokens, "{what}");
                 assert_eq!(halves.image, wide.image, "{what}");

@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 use editmgt::init::{InitRequest, Preset, init};
 use editmgt::lora::{LoraConfig, LoraFactors, LoraFile, LoraStreams};
 use editmgt::{
-    ChaChaNoise, Dtype, EditError, EditEvent, EditLoop, EditObserver, EditRequest, Editor, Error,
-    Flow, GridSize, HoldPolicy, KeywordPolicy, Localisation, LoopInput, LoopStages, LoraUse, Mask,
-    MicroConditions, Model, ModelError, ModelFolder, Previews, Silent, Stage, TokenGrid,
-    preview_photo,
+    ChaChaNoise, Dtype, EditError, EditEvent, EditLoop, EditObserver, Editor, Flow, GridSize,
+    HoldPolicy, KeywordPolicy, Localisation, LoopInput, LoopStages, LoraUse, Mask, MicroConditions,
+    Model, ModelError, ModelFolder, Previews, Silent, Stage, StoppedEdit, TokenGrid, preview_photo,
     sampler::{Consolidator, HoldOff, Strict, Temperature},
 };
 use image::{GrayImage, Luma};
 use tempfile::TempDir;
 
-use crate::defaults::{golden, options, photo, request, write_with_down_blocks};
+use crate::defaults::{golden, masked, options, photo, request, write_with_down_blocks};
 
 fn both(root: &Path, loras: &[LoraUse]) -> [Model; 2] {
     let folder = ModelFolder::open(root).unwrap();
@@ -45,28 +44,27 @@ fn edits_are_the_same_bit_for_bit() {
         let [loaded, on_demand] = both(&root, &[]).map(|model| Editor::new(model).unwrap());
         assert_eq!(on_demand.model().source, loaded.model().source);
         assert_eq!(on_demand.model().text.spec(), loaded.model().text.spec());
-        let plain = EditRequest { instruction: "make the red circle blue".into(), ..request(size) };
+        let plain = request(size).instruction("make the red circle blue");
         let (photo, half) = (photo(50, 40), |x, _| Luma([if x < 24 { 0 } else { 255 }]));
         let mask = Mask::from_luma(GrayImage::from_fn(50, 40, half));
         for (what, mask, request) in [
             ("plain", None, plain.clone()),
             ("a mask", Some(&mask), plain.clone()),
-            ("no guidance", None, EditRequest { guidance_scale: Some(1.0), ..plain.clone() }),
-            ("guidance", None, EditRequest { guidance_scale: Some(4.0), ..plain.clone() }),
-            ("cut off", None, EditRequest { reference_strength: Some(0.0), ..plain.clone() }),
-            ("a variation", None, EditRequest { seed: 5, variation: 2, ..plain.clone() }),
+            ("no guidance", None, plain.clone().guidance_scale(1.0)),
+            ("guidance", None, plain.clone().guidance_scale(4.0)),
+            ("cut off", None, plain.clone().reference_strength(0.0)),
+            ("a variation", None, plain.clone().seed(5).variation(2)),
             (
                 "a keyword",
                 None,
-                EditRequest {
-                    hold: Some(HoldPolicy::Threshold(0.5)),
-                    keyword: Some(KeywordPolicy::Phrases(vec!["circle".to_owned()])),
-                    ..plain.clone()
-                },
+                plain
+                    .clone()
+                    .hold(HoldPolicy::Threshold(0.5))
+                    .keyword(KeywordPolicy::Phrases(vec!["circle".to_owned()])),
             ),
         ] {
             let [loaded, on_demand] = [&loaded, &on_demand]
-                .map(|editor| editor.edit(&photo, mask, &request, &mut Silent).unwrap());
+                .map(|editor| editor.edit(&photo, masked(&request, mask)).unwrap());
             let root = root.display();
             assert_eq!(on_demand.tokens, loaded.tokens, "{what}, {root}");
             assert_eq!(on_demand.image, loaded.image, "{what}, {root}");
@@ -148,7 +146,7 @@ fn adapters_are_applied_and_checked_at_once() {
     let good = adapter("good", inner);
     let edited = both(&clip_alone(), &[good]).map(|model| {
         let editor = Editor::new(model).unwrap();
-        editor.edit(&photo(48, 48), None, &request(48), &mut Silent).unwrap().tokens
+        editor.edit(&photo(48, 48), &request(48)).unwrap().tokens
     });
     assert_eq!(edited[0], edited[1]);
 
@@ -161,7 +159,7 @@ fn adapters_are_applied_and_checked_at_once() {
 #[test]
 fn previews_are_the_same_and_stopped_edits_go_on() {
     let editors = both(&clip_alone(), &[]).map(|model| Editor::new(model).unwrap());
-    let request = EditRequest { steps: Some(3), ..request(48) };
+    let request = request(48).steps(3);
     let seen = editors.each_ref().map(|editor| {
         let mut seen = Vec::new();
         let mut observer = Previews::every(1, |event: &EditEvent<'_>| {
@@ -170,7 +168,7 @@ fn previews_are_the_same_and_stopped_edits_go_on() {
             }
             Flow::Continue
         });
-        let edit = editor.edit(&photo(48, 48), None, &request, &mut observer).unwrap();
+        let edit = editor.edit_observed(&photo(48, 48), &request, &mut observer).unwrap();
         seen.push(edit.image.rgb().clone());
         seen
     });
@@ -178,17 +176,17 @@ fn previews_are_the_same_and_stopped_edits_go_on() {
     assert!(seen[0] == seen[1]);
 
     let [loaded, on_demand] = editors;
-    let unbroken = loaded.edit(&photo(48, 48), None, &request, &mut Silent).unwrap();
-    let open = on_demand.open(photo(48, 48));
+    let unbroken = loaded.edit(&photo(48, 48), &request).unwrap();
+    let open = on_demand.open_photo(photo(48, 48));
     let mut stop = |event: &EditEvent<'_>| match event {
         EditEvent::Step { completed: 2, .. } => Flow::Stop,
         _ => Flow::Continue,
     };
-    let error = open.edit(None, &request, &mut stop).unwrap_err();
-    let EditError::Stage(Error::Stopped { progress: Some(progress), .. }) = error else {
+    let error = open.edit_observed(&request, &mut stop).unwrap_err();
+    let EditError::Stopped(StoppedEdit { progress: Some(progress), .. }) = error else {
         panic!("{error}")
     };
-    let resumed = open.resume(None, &request, *progress, &mut Silent).unwrap();
+    let resumed = open.resume(&request, *progress, &mut Silent).unwrap();
     assert_eq!((resumed.tokens, resumed.image), (unbroken.tokens, unbroken.image));
 }
 
@@ -216,7 +214,7 @@ fn what_changes_before_it_is_needed_is_noticed() {
         };
         let editor = Editor::builder(&root).low_memory(true).build().unwrap();
         let edit = |observer: &mut dyn EditObserver| {
-            editor.edit(&photo(64, 64), None, &request(64), observer)
+            editor.edit_observed(&photo(64, 64), &request(64), observer)
         };
         let outcome = edit(&mut spoil_before_sampling);
         fs::write(&weights, &good).unwrap();

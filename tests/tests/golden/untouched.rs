@@ -3,14 +3,12 @@
 
 use std::io::Cursor;
 
-use editmgt::{
-    Blend, EditRequest, EditResult, Editor, HoldPolicy, Mask, Photo, Resize, SaveOptions, Silent,
-};
+use editmgt::{Blend, EditRequest, EditResult, Editor, HoldPolicy, Mask, Photo, Resize};
 use image::{
     DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Luma, Rgb, RgbImage, Rgba,
 };
 
-use crate::defaults::{request, small};
+use crate::defaults::{masked, request, small};
 
 /// A picture with something in it everywhere.
 fn pixel(x: u32, y: u32) -> [u8; 4] {
@@ -98,14 +96,14 @@ fn mask(width: u32, height: u32) -> GrayImage {
 
 /// What is edited does not matter here, only where.
 fn quick() -> EditRequest {
-    EditRequest { steps: Some(1), guidance_scale: Some(1.0), ..request(40) }
+    request(40).steps(1).guidance_scale(1.0)
 }
 
 /// The file that a result becomes, in this format.
 fn saved(result: &EditResult, name: &str) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
-    result.image.save(&path, &SaveOptions::default()).unwrap();
+    result.image.save(&path).unwrap();
     std::fs::read(path).unwrap()
 }
 
@@ -114,7 +112,7 @@ fn what_the_mask_leaves_black_is_the_photo_bit_for_bit() {
     let editor = Editor::new(small()).unwrap();
     for (name, bytes) in files() {
         let (before, opacity) = read(&bytes);
-        let photo = editor.open(Photo::decode(&bytes).unwrap());
+        let photo = editor.open_photo(Photo::from_bytes(&bytes).unwrap());
         let mask = mask(before.width(), before.height());
         let user = Mask::from_luma(mask.clone());
         for (resize, feather, blend, output) in [
@@ -124,8 +122,8 @@ fn what_the_mask_leaves_black_is_the_photo_bit_for_bit() {
             (Resize::Fit, 9, Blend::Linear, "o.bmp"),
         ] {
             let context = format!("{name}, {resize:?}, feather {feather}, {blend:?}");
-            let request = EditRequest { resize, feather, blend, ..quick() };
-            let result = photo.edit(Some(&user), &request, &mut Silent).unwrap();
+            let request = quick().resize(resize).feather(feather).blend(blend);
+            let result = photo.edit(masked(&request, Some(&user))).unwrap();
             let (after, alpha) = read(&saved(&result, output));
             assert_eq!(after.dimensions(), before.dimensions(), "{context}");
             assert!(alpha == opacity, "{context}: another opacity");
@@ -147,11 +145,11 @@ fn held_tokens_and_what_is_cropped_are_the_photo_bit_for_bit() {
     let editor = Editor::new(small()).unwrap();
     for (name, bytes) in files() {
         let (before, _) = read(&bytes);
-        let photo = editor.open(Photo::decode(&bytes).unwrap());
+        let photo = editor.open_photo(Photo::from_bytes(&bytes).unwrap());
         for (resize, feather) in [(Resize::Fit, 0), (Resize::Pad, 2), (Resize::Crop, 5)] {
             let hold = Some(HoldPolicy::Budget(0.3));
-            let request = EditRequest { resize, feather, hold, ..quick() };
-            let result = photo.edit(None, &request, &mut Silent).unwrap();
+            let request = quick().resize(resize).feather(feather).hold(hold);
+            let result = photo.edit(&request).unwrap();
             let (after, _) = read(&saved(&result, "o.png"));
             let grid = result.held.size();
             let rows = result.report.plan.token_rows(grid.height);

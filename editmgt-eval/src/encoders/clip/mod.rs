@@ -6,7 +6,7 @@ mod vision;
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
-use editmgt::{ModelError, Result, checkpoint_identity, read_config};
+use editmgt::{ModelError, checkpoint_identity, read_config};
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_text::{ClipText, PromptTokenizer};
 use image::RgbImage;
@@ -15,6 +15,7 @@ use self::config::ClipConfig;
 use self::vision::ClipVision;
 use super::BATCH;
 use super::preparation::{Preparation, Processor, rows};
+use crate::encoders::Result;
 
 /// What decides the features, beside the weights.
 const FILES: [&str; 7] = [

@@ -6,13 +6,14 @@ mod model;
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
-use editmgt::{ModelError, Result, checkpoint_identity, read_config};
+use editmgt::{ModelError, checkpoint_identity, read_config};
 use editmgt_checkpoint::{WeightFiles, load_module};
 use image::RgbImage;
 
 use self::config::{DinoConfig, DinoKind};
 use self::model::DinoModel;
 use super::preparation::{Preparation, Processor};
+use crate::encoders::Result;
 
 /// What decides the features, beside the weights.
 const FILES: [&str; 2] = ["config.json", Preparation::FILE];

@@ -37,7 +37,7 @@ impl Case {
         request: &EditRequest,
     ) -> std::result::Result<Self, EditError> {
         let model = editor.model();
-        let settings = editor.settings(request, false)?;
+        let settings = editor.settings(request)?;
         let plan = settings.resize.plan(photo.size(), settings.size, model.pixels_per_cell())?;
         let picture = plan.apply(photo, &model.device)?;
         let reference = model.codec.encode(picture.clone())?;

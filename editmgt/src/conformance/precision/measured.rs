@@ -1,7 +1,7 @@
 //! What the stages of a model give, on the host.
 
 use burn::tensor::Tensor;
-use editmgt_core::{AttentionMaps, Error, Result, Silent};
+use editmgt_core::{AttentionMaps, Error, Result};
 
 use super::difference::{self, Distributions, ValueError};
 use super::inputs::{self, Case};
@@ -45,7 +45,7 @@ impl Run {
             let output = case.pass(editor)?;
             run.logits.push(host("reading logits", output.logits)?);
             run.maps.extend(output.maps);
-            let edited = editor.edit(photo, None, &case.request, &mut Silent);
+            let edited = editor.edit(photo, &case.request);
             run.edits.push(edited.map_err(|error| error.to_string()).map(|result| Edited {
                 tokens: result.tokens.ids().to_vec(),
                 pixels: result.image.rgb().as_raw().clone(),

@@ -51,7 +51,7 @@ fn difference(photo: &Photo, expected: &DynamicImage) -> Result<(u8, f64), Strin
 
 fn check(row: &Row) -> Result<(), String> {
     let bytes = std::fs::read(corpus().join(&row.file)).map_err(|e| e.to_string())?;
-    let photo = match (Photo::decode(&bytes), &row.expect) {
+    let photo = match (Photo::from_bytes(&bytes), &row.expect) {
         (Err(PhotoError::Unsupported { .. } | PhotoError::Corrupt { .. }), Expect::Refused) => {
             return Ok(());
         }

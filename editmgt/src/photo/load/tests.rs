@@ -73,20 +73,20 @@ fn fixture(name: &str) -> Vec<u8> {
 #[test]
 fn of_an_animation_the_first_frame_is_read_and_it_says_so() {
     for name in ["animation.gif", "animation.png", "animation.webp"] {
-        let photo = Photo::decode(&fixture(name)).unwrap();
+        let photo = Photo::from_bytes(&fixture(name)).unwrap();
         assert!(alike(photo.rgb(), &corners(32, 16)), "{name}");
         assert!(photo.is_animation(), "{name}");
         assert!(!photo.edited(photo.rgb().clone()).unwrap().is_animation(), "{name}: the result");
     }
     for format in FORMATS {
-        let photo = Photo::decode(&encode(corners(32, 16), format)).unwrap();
+        let photo = Photo::from_bytes(&encode(corners(32, 16), format)).unwrap();
         assert!(!photo.is_animation(), "{format:?}");
     }
 }
 
 #[test]
 fn inks_become_light() {
-    let photo = Photo::decode(&fixture("cmyk.jpg")).unwrap();
+    let photo = Photo::from_bytes(&fixture("cmyk.jpg")).unwrap();
     assert!(alike(photo.rgb(), &corners(32, 16)), "{:?}", photo.rgb().get_pixel(1, 1));
     assert_eq!(photo.metadata(), &Metadata::default());
 }
@@ -114,13 +114,13 @@ fn exif_orientation_is_applied() {
             let (x, y) = place(c, r, w, h);
             *upright.get_pixel(x, y)
         });
-        let photo = Photo::decode(&oriented_jpeg(stored, orientation)).unwrap();
+        let photo = Photo::from_bytes(&oriented_jpeg(stored, orientation)).unwrap();
         assert!(alike(photo.rgb(), &upright), "orientation {orientation}");
         let exif = photo.metadata().exif.as_ref().expect("kept");
         assert_eq!(exif[18..20], [0, 1], "orientation {orientation} is reset");
     }
     for nonsense in [0, 9, 255] {
-        let photo = Photo::decode(&oriented_jpeg(upright.clone(), nonsense)).unwrap();
+        let photo = Photo::from_bytes(&oriented_jpeg(upright.clone(), nonsense)).unwrap();
         assert!(alike(photo.rgb(), &upright), "orientation {nonsense}");
     }
 }
@@ -150,7 +150,7 @@ fn every_pixel_type_becomes_rgb8() {
     ];
     for (image, format, expected) in cases {
         let case = format!("{:?} as {format:?}", image.color());
-        let photo = Photo::decode(&encode(image, format)).unwrap();
+        let photo = Photo::from_bytes(&encode(image, format)).unwrap();
         assert_eq!(photo.rgb().get_pixel(0, 0), &expected, "{case}");
         assert_eq!(photo.alpha(), None, "{case}");
     }
@@ -159,14 +159,14 @@ fn every_pixel_type_becomes_rgb8() {
 #[test]
 fn alpha_is_kept_aside_and_turned_with_the_photo() {
     let image = RgbaImage::from_fn(9, 8, |x, y| Rgba([x as u8, y as u8, 7, (x * 8 + y) as u8]));
-    let photo = Photo::decode(&encode(image.clone(), ImageFormat::Png)).unwrap();
+    let photo = Photo::from_bytes(&encode(image.clone(), ImageFormat::Png)).unwrap();
     let alpha = photo.alpha().unwrap();
     for (x, y, pixel) in image.enumerate_pixels() {
         assert_eq!(photo.rgb().get_pixel(x, y).0, pixel.0[..3]);
         assert_eq!(alpha.get_pixel(x, y).0, pixel.0[3..]);
     }
     let opaque = RgbaImage::from_pixel(8, 8, Rgba([1, 2, 3, 255]));
-    assert_eq!(Photo::decode(&encode(opaque, ImageFormat::Png)).unwrap().alpha(), None);
+    assert_eq!(Photo::from_bytes(&encode(opaque, ImageFormat::Png)).unwrap().alpha(), None);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn only_rgb_profiles_are_kept() {
         image::ImageEncoder::set_icc_profile(&mut encoder, profile(space)).unwrap();
         let color = ColorType::Rgb8.into();
         image::ImageEncoder::write_image(encoder, &corners(8, 8), 8, 8, color).unwrap();
-        let photo = Photo::decode(&bytes).unwrap();
+        let photo = Photo::from_bytes(&bytes).unwrap();
         assert_eq!(photo.metadata().icc_profile, kept.then(|| profile(space)));
     }
 }
@@ -195,7 +195,7 @@ fn what_is_no_file_is_refused_by_name() {
 
 #[test]
 fn what_is_no_image_is_refused_with_what_came() {
-    assert!(matches!(Photo::decode(b""), Err(PhotoError::Empty { .. })));
+    assert!(matches!(Photo::from_bytes(b""), Err(PhotoError::Empty { .. })));
     for (bytes, got) in [
         (&b"hello"[..], "\"hello\""),
         (&[0; 100], "\\x00"),
@@ -205,7 +205,7 @@ fn what_is_no_image_is_refused_with_what_came() {
         (b"P6\n8 8\n255\n", "Pnm"),
         (b"\x89PN", "PN"),
     ] {
-        let error = Photo::decode(bytes).unwrap_err();
+        let error = Photo::from_bytes(bytes).unwrap_err();
         assert!(matches!(error, PhotoError::NotAnImage { .. }), "{error:?}");
         assert!(error.to_string().contains(got), "{error}");
     }
@@ -217,7 +217,7 @@ fn files_that_are_cut_off_are_refused() {
         let bytes = encode(corners(64, 48), format);
         for share in [0.1, 0.5, 0.9] {
             let cut = &bytes[..(bytes.len() as f64 * share) as usize];
-            let result = Photo::decode(cut);
+            let result = Photo::from_bytes(cut);
             assert!(
                 matches!(result, Err(PhotoError::Corrupt { .. })),
                 "{format:?} cut to {share}: {result:?}"
@@ -226,7 +226,7 @@ fn files_that_are_cut_off_are_refused() {
     }
     // All but the end marker is there, or more.
     let jpeg = oriented_jpeg(corners(64, 48), 1);
-    let whole = Photo::decode(&jpeg).unwrap();
+    let whole = Photo::from_bytes(&jpeg).unwrap();
     let bare = &jpeg[..jpeg.len() - 2];
     for (file, note) in [
         (bare.to_vec(), PhotoNote::NoEndMarker),
@@ -235,7 +235,7 @@ fn files_that_are_cut_off_are_refused() {
         ([&jpeg[..], b"trailer"].concat(), PhotoNote::Trailer { bytes: 7 }),
         ([&jpeg[..], &jpeg].concat(), PhotoNote::Trailer { bytes: jpeg.len() }),
     ] {
-        let photo = Photo::decode(&file).unwrap();
+        let photo = Photo::from_bytes(&file).unwrap();
         assert_eq!(photo.rgb(), whole.rgb());
         assert_eq!(photo.notes(), [note]);
     }
@@ -247,11 +247,11 @@ fn damage_anywhere_is_an_error_or_another_picture_but_no_panic() {
         let bytes = encode(corners(24, 16), format);
         let step = bytes.len().div_ceil(150);
         for at in (0..bytes.len()).step_by(step) {
-            let _cut = Photo::decode(&bytes[..at]);
+            let _cut = Photo::from_bytes(&bytes[..at]);
             for value in [0, 0x7f, 0xff] {
                 let mut damaged = bytes.clone();
                 damaged[at] = value;
-                let _damaged = Photo::decode(&damaged);
+                let _damaged = Photo::from_bytes(&damaged);
             }
         }
     }
@@ -259,7 +259,7 @@ fn damage_anywhere_is_an_error_or_another_picture_but_no_panic() {
     let mut png = encode(corners(24, 16), ImageFormat::Png);
     let middle = png.len() / 2;
     png[middle] ^= 0x55;
-    let error = Photo::decode(&png).unwrap_err();
+    let error = Photo::from_bytes(&png).unwrap_err();
     assert!(matches!(error, PhotoError::Corrupt { format: "PNG", .. }), "{error:?}");
 }
 
@@ -288,7 +288,7 @@ fn sizes_are_checked_before_pixels() {
             (7, 7, None),
             (0, 600, None),
         ] {
-            let error = Photo::decode(&promising(format, width, height)).unwrap_err();
+            let error = Photo::from_bytes(&promising(format, width, height)).unwrap_err();
             let case = format!("{width}x{height} {format:?}: {error:?}");
             match (&error, expected) {
                 (PhotoError::TooLarge { size, option, limit, .. }, Some(expected)) => {
@@ -316,7 +316,7 @@ fn limits_are_the_callers() {
         (PhotoLimits { max_side: 99, ..Default::default() }, false),
         (PhotoLimits { max_pixels: u64::MAX, max_side: u64::MAX, max_bytes: u64::MAX }, true),
     ] {
-        assert_eq!(Photo::decode_within(&png, &limits).is_ok(), accepted, "{limits:?}");
+        assert_eq!(Photo::from_bytes_within(&png, &limits).is_ok(), accepted, "{limits:?}");
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("photo.png");

@@ -38,6 +38,6 @@ fn plain(format: ImageFormat) -> Vec<u8> {
 fn saved(photo: &Photo, extension: &str, options: &SaveOptions) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a").with_extension(extension);
-    photo.save(&path, options).unwrap();
+    photo.save_with(&path, options).unwrap();
     std::fs::read(path).unwrap()
 }

@@ -26,7 +26,7 @@ fn photo_with_everything() -> Photo {
     encoder.set_icc_profile(profile()).unwrap();
     encoder.set_exif_metadata(EXIF.to_vec()).unwrap();
     encoder.write_image(&rgba, 40, 30, ExtendedColorType::Rgba8).unwrap();
-    Photo::decode(&bytes).unwrap()
+    Photo::from_bytes(&bytes).unwrap()
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -52,7 +52,7 @@ fn every_extension_is_written_losslessly_or_nearly_and_leaves_nothing_else() {
         let path = dir.path().join(name);
         check_writable(&path, photo.size(), &options).unwrap();
         assert_eq!(names(dir.path()), [""; 0], "{name}: a check leaves nothing");
-        photo.save(&path, &options).unwrap();
+        photo.save_with(&path, &options).unwrap();
         assert_eq!(names(dir.path()), [name], "nothing but the photo");
         let back = Photo::open(&path).unwrap();
         let off = back.rgb().iter().zip(photo.rgb().iter()).map(|(a, b)| a.abs_diff(*b)).max();
@@ -68,7 +68,7 @@ fn an_opaque_photo_is_saved_without_alpha() {
     let photo = Photo::from_rgb(smooth(20, 10)).unwrap();
     for name in ["a.png", "a.webp", "a.tif", "a.bmp"] {
         let path = dir.path().join(name);
-        photo.save(&path, &SaveOptions::default()).unwrap();
+        photo.save(&path).unwrap();
         assert_eq!(image::open(&path).unwrap().color(), image::ColorType::Rgb8, "{name}");
     }
 }
@@ -79,7 +79,7 @@ fn quality_changes_the_length_of_a_jpeg() {
     let photo = Photo::from_rgb(smooth(64, 64)).unwrap();
     let length = |jpeg_quality| {
         let path = dir.path().join("a.jpg");
-        photo.save(&path, &SaveOptions { jpeg_quality, ..Default::default() }).unwrap();
+        photo.save_with(&path, &SaveOptions { jpeg_quality, ..Default::default() }).unwrap();
         fs::metadata(path).unwrap().len()
     };
     assert!(length(1) < length(95) && length(95) < length(100));
@@ -118,7 +118,7 @@ fn what_cannot_be_written_is_refused_before_any_work() {
         let error = check_writable(&path, size, &options).unwrap_err();
         assert!(expected(&error), "{name}: {error:?}");
         if size == small {
-            let error = photo.save(&path, &options).unwrap_err();
+            let error = photo.save_with(&path, &options).unwrap_err();
             assert!(expected(&error), "{name}: {error:?}");
         }
         assert_eq!(names(folder), before, "{name}: nothing is left");
@@ -140,7 +140,7 @@ fn a_saved_photo_is_as_readable_as_any_new_file() {
     let dir = tempfile::tempdir().unwrap();
     let (photo, plain) = (dir.path().join("a.png"), dir.path().join("plain"));
     fs::write(&plain, "").unwrap();
-    Photo::from_rgb(RgbImage::new(8, 8)).unwrap().save(&photo, &Default::default()).unwrap();
+    Photo::from_rgb(RgbImage::new(8, 8)).unwrap().save(&photo).unwrap();
     let mode = |path| fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(photo), mode(plain));
 }
@@ -151,7 +151,7 @@ fn an_existing_file_is_replaced() {
     let path = dir.path().join("a.png");
     fs::write(&path, "old").unwrap();
     let photo = Photo::from_rgb(smooth(12, 10)).unwrap();
-    photo.save(&path, &SaveOptions::default()).unwrap();
+    photo.save(&path).unwrap();
     assert_eq!(Photo::open(&path).unwrap(), photo);
 }
 
@@ -161,7 +161,7 @@ fn alpha_survives_an_edit() {
     let edited = photo.edited(RgbImage::new(40, 30)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.png");
-    edited.save(&path, &SaveOptions::default()).unwrap();
+    edited.save(&path).unwrap();
     let back = Photo::open(&path).unwrap();
     let alpha: Option<&GrayImage> = photo.alpha();
     assert_eq!((back.rgb(), back.alpha()), (edited.rgb(), alpha));

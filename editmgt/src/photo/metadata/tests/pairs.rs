@@ -157,12 +157,12 @@ fn every_pair_of_formats_keeps_or_tells_what_the_docs_say() {
     let options = SaveOptions::default();
     for (format, extension, fates) in PAIRS {
         let case = format!("{format:?} to {extension}");
-        let photo = Photo::decode(&input(format)).unwrap();
+        let photo = Photo::from_bytes(&input(format)).unwrap();
         let turned = fates.starts_with(['k', 'n']);
         let side = if turned { (16, 24) } else { (24, 16) };
         assert_eq!(photo.rgb().dimensions(), side, "{case}: orientation is applied");
         let file = saved(&photo, extension, &options);
-        let back = Photo::decode(&file).unwrap();
+        let back = Photo::from_bytes(&file).unwrap();
         assert_eq!(back.rgb().dimensions(), side, "{case}: and not twice");
         assert_eq!(back.notes(), [], "{case}");
 
@@ -211,7 +211,7 @@ fn every_pair_of_formats_keeps_or_tells_what_the_docs_say() {
         }
 
         let bare = SaveOptions { metadata: false, ..options.clone() };
-        let back = Photo::decode(&saved(&photo, extension, &bare)).unwrap();
+        let back = Photo::from_bytes(&saved(&photo, extension, &bare)).unwrap();
         assert_eq!(back.metadata(), &Metadata::default(), "{case}");
         assert_eq!(photo.losses("a".to_owned() + "." + extension, &bare), [], "{case}");
     }
@@ -227,7 +227,7 @@ fn private_camera_data_are_told_of() {
         (ImageFormat::Bmp, &[]),
         (ImageFormat::Gif, &[]),
     ] {
-        assert_eq!(Photo::decode(&input(format)).unwrap().notes(), notes, "{format:?}");
+        assert_eq!(Photo::from_bytes(&input(format)).unwrap().notes(), notes, "{format:?}");
     }
 }
 
@@ -252,12 +252,12 @@ fn colours_stay_in_a_png_and_become_a_profile_elsewhere() {
         matches!(note, PhotoNote::NotWritten { what: MetadataKind::Colours, .. })
     };
     for (chunks, fate) in chunks {
-        let photo = Photo::decode(&png_with(&chunks, false)).unwrap();
-        let png = Photo::decode(&saved(&photo, "png", &options)).unwrap();
+        let photo = Photo::from_bytes(&png_with(&chunks, false)).unwrap();
+        let png = Photo::from_bytes(&saved(&photo, "png", &options)).unwrap();
         assert!(!photo.metadata().colours.is_empty());
         assert_eq!(png.metadata(), photo.metadata());
         for extension in ["jpg", "webp", "tiff", "bmp"] {
-            let back = Photo::decode(&saved(&photo, extension, &options)).unwrap();
+            let back = Photo::from_bytes(&saved(&photo, extension, &options)).unwrap();
             let metadata = back.metadata();
             assert_eq!(metadata.icc_profile.is_some(), fate == 'c', "{extension}: {photo:?}");
             let losses = photo.losses(format!("a.{extension}"), &options);
@@ -271,8 +271,8 @@ fn colours_stay_in_a_png_and_become_a_profile_elsewhere() {
         (png_chunk(b"gAMA", &100_000_u32.to_be_bytes()), true),
         (png_chunk(b"cICP", &[2, 2, 0, 1]), true),
     ] {
-        let photo = Photo::decode(&png_with(&[chunk, profile_chunk.clone()], false)).unwrap();
-        let back = Photo::decode(&saved(&photo, "webp", &options)).unwrap();
+        let photo = Photo::from_bytes(&png_with(&[chunk, profile_chunk.clone()], false)).unwrap();
+        let back = Photo::from_bytes(&saved(&photo, "webp", &options)).unwrap();
         assert_eq!(back.metadata().icc_profile == Some(profile()), own);
         assert_eq!(photo.losses("a.webp", &options), []);
     }
@@ -289,13 +289,13 @@ fn opacity_is_plain_in_every_format_that_has_it() {
     let mut bytes = Vec::new();
     let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
     encoder.write_image(&rgba, 24, 16, ExtendedColorType::Rgba8).unwrap();
-    let photo = Photo::decode(&bytes).unwrap();
+    let photo = Photo::from_bytes(&bytes).unwrap();
     let options = SaveOptions::default();
     for (extension, kept) in
         [("png", true), ("webp", true), ("tiff", true), ("bmp", true), ("jpg", false)]
     {
         let file = saved(&photo, extension, &options);
-        let back = Photo::decode(&file).unwrap();
+        let back = Photo::from_bytes(&file).unwrap();
         assert_eq!(back.alpha(), Some(&alpha).filter(|_| kept), "{extension}");
         assert!(!kept || back.rgb() == &rgb(), "{extension}");
         let losses = photo.losses(format!("a.{extension}"), &options);
@@ -317,15 +317,15 @@ fn blocks_that_a_jpeg_cannot_hold_are_told_of() {
     block.extend(b"\x1a\0\0\0\0\0\0\0");
     block.extend(label.as_bytes());
     let chunks = [png_chunk(b"eXIf", &block), png_chunk(b"iTXt", &text)];
-    let photo = Photo::decode(&png_with(&chunks, false)).unwrap();
+    let photo = Photo::from_bytes(&png_with(&chunks, false)).unwrap();
     let options = SaveOptions::default();
     let losses = photo.losses("a.jpg", &options);
     for (note, kind) in losses.iter().zip([MetadataKind::CameraData, MetadataKind::Xmp]) {
         assert!(matches!(note, PhotoNote::TooLong { what, .. } if *what == kind), "{note}");
     }
     assert_eq!(losses.len(), 2);
-    let jpeg = Photo::decode(&saved(&photo, "jpg", &options)).unwrap();
+    let jpeg = Photo::from_bytes(&saved(&photo, "jpg", &options)).unwrap();
     assert_eq!(jpeg.metadata(), &Metadata::default());
-    let webp = Photo::decode(&saved(&photo, "webp", &options)).unwrap();
+    let webp = Photo::from_bytes(&saved(&photo, "webp", &options)).unwrap();
     assert_eq!(webp.metadata(), photo.metadata());
 }

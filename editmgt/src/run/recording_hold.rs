@@ -1,13 +1,13 @@
 use editmgt_core::{HoldMask, HoldRequest, RegionHold, Result};
 
-/// A hold policy whose scores someone may want to see, whether it reads them or not.
-pub(super) struct Watched {
+/// Wraps a policy; with `map`, scores are computed whether the policy reads them or not.
+pub(super) struct RecordingHold {
     pub(super) hold: Box<dyn RegionHold>,
-    /// Someone does.
+    /// Scores are wanted for a map.
     pub(super) map: bool,
 }
 
-impl RegionHold for Watched {
+impl RegionHold for RecordingHold {
     fn needs_scores(&self) -> bool {
         self.map || self.hold.needs_scores()
     }

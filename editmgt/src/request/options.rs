@@ -1,0 +1,500 @@
+//! The table of all options: what a request, a model's defaults and the settings in force have in
+//! common is stated here once.
+
+use std::sync::Arc;
+
+use editmgt_core::MapCombine;
+use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
+use serde::{Deserialize, Serialize};
+
+use super::text::OptionText;
+use super::{CompositePolicy, HoldPolicy, Holding, KeywordPolicy, MapFilter};
+use crate::error::EditError;
+use crate::photo::{Blend, MAX_FEATHER, MAX_SIDE, Mask, Resize};
+
+/// An option of an edit: a row of the table that requests, defaults, settings, ranges, JSON and the
+/// command line are made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OptionInfo {
+    /// Its key in JSON; the field of [`EditRequest`] and [`EditSettings`].
+    pub name: &'static str,
+    /// What it does, one or more sentences.
+    pub doc: String,
+    /// The values that are accepted, in words.
+    pub expected: &'static str,
+    /// Its default as [`EditRequest::set`] reads it; `None` where it depends on the model.
+    pub default: Option<String>,
+    /// Whether a model's folder may have a default of its own
+    /// ([`EditDefaults`]).
+    pub of_model: bool,
+}
+
+/// Makes the three structs and what goes from one to the other out of one table.
+///
+/// `model` options may have a default in a model's folder: `Option`s in request and defaults.
+/// `plain` options have the same default everywhere. Each row: field, type; the accepted values in
+/// words, the test of a value; the default.
+macro_rules! edit_options {
+    (
+        model {
+            $(
+                $(#[doc = $doc:literal])+
+                $name:ident: $type:ty;
+                $expected:literal, $valid:expr;
+                default $default:expr;
+            )+
+        }
+        plain {
+            $(
+                $(#[doc = $plain_doc:literal])+
+                $plain:ident: $plain_type:ty;
+                $plain_expected:literal, $plain_valid:expr;
+                default $plain_default:expr;
+            )+
+        }
+    ) => {
+        /// What a user asks for: everything about one edit but the photo.
+        ///
+        /// ```
+        /// use editmgt::{EditRequest, HoldPolicy};
+        ///
+        /// let request = EditRequest::new("make the cat black").hold(HoldPolicy::Auto).seed(7);
+        /// assert_eq!(request.hold, Some(HoldPolicy::Auto));
+        /// ```
+        ///
+        /// `None` means that the request does not say: then the model's own defaults hold
+        /// ([`EditDefaults`]), and where it has none, those of the official inference script. The
+        /// outcome is an [`EditSettings`].
+        ///
+        /// In JSON only what was said is written, the mask never; an unknown key is refused.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        #[non_exhaustive]
+        pub struct EditRequest {
+            /// What to change, in words. Not empty.
+            pub instruction: String,
+            /// Where the photo may change; `None`: anywhere. Not part of the JSON.
+            #[serde(skip)]
+            pub mask: Option<Arc<Mask>>,
+            $(
+                $(#[doc = $doc])+
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $name: Option<$type>,
+            )+
+            $(
+                $(#[doc = $plain_doc])+
+                pub $plain: $plain_type,
+            )+
+        }
+
+        impl Default for EditRequest {
+            fn default() -> Self {
+                Self {
+                    instruction: String::new(),
+                    mask: None,
+                    $($name: None,)+
+                    $($plain: $plain_default,)+
+                }
+            }
+        }
+
+        /// One setter for each option; those of options that a model may have defaults for take `None`,
+        /// too.
+        impl EditRequest {
+            $(
+                $(#[doc = $doc])+
+                #[must_use]
+                pub fn $name(mut self, $name: impl Into<Option<$type>>) -> Self {
+                    self.$name = $name.into();
+                    self
+                }
+            )+
+            $(
+                $(#[doc = $plain_doc])+
+                #[must_use]
+                pub fn $plain(mut self, $plain: $plain_type) -> Self {
+                    self.$plain = $plain;
+                    self
+                }
+            )+
+
+            /// All options, in order.
+            pub fn options() -> Vec<OptionInfo> {
+                vec![
+                    $(OptionInfo {
+                        name: stringify!($name),
+                        doc: joined(&[$($doc),+]),
+                        expected: $expected,
+                        default: Option::<$type>::as_ref(&$default).map(OptionText::to_text),
+                        of_model: true,
+                    },)+
+                    $(OptionInfo {
+                        name: stringify!($plain),
+                        doc: joined(&[$($plain_doc),+]),
+                        expected: $plain_expected,
+                        default: Some(<$plain_type as OptionText>::to_text(&$plain_default)),
+                        of_model: false,
+                    },)+
+                ]
+            }
+
+            /// Sets the option `name` to a value given as text: words and numbers as in JSON but
+            /// without quotes, lists and pairs with commas (`2,0`).
+            ///
+            /// # Errors
+            /// [`EditError::Option`] for an unknown option or a text that is no value of it. The
+            /// range is checked by [`check`](Self::check).
+            pub fn set(&mut self, name: &str, text: &str) -> Result<(), EditError> {
+                match name {
+                    $(stringify!($name) => {
+                        self.$name = Some(read(stringify!($name), $expected, text)?);
+                    })+
+                    $(stringify!($plain) => {
+                        self.$plain = read(stringify!($plain), $plain_expected, text)?;
+                    })+
+                    _ => {
+                        let known = Self::options();
+                        let known: Vec<_> = known.iter().map(|option| option.name).collect();
+                        return Err(EditError::option("option", known.join(", "), name));
+                    }
+                }
+                Ok(())
+            }
+
+            /// The first option that is out of range: its name, what was expected, what came.
+            pub(super) fn out_of_range(&self) -> Option<(&'static str, &'static str, String)> {
+                $(
+                    let valid: fn(&$plain_type) -> bool = $plain_valid;
+                    if !valid(&self.$plain) {
+                        let got = OptionText::to_text(&self.$plain);
+                        return Some((stringify!($plain), $plain_expected, got));
+                    }
+                )+
+                self.said().out_of_range()
+            }
+
+            /// The same with these options in the place of its own.
+            pub(super) fn with(&self, options: EditDefaults) -> Self {
+                Self { $($name: options.$name,)+ ..self.clone() }
+            }
+
+            /// The options that a model may have defaults for.
+            pub(super) fn said(&self) -> EditDefaults {
+                EditDefaults { $($name: self.$name.clone(),)+ }
+            }
+        }
+
+        /// How a model wants to be used: what a request that says nothing gets.
+        ///
+        /// The contents of an `edit_defaults.json` in a model's folder. What is absent there is as
+        /// in the official inference script ([`official`](Self::official)); a request comes before
+        /// both. A model that was trained on images of 128 pixels with a closed vocabulary says for
+        /// instance
+        ///
+        /// ```
+        /// # let text = r#"
+        /// { "version": 1, "size": 128, "negative_prompt": "", "steps": 8, "hold": "auto" }
+        /// # "#;
+        /// # let defaults = editmgt::EditDefaults::from_json(text)?;
+        /// # assert_eq!(defaults.steps, Some(8));
+        /// # assert_eq!(editmgt::EditDefaults::from_json(&defaults.to_json())?, defaults);
+        /// # Ok::<(), editmgt::config::ConfigError>(())
+        /// ```
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        #[non_exhaustive]
+        pub struct EditDefaults {
+            $(
+                $(#[doc = $doc])+
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $name: Option<$type>,
+            )+
+        }
+
+        impl EditDefaults {
+            /// The defaults of the official inference script, for the options that do not depend on
+            /// the model: 36 steps, guidance 6 at every step, reference strength 1.1, temperature 2
+            /// to 0, nothing held.
+            pub fn official() -> Self {
+                Self { $($name: $default,)+ }
+            }
+
+            /// These options, and those of `other` where these say nothing.
+            #[must_use]
+            pub fn or(self, other: Self) -> Self {
+                Self { $($name: self.$name.or(other.$name),)+ }
+            }
+
+            /// The first option that is out of range: its name, what was expected, what came.
+            pub(super) fn out_of_range(&self) -> Option<(&'static str, &'static str, String)> {
+                $(
+                    let valid: fn(&$type) -> bool = $valid;
+                    if let Some(value) = self.$name.as_ref().filter(|value| !valid(value)) {
+                        let got = OptionText::to_text(value);
+                        return Some((stringify!($name), $expected, got));
+                    }
+                )+
+                None
+            }
+        }
+
+        /// Every option in force for one edit: what the request says, what the model's folder says
+        /// where the request doesn't, and the official defaults where neither does.
+        ///
+        /// [`EditRequest::from`] makes a request of it that asks for exactly this. Read from JSON,
+        /// options that a record of an older version does not have are the official defaults.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(try_from = "EditRequest")]
+        #[non_exhaustive]
+        pub struct EditSettings {
+            /// What to change, in words.
+            pub instruction: String,
+            $(
+                $(#[doc = $doc])+
+                pub $name: $type,
+            )+
+            $(
+                $(#[doc = $plain_doc])+
+                pub $plain: $plain_type,
+            )+
+        }
+
+        impl TryFrom<EditRequest> for EditSettings {
+            type Error = EditError;
+
+            /// The request with the official defaults.
+            ///
+            /// # Errors
+            /// [`EditError::Option`] for an option that depends on the model and is not said.
+            fn try_from(request: EditRequest) -> Result<Self, EditError> {
+                let all = request.said().or(EditDefaults::official());
+                Ok(Self {
+                    instruction: request.instruction,
+                    $($name: all.$name.ok_or_else(|| {
+                        EditError::option(stringify!($name), $expected, "nothing")
+                    })?,)+
+                    $($plain: request.$plain,)+
+                })
+            }
+        }
+
+        impl From<EditSettings> for EditRequest {
+            fn from(settings: EditSettings) -> Self {
+                Self {
+                    instruction: settings.instruction,
+                    mask: None,
+                    $($name: Some(settings.$name),)+
+                    $($plain: settings.$plain,)+
+                }
+                .without_unread_keyword()
+            }
+        }
+    };
+}
+
+/// Lines of documentation as one text.
+fn joined(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+fn read<T: OptionText>(
+    name: &'static str,
+    expected: &'static str,
+    text: &str,
+) -> Result<T, EditError> {
+    T::from_text(text).ok_or_else(|| EditError::option(name, expected, format!("{text:?}")))
+}
+
+edit_options! {
+    model {
+        /// Side of the square whose area the model works on, in pixels; by default the size that the
+        /// model was trained on. At least one cell of the model and at most 16,384. Not read with
+        /// `resize` `native`.
+        size: usize;
+        "1 to 16384 pixels", |size| (1..=MAX_SIDE).contains(size);
+        default None;
+        /// What to steer away from. Read when `guidance_scale` is above 1.
+        negative_prompt: String;
+        "any words", |_| true;
+        default Some(DEFAULT_NEGATIVE_PROMPT.to_owned());
+        /// Number of steps, 1 to 4096.
+        steps: usize;
+        "1 to 4096", |steps| (1..=EditRequest::MAX_STEPS).contains(steps);
+        default Some(36);
+        /// Classifier-free guidance, 0 to 100; 1 and below turns it off, which halves the work.
+        guidance_scale: f32;
+        "0 to 100", is_factor;
+        default Some(6.0);
+        /// The fraction of the run, 0 to 1 each, from which and until which guidance acts: step `i`
+        /// of `n` is guided when its middle, `(i + 0.5) / n`, lies between. A step outside is half
+        /// the work.
+        guidance_interval: (f32, f32);
+        "two fractions from 0 to 1, the lesser first", |(from, until)| 0.0 <= *from && from <= until && *until <= 1.0;
+        default Some((0.0, 1.0));
+        /// γ, 0 to 100: how strongly the photo's tokens are attended to. 1 leaves the attention
+        /// unchanged.
+        reference_strength: f32;
+        "0 to 100", is_factor;
+        default Some(1.1);
+        /// Weight of the Gumbel noise at the first and the last step, 0 to 100 each.
+        temperature: (f32, f32);
+        "0 to 100 each", |(first, last)| is_factor(first) && is_factor(last);
+        default Some((2.0, 0.0));
+        /// Which tokens stay the photo's: `off` (none), `auto`, `mask`, those with a score below a
+        /// number from 0 to 1, `budget:SHARE` (at most that fraction may change), or `mask+` and one
+        /// of these.
+        hold: HoldPolicy;
+        "off, auto, mask, a number from 0 to 1, budget:SHARE or mask+POLICY", |hold| hold.out_of_range().is_none();
+        default Some(HoldPolicy::Off);
+        /// How many tokens may change around what a threshold lets change, 0 to 64; by default 0 for
+        /// a given threshold, and for `auto` one cell of an attention coarser than the tokens (2 for
+        /// the official model).
+        hold_margin: usize;
+        "0 to 64 tokens", |margin| *margin <= MAX_MARGIN;
+        default None;
+        /// Whose attention says where the edit is.
+        keyword: KeywordPolicy;
+        "all, auto or words of the instruction", |keyword| keyword.problem().is_none();
+        default Some(KeywordPolicy::All);
+        /// How the maps of several phrases are combined: `max` or `mean`.
+        keyword_maps: MapCombine;
+        "max or mean", |_| true;
+        default Some(MapCombine::Max);
+        /// How the score map is smoothed before `hold` reads it: `off`, `adaptive`, `gaussian`,
+        /// `bilateral` or `morphology`.
+        map_filter: MapFilter;
+        "off, adaptive, gaussian, bilateral or morphology", |_| true;
+        default Some(MapFilter::Adaptive);
+        /// Blocks whose attention is consolidated, double blocks first; by default the documented
+        /// ones of the official model (28 to 36) where the model has them, else every single block.
+        /// An empty list means the default.
+        blocks: Vec<usize>;
+        "numbers of blocks", |_| true;
+        default None;
+        /// Which pixels come from the edit, the others are the photo's own bytes: `visible` (what
+        /// visibly changed), `held` (all that was not held) or `all`.
+        composite: CompositePolicy;
+        "visible, held or all", |_| true;
+        default Some(CompositePolicy::Visible);
+    }
+    plain {
+        /// How held tokens are treated: `strict` (they stay the photo's) or `parity` (the official
+        /// step, which can mask them again).
+        holding: Holding;
+        "strict or parity", |_| true;
+        default Holding::Strict;
+        /// Same seed, same edit.
+        seed: u64;
+        "0 to 2^64 - 1", |_| true;
+        default 0;
+        /// Which of the edits of this seed it is, below 2^32; 0 is the first. Each has noise of its
+        /// own.
+        variation: u32;
+        "0 to 2^32 - 1", |_| true;
+        default 0;
+        /// Whether to compute where the edit is even if nothing is held by it: for a map. Costs a
+        /// little time and memory.
+        score_map: bool;
+        "true or false", |_| true;
+        default false;
+        /// How the photo is fitted to the model: `fit` stretches it by a few percent where needed,
+        /// `pad` adds a margin, `crop` leaves a margin of it unedited, `native` takes it as it is.
+        resize: Resize;
+        "fit, pad, crop or native", |_| true;
+        default Resize::Fit;
+        /// How photo and edit are mixed where a pixel shows some of both: as file values (`srgb`) or
+        /// as light (`linear`).
+        blend: Blend;
+        "srgb or linear", |_| true;
+        default Blend::Srgb;
+        /// Over how many pixels, 0 to 4096, the edit fades: outward from what visibly changed, with
+        /// `composite` `held` inward from what was held.
+        feather: usize;
+        "0 to 4096 pixels", |feather| *feather <= MAX_FEATHER;
+        default 0;
+    }
+}
+
+/// Largest guidance scale, strength and temperature.
+const MAX_FACTOR: f32 = 100.0;
+/// Widest margin, in tokens: beyond, nothing would be held anyway.
+const MAX_MARGIN: usize = 64;
+
+fn is_factor(value: &f32) -> bool {
+    (0.0..=MAX_FACTOR).contains(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What every option is set to, as text, and the same as JSON.
+    const VALUES: [(&str, &str, &str); 21] = [
+        ("size", "512", "512"),
+        ("negative_prompt", "5", "\"5\""),
+        ("steps", "12", "12"),
+        ("guidance_scale", "3.5", "3.5"),
+        ("guidance_interval", "0.25,0.75", "[0.25,0.75]"),
+        ("reference_strength", "1.25", "1.25"),
+        ("temperature", "2, 0", "[2.0,0.0]"),
+        ("hold", "mask+budget:0.5", r#"{"mask_and":{"budget":0.5}}"#),
+        ("hold_margin", "2", "2"),
+        ("keyword", "auto", "\"auto\""),
+        ("keyword_maps", "mean", "\"mean\""),
+        ("map_filter", "off", "\"off\""),
+        ("blocks", "28,29", "[28,29]"),
+        ("composite", "held", "\"held\""),
+        ("holding", "parity", "\"parity\""),
+        ("seed", "7", "7"),
+        ("variation", "3", "3"),
+        ("score_map", "true", "true"),
+        ("resize", "native", "\"native\""),
+        ("blend", "linear", "\"linear\""),
+        ("feather", "9", "9"),
+    ];
+
+    #[test]
+    fn every_option_is_set_by_text_as_by_json() {
+        let names: Vec<_> = EditRequest::options().iter().map(|option| option.name).collect();
+        assert_eq!(names, VALUES.map(|(name, ..)| name));
+        for (name, text, json) in VALUES {
+            let mut by_text = EditRequest::new("make it red");
+            by_text.set(name, text).unwrap();
+            let json = format!(r#"{{"instruction": "make it red", "{name}": {json}}}"#);
+            let by_json: EditRequest = serde_json::from_str(&json).unwrap();
+            assert_eq!(by_text, by_json, "{name}");
+            assert_ne!(by_text, EditRequest::new("make it red"), "{name}");
+            by_text.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_readable_and_within_range() {
+        for option in EditRequest::options() {
+            assert!(!option.doc.is_empty() && !option.expected.is_empty(), "{}", option.name);
+            let mut request = EditRequest::new("make it red");
+            if let Some(default) = option.default {
+                request.set(option.name, &default).unwrap();
+                request.check().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused_with_the_accepted_ones() {
+        for (name, text, expected) in [
+            ("steps", "many", "steps: expected 1 to 4096, got \"many\""),
+            ("temperature", "1", "temperature: expected 0 to 100 each, got \"1\""),
+            ("temperature", "1,2,3", "temperature: expected"),
+            ("blocks", "1,x", "blocks: expected numbers of blocks"),
+            ("hold", "maybe", "hold: expected off, auto"),
+            ("resize", "stretch", "resize: expected fit, pad, crop or native"),
+            ("score_map", "1", "score_map: expected true or false"),
+            ("colour", "red", "option: expected size, negative_prompt, steps"),
+        ] {
+            let error = EditRequest::new("make it red").set(name, text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{name} {text}: {error}");
+        }
+    }
+}
