@@ -291,7 +291,7 @@ impl Job {
     ) -> Result<(), Box<dyn StdError>> {
         let text = self.record.then(|| EditRecord::from(&result.report).png_text());
         let save = SaveOptions { text: Vec::from_iter(text), ..SaveOptions::default() };
-        result.image.save(&self.output, &save)?;
+        result.image.save_with(&self.output, &save)?;
         if let Some(map) = &self.map {
             result.overlay(photo)?.save(map)?;
         }

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use editmgt::{EditError, EditEvent, EditObserver, Flow, SaveOptions, Stage, preview_photo};
+use editmgt::{EditError, EditEvent, EditObserver, Flow, Stage, preview_photo};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::stop::StopSignal;

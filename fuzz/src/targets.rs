@@ -8,7 +8,7 @@ use editmgt::batch::{BatchFolder, Shard, read_jobs};
 use editmgt::lora::{LoraFile, LoraUse};
 use editmgt::{
     EditDefaults, EditRecord, EditRequest, HoldPolicy, KeywordPolicy, MapFilter, Mask, Photo,
-    PhotoLimits, Resize, SaveOptions, content_words,
+    PhotoLimits, Resize, content_words,
 };
 use editmgt_checkpoint::WeightFiles;
 use editmgt_core::{
