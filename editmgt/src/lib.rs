@@ -34,7 +34,6 @@ pub mod batch;
 pub mod bench;
 pub mod conformance;
 mod custom;
-mod edit_loop;
 mod editor;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -58,7 +57,6 @@ pub mod verify;
 
 /// Where to compute, burn's own: what [`open_device`] gives.
 pub use burn::tensor::Device;
-pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 pub use editmgt_backends::{
     Backend, DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy, available as devices,
     available_on as devices_of, open as open_device, open_default as open_default_device,
@@ -66,6 +64,7 @@ pub use editmgt_backends::{
 pub use editmgt_core::*;
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
+pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 pub use editor::{EditResult, Editor, EditorBuilder};
 pub use error::{EditError, ModelError};
 pub use folder::ModelFolder;

@@ -2,12 +2,11 @@
 
 use burn::tensor::Tensor;
 use editmgt_core::{ChaChaNoise, MicroConditions, TextConditioning, TokenGrid};
-use editmgt_sampler::{Strict, Temperature};
+use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, Strict, Temperature};
 use serde::{Deserialize, Serialize};
 
 use super::timing::{Measured, measured};
 use super::{MAX_SIZE, inputs};
-use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
 use crate::editor::Editor;
 use crate::error::EditError;
 use crate::request::{EditRequest, HoldPolicy};
@@ -121,28 +120,16 @@ fn edit(editor: &Editor, load: &EditLoad, pictures: Tensor<4>) -> Result<Tensor<
         .with_timesteps(model.scheduler.timesteps);
     let policy = if load.layers == 0 { HoldPolicy::Off } else { HoldPolicy::Auto };
     let hold = policy.stage(settings.hold_margin)?;
-    let stages = LoopStages {
-        transformer: &*model.transformer,
-        scheduler: &scheduler,
-        consolidator: &settings.map_filter.stage(),
-        hold: &*hold,
-        noise: &ChaChaNoise::new(settings.seed),
-    };
+    let (consolidator, noise) = (settings.map_filter.stage(), ChaChaNoise::new(settings.seed));
+    let stages = LoopStages::new(&*model.transformer, &scheduler, &consolidator, &*hold, &noise);
     let blocks = spec.blocks() - load.layers..spec.blocks();
-    let input = LoopInput {
-        text,
-        negative,
-        guidance_scale: settings.guidance_scale,
-        guidance_interval: settings.guidance_interval,
-        canvas: TokenGrid::filled(load.batch, reference.size(), spec.mask_token),
-        reference: Some(reference),
-        reference_strength: settings.reference_strength,
-        micro: MicroConditions::uncropped(load.size, load.size),
-        steps: load.steps,
-        localisation: Localisation { blocks: blocks.collect(), ..Localisation::default() },
-        user_mask: None,
-        first_image: 0,
-    };
+    let canvas = TokenGrid::filled(load.batch, reference.size(), spec.mask_token);
+    let micro = MicroConditions::uncropped(load.size, load.size);
+    let input = LoopInput::new(text, canvas, micro, load.steps)
+        .with_guidance(settings.guidance_scale, negative)
+        .with_guidance_interval(settings.guidance_interval)
+        .with_reference(reference, settings.reference_strength)
+        .with_localisation(Localisation::new(blocks.collect()));
     let mut edit = EditLoop::new(stages, input)?;
     edit.run(&mut editmgt_core::Silent, drop)?;
     Ok(model.codec.decode(edit.tokens())?)

@@ -6,7 +6,10 @@ use editmgt_core::{
     AttentionRequest, ChaChaNoise, GridSize, ItemRows, MicroConditions, TextRows, TokenGrid,
     VqCodec,
 };
-use editmgt_sampler::{Consolidator, SchedulerConfig, Strict, Temperature};
+use editmgt_sampler::{
+    Consolidator, EditLoop, Localisation, LoopInput, LoopStages, SchedulerConfig, Strict,
+    Temperature,
+};
 use editmgt_text::{CLIP_LENGTH, ClipTextConfig, GEMMA_LENGTH, Gemma2Config, TokenIds};
 use editmgt_transformer::{MgtConfig, TextArchitecture};
 use editmgt_vq::VqConfig;
@@ -14,7 +17,6 @@ use editmgt_vq::VqConfig;
 use super::inputs::{self, GUIDED, Pass, Recorded, made};
 use super::timing::Described;
 use super::{BenchRequest, BenchStage, StageTiming, config_error, flops, load};
-use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages};
 use crate::editor::default_blocks;
 use crate::error::EditError;
 use crate::init::Configs;
@@ -188,29 +190,16 @@ fn step(
     let scheduler = SchedulerConfig::from_json(scheduler).map_err(config_error("scheduler"))?;
     let scheduler = Strict::new(scheduler.masking_schedule, Temperature::Range(2.0, 0.0));
     let hold = HoldPolicy::Auto.stage(1)?;
-    let stages = LoopStages {
-        transformer: &transformer,
-        scheduler: &scheduler,
-        consolidator: &Consolidator::default(),
-        hold: &*hold,
-        noise: &ChaChaNoise::new(0),
-    };
-    // What the features are made of doesn't matter: nobody reads them here.
+    let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(0));
+    let stages = LoopStages::new(&transformer, &scheduler, &consolidator, &*hold, &noise);
+    // The values of the features don't matter: no encoder or block reads them here.
     let features = inputs::text(1, 1, &spec, device);
-    let loop_input = LoopInput {
-        text: features.clone(),
-        negative: Some(features),
-        guidance_scale: 6.0,
-        guidance_interval: (0.0, 1.0),
-        canvas: TokenGrid::filled(1, grid, spec.mask_token),
-        reference: Some(inputs::codes(1, grid, spec.codebook_size)?),
-        reference_strength: 1.1,
-        micro: MicroConditions::uncropped(request.size, request.size),
-        steps: 36,
-        localisation: Localisation { blocks, ..Localisation::default() },
-        user_mask: None,
-        first_image: 0,
-    };
+    let canvas = TokenGrid::filled(1, grid, spec.mask_token);
+    let micro = MicroConditions::uncropped(request.size, request.size);
+    let loop_input = LoopInput::new(features.clone(), canvas, micro, 36)
+        .with_guidance(6.0, Some(features))
+        .with_reference(inputs::codes(1, grid, spec.codebook_size)?, 1.1)
+        .with_localisation(Localisation::new(blocks));
     let input = format!("{grid} tokens, {} codes, hold auto", spec.codebook_size);
     let stage = Described { stage: BenchStage::Step, input, flops: None, setup_seconds };
     done(stage.measure(request, || EditLoop::new(stages, loop_input.clone())?.step())?);

@@ -3,8 +3,8 @@ use editmgt_core::{
     ChaChaNoise, EditEvent, EditObserver, Error, Flow, HoldMask, NoiseRequest, NoiseSource, Result,
     TokenDraw,
 };
+use editmgt_sampler::LoopStep;
 
-use crate::edit_loop::LoopStep;
 use crate::editor::Editor;
 use crate::error::EditError;
 use crate::photo::Photo;

@@ -1,5 +1,8 @@
 //! The ranges of the options, for whoever sets them: a user or a model's file of defaults.
 
+use editmgt_core::Error;
+use editmgt_sampler::check_guidance_interval;
+
 use super::{EditDefaults, EditRequest, HoldPolicy, KeywordPolicy};
 use crate::photo::MAX_SIDE;
 
@@ -59,12 +62,9 @@ fn counts(options: &EditDefaults) -> Option<Problem> {
 }
 
 fn places(options: &EditDefaults) -> Option<Problem> {
-    if let Some((from, until)) = options.guidance_interval
-        && !(0.0 <= from && from <= until && until <= 1.0)
-    {
-        let names = ("guidance interval", "guidance_interval");
-        let got = format!("{from} to {until}");
-        return Some(problem(names, "two shares from 0 to 1, the lesser first", got));
+    let interval = options.guidance_interval.map(check_guidance_interval);
+    if let Some(Err(Error::Value { what, expected, got })) = interval {
+        return Some(problem((what, "guidance_interval"), expected, got));
     }
     if let Some(got) = options.hold.as_ref().and_then(HoldPolicy::out_of_range) {
         return Some(problem(("hold", "hold"), "0 to 1", got));

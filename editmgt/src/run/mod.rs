@@ -10,10 +10,12 @@ use editmgt_core::{
     CellScores, ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress,
     MicroConditions, RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler, UserMask,
 };
-use editmgt_sampler::{HoldAny, HoldUserMask, Parity, Strict, Temperature};
+use editmgt_sampler::{
+    EditLoop, HoldAny, HoldUserMask, Localisation, LoopInput, LoopStages, LoopStep, Parity, Strict,
+    Temperature,
+};
 
 use crate::custom::CustomStages;
-use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
@@ -228,27 +230,19 @@ impl EditRun<'_> {
             .map_or(settings.needs_scores(), |hold| settings.score_map || hold.needs_scores());
         let localisation = match needs_scores {
             false => Localisation::default(),
-            true => Localisation {
-                blocks: settings.blocks.clone(),
-                rows: settings.keyword.rows(&*model.text, &settings.instruction)?,
-                combine: settings.keyword_maps,
-            },
+            true => Localisation::new(settings.blocks.clone())
+                .with_rows(settings.keyword.rows(&*model.text, &settings.instruction)?)
+                .with_combine(settings.keyword_maps),
         };
         let factor = model.codec.spec().downsample_factor;
-        Ok(LoopInput {
-            text,
-            negative,
-            guidance_scale: settings.guidance_scale,
-            guidance_interval: settings.guidance_interval,
-            canvas,
-            reference: Some(reference.clone()),
-            reference_strength: settings.reference_strength,
-            micro: MicroConditions::uncropped(size.height * factor, size.width * factor),
-            steps: settings.steps,
-            localisation,
-            user_mask: user_mask.cloned(),
-            first_image: settings.variation as usize,
-        })
+        let micro = MicroConditions::uncropped(size.height * factor, size.width * factor);
+        Ok(LoopInput::new(text, canvas, micro, settings.steps)
+            .with_guidance(settings.guidance_scale, negative)
+            .with_guidance_interval(settings.guidance_interval)
+            .with_reference(reference.clone(), settings.reference_strength)
+            .with_localisation(localisation)
+            .with_user_mask(user_mask.cloned())
+            .with_first_image(settings.variation as usize))
     }
 }
 
@@ -272,13 +266,13 @@ impl Sampling<'_> {
         let Self { model, custom, settings, hold, input, from, composite } = self;
         let scheduler = scheduler(model, settings);
         let (consolidator, noise) = (settings.map_filter.stage(), ChaChaNoise::new(settings.seed));
-        let stages = LoopStages {
-            transformer: &*model.transformer,
-            scheduler: custom.scheduler.as_deref().unwrap_or(&*scheduler),
-            consolidator: custom.consolidator.as_deref().unwrap_or(&consolidator),
+        let stages = LoopStages::new(
+            &*model.transformer,
+            custom.scheduler.as_deref().unwrap_or(&*scheduler),
+            custom.consolidator.as_deref().unwrap_or(&consolidator),
             hold,
-            noise: custom.noise.as_deref().unwrap_or(&noise),
-        };
+            custom.noise.as_deref().unwrap_or(&noise),
+        );
         let mut edit = match from {
             Some(progress) => EditLoop::resume(stages, input, progress)?,
             None => EditLoop::new(stages, input)?,

@@ -11,13 +11,15 @@ use editmgt_core::{
     NoiseSource, RegionHold, StepNoise, TextConditioning, TextEncoder, TextRows, TokenDraw,
     TokenGrid, VqCodec,
 };
-use editmgt_sampler::{Consolidator, HoldOff, HoldThreshold, Parity, SchedulerConfig, Temperature};
+use editmgt_sampler::{
+    Consolidator, EditLoop, HoldOff, HoldThreshold, Localisation, LoopInput, LoopStages, LoopStep,
+    Parity, SchedulerConfig, Temperature,
+};
 use editmgt_text::TokenIds;
 use editmgt_transformer::MgtModel;
 use serde::Deserialize;
 
 use super::{Comparison, GoldenFolder, VerifyError};
-use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::error::ModelError;
 use crate::folder::ModelFolder;
 use crate::model::LoadOptions;
@@ -124,13 +126,7 @@ pub(super) fn verify(
     };
     let consolidator = Consolidator::parity();
     let noise = RecordedNoise(folder);
-    let stages = LoopStages {
-        transformer: &model.transformer,
-        scheduler: &scheduler,
-        consolidator: &consolidator,
-        hold: &*hold,
-        noise: &noise,
-    };
+    let stages = LoopStages::new(&model.transformer, &scheduler, &consolidator, &*hold, &noise);
     let mut edit = EditLoop::new(stages, input)?;
     while !edit.is_done() {
         let before = edit.tokens().clone();
@@ -245,23 +241,14 @@ fn loop_input(
         })],
         None => Vec::new(),
     };
-    Ok(LoopInput {
-        text,
-        negative: Some(negative),
-        guidance_scale: args.guidance_scale,
-        guidance_interval: (0.0, 1.0),
-        canvas,
-        reference,
-        reference_strength: args.reference_strength,
-        micro: MicroConditions::uncropped(args.height, args.width),
-        steps: args.num_inference_steps,
-        localisation: Localisation {
-            blocks: args.attention_enable_blocks.clone().unwrap_or_default(),
-            rows,
-            ..Localisation::default()
-        },
-        user_mask: None,
-        first_image: 0,
+    let micro = MicroConditions::uncropped(args.height, args.width);
+    let blocks = args.attention_enable_blocks.clone().unwrap_or_default();
+    let input = LoopInput::new(text, canvas, micro, args.num_inference_steps)
+        .with_guidance(args.guidance_scale, Some(negative))
+        .with_localisation(Localisation::new(blocks).with_rows(rows));
+    Ok(match reference {
+        Some(reference) => input.with_reference(reference, args.reference_strength),
+        None => input,
     })
 }
 

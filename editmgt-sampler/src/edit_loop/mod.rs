@@ -1,74 +1,51 @@
-//! The loop of an edit: forward, guidance, where, hold, unmask, again.
+//! The loop of an edit (EditMGT, arXiv 2512.11715: region-hold sampling with multi-layer attention consolidation, on
+//! the iterative decoding of MaskGIT, arXiv 2202.04200, section 3.2).
+//!
+//! ```text
+//! input: text, negative, photo tokens R, canvas T (all MASK, or R with MASK where the user's mask is white),
+//!        steps n, guidance scale g with its interval, strength γ, blocks L, keyword rows K, hold policy
+//!
+//! schedule = plan(n, masked share of T)                     MaskGIT 3.3: γ(r), cosine or linear     schedule
+//! for i in 0..n:
+//!     guided = g > 1 and (i + 0.5) / n inside the interval
+//!     if guided:
+//!         logits, A = transformer([T; T], [R; R], γ, [negative; text], t_i)      A of the conditional half
+//!         logits    = uncond + g · (cond − uncond)                               guidance
+//!     else:
+//!         logits, A = transformer(T, R, γ, text, t_i)
+//!
+//!     A = attention of rows K to the canvas, mean over heads, one map per block of L (empty without a need)
+//!     scores = upsample(smooth(rescale(mean over L of A)))  multi-layer attention consolidation     localisation
+//!     scores = several maps of an image as one              mean or maximum over keywords
+//!     hold   = policy(scores, scores of step 0, user mask)  region hold: low scores stay the photo  hold
+//!
+//!     C      = one code per masked position ~ softmax(logits)                    MaskGIT 3.2: predict, sample
+//!     C      = R where hold is set
+//!     rank by log p(C) + temperature_i · Gumbel noise                            MaskGIT 3.2: confidence
+//!     T      = C, with the least confident masked again; schedule_i says how many                   unmask
+//!     emit T, logits, A, scores, hold; stop if the observer asks
+//! output: T, to be decoded
+//! ```
+//!
+//! A step is a pure function of the canvas, the scores of the first step, and noise that is addressed by step, so a
+//! stopped loop resumes to the same result.
+
+mod input;
+
+pub use input::{Localisation, LoopInput, LoopStages};
 
 use burn::tensor::Tensor;
 use editmgt_core::{
-    AttentionConsolidator, AttentionMaps, AttentionRequest, CellScores, EditEvent, EditObserver,
-    Error, Flow, GridSize, HoldMask, HoldRequest, ItemRows, LoopProgress, MapCombine,
-    MgtTransformer, MicroConditions, NoiseRequest, NoiseSource, ReferenceInput, RegionHold, Result,
-    Schedule, ScheduleRequest, ScoreMap, StepInput, StepState, TextConditioning, TextRows,
-    TokenGrid, UnmaskScheduler, UserMask,
+    AttentionMaps, AttentionRequest, CellScores, EditEvent, EditObserver, Error, Flow, GridSize,
+    HoldMask, HoldRequest, ItemRows, LoopProgress, NoiseRequest, ReferenceInput, Result, Schedule,
+    ScheduleRequest, ScoreMap, StepInput, StepState, TextConditioning, TextRows, TokenGrid,
 };
-use editmgt_sampler::classifier_free_guidance;
 
-/// The interchangeable stages of a loop.
-#[derive(Clone, Copy)]
-pub struct LoopStages<'a> {
-    /// Predicts tokens.
-    pub transformer: &'a dyn MgtTransformer,
-    /// Fixes and re-masks tokens.
-    pub scheduler: &'a dyn UnmaskScheduler,
-    /// Turns attention into scores.
-    pub consolidator: &'a dyn AttentionConsolidator,
-    /// Turns scores into held tokens.
-    pub hold: &'a dyn RegionHold,
-    /// Draws.
-    pub noise: &'a dyn NoiseSource,
-}
+use crate::guidance::{check_guidance_interval, classifier_free_guidance};
 
-/// Text-to-image attention that says where the edit is.
-#[derive(Debug, Clone, Default)]
-pub struct Localisation {
-    /// Blocks to capture, double blocks first. Empty: no map, and nothing is held by score.
-    pub blocks: Vec<usize>,
-    /// Text rows to average, one entry per map; the same number of maps for each image, those of
-    /// an image one after the other. Empty: one map of all rows for every image.
-    pub rows: Vec<TextRows>,
-    /// How several maps of an image become one.
-    pub combine: MapCombine,
-}
-
-/// What a loop works on: a batch of `B` images.
+/// The result of one step.
 #[derive(Debug, Clone)]
-pub struct LoopInput {
-    /// Features of the `B` instructions.
-    pub text: TextConditioning,
-    /// Features of the `B` negative prompts; read when `guidance_scale` is above 1.
-    pub negative: Option<TextConditioning>,
-    /// Classifier-free guidance; 1 and below turns it off (and halves the work).
-    pub guidance_scale: f32,
-    /// The share of the run, 0..1, from which and until which guidance acts: step `i` of `n` is
-    /// guided when `(i + 0.5) / n` lies between, both ends included. `(0.0, 1.0)`: always.
-    pub guidance_interval: (f32, f32),
-    /// Where to start: `[B, H, W]`, mask tokens where there is something to fill.
-    pub canvas: TokenGrid,
-    /// The photo's own tokens, as the model is to see them; `None` for text-to-image.
-    pub reference: Option<TokenGrid>,
-    /// γ of the reference, see [`ReferenceInput::strength`].
-    pub reference_strength: f32,
-    /// What the model is told about the picture.
-    pub micro: MicroConditions,
-    /// Number of steps, 1 or more.
-    pub steps: usize,
-    /// Which attention to capture.
-    pub localisation: Localisation,
-    /// The user's mask, handed to the hold policy.
-    pub user_mask: Option<UserMask>,
-    /// Index of the first image, for the noise.
-    pub first_image: usize,
-}
-
-/// What one step did.
-#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LoopStep {
     /// Steps completed, this one included.
     pub completed: usize,
@@ -104,9 +81,8 @@ impl<'a> EditLoop<'a> {
     /// Plans a loop.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the parts of `input` don't belong together, [`Error::Value`] for a
-    /// guidance scale or interval that is none, no steps, a missing negative prompt, or a canvas with
-    /// nothing to fill.
+    /// [`Error::Shape`] when the parts of `input` don't fit together, [`Error::Value`] for an invalid
+    /// guidance scale or interval, no steps, a missing negative prompt, or a canvas without mask tokens.
     pub fn new(stages: LoopStages<'a>, input: LoopInput) -> Result<Self> {
         let batch = input.canvas.batch();
         if !input.guidance_scale.is_finite() {
@@ -115,11 +91,7 @@ impl<'a> EditLoop<'a> {
         if input.text.batch() != batch {
             return Err(Error::shape("prompts", batch, input.text.batch()));
         }
-        let (from, until) = input.guidance_interval;
-        if !(0.0 <= from && from <= until && until <= 1.0) {
-            let expected = "two shares from 0 to 1, the lesser first";
-            return Err(Error::value("guidance interval", expected, format!("{from} to {until}")));
-        }
+        check_guidance_interval(input.guidance_interval)?;
         let rows = input.localisation.rows.len();
         if !rows.is_multiple_of(batch.max(1)) {
             let expected = format!("as many for each of {batch} images");
@@ -147,8 +119,8 @@ impl<'a> EditLoop<'a> {
         Ok(Self { stages, input, schedule, text, reference, progress })
     }
 
-    /// Goes on where another loop of the same stages and input stopped: the steps that are left
-    /// give what they would have given there.
+    /// Resumes where another loop of the same stages and input stopped: the remaining steps give the
+    /// same result as in an unbroken run.
     ///
     /// # Errors
     /// Those of [`new`](Self::new) and of [`LoopProgress::check`].
