@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::bench::{BenchReport, BenchRequest, BenchStage, StageTiming, bench};
-use editmgt::init::Preset;
+use editmgt_diagnostics::bench::{BenchReport, BenchRequest, BenchStage, StageTiming, bench};
+use editmgt_diagnostics::init::Preset;
 use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 use serde::Serialize;

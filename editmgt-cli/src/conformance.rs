@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::conformance::{self, ConformanceReport, EditAgreement};
+use editmgt_diagnostics::conformance::{self, ConformanceReport, EditAgreement};
 use serde::Serialize;
 
 use crate::Outcome;
@@ -80,9 +80,8 @@ fn write_edits(out: &mut impl Write, edits: &[ComparedEdit]) -> io::Result<()> {
 
 #[cfg(feature = "embedded")]
 mod edits {
-    use editmgt::{
-        Dtype, DtypePolicy, EditError, EditRequest, Editor, HoldPolicy, Photo, conformance,
-    };
+    use editmgt::{Dtype, DtypePolicy, EditError, EditRequest, Editor, HoldPolicy, Photo};
+    use editmgt_diagnostics::conformance;
 
     use super::ComparedEdit;
     use crate::precision::SCENE;

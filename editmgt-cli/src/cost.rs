@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Args;
-use editmgt::bench::{EditCost, EditLoad, edit_cost};
+use editmgt_diagnostics::bench::{EditCost, EditLoad, edit_cost};
 use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::init::{InitRequest, init};
+use editmgt_diagnostics::init::{InitRequest, init};
 
 use crate::Outcome;
 

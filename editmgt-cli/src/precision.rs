@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::{EditRequest, Photo, conformance};
+use editmgt::{EditRequest, Photo};
+use editmgt_diagnostics::conformance;
 
 use crate::Outcome;
 use crate::model::ModelArg;

@@ -10,6 +10,8 @@ use editmgt_core::{
     ScoreMap, TextEncoder, TokenGrid, TransformerSpec, UnmaskScheduler, VqCodec,
 };
 
+use editmgt_sampler::LoopStep;
+
 use crate::custom::{CustomParts, CustomStages};
 use crate::error::{EditError, ModelError};
 use crate::folder::ModelFolder;
@@ -162,8 +164,11 @@ impl EditorBuilder {
         self
     }
 
-    /// Where it will compute.
-    pub(crate) fn device_or_default(&self) -> Result<Device, DeviceError> {
+    /// The device on which it will compute.
+    ///
+    /// # Errors
+    /// [`DeviceError`] where none was named and this build has none that works.
+    pub fn device_or_default(&self) -> Result<Device, DeviceError> {
         self.device.clone().map_or_else(editmgt_backends::open_default, Ok)
     }
 
@@ -283,6 +288,23 @@ impl Editor {
         EditRun { editor: self, photo, mask, request, features: &features }.run(None, observer)
     }
 
+    /// As [`edit`](Self::edit); `visit` gets each step in full: logits, attention, scores, held tokens.
+    ///
+    /// # Errors
+    /// Those of [`edit`](Self::edit).
+    pub fn edit_visiting(
+        &self,
+        photo: &Photo,
+        mask: Option<&Mask>,
+        request: &EditRequest,
+        observer: &mut dyn EditObserver,
+        visit: &mut dyn FnMut(LoopStep),
+    ) -> Result<EditResult, EditError> {
+        let features = Features::default();
+        let run = EditRun { editor: self, photo, mask, request, features: &features };
+        run.visited(None, observer, visit)
+    }
+
     /// Opens a photo for several edits, variations, and edits that stop and go on: its tokens and
     /// the features of a text are computed once.
     pub fn open(&self, photo: impl Into<Arc<Photo>>) -> OpenPhoto {
@@ -324,7 +346,9 @@ impl Editor {
     }
 }
 
-pub(crate) fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {
+/// The blocks whose attention locates an edit where neither request nor model names any: those that the
+/// official code documents for its model, else all single blocks.
+pub fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {
     match spec.blocks() {
         OFFICIAL_BLOCK_COUNT => OFFICIAL_BLOCKS.collect(),
         blocks => (spec.double_blocks..blocks).collect(),

@@ -27,12 +27,10 @@
 //! loop of an edit, to be advanced by hand. Every stage
 //! is a trait of [`editmgt_core`], re-exported here: replace the codec, the text encoder, the
 //! transformer, the consolidator, the hold policy, the scheduler or the noise by your own.
-//! [`verify`] checks any of them against golden folders.
+//! The crate `editmgt-diagnostics` checks any of them against golden folders.
 #![forbid(unsafe_code)]
 
 pub mod batch;
-pub mod bench;
-pub mod conformance;
 mod custom;
 mod editor;
 #[cfg(feature = "embedded")]
@@ -40,8 +38,6 @@ mod embedded;
 mod error;
 mod folder;
 mod identity;
-pub mod init;
-pub mod inspect;
 pub mod lora;
 mod model;
 mod on_demand;
@@ -53,7 +49,6 @@ mod report;
 mod request;
 mod run;
 mod stored;
-pub mod verify;
 
 /// Where to compute, burn's own: what [`open_device`] gives.
 pub use burn::tensor::Device;
@@ -65,7 +60,7 @@ pub use editmgt_core::*;
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
-pub use editor::{EditResult, Editor, EditorBuilder};
+pub use editor::{EditResult, Editor, EditorBuilder, default_blocks};
 pub use error::{EditError, ModelError};
 pub use folder::ModelFolder;
 pub use identity::{checkpoint_identity, identity};
@@ -83,4 +78,4 @@ pub use request::{
     CompositePolicy, EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy,
     MapFilter, content_words,
 };
-pub use stored::read_config;
+pub use stored::{LoadedText, keeps_half_precision, load_component, read_config};

@@ -143,7 +143,7 @@ impl Model {
     }
 
     /// What both sides of the pictures that it works on are multiples of.
-    pub(crate) fn pixels_per_cell(&self) -> usize {
+    pub fn pixels_per_cell(&self) -> usize {
         self.codec.spec().downsample_factor * self.transformer.spec().grid_factor
     }
 

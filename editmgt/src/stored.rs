@@ -53,7 +53,7 @@ impl<M: Module> Stored<M> {
     /// For a module that widens its matrices where it uses them: those that are stored in half precision
     /// stay so, where that changes no result and costs no time.
     fn keeping_halves(self, device: &Device) -> Self {
-        Self { keeps_halves: keeps_halves(device, self.dtype), ..self }
+        Self { keeps_halves: keeps_half_precision(device, self.dtype), ..self }
     }
 
     /// The component with its weights; each call reads them anew.
@@ -64,13 +64,18 @@ impl<M: Module> Stored<M> {
     }
 }
 
-/// Whether matrices in half precision stay so in models that are not trained.
-pub(crate) fn keeps_halves(device: &Device, dtype: DType) -> bool {
+/// Whether matrices that are stored in half precision stay so when a model is loaded in `dtype` for inference on
+/// `device`: they do in f32 where the device's kernels widen them, since that changes no result.
+pub fn keeps_half_precision(device: &Device, dtype: DType) -> bool {
     dtype == DType::F32 && widens(device)
 }
 
-/// Loads the weights in `dir` into the module that `build` makes of its config.
-pub(crate) fn load<M: Module>(
+/// Loads the weights in `dir` into the module that `build` makes of its config, in `dtype`. Missing and unknown
+/// keys and wrong shapes are errors.
+///
+/// # Errors
+/// [`ModelError`] naming the file.
+pub fn load_component<M: Module>(
     dir: &Path,
     dtype: DType,
     build: impl FnOnce() -> Result<(KeyMap, M), ConfigError>,
@@ -141,14 +146,19 @@ impl StoredText {
 }
 
 /// A text encoder by its own type.
-pub(crate) enum LoadedText {
+#[non_exhaustive]
+pub enum LoadedText {
+    /// CLIP's text tower, which gives rows and pooled vector.
     Clip(Box<ClipEncoder>),
+    /// Gemma 2 gives the rows, CLIP the pooled vector.
     ClipGemma2(Box<ClipGemma2Encoder>),
+    /// The small encoder, trained with its transformer.
     Small(Box<SmallTextEncoder>),
 }
 
 impl LoadedText {
-    pub(crate) fn boxed(self) -> Box<dyn TextEncoder> {
+    /// The encoder behind its trait.
+    pub fn boxed(self) -> Box<dyn TextEncoder> {
         match self {
             Self::Clip(encoder) => encoder,
             Self::ClipGemma2(encoder) => encoder,
@@ -258,8 +268,24 @@ impl ModelFolder {
     /// # Errors
     /// As [`Model::load`].
     pub fn load_text(&self, options: &LoadOptions) -> Result<Box<dyn TextEncoder>, ModelError> {
+        Ok(self.load_text_encoder(options)?.boxed())
+    }
+
+    /// As [`load_text`](Self::load_text), the encoder by its own type.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_text_encoder(&self, options: &LoadOptions) -> Result<LoadedText, ModelError> {
         let config = read_config(&self.transformer, "config.json", MgtConfig::from_json)?;
-        Ok(open_text(self, &config.text_encoder_architecture, options)?.load()?.boxed())
+        open_text(self, &config.text_encoder_architecture, options)?.load()
+    }
+
+    /// Reads the config of the scheduler.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the file.
+    pub fn read_scheduler(&self) -> Result<SchedulerConfig, ModelError> {
+        read_scheduler(&self.scheduler)
     }
 }
 
@@ -287,7 +313,7 @@ fn open_codec(dir: &Path, options: &LoadOptions) -> Result<StoredCodec, ModelErr
     })
 }
 
-pub(crate) fn open_text(
+fn open_text(
     folder: &ModelFolder,
     architecture: &TextArchitecture,
     options: &LoadOptions,
@@ -319,7 +345,7 @@ pub(crate) fn open_text(
     Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
 }
 
-pub(crate) fn read_scheduler(dir: &Path) -> Result<SchedulerConfig, ModelError> {
+fn read_scheduler(dir: &Path) -> Result<SchedulerConfig, ModelError> {
     read_config(dir, "scheduler_config.json", SchedulerConfig::from_json)
 }
 

@@ -20,7 +20,7 @@ use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
 use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
-use crate::report::{EditReport, ScoreReport, TextLeftOut, peak_memory};
+use crate::report::{EditReport, ScoreReport, TextLeftOut};
 use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding};
 
 use composite::{Composited, Edited};
@@ -138,7 +138,7 @@ impl EditRun<'_> {
             composite,
             resumed_after,
             seconds: stages.seconds,
-            peak_memory_bytes: peak_memory(),
+            peak_memory_bytes: editmgt_backends::peak_memory(),
         };
         let LoopProgress { tokens, scores, .. } = progress;
         let image = self.photo.edited(image)?;
@@ -264,7 +264,7 @@ impl Sampling<'_> {
         visit: &mut dyn FnMut(LoopStep),
     ) -> Result<LoopProgress, Error> {
         let Self { model, custom, settings, hold, input, from, composite } = self;
-        let scheduler = scheduler(model, settings);
+        let scheduler = model.unmask_scheduler(settings);
         let (consolidator, noise) = (settings.map_filter.stage(), ChaChaNoise::new(settings.seed));
         let stages = LoopStages::new(
             &*model.transformer,
@@ -286,15 +286,20 @@ impl Sampling<'_> {
     }
 }
 
-/// What fixes and re-masks tokens under these settings.
-pub(crate) fn scheduler(model: &Model, settings: &EditSettings) -> Box<dyn UnmaskScheduler> {
-    let (first, last) = settings.temperature;
-    let temperature = Temperature::Range(first, last);
-    let masking = model.scheduler.masking_schedule;
-    let timesteps = model.scheduler.timesteps;
-    match settings.holding {
-        Holding::Strict => Box::new(Strict::new(masking, temperature).with_timesteps(timesteps)),
-        Holding::Parity => Box::new(Parity::new(masking, temperature).with_timesteps(timesteps)),
+impl Model {
+    /// The scheduler that fixes and re-masks tokens under these settings.
+    pub fn unmask_scheduler(&self, settings: &EditSettings) -> Box<dyn UnmaskScheduler> {
+        let (first, last) = settings.temperature;
+        let temperature = Temperature::Range(first, last);
+        let (masking, timesteps) = (self.scheduler.masking_schedule, self.scheduler.timesteps);
+        match settings.holding {
+            Holding::Strict => {
+                Box::new(Strict::new(masking, temperature).with_timesteps(timesteps))
+            }
+            Holding::Parity => {
+                Box::new(Parity::new(masking, temperature).with_timesteps(timesteps))
+            }
+        }
     }
 }
 

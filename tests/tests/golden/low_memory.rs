@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use editmgt::init::{InitRequest, Preset, init};
 use editmgt::lora::{LoraConfig, LoraFactors, LoraFile, LoraStreams};
 use editmgt::{
     ChaChaNoise, Dtype, EditError, EditEvent, EditLoop, EditObserver, EditRequest, Editor, Error,
@@ -12,6 +11,7 @@ use editmgt::{
     preview_photo,
     sampler::{Consolidator, HoldOff, Strict, Temperature},
 };
+use editmgt_diagnostics::init::{InitRequest, Preset, init};
 use image::{GrayImage, Luma};
 use tempfile::TempDir;
 

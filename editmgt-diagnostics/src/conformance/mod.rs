@@ -12,6 +12,7 @@ mod precision;
 mod tests;
 mod trace;
 
+use editmgt::{EditError, EditRequest, Editor, Photo};
 use serde::Serialize;
 
 pub use editmgt_backends::conformance::{
@@ -22,10 +23,6 @@ pub use precision::{
     ValueError, precision,
 };
 
-use crate::editor::Editor;
-use crate::error::EditError;
-use crate::photo::Photo;
-use crate::request::EditRequest;
 use trace::{EditTrace, StepTrace};
 
 /// Decisions closer to another one than this are ties: shares of a distribution and scores, both
@@ -82,7 +79,8 @@ impl EditAgreement {
 /// ```
 /// # #[cfg(feature = "embedded")]
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use editmgt::{EditRequest, Editor, Photo, conformance, open_device};
+/// use editmgt::{EditRequest, Editor, Photo, open_device};
+/// use editmgt_diagnostics::conformance;
 ///
 /// let photo = Photo::open("../examples/scenes/scene.png")?;
 /// let request = EditRequest { steps: Some(1), ..EditRequest::new("make the red circle blue") };

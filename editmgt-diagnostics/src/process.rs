@@ -1,7 +1,9 @@
-//! What the system knows of this process. Each is `None` where there is no Linux to ask.
+//! Time and memory that this process has used, as the system reports them. `None` where there is no `/proc`.
+
+pub use editmgt_backends::peak_memory;
 
 /// CPU seconds that all threads of this process have spent so far, in steps of 10 ms.
-pub(super) fn cpu_seconds() -> Option<f64> {
+pub fn cpu_seconds() -> Option<f64> {
     cpu_ticks(&std::fs::read_to_string("/proc/self/stat").ok()?).map(|ticks| ticks as f64 / 100.0)
 }
 
@@ -16,9 +18,9 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     next()?.checked_add(next()?)
 }
 
-/// Forgets the peak so far, so that [`peak_memory`](crate::report::peak_memory) tells that of what
-/// comes next. Where the system refuses, the peak stays that of the whole process.
-pub(super) fn forget_peak_memory() {
+/// Resets the peak that [`peak_memory`] returns to the present use. Where the system refuses, the peak stays that
+/// of the whole process.
+pub fn forget_peak_memory() {
     // 5 means "reset the peak resident set size": proc(5).
     let _refused = std::fs::write("/proc/self/clear_refs", "5");
 }

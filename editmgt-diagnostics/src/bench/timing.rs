@@ -4,8 +4,8 @@ use burn::tensor::Device;
 use editmgt_core::{Error, Result};
 use serde::Serialize;
 
-use super::{BenchRequest, BenchStage, clock};
-use crate::report::peak_memory;
+use super::{BenchRequest, BenchStage};
+use crate::process;
 
 /// How one stage did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -134,16 +134,16 @@ fn measured_after<T, E: From<Error>>(
         run()?;
         wait(device)?;
     }
-    clock::forget_peak_memory();
+    process::forget_peak_memory();
     let mut cpu = Some(0.0);
     let mut seconds = Vec::with_capacity(repeat);
     for _ in 0..repeat {
         before()?;
-        let (cpu_before, start) = (clock::cpu_seconds(), Instant::now());
+        let (cpu_before, start) = (process::cpu_seconds(), Instant::now());
         let result = run()?;
         wait(device)?;
         seconds.push(start.elapsed().as_secs_f64());
-        let spent = clock::cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
+        let spent = process::cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
         cpu = cpu.zip(spent).map(|(sum, spent)| sum + spent);
         drop(result);
     }
@@ -151,7 +151,7 @@ fn measured_after<T, E: From<Error>>(
         spread: Spread::of(&seconds),
         seconds,
         cpu_seconds: cpu.map(|cpu| cpu / repeat as f64),
-        peak_memory_bytes: peak_memory(),
+        peak_memory_bytes: process::peak_memory(),
     })
 }
 

@@ -1,15 +1,13 @@
 //! How the cost of a whole edit grows with what is asked for.
 
 use burn::tensor::Tensor;
+use editmgt::{EditError, EditRequest, Editor, HoldPolicy};
 use editmgt_core::{ChaChaNoise, MicroConditions, TextConditioning, TokenGrid};
 use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, Strict, Temperature};
 use serde::{Deserialize, Serialize};
 
 use super::timing::{Measured, measured};
 use super::{MAX_SIZE, inputs};
-use crate::editor::Editor;
-use crate::error::EditError;
-use crate::request::{EditRequest, HoldPolicy};
 
 /// What the edit of a bench says; words that the small model knows, too.
 const INSTRUCTION: &str = "make the red circle blue";

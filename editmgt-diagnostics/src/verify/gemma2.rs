@@ -1,11 +1,11 @@
 //! Gemma2 up to its penultimate hidden state.
 
 use burn::tensor::{DType, Device};
+use editmgt::{load_component, read_config};
 use editmgt_text::Gemma2Config;
 
 use super::tokenizers::token_ids;
 use super::{Comparison, GoldenFolder, VerifyError};
-use crate::stored::{load, read_config};
 
 /// Hidden states are of order 1 to 10, and each layer adds up hundreds of products per value.
 const TOLERANCE: f64 = 1e-4;
@@ -16,7 +16,7 @@ pub(super) fn verify(
 ) -> Result<Vec<Comparison>, VerifyError> {
     let config = read_config(folder.dir(), "config.json", Gemma2Config::from_json)?;
     let build = || Ok((config.keys(), config.init(device)?));
-    let model = load(folder.dir(), DType::F32, build)?;
+    let model = load_component(folder.dir(), DType::F32, build)?;
 
     let names = folder.names();
     let inputs = names.iter().filter_map(|name| name.strip_suffix(".input_ids"));

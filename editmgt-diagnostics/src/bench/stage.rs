@@ -1,9 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use editmgt::EditError;
 use serde::Serialize;
-
-use crate::error::EditError;
 
 /// A part of an edit that is measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

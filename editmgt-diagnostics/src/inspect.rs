@@ -3,14 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use editmgt::{EditDefaults, ModelError, ModelFolder, identity};
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::{ComponentSummary, DtypeCount, WeightFiles};
 use serde::Serialize;
-
-use crate::error::ModelError;
-use crate::folder::ModelFolder;
-use crate::identity::identity;
-use crate::request::EditDefaults;
 
 /// The parts of a model, and their sum.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,9 +29,9 @@ impl ModelSummary {
     }
 
     /// Bytes that the weights of a line of [`rows`](Self::rows) take when the model is loaded in
-    /// `dtype`: all but the codec's, which [`DtypePolicy::choose`](crate::DtypePolicy::choose)
+    /// `dtype`: all but the codec's, which [`DtypePolicy::choose`](editmgt::DtypePolicy::choose)
     /// keeps in f32. 0 for a name that is no line. Activations come on top. In f32 it is the most: on flex,
-    /// [matrices in half precision stay so](crate::Model::load).
+    /// [matrices in half precision stay so](editmgt::Model::load).
     pub fn memory(&self, row: &str, dtype: Dtype) -> u64 {
         let rows = self.components.iter().filter(|(name, _)| row == "total" || row == *name);
         rows.map(|(name, summary)| match *name {
@@ -77,5 +73,31 @@ fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {
         dtypes,
         files: all().map(|summary| summary.files).sum(),
         bytes_on_disk: all().map(|summary| summary.bytes_on_disk).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::{InitRequest, Preset, init};
+
+    #[test]
+    fn other_weights_dtypes_and_configs_are_other_models() {
+        let root = tempfile::tempdir().unwrap();
+        let model = |name: &str, dtype, seed| {
+            let path = root.path().join(name);
+            init(&path, &InitRequest { preset: Preset::Tiny, dtype, seed }).unwrap();
+            ModelFolder::open(&path).unwrap()
+        };
+        let first = model("a", Dtype::F16, 1);
+        let sha256 = identity(&first).unwrap();
+        assert_eq!(sha256.len(), 64);
+        assert_eq!(identity(&model("b", Dtype::F16, 1)).unwrap(), sha256, "another place");
+        assert_ne!(identity(&model("c", Dtype::F16, 2)).unwrap(), sha256, "another training");
+        assert_ne!(identity(&model("d", Dtype::Bf16, 1)).unwrap(), sha256, "another dtype");
+        let config = first.scheduler.join("scheduler_config.json");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text + "\n").unwrap();
+        assert_ne!(identity(&first).unwrap(), sha256, "another config");
     }
 }

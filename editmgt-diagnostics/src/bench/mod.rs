@@ -5,7 +5,6 @@
 //! A bare time says little on a machine that does other things, too: compare two runs in turn, and
 //! rather by [CPU time](StageTiming::cpu_seconds) than by the clock.
 
-mod clock;
 mod cost;
 mod flops;
 mod inputs;
@@ -17,10 +16,10 @@ mod timing;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
+use editmgt::{EditError, ModelError};
 use editmgt_backends::DtypePolicy;
 use serde::Serialize;
 
-use crate::error::{EditError, ModelError};
 use crate::init::{Configs, Preset};
 
 pub use cost::{EditCost, EditLoad, edit_cost};

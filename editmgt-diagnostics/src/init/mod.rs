@@ -13,6 +13,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use burn::tensor::Device;
+use editmgt::{EditError, ModelError};
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::{
     CheckpointError, TensorSpec, WeightsName, WriteOptions, module_tensors, write_random,
@@ -23,7 +24,6 @@ use editmgt_text::{ClipTextConfig, Gemma2Config};
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::VqConfig;
 
-use crate::error::{EditError, ModelError};
 pub(crate) use configs::Configs;
 
 /// Which sizes to write.

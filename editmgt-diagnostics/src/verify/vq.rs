@@ -1,11 +1,11 @@
 //! The VQ codec, stage by stage.
 
 use burn::tensor::{DType, Device};
+use editmgt::{load_component, read_config};
 use editmgt_core::{TokenGrid, VqCodec};
 use editmgt_vq::VqConfig;
 
 use super::{Comparison, GoldenFolder, VerifyError};
-use crate::stored::{load, read_config};
 
 /// Largest difference of latents, codes and images. Sums over thousands of products in f32, in
 /// another order than the reference, stay an order of magnitude below.
@@ -20,7 +20,8 @@ pub(super) fn verify(
     device: &Device,
 ) -> Result<Vec<Comparison>, VerifyError> {
     let config = read_config(folder.dir(), "config.json", VqConfig::from_json)?;
-    let codec = load(folder.dir(), DType::F32, || Ok((config.keys(), config.init(device)?)))?;
+    let codec =
+        load_component(folder.dir(), DType::F32, || Ok((config.keys(), config.init(device)?)))?;
     let names = folder.names();
     let mut comparisons = Vec::new();
     for case in names.iter().filter_map(|name| name.strip_suffix(".image")) {

@@ -7,6 +7,7 @@
 //! (`s1em9` is 1e-9).
 
 use burn::tensor::{DType, Device, Tensor};
+use editmgt::{load_component, read_config};
 use editmgt_core::{
     AttentionMaps, AttentionRequest, ItemRows, MgtTransformer, MicroConditions, ReferenceInput,
     StepInput, TextConditioning, TextRows, TokenGrid,
@@ -15,7 +16,6 @@ use editmgt_transformer::{MgtConfig, MgtModel, Trace};
 
 use super::golden::{GoldenFolder, GoldenTensor};
 use super::{Comparison, VerifyError};
-use crate::stored::{load, read_config};
 
 const LOGITS_TOLERANCE: f64 = 5e-4;
 const MAPS_TOLERANCE: f64 = 1e-5;
@@ -29,7 +29,8 @@ pub(super) fn verify(
     device: &Device,
 ) -> Result<Vec<Comparison>, VerifyError> {
     let config = read_config(folder.dir(), "config.json", MgtConfig::from_json)?;
-    let model = load(folder.dir(), DType::F32, || Ok((config.keys(), config.init(device)?)))?;
+    let model =
+        load_component(folder.dir(), DType::F32, || Ok((config.keys(), config.init(device)?)))?;
     let text = TextConditioning {
         hidden: folder.tensor("encoder_hidden_states", device)?,
         pooled: folder.tensor("pooled_projections", device)?,

@@ -54,7 +54,7 @@ fn halves_of_the_small_model_are_near_f32() {
         ..EditRequest::new("make the red circle blue")
     };
     let edits = [EditRequest::new("remove the red square"), guided];
-    let builder = crate::Editor::embedded();
+    let builder = editmgt::Editor::embedded();
     let report = precision(&builder, &photo, &edits).unwrap();
     assert!(report.model.is_some());
     let dtypes: Vec<_> = report.dtypes.iter().map(|half| half.dtype).collect();

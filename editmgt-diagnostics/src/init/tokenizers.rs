@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use editmgt::ModelError;
 use serde_json::{Map, Value, json};
 
 use super::write_text;
-use crate::error::ModelError;
 
 /// The printable stand-in of each byte in byte-level BPE, in the order of the released vocabulary:
 /// first the printable bytes themselves, then the rest from code point 256 on.

@@ -1,14 +1,9 @@
 use burn::tensor::Tensor;
+use editmgt::{EditError, EditRequest, Editor, Photo, default_blocks};
 use editmgt_core::{
     AttentionRequest, ChaChaNoise, ItemRows, MicroConditions, NoiseRequest, NoiseSource,
     ReferenceInput, Result, ScheduleRequest, StepInput, TextConditioning, TextRows, TokenGrid,
 };
-
-use crate::editor::{Editor, default_blocks};
-use crate::error::EditError;
-use crate::photo::Photo;
-use crate::request::EditRequest;
-use crate::run::scheduler;
 
 /// What each stage of one edit works on, as f32 makes it.
 pub(super) struct Case {
@@ -44,7 +39,8 @@ impl Case {
 
         let negative = (settings.guidance_scale > 1.0).then(|| settings.negative_prompt.clone());
         let texts: Vec<_> = negative.into_iter().chain([settings.instruction.clone()]).collect();
-        let schedule = scheduler(model, &settings)
+        let schedule = model
+            .unmask_scheduler(&settings)
             .plan(&ScheduleRequest { steps: settings.steps, starting_mask_ratio: 1.0 })?;
         let step = settings.steps / 2;
         let masked = step.checked_sub(1).map_or(1.0, |before| schedule.mask_ratios[before]);

@@ -1,15 +1,13 @@
 //! What the stages of a model give, on the host.
 
 use burn::tensor::Tensor;
+use editmgt::{EditError, Editor, Photo};
 use editmgt_core::{AttentionMaps, Error, Result, Silent};
 
 use super::difference::{self, Distributions, ValueError};
 use super::inputs::{self, Case};
 use super::{CodecError, EditOutcome, EditPrecision, LogitError};
 use crate::conformance::differing;
-use crate::editor::Editor;
-use crate::error::EditError;
-use crate::photo::Photo;
 
 /// Everything but the codec by itself.
 pub(super) struct Run {

@@ -5,6 +5,10 @@ use std::path::Path;
 use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor};
+use editmgt::{
+    LoadOptions, LoadedText, Mask, MaskReading, ModelError, ModelFolder, Photo, PixelSize,
+    ResizePlan,
+};
 use editmgt_backends::{Dtype, DtypePolicy};
 use editmgt_core::{
     AttentionConsolidator, Error, GridSize, MgtTransformer, MicroConditions, NoiseRequest,
@@ -20,11 +24,6 @@ use editmgt_transformer::MgtModel;
 use serde::Deserialize;
 
 use super::{Comparison, GoldenFolder, VerifyError};
-use crate::error::ModelError;
-use crate::folder::ModelFolder;
-use crate::model::LoadOptions;
-use crate::photo::{Mask, MaskReading, Photo, PixelSize, ResizePlan};
-use crate::stored::{LoadedText, open_text, read_scheduler};
 
 /// Hidden states and pooled vectors of the text encoders.
 const TEXT: f64 = 1e-4;
@@ -89,12 +88,12 @@ impl Components {
     fn load(folder: &ModelFolder, device: &Device) -> Result<Self, ModelError> {
         let dtype = DtypePolicy::uniform(Dtype::F32);
         let options = LoadOptions { device: device.clone(), dtype };
-        let (config, transformer) = folder.load_transformer(&options)?;
+        let (_, transformer) = folder.load_transformer(&options)?;
         Ok(Self {
             codec: folder.load_codec(&options)?,
-            text: open_text(folder, &config.text_encoder_architecture, &options)?.load()?,
+            text: folder.load_text_encoder(&options)?,
             transformer,
-            scheduler: read_scheduler(&folder.scheduler)?,
+            scheduler: folder.read_scheduler()?,
         })
     }
 }
@@ -174,7 +173,7 @@ fn text(
             ids("gemma_ids", &both.tokenizer().encode(&[prompt])?)?;
             both.encode(&[prompt])?
         }
-        LoadedText::Small(_) => return Err(not_official(folder)),
+        _ => return Err(not_official(folder)),
     };
     let hidden = folder.floats(&format!("{half}.encoder_hidden_states"))?;
     out.push(Comparison::tensor(features.hidden.clone(), &hidden, TEXT)?);
@@ -237,7 +236,7 @@ fn loop_input(
         Some(phrase) => vec![TextRows::Rows(match &model.text {
             LoadedText::Clip(clip) => clip.official_keyword_rows(&args.prompt, phrase)?,
             LoadedText::ClipGemma2(both) => both.official_keyword_rows(&args.prompt, phrase)?,
-            LoadedText::Small(_) => return Err(not_official(folder)),
+            _ => return Err(not_official(folder)),
         })],
         None => Vec::new(),
     };

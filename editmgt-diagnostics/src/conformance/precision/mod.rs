@@ -7,13 +7,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use editmgt::{EditError, EditRequest, EditorBuilder, Photo};
 use editmgt_backends::{Dtype, DtypePolicy};
 use serde::Serialize;
-
-use crate::editor::EditorBuilder;
-use crate::error::EditError;
-use crate::photo::Photo;
-use crate::request::EditRequest;
 
 pub use difference::ValueError;
 use inputs::Case;
@@ -25,7 +21,7 @@ use measured::{CodecRun, Run};
 pub struct PrecisionReport {
     /// The device.
     pub device: String,
-    /// Tells models apart: see [`identity`](crate::identity); `None` for parts of your own.
+    /// Tells models apart: see [`identity`](editmgt::identity()); `None` for parts of your own.
     pub model: Option<String>,
     /// One entry for each half precision that the device has, none where it has f32 alone.
     pub dtypes: Vec<DtypePrecision>,
@@ -117,7 +113,8 @@ pub enum EditOutcome {
 /// ```
 /// # #[cfg(feature = "embedded")]
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use editmgt::{EditRequest, Editor, Photo, conformance, open_device};
+/// use editmgt::{EditRequest, Editor, Photo, open_device};
+/// use editmgt_diagnostics::conformance;
 ///
 /// let photo = Photo::open("../examples/scenes/scene.png")?;
 /// let edits = [EditRequest::new("make the red circle blue")];
@@ -134,7 +131,7 @@ pub enum EditOutcome {
 ///
 /// # Errors
 /// [`EditError::Option`] where there is no edit; those of [`EditorBuilder::build`]; those of
-/// [`Editor::edit`](crate::Editor::edit) in f32. An edit that fails in another dtype is an
+/// [`Editor::edit`](editmgt::Editor::edit) in f32. An edit that fails in another dtype is an
 /// [outcome](EditOutcome::Failed).
 pub fn precision(
     builder: &EditorBuilder,

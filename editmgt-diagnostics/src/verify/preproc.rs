@@ -3,10 +3,10 @@
 //! photos as files.
 
 use burn::tensor::Device;
+use editmgt::{Photo, PixelSize, ResizePlan, photo::RgbImage};
 use editmgt_core::{Error, MicroConditions};
 
 use super::{Comparison, GoldenFolder, VerifyError};
-use crate::photo::{Photo, PixelSize, ResizePlan, RgbImage};
 
 /// One grey level of 256 (and a little, for its rounding to f32), on all but 1 in 1000 values.
 const ONE_LEVEL: f64 = 1.0 / 255.0 + 1e-6;

@@ -18,9 +18,8 @@ mod vq;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use editmgt::ModelError;
 use serde::Serialize;
-
-use crate::error::ModelError;
 
 pub use compare::{Comparison, Measure};
 pub use golden::{GoldenFolder, GoldenTensor};

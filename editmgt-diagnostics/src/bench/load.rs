@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
+use editmgt::{EditError, ModelError, keeps_half_precision};
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::{
     LoadOptions, WeightFiles, WeightsName, WriteOptions, load_module, module_tensors, write_random,
@@ -14,8 +15,6 @@ use editmgt_transformer::MgtConfig;
 use super::stages::Done;
 use super::timing::{Described, Reading, Spread};
 use super::{BenchRequest, BenchStage, config_error};
-use crate::error::{EditError, ModelError};
-use crate::stored::keeps_halves;
 
 /// Bytes at a time, as many as loading reads.
 const PIECE: usize = 4 << 20;
@@ -76,7 +75,7 @@ fn load_as(
         };
         let load = || {
             let dtype = (*dtype).into();
-            let keep = keeps_halves(&request.device, dtype);
+            let keep = keeps_half_precision(&request.device, dtype);
             let options = LoadOptions::new(dtype).with_keep_half_precision(keep);
             let model = load_module(shell.clone(), &files, &keys, options);
             Ok::<_, EditError>(model.map_err(ModelError::from)?)

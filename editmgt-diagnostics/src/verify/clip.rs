@@ -1,11 +1,11 @@
 //! The CLIP text tower.
 
 use burn::tensor::{DType, Device};
+use editmgt::{load_component, read_config};
 use editmgt_text::ClipTextConfig;
 
 use super::tokenizers::token_ids;
 use super::{Comparison, GoldenFolder, VerifyError};
-use crate::stored::{load, read_config};
 
 /// Hidden states are of order 1, and a tower adds up hundreds of products per value.
 const TOLERANCE: f64 = 1e-4;
@@ -16,7 +16,7 @@ pub(super) fn verify(
 ) -> Result<Vec<Comparison>, VerifyError> {
     let config = read_config(folder.dir(), "config.json", ClipTextConfig::from_json)?;
     let build = || Ok((config.keys(), config.init(device)?));
-    let model = load(folder.dir(), DType::F32, build)?;
+    let model = load_component(folder.dir(), DType::F32, build)?;
 
     let output = model.forward(&token_ids(folder, "input_ids")?)?;
     Ok(vec![

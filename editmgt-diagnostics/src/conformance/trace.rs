@@ -1,15 +1,10 @@
 use burn::tensor::DType;
+use editmgt::{EditError, EditRequest, Editor, Photo};
 use editmgt_core::{
     ChaChaNoise, EditEvent, EditObserver, Error, Flow, HoldMask, NoiseRequest, NoiseSource, Result,
     TokenDraw,
 };
 use editmgt_sampler::LoopStep;
-
-use crate::editor::Editor;
-use crate::error::EditError;
-use crate::photo::Photo;
-use crate::request::EditRequest;
-use crate::run::{EditRun, Features};
 
 /// What an edit decided, step by step.
 #[derive(Debug, Default)]
@@ -56,10 +51,9 @@ impl EditTrace {
         photo: &Photo,
         request: &EditRequest,
     ) -> Result<Self, EditError> {
-        let features = Features::default();
-        let run = EditRun { editor, photo, mask: None, request, features: &features };
         let (mut canvases, mut steps) = (Canvases::default(), Vec::new());
-        let result = run.visited(None, &mut canvases, &mut |step| steps.push(step))?;
+        let result = editor
+            .edit_visiting(photo, None, request, &mut canvases, &mut |step| steps.push(step))?;
         let steps = steps.into_iter().zip(canvases.0);
         let steps = steps.map(|(step, tokens)| StepTrace::new(request, step, tokens));
         Ok(Self {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use editmgt::{EditError, HoldPolicy, default_blocks};
 use editmgt_core::{
     AttentionRequest, ChaChaNoise, GridSize, ItemRows, MicroConditions, TextRows, TokenGrid,
     VqCodec,
@@ -17,10 +18,7 @@ use editmgt_vq::VqConfig;
 use super::inputs::{self, GUIDED, Pass, Recorded, made};
 use super::timing::Described;
 use super::{BenchRequest, BenchStage, StageTiming, config_error, flops, load};
-use crate::editor::default_blocks;
-use crate::error::EditError;
 use crate::init::Configs;
-use crate::request::HoldPolicy;
 
 /// Takes each stage when it is done.
 pub(super) type Done<'a> = &'a mut dyn FnMut(StageTiming);
