@@ -6,8 +6,9 @@ use editmgt::{
     MapFilter, Resize,
 };
 
+/// The options of an edit.
 #[derive(Args)]
-pub(crate) struct RequestArgs {
+pub struct RequestArgs {
     /// Number of steps [default: the model's; officially 36]
     #[arg(long)]
     steps: Option<usize>,
@@ -96,8 +97,11 @@ pub(crate) struct RequestArgs {
 }
 
 impl RequestArgs {
-    /// `base`, with what was said here in its place.
-    pub(crate) fn request(&self, base: EditRequest) -> Result<EditRequest, EditError> {
+    /// `base` with the options that were given.
+    ///
+    /// # Errors
+    /// [`EditError::Option`] for a hold policy that can't be parsed.
+    pub fn request(&self, base: EditRequest) -> Result<EditRequest, EditError> {
         let hold: Option<HoldPolicy> = self.hold.as_deref().map(str::parse).transpose()?;
         // Of another edit's keyword is nothing left to say where nothing is held by it.
         let unread = hold.as_ref().is_some_and(|hold| !hold.needs_scores()) && !base.score_map;

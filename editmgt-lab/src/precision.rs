@@ -1,4 +1,4 @@
-//! `editmgt precision`.
+//! `editmgt-lab precision`.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
-//! `editmgt bench`.
+//! `editmgt-lab bench`.
 
 use serde_json::Value;
 
-use crate::program::{Scratch, editmgt};
+use crate::program::{Scratch, lab};
 
 const STAGES: [&str; 7] =
     ["vq-encode", "vq-decode", "clip", "gemma2", "transformer", "capture", "step"];
@@ -12,7 +12,7 @@ fn numbers_of_every_stage_go_to_the_file_and_the_screen() {
     let scratch = Scratch::new();
     let file = scratch.out("bench.json");
     let args = "bench --preset tiny --size 64 --repeat 2 --warmup 0 --threads 1 --json";
-    let table = editmgt(args.split(' ').chain([file.to_str().unwrap()])).done();
+    let table = lab(args.split(' ').chain([file.to_str().unwrap()])).done();
     let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
     let rows: Vec<_> = table.lines().skip(1).filter_map(first).collect();
     assert_eq!(rows, STAGES);
@@ -36,7 +36,7 @@ fn loading_is_measured_when_asked_for() {
     let (file, dir) = (scratch.out("bench.json"), scratch.path(""));
     let args = "bench --preset tiny --stages load --repeat 1 --warmup 0 --scratch";
     let paths = [dir.to_str().unwrap(), "--json", file.to_str().unwrap()];
-    let table = editmgt(args.split(' ').chain(paths)).done();
+    let table = lab(args.split(' ').chain(paths)).done();
     for pair in ["f32 as f32", "bf16 as f32", "bf16 as bf16"] {
         assert!(table.contains(pair), "{table}");
     }
@@ -64,6 +64,6 @@ fn what_can_not_be_measured_is_refused() {
             true => format!("bench {options}"),
             false => args,
         };
-        editmgt(args.split(' ')).refused(options, named);
+        lab(args.split(' ')).refused(options, named);
     }
 }

@@ -1,4 +1,4 @@
-//! `editmgt cost`.
+//! `editmgt-lab cost`.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -133,7 +133,7 @@ fn ask(load: &EditLoad) -> Result<EditCost, Box<dyn std::error::Error>> {
     let output = process.output()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let reason = said.trim().trim_start_matches("editmgt: ");
+        let reason = said.trim().trim_start_matches("editmgt-lab: ");
         let what = format!("{size} pixels, {steps} steps, {batch} at once, {layers} layers");
         return Err(match reason.is_empty() {
             true => format!("{what}: the process ended by itself ({})", output.status).into(),

@@ -1,4 +1,4 @@
-//! `editmgt eval`.
+//! `editmgt-lab eval`.
 
 mod ablate;
 mod encoders;
@@ -114,7 +114,7 @@ struct RunArgs {
     /// Write the summary
     #[arg(long, value_name = "JSON")]
     summary: Option<PathBuf>,
-    /// Keep the pictures of every edit in the run's folder, for `editmgt eval report`
+    /// Keep the pictures of every edit in the run's folder, for `editmgt-lab eval report`
     #[arg(long, requires = "out")]
     pictures: bool,
     /// The seed of the intervals

@@ -1,8 +1,8 @@
-//! `editmgt precision`.
+//! `editmgt-lab precision`.
 
 use serde_json::Value;
 
-use crate::program::{CAT, GOLDEN_MODEL, editmgt};
+use crate::program::{CAT, GOLDEN_MODEL, lab};
 
 const SMALL: [&str; 7] = ["precision", "--model", GOLDEN_MODEL, "--steps", "2", "--size", "64"];
 
@@ -10,7 +10,7 @@ const SMALL: [&str; 7] = ["precision", "--model", GOLDEN_MODEL, "--steps", "2", 
 fn what_halves_cost_a_model() {
     let edits = ["-i", "make the cat black", "-i", "make the cat white", "--seed", "3", CAT];
     let args = || SMALL.into_iter().chain(edits);
-    let json = editmgt(args().chain(["--json"])).done();
+    let json = lab(args().chain(["--json"])).done();
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["model"].as_str().map(str::len), Some(64), "{json:#}");
     let dtypes = json["dtypes"].as_array().unwrap();
@@ -32,7 +32,7 @@ fn what_halves_cost_a_model() {
         }
     }
 
-    let table = editmgt(args()).done();
+    let table = lab(args()).done();
     for row in ["beside f32", "text features", "logits", "attention", "codec", "edit 2: make the"] {
         assert!(table.lines().any(|line| line.starts_with(row)), "{row}: {table}");
     }
@@ -41,7 +41,7 @@ fn what_halves_cost_a_model() {
 #[cfg(feature = "embedded")]
 #[test]
 fn the_small_model_is_measured_when_none_is_named() {
-    let table = editmgt(["precision", "--steps", "1"]).done();
+    let table = lab(["precision", "--steps", "1"]).done();
     let edits = table.lines().filter(|line| line.starts_with("edit ")).count();
     assert_eq!(edits, 5, "{table}");
 }
@@ -55,6 +55,6 @@ fn what_can_not_be_measured_is_refused() {
         (["-i", ""], ["instruction", "got"]),
         (["--size", "20000"], ["size", "20000"]),
     ] {
-        editmgt(args(more)).refused(more[0], &named);
+        lab(args(more)).refused(more[0], &named);
     }
 }

@@ -1,6 +1,6 @@
-//! `editmgt cost`.
+//! `editmgt-lab cost`.
 
-use crate::program::{GOLDEN_MODEL, Scratch, editmgt};
+use crate::program::{GOLDEN_MODEL, Scratch, lab};
 
 #[test]
 fn a_plot_and_its_numbers_are_written() {
@@ -8,7 +8,7 @@ fn a_plot_and_its_numbers_are_written() {
     let out = scratch.out("cost.of.edits");
     let lists = "--sizes 64,32 --steps 2,1 --batches 1,2 --layers 1,0 --repeat 2 --warmup 0";
     let args = ["cost", "-m", GOLDEN_MODEL, "-o", out.to_str().unwrap()];
-    let table = editmgt(args.into_iter().chain(lists.split(' '))).done();
+    let table = lab(args.into_iter().chain(lists.split(' '))).done();
     let csv = std::fs::read_to_string(scratch.out("cost.of.edits.csv")).unwrap();
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(rows[0][..5], ["size", "steps", "batch", "layers", "median_seconds"]);
@@ -38,9 +38,9 @@ fn what_can_not_be_measured_is_refused() {
         ("--device gpu", &["\"gpu\""]),
     ] {
         let args = ["cost", "-m", GOLDEN_MODEL, "-o", out.to_str().unwrap()];
-        editmgt(args.into_iter().chain(options.split(' '))).refused(options, named);
+        lab(args.into_iter().chain(options.split(' '))).refused(options, named);
     }
     let args = ["cost", "-m", GOLDEN_MODEL, "-o", "no/such/folder"];
-    editmgt(args).refused("folder", &["no/such", "does not exist"]);
+    lab(args).refused("folder", &["no/such", "does not exist"]);
     scratch.assert_nothing_written("refused");
 }

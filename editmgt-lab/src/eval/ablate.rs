@@ -1,4 +1,4 @@
-//! `editmgt eval ablate`.
+//! `editmgt-lab eval ablate`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

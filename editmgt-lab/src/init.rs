@@ -1,4 +1,4 @@
-//! `editmgt init`.
+//! `editmgt-lab init`.
 
 use std::io::Write;
 use std::path::PathBuf;

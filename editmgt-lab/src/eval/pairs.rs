@@ -1,4 +1,4 @@
-//! `editmgt eval pairs`.
+//! `editmgt-lab eval pairs`.
 
 use std::error::Error;
 use std::path::PathBuf;

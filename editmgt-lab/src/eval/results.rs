@@ -1,4 +1,4 @@
-//! `editmgt eval summary`, `compare` and `report`: what is done with runs.
+//! `editmgt-lab eval summary`, `compare` and `report`: what is done with runs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `editmgt eval gedit`.
+//! `editmgt-lab eval gedit`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

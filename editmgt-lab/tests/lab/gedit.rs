@@ -1,4 +1,4 @@
-//! `editmgt eval gedit`, and `editmgt eval rate` of what it wrote.
+//! `editmgt-lab eval gedit`, and `editmgt-lab eval rate` of what it wrote.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::pictures::{png, read};
-use crate::program::{GOLDEN_MODEL, Ran, Scratch, editmgt};
+use crate::program::{GOLDEN_MODEL, Ran, Scratch, lab};
 
 /// Two instructions for one photo, in two languages, and one for a photo that is none.
 fn benchmark(scratch: &Scratch) -> PathBuf {
@@ -34,7 +34,7 @@ fn gedit(scratch: &Scratch, data: &Path, options: &[&str]) -> Ran {
     let mut args = vec!["eval", "gedit", data.to_str().unwrap(), "--model", GOLDEN_MODEL];
     args.extend(["--request", request.to_str().unwrap()]);
     args.extend(options);
-    editmgt(args)
+    lab(args)
 }
 
 /// Gives every edit the same scores.
@@ -88,7 +88,7 @@ fn results_lie_where_the_official_scripts_look_and_are_rated() {
         let mut args = vec!["eval", "rate", out.to_str().unwrap(), "--endpoint", url];
         args.extend(["--rater-model", "judge"]);
         args.extend(options);
-        editmgt(args)
+        lab(args)
     };
     let rated = rate(&rater(2), &[]).done();
     assert!(rated.contains("rated_followed | rated_kept | rated_overall"), "{rated}");

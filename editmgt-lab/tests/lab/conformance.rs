@@ -1,12 +1,12 @@
-//! `editmgt conformance`.
+//! `editmgt-lab conformance`.
 
 use serde_json::Value;
 
-use crate::program::editmgt;
+use crate::program::lab;
 
 #[test]
 fn the_cpu_conforms() {
-    let json = editmgt(["conformance", "--device", "cpu", "--strict", "--json"]).done();
+    let json = lab(["conformance", "--device", "cpu", "--strict", "--json"]).done();
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["device"], "cpu");
     let checks = json["operations"]["checks"].as_array().unwrap();
@@ -31,7 +31,7 @@ fn the_cpu_conforms() {
         assert_eq!((&edit["pass"], &edit["pixels_differ_by"]), (&true.into(), &0.into()));
     }
 
-    let table = editmgt(["conformance"]).done();
+    let table = lab(["conformance"]).done();
     for check in checks {
         assert!(table.contains(check["name"].as_str().unwrap()), "{table}");
     }
@@ -46,6 +46,6 @@ fn the_cpu_conforms() {
 
 #[test]
 fn a_device_that_is_not_there_is_refused() {
-    editmgt(["conformance", "--device", "gpu"]).refused("gpu", &["\"gpu\"", "flex"]);
-    editmgt(["conformance", "--device", "flex:7"]).refused("flex:7", &["not found"]);
+    lab(["conformance", "--device", "gpu"]).refused("gpu", &["\"gpu\"", "flex"]);
+    lab(["conformance", "--device", "flex:7"]).refused("flex:7", &["not found"]);
 }

@@ -1,4 +1,4 @@
-//! `editmgt conformance`.
+//! `editmgt-lab conformance`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use editmgt_diagnostics::conformance::{self, ConformanceReport, EditAgreement};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::devices::quietly;
+use crate::failure::quietly;
 
 #[derive(Args)]
 pub(crate) struct ConformanceArgs {

@@ -1,4 +1,4 @@
-//! `editmgt train edit`.
+//! `editmgt-lab train edit`.
 
 use std::error::Error;
 use std::path::Path;

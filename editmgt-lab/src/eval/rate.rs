@@ -1,4 +1,4 @@
-//! `editmgt eval rate`.
+//! `editmgt-lab eval rate`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

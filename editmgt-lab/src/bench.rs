@@ -1,4 +1,4 @@
-//! `editmgt bench`.
+//! `editmgt-lab bench`.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `editmgt world`.
+//! `editmgt-lab world`.
 
 use std::error::Error;
 use std::fs;

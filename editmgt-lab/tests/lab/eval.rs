@@ -1,10 +1,10 @@
-//! `editmgt eval`.
+//! `editmgt-lab eval`.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::program::{GOLDEN_MODEL, Ran, Scratch, editmgt};
+use crate::program::{GOLDEN_MODEL, Ran, Scratch, lab};
 
 /// A small canvas and one step: the same code as an evaluation in earnest, soon done.
 fn world(scratch: &Scratch, options: &[&str]) -> Ran {
@@ -16,7 +16,7 @@ fn world(scratch: &Scratch, options: &[&str]) -> Ran {
         args.extend(["--request", request.to_str().unwrap()]);
     }
     args.extend(options);
-    editmgt(args)
+    lab(args)
 }
 
 fn records(path: &Path) -> Vec<Value> {
@@ -68,7 +68,7 @@ fn parts_make_the_whole_and_runs_are_compared() {
     let table = run(&whole, &["--pictures"]);
     let page = scratch.out("report.html");
     let report = [Path::new("eval"), Path::new("report"), &whole, Path::new("--out"), &page];
-    editmgt(report).done();
+    lab(report).done();
     let html = std::fs::read_to_string(&page).unwrap();
     assert_eq!((html.matches("<article").count(), html.matches("<img").count()), (4, 20));
     run(&parts, &["--shard", "1/2"]);
@@ -77,14 +77,13 @@ fn parts_make_the_whole_and_runs_are_compared() {
     let json = scratch.out("summary.json");
     let summary = |dir: &Path| {
         let args = [Path::new("eval"), Path::new("summary"), dir, Path::new("--summary"), &json];
-        editmgt(args).done()
+        lab(args).done()
     };
     assert_eq!(summary(&parts), table);
     let rows: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     assert_eq!(rows["rows"].as_array().unwrap().last().unwrap()["edits"], 4);
 
-    let compare =
-        |a: &Path, b: &Path| editmgt([Path::new("eval"), Path::new("compare"), a, b]).done();
+    let compare = |a: &Path, b: &Path| lab([Path::new("eval"), Path::new("compare"), a, b]).done();
     let same = compare(&whole, &parts);
     assert!(same.contains("| 1.0000 |  |") && !same.contains("B is"), "{same}");
     let other = compare(&whole, &codec);
@@ -92,7 +91,7 @@ fn parts_make_the_whole_and_runs_are_compared() {
 
     let nothing = scratch.path("nothing");
     std::fs::create_dir(&nothing).unwrap();
-    editmgt([Path::new("eval"), Path::new("summary"), &nothing])
+    lab([Path::new("eval"), Path::new("summary"), &nothing])
         .refused("no run", &["nothing", "expected a run's folder"]);
     world(&scratch, &["--n", "0"]).refused("none", &["--n: expected at least 1"]);
     world(&scratch, &["--shard", "3/2", "--out", "x"]).misused("shard", &["3/2", "I/N"]);
@@ -127,7 +126,7 @@ fn pairs_of_pictures_are_edited_and_compared() {
         let mut args = vec!["eval", "pairs", data.to_str().unwrap(), "--model", GOLDEN_MODEL];
         args.extend(["--request", request.to_str().unwrap()]);
         args.extend(options);
-        editmgt(args)
+        lab(args)
     };
     let table = eval(&data, &["--out", out.to_str().unwrap()]).done();
     assert!(table.contains("| all | 1 | ") && table.contains("1 edits were left out"), "{table}");
@@ -189,7 +188,7 @@ fn one_option_after_the_other_is_varied() {
         args.extend(["--world", config.to_str().unwrap(), "--out", out.to_str().unwrap()]);
         args.extend(["--request", request.to_str().unwrap()]);
         args.extend(options);
-        editmgt(args)
+        lab(args)
     };
     let printed = ablate(&["--only", "composite,holding"]).done();
     let file = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
@@ -251,7 +250,7 @@ fn steps_are_weighed_against_time() {
         let mut args = vec!["eval", "ablate", "--model", GOLDEN_MODEL, "--n", "1"];
         args.extend(["--only", "steps", "--world", config.to_str().unwrap()]);
         args.extend(["--request", request.to_str().unwrap(), "--out", out.to_str().unwrap()]);
-        editmgt(args).done()
+        lab(args).done()
     };
     let table = ablate();
     let times = table.split_once("| variation | ratio | seconds |").unwrap().1;
@@ -264,4 +263,20 @@ fn steps_are_weighed_against_time() {
     // The times are the run's, and not those of looking at it again.
     assert_eq!(records(&out.join("runs/steps-8/seconds.jsonl")).len(), 1);
     assert_eq!(ablate(), table);
+}
+
+#[test]
+fn a_summary_is_not_written_over_a_run() {
+    let scratch = Scratch::new();
+    let trials = scratch.write("trials.jsonl", "");
+    let (dir, path) = (scratch.path("."), scratch.path("out/../trials.jsonl"));
+    let ran = lab([
+        "eval".as_ref(),
+        "summary".as_ref(),
+        dir.as_os_str(),
+        "--summary".as_ref(),
+        path.as_os_str(),
+    ]);
+    ran.refused("summary", &["this is the run"]);
+    assert_eq!(std::fs::read(trials).unwrap(), b"");
 }

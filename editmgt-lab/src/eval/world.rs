@@ -1,4 +1,4 @@
-//! `editmgt eval world`.
+//! `editmgt-lab eval world`.
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Luma, RgbImage};
 
 /// The picture as it is shown, and the orientation that the file asked for.
-pub(crate) fn read(path: &Path) -> (RgbImage, Orientation) {
+pub fn read(path: &Path) -> (RgbImage, Orientation) {
     let mut decoder = ImageReader::open(path).unwrap().into_decoder().unwrap();
     let orientation = decoder.orientation().unwrap();
     let mut image = DynamicImage::from_decoder(decoder).unwrap();
@@ -16,7 +16,7 @@ pub(crate) fn read(path: &Path) -> (RgbImage, Orientation) {
 }
 
 /// A grey PNG, the level of each pixel given by its column.
-pub(crate) fn png(width: u32, height: u32, level: impl Fn(u32) -> u8) -> Vec<u8> {
+pub fn png(width: u32, height: u32, level: impl Fn(u32) -> u8) -> Vec<u8> {
     let image = GrayImage::from_fn(width, height, |x, _| Luma([level(x)]));
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, ImageFormat::Png).unwrap();
@@ -24,7 +24,7 @@ pub(crate) fn png(width: u32, height: u32, level: impl Fn(u32) -> u8) -> Vec<u8>
 }
 
 /// A PNG whose header claims another size than it has.
-pub(crate) fn png_that_claims(width: u32, height: u32) -> Vec<u8> {
+pub fn png_that_claims(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(16, 16, |_| 128);
     // The header: 8 bytes of signature, length and name of the chunk, then width and height.
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
@@ -45,7 +45,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// Share of the pixels, among those in columns of `columns`, that are equal in both pictures.
-pub(crate) fn equal(a: &RgbImage, b: &RgbImage, columns: std::ops::Range<u32>) -> f64 {
+pub fn equal(a: &RgbImage, b: &RgbImage, columns: std::ops::Range<u32>) -> f64 {
     assert_eq!(a.dimensions(), b.dimensions());
     let pixels = || a.enumerate_pixels().filter(|(x, ..)| columns.contains(x));
     let equal = pixels().filter(|(x, y, pixel)| b.get_pixel(*x, *y) == *pixel).count();

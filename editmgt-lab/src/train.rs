@@ -1,4 +1,4 @@
-//! `editmgt train`.
+//! `editmgt-lab train`.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ use safetensors::tensor::TensorView;
 use serde_json::Value;
 
 /// Copies a folder with everything below it.
-pub(crate) fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -21,20 +21,20 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// Changes a JSON file.
-pub(crate) fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
+pub fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     change(&mut value);
     std::fs::write(path, value.to_string()).unwrap();
 }
 
 /// The `model.safetensors` or `diffusion_pytorch_model.safetensors` of a folder.
-pub(crate) fn weights(dir: &Path) -> PathBuf {
+pub fn weights(dir: &Path) -> PathBuf {
     let names = ["model.safetensors", "diffusion_pytorch_model.safetensors"];
     names.iter().map(|name| dir.join(name)).find(|path| path.is_file()).unwrap()
 }
 
 /// Changes shape and bytes of every tensor whose name contains `named`; at least one does.
-pub(crate) fn change_tensor(
+pub fn change_tensor(
     path: &Path,
     named: &str,
     mut change: impl FnMut(&mut Vec<usize>, &mut Vec<u8>),
@@ -59,7 +59,7 @@ pub(crate) fn change_tensor(
 }
 
 /// Fills every f32 tensor whose name contains `named` with a number.
-pub(crate) fn fill(path: &Path, named: &str, value: f32) {
+pub fn fill(path: &Path, named: &str, value: f32) {
     change_tensor(path, named, |_, bytes| {
         for number in bytes.as_chunks_mut::<4>().0 {
             *number = value.to_le_bytes();
@@ -68,7 +68,7 @@ pub(crate) fn fill(path: &Path, named: &str, value: f32) {
 }
 
 /// Splits the weights of a folder into two shards with an index; the paths of the shards.
-pub(crate) fn shard(dir: &Path) -> [PathBuf; 2] {
+pub fn shard(dir: &Path) -> [PathBuf; 2] {
     let whole = weights(dir);
     let file = std::fs::read(&whole).unwrap();
     let tensors = SafeTensors::deserialize(&file).unwrap();
