@@ -16,8 +16,6 @@ mod runs;
 #[cfg(feature = "train")]
 mod train;
 #[cfg(feature = "train")]
-mod train_edit;
-#[cfg(feature = "train")]
 mod world;
 
 use std::process::ExitCode;

@@ -14,9 +14,8 @@ use editmgt_sampler::LoopStep;
 
 use crate::custom::{CustomParts, CustomStages};
 use crate::error::{EditError, ModelError};
-use crate::folder::ModelFolder;
 use crate::lora::LoraUse;
-use crate::model::{LoadOptions, Model};
+use crate::model::{LoadOptions, Model, ModelFolder};
 use crate::open::OpenPhoto;
 use crate::photo::{ChangeMask, Mask, Overlay, Photo};
 use crate::report::EditReport;

@@ -33,14 +33,9 @@
 pub mod batch;
 mod custom;
 mod editor;
-#[cfg(feature = "embedded")]
-mod embedded;
 mod error;
-mod folder;
-mod identity;
 pub mod lora;
 mod model;
-mod on_demand;
 mod open;
 pub mod photo;
 mod preview;
@@ -48,7 +43,6 @@ mod record;
 mod report;
 mod request;
 mod run;
-mod stored;
 
 /// Where to compute, burn's own: what [`open_device`] gives.
 pub use burn::tensor::Device;
@@ -62,10 +56,12 @@ pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 pub use editor::{EditResult, Editor, EditorBuilder, default_blocks};
 pub use error::{EditError, ModelError};
-pub use folder::ModelFolder;
-pub use identity::{checkpoint_identity, identity};
 pub use lora::LoraUse;
-pub use model::{LoadOptions, Model, ModelSource};
+pub use model::identity::{checkpoint_identity, identity};
+pub use model::{
+    LoadOptions, LoadedText, Model, ModelFolder, ModelSource, keeps_half_precision, load_component,
+    read_config,
+};
 pub use open::OpenPhoto;
 pub use photo::{
     Blend, Mask, MaskReading, Photo, PhotoError, PhotoLimits, PhotoNote, PixelSize, Resize,
@@ -78,4 +74,3 @@ pub use request::{
     CompositePolicy, EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding, KeywordPolicy,
     MapFilter, content_words,
 };
-pub use stored::{LoadedText, keeps_half_precision, load_component, read_config};

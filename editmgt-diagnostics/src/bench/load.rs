@@ -12,8 +12,7 @@ use editmgt_checkpoint::{
 };
 use editmgt_transformer::MgtConfig;
 
-use super::stages::Done;
-use super::timing::{Described, Reading, Spread};
+use super::timing::{Described, Done, Reading, Spread};
 use super::{BenchRequest, BenchStage, config_error};
 
 /// Bytes at a time, as many as loading reads.

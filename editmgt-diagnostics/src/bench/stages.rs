@@ -16,12 +16,9 @@ use editmgt_transformer::{MgtConfig, TextArchitecture};
 use editmgt_vq::VqConfig;
 
 use super::inputs::{self, GUIDED, Pass, Recorded, made};
-use super::timing::Described;
-use super::{BenchRequest, BenchStage, StageTiming, config_error, flops, load};
+use super::timing::{Described, Done};
+use super::{BenchRequest, BenchStage, config_error, flops, load};
 use crate::init::Configs;
-
-/// Takes each stage when it is done.
-pub(super) type Done<'a> = &'a mut dyn FnMut(StageTiming);
 
 pub(super) fn run(
     request: &BenchRequest,

@@ -54,6 +54,9 @@ pub struct Reading {
     pub ratio: f64,
 }
 
+/// Receives each stage when it is done.
+pub(super) type Done<'a> = &'a mut dyn FnMut(StageTiming);
+
 /// What is known of a stage before it runs.
 pub(super) struct Described {
     pub(super) stage: BenchStage,

@@ -16,11 +16,12 @@ use editmgt_text::{
 use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture};
 use editmgt_vq::{CodecConfig, PatchVqModel, VqModel};
 
+use super::folder::ModelFolder;
+use super::identity::identity;
+use super::loaded::Model;
+use super::options::{LoadOptions, ModelSource};
 use crate::error::ModelError;
-use crate::folder::ModelFolder;
-use crate::identity::identity;
 use crate::lora::{LoraFile, LoraUse, apply_loras, open_loras};
-use crate::model::{LoadOptions, Model, ModelSource};
 use crate::request::EditDefaults;
 
 /// A component whose config was read, and whose files have the keys and shapes that it asks for.

@@ -1,97 +1,14 @@
-//! `editmgt-lab train`.
+//! Progress of a training run.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Args, Subcommand};
-use editmgt::Flow;
-use editmgt_store::RunAccess;
-use editmgt_train::codec::CodecRun;
 use editmgt_train::run::TrainEvent;
 use editmgt_world::Metrics;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::Outcome;
-use crate::lock::LockArgs;
-
-#[derive(Args)]
-pub(crate) struct TrainArgs {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Subcommand)]
-enum What {
-    /// Train a VQ codec.
-    Codec(RunArgs),
-    /// Train to edit: a small model from nothing, or a model that there is (`init_from`), all of
-    /// it or a LoRA adapter.
-    Edit(RunArgs),
-    /// Write the model of the newest checkpoint of an edit run, which may go on meanwhile.
-    Export(ExportArgs),
-}
-
-#[derive(Args)]
-pub(crate) struct ExportArgs {
-    /// The run's config, TOML
-    pub(crate) config: PathBuf,
-    /// The run's own folder; the model goes to its folder `model`
-    #[arg(long)]
-    pub(crate) out: PathBuf,
-}
-
-#[derive(Args)]
-pub(crate) struct RunArgs {
-    /// The run's config, TOML
-    pub(crate) config: PathBuf,
-    /// The run's own folder: checkpoints, metrics.jsonl, and the result
-    #[arg(long)]
-    pub(crate) out: PathBuf,
-    /// Go on with the run in the folder
-    #[arg(long)]
-    pub(crate) resume: bool,
-    #[command(flatten)]
-    pub(crate) lock: LockArgs,
-    /// Where to compute: see `editmgt devices`
-    #[arg(long, default_value = "cpu")]
-    pub(crate) device: String,
-}
-
-impl RunArgs {
-    pub(crate) fn access(&self) -> RunAccess {
-        RunAccess { resume: self.resume, locking: self.lock.locking() }
-    }
-}
-
-pub(crate) fn run(args: TrainArgs) -> Outcome {
-    match args.what {
-        What::Codec(args) => codec(&args),
-        What::Edit(args) => crate::train_edit::run(&args),
-        What::Export(args) => crate::train_edit::export(&args),
-    }
-}
-
-fn codec(args: &RunArgs) -> Outcome {
-    let path = args.config.display();
-    let text = std::fs::read_to_string(&args.config).map_err(|e| format!("{path}: {e}"))?;
-    let run = CodecRun::from_toml(&text).map_err(|e| format!("{path}: {e}"))?;
-    let device = editmgt::open_device(&args.device)?;
-    let mut view = View::new(run.training.run.log_every);
-    let trained = run.train(&args.out, args.access(), &device, &mut |event| {
-        view.show(event);
-        Flow::Continue
-    });
-    view.finish();
-    let (dir, report) = trained?;
-    println!("{}", serde_json::to_string_pretty(&report)?);
-    println!("{}", dir.display());
-    Ok(ExitCode::SUCCESS)
-}
-
 /// A bar on a terminal, a line now and then elsewhere.
-pub(crate) struct View {
+pub(super) struct View {
     bar: ProgressBar,
     is_terminal: bool,
     log_every: u64,
@@ -100,7 +17,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn new(log_every: u64) -> Self {
+    pub(super) fn new(log_every: u64) -> Self {
         let bar = ProgressBar::new(0);
         let style = ProgressStyle::with_template("{pos}/{len} {wide_bar} {per_sec} {eta}  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -108,7 +25,7 @@ impl View {
         Self { bar, is_terminal, log_every, start: (Instant::now(), 0) }
     }
 
-    pub(crate) fn show(&mut self, event: &TrainEvent<'_>) {
+    pub(super) fn show(&mut self, event: &TrainEvent<'_>) {
         match event {
             TrainEvent::Encoding { completed, total } => {
                 self.bar.set_length(*total);
@@ -147,7 +64,7 @@ impl View {
         }
     }
 
-    pub(crate) fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 

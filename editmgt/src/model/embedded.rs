@@ -12,10 +12,11 @@ use editmgt_text::{SmallTextConfig, SmallTextEncoder, WordTokenizer};
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::PatchVqConfig;
 
+use super::identity::embedded_identity;
+use super::loaded::Model;
+use super::options::{LoadOptions, ModelSource};
 use crate::error::ModelError;
-use crate::identity::embedded_identity;
 use crate::lora::{LoraUse, apply_loras, open_loras};
-use crate::model::{LoadOptions, Model, ModelSource};
 use crate::request::EditDefaults;
 
 /// Stands for the folder of the files in errors.
@@ -24,7 +25,7 @@ const ROOT: &str = "embedded";
 /// A file of the folder `embedded` beside the sources, which is a model folder like any other.
 macro_rules! embedded {
     ($name:literal) => {
-        File { name: $name, bytes: include_bytes!(concat!("../embedded/", $name)) }
+        File { name: $name, bytes: include_bytes!(concat!("../../embedded/", $name)) }
     };
 }
 
@@ -134,8 +135,8 @@ mod tests {
     use editmgt_backends::{Dtype, DtypePolicy};
 
     use super::*;
-    use crate::folder::ModelFolder;
-    use crate::identity::identity;
+    use crate::model::folder::ModelFolder;
+    use crate::model::identity::identity;
 
     #[test]
     fn it_is_what_its_folder_is() {

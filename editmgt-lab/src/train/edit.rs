@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use editmgt::Flow;
 use editmgt_train::edit::EditFile;
 
+use super::options::{ExportArgs, RunArgs};
+use super::view::View;
 use crate::Outcome;
-use crate::train::{ExportArgs, RunArgs, View};
 
-pub(crate) fn run(args: &RunArgs) -> Outcome {
+pub(super) fn run(args: &RunArgs) -> Outcome {
     let run = read(&args.config)?;
     let device = editmgt::open_device(&args.device)?;
     let mut view = View::new(run.loop_options().log_every);
@@ -25,7 +26,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn export(args: &ExportArgs) -> Outcome {
+pub(super) fn export(args: &ExportArgs) -> Outcome {
     let device = editmgt::open_device("cpu")?;
     let EditFile::New(run) = read(&args.config)? else {
         let path = args.config.display();

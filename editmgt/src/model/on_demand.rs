@@ -13,11 +13,11 @@ use editmgt_core::{
 };
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
+use super::identity::checkpoint_identity;
+use super::loaded::Model;
+use super::stored::{Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer};
 use crate::error::ModelError;
-use crate::identity::checkpoint_identity;
 use crate::lora::apply_loras;
-use crate::model::Model;
-use crate::stored::{Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer};
 
 /// Room for one component, known by its type.
 #[derive(Clone, Default)]

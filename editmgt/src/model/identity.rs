@@ -5,8 +5,8 @@ use std::path::Path;
 use editmgt_checkpoint::WeightFiles;
 use sha2::{Digest, Sha256};
 
+use super::folder::ModelFolder;
 use crate::error::ModelError;
-use crate::folder::ModelFolder;
 
 /// How many places of a weights file's data are looked at, and how many bytes at each.
 const SAMPLES: u64 = 64;
