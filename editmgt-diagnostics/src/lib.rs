@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`verify`] | Does a stage, or the whole pipeline, give the values of a golden folder? |
 //! | [`conformance`] | Does a device compute what the CPU computes, and what does half precision cost? |
-//! | [`bench`] | How long does each stage of an edit take, and how do whole edits grow in time and memory? |
+//! | [`mod@bench`] | How long does each stage of an edit take, and how do whole edits grow in time and memory? |
 //! | [`inspect`] | What are the components of a model, their sizes and memory needs? |
 //! | [`init`] | Write a model with random weights in the official layout. |
 //!
