@@ -13,7 +13,7 @@ use std::error::Error as StdError;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use editmgt::{
-    CodecSpec, Error, Photo, ResizePlan, Result, SaveOptions, TokenGrid, VqCodec, check_writable,
+    CodecSpec, Error, Photo, ResizePlan, SaveOptions, TokenGrid, VqCodec, check_writable,
 };
 
 /// Levels of each colour channel.
@@ -36,7 +36,7 @@ impl VqCodec for ColourCodec {
         &self.spec
     }
 
-    fn encode(&self, images: Tensor<4>) -> Result<TokenGrid> {
+    fn encode(&self, images: Tensor<4>) -> Result<TokenGrid, Error> {
         let f = self.spec.downsample_factor;
         let [batch, channels, height, width] = images.dims();
         if channels != 3 || height == 0 || width == 0 || height % f != 0 || width % f != 0 {
@@ -53,7 +53,7 @@ impl VqCodec for ColourCodec {
         TokenGrid::from_tensor((digit(0) * base + digit(1)) * base + digit(2))
     }
 
-    fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
+    fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>, Error> {
         let codebook_size = self.spec.codebook_size;
         let count = tokens.ids().iter().filter(|&&id| id as usize >= codebook_size).count();
         if count > 0 {
@@ -77,7 +77,7 @@ impl VqCodec for ColourCodec {
     }
 }
 
-fn main() -> std::result::Result<(), Box<dyn StdError>> {
+fn main() -> Result<(), Box<dyn StdError>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [photo, out] = &args[..] else {
         return Err("usage: custom_codec PHOTO OUT".into());

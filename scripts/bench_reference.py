@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Times the stages of an edit in PyTorch, in the shapes of `editmgt bench`, and compares.
+"""Times the stages of an edit in PyTorch, in the shapes of `editmgt-lab bench`, and compares.
 
     python3 scripts/bench_reference.py --preset full --size 512 --json torch.json
-    python3 scripts/bench_reference.py --pair target/release/editmgt --rounds 3 --size 512
-    python3 scripts/bench_reference.py --edits target/release/editmgt --device cuda
+    python3 scripts/bench_reference.py --pair target/release/editmgt-lab --rounds 3 --size 512
+    python3 scripts/bench_reference.py --edits target/release/editmgt-lab --device cuda
 
 The second form runs the program and this script in turn, as processes of their own with the same
 number of threads, and prints the ratios of their times: below 1, the program is faster. On a machine
@@ -20,7 +20,7 @@ rows of ours (text beside [canvas, reference]), between the same embedding, merg
 plain: no strength, no capture, no reference stream of its own, and no shortcut in the last block.
 Weights are random, or all alike where drawing them takes minutes. Gemma2 leaves out its last layer, as the program does.
 
-FLOPs are counted by torch.utils.flop_counter, an opinion of its own on what `editmgt bench` counts.
+FLOPs are counted by torch.utils.flop_counter, an opinion of its own on what `editmgt-lab bench` counts.
 
 Needs torch, diffusers and transformers; the committed numbers were made with 2.5.1, 0.31.0 and
 4.46.3. Linux only (peak memory from /proc).
@@ -396,8 +396,8 @@ def main():
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--flops", action="store_true", help="count FLOPs, by one more run")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
-    parser.add_argument("--pair", metavar="PROGRAM", help="run this editmgt in turn and print ratios")
-    parser.add_argument("--edits", metavar="PROGRAM", help="run this editmgt in turn and print a table of edits")
+    parser.add_argument("--pair", metavar="PROGRAM", help="run this editmgt-lab in turn and print ratios")
+    parser.add_argument("--edits", metavar="PROGRAM", help="run this editmgt-lab in turn and print a table of edits")
     parser.add_argument("--rounds", type=int, default=1, help="of --pair and --edits")
     numbers = lambda text: [int(number) for number in text.split(",")]
     parser.add_argument("--sizes", type=numbers, default=[512, 1024], help="of --edits")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes of the published GEdit-Bench the folder that `editmgt eval gedit` reads.
+"""Makes of the published GEdit-Bench the folder that `editmgt-lab eval gedit` reads.
 
     pip install datasets pillow
     python3 scripts/gedit_folder.py stepfun-ai/GEdit-Bench DIR

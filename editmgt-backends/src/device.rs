@@ -144,7 +144,7 @@ impl DeviceChoice {
             Ok(device) => device,
             Err(error) => return DeviceState::Unavailable { reason: error.to_string() },
         };
-        let memory = if self.backend.is_cpu() { host_memory() } else { None };
+        let memory = if self.backend.is_cpu() { crate::memory::host_memory() } else { None };
         match caught(|| (hardware(&device), Dtype::supported(&device))) {
             Ok((hardware, dtypes)) => DeviceState::Ready { hardware, dtypes, memory },
             Err(reason) => DeviceState::Unavailable { reason },
@@ -241,14 +241,6 @@ fn test_device(device: &Device) -> Result<(), String> {
 /// Runs code that may panic in a backend.
 pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_text(&*panic).to_owned())
-}
-
-/// The machine's memory in bytes, on systems with `/proc/meminfo`.
-fn host_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
 }
 
 #[cfg(test)]

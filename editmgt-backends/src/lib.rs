@@ -20,8 +20,10 @@ pub mod conformance;
 mod device;
 mod dtype;
 mod error;
+mod memory;
 
 pub use choice::{Backend, DeviceChoice};
 pub use device::{DeviceInfo, DeviceState, available, available_on, open, open_default};
 pub use dtype::{Dtype, DtypePolicy};
 pub use error::DeviceError;
+pub use memory::peak_memory;

@@ -8,6 +8,7 @@ use editmgt::{Backend, DeviceInfo, DeviceState};
 use indicatif::HumanBytes;
 
 use crate::Outcome;
+use crate::failure::quietly;
 
 #[derive(Args)]
 pub(crate) struct DevicesArgs {
@@ -36,16 +37,6 @@ pub(crate) fn run(args: DevicesArgs) -> Outcome {
         devices.iter().try_for_each(|device| write_row(&mut out, device))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A backend whose driver is broken panics while it is probed. That is caught and listed with its
-/// reason; the panic's own message would only tear the table apart.
-pub(crate) fn quietly<T>(probe: impl FnOnce() -> T) -> T {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let probed = probe();
-    std::panic::set_hook(hook);
-    probed
 }
 
 /// The devices of a backend. A GPU's driver can end the process that uses it, so that is another

@@ -2,13 +2,24 @@
 
 use std::error::Error;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::Outcome;
+/// The result of a command: its exit status, or why it could not be done.
+pub type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Runs a command of `program`. If it could not be done, tells why in one line on standard error, which begins with
+/// the program's name, and gives status 2.
+pub fn run(program: &str, command: impl FnOnce() -> Outcome) -> ExitCode {
+    guarded(command).unwrap_or_else(|error| {
+        eprintln!("{program}: {}", one_line(&*error));
+        ExitCode::from(2)
+    })
+}
 
 /// The error and its causes. A cause that the message quotes already is not repeated, and a
 /// message of several lines (a decoder's, or one with a line break in a file's name) becomes one.
-pub(crate) fn one_line(error: &dyn Error) -> String {
+pub fn one_line(error: &dyn Error) -> String {
     let mut line = flat(&error.to_string());
     let mut source = error.source();
     while let Some(cause) = source {
@@ -29,7 +40,7 @@ fn flat(text: &str) -> String {
 /// Runs a command; a panic in it, ours or a backend's, comes back as an error.
 ///
 /// With `RUST_BACKTRACE` set it is printed the usual way, too, since a report needs that.
-pub(crate) fn guarded(command: impl FnOnce() -> Outcome) -> Outcome {
+pub fn guarded(command: impl FnOnce() -> Outcome) -> Outcome {
     let first = Arc::new(Mutex::new(None));
     let usual = Arc::new(panic::take_hook());
     let verbose = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
@@ -57,6 +68,16 @@ pub(crate) fn guarded(command: impl FnOnce() -> Outcome) -> Outcome {
     })
 }
 
+/// Runs a probe of devices without the messages of panics. A backend with a broken driver panics while it is probed;
+/// that is caught and listed with its reason, and the message would only tear the table apart.
+pub fn quietly<T>(probe: impl FnOnce() -> T) -> T {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let probed = probe();
+    panic::set_hook(hook);
+    probed
+}
+
 fn describe(panic: &PanicHookInfo<'_>) -> String {
     let message = panic.payload_as_str().unwrap_or("no message");
     match panic.location() {
@@ -68,7 +89,6 @@ fn describe(panic: &PanicHookInfo<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use std::fmt;
-    use std::process::ExitCode;
 
     use super::*;
 

@@ -7,7 +7,10 @@ use editmgt_store::FileRoles;
 
 /// Declares small text files that a command writes, and checks that they can be written and are
 /// neither inputs nor each other; leaves nothing behind.
-pub(crate) fn check_outputs<'a>(
+///
+/// # Errors
+/// One that names the file.
+pub fn check_outputs<'a>(
     mut roles: FileRoles,
     outputs: impl IntoIterator<Item = (&'a str, Option<&'a Path>)>,
 ) -> Result<(), Box<dyn Error>> {
@@ -20,6 +23,9 @@ pub(crate) fn check_outputs<'a>(
 }
 
 /// Writes a small text file: the whole of it, or nothing.
-pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Box<dyn Error>> {
+///
+/// # Errors
+/// One that names the file.
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Box<dyn Error>> {
     Ok(editmgt_store::write(path, bytes)?)
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::inspect::{ModelSummary, inspect};
 use editmgt::{Dtype, EditDefaults};
+use editmgt_diagnostics::inspect::{ModelSummary, inspect};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::Outcome;

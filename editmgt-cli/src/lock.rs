@@ -3,8 +3,9 @@
 use clap::Args;
 use editmgt_store::Locking;
 
+/// Whether the folder of a run is locked.
 #[derive(Args)]
-pub(crate) struct LockArgs {
+pub struct LockArgs {
     /// Do not lock the folder, for file systems without locks; nothing else may write to it
     /// meanwhile
     #[arg(long)]
@@ -12,7 +13,8 @@ pub(crate) struct LockArgs {
 }
 
 impl LockArgs {
-    pub(crate) fn locking(&self) -> Locking {
+    /// How a run locks its folder.
+    pub fn locking(&self) -> Locking {
         if self.no_lock { Locking::Off } else { Locking::Required }
     }
 }

@@ -6,8 +6,9 @@ use clap::Args;
 use editmgt::{DtypePolicy, EditError, Editor, EditorBuilder, LoraUse, ModelFolder};
 use editmgt_store::FileRoles;
 
+/// The model to use.
 #[derive(Args)]
-pub(crate) struct ModelArg {
+pub struct ModelArg {
     /// The model's folder [default: the small model in the program, for scenes of its own world]
     #[cfg(feature = "embedded")]
     #[arg(short, long, value_name = "DIR")]
@@ -19,20 +20,22 @@ pub(crate) struct ModelArg {
 }
 
 impl ModelArg {
+    /// Starts loading it.
     #[cfg(feature = "embedded")]
-    pub(crate) fn builder(&self) -> EditorBuilder {
+    pub fn builder(&self) -> EditorBuilder {
         self.model.as_ref().map_or_else(Editor::embedded, Editor::builder)
     }
 
+    /// Starts loading it.
     #[cfg(not(feature = "embedded"))]
-    pub(crate) fn builder(&self) -> EditorBuilder {
+    pub fn builder(&self) -> EditorBuilder {
         Editor::builder(&self.model)
     }
 }
 
 impl ModelArg {
     /// Declares the model's files as inputs, also those that its `pipeline.json` names elsewhere.
-    pub(crate) fn declare(&self, roles: &mut FileRoles) {
+    pub fn declare(&self, roles: &mut FileRoles) {
         #[cfg(feature = "embedded")]
         let Some(model) = &self.model else { return };
         #[cfg(not(feature = "embedded"))]
@@ -51,7 +54,7 @@ impl ModelArg {
 
 /// What to compute with, and where.
 #[derive(Args)]
-pub(crate) struct ComputeArgs {
+pub struct ComputeArgs {
     #[command(flatten)]
     model: ModelArg,
     /// A LoRA adapter, PEFT's layout; several can be given. Scale 1 is all of it; streams are
@@ -74,7 +77,7 @@ pub(crate) struct ComputeArgs {
 
 impl ComputeArgs {
     /// Declares the files of the model and its adapters as inputs.
-    pub(crate) fn declare(&self, roles: &mut FileRoles) {
+    pub fn declare(&self, roles: &mut FileRoles) {
         self.model.declare(roles);
         for lora in &self.lora {
             roles.input_tree("LoRA adapter", &lora.path);
@@ -82,7 +85,10 @@ impl ComputeArgs {
     }
 
     /// Opens the device; nothing is loaded yet.
-    pub(crate) fn builder(&self) -> Result<EditorBuilder, EditError> {
+    ///
+    /// # Errors
+    /// [`EditError`] for an unknown device or a dtype that it does not have.
+    pub fn builder(&self) -> Result<EditorBuilder, EditError> {
         let device = editmgt::open_device(&self.device)?;
         let dtype = self.dtype.as_deref().map(str::parse).transpose()?;
         let dtype = DtypePolicy::choose(&device, dtype)?;

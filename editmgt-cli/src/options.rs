@@ -118,8 +118,9 @@ impl FromArgMatches for TableArgs {
     }
 }
 
+/// The options of an edit.
 #[derive(Args)]
-pub(crate) struct RequestArgs {
+pub struct RequestArgs {
     #[command(flatten)]
     table: TableArgs,
     /// Words of the instruction whose attention counts for --hold; may be given several times
@@ -147,8 +148,11 @@ pub(crate) struct RequestArgs {
 }
 
 impl RequestArgs {
-    /// `base` with the options that were given here.
-    pub(crate) fn request(&self, base: EditRequest) -> Result<EditRequest, EditError> {
+    /// `base` with the options that were given.
+    ///
+    /// # Errors
+    /// [`EditError::Option`] for a value that can't be parsed.
+    pub fn request(&self, base: EditRequest) -> Result<EditRequest, EditError> {
         let mut request = base;
         for (name, text) in &self.table.0 {
             request.set(name, text)?;

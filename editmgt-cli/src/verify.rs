@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::verify::{Comparison, Measure, Verification, VerifyError, verify};
+use editmgt_diagnostics::verify::{Comparison, Measure, Verification, VerifyError, verify};
 
 use crate::Outcome;
 

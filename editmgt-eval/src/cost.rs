@@ -1,4 +1,4 @@
-use editmgt::bench::{EditCost, EditLoad};
+use editmgt_diagnostics::bench::{EditCost, EditLoad};
 
 use crate::EvalError;
 use crate::plot::{Axis, SIZE, drawn, panel};

@@ -27,6 +27,18 @@ pub fn classifier_free_guidance(logits: Tensor<3>, guidance_scale: f32) -> Resul
     Ok(uncond.clone() + (cond - uncond) * guidance_scale)
 }
 
+/// Checks the share of a run in which guidance acts: `(from, until)` with `0 ≤ from ≤ until ≤ 1`.
+///
+/// # Errors
+/// [`Error::Value`] for another pair, NaN included.
+pub fn check_guidance_interval((from, until): (f32, f32)) -> Result<()> {
+    if 0.0 <= from && from <= until && until <= 1.0 {
+        return Ok(());
+    }
+    let expected = "two shares from 0 to 1, the lesser first";
+    Err(Error::value("guidance interval", expected, format!("{from} to {until}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +63,17 @@ mod tests {
                 let guided = guided.try_into_vec_as::<f32>().unwrap();
                 assert_eq!(guided, expected, "scale {scale} in {dtype:?}");
             }
+        }
+    }
+
+    #[test]
+    fn checks_that_an_interval_is_ordered_and_within_the_run() {
+        for interval in [(0.0, 1.0), (0.2, 0.2), (1.0, 1.0)] {
+            assert!(check_guidance_interval(interval).is_ok(), "{interval:?}");
+        }
+        for interval in [(-0.1, 1.0), (0.0, 1.1), (0.6, 0.4), (f32::NAN, 1.0), (0.0, f32::NAN)] {
+            let message = check_guidance_interval(interval).unwrap_err().to_string();
+            assert!(message.starts_with("guidance interval: expected two shares"), "{message}");
         }
     }
 

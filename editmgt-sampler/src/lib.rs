@@ -1,5 +1,5 @@
-//! The stages between logits and tokens: mask schedules, guidance, unmasking, and the localisation of an edit
-//! from attention.
+//! The loop of an edit ([`EditLoop`], with the algorithm as pseudo-code) and the stages between logits and tokens:
+//! mask schedules, guidance, unmasking, and the localisation of an edit from attention.
 //!
 //! ```text
 //! [2B, N, V] logits ──classifier_free_guidance──► [B, N, V] ─┐
@@ -15,6 +15,7 @@
 
 mod add_noise;
 mod config;
+mod edit_loop;
 mod guidance;
 mod hold;
 mod localisation;
@@ -23,7 +24,8 @@ mod unmask;
 
 pub use add_noise::add_noise;
 pub use config::SchedulerConfig;
-pub use guidance::classifier_free_guidance;
+pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
+pub use guidance::{check_guidance_interval, classifier_free_guidance};
 pub use hold::{
     AutoThreshold, HoldAny, HoldAuto, HoldBudget, HoldMargin, HoldOff, HoldThreshold, HoldUserMask,
 };

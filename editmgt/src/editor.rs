@@ -11,11 +11,12 @@ use editmgt_core::{
     ScoreMap, Silent, TextEncoder, TokenGrid, TransformerSpec, UnmaskScheduler, VqCodec,
 };
 
+use editmgt_sampler::LoopStep;
+
 use crate::custom::{CustomParts, CustomStages};
 use crate::error::{EditError, ModelError};
-use crate::folder::ModelFolder;
 use crate::lora::LoraUse;
-use crate::model::{LoadOptions, Model};
+use crate::model::{LoadOptions, Model, ModelFolder};
 use crate::open::OpenPhoto;
 use crate::photo::{ChangeMask, Overlay, Photo};
 use crate::report::EditReport;
@@ -175,8 +176,11 @@ impl EditorBuilder {
         self
     }
 
-    /// Where it will compute.
-    pub(crate) fn device_or_default(&self) -> Result<Device, DeviceError> {
+    /// The device on which it will compute.
+    ///
+    /// # Errors
+    /// [`DeviceError`] where none was named and this build has none that works.
+    pub fn device_or_default(&self) -> Result<Device, DeviceError> {
         self.device.clone().map_or_else(editmgt_backends::open_default, Ok)
     }
 
@@ -402,6 +406,22 @@ impl Editor {
         Batched::new(self, edits.into_iter(), self.forward_batch)
     }
 
+    /// As [`edit_observed`](Self::edit_observed); `visit` gets each step in full: logits, attention, scores, held tokens.
+    ///
+    /// # Errors
+    /// Those of [`edit_with`](Self::edit_with).
+    pub fn edit_visiting(
+        &self,
+        photo: &Photo,
+        request: &EditRequest,
+        observer: &mut dyn EditObserver,
+        visit: &mut dyn FnMut(LoopStep),
+    ) -> Result<EditResult, EditError> {
+        let features = Features::default();
+        let run = PhotoRun { editor: self, photo, request, features: &features };
+        run.visited(None, observer, visit)
+    }
+
     /// Opens a photo for several edits, variations, and edits that stop and continue: its tokens and
     /// the features of a text are computed once.
     pub fn open_photo(&self, photo: impl Into<Arc<Photo>>) -> OpenPhoto {
@@ -442,7 +462,9 @@ impl Editor {
     }
 }
 
-pub(crate) fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {
+/// The blocks whose attention locates an edit where neither request nor model names any: those that the
+/// official code documents for its model, else all single blocks.
+pub fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {
     match spec.blocks() {
         OFFICIAL_BLOCK_COUNT => OFFICIAL_BLOCKS.collect(),
         blocks => (spec.double_blocks..blocks).collect(),

@@ -77,11 +77,8 @@ impl From<editmgt_core::Error> for EditError {
 }
 
 impl EditError {
-    pub(crate) fn option(
-        option: &'static str,
-        expected: impl ToString,
-        got: impl ToString,
-    ) -> Self {
+    /// An [`EditError::Option`].
+    pub fn option(option: &'static str, expected: impl ToString, got: impl ToString) -> Self {
         Self::Option { option, expected: expected.to_string(), got: got.to_string() }
     }
 }
@@ -163,11 +160,13 @@ impl From<editmgt_store::StoreError> for ModelError {
 }
 
 impl ModelError {
-    pub(crate) fn folder(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+    /// A [`ModelError::Folder`].
+    pub fn folder(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Self::Folder { path: path.into(), problem: problem.into() }
     }
 
-    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    /// Makes a [`ModelError::Io`] of the system's error for this file.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
     }

@@ -25,26 +25,16 @@
 //! to be advanced by hand.
 //!
 //! Every stage is a trait of [`editmgt_core`], re-exported here, and [`EditorBuilder`] takes your
-//! own codec, text encoder, transformer, consolidator, hold policy, scheduler or noise. [`verify`]
-//! checks any of them against golden folders.
+//! own codec, text encoder, transformer, consolidator, hold policy, scheduler or noise. The crate
+//! `editmgt-diagnostics` checks any of them against golden folders.
 #![forbid(unsafe_code)]
 
 pub mod batch;
-pub mod bench;
-pub mod conformance;
 mod custom;
-mod edit_loop;
 mod editor;
-#[cfg(feature = "embedded")]
-mod embedded;
 mod error;
-mod folder;
-mod identity;
-pub mod init;
-pub mod inspect;
 pub mod lora;
 mod model;
-mod on_demand;
 mod open;
 pub mod photo;
 mod preview;
@@ -52,14 +42,11 @@ mod record;
 mod report;
 mod request;
 mod run;
-mod stored;
-pub mod verify;
 
 /// The tensor library, in the version that the traits speak.
 pub use burn;
 /// Where to compute, burn's own: what [`open_device`] gives.
 pub use burn::tensor::Device;
-pub use edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 pub use editmgt_backends::{
     Backend, DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy, open as open_device,
     open_default as open_default_device,
@@ -79,14 +66,17 @@ pub mod devices {
 }
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
-pub use editor::{EditResult, Editor, EditorBuilder};
+pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
+pub use editor::{EditResult, Editor, EditorBuilder, default_blocks};
 pub use error::{EditError, ModelError, StoppedEdit};
-pub use folder::ModelFolder;
-pub use identity::{checkpoint_identity, identity};
 /// The image library, in the version that [`Photo`] speaks.
 pub use image;
 pub use lora::LoraUse;
-pub use model::{LoadOptions, Model, ModelSource};
+pub use model::identity::{checkpoint_identity, identity};
+pub use model::{
+    LoadOptions, LoadedText, Model, ModelFolder, ModelSource, keeps_half_precision, load_component,
+    read_config,
+};
 pub use open::OpenPhoto;
 pub use photo::{
     Blend, Mask, MaskReading, Photo, PhotoError, PhotoLimits, PhotoNote, PixelSize, Resize,
@@ -99,4 +89,3 @@ pub use request::{
     CompositePolicy, CustomHold, EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding,
     KeywordPolicy, MapFilter, OptionInfo, content_words,
 };
-pub use stored::read_config;

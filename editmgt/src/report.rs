@@ -154,26 +154,6 @@ impl ScoreReport {
     }
 }
 
-/// The most memory that this process ever had, bytes, where the system says so (Linux).
-#[cfg(target_os = "linux")]
-pub(crate) fn peak_memory() -> Option<u64> {
-    high_water(&std::fs::read_to_string("/proc/self/status").ok()?)
-}
-
-/// The most memory that this process ever had, bytes, where the system says so (Linux).
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn peak_memory() -> Option<u64> {
-    None
-}
-
-/// `VmHWM:     1234 kB` among other lines.
-#[cfg(any(target_os = "linux", test))]
-fn high_water(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kilobytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,22 +164,5 @@ mod tests {
         assert!(back.note(0.9).unwrap().contains("--composite all"));
         assert_eq!(back.note(0.2), None, "a local edit");
         assert_eq!(PutBack { unchanged: 0.9, ..PutBack::default() }.note(0.9), None);
-    }
-
-    #[test]
-    fn the_peak_is_read_or_left_out() {
-        for (status, expected) in [
-            ("VmPeak:\t 9 kB\nVmHWM:\t    1234 kB\nVmRSS:\t 5 kB\n", Some(1234 * 1024)),
-            ("VmRSS:\t 5 kB\n", None),
-            ("VmHWM:\t much kB\n", None),
-            ("VmHWM:\t 5 pages\n", None),
-            ("VmHWM:\t 18446744073709551615 kB\n", None),
-            ("", None),
-        ] {
-            assert_eq!(high_water(status), expected, "{status:?}");
-        }
-        if cfg!(target_os = "linux") {
-            assert!(peak_memory() > Some(1 << 20));
-        }
     }
 }

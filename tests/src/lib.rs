@@ -1,5 +1,9 @@
-//! Where the tests find their golden folders.
+//! What the tests of several crates have in common: golden folders, programs to run, files to spoil.
 #![forbid(unsafe_code)]
+
+pub mod pictures;
+pub mod program;
+pub mod spoil;
 
 use std::path::PathBuf;
 

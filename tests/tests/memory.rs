@@ -8,9 +8,10 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use editmgt::init::{InitRequest, Preset, init};
 use editmgt::{Dtype, DtypePolicy, EditRequest, Editor, Photo};
+
 use editmgt_checkpoint::{TensorSpec, WeightsName, WriteOptions, module_tensors, write_random};
+use editmgt_diagnostics::init::{InitRequest, Preset, init};
 use editmgt_text::{ClipTextConfig, Gemma2Config};
 use editmgt_transformer::MgtConfig;
 use image::RgbImage;

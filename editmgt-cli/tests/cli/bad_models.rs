@@ -16,7 +16,7 @@ type Case<'a> = (&'a str, &'a dyn Fn(&Path), &'a [&'a str]);
 fn refuse(cases: &[Case<'_>]) {
     let scratch = Scratch::new();
     let good = scratch.path("good");
-    init(&good, &["--dtype", "f32"]);
+    init(&good, "f32");
     let edit = |model: &Path| {
         let mut edit = Edit::new(scratch.out("o.png")).with("--steps 1 --size 128");
         edit.model = model.to_owned();

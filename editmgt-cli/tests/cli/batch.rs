@@ -159,7 +159,7 @@ mod processes {
         lines.read_to_string(&mut stderr).unwrap();
         let last = stderr.lines().last().unwrap_or_default().to_owned();
         let status = child.wait().unwrap().code();
-        Ran { status, stdout: String::new(), stderr: last }
+        Ran { program: "editmgt", status, stdout: String::new(), stderr: last }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::program::{Edit, Scratch, editmgt};
 fn model(scratch: &Scratch, defaults: &str) -> PathBuf {
     let model = scratch.path("model");
     if !model.is_dir() {
-        init(&model, &[]);
+        init(&model, "bf16");
     }
     std::fs::write(model.join("edit_defaults.json"), defaults).unwrap();
     model

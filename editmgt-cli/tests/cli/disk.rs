@@ -25,7 +25,8 @@ fn a_full_disk_leaves_no_file() {
     limited.current_dir(crate::program::root()).env_remove("RUST_BACKTRACE");
     let output = limited.output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    let ran = Ran { status: output.status.code(), stdout: String::new(), stderr };
+    let ran =
+        Ran { program: "editmgt", status: output.status.code(), stdout: String::new(), stderr };
     ran.refused("a full disk", &["can't write", "o.png"]);
     scratch.assert_nothing_written("a full disk");
 }
@@ -45,7 +46,12 @@ fn an_output_folder_that_vanishes_is_an_error() {
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
     let stderr = rest.lines().last().unwrap_or_default().to_owned();
-    let ran = Ran { status: child.wait().unwrap().code(), stdout: String::new(), stderr };
+    let ran = Ran {
+        program: "editmgt",
+        status: child.wait().unwrap().code(),
+        stdout: String::new(),
+        stderr,
+    };
     ran.refused("vanished", &["o.png", "out does not exist"]);
     assert!(!scratch.path("out").exists());
 }

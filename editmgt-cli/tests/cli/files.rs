@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::batch::{batch, cat, job};
-use crate::program::{CAT, Edit, GOLDEN_MODEL, Scratch, editmgt, root};
+use crate::program::{CAT, Edit, GOLDEN_MODEL, Scratch, root};
 
 /// A scratch folder with a photo and links to it.
 fn photo() -> Scratch {
@@ -125,20 +125,4 @@ fn a_batch_works_without_locks() {
     batch(&jobs, &scratch.path("out"), "--no-lock").done();
     assert!(!scratch.out("batch.lock").exists());
     batch(&jobs, &scratch.path("out"), "--no-lock --resume").done();
-}
-
-#[test]
-fn a_summary_is_not_written_over_a_run() {
-    let scratch = Scratch::new();
-    let trials = scratch.write("trials.jsonl", "");
-    let (dir, path) = (scratch.path("."), scratch.path("out/../trials.jsonl"));
-    let ran = editmgt([
-        "eval".as_ref(),
-        "summary".as_ref(),
-        dir.as_os_str(),
-        "--summary".as_ref(),
-        path.as_os_str(),
-    ]);
-    ran.refused("summary", &["this is the run"]);
-    assert_eq!(fs::read(trials).unwrap(), b"");
 }

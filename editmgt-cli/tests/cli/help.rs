@@ -12,12 +12,9 @@ fn every_command_explains_itself() {
                 "batch",
                 "show",
                 "verify",
-                "conformance",
-                "precision",
                 "devices",
-                "init",
                 "inspect",
-                "bench",
+                "editmgt-lab",
                 "Exit status",
             ],
         ),
@@ -37,11 +34,7 @@ fn every_command_explains_itself() {
         (vec!["batch", "--help"], vec!["--resume", "I/N", "manifest.jsonl", "[default: png]"]),
         (vec!["show", "--help"], vec!["PNG"]),
         (vec!["verify", "--help"], vec!["golden.safetensors"]),
-        (vec!["conformance", "--help"], vec!["--strict", "--json", "[default: cpu]"]),
-        (vec!["precision", "--help"], vec!["--instruction", "--json", "[default: cpu]"]),
         (vec!["devices", "--help"], vec!["--json"]),
-        (vec!["bench", "--help"], vec!["vq-encode", "all but load", "--threads"]),
-        (vec!["init", "--help"], vec!["[default: full]", "[default: bf16]", "tiny"]),
         (vec!["inspect", "--help"], vec!["--json"]),
         (vec!["--version"], vec![env!("CARGO_PKG_VERSION")]),
     ] {
@@ -82,4 +75,5 @@ fn what_the_parser_refuses() {
     }
     editmgt(["edit", "cat.jpg"]).misused("edit", &["--output", "INSTRUCTION"]);
     editmgt(["repair"]).misused("command", &["repair"]);
+    editmgt(["train"]).misused("a command of the other program", &["train"]);
 }

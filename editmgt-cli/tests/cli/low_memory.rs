@@ -46,7 +46,7 @@ fn so_are_batches() {
 fn a_component_that_can_not_be_loaded_ends_the_edit_with_nothing_written() {
     let scratch = Scratch::new();
     let model = scratch.path("model");
-    init(&model, &["--dtype", "f32"]);
+    init(&model, "f32");
     let edit = || {
         let mut edit = Edit::new(scratch.out("o.png")).with("--steps 1 --size 128 --dtype f16");
         edit.model = model.clone();

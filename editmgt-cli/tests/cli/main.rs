@@ -5,21 +5,13 @@ mod bad_models;
 mod bad_options;
 mod bad_photos;
 mod batch;
-mod bench;
-mod conformance;
-#[cfg(feature = "train")]
-mod cost;
 mod defaults;
 mod devices;
 #[cfg(unix)]
 mod disk;
 mod edit;
-#[cfg(feature = "train")]
-mod eval;
-#[cfg(all(unix, feature = "train"))]
+#[cfg(unix)]
 mod files;
-#[cfg(feature = "train")]
-mod gedit;
 mod help;
 #[cfg(unix)]
 mod kill;
@@ -27,10 +19,9 @@ mod lora;
 mod low_memory;
 mod map;
 mod models;
-mod pictures;
-mod precision;
 mod program;
 mod record;
-mod spoil;
 mod verify;
 mod watch;
+
+use editmgt_tests::{pictures, spoil};

@@ -1,29 +1,23 @@
-//! `editmgt init` and `editmgt inspect`.
+//! Models with random weights, and `editmgt inspect`.
 
 use std::path::{Path, PathBuf};
 
+use editmgt_diagnostics::init::{InitRequest, Preset};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::program::{Edit, GOLDEN_MODEL, Scratch, editmgt, root};
 use crate::spoil::{shard, weights};
 
-const COMPONENTS: [&str; 4] = ["editmgt", "vqvae", "text_encoder", "llm_encoder"];
-
-/// Writes a miniature model with random weights.
-pub(crate) fn init(out: &Path, options: &[&str]) {
-    let args = ["init", out.to_str().unwrap(), "--preset", "tiny"];
-    editmgt(args.iter().chain(options)).done();
+/// Writes a miniature model with random weights, in this dtype.
+pub(crate) fn init(out: &Path, dtype: &str) {
+    let (preset, dtype) = (Preset::Tiny, dtype.parse().unwrap());
+    editmgt_diagnostics::init::init(out, &InitRequest { preset, dtype, seed: 0 }).unwrap();
 }
 
 fn inspect(dir: &Path) -> Value {
     let json = editmgt([Path::new("inspect"), dir, Path::new("--json")]).done();
     serde_json::from_str(&json).unwrap()
-}
-
-fn all_weights(model: &Path) -> Vec<Vec<u8>> {
-    let files = COMPONENTS.map(|component| weights(&model.join(component)));
-    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
 }
 
 /// Tensors, parameters and bytes of a weights file, by another reader.
@@ -43,7 +37,7 @@ fn a_random_model_edits() {
     let scratch = Scratch::new();
     for (dtype, stored) in [("f32", "F32"), ("f16", "F16"), ("bf16", "BF16")] {
         let model = scratch.path(dtype);
-        init(&model, &["--dtype", dtype]);
+        init(&model, dtype);
         let summary = inspect(&model);
         let dtypes: Vec<_> = summary["total"]["dtypes"].as_object().unwrap().keys().collect();
         assert_eq!(dtypes, [stored]);
@@ -61,7 +55,7 @@ fn a_random_model_edits() {
 fn a_model_in_shards_is_the_same_model() {
     let scratch = Scratch::new();
     let model = scratch.path("model");
-    init(&model, &[]);
+    init(&model, "bf16");
     let edit = || {
         // A PNG says which files the model was made of.
         let options = "--steps 1 --size 128 --no-record";
@@ -75,55 +69,6 @@ fn a_model_in_shards_is_the_same_model() {
     let summary = inspect(&model);
     assert_eq!(summary["total"]["files"], 6);
     assert!(whole == (summary["total"]["parameters"].clone(), edit()));
-}
-
-#[test]
-fn the_seed_decides_the_weights() {
-    let scratch = Scratch::new();
-    let model = |name: &str, seed| {
-        init(&scratch.path(name), &["--seed", seed]);
-        all_weights(&scratch.path(name))
-    };
-    let first = model("a", "1");
-    assert!(first == model("b", "1"));
-    assert!(first.iter().zip(model("c", "2")).all(|(one, two)| *one != two));
-}
-
-#[test]
-fn init_keeps_what_is_there() {
-    let scratch = Scratch::new();
-    let taken = scratch.path("taken");
-    std::fs::create_dir(&taken).unwrap();
-    std::fs::write(taken.join("diary"), "mine").unwrap();
-    let file = scratch.write("file", "mine");
-    let out = scratch.out("model").to_str().unwrap().to_owned();
-    let (taken_arg, file_arg) = (taken.to_str().unwrap(), file.to_str().unwrap());
-    let orphan = scratch.path("nowhere/model").to_str().unwrap().to_owned();
-    for (args, named) in [
-        ([taken_arg, "--preset", "tiny"], vec![taken_arg, "not empty"]),
-        ([file_arg, "--preset", "tiny"], vec![file_arg]),
-        ([&orphan, "--preset", "tiny"], vec![&orphan, "nowhere does not exist"]),
-        ([&out, "--preset", "huge"], vec!["preset", "full or tiny", "huge"]),
-        ([&out, "--dtype", "int8"], vec!["int8", "f32, f16 or bf16"]),
-    ] {
-        editmgt(["init"].iter().chain(&args)).refused(args[0], &named);
-    }
-    assert_eq!(std::fs::read(taken.join("diary")).unwrap(), b"mine");
-    assert_eq!(std::fs::read_dir(&taken).unwrap().count(), 1);
-    assert_eq!(std::fs::read(file).unwrap(), b"mine");
-    scratch.assert_nothing_written("init");
-    // Nothing but what the test made: no half-written model beside.
-    let mut names: Vec<_> = std::fs::read_dir(scratch.path(""))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    assert_eq!(names, ["file", "out", "taken"]);
-
-    // An empty folder is as good as none.
-    std::fs::create_dir(scratch.path("empty")).unwrap();
-    init(&scratch.path("empty"), &[]);
-    assert_eq!(all_weights(&scratch.path("empty")).len(), COMPONENTS.len());
 }
 
 #[test]

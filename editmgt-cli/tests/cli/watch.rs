@@ -128,7 +128,7 @@ fn ctrl_c_stops_within_a_step_and_leaves_no_file() {
     lines.read_to_string(&mut rest).unwrap();
     let status = child.wait().unwrap().code();
     let last = rest.lines().last().unwrap_or_default().to_owned();
-    let ran = Ran { status, stdout: String::new(), stderr: rest };
+    let ran = Ran { program: "editmgt", status, stdout: String::new(), stderr: rest };
     assert_eq!(ran.status, Some(130), "{ran:?}");
     assert!(last.starts_with("editmgt: stopped by the caller after "), "{last}");
     assert!(last.ends_with(" of 4096 steps"), "{last}");

@@ -2,6 +2,7 @@ use editmgt_world::Metrics;
 use editmgt_world::decibels;
 use image::{GrayImage, RgbImage};
 
+use super::sizes::check_sizes;
 use super::ssim::ssim_map;
 use crate::EvalError;
 
@@ -80,25 +81,6 @@ impl Differences {
         }
         metrics
     }
-}
-
-/// Refuses a picture, or a mask, of another size than the reference.
-pub(super) fn check_sizes(
-    image: &RgbImage,
-    reference: &RgbImage,
-    mask: Option<&GrayImage>,
-) -> Result<(), EvalError> {
-    let expected = reference.dimensions();
-    check("picture", expected, image.dimensions())?;
-    mask.map_or(Ok(()), |mask| check("mask", expected, mask.dimensions()))
-}
-
-fn check(what: &'static str, expected: (u32, u32), got: (u32, u32)) -> Result<(), EvalError> {
-    if expected == got {
-        return Ok(());
-    }
-    let size = |(width, height): (u32, u32)| format!("{width}x{height} pixels");
-    Err(EvalError::Size { what, expected: size(expected), got: size(got) })
 }
 
 impl Difference {

@@ -5,6 +5,7 @@
 
 mod difference;
 mod localisation;
+mod sizes;
 mod ssim;
 #[cfg(test)]
 mod tests;

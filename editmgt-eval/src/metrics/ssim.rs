@@ -1,6 +1,6 @@
 use image::RgbImage;
 
-use super::difference::check_sizes;
+use super::sizes::check_sizes;
 use crate::EvalError;
 
 /// Pixels on each side of the window: the 11-tap Gaussian of Wang et al. (2004).

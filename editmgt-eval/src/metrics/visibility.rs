@@ -2,7 +2,7 @@ use butteraugli::{ButteraugliParams, Img, RGB8, butteraugli};
 use editmgt_world::Metrics;
 use image::{GrayImage, RgbImage};
 
-use super::difference::check_sizes;
+use super::sizes::check_sizes;
 use crate::EvalError;
 
 /// Pixels of a side from which the metric is defined.

@@ -9,7 +9,7 @@ use super::{CodecData, CodecReport, CodecTrainingConfig, train_codec};
 use crate::run::{RunFolder, TrainError, TrainEvent};
 use editmgt_world::{Split, World, WorldConfig};
 
-/// What `editmgt train codec` reads: the world to learn from, and how.
+/// What `editmgt-lab train codec` reads: the world to learn from, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodecRun {

@@ -14,14 +14,14 @@ use crate::run::TrainError;
 /// Captions of the pictures are in `caption_before` and `caption_after` (`plain`), and in
 /// `input_caption` and `output_caption` (`emu_edit`); the others have none.
 ///
-/// `plain` is what `editmgt world` writes. Sources: the data set cards of `osunlp/MagicBrush` and
+/// `plain` is what `editmgt-lab world` writes. Sources: the data set cards of `osunlp/MagicBrush` and
 /// `facebook/emu_edit_test_set_generations` (the published Emu Edit test set itself has no edited
 /// pictures). The card of CrispEdit-2M could not be looked up; its names are those that public
 /// programs read its files with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
-    /// What `editmgt world` writes.
+    /// What `editmgt-lab world` writes.
     #[default]
     Plain,
     /// CrispEdit-2M.

@@ -21,6 +21,7 @@ mod encode;
 mod error;
 mod files;
 mod folder;
+mod formats;
 mod geometry;
 mod hash;
 mod jsonl;

@@ -7,7 +7,7 @@ use super::row::{Listing, Row};
 use super::shard::Place;
 use super::{
     Columns, DataError, DataOptions, DataReport, EditDataset, EditExample, PairCodec, PairOptions,
-    PartReport, Skip, SkipCause, Skips, ValidationPart,
+    PartReport, Skip, SkipCause, Skips, ValidationPart, formats,
 };
 use crate::run::TrainError;
 use editmgt_core::{GridSize, MicroConditions};
@@ -59,7 +59,7 @@ impl PairData {
             options.ok_or_else(|| TrainError::option("source", "pairs", "world"))?;
         let columns = options.columns()?;
         let list = |path: &PathBuf| {
-            let listing = Listing::open(format, path, &columns)?;
+            let listing = formats::list(format, path, &columns)?;
             match listing.rows.is_empty() && listing.skips.total() == 0 {
                 true => Err(TrainError::from(DataError::NoRows { path: path.clone() })),
                 false => Ok(listing),

@@ -6,7 +6,7 @@ use image::{GrayImage, Luma};
 use super::geometry::{check_sizes, edit_of};
 use super::hash::{Fingerprint, hex};
 use super::row::{Captions, Listing, Pictures};
-use super::{Columns, DataError, MaskReading, PairFormat, Skips};
+use super::{Columns, DataError, MaskReading, PairFormat, Skips, formats};
 use crate::run::TrainError;
 use editmgt_world::EditPair;
 
@@ -30,7 +30,7 @@ impl PairPhotos {
         columns: &Columns,
         mask: MaskReading,
     ) -> Result<Self, TrainError> {
-        let listing = Listing::open(format, path, columns)?;
+        let listing = formats::list(format, path, columns)?;
         let path = path.to_owned();
         match (listing.rows.is_empty(), listing.skips.total()) {
             (false, _) => Ok(Self { listing, columns: columns.clone(), mask }),

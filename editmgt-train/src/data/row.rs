@@ -1,9 +1,7 @@
-use std::path::Path;
-
 use editmgt::photo::Photo;
 
 use super::hash::Fingerprint;
-use super::{Columns, PairFormat, Skip, SkipCause, Skips};
+use super::{Columns, Skip, SkipCause, Skips};
 use crate::run::TrainError;
 use editmgt_world::Category;
 
@@ -58,24 +56,6 @@ pub(super) struct Listing {
     /// The rows whose words are not in order.
     pub(super) skips: Skips,
     pub(super) pictures: Box<dyn PictureReader>,
-}
-
-impl Listing {
-    /// Lists the rows of the data set at `path`.
-    pub(super) fn open(
-        format: PairFormat,
-        path: &Path,
-        columns: &Columns,
-    ) -> Result<Self, TrainError> {
-        match format {
-            PairFormat::Folder => super::folder::list(path, columns),
-            PairFormat::Jsonl => super::jsonl::list(path, columns),
-            #[cfg(feature = "parquet")]
-            PairFormat::Parquet => super::parquet::list(path, columns),
-            #[cfg(not(feature = "parquet"))]
-            PairFormat::Parquet => Err(super::DataError::NoParquet.into()),
-        }
-    }
 }
 
 /// The words of a row as they stand in the data.

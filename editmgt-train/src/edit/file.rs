@@ -73,7 +73,7 @@ impl Lessons for WorldLessons {
     }
 }
 
-/// A config of `editmgt train edit`.
+/// A config of `editmgt-lab train edit`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EditFile {
     /// A small model from nothing.
@@ -124,7 +124,7 @@ impl EditFile {
     }
 }
 
-/// What `editmgt train edit` reads: the data to learn from, the model, and how.
+/// What `editmgt-lab train edit` reads: the data to learn from, the model, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EditRun {

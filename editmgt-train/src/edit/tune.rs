@@ -23,7 +23,7 @@ use crate::data::{DataOptions, DataReport, PairCodec, PairData};
 use crate::run::{Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, run};
 use editmgt_world::{Split, World, WorldConfig};
 
-/// What `editmgt train edit` reads where a run goes on with a model that there is: all of it, some
+/// What `editmgt-lab train edit` reads where a run goes on with a model that there is: all of it, some
 /// of it, or a low-rank adapter beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

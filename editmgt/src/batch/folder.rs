@@ -9,8 +9,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{BatchError, BatchJob};
-use crate::identity::digits;
 use crate::model::ModelSource;
+use crate::model::identity::digits;
 
 const LOCK: &str = "batch.lock";
 /// How the names of manifests begin.

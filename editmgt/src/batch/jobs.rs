@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{BadLine, BatchError};
-use crate::identity::{digits, part};
+use crate::model::identity::{digits, part};
 use crate::photo::MaskReading;
 use crate::request::EditRequest;
 

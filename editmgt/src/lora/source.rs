@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{AdapterFiles, LoraError, LoraFile, LoraUse};
-use crate::identity::{digits, part, weights};
+use crate::model::identity::{digits, part, weights};
 
 /// An adapter that a model was loaded with: enough to know it again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,9 +8,10 @@ use editmgt_core::{
     Silent, StepNoise, TextConditioning, TextRows, TokenDraw, TokenGrid,
 };
 
+use editmgt_sampler::LoopInput;
+
 use super::stages::Stages;
 use super::{Features, PhotoRun, Planned, Prepared, Sampling};
-use crate::edit_loop::LoopInput;
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::photo::Photo;

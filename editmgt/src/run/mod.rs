@@ -12,14 +12,16 @@ use editmgt_core::{
     MicroConditions, NoiseSource, RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler,
     UserMask,
 };
-use editmgt_sampler::{HoldAny, HoldUserMask, Parity, Strict, Temperature};
+use editmgt_sampler::{
+    EditLoop, HoldAny, HoldUserMask, Localisation, LoopInput, LoopStages, LoopStep, Parity, Strict,
+    Temperature,
+};
 
-use crate::edit_loop::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
 use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
-use crate::report::{EditReport, ScoreReport, TextLeftOut, peak_memory};
+use crate::report::{EditReport, ScoreReport, TextLeftOut};
 use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding};
 
 pub(crate) use batched::Batched;
@@ -171,7 +173,7 @@ impl PhotoRun<'_> {
             composite,
             resumed_after,
             seconds: std::mem::take(&mut stages.seconds),
-            peak_memory_bytes: peak_memory(),
+            peak_memory_bytes: editmgt_backends::peak_memory(),
         };
         let LoopProgress { tokens, scores, .. } = progress;
         let image = self.photo.edited(image)?;
@@ -266,29 +268,21 @@ impl PhotoRun<'_> {
         let needs_scores = custom_hold
             .map_or(settings.needs_scores(), |hold| settings.score_map || hold.needs_scores());
         let localisation = if needs_scores {
-            Localisation {
-                blocks: settings.blocks.clone(),
-                rows: settings.keyword.rows(&*model.text, &settings.instruction)?,
-                combine: settings.keyword_maps,
-            }
+            Localisation::new(settings.blocks.clone())
+                .with_rows(settings.keyword.rows(&*model.text, &settings.instruction)?)
+                .with_combine(settings.keyword_maps)
         } else {
             Localisation::default()
         };
         let factor = model.codec.spec().downsample_factor;
-        Ok(LoopInput {
-            text,
-            negative,
-            guidance_scale: settings.guidance_scale,
-            guidance_interval: settings.guidance_interval,
-            canvas,
-            reference: Some(reference.clone()),
-            reference_strength: settings.reference_strength,
-            micro: MicroConditions::uncropped(size.height * factor, size.width * factor),
-            steps: settings.steps,
-            localisation,
-            user_mask: user_mask.cloned(),
-            first_image: settings.variation as usize,
-        })
+        let micro = MicroConditions::uncropped(size.height * factor, size.width * factor);
+        Ok(LoopInput::new(text, canvas, micro, settings.steps)
+            .with_guidance(settings.guidance_scale, negative)
+            .with_guidance_interval(settings.guidance_interval)
+            .with_reference(reference.clone(), settings.reference_strength)
+            .with_localisation(localisation)
+            .with_user_mask(user_mask.cloned())
+            .with_first_image(settings.variation as usize))
     }
 }
 
@@ -328,16 +322,16 @@ impl Sampling<'_> {
     ) -> Result<LoopProgress, Error> {
         let Self { editor, settings, hold, noise, input, from, composite } = self;
         let (model, custom) = (editor.model(), editor.custom());
-        let scheduler = scheduler(model, settings);
+        let scheduler = model.unmask_scheduler(settings);
         let consolidator = settings.map_filter.stage();
         let of_seed = ChaChaNoise::new(settings.seed);
-        let stages = LoopStages {
-            transformer: &*model.transformer,
-            scheduler: custom.scheduler.as_deref().unwrap_or(&*scheduler),
-            consolidator: custom.consolidator.as_deref().unwrap_or(&consolidator),
+        let stages = LoopStages::new(
+            &*model.transformer,
+            custom.scheduler.as_deref().unwrap_or(&*scheduler),
+            custom.consolidator.as_deref().unwrap_or(&consolidator),
             hold,
-            noise: noise.or(custom.noise.as_deref()).unwrap_or(&of_seed),
-        };
+            noise.or(custom.noise.as_deref()).unwrap_or(&of_seed),
+        );
         let mut edit = match from {
             Some(progress) => EditLoop::resume(stages, input, progress)?,
             None => EditLoop::new(stages, input)?,
@@ -351,15 +345,20 @@ impl Sampling<'_> {
     }
 }
 
-/// What fixes and re-masks tokens under these settings.
-pub(crate) fn scheduler(model: &Model, settings: &EditSettings) -> Box<dyn UnmaskScheduler> {
-    let (first, last) = settings.temperature;
-    let temperature = Temperature::Range(first, last);
-    let masking = model.scheduler.masking_schedule;
-    let timesteps = model.scheduler.timesteps;
-    match settings.holding {
-        Holding::Strict => Box::new(Strict::new(masking, temperature).with_timesteps(timesteps)),
-        Holding::Parity => Box::new(Parity::new(masking, temperature).with_timesteps(timesteps)),
+impl Model {
+    /// The scheduler that fixes and re-masks tokens under these settings.
+    pub fn unmask_scheduler(&self, settings: &EditSettings) -> Box<dyn UnmaskScheduler> {
+        let (first, last) = settings.temperature;
+        let temperature = Temperature::Range(first, last);
+        let (masking, timesteps) = (self.scheduler.masking_schedule, self.scheduler.timesteps);
+        match settings.holding {
+            Holding::Strict => {
+                Box::new(Strict::new(masking, temperature).with_timesteps(timesteps))
+            }
+            Holding::Parity => {
+                Box::new(Parity::new(masking, temperature).with_timesteps(timesteps))
+            }
+        }
     }
 }
 

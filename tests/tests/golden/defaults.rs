@@ -203,34 +203,19 @@ fn run(model: &Model, batch: usize, first_image: usize, guidance_scale: f32) -> 
     let ids = (0..size.len() as u32).map(|i| i % 60).collect::<Vec<_>>();
     let reference = TokenGrid::new(1, size, ids).unwrap().repeat(batch);
     let spec = model.transformer.spec();
-    let input = LoopInput {
-        text: text("replace the owl with a red fox"),
-        negative: Some(text("blurry")),
-        guidance_scale,
-        guidance_interval: (0.0, 1.0),
-        canvas: TokenGrid::filled(batch, size, spec.mask_token),
-        reference: Some(reference),
-        reference_strength: 1.1,
-        micro: MicroConditions::uncropped(20, 36),
-        steps: 3,
-        localisation: Localisation {
-            blocks: (0..spec.blocks()).collect(),
-            rows: vec![TextRows::Rows(vec![3, 4]); batch],
-            ..Localisation::default()
-        },
-        user_mask: None,
-        first_image,
-    };
+    let instruction = text("replace the owl with a red fox");
+    let canvas = TokenGrid::filled(batch, size, spec.mask_token);
+    let localisation = Localisation::new((0..spec.blocks()).collect())
+        .with_rows(vec![TextRows::Rows(vec![3, 4]); batch]);
+    let input = LoopInput::new(instruction, canvas, MicroConditions::uncropped(20, 36), 3)
+        .with_guidance(guidance_scale, Some(text("blurry")))
+        .with_reference(reference, 1.1)
+        .with_localisation(localisation)
+        .with_first_image(first_image);
     let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(5));
     let hold = HoldThreshold::new(0.4).unwrap();
     let scheduler = Strict::new(model.scheduler.masking_schedule, Temperature::Range(2.0, 0.0));
-    let stages = LoopStages {
-        transformer: &*model.transformer,
-        scheduler: &scheduler,
-        consolidator: &consolidator,
-        hold: &hold,
-        noise: &noise,
-    };
+    let stages = LoopStages::new(&*model.transformer, &scheduler, &consolidator, &hold, &noise);
     let mut edit = EditLoop::new(stages, input).unwrap();
     let mut held = 0;
     edit.run(&mut Silent, |step| {

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
-use editmgt::init::{InitRequest, Preset, init};
 use editmgt::lora::LoraStreams;
 use editmgt::{Dtype, Editor, LoraUse, Model, ModelFolder};
 use editmgt_checkpoint::{TensorSpec, WeightFiles, WeightsName, WriteOptions, save_tensors};
+use editmgt_diagnostics::init::{InitRequest, Preset, init};
 
 use crate::defaults::{options, photo, request};
 use crate::low_memory::write_adapter;

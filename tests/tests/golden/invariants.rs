@@ -138,37 +138,27 @@ impl Case {
             None => TokenGrid::filled(self.batch, self.size, MASK_TOKEN),
         };
         let rows = (0..self.batch * self.phrases).map(|i| TextRows::Rows(vec![i % TEXT_ROWS]));
-        LoopInput {
-            negative: Some(text.clone()),
-            text,
-            guidance_scale: self.guidance.0,
-            guidance_interval: self.guidance.1,
-            canvas,
-            reference: Some(reference),
-            reference_strength: 1.0,
-            micro: MicroConditions::uncropped(8, 8),
-            steps: self.steps,
-            localisation: Localisation {
-                blocks: vec![0, 1],
-                rows: rows.collect(),
-                combine: MapCombine::Max,
-            },
-            user_mask: self.user_mask(),
-            first_image: 0,
-        }
+        let localisation =
+            Localisation::new(vec![0, 1]).with_rows(rows.collect()).with_combine(MapCombine::Max);
+        LoopInput::new(text.clone(), canvas, MicroConditions::uncropped(8, 8), self.steps)
+            .with_guidance(self.guidance.0, Some(text))
+            .with_guidance_interval(self.guidance.1)
+            .with_reference(reference, 1.0)
+            .with_localisation(localisation)
+            .with_user_mask(self.user_mask())
     }
 
     /// Hands the stages of this case to `with`.
     fn stages<T>(&self, with: impl FnOnce(LoopStages<'_>) -> T) -> T {
         let hold = self.hold.stage(self.margin).unwrap();
         let temperature = Temperature::Range(self.temperature, 0.0);
-        with(LoopStages {
-            transformer: &Oracle::new(self.grid_factor, self.seed),
-            scheduler: &Strict::new(MaskingSchedule::Cosine, temperature),
-            consolidator: &Consolidator::default(),
-            hold: &*hold,
-            noise: &ChaChaNoise::new(self.seed),
-        })
+        with(LoopStages::new(
+            &Oracle::new(self.grid_factor, self.seed),
+            &Strict::new(MaskingSchedule::Cosine, temperature),
+            &Consolidator::default(),
+            &*hold,
+            &ChaChaNoise::new(self.seed),
+        ))
     }
 
     /// The whole edit, in one go.

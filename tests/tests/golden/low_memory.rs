@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use editmgt::init::{InitRequest, Preset, init};
 use editmgt::lora::{LoraConfig, LoraFactors, LoraFile, LoraStreams};
 use editmgt::{
     ChaChaNoise, Dtype, EditError, EditEvent, EditLoop, EditObserver, Editor, Flow, GridSize,
-    HoldPolicy, KeywordPolicy, Localisation, LoopInput, LoopStages, LoraUse, Mask, MicroConditions,
-    Model, ModelError, ModelFolder, Previews, Silent, Stage, StoppedEdit, TokenGrid, preview_photo,
+    HoldPolicy, KeywordPolicy, LoopInput, LoopStages, LoraUse, Mask, MicroConditions, Model,
+    ModelError, ModelFolder, Previews, Silent, Stage, StoppedEdit, TokenGrid, preview_photo,
     sampler::{Consolidator, HoldOff, Strict, Temperature},
 };
+use editmgt_diagnostics::init::{InitRequest, Preset, init};
 use image::{GrayImage, Luma};
 use tempfile::TempDir;
 
@@ -80,27 +80,11 @@ fn text_to_image(model: &Model) -> Vec<u32> {
     let text = model.text.encode(&["a red circle", "a blue square"]).unwrap();
     let spec = model.transformer.spec();
     let size = GridSize::new(4, 4);
-    let stages = LoopStages {
-        transformer: &*model.transformer,
-        scheduler: &Strict::new(model.scheduler.masking_schedule, Temperature::Range(2.0, 0.0)),
-        consolidator: &Consolidator::default(),
-        hold: &HoldOff,
-        noise: &ChaChaNoise::new(3),
-    };
-    let input = LoopInput {
-        text,
-        negative: None,
-        guidance_scale: 1.0,
-        guidance_interval: (0.0, 1.0),
-        canvas: TokenGrid::filled(2, size, spec.mask_token),
-        reference: None,
-        reference_strength: 1.0,
-        micro: MicroConditions::uncropped(64, 64),
-        steps: 2,
-        localisation: Localisation::default(),
-        user_mask: None,
-        first_image: 0,
-    };
+    let scheduler = Strict::new(model.scheduler.masking_schedule, Temperature::Range(2.0, 0.0));
+    let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(3));
+    let stages = LoopStages::new(&*model.transformer, &scheduler, &consolidator, &HoldOff, &noise);
+    let canvas = TokenGrid::filled(2, size, spec.mask_token);
+    let input = LoopInput::new(text, canvas, MicroConditions::uncropped(64, 64), 2);
     let mut edit = EditLoop::new(stages, input).unwrap();
     edit.run(&mut Silent, drop).unwrap();
     let image = model.codec.decode(edit.tokens()).unwrap().into_data();

@@ -16,7 +16,7 @@ mod text;
 mod untouched;
 
 use burn::tensor::Device;
-use editmgt::verify::{GoldenStage, verify};
+use editmgt_diagnostics::verify::{GoldenStage, verify};
 
 /// Verifies a folder: the right stage, at least so many comparisons, all of them passing. A
 /// folder that only the complete set has is skipped where that is missing.

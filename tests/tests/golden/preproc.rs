@@ -1,5 +1,5 @@
 use editmgt::photo::{Mask, PixelSize, ResizePlan};
-use editmgt::verify::GoldenFolder;
+use editmgt_diagnostics::verify::GoldenFolder;
 use editmgt_tests::golden;
 
 /// The canvas that the official inpainting starts from.

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor};
-use editmgt::verify::{Comparison, GoldenFolder, VerifyError};
 use editmgt_checkpoint::{WeightFiles, load_module, module_tensors};
 use editmgt_core::{Error, TextEncoder};
+use editmgt_diagnostics::verify::{Comparison, GoldenFolder, VerifyError};
 use editmgt_tests::golden;
 use editmgt_text::{
     ClipEncoder, ClipGemma2Encoder, ClipTextConfig, DEFAULT_NEGATIVE_PROMPT, Gemma2Config,

@@ -1,0 +1,41 @@
+//! Memory of the machine and of this process, as `/proc` has it.
+
+/// The most memory that this process ever had, bytes; `None` where the system does not say (all but Linux).
+pub fn peak_memory() -> Option<u64> {
+    bytes_of("VmHWM:", &std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// The machine's memory, bytes; `None` where the system does not say.
+pub(crate) fn host_memory() -> Option<u64> {
+    bytes_of("MemTotal:", &std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+/// The value of `VmHWM:     1234 kB` among other lines.
+fn bytes_of(key: &str, text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_read_or_left_out() {
+        for (status, expected) in [
+            ("VmPeak:\t 9 kB\nVmHWM:\t    1234 kB\nVmRSS:\t 5 kB\n", Some(1234 * 1024)),
+            ("VmRSS:\t 5 kB\n", None),
+            ("VmHWM:\t much kB\n", None),
+            ("VmHWM:\t 5 pages\n", None),
+            ("VmHWM:\t 18446744073709551615 kB\n", None),
+            ("", None),
+        ] {
+            assert_eq!(bytes_of("VmHWM:", status), expected, "{status:?}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(peak_memory() > Some(1 << 20));
+            assert!(host_memory() > peak_memory());
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The options, files and failure messages that `editmgt` and `editmgt-lab` have in common. Of use to these two
+//! programs; its interface changes with them.
+#![forbid(unsafe_code)]
+
+pub mod failure;
+pub mod files;
+pub mod lock;
+pub mod model;
+pub mod options;
+
+pub use failure::Outcome;

@@ -1,0 +1,141 @@
+//! How long each stage of an edit takes, and how much memory: with random weights in the sizes of
+//! a preset, made in memory, one component at a time. Loading alone writes files. And what whole
+//! edits of a model cost, by what is asked for: [`edit_cost`].
+//!
+//! A bare time says little on a machine that does other things, too: compare two runs in turn, and
+//! rather by [CPU time](StageTiming::cpu_seconds) than by the clock.
+
+mod cost;
+mod flops;
+mod inputs;
+mod load;
+mod stage;
+mod stages;
+mod timing;
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use editmgt::{EditError, ModelError};
+use editmgt_backends::DtypePolicy;
+use serde::Serialize;
+
+use crate::init::{Configs, Preset};
+
+pub use cost::{EditCost, EditLoad, edit_cost};
+pub use stage::BenchStage;
+pub use timing::{Reading, StageTiming};
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct BenchRequest {
+    /// The sizes of the model.
+    pub preset: Preset,
+    /// Both sides of the picture, a positive multiple of 32.
+    pub size: usize,
+    /// The stages. Their order and repetitions don't count: stages that share a component follow
+    /// each other.
+    pub stages: Vec<BenchStage>,
+    /// Runs of each stage before those that count.
+    pub warmup: usize,
+    /// Runs of each stage that count, 1 or more.
+    pub repeat: usize,
+    /// Where to compute.
+    pub device: Device,
+    /// The precision of each component.
+    pub dtype: DtypePolicy,
+    /// The folder in which [`BenchStage::Load`] makes its files, 4 GB with [`Preset::Full`]; they
+    /// are gone afterwards.
+    pub scratch: PathBuf,
+}
+
+impl BenchRequest {
+    /// The side of the picture that a preset is made for: 1024 for [`Preset::Full`].
+    pub fn default_size(preset: Preset) -> usize {
+        match preset {
+            Preset::Full => 1024,
+            Preset::Tiny => 128,
+        }
+    }
+
+    fn check(&self) -> Result<(), EditError> {
+        if self.size == 0 || !self.size.is_multiple_of(PIXELS_PER_CELL) || self.size > MAX_SIZE {
+            let expected = format!("a multiple of {PIXELS_PER_CELL} up to {MAX_SIZE}");
+            return Err(EditError::option("size", expected, self.size));
+        }
+        if self.repeat == 0 {
+            return Err(EditError::option("repeat", "1 or more", self.repeat));
+        }
+        if self.stages.is_empty() {
+            return Err(EditError::option("stages", BenchStage::names(), "none"));
+        }
+        Ok(())
+    }
+}
+
+/// What both sides of a picture are multiples of: the codec's 16 pixels per token times the 2
+/// tokens per cell of the transformer, in every preset.
+const PIXELS_PER_CELL: usize = 32;
+
+/// Attention grows with the fourth power of the side.
+const MAX_SIZE: usize = 4096;
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BenchReport {
+    /// The program's version.
+    pub version: &'static str,
+    /// The sizes of the model.
+    #[serde(serialize_with = "as_text")]
+    pub preset: Preset,
+    /// Both sides of the picture, pixels.
+    pub size: usize,
+    /// Where it was computed.
+    pub device: String,
+    /// The precision of each component.
+    pub dtype: DtypePolicy,
+    /// The stages, in the order in which they were measured.
+    pub stages: Vec<StageTiming>,
+}
+
+fn as_text<S: serde::Serializer>(preset: &Preset, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(preset)
+}
+
+/// Measures, and shows each stage when it is done.
+///
+/// Weights live only while the stages of their component run: the largest component of
+/// [`Preset::Full`] is Gemma2, with 10 GB in f32.
+///
+/// # Errors
+/// [`EditError::Option`] for a request that can't be measured, [`EditError::Stage`] when a stage
+/// fails, [`EditError::Model`] when the files of [`BenchStage::Load`] can't be written or read.
+pub fn bench(
+    request: &BenchRequest,
+    mut done: impl FnMut(&StageTiming),
+) -> Result<BenchReport, EditError> {
+    request.check()?;
+    let mut stages = Vec::new();
+    let configs = Configs::of(request.preset);
+    stages::run(request, &configs, &mut |timing| {
+        done(&timing);
+        stages.push(timing);
+    })?;
+    Ok(BenchReport {
+        version: env!("CARGO_PKG_VERSION"),
+        preset: request.preset,
+        size: request.size,
+        device: format!("{:?}", request.device),
+        dtype: request.dtype,
+        stages,
+    })
+}
+
+/// An error in a preset's config, of which there is no file.
+fn config_error(component: &str) -> impl FnOnce(editmgt_core::config::ConfigError) -> ModelError {
+    let path = PathBuf::from(component).join("config.json");
+    move |source| ModelError::Config { path, source }
+}
+
+#[cfg(test)]
+mod tests;

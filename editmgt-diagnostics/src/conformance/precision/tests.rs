@@ -1,0 +1,80 @@
+use super::*;
+
+fn half(dtype: Dtype, outcome: EditOutcome) -> DtypePrecision {
+    let error = ValueError { relative_rms: 0.000_25, relative_max: 0.5, not_finite: 3 };
+    DtypePrecision {
+        dtype,
+        text: error,
+        transformer: LogitError { error, same_best: 0.75, divergence: None },
+        attention: 0.125,
+        codec: CodecError {
+            tokens: 9,
+            tokens_differ: 4,
+            decoded_psnr: None,
+            decoded_not_finite: 2,
+        },
+        edits: vec![EditPrecision { instruction: "make it blue".into(), seed: 5, outcome }],
+    }
+}
+
+#[test]
+fn a_table_has_a_row_for_each_number_and_says_what_failed() {
+    let done = EditOutcome::Done { tokens: 9, tokens_differ: 1, pixels_differ_by: 77 };
+    let failed = EditOutcome::Failed { error: "no number".into() };
+    let dtypes = vec![half(Dtype::F16, failed), half(Dtype::Bf16, done)];
+    let mut report = PrecisionReport { device: "Flex".into(), model: None, dtypes };
+    let table = report.to_string();
+    let row = |name: &str| {
+        let row = table.lines().find(|line| line.starts_with(name));
+        row.unwrap_or_else(|| panic!("no {name} in {table}")).split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!(row("beside f32")[2..], ["f16", "bf16"]);
+    assert_eq!(row("text features: error")[6..], ["2.5e-4", "2.5e-4"]);
+    assert_eq!(row("logits: most likely")[7..], ["75.00%", "75.00%"]);
+    assert_eq!(row("infinite")[4..], ["8", "8"]);
+    assert_eq!(row("codec, were it not f32: PSNR")[9..], ["no", "picture", "no", "picture"]);
+    let edit = ["FAILED", "1", "of", "9", "tokens,", "77", "levels"];
+    assert_eq!(row("edit 1: make it blue")[5..], edit);
+    assert_eq!(table.lines().last(), Some("edit 1 in f16: no number"));
+    let widths: Vec<_> = table.lines().take(12).map(|line| line.chars().count()).collect();
+    assert!(widths.iter().all(|width| *width == widths[0]), "{table}");
+
+    report.dtypes.clear();
+    assert_eq!(report.to_string(), "Flex computes in f32 alone");
+}
+
+#[cfg(feature = "embedded")]
+#[test]
+fn halves_of_the_small_model_are_near_f32() {
+    let photo = Photo::open("../examples/scenes/scene.png").unwrap();
+    let guided = EditRequest::new("make the red circle blue").steps(3).guidance_scale(3.0).seed(7);
+    let edits = [EditRequest::new("remove the red square"), guided];
+    let builder = editmgt::Editor::embedded();
+    let report = precision(&builder, &photo, &edits).unwrap();
+    assert!(report.model.is_some());
+    let dtypes: Vec<_> = report.dtypes.iter().map(|half| half.dtype).collect();
+    assert_eq!(dtypes, [Dtype::F16, Dtype::Bf16]);
+    for half in &report.dtypes {
+        let DtypePrecision { dtype, text, transformer, attention, codec, edits } = half;
+        // Eight bits of bf16, or eleven of f16, through a few layers: not f32, and near it.
+        let (least, most) = if *dtype == Dtype::F16 { (1e-5, 1e-2) } else { (1e-4, 8e-2) };
+        for error in [text.relative_rms, transformer.error.relative_rms, *attention] {
+            assert!((least..most).contains(&error), "{half:#?}");
+        }
+        assert!(text.relative_max > text.relative_rms, "{half:#?}");
+        assert!(transformer.same_best > 0.9, "{half:#?}");
+        assert!((0.0..0.1).contains(&transformer.divergence.unwrap()), "{half:#?}");
+        assert_eq!(text.not_finite + transformer.error.not_finite, 0, "{half:#?}");
+        assert!(codec.tokens > codec.tokens_differ && codec.decoded_not_finite == 0, "{half:#?}");
+        assert!(codec.decoded_psnr.is_some_and(|psnr| psnr > 30.0), "{half:#?}");
+        assert_eq!(edits.len(), 2);
+        for edit in edits {
+            let EditOutcome::Done { tokens, tokens_differ, .. } = edit.outcome else {
+                panic!("{half:#?}")
+            };
+            assert!(tokens == codec.tokens && tokens_differ < tokens, "{half:#?}");
+        }
+    }
+    let error = precision(&builder, &photo, &[]).unwrap_err().to_string();
+    assert_eq!(error, "edits: expected at least one, got none");
+}

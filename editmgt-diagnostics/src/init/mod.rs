@@ -1,0 +1,157 @@
+//! Writes a complete model with random weights in the official layout.
+//!
+//! It edits nothing sensibly; it is for measuring speed and memory, for testing a device or a
+//! deployment without a download, and as the start of a training from nothing. The tokenisers
+//! are byte-level ones without merges: the released ones are not ours to ship, and random
+//! weights don't mind.
+
+mod configs;
+mod tokenizers;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+use editmgt::{EditError, ModelError};
+use editmgt_backends::Dtype;
+use editmgt_checkpoint::{
+    CheckpointError, TensorSpec, WeightsName, WriteOptions, module_tensors, write_random,
+};
+use editmgt_core::config::ConfigError;
+use editmgt_store::{StagedFolder, StoreError};
+use editmgt_text::{ClipTextConfig, Gemma2Config};
+use editmgt_transformer::MgtConfig;
+use editmgt_vq::VqConfig;
+
+pub(crate) use configs::Configs;
+
+/// Which sizes to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// The official model: 14 + 28 blocks of width 1024, the 146M codec, CLIP ViT-H/14 and
+    /// Gemma2-2B. 7.6 GB in bf16.
+    Full,
+    /// The same architecture in miniature, under 4 MB: runs anywhere in seconds.
+    Tiny,
+}
+
+impl FromStr for Preset {
+    type Err = EditError;
+
+    fn from_str(name: &str) -> Result<Self, EditError> {
+        match name {
+            "full" => Ok(Self::Full),
+            "tiny" => Ok(Self::Tiny),
+            _ => Err(EditError::option("preset", "full or tiny", name)),
+        }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Tiny => "tiny",
+        })
+    }
+}
+
+/// What to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InitRequest {
+    /// The sizes.
+    pub preset: Preset,
+    /// The dtype of every weight.
+    pub dtype: Dtype,
+    /// Same seed, same weights.
+    pub seed: u64,
+}
+
+/// Writes the model into `out`, tensor by tensor: memory stays at the largest tensor.
+///
+/// The folder is made under a temporary name beside `out` and renamed when it is complete.
+///
+/// # Errors
+/// [`ModelError::Folder`] when `out` exists and is not an empty folder, [`ModelError::Io`] and
+/// [`ModelError::Weights`] when writing fails; then nothing is left behind.
+pub fn init(out: &Path, request: &InitRequest) -> Result<(), ModelError> {
+    let folder = |error| match error {
+        StoreError::NotEmpty { path } => {
+            ModelError::folder(path, "exists and is not empty; name a new folder")
+        }
+        StoreError::NoFolder { path, folder } => {
+            let problem =
+                format!("the folder {} does not exist; create it first", folder.display());
+            ModelError::folder(path, problem)
+        }
+        error => error.into(),
+    };
+    let staging = StagedFolder::new(out).map_err(folder)?;
+    write(staging.path(), request)?;
+    staging.publish()?;
+    Ok(())
+}
+
+fn write(root: &Path, request: &InitRequest) -> Result<(), ModelError> {
+    let configs = Configs::of(request.preset);
+    for (component, name) in [
+        ("editmgt", WeightsName::Diffusion),
+        ("vqvae", WeightsName::Diffusion),
+        ("text_encoder", WeightsName::Model),
+        ("llm_encoder", WeightsName::Model),
+    ] {
+        let dir = folder(root, component)?;
+        let config = configs.text(component);
+        let tensors = tensors(component, &config, &dir)?;
+        let options = WriteOptions::new(name, request.dtype.into());
+        write_random(&dir, &tensors, &options, request.seed)?;
+        write_text(&dir.join("config.json"), &config)?;
+    }
+    write_text(
+        &folder(root, "scheduler")?.join("scheduler_config.json"),
+        &configs.text("scheduler"),
+    )?;
+    tokenizers::write_clip(&folder(root, "tokenizer")?, configs.clip_vocab())?;
+    tokenizers::write_gemma(&root.join("llm_encoder"))?;
+    Ok(())
+}
+
+/// Keys and shapes of a component's checkpoint. Nothing is allocated: parameters of a module are
+/// made when they are first used, and these never are.
+fn tensors(component: &str, config: &str, dir: &Path) -> Result<Vec<TensorSpec>, ModelError> {
+    // Any device does: the modules are listed, not run.
+    let device = Device::default();
+    let listed = || -> Result<Result<Vec<TensorSpec>, CheckpointError>, ConfigError> {
+        Ok(match component {
+            "editmgt" => {
+                let config = MgtConfig::from_json(config)?;
+                module_tensors(&config.init(&device)?, &config.keys())
+            }
+            "vqvae" => {
+                let config = VqConfig::from_json(config)?;
+                module_tensors(&config.init(&device)?, &config.keys())
+            }
+            "text_encoder" => {
+                let config = ClipTextConfig::from_json(config)?;
+                module_tensors(&config.init(&device)?, &config.keys())
+            }
+            _ => {
+                let config = Gemma2Config::from_json(config)?;
+                module_tensors(&config.init_complete(&device)?, &config.keys())
+            }
+        })
+    };
+    let path = dir.join("config.json");
+    Ok(listed().map_err(|source| ModelError::Config { path, source })??)
+}
+
+fn folder(root: &Path, name: &str) -> Result<std::path::PathBuf, ModelError> {
+    let dir = root.join(name);
+    std::fs::create_dir_all(&dir).map_err(ModelError::io(&dir))?;
+    Ok(dir)
+}
+
+fn write_text(path: &Path, text: &str) -> Result<(), ModelError> {
+    std::fs::write(path, text).map_err(ModelError::io(path))
+}

@@ -1,0 +1,103 @@
+//! Describes a model from its headers alone: nothing is loaded, however large it is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use editmgt::{EditDefaults, ModelError, ModelFolder, identity};
+use editmgt_backends::Dtype;
+use editmgt_checkpoint::{ComponentSummary, DtypeCount, WeightFiles};
+use serde::Serialize;
+
+/// The parts of a model, and their sum.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelSummary {
+    /// Each component with weights, by name.
+    pub components: Vec<(&'static str, ComponentSummary)>,
+    /// All of them together.
+    pub total: ComponentSummary,
+    /// Tells models apart, see [`identity`].
+    pub sha256: String,
+    /// How the model wants to be used, where its folder says so.
+    pub defaults: EditDefaults,
+}
+
+impl ModelSummary {
+    /// Every line of a table: the components, then the total.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &ComponentSummary)> {
+        let components = self.components.iter().map(|(name, summary)| (*name, summary));
+        components.chain([("total", &self.total)])
+    }
+
+    /// Bytes that the weights of a line of [`rows`](Self::rows) take when the model is loaded in
+    /// `dtype`: all but the codec's, which [`DtypePolicy::choose`](editmgt::DtypePolicy::choose)
+    /// keeps in f32. 0 for a name that is no line. Activations come on top. In f32 it is the most: on flex,
+    /// [matrices in half precision stay so](editmgt::Model::load).
+    pub fn memory(&self, row: &str, dtype: Dtype) -> u64 {
+        let rows = self.components.iter().filter(|(name, _)| row == "total" || row == *name);
+        rows.map(|(name, summary)| match *name {
+            "vqvae" => summary.memory(Dtype::F32.into()),
+            _ => summary.memory(dtype.into()),
+        })
+        .sum()
+    }
+}
+
+/// Reads the headers of every component's weights, and the model's defaults.
+///
+/// # Errors
+/// [`ModelError`] naming the file.
+pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
+    let folder = ModelFolder::open(root)?;
+    let mut components = Vec::new();
+    for (name, dir) in folder.components() {
+        components.push((name, WeightFiles::open(dir)?.summary()?));
+    }
+    let defaults = EditDefaults::read(&folder.root)?;
+    let sha256 = identity(&folder)?;
+    Ok(ModelSummary { total: total(&components), components, sha256, defaults })
+}
+
+fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {
+    let mut dtypes = BTreeMap::<_, DtypeCount>::new();
+    for (_, summary) in components {
+        for (dtype, count) in &summary.dtypes {
+            let sum = dtypes.entry(*dtype).or_default();
+            sum.tensors += count.tensors;
+            sum.parameters += count.parameters;
+        }
+    }
+    let all = || components.iter().map(|(_, summary)| summary);
+    ComponentSummary {
+        tensors: all().map(|summary| summary.tensors).sum(),
+        parameters: all().map(|summary| summary.parameters).sum(),
+        dtypes,
+        files: all().map(|summary| summary.files).sum(),
+        bytes_on_disk: all().map(|summary| summary.bytes_on_disk).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::{InitRequest, Preset, init};
+
+    #[test]
+    fn other_weights_dtypes_and_configs_are_other_models() {
+        let root = tempfile::tempdir().unwrap();
+        let model = |name: &str, dtype, seed| {
+            let path = root.path().join(name);
+            init(&path, &InitRequest { preset: Preset::Tiny, dtype, seed }).unwrap();
+            ModelFolder::open(&path).unwrap()
+        };
+        let first = model("a", Dtype::F16, 1);
+        let sha256 = identity(&first).unwrap();
+        assert_eq!(sha256.len(), 64);
+        assert_eq!(identity(&model("b", Dtype::F16, 1)).unwrap(), sha256, "another place");
+        assert_ne!(identity(&model("c", Dtype::F16, 2)).unwrap(), sha256, "another training");
+        assert_ne!(identity(&model("d", Dtype::Bf16, 1)).unwrap(), sha256, "another dtype");
+        let config = first.scheduler.join("scheduler_config.json");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text + "\n").unwrap();
+        assert_ne!(identity(&first).unwrap(), sha256, "another config");
+    }
+}

@@ -1,0 +1,166 @@
+//! Runs a stage on the inputs of a golden folder and compares what comes out with the expected
+//! values: the way to check a port of a checkpoint, a backend or a codec.
+//!
+//! The format of a golden folder is described in `docs/golden-format.md`.
+
+mod clip;
+mod compare;
+mod gemma2;
+mod golden;
+mod localisation;
+mod pipeline;
+mod preproc;
+mod scheduler;
+mod tokenizers;
+mod transformer;
+mod vq;
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use editmgt::ModelError;
+use serde::Serialize;
+
+pub use compare::{Comparison, Measure};
+pub use golden::{GoldenFolder, GoldenTensor};
+
+/// Why a folder could not be verified at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// A file can't be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The golden file or its manifest is not as it should be.
+    #[error("{}: {message}", path.display())]
+    Golden {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A stage refused the golden inputs.
+    #[error(transparent)]
+    Stage(#[from] editmgt_core::Error),
+    /// A component can't be loaded.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A component refuses its files.
+    #[error(transparent)]
+    Component(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl VerifyError {
+    /// A malformed golden file.
+    pub fn golden(path: PathBuf, message: String) -> Self {
+        Self::Golden { path, message }
+    }
+
+    /// A component that refuses its files.
+    pub fn component(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Component(Box::new(error))
+    }
+}
+
+/// A stage that a golden folder can be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum GoldenStage {
+    /// Encode, quantize, decode.
+    VqCodec,
+    /// The MGT's forward pass and its attention capture.
+    Transformer,
+    /// CLIP's text tower.
+    Clip,
+    /// Gemma2's hidden states.
+    Gemma2,
+    /// Both tokenisers.
+    Tokenizers,
+    /// The unmasking step.
+    Scheduler,
+    /// Attention to score map to held tokens.
+    Localisation,
+    /// Photo to tensor.
+    ImagePreparation,
+    /// All of it.
+    Pipeline,
+}
+
+impl GoldenStage {
+    /// Tells the stage from what the folder holds.
+    ///
+    /// # Errors
+    /// [`VerifyError::Golden`] when it looks like none of them.
+    pub fn of(folder: &GoldenFolder) -> Result<Self, VerifyError> {
+        let dir = folder.dir();
+        let config = std::fs::read_to_string(dir.join("config.json")).unwrap_or_default();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
+        let class = config["_class_name"].as_str().or(config["model_type"].as_str());
+        Ok(match class {
+            _ if dir.join("pipeline.json").is_file() => Self::Pipeline,
+            Some("VQModel") => Self::VqCodec,
+            Some("Transformer2DModel") => Self::Transformer,
+            Some("clip_text_model") => Self::Clip,
+            Some("gemma2") => Self::Gemma2,
+            _ if dir.join("clip_tokenizer").is_dir() => Self::Tokenizers,
+            _ if dir.join("scheduler_config.json").is_file() => Self::Scheduler,
+            _ if folder.has("raw") => Self::Localisation,
+            _ if folder.has("in0") => Self::ImagePreparation,
+            _ => {
+                let message = "no stage known by this config.json or these tensors; \
+                               see docs/golden-format.md";
+                return Err(VerifyError::golden(dir.to_owned(), message.into()));
+            }
+        })
+    }
+}
+
+/// The outcome of one folder.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verification {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What it was for.
+    pub stage: GoldenStage,
+    /// Everything that was compared; never empty.
+    pub comparisons: Vec<Comparison>,
+}
+
+impl Verification {
+    /// Whether every comparison passed.
+    pub fn pass(&self) -> bool {
+        self.comparisons.iter().all(|comparison| comparison.pass)
+    }
+}
+
+/// Runs the stage that `dir` is for on `device`, in f32.
+///
+/// # Errors
+/// [`VerifyError`] when the folder can't be verified at all; a wrong number is no error but a
+/// comparison that does not pass.
+pub fn verify(dir: &Path, device: &Device) -> Result<Verification, VerifyError> {
+    let folder = GoldenFolder::open(dir)?;
+    let stage = GoldenStage::of(&folder)?;
+    let comparisons = match stage {
+        GoldenStage::VqCodec => vq::verify(&folder, device),
+        GoldenStage::Transformer => transformer::verify(&folder, device),
+        GoldenStage::Clip => clip::verify(&folder, device),
+        GoldenStage::Gemma2 => gemma2::verify(&folder, device),
+        GoldenStage::Tokenizers => tokenizers::verify(&folder),
+        GoldenStage::Scheduler => scheduler::verify(&folder, device),
+        GoldenStage::Localisation => localisation::verify(&folder),
+        GoldenStage::ImagePreparation => preproc::verify(&folder, device),
+        GoldenStage::Pipeline => pipeline::verify(&folder, device),
+    }?;
+    if comparisons.is_empty() {
+        let message = "nothing to compare: no tensor has a name that this stage knows";
+        return Err(VerifyError::golden(dir.to_owned(), message.into()));
+    }
+    Ok(Verification { folder: dir.to_owned(), stage, comparisons })
+}

@@ -1,0 +1,346 @@
+//! A whole pipeline, replaying the draws that the official generator made.
+
+use std::path::Path;
+
+use burn::tensor::module::avg_pool2d;
+use burn::tensor::ops::AvgPoolOptions;
+use burn::tensor::{Device, Tensor};
+use editmgt::{
+    LoadOptions, LoadedText, Mask, MaskReading, ModelError, ModelFolder, Photo, PixelSize,
+    ResizePlan,
+};
+use editmgt_backends::{Dtype, DtypePolicy};
+use editmgt_core::{
+    AttentionConsolidator, Error, GridSize, MgtTransformer, MicroConditions, NoiseRequest,
+    NoiseSource, RegionHold, StepNoise, TextConditioning, TextEncoder, TextRows, TokenDraw,
+    TokenGrid, VqCodec,
+};
+use editmgt_sampler::{
+    Consolidator, EditLoop, HoldOff, HoldThreshold, Localisation, LoopInput, LoopStages, LoopStep,
+    Parity, SchedulerConfig, Temperature,
+};
+use editmgt_text::TokenIds;
+use editmgt_transformer::MgtModel;
+use serde::Deserialize;
+
+use super::{Comparison, GoldenFolder, VerifyError};
+
+/// Hidden states and pooled vectors of the text encoders.
+const TEXT: f64 = 1e-4;
+/// Logits of one forward pass may be off by this; guidance multiplies it.
+const LOGITS: f64 = 5e-4;
+/// Averaged, rescaled and smoothed attention.
+const MAPS: f64 = 1e-5;
+/// Rescaling divides by the map's range, which multiplies rounding.
+const RESCALED_MAPS: f64 = 1e-4;
+/// Decoded pixels.
+const IMAGE: f64 = 1e-3;
+
+#[derive(Deserialize)]
+struct PipelineFile {
+    args: PipelineArgs,
+}
+
+/// The arguments that the official pipeline was called with.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PipelineArgs {
+    prompt: String,
+    negative_prompt: Option<String>,
+    height: usize,
+    width: usize,
+    num_inference_steps: usize,
+    guidance_scale: f32,
+    reference_strength: f32,
+    local_guidance: f32,
+    attention_enable_blocks: Option<Vec<usize>>,
+    local_query_text: Option<String>,
+    temperature: (f32, f32),
+    has_reference: bool,
+    has_mask: bool,
+}
+
+/// Hands out what the official generator drew.
+struct RecordedNoise<'a>(&'a GoldenFolder);
+
+impl NoiseSource for RecordedNoise<'_> {
+    fn step_noise(&self, request: &NoiseRequest) -> Result<StepNoise, Error> {
+        let name = |what| format!("step{}.{what}", request.step);
+        let draw = self.0.tokens(&name("sampled_ids")).map_err(Error::stage)?;
+        // The last step re-masks nothing and draws no confidence noise.
+        let confidence = match self.0.has(&name("gumbel_uniform")) {
+            true => self.0.floats(&name("gumbel_uniform")).map_err(Error::stage)?.values,
+            false => vec![0.0; request.batch * request.size.len()],
+        };
+        Ok(StepNoise { draw: TokenDraw::Tokens(draw), confidence })
+    }
+}
+
+/// The parts of the pipeline, by their own types: verification looks inside.
+struct Components {
+    codec: Box<dyn VqCodec>,
+    text: LoadedText,
+    transformer: MgtModel,
+    scheduler: SchedulerConfig,
+}
+
+impl Components {
+    fn load(folder: &ModelFolder, device: &Device) -> Result<Self, ModelError> {
+        let dtype = DtypePolicy::uniform(Dtype::F32);
+        let options = LoadOptions { device: device.clone(), dtype };
+        let (_, transformer) = folder.load_transformer(&options)?;
+        Ok(Self {
+            codec: folder.load_codec(&options)?,
+            text: folder.load_text_encoder(&options)?,
+            transformer,
+            scheduler: folder.read_scheduler()?,
+        })
+    }
+}
+
+pub(super) fn verify(
+    folder: &GoldenFolder,
+    device: &Device,
+) -> Result<Vec<Comparison>, VerifyError> {
+    let args = read_args(folder.dir())?;
+    let model_folder = ModelFolder::open(folder.dir())?;
+    let model = Components::load(&model_folder, device)?;
+
+    let mut out = Vec::new();
+    let negative_prompt = args.negative_prompt.as_deref().unwrap_or("");
+    let conditional = text(folder, &model, &args.prompt, "cond", &mut out)?;
+    let negative = text(folder, &model, negative_prompt, "uncond", &mut out)?;
+    let reference = match args.has_reference {
+        true => Some(reference(folder, &model, &args, device, &mut out)?),
+        false => None,
+    };
+    let input = loop_input(folder, &model, &args, reference, [conditional, negative])?;
+
+    let (first, last) = args.temperature;
+    let temperature = Temperature::Range(first, last);
+    let scheduler = Parity::new(model.scheduler.masking_schedule, temperature);
+    let hold: Box<dyn RegionHold> = match args.local_guidance > 0.0 {
+        true => Box::new(HoldThreshold::new(args.local_guidance)?),
+        false => Box::new(HoldOff),
+    };
+    let consolidator = Consolidator::parity();
+    let noise = RecordedNoise(folder);
+    let stages = LoopStages::new(&model.transformer, &scheduler, &consolidator, &*hold, &noise);
+    let mut edit = EditLoop::new(stages, input)?;
+    while !edit.is_done() {
+        let before = edit.tokens().clone();
+        let step = edit.step()?;
+        compare_step(folder, &args, &before, &step, edit.tokens(), &mut out)?;
+    }
+    compare_image(folder, model.codec.decode(edit.tokens())?, &mut out)?;
+    Ok(out)
+}
+
+fn read_args(dir: &Path) -> Result<PipelineArgs, VerifyError> {
+    let path = dir.join("pipeline.json");
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(VerifyError::Io { path, source }),
+    };
+    match serde_json::from_slice::<PipelineFile>(&bytes) {
+        Ok(file) => Ok(file.args),
+        Err(e) => Err(VerifyError::golden(path, e.to_string())),
+    }
+}
+
+/// Token ids, hidden states and pooled vector of one prompt.
+fn text(
+    folder: &GoldenFolder,
+    model: &Components,
+    prompt: &str,
+    half: &str,
+    out: &mut Vec<Comparison>,
+) -> Result<TextConditioning, VerifyError> {
+    let mut ids = |name: &str, ids: &TokenIds| -> Result<(), VerifyError> {
+        let name = format!("{half}.{name}");
+        let expected = folder.ints(&name)?.values;
+        let ids: Vec<i64> = ids.ids().iter().map(|&id| id.into()).collect();
+        out.push(Comparison::decisions(name, &ids, &expected));
+        Ok(())
+    };
+    let features = match &model.text {
+        LoadedText::Clip(clip) => {
+            ids("clip_ids", &clip.tokenizer().encode(&[prompt])?)?;
+            clip.encode(&[prompt])?
+        }
+        LoadedText::ClipGemma2(both) => {
+            ids("clip_ids", &both.clip().tokenizer().encode(&[prompt])?)?;
+            ids("gemma_ids", &both.tokenizer().encode(&[prompt])?)?;
+            both.encode(&[prompt])?
+        }
+        _ => return Err(not_official(folder)),
+    };
+    let hidden = folder.floats(&format!("{half}.encoder_hidden_states"))?;
+    out.push(Comparison::tensor(features.hidden.clone(), &hidden, TEXT)?);
+    let pooled = folder.floats(&format!("{half}.text_embeds"))?;
+    out.push(Comparison::tensor(features.pooled.clone(), &pooled, TEXT)?);
+    Ok(features)
+}
+
+/// The recordings are the official pipeline's, which knows no small encoder.
+fn not_official(folder: &GoldenFolder) -> VerifyError {
+    let message = "a pipeline with a small text encoder has no official counterpart";
+    VerifyError::golden(folder.dir().to_owned(), message.into())
+}
+
+/// The photo's tokens.
+fn reference(
+    folder: &GoldenFolder,
+    model: &Components,
+    args: &PipelineArgs,
+    device: &Device,
+    out: &mut Vec<Comparison>,
+) -> Result<TokenGrid, VerifyError> {
+    let photo = Photo::open(folder.dir().join("reference.png")).map_err(VerifyError::component)?;
+    let model_size = PixelSize::new(args.height, args.width);
+    let plan = ResizePlan::exact(photo.size(), model_size, model.codec.spec().downsample_factor)?;
+    let tokens = model.codec.encode(plan.apply(&photo, device)?)?;
+    // With a mask the official pipeline overwrites `reference_tokens` later on.
+    let name = if args.has_mask { "reference_tokens_raw" } else { "reference_tokens" };
+    out.push(Comparison::tokens(name, &tokens, &folder.tokens(name)?));
+    Ok(tokens)
+}
+
+fn loop_input(
+    folder: &GoldenFolder,
+    model: &Components,
+    args: &PipelineArgs,
+    reference: Option<TokenGrid>,
+    [text, negative]: [TextConditioning; 2],
+) -> Result<LoopInput, VerifyError> {
+    let mask_token = model.transformer.spec().mask_token;
+    let factor = model.codec.spec().downsample_factor;
+    let size = GridSize::new(args.height / factor, args.width / factor);
+    let (canvas, reference) = match (&reference, args.has_mask) {
+        (Some(tokens), true) => {
+            // The official code knows neither opacity nor other levels than those of the file.
+            let mask = Photo::open(folder.dir().join("mask.png"))
+                .and_then(|photo| {
+                    Mask::from_luma(MaskReading::Luma.levels(&photo)).on_grid_official(size)
+                })
+                .map_err(VerifyError::component)?;
+            let canvas = mask.masked(tokens, mask_token)?;
+            // The official canvas and reference are one tensor: the reference stream, too, sees
+            // mask tokens in the region.
+            (canvas.clone(), Some(canvas))
+        }
+        _ => (TokenGrid::filled(1, size, mask_token), reference),
+    };
+    let rows = match &args.local_query_text {
+        // The official code indexes the LLM's rows with positions of CLIP's sequence.
+        Some(phrase) => vec![TextRows::Rows(match &model.text {
+            LoadedText::Clip(clip) => clip.official_keyword_rows(&args.prompt, phrase)?,
+            LoadedText::ClipGemma2(both) => both.official_keyword_rows(&args.prompt, phrase)?,
+            _ => return Err(not_official(folder)),
+        })],
+        None => Vec::new(),
+    };
+    let micro = MicroConditions::uncropped(args.height, args.width);
+    let blocks = args.attention_enable_blocks.clone().unwrap_or_default();
+    let input = LoopInput::new(text, canvas, micro, args.num_inference_steps)
+        .with_guidance(args.guidance_scale, Some(negative))
+        .with_localisation(Localisation::new(blocks).with_rows(rows));
+    Ok(match reference {
+        Some(reference) => input.with_reference(reference, args.reference_strength),
+        None => input,
+    })
+}
+
+/// Everything that the golden file has about a step.
+fn compare_step(
+    folder: &GoldenFolder,
+    args: &PipelineArgs,
+    before: &TokenGrid,
+    step: &LoopStep,
+    after: &TokenGrid,
+    out: &mut Vec<Comparison>,
+) -> Result<(), VerifyError> {
+    let index = step.completed - 1;
+    let name = |what: &str| format!("step{index}.{what}");
+    for (what, tokens) in
+        [("sample", before), ("pred_original_sample", &step.predicted), ("prev_sample", after)]
+    {
+        out.push(Comparison::tokens(name(what), tokens, &folder.tokens(&name(what))?));
+    }
+    if folder.has(&name("logits")) {
+        // [B, N, V] to the official [B, V, H, W].
+        let [batch, _, classes] = step.logits.dims();
+        let shape = [batch, classes, after.size().height, after.size().width];
+        let logits = step.logits.clone().swap_dims(1, 2).reshape(shape);
+        // uncond + g (cond - uncond) weighs the two passes' errors by (g - 1) + g.
+        let weight = f64::from((2.0 * args.guidance_scale - 1.0).max(1.0));
+        let expected = folder.floats(&name("logits"))?;
+        out.push(Comparison::tensor(logits, &expected, LOGITS * weight)?);
+    }
+    if let Some(maps) = &step.maps {
+        let raw = Consolidator::parity().with_smoothing(None);
+        for (what, consolidator, tolerance) in [
+            ("local_agg", raw.with_rescale(false), MAPS),
+            ("local_rescaled", raw, RESCALED_MAPS),
+            ("local_smoothed", Consolidator::parity(), RESCALED_MAPS),
+        ] {
+            if folder.has(&name(what)) {
+                let map = consolidator.consolidate(maps, maps.size())?;
+                let expected = folder.floats(&name(what))?.values;
+                out.push(Comparison::values(name(what), map.values(), &expected, tolerance));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The decoded image, whole or as the golden file keeps it: a crop and a mean-pooled copy.
+fn compare_image(
+    folder: &GoldenFolder,
+    image: Tensor<4>,
+    out: &mut Vec<Comparison>,
+) -> Result<(), VerifyError> {
+    if folder.has("final_image") {
+        out.push(Comparison::tensor(image.clone(), &folder.floats("final_image")?, IMAGE)?);
+    }
+    if folder.has("final_image_crop") {
+        let [top, left] = crop_origin(folder)?;
+        let expected = folder.floats("final_image_crop")?;
+        let [_, channels, height, width] = expected.shape[..] else {
+            return Err(folder.malformed("final_image_crop: expected [1, C, H, W]"));
+        };
+        let ranges = [0..1, 0..channels, top..top + height, left..left + width];
+        let fits = ranges.iter().zip(image.dims()).all(|(range, size)| range.end <= size);
+        if !fits {
+            return Err(folder.malformed("final_image_crop: lies outside the image"));
+        }
+        out.push(Comparison::tensor(image.clone().slice(ranges), &expected, IMAGE)?);
+    }
+    if folder.has("final_image_pool8") {
+        let pooled = avg_pool2d(
+            image,
+            AvgPoolOptions {
+                kernel_size: [8, 8],
+                stride: [8, 8],
+                padding: [(0, 0); 2],
+                count_include_pad: true,
+                ceil_mode: false,
+            },
+        );
+        out.push(Comparison::tensor(pooled, &folder.floats("final_image_pool8")?, IMAGE)?);
+    }
+    Ok(())
+}
+
+/// Top and left of the stored crop: its manifest entry says "rows T:B cols L:R".
+fn crop_origin(folder: &GoldenFolder) -> Result<[usize; 2], VerifyError> {
+    let meaning = folder.meaning("final_image_crop");
+    let start = |word: &str| -> Option<usize> {
+        let range = meaning.split_whitespace().skip_while(|w| *w != word).nth(1)?;
+        range.split(':').next()?.parse().ok()
+    };
+    match (start("rows"), start("cols")) {
+        (Some(top), Some(left)) => Ok([top, left]),
+        _ => Err(folder.malformed("final_image_crop: its meaning lacks \"rows T:B cols L:R\"")),
+    }
+}

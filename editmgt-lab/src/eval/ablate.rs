@@ -1,0 +1,64 @@
+//! `editmgt-lab eval ablate`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use editmgt_eval::{AblateInput, ablate, ablations};
+use indicatif::ProgressBar;
+
+use super::EditorArgs;
+use super::world::SceneArgs;
+use crate::Outcome;
+
+#[derive(Args)]
+pub(super) struct AblateArgs {
+    #[command(flatten)]
+    editor: EditorArgs,
+    #[command(flatten)]
+    scenes: SceneArgs,
+    /// Where the tables, plots and runs go; what is done already is not done again
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Only these: steps, hold, layers, filter, keyword, holding, composite, strength, guidance
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    only: Option<Vec<String>>,
+    /// The seed of the intervals and tests
+    #[arg(long, default_value_t = 0)]
+    interval_seed: u64,
+}
+
+pub(super) fn run(args: &AblateArgs) -> Outcome {
+    let (world, split) = args.scenes.open()?;
+    let request = args.editor.request()?;
+    let editor = args.editor.editor()?;
+    let mut list = ablations(&editor, &request)?;
+    if let Some(only) = &args.only {
+        let names: Vec<&str> = list.iter().map(|ablation| ablation.name).collect();
+        if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
+            let names = names.join(", ");
+            return Err(format!("--only: expected some of {names}, got {unknown}").into());
+        }
+        list.retain(|ablation| only.iter().any(|name| name == ablation.name));
+    }
+    let bar = ProgressBar::new(0);
+    let mut progress = |name: &str, done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.set_message(name.to_owned());
+    };
+    let input = AblateInput {
+        editor: &editor,
+        world: &world,
+        split,
+        n: args.scenes.n,
+        ablations: &list,
+        dir: &args.out,
+        seed: args.interval_seed,
+    };
+    let made = ablate(&input, &mut progress)?;
+    bar.finish_and_clear();
+    let tables: Vec<String> = made.iter().map(|ablated| ablated.markdown()).collect();
+    print!("{}", tables.join("\n"));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,186 @@
+//! `editmgt-lab eval`.
+
+mod ablate;
+mod encoders;
+mod gedit;
+mod pairs;
+mod rate;
+mod results;
+mod world;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use editmgt::{EditError, EditRequest, Editor};
+use editmgt_eval::encoders::{Encoders, WithSimilarity};
+use editmgt_eval::{Measured, RunStore, Shard, Suite, Summary};
+use editmgt_store::{FileRoles, json};
+use indicatif::ProgressBar;
+
+use crate::lock::LockArgs;
+use crate::model::ModelArg;
+use crate::{Outcome, files};
+
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Edit held-out scenes of the training world, judge every picture by the world's truth, and
+    /// measure it
+    World(Box<world::WorldEvalArgs>),
+    /// Edit the pictures of a data set of pairs and compare the results with the pictures after
+    Pairs(Box<pairs::PairsArgs>),
+    /// Edit the photos of GEdit-Bench, and write the results where its rating scripts look for them
+    Gedit(Box<gedit::GeditArgs>),
+    /// Let a model behind an OpenAI-compatible endpoint rate every edit of a run
+    Rate(rate::RateArgs),
+    /// Vary one option after the other over scenes of the training world: tables and plots
+    Ablate(Box<ablate::AblateArgs>),
+    /// Summarise the run in a folder, all of its parts
+    Summary(results::SummaryArgs),
+    /// Write a page about the run in a folder: table, plots, and the worst edits to look at
+    Report(results::ReportArgs),
+    /// Compare two runs edit by edit, with intervals and paired tests
+    Compare(results::CompareArgs),
+}
+
+pub(crate) fn run(args: EvalArgs) -> Outcome {
+    match args.what {
+        What::World(args) => world::run(&args),
+        What::Pairs(args) => pairs::run(&args),
+        What::Gedit(args) => gedit::run(&args),
+        What::Rate(args) => rate::run(&args),
+        What::Ablate(args) => ablate::run(&args),
+        What::Summary(args) => results::summary(&args),
+        What::Report(args) => results::report(&args),
+        What::Compare(args) => results::compare(&args),
+    }
+}
+
+/// Who edits, and how.
+#[derive(Args)]
+struct EditorArgs {
+    #[command(flatten)]
+    model: ModelArg,
+    /// Options of the edits, as in a report's `request`, JSON; what it leaves out keeps its default
+    #[arg(long, value_name = "JSON")]
+    request: Option<PathBuf>,
+    /// Where to compute: see `editmgt devices`
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+impl EditorArgs {
+    fn request(&self) -> Result<EditRequest, Box<dyn Error>> {
+        match &self.request {
+            Some(path) => read(path, |text| {
+                Ok(json::parse_object(text.as_bytes()).and_then(json::from_object)?)
+            }),
+            None => Ok(EditRequest::default()),
+        }
+    }
+
+    /// Declares the files of the model and the request as inputs.
+    fn declare(&self, roles: &mut FileRoles) {
+        self.model.declare(roles);
+        if let Some(request) = &self.request {
+            roles.input("request", request);
+        }
+    }
+
+    fn editor(&self) -> Result<Editor, EditError> {
+        let device = editmgt::open_device(&self.device)?;
+        self.model.builder().device(device).build()
+    }
+}
+
+/// What every suite can be told.
+#[derive(Args)]
+struct RunArgs {
+    /// The run's own folder: `run.json`, `trials.jsonl` with a line for each edit. A run that was
+    /// stopped goes on where it was when it is started again
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Do every N-th edit, from the I-th on; N processes share one folder
+    #[arg(long, value_name = "I/N", default_value = "1/1", requires = "out")]
+    shard: Shard,
+    #[command(flatten)]
+    lock: LockArgs,
+    /// Write the summary
+    #[arg(long, value_name = "JSON")]
+    summary: Option<PathBuf>,
+    /// Keep the pictures of every edit in the run's folder, for `editmgt-lab eval report`
+    #[arg(long, requires = "out")]
+    pictures: bool,
+    /// The seed of the intervals
+    #[arg(long, default_value_t = 0)]
+    interval_seed: u64,
+}
+
+impl RunArgs {
+    /// What can be found wrong before a model is loaded: an output that can't be written, that is
+    /// one of the files that are read (`inputs`), or another output.
+    fn check(&self, mut inputs: FileRoles) -> Result<(), Box<dyn Error>> {
+        if let Some(out) = &self.out {
+            inputs.output("run's own files", out.join("run.json"))?;
+            for name in ["trials", "seconds"] {
+                let file = out.join(self.shard.file(name));
+                inputs.output("run's own files", file.with_extension("lock"))?;
+                inputs.output("run's own files", file)?;
+            }
+        }
+        files::check_outputs(inputs, [("summary", self.summary.as_deref())])
+    }
+
+    /// Does what is left of a suite's part, and prints and writes its summary. The encoders look at
+    /// every edit.
+    fn run(&self, suite: &dyn Suite, encoders: &Encoders) -> Result<(), Box<dyn Error>> {
+        let looked_at = WithSimilarity { suite, encoders };
+        // A run that nobody looks at is not another one since somebody could.
+        let suite = if encoders.is_empty() { suite } else { &looked_at };
+        let identity = suite.identity()?;
+        let store = self
+            .out
+            .as_deref()
+            .map(|dir| RunStore::open_with(dir, &identity, self.shard, self.lock.locking()));
+        let mut store = store.transpose()?;
+        let bar = ProgressBar::new(0);
+        let mut keep = |measured: &Measured| {
+            let Some(dir) = &self.out else { return Ok(()) };
+            suite.save(dir, measured)?;
+            match &measured.panels {
+                Some(panels) if self.pictures => panels.save(dir, measured.record.index),
+                _ => Ok(()),
+            }
+        };
+        let records =
+            editmgt_eval::run(suite, self.shard, store.as_mut(), &mut keep, &mut |done, total| {
+                bar.set_length(total);
+                bar.set_position(done);
+            })?;
+        bar.finish_and_clear();
+        tell(&Summary::of(&records, self.interval_seed), self.summary.as_deref())
+    }
+}
+
+/// Prints a summary, and writes it where that is wanted.
+fn tell(summary: &Summary, path: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    if let Some(path) = path {
+        files::write(path, serde_json::to_string_pretty(summary)? + "\n")?;
+    }
+    print!("{summary}");
+    Ok(())
+}
+
+fn read<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
+    let text = editmgt_store::read_text(path)?;
+    parse(&text).map_err(|e| format!("{}: {e}", path.display()).into())
+}

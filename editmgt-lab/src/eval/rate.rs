@@ -1,0 +1,68 @@
+//! `editmgt-lab eval rate`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use editmgt_eval::{Endpoint, Summary, rate};
+use editmgt_store::FileRoles;
+use indicatif::ProgressBar;
+
+use super::tell;
+use crate::{Outcome, files};
+
+#[derive(Args)]
+pub(super) struct RateArgs {
+    /// The run's folder, with its pictures
+    dir: PathBuf,
+    /// Where the rater is, up to what stands before /chat/completions: http://localhost:8000/v1
+    #[arg(long, value_name = "URL")]
+    endpoint: String,
+    /// Which model to ask there
+    #[arg(long, value_name = "NAME")]
+    rater_model: String,
+    /// The environment variable that has the key
+    #[arg(long, value_name = "VAR")]
+    key_env: Option<String>,
+    /// Where the ratings go; a rating that was stopped goes on where it was [default: the folder
+    /// ratings in the run's]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Seconds that an answer may take
+    #[arg(long, default_value_t = 120)]
+    timeout: u64,
+    /// Write the summary
+    #[arg(long, value_name = "JSON")]
+    summary: Option<PathBuf>,
+    /// The seed of the intervals
+    #[arg(long, default_value_t = 0)]
+    interval_seed: u64,
+}
+
+pub(super) fn run(args: &RateArgs) -> Outcome {
+    let mut run = FileRoles::default();
+    run.input_tree("run", &args.dir);
+    files::check_outputs(run, [("summary", args.summary.as_deref())])?;
+    let key = args.key_env.as_deref().map(|name| {
+        std::env::var(name).map_err(|e| format!("--key-env: expected a key in {name}: {e}"))
+    });
+    let patience = Duration::from_secs(args.timeout);
+    let endpoint = Endpoint::new(&args.endpoint, &args.rater_model, key.transpose()?, patience);
+    let out = args.out.clone().unwrap_or_else(|| args.dir.join("ratings"));
+    let bar = ProgressBar::new(0);
+    let rated = rate(&args.dir, &out, &endpoint, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    tell(&Summary::of(&rated.records, args.interval_seed), args.summary.as_deref())?;
+    if let Some((index, problem)) = rated.problems.first() {
+        println!(
+            "\n{} answers could not be used, that to edit {index} for instance: {problem}. Start \
+             again to ask again.",
+            rated.problems.len()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,81 @@
+//! `editmgt-lab eval world`.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use editmgt_eval::WorldSuite;
+use editmgt_store::FileRoles;
+use editmgt_world::{Split, World, WorldConfig};
+
+use super::encoders::EncoderArgs;
+use super::{EditorArgs, RunArgs, read};
+use crate::Outcome;
+
+#[derive(Args)]
+pub(super) struct WorldEvalArgs {
+    #[command(flatten)]
+    editor: EditorArgs,
+    #[command(flatten)]
+    scenes: SceneArgs,
+    /// Make no edits: judge the true pictures as the codec gives them back, which is the best that
+    /// any edit can do
+    #[arg(long, conflicts_with = "request")]
+    codec_only: bool,
+    #[command(flatten)]
+    encoders: EncoderArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Which scenes of which world.
+#[derive(Args)]
+pub(super) struct SceneArgs {
+    /// How many scenes
+    #[arg(long, default_value_t = 512)]
+    pub(super) n: u64,
+    /// train, validation or test
+    #[arg(long, default_value = "test")]
+    split: String,
+    /// A world's config in JSON, where what it leaves out keeps its default; the embedded model's
+    /// world if none is given
+    #[arg(long)]
+    world: Option<PathBuf>,
+}
+
+impl SceneArgs {
+    /// Declares the world's config as an input.
+    fn declare(&self, roles: &mut FileRoles) {
+        if let Some(world) = &self.world {
+            roles.input("world", world);
+        }
+    }
+
+    pub(super) fn open(&self) -> Result<(World, Split), Box<dyn Error>> {
+        if self.n == 0 {
+            return Err("--n: expected at least 1, got 0".into());
+        }
+        let split: Split = self.split.parse().map_err(|e| format!("--split: {e}"))?;
+        let config = match &self.world {
+            Some(path) => read(path, |text| Ok(WorldConfig::from_json(text)?))?,
+            None => WorldConfig::small(),
+        };
+        Ok((World::new(config)?, split))
+    }
+}
+
+pub(super) fn run(args: &WorldEvalArgs) -> Outcome {
+    let (world, split) = args.scenes.open()?;
+    let request = args.editor.request()?;
+    let mut inputs = FileRoles::default();
+    args.editor.declare(&mut inputs);
+    args.scenes.declare(&mut inputs);
+    args.run.check(inputs)?;
+    let editor = args.editor.editor()?;
+    let encoders = args.encoders.open(&editor)?;
+    let request = (!args.codec_only).then_some(request);
+    let suite = WorldSuite { editor: &editor, request, world: &world, split, n: args.scenes.n };
+    args.run.run(&suite, &encoders)?;
+    Ok(ExitCode::SUCCESS)
+}

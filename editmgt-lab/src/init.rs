@@ -1,0 +1,40 @@
+//! `editmgt-lab init`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use editmgt_diagnostics::init::{InitRequest, init};
+
+use crate::Outcome;
+
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// The folder to write; must not exist, or be empty
+    out: PathBuf,
+    /// full (the official sizes) or tiny
+    #[arg(long, default_value = "full")]
+    preset: String,
+    /// f32, f16 or bf16
+    #[arg(long, default_value = "bf16")]
+    dtype: String,
+    /// Same seed, same weights
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+pub(crate) fn run(args: InitArgs) -> Outcome {
+    let request =
+        InitRequest { preset: args.preset.parse()?, dtype: args.dtype.parse()?, seed: args.seed };
+    init(&args.out, &request)?;
+    // The model is there, whether or not anyone reads this.
+    let _unread = writeln!(
+        std::io::stdout(),
+        "{}: wrote a random {} model in {}",
+        args.out.display(),
+        request.preset,
+        request.dtype
+    );
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,18 @@
+//! The program as its users see it: what it writes, what it prints, how it refuses.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod conformance;
+#[cfg(feature = "train")]
+mod cost;
+#[cfg(feature = "train")]
+mod eval;
+#[cfg(feature = "train")]
+mod gedit;
+mod help;
+mod init;
+mod precision;
+mod program;
+
+#[cfg(feature = "train")]
+use editmgt_tests::pictures;

@@ -1,0 +1,162 @@
+//! The stages and the input of a loop.
+
+#[cfg(doc)]
+use editmgt_core::ReferenceInput;
+use editmgt_core::{
+    AttentionConsolidator, MapCombine, MgtTransformer, MicroConditions, NoiseSource, RegionHold,
+    TextConditioning, TextRows, TokenGrid, UnmaskScheduler, UserMask,
+};
+
+/// The interchangeable stages of a loop.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct LoopStages<'a> {
+    /// Predicts tokens.
+    pub transformer: &'a dyn MgtTransformer,
+    /// Fixes and re-masks tokens.
+    pub scheduler: &'a dyn UnmaskScheduler,
+    /// Turns attention into scores.
+    pub consolidator: &'a dyn AttentionConsolidator,
+    /// Turns scores into held tokens.
+    pub hold: &'a dyn RegionHold,
+    /// Draws the random numbers.
+    pub noise: &'a dyn NoiseSource,
+}
+
+impl<'a> LoopStages<'a> {
+    /// One stage of each kind.
+    pub fn new(
+        transformer: &'a dyn MgtTransformer,
+        scheduler: &'a dyn UnmaskScheduler,
+        consolidator: &'a dyn AttentionConsolidator,
+        hold: &'a dyn RegionHold,
+        noise: &'a dyn NoiseSource,
+    ) -> Self {
+        Self { transformer, scheduler, consolidator, hold, noise }
+    }
+}
+
+/// The text-to-image attention that a loop captures to locate the edit.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Localisation {
+    /// Blocks to capture, double blocks first. Empty: no map, and nothing is held by score.
+    pub blocks: Vec<usize>,
+    /// Text rows to average, one entry per map; the same number of maps for each image, those of
+    /// an image one after the other. Empty: one map of all rows for every image.
+    pub rows: Vec<TextRows>,
+    /// How several maps of an image become one.
+    pub combine: MapCombine,
+}
+
+impl Localisation {
+    /// One map of all text rows for each image, from these blocks (double blocks first).
+    pub fn new(blocks: Vec<usize>) -> Self {
+        Self { blocks, ..Self::default() }
+    }
+
+    /// Averages these text rows; see [`rows`](Self::rows).
+    #[must_use]
+    pub fn with_rows(self, rows: Vec<TextRows>) -> Self {
+        Self { rows, ..self }
+    }
+
+    /// Combines several maps of an image in this way.
+    #[must_use]
+    pub fn with_combine(self, combine: MapCombine) -> Self {
+        Self { combine, ..self }
+    }
+}
+
+/// The input of a loop: a batch of `B` images.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoopInput {
+    /// Features of the `B` instructions.
+    pub text: TextConditioning,
+    /// Features of the `B` negative prompts; read when `guidance_scale` is above 1.
+    pub negative: Option<TextConditioning>,
+    /// Scale of classifier-free guidance; 1 and below turns it off (and halves the work).
+    pub guidance_scale: f32,
+    /// The share of the run, 0..1, from which and until which guidance acts: step `i` of `n` is
+    /// guided when `(i + 0.5) / n` lies between, both ends included. `(0.0, 1.0)`: always.
+    pub guidance_interval: (f32, f32),
+    /// Where to start: `[B, H, W]`, mask tokens where there is something to fill.
+    pub canvas: TokenGrid,
+    /// `[B, H, W]` tokens of the photos, the reference stream; `None` for text-to-image.
+    pub reference: Option<TokenGrid>,
+    /// γ of the reference, see [`ReferenceInput::strength`].
+    pub reference_strength: f32,
+    /// Size and crop of the images, a condition of the model.
+    pub micro: MicroConditions,
+    /// Number of steps, 1 or more.
+    pub steps: usize,
+    /// Which attention to capture.
+    pub localisation: Localisation,
+    /// The user's mask, handed to the hold policy.
+    pub user_mask: Option<UserMask>,
+    /// Index of the first image, for the noise.
+    pub first_image: usize,
+}
+
+impl LoopInput {
+    /// Fills `canvas` from `text` in `steps` steps: without guidance, reference, captured attention and
+    /// user's mask.
+    pub fn new(
+        text: TextConditioning,
+        canvas: TokenGrid,
+        micro: MicroConditions,
+        steps: usize,
+    ) -> Self {
+        Self {
+            text,
+            negative: None,
+            guidance_scale: 1.0,
+            guidance_interval: (0.0, 1.0),
+            canvas,
+            reference: None,
+            reference_strength: 1.0,
+            micro,
+            steps,
+            localisation: Localisation::default(),
+            user_mask: None,
+            first_image: 0,
+        }
+    }
+
+    /// Guides away from `negative`, which a scale above 1 needs.
+    #[must_use]
+    pub fn with_guidance(self, guidance_scale: f32, negative: Option<TextConditioning>) -> Self {
+        Self { guidance_scale, negative, ..self }
+    }
+
+    /// Guides only in this interval; see [`guidance_interval`](Self::guidance_interval).
+    #[must_use]
+    pub fn with_guidance_interval(self, guidance_interval: (f32, f32)) -> Self {
+        Self { guidance_interval, ..self }
+    }
+
+    /// Edits photos with these tokens `[B, H, W]`, at this strength γ.
+    #[must_use]
+    pub fn with_reference(self, reference: TokenGrid, reference_strength: f32) -> Self {
+        Self { reference: Some(reference), reference_strength, ..self }
+    }
+
+    /// Captures attention.
+    #[must_use]
+    pub fn with_localisation(self, localisation: Localisation) -> Self {
+        Self { localisation, ..self }
+    }
+
+    /// Hands the hold policy a user's mask.
+    #[must_use]
+    pub fn with_user_mask(self, user_mask: Option<UserMask>) -> Self {
+        Self { user_mask, ..self }
+    }
+
+    /// Starts the noise at this image.
+    #[must_use]
+    pub fn with_first_image(self, first_image: usize) -> Self {
+        Self { first_image, ..self }
+    }
+}

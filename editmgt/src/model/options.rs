@@ -1,0 +1,58 @@
+//! How a model is loaded, and what it was loaded from.
+
+use std::fmt;
+
+use burn::tensor::Device;
+use editmgt_backends::DtypePolicy;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ModelError;
+use crate::lora::{LoraFile, LoraSource, LoraUse};
+
+/// Where a model lives and in which precision.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The device of every component.
+    pub device: Device,
+    /// The precision of each component.
+    pub dtype: DtypePolicy,
+}
+
+/// What a model was loaded from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelSource {
+    /// Tells models apart: see [`identity`](crate::identity).
+    pub sha256: String,
+    /// The precision of each component.
+    pub dtype: DtypePolicy,
+    /// The LoRA adapters that it was loaded with, in order.
+    #[serde(default)]
+    pub loras: Vec<LoraSource>,
+}
+
+impl ModelSource {
+    pub(crate) fn new(
+        sha256: String,
+        dtype: DtypePolicy,
+        loras: &[(LoraUse, LoraFile)],
+    ) -> Result<Self, ModelError> {
+        let loras = loras.iter().map(|(choice, file)| LoraSource::read(choice, file));
+        Ok(Self { sha256, dtype, loras: loras.collect::<Result<_, _>>()? })
+    }
+
+    /// Whether it is the same model with the same adapters, whatever the precision.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let loras = self.loras.iter().zip(&other.loras);
+        self.sha256 == other.sha256
+            && self.loras.len() == other.loras.len()
+            && loras.into_iter().all(|(a, b)| a.is_same(b))
+    }
+}
+
+impl fmt::Display for ModelSource {
+    /// The first digits of its identity, and the adapters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "model {:.12}", self.sha256)?;
+        self.loras.iter().try_for_each(|lora| write!(f, " with the {lora}"))
+    }
+}

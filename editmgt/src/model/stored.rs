@@ -1,0 +1,406 @@
+//! The components of a model folder, all but their weights.
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::{DType, Device};
+use editmgt_checkpoint::{WeightFiles, check_module, load_module};
+use editmgt_core::config::ConfigError;
+use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
+use editmgt_kernels::widens;
+use editmgt_sampler::SchedulerConfig;
+use editmgt_text::{
+    ClipEncoder, ClipGemma2Encoder, ClipText, ClipTextConfig, Gemma2, Gemma2Config,
+    PromptTokenizer, SmallText, SmallTextConfig, SmallTextEncoder, WordTokenizer,
+};
+use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture};
+use editmgt_vq::{CodecConfig, PatchVqModel, VqModel};
+
+use super::folder::ModelFolder;
+use super::identity::identity;
+use super::loaded::Model;
+use super::options::{LoadOptions, ModelSource};
+use crate::error::ModelError;
+use crate::lora::{LoraFile, LoraUse, apply_loras, open_loras};
+use crate::request::EditDefaults;
+
+/// A component whose config was read, and whose files have the keys and shapes that it asks for.
+pub(crate) struct Stored<M> {
+    /// The module before its parameters are made: it knows its sizes and takes no memory.
+    pub(crate) shell: M,
+    /// Its folder.
+    pub(crate) dir: PathBuf,
+    keys: KeyMap,
+    files: WeightFiles,
+    dtype: DType,
+    /// Whether matrices that are stored in half precision stay so.
+    keeps_halves: bool,
+}
+
+impl<M: Module> Stored<M> {
+    /// Opens the weights in `dir` for the module that `build` makes of its config.
+    fn open(
+        dir: &Path,
+        dtype: DType,
+        build: impl FnOnce() -> Result<(KeyMap, M), ConfigError>,
+    ) -> Result<Self, ModelError> {
+        let path = dir.join("config.json");
+        let (keys, shell) = build().map_err(|source| ModelError::Config { path, source })?;
+        let files = WeightFiles::open(dir)?;
+        check_module(&shell, &files, &keys, dtype)?;
+        Ok(Self { shell, dir: dir.to_owned(), keys, files, dtype, keeps_halves: false })
+    }
+
+    /// For a module that widens its matrices where it uses them: those that are stored in half precision
+    /// stay so, where that changes no result and costs no time.
+    fn keeping_halves(self, device: &Device) -> Self {
+        Self { keeps_halves: keeps_half_precision(device, self.dtype), ..self }
+    }
+
+    /// The component with its weights; each call reads them anew.
+    pub(crate) fn load(&self) -> Result<M, ModelError> {
+        let options = editmgt_checkpoint::LoadOptions::new(self.dtype)
+            .with_keep_half_precision(self.keeps_halves);
+        Ok(load_module(self.shell.clone(), &self.files, &self.keys, options)?)
+    }
+}
+
+/// Whether matrices that are stored in half precision stay so when a model is loaded in `dtype` for inference on
+/// `device`: they do in f32 where the device's kernels widen them, since that changes no result.
+pub fn keeps_half_precision(device: &Device, dtype: DType) -> bool {
+    dtype == DType::F32 && widens(device)
+}
+
+/// Loads the weights in `dir` into the module that `build` makes of its config, in `dtype`. Missing and unknown
+/// keys and wrong shapes are errors.
+///
+/// # Errors
+/// [`ModelError`] naming the file.
+pub fn load_component<M: Module>(
+    dir: &Path,
+    dtype: DType,
+    build: impl FnOnce() -> Result<(KeyMap, M), ConfigError>,
+) -> Result<M, ModelError> {
+    Stored::open(dir, dtype, build)?.load()
+}
+
+/// A transformer and what is added to it.
+pub(crate) struct StoredTransformer {
+    pub(crate) model: Stored<MgtModel>,
+    pub(crate) keys: KeyMap,
+    pub(crate) loras: Vec<(LoraUse, LoraFile)>,
+}
+
+impl StoredTransformer {
+    fn load(self) -> Result<MgtModel, ModelError> {
+        Ok(apply_loras(self.model.load()?, &self.keys, &self.loras)?)
+    }
+}
+
+/// The codec that the folder's config names.
+pub(crate) enum StoredCodec {
+    Official(Box<Stored<VqModel>>),
+    Patch(Box<Stored<PatchVqModel>>),
+}
+
+impl StoredCodec {
+    pub(crate) fn load(&self) -> Result<Box<dyn VqCodec>, ModelError> {
+        Ok(match self {
+            Self::Official(codec) => Box::new(codec.load()?),
+            Self::Patch(codec) => Box::new(codec.load()?),
+        })
+    }
+}
+
+/// The text encoder that a transformer's config names, and its tokenisers.
+pub(crate) enum StoredText {
+    Clip(Box<StoredClip>),
+    ClipGemma2 { clip: Box<StoredClip>, gemma: Box<Stored<Gemma2>>, tokenizer: PromptTokenizer },
+    Small(Box<Stored<SmallText>>, WordTokenizer),
+}
+
+/// CLIP's text tower.
+pub(crate) struct StoredClip {
+    pub(crate) model: Stored<ClipText>,
+    pub(crate) tokenizer: PromptTokenizer,
+}
+
+impl StoredClip {
+    fn load(self) -> Result<ClipEncoder, ModelError> {
+        Ok(ClipEncoder::new(self.model.load()?, self.tokenizer)?)
+    }
+}
+
+impl StoredText {
+    pub(crate) fn load(self) -> Result<LoadedText, ModelError> {
+        Ok(match self {
+            Self::Clip(clip) => LoadedText::Clip(Box::new(clip.load()?)),
+            Self::ClipGemma2 { clip, gemma, tokenizer } => {
+                let encoder = ClipGemma2Encoder::new(clip.load()?, gemma.load()?, tokenizer)?;
+                LoadedText::ClipGemma2(Box::new(encoder))
+            }
+            Self::Small(model, tokenizer) => {
+                LoadedText::Small(Box::new(SmallTextEncoder::new(model.load()?, tokenizer)?))
+            }
+        })
+    }
+}
+
+/// A text encoder by its own type.
+#[non_exhaustive]
+pub enum LoadedText {
+    /// CLIP's text tower, which gives rows and pooled vector.
+    Clip(Box<ClipEncoder>),
+    /// Gemma 2 gives the rows, CLIP the pooled vector.
+    ClipGemma2(Box<ClipGemma2Encoder>),
+    /// The small encoder, trained with its transformer.
+    Small(Box<SmallTextEncoder>),
+}
+
+impl LoadedText {
+    /// The encoder behind its trait.
+    pub fn boxed(self) -> Box<dyn TextEncoder> {
+        match self {
+            Self::Clip(encoder) => encoder,
+            Self::ClipGemma2(encoder) => encoder,
+            Self::Small(encoder) => encoder,
+        }
+    }
+}
+
+/// All of a folder but the weights.
+pub(crate) struct StoredModel {
+    pub(crate) transformer: StoredTransformer,
+    pub(crate) codec: StoredCodec,
+    pub(crate) text: StoredText,
+    pub(crate) rest: Rest,
+}
+
+/// What of a model is small.
+pub(crate) struct Rest {
+    root: PathBuf,
+    scheduler: SchedulerConfig,
+    defaults: EditDefaults,
+    source: ModelSource,
+    device: Device,
+}
+
+impl StoredModel {
+    /// Reads everything that is small, and compares all keys and shapes: a mistake should not cost
+    /// a minute of loading.
+    pub(crate) fn open(
+        folder: &ModelFolder,
+        options: &LoadOptions,
+        loras: &[LoraUse],
+    ) -> Result<Self, ModelError> {
+        let loras = open_loras(loras)?;
+        let defaults = EditDefaults::read(&folder.root)?;
+        let (config, model) = open_transformer(&folder.transformer, options)?;
+        let keys = config.keys();
+        for (choice, file) in &loras {
+            let streams = choice.streams.unwrap_or(file.streams);
+            file.for_model(&model.shell, &keys, choice.scale, streams)?;
+        }
+        Ok(Self {
+            codec: open_codec(&folder.vqvae, options)?,
+            text: open_text(folder, &config.text_encoder_architecture, options)?,
+            rest: Rest {
+                root: folder.root.clone(),
+                scheduler: read_scheduler(&folder.scheduler)?,
+                defaults,
+                source: ModelSource::new(identity(folder)?, options.dtype, &loras)?,
+                device: options.device.clone(),
+            },
+            transformer: StoredTransformer {
+                model: model.keeping_halves(&options.device),
+                keys,
+                loras,
+            },
+        })
+    }
+
+    /// Loads every component, one tensor at a time.
+    pub(crate) fn load(self) -> Result<Model, ModelError> {
+        let Self { transformer, codec, text, rest } = self;
+        rest.model(Box::new(transformer.load()?), codec.load()?, text.load()?.boxed())
+    }
+}
+
+impl Rest {
+    /// The model of these parts, when they belong together.
+    pub(crate) fn model(
+        self,
+        transformer: Box<dyn MgtTransformer>,
+        codec: Box<dyn VqCodec>,
+        text: Box<dyn TextEncoder>,
+    ) -> Result<Model, ModelError> {
+        let Self { root, scheduler, defaults, source, device } = self;
+        let source = Some(source);
+        let model = Model { codec, text, transformer, scheduler, defaults, source, device };
+        model.checked(&root)
+    }
+}
+
+/// Single components, for those who need no editor: a trainer, for instance.
+impl ModelFolder {
+    /// Loads the transformer alone, with its config. All of its weights have the dtype of the options, as
+    /// training wants them.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_transformer(
+        &self,
+        options: &LoadOptions,
+    ) -> Result<(MgtConfig, MgtModel), ModelError> {
+        let (config, model) = open_transformer(&self.transformer, options)?;
+        Ok((config, model.load()?))
+    }
+
+    /// Loads the codec alone.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_codec(&self, options: &LoadOptions) -> Result<Box<dyn VqCodec>, ModelError> {
+        open_codec(&self.vqvae, options)?.load()
+    }
+
+    /// Loads the text encoder alone, the one that the transformer's config names.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_text(&self, options: &LoadOptions) -> Result<Box<dyn TextEncoder>, ModelError> {
+        Ok(self.load_text_encoder(options)?.boxed())
+    }
+
+    /// As [`load_text`](Self::load_text), the encoder by its own type.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_text_encoder(&self, options: &LoadOptions) -> Result<LoadedText, ModelError> {
+        let config = read_config(&self.transformer, "config.json", MgtConfig::from_json)?;
+        open_text(self, &config.text_encoder_architecture, options)?.load()
+    }
+
+    /// Reads the config of the scheduler.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the file.
+    pub fn read_scheduler(&self) -> Result<SchedulerConfig, ModelError> {
+        read_scheduler(&self.scheduler)
+    }
+}
+
+fn open_transformer(
+    dir: &Path,
+    options: &LoadOptions,
+) -> Result<(MgtConfig, Stored<MgtModel>), ModelError> {
+    let config = read_config(dir, "config.json", MgtConfig::from_json)?;
+    let build = || Ok((config.keys(), config.init(&options.device)?));
+    let model = Stored::open(dir, options.dtype.transformer.into(), build)?;
+    Ok((config, model))
+}
+
+fn open_codec(dir: &Path, options: &LoadOptions) -> Result<StoredCodec, ModelError> {
+    let (device, dtype) = (&options.device, options.dtype.vq.into());
+    Ok(match read_config(dir, "config.json", CodecConfig::from_json)? {
+        CodecConfig::Official(config) => {
+            let build = || Ok((config.keys(), config.init(device)?));
+            StoredCodec::Official(Box::new(Stored::open(dir, dtype, build)?))
+        }
+        CodecConfig::Patch(config) => {
+            let build = || Ok((config.keys(), config.init(device)?));
+            StoredCodec::Patch(Box::new(Stored::open(dir, dtype, build)?))
+        }
+    })
+}
+
+fn open_text(
+    folder: &ModelFolder,
+    architecture: &TextArchitecture,
+    options: &LoadOptions,
+) -> Result<StoredText, ModelError> {
+    let (dir, device) = (&folder.text_encoder, &options.device);
+    let dtype: DType = options.dtype.text.into();
+    if *architecture == TextArchitecture::Small {
+        let config = read_config(dir, "config.json", SmallTextConfig::from_json)?;
+        let model = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
+        let model = model.keeping_halves(device);
+        let tokenizer = WordTokenizer::open(&folder.tokenizer, model.shell.spec().rows)?;
+        return Ok(StoredText::Small(Box::new(model), tokenizer));
+    }
+    let config = read_config(dir, "config.json", ClipTextConfig::from_json)?;
+    let model = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
+    let model = model.keeping_halves(device);
+    let clip = Box::new(StoredClip { model, tokenizer: PromptTokenizer::clip(&folder.tokenizer)? });
+    if *architecture == TextArchitecture::Clip {
+        return Ok(StoredText::Clip(clip));
+    }
+    let (Some(dir), Some(tokenizer)) = (&folder.llm_encoder, &folder.llm_tokenizer) else {
+        let problem = "the transformer reads CLIP and Gemma2, but there is no llm_encoder";
+        return Err(ModelError::folder(&folder.root, problem));
+    };
+    let config = read_config(dir, "config.json", Gemma2Config::from_json)?;
+    let gemma = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
+    let gemma = gemma.keeping_halves(device);
+    let tokenizer = PromptTokenizer::gemma(tokenizer)?;
+    Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
+}
+
+fn read_scheduler(dir: &Path) -> Result<SchedulerConfig, ModelError> {
+    read_config(dir, "scheduler_config.json", SchedulerConfig::from_json)
+}
+
+/// Reads the file `name` of a checkpoint's folder by `parse`.
+///
+/// # Errors
+/// [`ModelError::Io`] and [`ModelError::Config`], both with the file.
+pub fn read_config<T>(
+    dir: &Path,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, ConfigError>,
+) -> Result<T, ModelError> {
+    let path = dir.join(name);
+    let text = std::fs::read_to_string(&path).map_err(ModelError::io(&path))?;
+    parse(&text).map_err(|source| ModelError::Config { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use editmgt_backends::{Dtype, DtypePolicy};
+    use editmgt_checkpoint::{WeightsName, WriteOptions, module_tensors, write_random};
+
+    use super::*;
+
+    #[test]
+    fn the_codec_is_the_one_that_the_config_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = editmgt_backends::open("cpu").unwrap();
+        let dtype = DtypePolicy::uniform(Dtype::F32);
+        let options = LoadOptions { device: device.clone(), dtype };
+        let text = r#"{
+            "_class_name": "PatchVqModel",
+            "encoder_channels": [8],
+            "code_channels": 4,
+            "num_codes": 10,
+            "decoder_channels": [8, 4],
+            "blocks_per_level": 1
+        }"#;
+        let CodecConfig::Patch(config) = CodecConfig::from_json(text).unwrap() else {
+            panic!("another codec")
+        };
+        let tensors = module_tensors(&config.init(&device).unwrap(), &config.keys()).unwrap();
+        let write = WriteOptions::new(WeightsName::Diffusion, DType::F32);
+        write_random(dir.path(), &tensors, &write, 1).unwrap();
+        let path = dir.path().join("config.json");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(
+            open_codec(dir.path(), &options).unwrap().load().unwrap().spec(),
+            &config.spec()
+        );
+
+        std::fs::write(&path, text.replace("PatchVqModel", "AutoencoderKL")).unwrap();
+        let Err(error) = open_codec(dir.path(), &options) else { panic!("opened") };
+        assert!(matches!(error, ModelError::Config { .. }), "{error}");
+        assert!(error.to_string().contains("VQModel or PatchVqModel"), "{error}");
+    }
+}

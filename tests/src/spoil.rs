@@ -1,0 +1,93 @@
+//! Copies folders and spoils one thing in the copy.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use serde_json::Value;
+
+/// Copies a folder with everything below it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+/// Changes a JSON file.
+pub fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+/// The `model.safetensors` or `diffusion_pytorch_model.safetensors` of a folder.
+pub fn weights(dir: &Path) -> PathBuf {
+    let names = ["model.safetensors", "diffusion_pytorch_model.safetensors"];
+    names.iter().map(|name| dir.join(name)).find(|path| path.is_file()).unwrap()
+}
+
+/// Changes shape and bytes of every tensor whose name contains `named`; at least one does.
+pub fn change_tensor(
+    path: &Path,
+    named: &str,
+    mut change: impl FnMut(&mut Vec<usize>, &mut Vec<u8>),
+) {
+    let file = std::fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let mut changed = 0;
+    let mut owned = BTreeMap::new();
+    for (name, view) in tensors.tensors() {
+        let (mut shape, mut bytes) = (view.shape().to_vec(), view.data().to_vec());
+        if name.contains(named) {
+            change(&mut shape, &mut bytes);
+            changed += 1;
+        }
+        owned.insert(name, (view.dtype(), shape, bytes));
+    }
+    assert!(changed > 0, "{named} is in none of {:?}", owned.keys());
+    let views = owned.iter().map(|(name, (dtype, shape, bytes))| {
+        (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// Fills every f32 tensor whose name contains `named` with a number.
+pub fn fill(path: &Path, named: &str, value: f32) {
+    change_tensor(path, named, |_, bytes| {
+        for number in bytes.as_chunks_mut::<4>().0 {
+            *number = value.to_le_bytes();
+        }
+    });
+}
+
+/// Splits the weights of a folder into two shards with an index; the paths of the shards.
+pub fn shard(dir: &Path) -> [PathBuf; 2] {
+    let whole = weights(dir);
+    let file = std::fs::read(&whole).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let mut tensors = tensors.tensors();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let stem = whole.file_stem().unwrap().to_str().unwrap().to_owned();
+    let halves = tensors.split_at(tensors.len() / 2);
+    let mut map = serde_json::Map::new();
+    let shards = [(1, halves.0), (2, halves.1)].map(|(number, half)| {
+        let name = format!("{stem}-{number:05}-of-00002.safetensors");
+        map.extend(half.iter().map(|(key, _)| (key.clone(), name.clone().into())));
+        let views = half.iter().map(|(key, view)| (key, view));
+        let path = dir.join(name);
+        std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+        path
+    });
+    let index = serde_json::json!({"metadata": {"total_size": file.len()}, "weight_map": map});
+    let path = dir.join(format!("{stem}.safetensors.index.json"));
+    std::fs::write(path, index.to_string()).unwrap();
+    std::fs::remove_file(whole).unwrap();
+    shards
+}
