@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use editmgt::Flow;
-use editmgt_store::RunAccess;
+use editmgt_store::{FileRoles, RunAccess};
 use editmgt_train::codec::CodecRun;
-use editmgt_train::run::TrainEvent;
+use editmgt_train::run::{RunFolder, TrainError, TrainEvent};
 use editmgt_world::Metrics;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -60,6 +60,20 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
+    /// Refuses, before anything is loaded, a folder that can't be used and files of the run that it
+    /// also reads: its config, and what `declare` declares.
+    pub(crate) fn check_files(
+        &self,
+        declare: impl FnOnce(&mut FileRoles),
+    ) -> Result<FileRoles, TrainError> {
+        RunFolder::check(&self.out, self.resume)?;
+        let mut roles = FileRoles::default();
+        roles.input("config", &self.config);
+        declare(&mut roles);
+        RunFolder::declare_outputs(&self.out, &mut roles)?;
+        Ok(roles)
+    }
+
     pub(crate) fn access(&self) -> RunAccess {
         RunAccess { resume: self.resume, locking: self.lock.locking() }
     }
@@ -75,8 +89,9 @@ pub(crate) fn run(args: TrainArgs) -> Outcome {
 
 fn codec(args: &RunArgs) -> Outcome {
     let path = args.config.display();
-    let text = std::fs::read_to_string(&args.config).map_err(|e| format!("{path}: {e}"))?;
+    let text = editmgt_store::read_text(&args.config)?;
     let run = CodecRun::from_toml(&text).map_err(|e| format!("{path}: {e}"))?;
+    args.check_files(|_| {})?;
     let device = editmgt::open_device(&args.device)?;
     let mut view = View::new(run.training.run.log_every);
     let trained = run.train(&args.out, args.access(), &device, &mut |event| {

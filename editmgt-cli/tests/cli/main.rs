@@ -31,6 +31,8 @@ mod pictures;
 mod precision;
 mod program;
 mod record;
+#[cfg(all(unix, feature = "train"))]
+mod run_files;
 mod spoil;
 mod verify;
 mod watch;

@@ -23,6 +23,7 @@ mod files;
 mod folder;
 mod geometry;
 mod hash;
+mod inputs;
 mod jsonl;
 mod options;
 mod pairs;
