@@ -2,6 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use editmgt_core::GridSize;
+use image::error::UnsupportedErrorKind;
 
 use super::{MIN_SIDE, PixelSize};
 
@@ -20,6 +21,19 @@ impl fmt::Display for Origin {
             Self::File(path) => path.display().fmt(f),
             Self::Memory => f.write_str("image in memory"),
         }
+    }
+}
+
+/// The kind of image that is not read; in the decoder's terms where nothing better is known.
+fn what_is_unsupported(error: &image::ImageError) -> String {
+    match error {
+        image::ImageError::Unsupported(unsupported) => match unsupported.kind() {
+            UnsupportedErrorKind::GenericFeature(what) if what.starts_with("a ") => {
+                format!("expected an image of a kind that is read, got {what}")
+            }
+            _ => error.to_string(),
+        },
+        _ => error.to_string(),
     }
 }
 
@@ -68,7 +82,7 @@ pub enum PhotoError {
         got: String,
     },
     /// A known format, of a kind that can't be decoded.
-    #[error("{origin}: {source}; save it as an 8-bit PNG or JPEG first")]
+    #[error("{origin}: {}; save it as an 8-bit PNG or JPEG first", what_is_unsupported(source))]
     Unsupported {
         /// The photo.
         origin: Origin,
