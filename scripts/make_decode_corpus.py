@@ -743,7 +743,7 @@ KINDS = {
     r"tiff-(lab|lab8)\.": ("Lab colours", "a colour space that is not supported"),
     r"tiff-(ycbcr|tiffcp-jpeg-ycbcr)\.": ("YCbCr colours", "a colour space that is not supported"),
     r"tiff-palette\d\.": ("a palette", "a palette"),
-    r"tiff-tiffcp-fill-lsb": ("FillOrder 2", "bits in reversed order"),
+    r"tiff-tiffcp-fill-lsb": ("bits in reversed order", "bits in reversed order"),
 }
 
 if __name__ == "__main__":

@@ -82,12 +82,12 @@ pub enum PhotoError {
         got: String,
     },
     /// A known format, of a kind that can't be decoded.
-    #[error("{origin}: {}; save it as an 8-bit PNG or JPEG first", what_is_unsupported(source))]
+    #[error("{origin}: {}; save it as an 8-bit PNG or JPEG first", what_is_unsupported(reason))]
     Unsupported {
         /// The photo.
         origin: Origin,
-        /// What is not supported.
-        source: image::ImageError,
+        /// What is not supported, in the decoder's form; the message has it in words.
+        reason: image::ImageError,
     },
     /// The file is damaged.
     #[error("{origin}: damaged {format} file: {source}")]

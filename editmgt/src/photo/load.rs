@@ -199,7 +199,7 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
                 Some(kind) if !is_named(&source) => unsupported_tiff(&kind),
                 _ => source,
             };
-            PhotoError::Unsupported { origin: origin.clone(), source }
+            PhotoError::Unsupported { origin: origin.clone(), reason: source }
         }
         source => PhotoError::Corrupt {
             origin: origin.clone(),

@@ -259,7 +259,7 @@ mod tests {
         for (text, named) in [
             (plain.replace('7', "7.5"), "steps: "),
             (plain.replace('7', "\"7\""), "steps: "),
-            (plain.replace("[2, 3]", "[2, \"x\"]"), "blocks[1]: "),
+            (plain.replace("[2, 3]", "[2, \"x\"]"), "blocks: "),
             (plain.replace("[2, 3]", "7"), "blocks: "),
             (plain.replace("1,", "null,"), "version: expected 1"),
         ] {

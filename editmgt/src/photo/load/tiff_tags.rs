@@ -10,13 +10,16 @@ const FILL_ORDER: u16 = 266;
 const SAMPLES_PER_PIXEL: u16 = 277;
 const PLANAR: u16 = 284;
 const PREDICTOR: u16 = 317;
-pub(super) const TILE_WIDTH: u16 = 322;
+const TILE_WIDTH: u16 = 322;
 const EXTRA_SAMPLES: u16 = 338;
 const SAMPLE_FORMAT: u16 = 339;
 pub(super) const COMPRESSION: u16 = 259;
-pub(super) const TILE_LENGTH: u16 = 323;
-pub(super) const TILE_OFFSETS: u16 = 324;
-pub(super) const TILE_BYTE_COUNTS: u16 = 325;
+const STRIP_OFFSETS: u16 = 273;
+const ROWS_PER_STRIP: u16 = 278;
+const STRIP_BYTE_COUNTS: u16 = 279;
+const TILE_LENGTH: u16 = 323;
+const TILE_OFFSETS: u16 = 324;
+const TILE_BYTE_COUNTS: u16 = 325;
 /// The compression by Lempel, Ziv and Welch.
 const LZW: u64 = 5;
 /// More values than that are none that is read here: the tables of strips and colours.
@@ -55,6 +58,20 @@ impl Reader<'_> {
             false => bytes.iter().rev().fold(0, add),
         })
     }
+}
+
+/// Tiles or strips.
+pub(super) struct LzwParts {
+    /// The tag of their offsets.
+    pub(super) offsets: u16,
+    /// The tag of their lengths.
+    pub(super) lengths: u16,
+    /// How many there are.
+    pub(super) count: u64,
+    /// Unpacked bytes of each.
+    pub(super) whole: u64,
+    /// Unpacked bytes of the last one.
+    pub(super) last: u64,
 }
 
 /// An entry of a page's directory.
@@ -166,31 +183,42 @@ impl TiffTags {
         Ok(Self { values: values.collect(), tiled: directory.entry(TILE_WIDTH).is_some() })
     }
 
-    /// Whether the page is of tiles that are packed by LZW.
-    pub(super) fn is_tiled_lzw(&self) -> bool {
-        self.tiled && self.first(COMPRESSION, 1) == LZW && self.first(PLANAR, 1) == 1
-    }
-
-    /// How many tiles the page has.
-    pub(super) fn tiles(&self) -> Option<u64> {
-        let along = |side, tile| {
-            let tile = self.first(tile, 0);
-            (tile > 0).then(|| self.first(side, 0).div_ceil(tile))
+    /// The unpacked bytes of each tile or strip of a page that is packed by LZW and that the decoder
+    /// reads row by row: tiles, and strips with channels that it leaves out. `None` for others.
+    pub(super) fn lzw_read_by_rows(&self) -> Option<LzwParts> {
+        let leaves_out = self.first(SAMPLES_PER_PIXEL, 1) > self.colours();
+        let contiguous = self.first(PLANAR, 1) == 1;
+        if self.first(COMPRESSION, 1) != LZW || !contiguous || !(self.tiled || leaves_out) {
+            return None;
+        }
+        let (width, height) = (self.first(IMAGE_WIDTH, 0), self.first(IMAGE_LENGTH, 0));
+        let (across, rows) = match self.tiled {
+            true => (self.first(TILE_WIDTH, 0), self.first(TILE_LENGTH, 0)),
+            false => (width, self.first(ROWS_PER_STRIP, height).min(height)),
         };
-        along(IMAGE_WIDTH, TILE_WIDTH)?.checked_mul(along(IMAGE_LENGTH, TILE_LENGTH)?)
-    }
-
-    /// Bytes of a row of pixels of this width.
-    pub(super) fn row_bytes(&self, width: u64) -> Option<u64> {
-        let samples = width.checked_mul(self.first(SAMPLES_PER_PIXEL, 1))?;
-        Some(samples.checked_mul(self.first(BITS_PER_SAMPLE, 1))?.div_ceil(8))
+        if across == 0 || rows == 0 {
+            return None;
+        }
+        let samples = across.checked_mul(self.first(SAMPLES_PER_PIXEL, 1))?;
+        let row = samples.checked_mul(self.first(BITS_PER_SAMPLE, 1))?.div_ceil(8);
+        let whole = row.checked_mul(rows)?;
+        let last = match self.tiled {
+            true => whole,
+            false => row.checked_mul(height - (height.div_ceil(rows).saturating_sub(1)) * rows)?,
+        };
+        let count = width.div_ceil(across).checked_mul(height.div_ceil(rows))?;
+        let (offsets, lengths) = match self.tiled {
+            true => (TILE_OFFSETS, TILE_BYTE_COUNTS),
+            false => (STRIP_OFFSETS, STRIP_BYTE_COUNTS),
+        };
+        Some(LzwParts { offsets, lengths, count, whole, last })
     }
 
     fn get(&self, tag: u16) -> &[u64] {
         self.values.iter().find(|(known, _)| *known == tag).map_or(&[], |(_, values)| values)
     }
 
-    pub(super) fn first(&self, tag: u16, default: u64) -> u64 {
+    fn first(&self, tag: u16, default: u64) -> u64 {
         self.get(tag).first().copied().unwrap_or(default)
     }
 
@@ -269,6 +297,10 @@ impl TiffTags {
         if self.first(PLANAR, 1) == 2 && self.tiled {
             // The decoder panics on these.
             return Some("tiles of separate planes");
+        }
+        if self.tiled && (undeclared || samples > self.colours() + 1) {
+            // The decoder takes rows of such tiles from wrong places.
+            return Some("tiles with undeclared channels");
         }
         if self.first(FILL_ORDER, 1) == 2 {
             return Some("bits in reversed order (FillOrder 2)");
