@@ -7,12 +7,15 @@ The files are drawn here and written by independent encoders; the pixels are dec
 independent decoder, never by this project. `manifest.json` has a row per file:
 
     file, encoder     the file, and what wrote it, with its version
-    expect            "exact", "within" (with `max` and `mean`, in levels of 255) or "refused"
-    pixels            PNG of the expected pixels, 8 bits, RGB or RGBA, upright; not for "refused"
+    expect            "exact", "within" (with `max` and `mean`, in levels of 255), "refused" or
+                      "damaged"
+    pixels            PNG of the expected pixels, 8 bits, RGB or RGBA, upright; not for the last two
     decoder, reason   what decoded `pixels`; why a difference is allowed, or the file is refused
+    named             for "refused": what the message must call the kind
 
-Rows with `expect` "refused" are those of the table KINDS below: kinds that the program does not
-decode and has to refuse with a typed error. Everything else has to be decoded as written.
+Rows with `expect` "refused" are those of the table KINDS below: valid files of kinds that the program
+does not decode and has to refuse by name. Those of "damaged" are files that were cut off. Everything
+else has to be decoded as written.
 
 Needs numpy, Pillow, tifffile, imagecodecs, pyvips (with pyvips-binary) and, from Debian,
 libjpeg-turbo-progs, libtiff-tools, webp, gifsicle and imagemagick.
@@ -110,8 +113,12 @@ def add(name, data, encoder, pixels=None, decoder="what was drawn", **how):
     """A row of the corpus. `pixels` is an array, or None for a file that is refused."""
     (OUT / name).write_bytes(data)
     row = {"file": name, "encoder": f"{encoder} {VERSIONS[encoder]}".strip()}
-    if name in REFUSED:
-        pixels, how = None, {"expect": "refused", "reason": REFUSED[name]}
+    if re.match(CUT_OFF, name):
+        pixels, how = None, {"expect": "damaged", "reason": "cut off"}
+    for pattern, (named, reason) in KINDS.items():
+        if re.match(pattern, name):
+            pixels, how = None, {"expect": "refused", "named": named, "reason": reason}
+            break
     row |= {"expect": "exact"} | how
     if pixels is not None:
         pixels = np.asarray(pixels)
@@ -710,36 +717,34 @@ def main():
     print(f"{len(ROWS)} files, {sum(row['expect'] == 'refused' for row in ROWS)} refused, {size} bytes")
 
 
-# Kinds that are refused with a typed error, by a pattern of the file's name.
+# Files that were cut off.
+CUT_OFF = r"jpeg-.*-cut"
+
+# Kinds that are refused, by a pattern of the file's name: what the message calls them, and why.
 KINDS = {
-    r"jpeg-.*arithmetic": "arithmetic coding",
-    r"jpeg-cmyk-plain": "inks without an Adobe marker: 0 may be ink or paper",
-    r"jpeg-12bit": "12 bits a sample",
-    r"jpeg-lossless": "the lossless process",
-    r"jpeg-.*-cut": "cut off",
-    r"tiff-.*tiles-separate": "tiles of separate planes",
-    r"tiff-lzw-tiles-contig": "LZW without an end code",
-    r"tiff-(zstd|lzma)-": "compression that is not supported",
-    r"tiff-bits-g3": "CCITT group 3",
-    r"tiff-grey(2|4|32)": "grey of 2, 4 or 32 bits",
-    r"tiff-(rgb-float16|grey-float32|rgb32|rgb8-signed)": "numbers that are not supported",
-    r"tiff-rgbx.*-lzw-unspecified": "a predictor over undeclared channels",
-    r"tiff-greyalpha8": "grey with opacity",
-    r"tiff-cmyk8-(planes|alpha)": "inks in planes or with opacity",
-    r"tiff-(lab|lab8|ycbcr|palette\d)\.": "a colour space that is not supported",
-    r"tiff-tiffcp-(fill-lsb|jpeg-ycbcr)": "bits in reversed order; YCbCr",
+    r"jpeg-.*arithmetic": ("arithmetic coding", "arithmetic coding"),
+    r"jpeg-cmyk-plain": ("CMYK without an Adobe marker", "inks without an Adobe marker: 0 may be ink or paper"),
+    r"jpeg-12bit": ("other than 8 bits a sample", "12 bits a sample"),
+    r"jpeg-lossless": ("lossless coding", "the lossless process"),
+    r"tiff-.*tiles-separate": ("tiles of separate planes", "tiles of separate planes"),
+    r"tiff-zstd-": ("ZSTD compression", "compression that is not supported"),
+    r"tiff-lzma-": ("LZMA compression", "compression that is not supported"),
+    r"tiff-bits-g3": ("CCITT group 3", "CCITT group 3"),
+    r"tiff-grey2": ("grey of 2 bits", "grey of 2 bits"),
+    r"tiff-grey4": ("grey of 4 bits", "grey of 4 bits"),
+    r"tiff-(grey|rgb)32": ("whole numbers of 32 bits", "whole numbers of 32 bits"),
+    r"tiff-rgb-float16": ("RGB in floats of 16 bits", "floats of 16 bits"),
+    r"tiff-grey-float32": ("grey in floats of 32 bits", "grey in floats"),
+    r"tiff-rgb8-signed": ("RGB in signed numbers of 8 bits", "signed numbers"),
+    r"tiff-rgbx.*-lzw-unspecified": ("a predictor over undeclared channels", "a predictor over undeclared channels"),
+    r"tiff-greyalpha8": ("grey with more channels", "grey with opacity"),
+    r"tiff-cmyk8-planes": ("CMYK in separate planes", "inks in planes"),
+    r"tiff-cmyk8-alpha": ("CMYK with opacity", "inks with opacity"),
+    r"tiff-(lab|lab8)\.": ("Lab colours", "a colour space that is not supported"),
+    r"tiff-(ycbcr|tiffcp-jpeg-ycbcr)\.": ("YCbCr colours", "a colour space that is not supported"),
+    r"tiff-palette\d\.": ("a palette", "a palette"),
+    r"tiff-tiffcp-fill-lsb": ("bits in reversed order", "bits in reversed order"),
 }
-
-
-class Refused:
-    def __contains__(self, name):
-        return any(re.match(kind, name) for kind in KINDS)
-
-    def __getitem__(self, name):
-        return next(reason for kind, reason in KINDS.items() if re.match(kind, name))
-
-
-REFUSED = Refused()
 
 if __name__ == "__main__":
     main()

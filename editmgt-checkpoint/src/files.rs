@@ -238,11 +238,11 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, Vec<String>>, CheckpointEr
     }
 
     let wrong = |message| CheckpointError::Index { path: path.to_owned(), message };
-    let (file, len) = header::open(path)?;
+    let (_, len) = header::open(path)?;
     if len > MAX_INDEX {
         return Err(wrong(format!("{len} bytes, expected at most {MAX_INDEX}")));
     }
-    let text = std::io::read_to_string(file).map_err(CheckpointError::io(path))?;
+    let text = editmgt_store::read_text(path)?;
     let index: Index = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     let mut shards = BTreeMap::<String, Vec<String>>::new();
     for (key, shard) in index.weight_map {

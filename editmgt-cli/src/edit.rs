@@ -140,6 +140,7 @@ impl EditArgs {
             roles.input_with_hint(
                 "photo",
                 &self.photo,
+                "result",
                 "--in-place if the photo is to be replaced",
             );
         }

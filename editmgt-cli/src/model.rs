@@ -40,15 +40,7 @@ impl ModelArg {
         let Some(model) = &self.model else { return };
         #[cfg(not(feature = "embedded"))]
         let model = &self.model;
-        roles.input_tree("model", model);
-        // One that can't be opened is refused when it is loaded.
-        if let Ok(folder) = ModelFolder::open(model) {
-            let others = [folder.tokenizer.as_path(), folder.scheduler.as_path()];
-            let components = folder.components().into_iter().map(|(_, dir)| dir);
-            for dir in components.chain(others).chain(folder.llm_tokenizer.as_deref()) {
-                roles.input_tree("model", dir);
-            }
-        }
+        ModelFolder::declare_inputs(model, "model", roles);
     }
 }
 

@@ -3,6 +3,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use editmgt::Editor;
+use editmgt_store::Locking;
 use editmgt_world::{Split, World};
 
 use crate::statistics::median;
@@ -55,6 +56,8 @@ pub struct AblateInput<'a> {
     pub dir: &'a Path,
     /// The seed of intervals and tests.
     pub seed: u64,
+    /// Whether the folders of the runs must be locked.
+    pub locking: Locking,
 }
 
 /// The edits of a variation.
@@ -106,7 +109,7 @@ fn edits(
     known: &mut BTreeMap<String, Edits>,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Vec<Edits>, EvalError> {
-    let &AblateInput { editor, world, split, n, dir, .. } = input;
+    let &AblateInput { editor, world, split, n, dir, locking, .. } = input;
     let (mut keys, mut missing) = (Vec::new(), BTreeMap::new());
     for variation in &ablation.variations {
         let request = Some(variation.request.clone());
@@ -118,7 +121,7 @@ fn edits(
         if !made && !missing.contains_key(&key) {
             let name = format!("{}-{}", ablation.name, file_name(&variation.name));
             let runs = dir.join("runs").join(&name);
-            let store = RunStore::open(&runs, &identity, Shard::default())?;
+            let store = RunStore::open_with(&runs, &identity, Shard::default(), locking)?;
             missing.insert(key.clone(), (suite, store, Edits::default()));
         }
         keys.push(key);

@@ -2,6 +2,19 @@ use editmgt::{
     CompositePolicy, EditError, EditRequest, Editor, HoldPolicy, Holding, KeywordPolicy, MapFilter,
 };
 
+/// The names of all ablations.
+pub const ABLATION_NAMES: [&str; 9] = [
+    "steps",
+    "hold",
+    "layers",
+    "filter",
+    "keyword",
+    "holding",
+    "composite",
+    "strength",
+    "guidance",
+];
+
 /// One thing about an edit that is varied, and everything else left as it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ablation {

@@ -82,6 +82,16 @@ impl GeditData {
         let sha256 = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { folder: folder.to_owned(), rows, sha256 })
     }
+
+    /// The files that are read: the list, and the photos of the instructions that are left.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let photos = self.rows.iter().map(|row| self.photo(row));
+        photos.chain([self.folder.join(LIST)])
+    }
+
+    fn photo(&self, row: &Row) -> PathBuf {
+        self.folder.join(format!("{}{PHOTO}", row.key))
+    }
 }
 
 /// The edits of GEdit-Bench. There is no true result to measure by; what is measured is how much
@@ -123,7 +133,7 @@ impl Suite for GeditSuite<'_> {
             metrics: Metrics::default(),
             skipped: None,
         };
-        let photo = match Photo::open(self.data.folder.join(format!("{}{PHOTO}", row.key))) {
+        let photo = match Photo::open(self.data.photo(row)) {
             Ok(photo) => photo,
             Err(why) => {
                 // Where the data lies here is no part of what a record says.

@@ -43,7 +43,7 @@ mod summary;
 mod world;
 
 pub use ablate::{AblateInput, Ablated, Time, ablate};
-pub use ablation::{Ablation, Variation, ablations};
+pub use ablation::{ABLATION_NAMES, Ablation, Variation, ablations};
 pub use compare::{Change, Comparison};
 pub use cost::plot_costs;
 pub use editmgt_store::Shard;
@@ -52,7 +52,7 @@ pub use gedit::{GeditData, GeditSuite};
 pub use pairs::PairsSuite;
 pub use panels::Panels;
 pub use plot::{plot, plot_against, plotted};
-pub use rate::{Answer, Endpoint, Rated, Scores, rate};
+pub use rate::{Answer, Endpoint, Rated, Scores, rate, rate_with};
 pub use record::{Better, Record};
 pub use report::{ReportOptions, report};
 pub use statistics::{Estimate, sign_flip_test};

@@ -85,7 +85,8 @@ pub(crate) fn run(args: WorldArgs) -> Outcome {
 const SHEET_LIMIT: u64 = 64;
 
 fn read_config(path: &Path) -> Result<WorldConfig, Box<dyn Error>> {
-    Ok(WorldConfig::from_json(&fs::read_to_string(path)?)?)
+    let text = editmgt_store::read_text(path)?;
+    Ok(WorldConfig::from_json(&text).map_err(|e| format!("{}: {e}", path.display()))?)
 }
 
 /// Writes the pictures of a pair and gives its line of the list.

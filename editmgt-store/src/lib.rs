@@ -48,6 +48,6 @@ pub use roles::FileRoles;
 pub use shard::{Shard, ShardError};
 pub use sidecar::is_sidecar;
 pub use sweep::remove_stale;
-pub use sync::{publish_folder, sync_folder};
+pub use sync::{publish_folder, sync_folder, sync_log};
 pub use target::Target;
 pub use text::{TextLines, decode_text, read_text};

@@ -38,24 +38,25 @@ struct Role {
     what: String,
     path: PathBuf,
     is_output: bool,
-    /// How to write over it all the same.
-    hint: String,
+    /// Which output may be written over it all the same, and how.
+    hint: Option<(String, String)>,
 }
 
 impl FileRoles {
     /// Declares a file that is read. All inputs come before the first output.
     pub fn input(&mut self, what: impl Into<String>, path: impl AsRef<Path>) {
-        self.add_input(what.into(), path.as_ref(), String::new());
+        self.add_input(what.into(), path.as_ref(), None);
     }
 
-    /// Declares a file that is read, with the way to write over it all the same.
+    /// Declares a file that is read, with the way to write one of the outputs over it all the same.
     pub fn input_with_hint(
         &mut self,
         what: impl Into<String>,
         path: impl AsRef<Path>,
+        output: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        self.add_input(what.into(), path.as_ref(), format!(", or {}", hint.into()));
+        self.add_input(what.into(), path.as_ref(), Some((output.into(), hint.into())));
     }
 
     /// Declares a file or a folder that is read with all that is in it, also behind links.
@@ -83,7 +84,7 @@ impl FileRoles {
             return Ok(());
         }
         let identity = FileIdentity::of(&path);
-        let role = Role { what, path, is_output: true, hint: String::new() };
+        let role = Role { what, path, is_output: true, hint: None };
         let key = identity.key();
         if let Some(other) = self.files.get(&key) {
             return Err(conflict(&role, other));
@@ -119,7 +120,7 @@ impl FileRoles {
             let (parent, name) = FileIdentity::of(&role.path).place;
             if parent == canonical && matches(&name.to_string_lossy()) {
                 let path = role.path.clone();
-                let output = Role { what: what.to_owned(), path, is_output: true, hint: "".into() };
+                let output = Role { what: what.to_owned(), path, is_output: true, hint: None };
                 return Err(conflict(&output, role));
             }
         }
@@ -132,7 +133,26 @@ impl FileRoles {
         Ok(())
     }
 
-    fn add_input(&mut self, what: String, path: &Path, hint: String) {
+    /// Declares the files that are in a folder as written, also behind links: those of a folder that
+    /// is replaced or added to.
+    ///
+    /// # Errors
+    /// [`StoreError::OverInput`], [`StoreError::SameOutput`].
+    pub fn output_tree(
+        &mut self,
+        what: impl Into<String>,
+        folder: impl AsRef<Path>,
+    ) -> Result<(), StoreError> {
+        let what = what.into();
+        let mut found = Self::default();
+        found.tree(&what, folder.as_ref(), 0, &mut HashSet::new());
+        let mut paths: Vec<PathBuf> = found.files.into_values().map(|role| role.path).collect();
+        // So that the message names the same file each time.
+        paths.sort();
+        paths.into_iter().try_for_each(|path| self.output(what.clone(), path))
+    }
+
+    fn add_input(&mut self, what: String, path: &Path, hint: Option<(String, String)>) {
         if is_device(path) {
             return;
         }
@@ -142,7 +162,7 @@ impl FileRoles {
 
     fn tree(&mut self, what: &str, path: &Path, depth: usize, seen: &mut HashSet<IdentityKey>) {
         if !path.is_dir() {
-            self.add_input(what.to_owned(), path, String::new());
+            self.add_input(what.to_owned(), path, None);
             return;
         }
         if depth > MAX_DEPTH || !seen.insert(FileIdentity::of(path).key()) {
@@ -177,12 +197,14 @@ fn conflict(output: &Role, other: &Role) -> StoreError {
             other_path: other.path.clone(),
         }
     } else {
+        let hint = other.hint.as_ref().filter(|(output, _)| *output == what);
+        let hint = hint.map_or_else(String::new, |(_, hint)| format!(", or {hint}"));
         StoreError::OverInput {
             output: what.into(),
             path,
             input: other.what.as_str().into(),
             input_path: other.path.clone(),
-            hint: other.hint.as_str().into(),
+            hint: hint.into(),
         }
     }
 }

@@ -28,6 +28,14 @@ pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     allow_unsupported(file.sync_all())
 }
 
+/// Waits until what was written to an open file is on the disk, where the file system can.
+///
+/// # Errors
+/// [`StoreError::Io`] for a disk that fails.
+pub fn sync_log(path: impl AsRef<Path>, file: &File) -> Result<(), StoreError> {
+    sync_file(file).map_err(StoreError::io(path.as_ref()))
+}
+
 fn allow_unsupported(synced: io::Result<()>) -> io::Result<()> {
     match synced {
         // File systems that have no such call, and folders that may be written to but not read.

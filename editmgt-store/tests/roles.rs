@@ -18,11 +18,14 @@ fn an_output_is_known_by_its_file_and_not_by_its_name() {
     symlink(dir.path(), at("sub/up")).unwrap();
     for name in ["photo", "./photo", "sub/../photo", "hard", "soft", "softer", "sub/up/photo"] {
         let mut roles = FileRoles::default();
-        roles.input_with_hint("photo", at("soft"), "use --in-place");
-        let error = roles.output("report", at(name)).unwrap_err();
-        assert!(matches!(error, StoreError::OverInput { .. }), "{name}");
-        let text = error.to_string();
-        assert!(text.contains("photo") && text.ends_with("or use --in-place"), "{text}");
+        roles.input_with_hint("photo", at("soft"), "result", "use --in-place");
+        for (output, has_hint) in [("report", false), ("result", true)] {
+            let error = roles.output(output, at(name)).unwrap_err();
+            assert!(matches!(error, StoreError::OverInput { .. }), "{name}");
+            let text = error.to_string();
+            assert!(text.contains("photo"), "{text}");
+            assert_eq!(text.ends_with("or use --in-place"), has_hint, "{text}");
+        }
     }
     symlink("new", at("dangling")).unwrap();
     for name in ["new", "./new", "sub/../new", "sub/up/new", "dangling"] {
@@ -77,4 +80,27 @@ fn files_that_a_folder_gets_are_outputs() {
     roles.output("report", at("previews/step-9")).unwrap();
     let error = roles.outputs_in("preview", at("previews/."), step).unwrap_err();
     assert!(matches!(error, StoreError::SameOutput { .. }), "{error}");
+}
+
+#[test]
+fn what_is_in_a_folder_that_is_written_is_an_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("run/part")).unwrap();
+    fs::write(at("photo"), "").unwrap();
+    let declared = || {
+        let mut roles = FileRoles::default();
+        roles.input("photo", at("photo"));
+        roles.output_tree("run's files", at("run"))
+    };
+    declared().unwrap();
+    fs::write(at("run/part/other"), "").unwrap();
+    declared().unwrap();
+    fs::hard_link(at("photo"), at("run/part/hard")).unwrap();
+    let error = declared().unwrap_err().to_string();
+    assert!(error.contains("this is the photo") && error.contains("run/part/hard"), "{error}");
+    fs::remove_file(at("run/part/hard")).unwrap();
+    symlink("../photo", at("run/soft")).unwrap();
+    assert!(declared().is_err());
+    FileRoles::default().output_tree("nothing", at("nowhere")).unwrap();
 }

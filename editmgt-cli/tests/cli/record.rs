@@ -76,3 +76,44 @@ fn files_without_a_record_say_so() {
     }
     scratch.assert_nothing_written("record");
 }
+
+/// What other programs do to the text when they save the PNG.
+#[test]
+fn a_record_with_a_byte_order_mark_or_other_types_is_read_or_names_the_key() {
+    let scratch = Scratch::new();
+    let out = scratch.out("o.png");
+    Edit::new(out.clone()).quick().run().done();
+    let (info, pixels) = {
+        let decoder =
+            png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&out).unwrap()));
+        let mut reader = decoder.read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut pixels).unwrap();
+        (reader.info().clone(), pixels)
+    };
+    let text = info.utf8_text.iter().find(|text| text.keyword == "editmgt").unwrap();
+    let plain = text.get_text().unwrap();
+    let file = |text: &str| {
+        let path = scratch.path("other.png");
+        let file = std::fs::File::create(&path).unwrap();
+        let mut encoder = png::Encoder::new(file, info.width, info.height);
+        encoder.set_color(info.color_type);
+        encoder.set_depth(info.bit_depth);
+        encoder.add_itxt_chunk("editmgt".to_owned(), text.to_owned()).unwrap();
+        encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        path
+    };
+    assert!(plain.contains(r#""steps":2,"#), "{plain}");
+    let expected = editmgt(["show".as_ref(), file(&plain).as_os_str()]).done();
+    for text in [
+        format!("\u{feff}{plain}\r\n"),
+        plain.replace(r#""steps":2,"#, r#""steps":2.0,"#),
+        plain.replace(r#""request":{"#, r#""request":{"hold_margin":null,"#),
+    ] {
+        assert_eq!(editmgt(["show".as_ref(), file(&text).as_os_str()]).done(), expected, "{text}");
+    }
+    for (value, named) in [("2.5", "steps"), ("\"2\"", "steps"), ("[2]", "steps")] {
+        let path = file(&plain.replace(r#""steps":2,"#, &format!(r#""steps":{value},"#)));
+        editmgt(["show".as_ref(), path.as_os_str()]).refused(value, &[named, "other.png"]);
+    }
+}

@@ -55,11 +55,25 @@ pub fn rate(
     endpoint: &Endpoint,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Rated, EvalError> {
+    rate_with(dir, out, endpoint, Locking::Required, progress)
+}
+
+/// As [`rate`], on a file system that may have no locks.
+///
+/// # Errors
+/// Those of [`rate`].
+pub fn rate_with(
+    dir: &Path,
+    out: &Path,
+    endpoint: &Endpoint,
+    locking: Locking,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Rated, EvalError> {
     let mut records = read_records(dir)?;
     records.retain(|record| record.skipped.is_none());
     std::fs::create_dir_all(out).map_err(EvalError::io(out))?;
     check_identity(&out.join("rater.json"), &endpoint.identity())?;
-    let (mut lines, known) = Lines::open::<Rating>(out.join("ratings.jsonl"), Locking::Required)?;
+    let (mut lines, known) = Lines::open::<Rating>(out.join("ratings.jsonl"), locking)?;
     // A later answer takes the place of one that could not be used.
     let mut answers: BTreeMap<u64, Answer> =
         known.into_iter().map(|rating| (rating.index, rating.answer)).collect();

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt_eval::{AblateInput, ablate, ablations};
+use editmgt_eval::{ABLATION_NAMES, AblateInput, ablate, ablations};
+use editmgt_store::FileRoles;
 use indicatif::ProgressBar;
 
 use super::EditorArgs;
 use super::world::SceneArgs;
 use crate::Outcome;
+use crate::lock::LockArgs;
 
 #[derive(Args)]
 pub(super) struct AblateArgs {
@@ -20,6 +22,8 @@ pub(super) struct AblateArgs {
     /// Where the tables, plots and runs go; what is done already is not done again
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    #[command(flatten)]
+    lock: LockArgs,
     /// Only these: steps, hold, layers, filter, keyword, holding, composite, strength, guidance
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Option<Vec<String>>,
@@ -31,6 +35,15 @@ pub(super) struct AblateArgs {
 pub(super) fn run(args: &AblateArgs) -> Outcome {
     let (world, split) = args.scenes.open()?;
     let request = args.editor.request()?;
+    let mut roles = FileRoles::default();
+    args.editor.declare(&mut roles);
+    args.scenes.declare(&mut roles);
+    roles.output_tree("runs", args.out.join("runs"))?;
+    for name in ABLATION_NAMES {
+        for suffix in [".md", ".svg", "-time.svg"] {
+            roles.output("tables and plots", args.out.join(format!("{name}{suffix}")))?;
+        }
+    }
     let editor = args.editor.editor()?;
     let mut list = ablations(&editor, &request)?;
     if let Some(only) = &args.only {
@@ -55,6 +68,7 @@ pub(super) fn run(args: &AblateArgs) -> Outcome {
         ablations: &list,
         dir: &args.out,
         seed: args.interval_seed,
+        locking: args.lock.locking(),
     };
     let made = ablate(&input, &mut progress)?;
     bar.finish_and_clear();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use editmgt::{Editor, ModelError};
 use editmgt_eval::encoders::{Clip, Dino, Encoders};
+use editmgt_store::FileRoles;
 
 #[derive(Args)]
 pub(super) struct EncoderArgs {
@@ -19,6 +20,13 @@ pub(super) struct EncoderArgs {
 }
 
 impl EncoderArgs {
+    /// Declares the files of the networks as inputs.
+    pub(super) fn declare(&self, roles: &mut FileRoles) {
+        for dir in [&self.clip, &self.dino].into_iter().flatten() {
+            roles.input_tree("encoder", dir);
+        }
+    }
+
     /// Loads those that are wanted, where the editor computes.
     pub(super) fn open(&self, editor: &Editor) -> Result<Encoders, ModelError> {
         let device = &editor.model().device;

@@ -40,9 +40,12 @@ pub(super) fn run(args: &GeditArgs) -> Outcome {
     let request = args.editor.request()?;
     let mut inputs = FileRoles::default();
     args.editor.declare(&mut inputs);
-    inputs.input_tree("data", &args.data);
-    args.run.check(inputs)?;
+    args.encoders.declare(&mut inputs);
     let data = GeditData::open(&args.data, args.language.as_deref())?;
+    for file in data.files() {
+        inputs.input("data", file);
+    }
+    args.run.check(inputs)?;
     let editor = args.editor.editor()?;
     let encoders = args.encoders.open(&editor)?;
     args.run.run(&GeditSuite { editor: &editor, request, data: &data, n: args.n }, &encoders)?;

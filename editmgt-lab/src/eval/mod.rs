@@ -133,6 +133,9 @@ impl RunArgs {
                 inputs.output("run's own files", file.with_extension("lock"))?;
                 inputs.output("run's own files", file)?;
             }
+            for folder in ["pictures", "fullset"] {
+                inputs.output_tree("run's pictures", out.join(folder))?;
+            }
         }
         files::check_outputs(inputs, [("summary", self.summary.as_deref())])
     }
@@ -165,6 +168,21 @@ impl RunArgs {
             })?;
         bar.finish_and_clear();
         tell(&Summary::of(&records, self.interval_seed), self.summary.as_deref())
+    }
+}
+
+/// Declares the files of the run in `dir` as inputs.
+fn declare_run(roles: &mut FileRoles, what: &str, dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_log = ["trials", "seconds"].iter().any(|log| name.starts_with(log));
+        if name == "run.json" || (is_log && name.ends_with(".jsonl")) {
+            roles.input(what, entry.path());
+        }
+    }
+    for folder in ["pictures", "fullset"] {
+        roles.input_tree(what, dir.join(folder));
     }
 }
 

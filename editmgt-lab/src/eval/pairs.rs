@@ -52,9 +52,11 @@ pub(super) fn run(args: &PairsArgs) -> Outcome {
     let request = args.editor.request()?;
     let mut inputs = FileRoles::default();
     args.editor.declare(&mut inputs);
-    inputs.input_tree("data", &args.data);
+    args.encoders.declare(&mut inputs);
+    let format = PairFormat::of(&args.data);
+    format.declare_inputs(&args.data, &columns, &mut inputs);
     args.run.check(inputs)?;
-    let pairs = PairPhotos::open(PairFormat::of(&args.data), &args.data, &columns, mask)?;
+    let pairs = PairPhotos::open(format, &args.data, &columns, mask)?;
     if pairs.skips().total() > 0 {
         eprintln!("rows left out: {}", pairs.skips());
     }

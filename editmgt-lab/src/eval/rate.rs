@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use editmgt_eval::{Endpoint, Summary, rate};
+use editmgt_eval::{Endpoint, Summary, rate_with};
 use editmgt_store::FileRoles;
 use indicatif::ProgressBar;
 
-use super::tell;
+use super::{declare_run, tell};
+use crate::lock::LockArgs;
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -29,6 +30,8 @@ pub(super) struct RateArgs {
     /// ratings in the run's]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    lock: LockArgs,
     /// Seconds that an answer may take
     #[arg(long, default_value_t = 120)]
     timeout: u64,
@@ -42,19 +45,23 @@ pub(super) struct RateArgs {
 
 pub(super) fn run(args: &RateArgs) -> Outcome {
     let mut run = FileRoles::default();
-    run.input_tree("run", &args.dir);
+    declare_run(&mut run, "run", &args.dir);
+    let out = args.out.clone().unwrap_or_else(|| args.dir.join("ratings"));
+    for name in ["rater.json", "ratings.jsonl", "ratings.lock"] {
+        run.output("ratings", out.join(name))?;
+    }
     files::check_outputs(run, [("summary", args.summary.as_deref())])?;
     let key = args.key_env.as_deref().map(|name| {
         std::env::var(name).map_err(|e| format!("--key-env: expected a key in {name}: {e}"))
     });
     let patience = Duration::from_secs(args.timeout);
     let endpoint = Endpoint::new(&args.endpoint, &args.rater_model, key.transpose()?, patience);
-    let out = args.out.clone().unwrap_or_else(|| args.dir.join("ratings"));
     let bar = ProgressBar::new(0);
-    let rated = rate(&args.dir, &out, &endpoint, &mut |done, total| {
+    let mut progress = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
-    })?;
+    };
+    let rated = rate_with(&args.dir, &out, &endpoint, args.lock.locking(), &mut progress)?;
     bar.finish_and_clear();
     tell(&Summary::of(&rated.records, args.interval_seed), args.summary.as_deref())?;
     if let Some((index, problem)) = rated.problems.first() {

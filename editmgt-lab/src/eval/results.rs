@@ -7,7 +7,7 @@ use clap::Args;
 use editmgt_eval::{Comparison, ReportOptions, Summary, read_records};
 use editmgt_store::FileRoles;
 
-use super::tell;
+use super::{declare_run, tell};
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -59,7 +59,7 @@ pub(super) struct ReportArgs {
 
 pub(super) fn summary(args: &SummaryArgs) -> Outcome {
     let mut run = FileRoles::default();
-    run.input_tree("run", &args.dir);
+    declare_run(&mut run, "run", &args.dir);
     files::check_outputs(run, [("summary", args.summary.as_deref())])?;
     let records = read_records(&args.dir)?;
     tell(&Summary::of(&records, args.interval_seed), args.summary.as_deref())?;
@@ -68,7 +68,7 @@ pub(super) fn summary(args: &SummaryArgs) -> Outcome {
 
 pub(super) fn report(args: &ReportArgs) -> Outcome {
     let mut run = FileRoles::default();
-    run.input_tree("run", &args.dir);
+    declare_run(&mut run, "run", &args.dir);
     files::check_outputs(run, [("page", Some(&*args.out))])?;
     let records = read_records(&args.dir)?;
     let options = ReportOptions {
@@ -83,8 +83,8 @@ pub(super) fn report(args: &ReportArgs) -> Outcome {
 
 pub(super) fn compare(args: &CompareArgs) -> Outcome {
     let mut runs = FileRoles::default();
-    runs.input_tree("first run", &args.a);
-    runs.input_tree("second run", &args.b);
+    declare_run(&mut runs, "first run", &args.a);
+    declare_run(&mut runs, "second run", &args.b);
     files::check_outputs(runs, [("comparison", args.out.as_deref())])?;
     let (a, b) = (read_records(&args.a)?, read_records(&args.b)?);
     let comparison = Comparison::of(&a, &b, &args.b, args.interval_seed)?;

@@ -46,7 +46,7 @@ pub(super) struct SceneArgs {
 
 impl SceneArgs {
     /// Declares the world's config as an input.
-    fn declare(&self, roles: &mut FileRoles) {
+    pub(super) fn declare(&self, roles: &mut FileRoles) {
         if let Some(world) = &self.world {
             roles.input("world", world);
         }
@@ -70,6 +70,7 @@ pub(super) fn run(args: &WorldEvalArgs) -> Outcome {
     let request = args.editor.request()?;
     let mut inputs = FileRoles::default();
     args.editor.declare(&mut inputs);
+    args.encoders.declare(&mut inputs);
     args.scenes.declare(&mut inputs);
     args.run.check(inputs)?;
     let editor = args.editor.editor()?;

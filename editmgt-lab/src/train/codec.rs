@@ -11,8 +11,9 @@ use crate::Outcome;
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
     let path = args.config.display();
-    let text = std::fs::read_to_string(&args.config).map_err(|e| format!("{path}: {e}"))?;
+    let text = editmgt_store::read_text(&args.config)?;
     let run = CodecRun::from_toml(&text).map_err(|e| format!("{path}: {e}"))?;
+    args.check_files(|_| {})?;
     let device = editmgt::open_device(&args.device)?;
     let mut view = View::new(run.training.run.log_every);
     let trained = run.train(&args.out, args.access(), &device, &mut |event| {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use editmgt_store::RunAccess;
+use editmgt_store::{FileRoles, RunAccess};
+use editmgt_train::run::{RunFolder, TrainError};
 
 use crate::lock::LockArgs;
 
@@ -34,6 +35,20 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
+    /// Refuses, before anything is loaded, a folder that can't be used and files of the run that it
+    /// also reads: its config, and what `declare` declares.
+    pub(super) fn check_files(
+        &self,
+        declare: impl FnOnce(&mut FileRoles),
+    ) -> Result<FileRoles, TrainError> {
+        RunFolder::check(&self.out, self.resume)?;
+        let mut roles = FileRoles::default();
+        roles.input("config", &self.config);
+        declare(&mut roles);
+        RunFolder::declare_outputs(&self.out, &mut roles)?;
+        Ok(roles)
+    }
+
     pub(super) fn access(&self) -> RunAccess {
         RunAccess { resume: self.resume, locking: self.lock.locking() }
     }

@@ -230,7 +230,8 @@ fn one_option_after_the_other_is_varied() {
     assert_eq!(ablate(&["--only", "composite,holding"]).done(), printed);
     assert_eq!(file("runs/composite-hold/trials.jsonl"), before);
 
-    ablate(&["--only", "colour"]).refused("an unknown one", &["--only", "hold, layers", "colour"]);
+    let names = editmgt_eval::ABLATION_NAMES.join(", ");
+    ablate(&["--only", "colour"]).refused("an unknown one", &["--only", &names, "colour"]);
 
     // Without smoothing the map is another one, and so is what is held.
     let filters = ablate(&["--only", "filter"]).done();

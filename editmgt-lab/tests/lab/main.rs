@@ -13,6 +13,8 @@ mod help;
 mod init;
 mod precision;
 mod program;
+#[cfg(all(unix, feature = "train"))]
+mod run_files;
 
 #[cfg(feature = "train")]
 use editmgt_tests::pictures;

@@ -388,7 +388,59 @@ mod tests {
     }
 
     #[test]
+    fn grids_of_one_row_one_column_and_one_token_are_decided() {
+        for (height, width) in [(1, 1), (1, 2), (2, 1), (1, 40), (40, 1), (0, 0), (0, 5), (1, 0)] {
+            let size = GridSize::new(height, width);
+            let n = size.len();
+            let map = |score: &dyn Fn(usize) -> f32| {
+                ScoreMap::new(1, size, (0..n).map(score).collect()).unwrap()
+            };
+            for level in [0.0, 0.5, 1.0, -3.0, f32::MAX, f32::MIN_POSITIVE] {
+                let flat = map(&|_| level);
+                let held = HoldAuto.hold(&HoldRequest::first(&flat, None)).unwrap();
+                assert!(!held.held().contains(&true), "{size}, constant {level}");
+            }
+            let peak = map(&|token| if token < 4 { 1.0 } else { 0.0 });
+            let request = HoldRequest::first(&peak, None);
+            let held = HoldAuto.hold(&request).unwrap();
+            // Fewer than 16 tokens have no histogram.
+            let expected: Vec<bool> = (0..n).map(|token| n == 40 && token >= 4).collect();
+            assert_eq!(held.held(), expected, "{size}");
+            let margin = crate::HoldMargin::new(Box::new(HoldAuto), 2).hold(&request).unwrap();
+            assert_eq!(
+                margin.held().iter().filter(|&&held| held).count(),
+                if n == 40 { 34 } else { 0 }
+            );
+            // One cell for all tokens, and many cells for one.
+            for (cells, tokens) in [(&peak, &map(&|_| 0.5)), (&map(&|_| 0.5), &peak)] {
+                let cells = CellScores { scores: cells, first: cells };
+                let request =
+                    HoldRequest { cells: Some(cells), ..HoldRequest::first(tokens, None) };
+                assert_eq!(HoldAuto.hold(&request).unwrap().size(), size);
+            }
+        }
+        let many = ScoreMap::new(1, GridSize::new(5, 8), vec![0.5; 40]).unwrap();
+        let one = ScoreMap::new(1, GridSize::new(1, 1), vec![0.5]).unwrap();
+        for (tokens, scores) in [(&many, &one), (&one, &many)] {
+            let cells = CellScores { scores, first: scores };
+            let request = HoldRequest { cells: Some(cells), ..HoldRequest::first(tokens, None) };
+            assert_eq!(HoldAuto.hold(&request).unwrap().share(), 0.0);
+        }
+    }
+
+    #[test]
     fn scores_that_are_none_are_refused() {
+        let size = GridSize::new(1, 21);
+        let good = ScoreMap::new(1, size, vec![0.1; 21]).unwrap();
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let bad = ScoreMap::new(1, size, [vec![0.1; 20], vec![bad]].concat()).unwrap();
+            let first = HoldRequest::first(&bad, None);
+            assert!(matches!(HoldAuto.hold(&first), Err(Error::Value { .. })));
+            assert_eq!(HoldAuto.threshold(&first, 0), None);
+            // A later step reads its own map only where the first found a region.
+            let later = HoldRequest { first: &good, step: 1, ..first };
+            assert_eq!(HoldAuto.hold(&later).unwrap().share(), 0.0);
+        }
         for bad in [f32::NAN, f32::INFINITY] {
             let scores = [vec![0.1; 20], vec![bad]].concat();
             assert!(matches!(AutoThreshold::of(&scores), Err(Error::Value { .. })));

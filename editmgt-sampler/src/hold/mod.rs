@@ -55,6 +55,12 @@ impl RegionHold for HoldThreshold {
     }
 
     fn hold(&self, HoldRequest { scores, .. }: &HoldRequest<'_>) -> Result<HoldMask> {
+        // A NaN is not below anything: everything could change, and nobody would know why.
+        if self.threshold > 0.0
+            && let Some(score) = scores.values().iter().find(|score| score.is_nan())
+        {
+            return Err(Error::value("scores", "numbers", score));
+        }
         let held = |&score: &f32| self.threshold > 0.0 && score < self.threshold;
         let held = scores.values().iter().map(held).collect();
         HoldMask::new(scores.batch(), scores.size(), held)
@@ -144,8 +150,8 @@ mod tests {
     const SIZE: GridSize = GridSize::new(1, 4);
 
     fn scores() -> ScoreMap {
-        // Bicubic upsampling overshoots 0..1 on both sides; the second image has no score at all.
-        let values = vec![-0.1, 0.0, 0.5, 1.1, f32::NAN, f32::NAN, f32::NAN, f32::NAN];
+        // Bicubic upsampling overshoots 0..1 on both sides; the second image is all peak.
+        let values = vec![-0.1, 0.0, 0.5, 1.1, 1.0, 1.0, 1.0, 1.0];
         ScoreMap::new(2, SIZE, values).unwrap()
     }
 
@@ -181,6 +187,10 @@ mod tests {
         for threshold in [-0.1, 1.1, f32::NAN, f32::INFINITY] {
             assert!(HoldThreshold::new(threshold).is_err(), "{threshold}");
         }
+        let nan = ScoreMap::new(1, SIZE, vec![0.0, f32::NAN, 0.5, 1.0]).unwrap();
+        let on_nan = |t| HoldThreshold::new(t).unwrap().hold(&HoldRequest::first(&nan, None));
+        assert!(matches!(on_nan(0.5), Err(Error::Value { .. })));
+        assert_eq!(on_nan(0.0).unwrap().share(), 0.0, "the scores are not read");
         let other = UserMask::new(GridSize::new(2, 2), vec![1.0; 4]).unwrap();
         let hold = |mask| HoldUserMask.hold(&HoldRequest::first(&scores(), mask));
         assert!(matches!(hold(None), Err(Error::Value { .. })));

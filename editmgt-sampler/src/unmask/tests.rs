@@ -295,11 +295,46 @@ fn every_code_comes_as_often_as_its_probability() {
     }
 }
 
+/// Banned codes have a logit of negative infinity.
+#[test]
+fn codes_of_negative_infinity_are_never_drawn() {
+    let all = logits(1, 2, 6);
+    let banned = all.clone().lower_scalar(2.0);
+    let parts = Parts {
+        logits: all.mask_fill(banned.clone(), f32::NEG_INFINITY),
+        reference: None,
+        hold: None,
+        ..Parts::new()
+    };
+    let banned = banned.int().try_into_vec_as::<i64>().unwrap();
+    for scheduler in [&Strict::default() as &dyn UnmaskScheduler, &Parity::default()] {
+        let result = parts.step(scheduler).unwrap();
+        for (position, &id) in result.predicted.ids().iter().enumerate() {
+            assert_eq!(banned[position * CODES + id as usize], 0, "{position}");
+        }
+    }
+}
+
+#[test]
+fn grids_of_one_token_one_row_and_one_column_are_unmasked() {
+    for (height, width) in [(1, 1), (1, 7), (7, 1)] {
+        let size = GridSize::new(height, width);
+        for scheduler in [&Strict::default() as &dyn UnmaskScheduler, &Parity::default()] {
+            for steps in [1, 2, 9] {
+                let canvas = TokenGrid::filled(1, size, MASK);
+                let run = Run { scheduler, seed: 3, canvas, reference: None, hold: &|_| None };
+                let last = run.results(steps).pop().unwrap();
+                assert_eq!(last.tokens.count(MASK), 0, "{size}, {steps} steps");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_does_not_belong_together_is_an_error() {
     let other = GridSize::new(3, 2);
     type Spoil<'a> = &'a dyn Fn(&mut Parts);
-    let cases: [(&str, Spoil<'_>); 13] = [
+    let cases: [(&str, Spoil<'_>); 18] = [
         ("step", &|p| p.step = 3),
         ("temperatures", &|p| p.schedule.temperatures.truncate(2)),
         ("mask ratios", &|p| p.schedule.mask_ratios.truncate(2)),
@@ -308,13 +343,21 @@ fn what_does_not_belong_together_is_an_error() {
         ("logits", &|p| {
             p.logits = p.logits.clone().mask_fill(p.logits.clone().greater_scalar(3.0), f32::NAN)
         }),
+        ("logits", &|p| {
+            p.logits =
+                p.logits.clone().mask_fill(p.logits.clone().greater_scalar(3.0), f32::INFINITY)
+        }),
+        ("logits", &|p| p.logits = p.logits.ones_like() * f32::NEG_INFINITY),
+        ("logits", &|p| p.logits = p.logits.ones_like() * f32::NAN),
         ("hold", &|p| p.reference = None),
         ("hold mask", &|p| p.hold = Some(HoldMask::none(2, other))),
         ("reference", &|p| p.reference = Some(reference(2, other))),
         ("token", &|p| p.reference = Some(TokenGrid::filled(2, GridSize::new(2, 3), MASK))),
         ("draw", &|p| p.noise.draw = TokenDraw::Uniforms(vec![0.5; 11])),
         ("draw", &|p| p.noise.draw = TokenDraw::Uniforms(vec![1.0; 12])),
+        ("draw", &|p| p.noise.draw = TokenDraw::Uniforms(vec![f32::NAN; 12])),
         ("confidence", &|p| p.noise.confidence[4] = f32::NAN),
+        ("confidence", &|p| p.noise.confidence[4] = f32::INFINITY),
     ];
     for (named, spoil) in cases {
         for scheduler in [&Strict::default() as &dyn UnmaskScheduler, &Parity::default()] {

@@ -190,7 +190,9 @@ impl Bpe {
         (merges_path, merges): (&Path, &[u8]),
     ) -> Result<Self, TokenizerError> {
         let error = |error: String| TokenizerError::malformed(merges_path, error);
-        let lines = std::str::from_utf8(merges).map_err(|e| error(e.to_string()))?.lines();
+        let lines = std::str::from_utf8(merges).map_err(|e| error(e.to_string()))?;
+        // Some programs begin UTF-8 with a byte order mark.
+        let lines = lines.strip_prefix('\u{feff}').unwrap_or(lines).lines();
         let merges = lines
             .filter(|line| !line.is_empty() && !line.starts_with("#version"))
             .map(|line| split_merge(line).map_err(error))

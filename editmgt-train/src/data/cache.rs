@@ -58,6 +58,14 @@ pub(super) struct TokenCache {
     damaged: u64,
 }
 
+/// The folders of the cache in `root`: their names are 16 hexadecimal digits.
+pub(super) fn folders(root: &Path) -> Vec<PathBuf> {
+    let is_key = |name: &str| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let keys = entries.filter(|entry| is_key(&entry.file_name().to_string_lossy()));
+    keys.map(|entry| entry.path()).collect()
+}
+
 impl TokenCache {
     /// Opens the cache in the folder `root`, which is made where it is missing, and reads all that
     /// it has for the key. Files that are not what was written are removed: their entries will be
@@ -72,7 +80,9 @@ impl TokenCache {
         let entries = std::fs::read_dir(&cache.dir).map_err(TrainError::io(&cache.dir))?;
         for entry in entries {
             let path = entry.map_err(TrainError::io(&cache.dir))?.path();
-            if path.extension().is_some_and(|extension| extension == "safetensors") {
+            // Files that a system put beside them are not the cache's, and stay.
+            let is_own = !path.file_name().is_some_and(editmgt_store::is_sidecar);
+            if is_own && path.extension().is_some_and(|extension| extension == "safetensors") {
                 cache.take(&path)?;
             }
         }

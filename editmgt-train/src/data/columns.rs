@@ -72,6 +72,17 @@ impl Layout {
     }
 }
 
+impl Columns {
+    /// The names of all columns.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        let optional =
+            [&self.mask, &self.category, &self.group, &self.caption_before, &self.caption_after];
+        [&self.before, &self.after, &self.instruction]
+            .into_iter()
+            .chain(optional.into_iter().flatten())
+    }
+}
+
 /// Names of columns. In a data set of folders, a column is a folder and a row is the files of one
 /// stem in them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,6 +1,6 @@
 //! A data set in a file of JSON objects, one a line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use editmgt_store::{TextLines, json};
 use serde_json::{Map, Value};
@@ -28,6 +28,22 @@ pub(super) fn list(path: &Path, columns: &Columns) -> Result<Listing, TrainError
         }
     }
     Ok(Listing { rows, skips, pictures: Box::new(FileReader(pictures)) })
+}
+
+/// The pictures that the lines name; lines that can't be read name none.
+pub(super) fn pictures(path: &Path, columns: &Columns) -> Vec<PathBuf> {
+    let root = path.parent().unwrap_or(Path::new(""));
+    let names: Vec<&String> =
+        [&columns.before, &columns.after].into_iter().chain(&columns.mask).collect();
+    let mut found = Vec::new();
+    let Ok(mut lines) = TextLines::open(path) else { return found };
+    while let Ok(Some((_, line))) = lines.next() {
+        let Ok(object) = json::parse_object(line) else { continue };
+        let object: Object = object;
+        let named = names.iter().filter_map(|name| object.get(*name)?.as_str());
+        found.extend(named.map(|name| root.join(name)));
+    }
+    found
 }
 
 fn row(

@@ -24,6 +24,7 @@ mod folder;
 mod formats;
 mod geometry;
 mod hash;
+mod inputs;
 mod jsonl;
 mod options;
 mod pairs;

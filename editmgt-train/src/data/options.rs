@@ -84,7 +84,8 @@ impl PairFormat {
         let is_parquet = |path: &Path| path.extension().is_some_and(|end| end == "parquet");
         let holds_parquet = || {
             let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-            entries.into_iter().any(|entry| is_parquet(&entry.path()))
+            let is_data = |name| !editmgt_store::is_sidecar(name);
+            entries.into_iter().any(|entry| is_parquet(&entry.path()) && is_data(entry.file_name()))
         };
         match path.is_dir() {
             _ if is_parquet(path) => Self::Parquet,

@@ -29,7 +29,8 @@ pub(super) fn list(path: &Path, columns: &Columns) -> Result<Listing, TrainError
     Ok(Listing { rows: found.rows, skips: found.skips, pictures: Box::new(found.reader) })
 }
 
-fn files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
+/// The files that a path names, without sidecar files.
+pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
     let pattern = match path.is_dir() {
         // What the folder itself is called is no pattern.
         true => Path::new(&glob::Pattern::escape(&path.to_string_lossy())).join("*.parquet"),

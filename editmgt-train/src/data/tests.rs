@@ -368,6 +368,102 @@ fn bad_rows_of_a_list_are_counted_by_cause() {
     assert!(shown.contains("wrong type: line 11: instruction: expected a text, got 7"), "{shown}");
 }
 
+/// With a byte order mark, line ends of Windows, numbers with a decimal point and `null`.
+#[test]
+fn lists_of_other_programs_are_read_and_no_row_is_dropped_in_silence() {
+    let bench = Bench::new();
+    let root = bench.path("pairs");
+    folder(&root, 6);
+    let row = |number: u8, more: &str| {
+        format!(
+            r#"{{"before": "before/{number:03}.png", "after": "after/{number:03}.png",
+               "instruction": "make it {number}"{more}}}"#
+        )
+        .replace('\n', " ")
+    };
+    let columns = ColumnNames { group: Some("scene".into()), ..ColumnNames::default() };
+    let prepare = |text: &str| {
+        write(&root.join("pairs.jsonl"), text);
+        let path = root.join("pairs.jsonl");
+        let options = PairOptions { path, columns: columns.clone(), ..bench.options("pairs") };
+        bench.prepare(&DataOptions::Jsonl(options))
+    };
+    let lines = |more: &dyn Fn(u8) -> String, end: &str| -> String {
+        (0..6).map(|number| row(number, &more(number)) + end).collect()
+    };
+    let whole = lines(&|number| format!(r#", "scene": {number}"#), "\n");
+    let expected = prepare(&whole).unwrap();
+    assert_eq!((expected.report.rows, expected.report.skipped.total()), (6, 0));
+    for text in [
+        format!("\u{feff}{whole}"),
+        whole.replace('\n', "\r\n"),
+        format!("\u{feff}{}", whole.replace('\n', "\r\n\r\n")),
+        lines(&|number| format!(r#", "scene": {number}.0"#), "\n"),
+        lines(&|number| format!(r#", "scene": {number}, "mask": null, "category": null"#), "\n"),
+    ] {
+        let got = prepare(&text).unwrap();
+        assert_eq!(got.report.skipped.total(), 0, "{text}: {}", got.report);
+        // Blank lines change the numbers of the rows, and these their order.
+        let sorted = |edits: &PairEdits| {
+            let mut all = all(edits);
+            all.sort_by_key(|example| example.before[0]);
+            all
+        };
+        assert_eq!(sorted(&got.train), sorted(&expected.train), "{text}");
+        assert_eq!(sorted(&got.validation), sorted(&expected.validation), "{text}");
+    }
+    // What can't be used is counted, and the message names the line and the key.
+    for (bad, named) in [
+        (row(0, r#", "scene": null"#), "line 1: no scene"),
+        (row(0, r#", "scene": [1]"#), "line 1: scene: expected a text, got [1]"),
+        (row(0, r#", "scene": 1, "mask": 7.0"#), "line 1: mask: expected a text, got 7"),
+        (row(0, r#", "scene": 1"#).replace("\"before/000.png\"", "null"), "line 1: no before"),
+        (
+            row(0, r#", "scene": 1"#).replace("\"make it 0\"", "7.0"),
+            "line 1: instruction: expected",
+        ),
+        (format!("// {}", row(0, "")), "line 1: expected a JSON object, got a comment"),
+    ] {
+        let report = prepare(&format!("\u{feff}{bad}\n{whole}")).unwrap().report.to_string();
+        assert!(report.contains(named), "{named}: {report}");
+    }
+    let utf16: Vec<u8> = whole.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(root.join("utf16.jsonl"), utf16).unwrap();
+    let options = PairOptions { columns: columns.clone(), ..bench.options("pairs/utf16.jsonl") };
+    let error = PairData::open(&DataOptions::Jsonl(options)).err().unwrap().to_string();
+    assert!(error.contains("UTF-16"), "{error}");
+}
+
+/// What macOS, Windows and NAS devices leave beside the files.
+#[test]
+fn sidecar_files_are_no_rows_and_no_tokens() {
+    let bench = Bench::new();
+    let root = bench.path("pairs");
+    folder(&root, 6);
+    let source = DataOptions::Folder(bench.options("pairs"));
+    let expected = bench.prepare(&source).unwrap();
+    bench.encoded();
+    for column in ["before", "after", "instruction"] {
+        for name in ["._000.png", "._000.txt", ".DS_Store", "Thumbs.db", "desktop.ini"] {
+            write(&root.join(column).join(name), "sidecar");
+        }
+        std::fs::create_dir(root.join(column).join("@eaDir")).unwrap();
+    }
+    write(&root.join("._part.parquet"), "sidecar");
+    let mut shards = Vec::new();
+    for folder in std::fs::read_dir(bench.path("cache")).unwrap() {
+        let shard = folder.unwrap().path().join("._0.safetensors");
+        std::fs::write(&shard, "sidecar").unwrap();
+        shards.push(shard);
+    }
+    let got = bench.prepare(&source).unwrap();
+    assert_eq!(got.report.skipped.total(), 0, "{}", got.report);
+    assert_eq!(got.report.damaged_cache_files, 0);
+    assert_eq!((all(&got.train), bench.encoded()), (all(&expected.train), 0));
+    assert!(!shards.is_empty() && shards.iter().all(|shard| shard.exists()));
+    assert_eq!(PairFormat::of(&root), PairFormat::Folder);
+}
+
 #[test]
 fn a_data_set_without_a_good_row_is_an_error_that_says_why() {
     let bench = Bench::new();

@@ -120,7 +120,7 @@ pub(super) fn export_tuned(root: &Path, what: Tuned<'_>) -> Result<PathBuf, Trai
 
 /// Makes the scheduler count as the model was trained.
 fn tell_scheduler(path: &Path, timestep: TimestepConvention) -> Result<(), TrainError> {
-    let text = std::fs::read_to_string(path).map_err(TrainError::io(path))?;
+    let text = editmgt_store::read_text(path)?;
     let scheduler: Value =
         serde_json::from_str(&text).map_err(|e| TrainError::malformed(path, e))?;
     let Value::Object(mut scheduler) = scheduler else {

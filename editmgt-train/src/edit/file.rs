@@ -1,10 +1,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor};
-use editmgt::EditDefaults;
+use editmgt::{EditDefaults, ModelFolder};
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{Flow, VqCodec};
-use editmgt_store::RunAccess;
+use editmgt_store::{FileRoles, RunAccess};
 use editmgt_text::{SmallTextConfig, WordTokenizer};
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::CodecConfig;
@@ -14,6 +14,7 @@ use super::codes::embed_codes;
 use super::export::{Export, export};
 use super::probe::WorldProbe;
 use super::source::Source;
+use super::start::model_to_start_from;
 use super::{
     ComputeOptions, EditModel, EditOptions, EditParts, EditTrainer, Lessons, SmallModelOptions,
     TextSide, TrainingPlan, TuneRun,
@@ -96,6 +97,27 @@ impl EditFile {
             true => Self::Tune(Box::new(TuneRun::from_toml(text)?)),
             false => Self::New(Box::new(EditRun::from_toml(text)?)),
         })
+    }
+
+    /// Declares the files that the run reads as inputs: the codec or the model to start from, and
+    /// the data.
+    pub fn declare_inputs(&self, roles: &mut FileRoles) {
+        match self {
+            Self::New(run) => roles.input_tree("codec", &run.codec),
+            Self::Tune(run) => {
+                let folder = model_to_start_from(&run.init_from);
+                ModelFolder::declare_inputs(&folder, "model to start from", roles);
+            }
+        }
+        self.data().declare_inputs(roles);
+    }
+
+    /// Where the edits come from.
+    pub fn data(&self) -> &DataOptions {
+        match self {
+            Self::New(run) => &run.data,
+            Self::Tune(run) => &run.data,
+        }
     }
 
     /// How long the run is, and what it does how often.
@@ -207,6 +229,8 @@ impl EditRun {
         device: &Device,
         watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
     ) -> Result<Option<PathBuf>, TrainError> {
+        let access = access.into();
+        RunFolder::check(root, access.resume)?;
         let mut prepared = self.prepare(root, device, watch)?;
         let folder = RunFolder::open(root, self, access)?;
         if let Some(report) = &prepared.report {
@@ -311,7 +335,7 @@ impl EditRun {
 
     pub(super) fn codec(&self, device: &Device) -> Result<Codec, TrainError> {
         let path = self.codec.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path))?;
+        let text = editmgt_store::read_text(&path)?;
         let config = CodecConfig::from_json(&text)?;
         let files = WeightFiles::open(&self.codec)?;
         let (codec, codes): (Box<dyn VqCodec>, _) = match &config {

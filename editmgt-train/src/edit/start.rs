@@ -1,6 +1,6 @@
 //! The model that a run goes on with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use editmgt::{Dtype, DtypePolicy, LoadOptions, ModelFolder};
@@ -42,15 +42,21 @@ impl Start {
     /// # Errors
     /// A folder that is no model, weights that don't fit, a run that has no result yet.
     pub(super) fn load(path: &Path, learning: &Device) -> Result<Self, TrainError> {
-        let of_run = path.join(MODEL);
-        let is_run = path.join("config.toml").is_file();
-        let folder = ModelFolder::open(if is_run { &of_run } else { path })?;
+        let folder = ModelFolder::open(&model_to_start_from(path))?;
         let (config, transformer) = folder.load_transformer(&f32_on(learning))?;
         let text = match config.text_encoder_architecture {
             TextArchitecture::Small => small_text(&folder, learning)?,
             _ => StartText::Frozen(folder.load_text(&f32_on(&learning.clone().inner()))?),
         };
         Ok(Self { folder, config, transformer, text })
+    }
+}
+
+/// The folder of the model: `path`, or that of the result where `path` is a run's folder.
+pub(super) fn model_to_start_from(path: &Path) -> PathBuf {
+    match path.join("config.toml").is_file() {
+        true => path.join(MODEL),
+        false => path.to_owned(),
     }
 }
 
@@ -61,7 +67,7 @@ pub(super) fn f32_on(device: &Device) -> LoadOptions {
 
 fn small_text(folder: &ModelFolder, learning: &Device) -> Result<StartText, TrainError> {
     let path = folder.text_encoder.join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path))?;
+    let text = editmgt_store::read_text(&path)?;
     let config = SmallTextConfig::from_json(&text)?;
     let files = WeightFiles::open(&folder.text_encoder)?;
     let module = load_module(config.init(learning)?, &files, &config.keys(), DType::F32)?;

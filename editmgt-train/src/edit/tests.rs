@@ -412,8 +412,8 @@ fn a_run_makes_a_model_that_edits() {
     pair.before.save(&path).unwrap();
     let photo = Photo::open(&path).unwrap();
     let request = |instruction: &str| EditRequest::new(instruction).steps(2);
-    let edited = editor.edit(&photo, &request(&pair.instruction)).unwrap();
+    let edited = editor.edit(&photo, request(&pair.instruction)).unwrap();
     assert_eq!(edited.tokens.size(), GridSize::new(20, 20));
-    let error = editor.edit(&photo, &request("add a zebra")).unwrap_err();
+    let error = editor.edit(&photo, request("add a zebra")).unwrap_err();
     assert!(error.to_string().contains("\"zebra\""), "{error}");
 }

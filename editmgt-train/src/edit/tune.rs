@@ -88,6 +88,8 @@ impl TuneRun {
         device: &Device,
         watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
     ) -> Result<Option<PathBuf>, TrainError> {
+        let access = access.into();
+        RunFolder::check(root, access.resume)?;
         let learning = self.compute.training(device);
         let draws = Draws::new(self.seed);
         let Start { folder, config, mut transformer, text } =
@@ -158,7 +160,7 @@ impl TuneRun {
         watch: &mut dyn FnMut(&TrainEvent<'_>) -> Flow,
     ) -> Result<(EditData, DataReport), TrainError> {
         let path = folder.vqvae.join("config.json");
-        let config = std::fs::read_to_string(&path).map_err(TrainError::io(&path))?;
+        let config = editmgt_store::read_text(&path)?;
         let config = CodecConfig::from_json(&config)?;
         let weights = WeightFiles::open(&folder.vqvae)?;
         let codec = folder.load_codec(&f32_on(device))?;
@@ -187,7 +189,7 @@ impl TuneRun {
     /// An adapter can't bring another convention: the scheduler is the model's own.
     fn check_timestep(&self, folder: &ModelFolder) -> Result<(), TrainError> {
         let path = folder.scheduler.join("scheduler_config.json");
-        let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path))?;
+        let text = editmgt_store::read_text(&path)?;
         let expected = match SchedulerConfig::from_json(&text)?.timesteps {
             Timesteps::MaskRatio => TimestepConvention::MaskRatio,
             _ => TimestepConvention::Official,

@@ -1,11 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use editmgt_store::{FolderLock, RunAccess, StoreError, differences};
+use editmgt_store::{FileRoles, FolderLock, RunAccess, StoreError, differences};
 use serde::Serialize;
 use toml::{Table, Value};
 
+use super::metrics::METRICS;
 use super::{Checkpoint, CheckpointWriter, TrainError};
+use crate::data::DataReport;
 
 const CONFIG: &str = "config.toml";
 const LOCK: &str = "run.lock";
@@ -60,6 +62,36 @@ impl RunFolder {
         let folder = Self { root: root.to_owned(), _lock: lock };
         remove_if_there(&folder.partial())?;
         Ok(folder)
+    }
+
+    /// Says whether [`open`](Self::open) would find what it needs, before anything is loaded, and
+    /// writes nothing.
+    ///
+    /// # Errors
+    /// [`TrainError::NotEmpty`] for a new run in a folder that holds something,
+    /// [`TrainError::NoRun`] when there is no run to resume.
+    pub fn check(root: &Path, resume: bool) -> Result<(), TrainError> {
+        match resume {
+            true if !root.join(CONFIG).is_file() => Err(TrainError::NoRun { dir: root.to_owned() }),
+            false if root.exists() => refuse_contents(root),
+            _ => Ok(()),
+        }
+    }
+
+    /// Declares what is in the folder of a run, but for its copy of the config, as written: a run
+    /// adds to these files or replaces them.
+    ///
+    /// # Errors
+    /// [`StoreError::OverInput`] where one of them is an input.
+    pub fn declare_outputs(root: &Path, roles: &mut FileRoles) -> Result<(), StoreError> {
+        const WHAT: &str = "run's own files";
+        for name in [LOCK, METRICS, DataReport::FILE] {
+            roles.output(WHAT, root.join(name))?;
+        }
+        for folder in [CHECKPOINTS, "samples", "model", "adapter", "codec"] {
+            roles.output_tree(WHAT, root.join(folder))?;
+        }
+        Ok(())
     }
 
     /// The folder.
@@ -139,7 +171,7 @@ fn checkpoints(root: &Path) -> Result<Vec<PathBuf>, TrainError> {
 fn refuse_contents(root: &Path) -> Result<(), TrainError> {
     for entry in std::fs::read_dir(root).map_err(TrainError::io(root))? {
         let name = entry.map_err(TrainError::io(root))?.file_name();
-        if name != LOCK {
+        if name != LOCK && !editmgt_store::is_sidecar(&name) {
             let found = name.to_string_lossy().into_owned();
             return Err(TrainError::NotEmpty { dir: root.to_owned(), found });
         }

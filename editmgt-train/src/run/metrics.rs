@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 
+/// The file's name within the folder of a run.
+pub(super) const METRICS: &str = "metrics.jsonl";
+
 /// What a line of the log is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,7 +42,7 @@ impl MetricsLog {
     /// Opens the log to go on after `step` steps: what a killed run wrote about later ones is
     /// removed, for they are done again.
     pub(super) fn open(root: &Path, step: u64) -> Result<Self, TrainError> {
-        let path = root.join("metrics.jsonl");
+        let path = root.join(METRICS);
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
         let file = file.map_err(TrainError::io(&path))?;
         let mut keep = 0;
@@ -56,7 +59,16 @@ impl MetricsLog {
             keep += length as u64;
         }
         file.set_len(keep).map_err(TrainError::io(&path))?;
-        Ok(Self { path, file })
+        let log = Self { path, file };
+        log.sync()?;
+        editmgt_store::sync_folder(root)?;
+        Ok(log)
+    }
+
+    /// Waits until the lines are on the disk, where the file system can: a checkpoint never stands
+    /// for steps whose lines a crash of the system can still take.
+    pub(super) fn sync(&self) -> Result<(), TrainError> {
+        Ok(editmgt_store::sync_log(&self.path, &self.file)?)
     }
 
     /// Appends a line, at once.

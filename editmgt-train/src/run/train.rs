@@ -157,6 +157,7 @@ pub fn run(
                 watch(&TrainEvent::Evaluation { completed, metrics: &metrics });
             }
             if is_due(options.checkpoint_every) || completed == total || flow == Flow::Stop {
+                log.sync()?;
                 let dir = folder.save(completed, options.keep, |to| trainee.save(to))?;
                 watch(&TrainEvent::Saved { dir: &dir });
                 kept = Some(dir);

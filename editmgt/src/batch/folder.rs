@@ -3,7 +3,8 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use editmgt_store::{FolderLock, RunAccess, Shard, StoreError};
+use editmgt_store::{FolderLock, RunAccess, Shard, StoreError, json};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -266,10 +267,10 @@ fn manifest_name(shard: Shard) -> String {
 }
 
 fn parse(manifest: &Path, line: usize, text: &[u8]) -> Result<BatchEntry, BatchError> {
-    serde_json::from_slice(text).map_err(|source| BatchError::Manifest {
+    json::parse_object(text).and_then(json::from_object).map_err(|problem| BatchError::Manifest {
         path: manifest.to_owned(),
         line,
-        source,
+        source: serde_json::Error::custom(problem),
     })
 }
 

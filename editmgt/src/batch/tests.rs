@@ -154,6 +154,33 @@ fn jobs_of_other_programs_are_read() {
 }
 
 #[test]
+fn a_manifest_that_an_editor_saved_is_read_and_other_types_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let jobs = jobs(2);
+    let line = |job| serde_json::to_string(&entry(job, JobStatus::Done)).unwrap();
+    let (first, second) = (line(&jobs[0]), line(&jobs[1]));
+    fs::write(dir.path().join(format!("{}.png", jobs[0].name)), RESULT).unwrap();
+    let manifest = dir.path().join("manifest.jsonl");
+    for text in [
+        format!("\u{feff}{first}\r\n{second}\r\n"),
+        format!("{first}\n{second}\n").replace(r#""line":1"#, r#""line":1.0"#),
+    ] {
+        fs::write(&manifest, &text).unwrap();
+        let folder = BatchFolder::open(dir.path(), Shard::ALL, true).unwrap();
+        assert!(folder.is_done(&jobs[0]), "{text}");
+    }
+    for (bad, named) in [
+        (first.replace(r#""line":1"#, r#""line":"x""#), "line"),
+        (first.replace(r#""status":"done""#, r#""status":7"#), "status"),
+        (first.replace(r#""name":""#, r#""nmae":""#), "name"),
+    ] {
+        fs::write(&manifest, format!("{bad}\n{second}\n")).unwrap();
+        let error = BatchFolder::open(dir.path(), Shard::ALL, true).unwrap_err().to_string();
+        assert!(error.contains("manifest.jsonl") && error.contains(named), "{named}: {error}");
+    }
+}
+
+#[test]
 fn what_is_done_is_what_was_recorded_and_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let (out, jobs) = (dir.path().join("out"), jobs(3));

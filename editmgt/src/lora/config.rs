@@ -1,5 +1,7 @@
+use std::io::ErrorKind;
 use std::path::Path;
 
+use editmgt_store::StoreError;
 use editmgt_transformer::LoraStreams;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -31,7 +33,7 @@ impl LoraConfig {
     /// Reads PEFT's `adapter_config.json`. Keys that change the maths are checked; others, which
     /// differ from one version of PEFT to the next, decide nothing here.
     pub(super) fn read(path: &Path) -> Result<Self, LoraError> {
-        let text = std::fs::read_to_string(path).map_err(LoraError::io(path))?;
+        let text = editmgt_store::read_text(path)?;
         let value = serde_json::from_str(&text)
             .map_err(|e| LoraError::Config { path: path.to_owned(), problem: e.to_string() })?;
         Self::of(path, value)
@@ -153,10 +155,12 @@ pub(super) struct OwnConfig {
 impl OwnConfig {
     /// All streams where there is no file: an adapter from elsewhere.
     pub(super) fn read(path: &Path) -> Result<Self, LoraError> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match editmgt_store::read_text(path) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(e) => return Err(LoraError::io(path)(e)),
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(error.into()),
         };
         serde_json::from_str(&text)
             .map_err(|e| LoraError::Config { path: path.to_owned(), problem: e.to_string() })

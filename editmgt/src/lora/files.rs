@@ -34,15 +34,15 @@ impl AdapterFiles {
             return Ok(Self { config: is_peft.then_some(beside), weights: path.to_owned() });
         }
         let (config, weights) = (path.join(CONFIG), path.join(WEIGHTS));
-        if config.is_file() || weights.is_file() {
+        // A config without its weights may lie beside a file of another layout.
+        if weights.is_file() {
             return Ok(Self { config: Some(config), weights });
         }
         let mut found = Vec::new();
         for entry in std::fs::read_dir(path).map_err(LoraError::io(path))? {
             let name = entry.map_err(LoraError::io(path))?.file_name();
             let name = name.to_string_lossy().into_owned();
-            // `._name` is what macOS leaves beside a file on other file systems.
-            if name.ends_with(".safetensors") && !name.starts_with("._") {
+            if name.ends_with(".safetensors") && !editmgt_store::is_sidecar(&name) {
                 found.push(name);
             }
         }
@@ -52,6 +52,11 @@ impl AdapterFiles {
             [single] => single.as_str(),
             _ => return Err(LoraError::NoAdapter { path: path.to_owned(), found }),
         };
+        if config.is_file() {
+            // Its numbers are not those of weights of another layout, but it says whether the base
+            // was changed.
+            LoraConfig::read(&config)?;
+        }
         Ok(Self { config: None, weights: path.join(weights) })
     }
 }

@@ -244,8 +244,24 @@ fn reads_single_files_with_the_names_of_peft_diffusers_and_kohya() {
     }
     // The folder that holds it will do, and what diffusers writes is preferred.
     LoraFile::open(root.path()).unwrap();
-    std::fs::write(root.path().join("._style.safetensors"), "sidecar").unwrap();
+    for sidecar in ["._style.safetensors", "._adapter_model.safetensors", ".DS_Store"] {
+        std::fs::write(root.path().join(sidecar), "sidecar").unwrap();
+    }
     LoraFile::open(root.path()).unwrap();
+    // A config of PEFT's beside it is not its own, but an adapter of a changed base stays refused.
+    let config = root.path().join("adapter_config.json");
+    let beside = |init: Value| {
+        let text = json!({
+            "peft_type": "LORA", "r": 4, "lora_alpha": 4, "bias": "none", "target_modules": ["to_q"],
+            "init_lora_weights": init, "use_rslora": false, "use_dora": false,
+        });
+        std::fs::write(&config, format!("\u{feff}{text}")).unwrap();
+        LoraFile::open(root.path())
+    };
+    beside(json!(true)).unwrap();
+    let error = beside(json!("pissa")).unwrap_err().to_string();
+    assert!(error.contains("init_lora_weights"), "{error}");
+    std::fs::remove_file(&config).unwrap();
     std::fs::copy(&path, root.path().join("other.safetensors")).unwrap();
     let error = LoraFile::open(root.path()).unwrap_err().to_string();
     assert!(error.contains("other.safetensors, style.safetensors"), "{error}");

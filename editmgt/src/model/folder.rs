@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use editmgt_store::FileRoles;
 use serde::Deserialize;
 
 use crate::error::ModelError;
@@ -40,6 +41,19 @@ struct PipelineFile {
 }
 
 impl ModelFolder {
+    /// Declares the files of the model in `root` as inputs, also those that its `pipeline.json`
+    /// names elsewhere. A folder that can't be opened is refused when it is loaded.
+    pub fn declare_inputs(root: &Path, what: &str, roles: &mut FileRoles) {
+        roles.input_tree(what, root);
+        if let Ok(folder) = Self::open(root) {
+            let others = [folder.tokenizer.as_path(), folder.scheduler.as_path()];
+            let components = folder.components().into_iter().map(|(_, dir)| dir);
+            for dir in components.chain(others).chain(folder.llm_tokenizer.as_deref()) {
+                roles.input_tree(what, dir);
+            }
+        }
+    }
+
     /// Finds the components.
     ///
     /// # Errors
@@ -113,7 +127,7 @@ impl ModelFolder {
 }
 
 fn read_pipeline(path: &Path) -> Result<BTreeMap<String, Option<PathBuf>>, ModelError> {
-    let text = std::fs::read_to_string(path).map_err(ModelError::io(path))?;
+    let text = editmgt_store::read_text(path)?;
     let file: PipelineFile =
         serde_json::from_str(&text).map_err(|e| ModelError::folder(path, e.to_string()))?;
     Ok(file.components)

@@ -360,7 +360,7 @@ pub fn read_config<T>(
     parse: impl Fn(&str) -> Result<T, ConfigError>,
 ) -> Result<T, ModelError> {
     let path = dir.join(name);
-    let text = std::fs::read_to_string(&path).map_err(ModelError::io(&path))?;
+    let text = editmgt_store::read_text(&path)?;
     parse(&text).map_err(|source| ModelError::Config { path, source })
 }
 

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use editmgt_core::GridSize;
 use image::ImageError;
+use image::error::UnsupportedErrorKind;
 
 use super::{MIN_SIDE, PixelSize};
 
@@ -21,6 +22,19 @@ impl fmt::Display for Origin {
             Self::File(path) => path.display().fmt(f),
             Self::Memory => f.write_str("image in memory"),
         }
+    }
+}
+
+/// The kind of image that is not read; in the decoder's terms where nothing better is known.
+fn what_is_unsupported(error: &image::ImageError) -> String {
+    match error {
+        image::ImageError::Unsupported(unsupported) => match unsupported.kind() {
+            UnsupportedErrorKind::GenericFeature(what) if what.starts_with("a ") => {
+                format!("expected an image of a kind that is read, got {what}")
+            }
+            _ => error.to_string(),
+        },
+        _ => error.to_string(),
     }
 }
 
@@ -69,12 +83,12 @@ pub enum PhotoError {
         got: String,
     },
     /// A known format, of a kind that can't be decoded.
-    #[error("{origin}: {source}; save it as an 8-bit PNG or JPEG first")]
+    #[error("{origin}: {}; save it as an 8-bit PNG or JPEG first", what_is_unsupported(reason))]
     Unsupported {
         /// The photo.
         origin: Origin,
-        /// What is not supported.
-        source: image::ImageError,
+        /// What is not supported, in the decoder's form; the message has it in words.
+        reason: image::ImageError,
     },
     /// The file is damaged.
     #[error("{origin}: damaged {format} file: {source}")]

@@ -19,6 +19,7 @@ use tiff_tags::{ExtraSample, TiffTags};
 
 mod animation;
 mod lengths;
+mod tiff_lzw;
 mod tiff_tags;
 
 /// The shortest side of a photo, pixels: below, there is nothing that an edit could mean.
@@ -230,9 +231,19 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
     }
     let (format, format_name) =
         sniff(bytes).map_err(|got| PhotoError::NotAnImage { origin: origin.clone(), got })?;
+    let tags = match format {
+        ImageFormat::Tiff => Some(TiffTags::read(bytes).unwrap_or_default()),
+        _ => None,
+    };
     let error = |source| match source {
         ImageError::Limits(_) => PhotoError::TooMuchMemory { origin: origin.clone(), source },
-        ImageError::Unsupported(_) => PhotoError::Unsupported { origin: origin.clone(), source },
+        ImageError::Unsupported(_) => {
+            let source = match tags.as_ref().and_then(TiffTags::kind) {
+                Some(kind) if !is_named(&source) => unsupported_tiff(&kind),
+                _ => source,
+            };
+            PhotoError::Unsupported { origin: origin.clone(), reason: source }
+        }
         source => PhotoError::Corrupt {
             origin: origin.clone(),
             format: format_name,
@@ -249,17 +260,18 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
     {
         layout.check_supported().map_err(error)?;
     }
-    let tags = match format {
-        ImageFormat::Tiff => Some(TiffTags::read(bytes).unwrap_or_default()),
-        _ => None,
-    };
     if let Some(what) = tags.as_ref().and_then(TiffTags::unsupported) {
-        return Err(error(ImageError::Unsupported(UnsupportedError::from_format_and_kind(
-            ImageFormatHint::Exact(ImageFormat::Tiff),
-            UnsupportedErrorKind::GenericFeature(format!("a TIFF with {what}")),
-        ))));
+        return Err(error(unsupported_tiff(what)));
     }
-    let decoder = open_decoder(bytes, format, limits).map_err(error)?;
+    let most = decoder_limits(limits).max_alloc.unwrap_or(u64::MAX);
+    let unpacked = tags.as_ref().map_or(Ok(None), |tags| tiff_lzw::unpacked(bytes, tags, most));
+    let unpacked = unpacked.map_err(|source| PhotoError::Corrupt {
+        origin: origin.clone(),
+        format: format_name,
+        source: source.into(),
+    })?;
+    let decoder = open_decoder(unpacked.as_deref().unwrap_or(bytes), format, limits);
+    let decoder = decoder.map_err(error)?;
     let (width, height) = decoder.dimensions();
     check_size(PixelSize::new(height as usize, width as usize), limits, origin)?;
     let stored = PixelSize::new(height as usize, width as usize);
@@ -276,8 +288,8 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
         }
         _ => caught(|| DynamicImage::from_decoder(decoder)).map_err(error)?,
     };
-    if let Some(tags) = tags {
-        image = apply_extra_sample(image, &tags, &mut notes);
+    if let Some(tags) = &tags {
+        image = apply_extra_sample(image, tags, &mut notes);
     }
     image.apply_orientation(orientation);
     let (rgb, alpha) = split_alpha(image);
@@ -297,6 +309,24 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
         notes.insert(0, PhotoNote::Animation);
     }
     Ok(Photo { rgb, alpha, metadata, notes })
+}
+
+/// A refusal that names the kind of TIFF.
+fn unsupported_tiff(what: &str) -> ImageError {
+    ImageError::Unsupported(UnsupportedError::from_format_and_kind(
+        ImageFormatHint::Exact(ImageFormat::Tiff),
+        UnsupportedErrorKind::GenericFeature(format!("{NAMED_TIFF}{what}")),
+    ))
+}
+
+/// How the names of kinds of TIFFs begin.
+const NAMED_TIFF: &str = "a TIFF with ";
+
+/// Whether a refusal names a kind as [`unsupported_tiff`] does.
+fn is_named(error: &ImageError) -> bool {
+    let ImageError::Unsupported(error) = error else { return false };
+    let kind = error.kind();
+    matches!(kind, UnsupportedErrorKind::GenericFeature(what) if what.starts_with(NAMED_TIFF))
 }
 
 /// The decoder of a format, its header read.

@@ -139,6 +139,37 @@ mod tests {
     }
 
     #[test]
+    fn files_of_other_programs_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(EditDefaults::FILE);
+        let plain = r#"{"version": 1, "steps": 7, "hold_margin": 2, "blocks": [2, 3]}"#;
+        let expected = EditDefaults::from_json(plain).unwrap();
+        for text in [
+            format!("\u{feff}{plain}\r\n"),
+            plain.replace('7', "7.0").replace('2', "2.0").replace('1', "1.0"),
+            plain.replace('}', r#", "size": null, "hold": null, "temperature": null}"#),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            assert_eq!(EditDefaults::read(dir.path()).unwrap(), expected, "{text}");
+        }
+        for (text, named) in [
+            (plain.replace('7', "7.5"), "steps: "),
+            (plain.replace('7', "\"7\""), "steps: "),
+            (plain.replace("[2, 3]", "[2, \"x\"]"), "blocks: "),
+            (plain.replace("[2, 3]", "7"), "blocks: "),
+            (plain.replace("1,", "null,"), "version: expected 1"),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            let message = EditDefaults::read(dir.path()).unwrap_err().to_string();
+            assert!(message.contains(named), "{text}: {message}");
+        }
+        let utf16: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        std::fs::write(&path, utf16).unwrap();
+        let message = EditDefaults::read(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("UTF-16") && message.contains(EditDefaults::FILE), "{message}");
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_the_file() {
         let dir = tempfile::tempdir().unwrap();
         for (json, named) in [

@@ -122,13 +122,23 @@ mod tests {
         let good = EditRequest::new("make it red");
         good.check().unwrap();
         type Spoil = fn(&mut EditRequest);
-        let cases: [(&str, Spoil); 15] = [
+        let cases: [(&str, Spoil); 25] = [
             ("instruction", |r| r.instruction = " \n".into()),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::phrase(""))),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::Phrases(vec![]))),
             ("steps", |r| r.steps = Some(0)),
             ("steps", |r| r.steps = Some(usize::MAX)),
             ("guidance_scale", |r| r.guidance_scale = Some(f32::NAN)),
+            ("guidance_scale", |r| r.guidance_scale = Some(f32::INFINITY)),
+            ("guidance_scale", |r| r.guidance_scale = Some(f32::NEG_INFINITY)),
+            ("guidance_interval", |r| r.guidance_interval = Some((0.0, f32::INFINITY))),
+            ("reference_strength", |r| r.reference_strength = Some(f32::NAN)),
+            ("reference_strength", |r| r.reference_strength = Some(f32::INFINITY)),
+            ("temperature", |r| r.temperature = Some((f32::NAN, 0.0))),
+            ("temperature", |r| r.temperature = Some((f32::NEG_INFINITY, 0.0))),
+            ("hold", |r| r.hold = Some(HoldPolicy::Threshold(f32::NAN))),
+            ("hold", |r| r.hold = Some(HoldPolicy::Threshold(f32::INFINITY))),
+            ("hold", |r| r.hold = Some(HoldPolicy::Budget(f32::INFINITY))),
             ("guidance_interval", |r| r.guidance_interval = Some((f32::NAN, 1.0))),
             ("reference_strength", |r| r.reference_strength = Some(-0.1)),
             ("temperature", |r| r.temperature = Some((0.0, f32::INFINITY))),
@@ -144,6 +154,28 @@ mod tests {
             spoil(&mut request);
             let message = request.check().unwrap_err().to_string();
             assert!(message.starts_with(named), "{named}: {message}");
+        }
+    }
+
+    /// JSON has no NaN, and a number beyond f32 becomes infinite.
+    #[test]
+    fn numbers_of_json_that_are_not_finite_are_refused() {
+        for (key, value, named) in [
+            ("guidance_scale", "1e39", "guidance"),
+            ("reference_strength", "1e300", "strength"),
+            ("temperature", "[1e39, 0]", "temperature"),
+            ("guidance_interval", "[0, 1e39]", "guidance interval"),
+            ("hold", r#"{"threshold": 1e39}"#, "hold"),
+            ("hold", r#"{"budget": -1e39}"#, "hold"),
+        ] {
+            let json = format!(r#"{{"instruction": "a", "{key}": {value}}}"#);
+            let request: EditRequest = serde_json::from_str(&json).unwrap();
+            let message = request.check().unwrap_err().to_string();
+            assert!(message.starts_with(named), "{json}: {message}");
+        }
+        for bad in ["NaN", "Infinity", "-Infinity", "1e400", "\"NaN\"", "true"] {
+            let json = format!(r#"{{"instruction": "a", "guidance_scale": {bad}}}"#);
+            assert!(serde_json::from_str::<EditRequest>(&json).is_err(), "{json}");
         }
     }
 

@@ -130,7 +130,7 @@ fn adapters_are_applied_and_checked_at_once() {
     let good = adapter("good", inner);
     let edited = both(&clip_alone(), &[good]).map(|model| {
         let editor = Editor::new(model).unwrap();
-        editor.edit(&photo(48, 48), &request(48)).unwrap().tokens
+        editor.edit(&photo(48, 48), request(48)).unwrap().tokens
     });
     assert_eq!(edited[0], edited[1]);
 

@@ -14,6 +14,7 @@ mod preproc;
 mod seam;
 mod text;
 mod untouched;
+mod visible;
 
 use burn::tensor::Device;
 use editmgt_diagnostics::verify::{GoldenStage, verify};

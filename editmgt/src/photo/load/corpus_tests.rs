@@ -10,7 +10,10 @@ use super::*;
 enum Expect {
     Exact,
     Within,
+    /// A valid file of a kind that is not read: the message names the kind.
     Refused,
+    /// A file that was cut off.
+    Damaged,
 }
 
 #[derive(Deserialize)]
@@ -21,6 +24,7 @@ struct Row {
     max: Option<u8>,
     mean: Option<f64>,
     reason: Option<String>,
+    named: Option<String>,
 }
 
 fn corpus() -> std::path::PathBuf {
@@ -49,13 +53,27 @@ fn difference(photo: &Photo, expected: &DynamicImage) -> Result<(u8, f64), Strin
     Ok((max, sum as f64 / count as f64))
 }
 
+/// What messages call the format of a file.
+fn message_format(file: &str) -> &'static str {
+    match file.starts_with("jpeg") {
+        true => "JPEG",
+        false => "TIFF",
+    }
+}
+
 fn check(row: &Row) -> Result<(), String> {
     let bytes = std::fs::read(corpus().join(&row.file)).map_err(|e| e.to_string())?;
     let photo = match (Photo::from_bytes(&bytes), &row.expect) {
-        (Err(PhotoError::Unsupported { .. } | PhotoError::Corrupt { .. }), Expect::Refused) => {
-            return Ok(());
+        (Err(error @ PhotoError::Unsupported { .. }), Expect::Refused) => {
+            let (message, named) = (error.to_string(), row.named.as_deref().ok_or("named")?);
+            let what = format!("got a {} with {named}", message_format(&row.file));
+            return match message.contains(&what) && message.contains("save it as") {
+                true => Ok(()),
+                false => Err(format!("expected {what:?} in: {message}")),
+            };
         }
-        (Ok(_), Expect::Refused) => return Err("is read, expected to be refused".into()),
+        (Err(PhotoError::Corrupt { .. }), Expect::Damaged) => return Ok(()),
+        (Ok(_), Expect::Refused | Expect::Damaged) => return Err("is read".into()),
         (Err(error), _) => return Err(error.to_string()),
         (Ok(photo), _) => photo,
     };

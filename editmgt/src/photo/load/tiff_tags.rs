@@ -2,6 +2,8 @@
 //!
 //! Source: TIFF 6.0, section 2, and the BigTIFF extension.
 
+const IMAGE_WIDTH: u16 = 256;
+const IMAGE_LENGTH: u16 = 257;
 const BITS_PER_SAMPLE: u16 = 258;
 const PHOTOMETRIC: u16 = 262;
 const FILL_ORDER: u16 = 266;
@@ -11,6 +13,15 @@ const PREDICTOR: u16 = 317;
 const TILE_WIDTH: u16 = 322;
 const EXTRA_SAMPLES: u16 = 338;
 const SAMPLE_FORMAT: u16 = 339;
+pub(super) const COMPRESSION: u16 = 259;
+const STRIP_OFFSETS: u16 = 273;
+const ROWS_PER_STRIP: u16 = 278;
+const STRIP_BYTE_COUNTS: u16 = 279;
+const TILE_LENGTH: u16 = 323;
+const TILE_OFFSETS: u16 = 324;
+const TILE_BYTE_COUNTS: u16 = 325;
+/// The compression by Lempel, Ziv and Welch.
+const LZW: u64 = 5;
 /// More values than that are none that is read here: the tables of strips and colours.
 const MOST_VALUES: u64 = 64;
 
@@ -49,12 +60,57 @@ impl Reader<'_> {
     }
 }
 
-impl TiffTags {
-    /// Reads the first page's tags.
-    ///
+/// Tiles or strips.
+pub(super) struct LzwParts {
+    /// The tag of their offsets.
+    pub(super) offsets: u16,
+    /// The tag of their lengths.
+    pub(super) lengths: u16,
+    /// How many there are.
+    pub(super) count: u64,
+    /// Unpacked bytes of each.
+    pub(super) whole: u64,
+    /// Unpacked bytes of the last one.
+    pub(super) last: u64,
+}
+
+/// An entry of a page's directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) tag: u16,
+    /// The type of its values.
+    pub(super) kind: u64,
+    pub(super) count: u64,
+    /// Where the entry is.
+    pub(super) at: u64,
+    /// Where its values are.
+    place: u64,
+}
+
+impl Entry {
+    /// Bytes of a value.
+    fn size(&self) -> u64 {
+        match self.kind {
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16..=18 => 8,
+            _ => 1,
+        }
+    }
+}
+
+/// The directory of a TIFF's first page. Everything that an entry claims lies in the file.
+pub(super) struct Directory<'a> {
+    reader: Reader<'a>,
+    pub(super) entries: Vec<Entry>,
+    /// Bytes of an offset: 4, in a BigTIFF 8.
+    pub(super) word: usize,
+}
+
+impl<'a> Directory<'a> {
     /// # Errors
     /// What lies outside the file.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let reader = Reader { bytes, big_endian: bytes.starts_with(b"MM") };
         let short = || "the header is cut off".to_owned();
         let version = reader.number(2, 2).ok_or_else(short)?;
@@ -71,33 +127,91 @@ impl TiffTags {
         if entries > left / entry {
             return Err(format!("{entries} tags claim more than the {left} bytes that are left"));
         }
-        let (mut values, mut tiled) = (Vec::new(), false);
+        let mut found = Vec::new();
         for at in (0..entries).map(|i| start + i * entry) {
             let field =
                 |offset: u64, length| reader.number(at + offset, length).ok_or_else(outside);
             let (tag, kind, count) = (field(0, 2)? as u16, field(2, 2)?, field(4, word)?);
-            let size = match kind {
-                3 | 8 => 2,
-                4 | 9 | 11 | 13 => 4,
-                5 | 10 | 12 | 16..=18 => 8,
-                _ => 1,
-            };
-            tiled |= tag == TILE_WIDTH;
-            let length = count.saturating_mul(size);
             let place = at + 4 + word as u64;
-            let place = match length <= word as u64 {
-                true => place,
-                false => reader.number(place, word).ok_or_else(outside)?,
-            };
-            if place.checked_add(length).is_none_or(|end| end > bytes.len() as u64) {
+            let mut entry = Entry { tag, kind, count, at, place };
+            let length = count.saturating_mul(entry.size());
+            if length > word as u64 {
+                entry.place = reader.number(place, word).ok_or_else(outside)?;
+            }
+            if entry.place.checked_add(length).is_none_or(|end| end > bytes.len() as u64) {
                 return Err(format!("tag {tag} claims {count} values, more than the file has"));
             }
-            if count <= MOST_VALUES && matches!(kind, 1 | 3 | 4 | 16) {
-                let value = |i| reader.number(place + i * size, size as usize);
-                values.push((tag, (0..count).filter_map(value).collect()));
-            }
+            found.push(entry);
         }
-        Ok(Self { values, tiled })
+        Ok(Self { reader, entries: found, word })
+    }
+
+    pub(super) fn entry(&self, tag: u16) -> Option<Entry> {
+        self.entries.iter().copied().find(|entry| entry.tag == tag)
+    }
+
+    /// The values of an entry of whole numbers; none for other types.
+    pub(super) fn values(&self, entry: Entry) -> Vec<u64> {
+        let size = entry.size();
+        match entry.kind {
+            1 | 3 | 4 | 16 => {
+                let value = |i| self.reader.number(entry.place + i * size, size as usize);
+                (0..entry.count).filter_map(value).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The bytes of a number in the file's order.
+    pub(super) fn bytes_of(&self, number: u64, length: usize) -> Vec<u8> {
+        match self.reader.big_endian {
+            true => number.to_be_bytes()[8 - length..].to_vec(),
+            false => number.to_le_bytes()[..length].to_vec(),
+        }
+    }
+}
+
+impl TiffTags {
+    /// Reads the first page's tags.
+    ///
+    /// # Errors
+    /// What lies outside the file.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let directory = Directory::read(bytes)?;
+        let short = directory.entries.iter().filter(|entry| entry.count <= MOST_VALUES);
+        let values = short.map(|&entry| (entry.tag, directory.values(entry)));
+        Ok(Self { values: values.collect(), tiled: directory.entry(TILE_WIDTH).is_some() })
+    }
+
+    /// The unpacked bytes of each tile or strip of a page that is packed by LZW and that the decoder
+    /// reads row by row: tiles, and strips with channels that it leaves out. `None` for others.
+    pub(super) fn lzw_read_by_rows(&self) -> Option<LzwParts> {
+        let leaves_out = self.first(SAMPLES_PER_PIXEL, 1) > self.colours();
+        let contiguous = self.first(PLANAR, 1) == 1;
+        if self.first(COMPRESSION, 1) != LZW || !contiguous || !(self.tiled || leaves_out) {
+            return None;
+        }
+        let (width, height) = (self.first(IMAGE_WIDTH, 0), self.first(IMAGE_LENGTH, 0));
+        let (across, rows) = match self.tiled {
+            true => (self.first(TILE_WIDTH, 0), self.first(TILE_LENGTH, 0)),
+            false => (width, self.first(ROWS_PER_STRIP, height).min(height)),
+        };
+        if across == 0 || rows == 0 {
+            return None;
+        }
+        let samples = across.checked_mul(self.first(SAMPLES_PER_PIXEL, 1))?;
+        let row = samples.checked_mul(self.first(BITS_PER_SAMPLE, 1))?.div_ceil(8);
+        let whole = row.checked_mul(rows)?;
+        let last = match self.tiled {
+            true => whole,
+            false => row.checked_mul(height - (height.div_ceil(rows).saturating_sub(1)) * rows)?,
+        };
+        let count = width.div_ceil(across).checked_mul(height.div_ceil(rows))?;
+        let (offsets, lengths) = match self.tiled {
+            true => (TILE_OFFSETS, TILE_BYTE_COUNTS),
+            false => (STRIP_OFFSETS, STRIP_BYTE_COUNTS),
+        };
+        Some(LzwParts { offsets, lengths, count, whole, last })
     }
 
     fn get(&self, tag: u16) -> &[u64] {
@@ -130,6 +244,51 @@ impl TiffTags {
         }
     }
 
+    /// What kind of page it is, for one that the decoder refuses in its own terms.
+    pub(super) fn kind(&self) -> Option<String> {
+        let compression = match self.first(COMPRESSION, 1) {
+            1 | 4 | LZW | 7 | 8 | 32_773 | 32_946 => None,
+            2 => Some("CCITT run-length".to_owned()),
+            3 => Some("CCITT group 3".to_owned()),
+            6 => Some("old-style JPEG".to_owned()),
+            34_661 => Some("JBIG".to_owned()),
+            34_712 => Some("JPEG 2000".to_owned()),
+            34_887 => Some("LERC".to_owned()),
+            34_925 => Some("LZMA".to_owned()),
+            34_926 | 50_000 => Some("ZSTD".to_owned()),
+            34_927 | 50_001 => Some("WebP".to_owned()),
+            50_002 => Some("JPEG XL".to_owned()),
+            other => Some(format!("unknown ({other})")),
+        };
+        if let Some(compression) = compression {
+            return Some(format!("{compression} compression"));
+        }
+        let samples = self.first(SAMPLES_PER_PIXEL, 1);
+        let (bits, format) = (self.first(BITS_PER_SAMPLE, 1), self.first(SAMPLE_FORMAT, 1));
+        let numbers = match format {
+            1 => None,
+            2 => Some(format!("signed numbers of {bits} bits")),
+            3 => Some(format!("floats of {bits} bits")),
+            other => Some(format!("samples of format {other}")),
+        };
+        match self.first(PHOTOMETRIC, 1) {
+            0 | 1 if samples > 1 => Some("grey with more channels".to_owned()),
+            0 | 1 => {
+                Some(numbers.map_or(format!("grey of {bits} bits"), |n| format!("grey in {n}")))
+            }
+            2 => Some(numbers.map_or(format!("RGB of {bits} bits"), |n| format!("RGB in {n}"))),
+            3 => Some("a palette".to_owned()),
+            4 => Some("a transparency mask".to_owned()),
+            5 if samples > 4 => Some("CMYK with opacity".to_owned()),
+            5 if self.first(PLANAR, 1) == 2 => Some("CMYK in separate planes".to_owned()),
+            6 => Some("YCbCr colours".to_owned()),
+            8..=10 => Some("Lab colours".to_owned()),
+            32_803 | 34_892 => Some("raw sensor data".to_owned()),
+            32_844 | 32_845 => Some("LogLuv colours".to_owned()),
+            _ => None,
+        }
+    }
+
     /// Why the page is of a kind that is not decoded right; `None` when it is.
     pub(super) fn unsupported(&self) -> Option<&'static str> {
         let samples = self.first(SAMPLES_PER_PIXEL, 1);
@@ -138,6 +297,10 @@ impl TiffTags {
         if self.first(PLANAR, 1) == 2 && self.tiled {
             // The decoder panics on these.
             return Some("tiles of separate planes");
+        }
+        if self.tiled && (undeclared || samples > self.colours() + 1) {
+            // The decoder takes rows of such tiles from wrong places.
+            return Some("tiles with undeclared channels");
         }
         if self.first(FILL_ORDER, 1) == 2 {
             return Some("bits in reversed order (FillOrder 2)");

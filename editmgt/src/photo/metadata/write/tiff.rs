@@ -77,7 +77,11 @@ fn write<C: ColorType<Inner = u8>>(
         directory.write_tag(Tag::ResolutionUnit, unit)?;
     }
     if let Some(profile) = metadata.profile().0 {
-        directory.write_tag(Tag::IccProfile, &profile[..])?;
+        // Of the type UNDEFINED (ICC.1, annex B.4).
+        let mut kept = Directory::empty();
+        let written = directory.write_entry_bytes(Type::UNDEFINED, &profile)?;
+        kept.extend([(Tag::IccProfile, written)]);
+        directory.extend_from(&kept);
     }
     if let Some(packet) = &metadata.xmp {
         directory.write_tag(Tag::from_u16_exhaustive(XMP), &packet[..])?;
