@@ -84,7 +84,7 @@ impl EditAgreement {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use editmgt::{EditRequest, Editor, Photo, conformance, open_device};
 ///
-/// let photo = Photo::open("../examples/scenes/scene.png")?;
+/// let photo = Photo::open("testdata/scene.png")?;
 /// let request = EditRequest { steps: Some(1), ..EditRequest::new("make the red circle blue") };
 /// let cpu = Editor::embedded().build()?;
 /// // Any device of the build: "wgpu", "cuda:1", …

@@ -119,7 +119,7 @@ pub enum EditOutcome {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use editmgt::{EditRequest, Editor, Photo, conformance, open_device};
 ///
-/// let photo = Photo::open("../examples/scenes/scene.png")?;
+/// let photo = Photo::open("testdata/scene.png")?;
 /// let edits = [EditRequest::new("make the red circle blue")];
 /// // Any device of the build: "wgpu", "cuda:1", …
 /// let builder = Editor::embedded().device(open_device("flex")?);
