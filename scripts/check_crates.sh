@@ -2,6 +2,7 @@
 # Checks every published crate by itself, as somebody who depends on it builds it, and prints a table.
 # usage: scripts/check_crates.sh [CHECK...]
 #   none      cargo check --no-default-features
+#   targets   cargo check --all-targets: its tests and benches too, with what its dev-dependencies turn on
 #   test      cargo test, with the default features
 #   doc       cargo doc, with the default features and warnings as errors
 #   FEATURE   cargo check with that feature only, where a crate has it: flex, ndarray, wgpu-plain, wgpu, vulkan,
@@ -51,6 +52,7 @@ while read -r name path; do
     for check in "${checks[@]}"; do
         case $check in
             none) outcome cargo check --locked -p "$name" --no-default-features ;;
+            targets) outcome cargo check --locked -p "$name" --all-targets ;;
             test) outcome cargo test --locked -p "$name" ;;
             doc) RUSTDOCFLAGS="-D warnings" outcome cargo doc --locked --no-deps -p "$name" ;;
             *)
