@@ -1,5 +1,9 @@
 //! The options, files and failure messages that `editmgt` and `editmgt-lab` have in common. Of use to these two
 //! programs; its interface changes with them.
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod failure;

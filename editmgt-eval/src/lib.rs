@@ -19,6 +19,10 @@
 //!
 //! Everything is a function of the model, the request and a seed: the same run gives the same
 //! lines on the same machine, and edits are the same on every backend.
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod ablate;

@@ -22,6 +22,10 @@
 //! | [`conv2d`] | Winograd's algorithm, or im2col a few rows at a time | the order of sums |
 //! | [`linear`], [`linear_layer`] | packed and tiled (GotoBLAS), bias fused, half-precision weights widened while they are packed | the order of sums |
 //! | [`add`], [`add_gated`] | parallel | nothing |
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod activation;

@@ -13,7 +13,7 @@ use crate::model::ModelArg;
 use crate::options::RequestArgs;
 
 /// A scene of the small model's world.
-pub(crate) const SCENE: &[u8] = include_bytes!("../../examples/scenes/scene.png");
+pub(crate) const SCENE: &[u8] = include_bytes!("scene.png");
 
 /// Edits of it.
 const INSTRUCTIONS: [&str; 5] = [

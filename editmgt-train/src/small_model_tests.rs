@@ -1,13 +1,9 @@
 //! The small model that ships with the program, in its own world.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use editmgt::{EditRequest, Editor, Photo};
-use editmgt_world::{Category, Split, World, WorldConfig, shapes, trial};
-
-use crate::codec::CodecRun;
-use crate::edit::EditRun;
+use editmgt_world::{Category, Split, World, WorldConfig, trial};
 
 /// Of each category. The model's card has the shares of successes over many more.
 const SCENES: u64 = 10;
@@ -40,27 +36,4 @@ fn it_says_which_words_it_does_not_know() {
     for part in ["\"owl\"", "\"zebra\"", "circle"] {
         assert!(error.contains(part), "{error}");
     }
-}
-
-#[test]
-fn it_is_small_and_of_the_world_that_its_configs_say() {
-    let edit = EditRun::from_toml(include_str!("../../configs/embedded-edit.toml")).unwrap();
-    let world = edit.world.unwrap().with_categories(Category::ALL.to_vec());
-    assert_eq!(world, WorldConfig::small());
-    let codec = CodecRun::from_toml(include_str!("../../configs/world-codec.toml")).unwrap();
-    let WorldConfig::Shapes(world) = codec.world else { panic!("a world of shapes") };
-    assert_eq!(shapes::WorldConfig { max_objects: 3, ..world }, shapes::WorldConfig::small());
-
-    let folder = Path::new("../editmgt/embedded");
-    assert!(size(folder) <= 8_000_000, "{} bytes", size(folder));
-}
-
-/// Bytes of all files in a folder.
-fn size(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let sizes = entries.map(|entry| match entry.metadata().unwrap() {
-        metadata if metadata.is_dir() => size(&entry.path()),
-        metadata => metadata.len(),
-    });
-    sizes.sum()
 }

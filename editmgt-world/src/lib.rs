@@ -26,6 +26,10 @@
 //! decides by its fingerprint which split it belongs to, whatever the seed (six, one and one
 //! eighths). So no picture that is edited in the test was ever edited in training. It may have
 //! been the result of a training edit.
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 #[macro_use]

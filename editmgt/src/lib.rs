@@ -27,6 +27,10 @@
 //! Every stage is a trait of [`editmgt_core`], re-exported here, and [`EditorBuilder`] takes your
 //! own codec, text encoder, transformer, consolidator, hold policy, scheduler or noise. The crate
 //! `editmgt-diagnostics` checks any of them against golden folders.
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod batch;

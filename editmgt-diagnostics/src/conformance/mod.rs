@@ -82,7 +82,7 @@ impl EditAgreement {
 /// use editmgt::{EditRequest, Editor, Photo, open_device};
 /// use editmgt_diagnostics::conformance;
 ///
-/// let photo = Photo::open("../examples/scenes/scene.png")?;
+/// let photo = Photo::open("testdata/scene.png")?;
 /// let request = EditRequest::new("make the red circle blue").steps(1);
 /// let cpu = Editor::embedded().build()?;
 /// // Any device of the build: "wgpu", "cuda:1", …

@@ -104,7 +104,7 @@ fn agreements() {
 #[cfg(feature = "embedded")]
 #[test]
 fn an_edit_agrees_with_itself_and_not_with_another() {
-    let photo = Photo::open("../examples/scenes/scene.png").unwrap();
+    let photo = Photo::open("testdata/scene.png").unwrap();
     let request = EditRequest::new("make the red circle blue");
     let editor = Editor::embedded().build().unwrap();
     let same = compare_edits(&editor, &editor, &photo, &request).unwrap();

@@ -116,7 +116,7 @@ pub enum EditOutcome {
 /// use editmgt::{EditRequest, Editor, Photo, open_device};
 /// use editmgt_diagnostics::conformance;
 ///
-/// let photo = Photo::open("../examples/scenes/scene.png")?;
+/// let photo = Photo::open("testdata/scene.png")?;
 /// let edits = [EditRequest::new("make the red circle blue")];
 /// // Any device of the build: "wgpu", "cuda:1", …
 /// let builder = Editor::embedded().device(open_device("flex")?);

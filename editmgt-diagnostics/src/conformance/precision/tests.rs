@@ -46,7 +46,7 @@ fn a_table_has_a_row_for_each_number_and_says_what_failed() {
 #[cfg(feature = "embedded")]
 #[test]
 fn halves_of_the_small_model_are_near_f32() {
-    let photo = Photo::open("../examples/scenes/scene.png").unwrap();
+    let photo = Photo::open("testdata/scene.png").unwrap();
     let guided = EditRequest::new("make the red circle blue").steps(3).guidance_scale(3.0).seed(7);
     let edits = [EditRequest::new("remove the red square"), guided];
     let builder = editmgt::Editor::embedded();
