@@ -5,7 +5,7 @@ use editmgt_tests::golden;
 /// The canvas that the official inpainting starts from.
 #[test]
 fn a_mask_covers_the_tokens_that_it_covers_officially() {
-    let Some(dir) = golden("pipeline_inpaint_clip_nodown") else { return };
+    let dir = golden("pipeline_inpaint_clip_nodown").expect("the folder is committed");
     let folder = GoldenFolder::open(&dir).unwrap();
     let reference = folder.tokens("reference_tokens_raw").unwrap();
     let expected = folder.tokens("step0.sample").unwrap();
