@@ -5,16 +5,16 @@ use serde::Serialize;
 use super::{ChangeMask, PixelSize, ResizePlan};
 
 /// The least and the most noise of a codec, levels of 255, that thresholds are scaled with: a codec
-/// without noise still rounds, and a very noisy one must not hide edits.
+/// without noise still rounds, and a very noisy one must not hide edits. These and the constants
+/// below are measured in `docs/notes/visible-composite.md`.
 const NOISE: (f32, f32) = (1.0, 2.0);
 
 /// From which change a pixel of a local codec shows some of the edit, and from which all of it, in
-/// units of the codec's noise. The levels are a prototype's, at a unit of 1; the scaling by noise
-/// and its limits are not calibrated yet.
+/// units of the codec's noise.
 const LOCAL: (f32, f32) = (4.0, 16.0);
 
-/// The same for a codec whose decode drifts everywhere with any change. From a
-/// prototype with a simulated drift of 3 levels; not calibrated on a real codec.
+/// The same for a codec whose decode drifts everywhere with any change. Chosen on a simulated one;
+/// the official codec has not been measured.
 const GLOBAL: (f32, f32) = (8.0, 32.0);
 
 /// Mean change of a token's pixels from which the token counts as changed, for such a codec.
