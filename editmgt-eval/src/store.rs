@@ -133,10 +133,7 @@ pub(crate) fn check_identity(path: &Path, identity: &Value) -> Result<(), EvalEr
         Some(value.as_object()?.iter().map(|(key, value)| (key.as_str(), value)).collect())
     }
     let keys = differences(&started, identity, &entries);
-    match keys.is_empty() {
-        true => Ok(()),
-        false => Err(EvalError::OtherRun { path: path.to_owned(), keys }),
-    }
+    if keys.is_empty() { Ok(()) } else { Err(EvalError::OtherRun { path: path.to_owned(), keys }) }
 }
 
 #[cfg(test)]

@@ -135,9 +135,10 @@ fn ask(load: &EditLoad) -> Result<EditCost, Box<dyn std::error::Error>> {
         let said = String::from_utf8_lossy(&output.stderr);
         let reason = said.trim().trim_start_matches("editmgt-lab: ");
         let what = format!("{size} pixels, {steps} steps, {batch} at once, {layers} layers");
-        return Err(match reason.is_empty() {
-            true => format!("{what}: the process ended by itself ({})", output.status).into(),
-            false => format!("{what}: {reason}").into(),
+        return Err(if reason.is_empty() {
+            format!("{what}: the process ended by itself ({})", output.status).into()
+        } else {
+            format!("{what}: {reason}").into()
         });
     }
     Ok(serde_json::from_slice(&output.stdout)?)

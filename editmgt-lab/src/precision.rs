@@ -50,9 +50,10 @@ pub(crate) fn run(args: PrecisionArgs) -> Outcome {
         Some(path) => Photo::open(path)?,
         None => Photo::from_bytes(SCENE)?,
     };
-    let instructions = match args.instructions.is_empty() {
-        true => INSTRUCTIONS.map(str::to_owned).to_vec(),
-        false => args.instructions,
+    let instructions = if args.instructions.is_empty() {
+        INSTRUCTIONS.map(str::to_owned).to_vec()
+    } else {
+        args.instructions
     };
     let mut edits = Vec::new();
     for (seed, instruction) in (0..).zip(instructions) {
@@ -62,9 +63,10 @@ pub(crate) fn run(args: PrecisionArgs) -> Outcome {
     }
     let report = conformance::precision(&args.model.builder().device(device), &photo, &edits)?;
     let mut out = std::io::stdout().lock();
-    match args.json {
-        true => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
-        false => writeln!(out, "{report}")?,
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?
+    } else {
+        writeln!(out, "{report}")?
     }
     Ok(ExitCode::SUCCESS)
 }

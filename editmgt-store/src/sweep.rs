@@ -29,10 +29,8 @@ pub fn remove_stale(dir: impl AsRef<Path>) {
                 .is_some_and(|age| age > STALE),
         };
         if stale {
-            let _stays = match metadata.is_dir() {
-                true => fs::remove_dir_all(&path),
-                false => fs::remove_file(&path),
-            };
+            let _stays =
+                if metadata.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
     }
 }

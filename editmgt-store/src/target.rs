@@ -63,9 +63,10 @@ impl Target {
 }
 
 fn link_error(path: &Path, error: std::io::Error) -> StoreError {
-    match is_loop(&error) {
-        true => StoreError::LinkLoop { path: path.to_owned(), max: MAX_LINKS },
-        false => StoreError::io(path)(error),
+    if is_loop(&error) {
+        StoreError::LinkLoop { path: path.to_owned(), max: MAX_LINKS }
+    } else {
+        StoreError::io(path)(error)
     }
 }
 

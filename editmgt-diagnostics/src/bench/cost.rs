@@ -106,10 +106,8 @@ fn edit(editor: &Editor, load: &EditLoad, pictures: Tensor<4>) -> Result<Tensor<
     let settings = editor.settings(&EditRequest::new(INSTRUCTION))?;
     let encode = |text: &str| model.text.encode(&vec![text; load.batch]);
     let text = encode(&settings.instruction)?;
-    let negative: Option<TextConditioning> = match settings.guidance_scale > 1.0 {
-        true => Some(encode(&settings.negative_prompt)?),
-        false => None,
-    };
+    let negative: Option<TextConditioning> =
+        if settings.guidance_scale > 1.0 { Some(encode(&settings.negative_prompt)?) } else { None };
     let reference = model.codec.encode(pictures)?;
 
     let spec = model.transformer.spec();

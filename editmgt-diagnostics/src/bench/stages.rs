@@ -61,10 +61,8 @@ fn codec(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), Edi
     for stage in stages {
         let encodes = stage == BenchStage::VqEncode;
         let count = if encodes { flops::vq_encode } else { flops::vq_decode };
-        let input = match encodes {
-            true => format!("{size}x{size} pixels"),
-            false => format!("{grid} tokens"),
-        };
+        let input =
+            if encodes { format!("{size}x{size} pixels") } else { format!("{grid} tokens") };
         let stage = Described { stage, input, flops: Some(count(&config, size)), setup_seconds };
         done(if encodes {
             let picture = inputs::picture(size, device);

@@ -118,10 +118,7 @@ fn smoothing(what: &str) -> Option<Smoothing> {
 /// The recorded maps are lists; the official code takes them for squares where they are.
 fn square(cells: usize) -> GridSize {
     let side = cells.isqrt();
-    match side * side == cells {
-        true => GridSize::new(side, side),
-        false => GridSize::new(cells, 1),
-    }
+    if side * side == cells { GridSize::new(side, side) } else { GridSize::new(cells, 1) }
 }
 
 fn malformed(folder: &GoldenFolder, message: String) -> VerifyError {

@@ -68,9 +68,10 @@ impl NoiseSource for RecordedNoise<'_> {
         let name = |what| format!("step{}.{what}", request.step);
         let draw = self.0.tokens(&name("sampled_ids")).map_err(Error::stage)?;
         // The last step re-masks nothing and draws no confidence noise.
-        let confidence = match self.0.has(&name("gumbel_uniform")) {
-            true => self.0.floats(&name("gumbel_uniform")).map_err(Error::stage)?.values,
-            false => vec![0.0; request.batch * request.size.len()],
+        let confidence = if self.0.has(&name("gumbel_uniform")) {
+            self.0.floats(&name("gumbel_uniform")).map_err(Error::stage)?.values
+        } else {
+            vec![0.0; request.batch * request.size.len()]
         };
         Ok(StepNoise { draw: TokenDraw::Tokens(draw), confidence })
     }
@@ -110,18 +111,20 @@ pub(super) fn verify(
     let negative_prompt = args.negative_prompt.as_deref().unwrap_or("");
     let conditional = text(folder, &model, &args.prompt, "cond", &mut out)?;
     let negative = text(folder, &model, negative_prompt, "uncond", &mut out)?;
-    let reference = match args.has_reference {
-        true => Some(reference(folder, &model, &args, device, &mut out)?),
-        false => None,
+    let reference = if args.has_reference {
+        Some(reference(folder, &model, &args, device, &mut out)?)
+    } else {
+        None
     };
     let input = loop_input(folder, &model, &args, reference, [conditional, negative])?;
 
     let (first, last) = args.temperature;
     let temperature = Temperature::Range(first, last);
     let scheduler = Parity::new(model.scheduler.masking_schedule, temperature);
-    let hold: Box<dyn RegionHold> = match args.local_guidance > 0.0 {
-        true => Box::new(HoldThreshold::new(args.local_guidance)?),
-        false => Box::new(HoldOff),
+    let hold: Box<dyn RegionHold> = if args.local_guidance > 0.0 {
+        Box::new(HoldThreshold::new(args.local_guidance)?)
+    } else {
+        Box::new(HoldOff)
     };
     let consolidator = Consolidator::parity();
     let noise = RecordedNoise(folder);

@@ -136,9 +136,10 @@ impl Preparation {
     /// That there is a whole patch to see.
     pub(super) fn check_patch(&self, patch: usize) -> Result<(), ModelError> {
         let side = self.size.height.min(self.size.width);
-        match side >= patch {
-            true => Ok(()),
-            false => Err(disagree("side of a picture with a whole patch", patch, side)),
+        if side >= patch {
+            Ok(())
+        } else {
+            Err(disagree("side of a picture with a whole patch", patch, side))
         }
     }
 
@@ -314,9 +315,10 @@ impl Channels {
 }
 
 fn checked(key: &'static str, side: usize) -> Result<usize, ConfigError> {
-    match (1..=LARGEST_SIDE).contains(&side) {
-        true => Ok(side),
-        false => unsupported(key, format!("1 to {LARGEST_SIDE}"), side),
+    if (1..=LARGEST_SIDE).contains(&side) {
+        Ok(side)
+    } else {
+        unsupported(key, format!("1 to {LARGEST_SIDE}"), side)
     }
 }
 

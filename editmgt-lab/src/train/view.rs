@@ -69,10 +69,7 @@ impl View {
     }
 
     fn line(&self, text: &str) {
-        match self.is_terminal {
-            true => self.bar.println(text),
-            false => eprintln!("{text}"),
-        }
+        if self.is_terminal { self.bar.println(text) } else { eprintln!("{text}") }
     }
 }
 

@@ -60,9 +60,10 @@ fn what_can_not_be_measured_is_refused() {
     ] {
         let args = format!("bench --preset tiny --stages clip {options}");
         // A list that is given again takes the place of the first.
-        let args = match options.starts_with("--stages") || options.starts_with("--preset") {
-            true => format!("bench {options}"),
-            false => args,
+        let args = if options.starts_with("--stages") || options.starts_with("--preset") {
+            format!("bench {options}")
+        } else {
+            args
         };
         lab(args.split(' ')).refused(options, named);
     }

@@ -270,9 +270,10 @@ impl<'a> EditLoop<'a> {
         let forward_batch = if guided { 2 * batch } else { batch };
         let tokens =
             if guided { self.progress.tokens.repeat(2) } else { self.progress.tokens.clone() };
-        let (text, reference) = match guided {
-            true => (&self.text, self.reference.as_ref()),
-            false => (&self.input.text, self.input.reference.as_ref()),
+        let (text, reference) = if guided {
+            (&self.text, self.reference.as_ref())
+        } else {
+            (&self.input.text, self.input.reference.as_ref())
         };
         let input = StepInput {
             tokens: &tokens,
@@ -283,9 +284,10 @@ impl<'a> EditLoop<'a> {
             timestep: &vec![timestep; forward_batch],
         };
         let output = self.stages.transformer.forward(&input, &self.request(guided, batch))?;
-        let logits = match guided {
-            true => classifier_free_guidance(output.logits, self.input.guidance_scale)?,
-            false => output.logits,
+        let logits = if guided {
+            classifier_free_guidance(output.logits, self.input.guidance_scale)?
+        } else {
+            output.logits
         };
         Ok((logits, output.maps))
     }

@@ -203,9 +203,10 @@ impl RegionHold for HoldAuto {
             let got = format!("{} of {}", scores.batch(), scores.size());
             return Err(Error::shape("scores of the cells", tokens.batch(), got));
         }
-        let cells = match tokens.size().is_empty() {
-            true => Vec::new(),
-            false => cells_of_tokens(tokens.size(), scores.size()),
+        let cells = if tokens.size().is_empty() {
+            Vec::new()
+        } else {
+            cells_of_tokens(tokens.size(), scores.size())
         };
         let mut held = Vec::with_capacity(tokens.values().len());
         for image in 0..scores.batch() {

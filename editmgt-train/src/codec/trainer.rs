@@ -173,10 +173,8 @@ impl<C: TrainableCodec> Trainee for CodecTrainer<'_, C> {
         let update = self.learner.update(step, config.run.steps, |codec, batch| {
             let Crops { images, weights } = &batches[batch];
             let latents = codec.encode_latents(images.clone())?;
-            let latents = match quantizes && options.freeze_encoder {
-                true => latents.detach(),
-                false => latents,
-            };
+            let latents =
+                if quantizes && options.freeze_encoder { latents.detach() } else { latents };
             if !quantizes {
                 let decoded = codec.decode_unclipped(latents)?;
                 return Ok(reconstruction(decoded, images.clone(), weights.clone(), &config.loss));

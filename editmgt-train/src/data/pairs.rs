@@ -60,9 +60,10 @@ impl PairData {
         let columns = options.columns()?;
         let list = |path: &PathBuf| {
             let listing = formats::list(format, path, &columns)?;
-            match listing.rows.is_empty() && listing.skips.total() == 0 {
-                true => Err(TrainError::from(DataError::NoRows { path: path.clone() })),
-                false => Ok(listing),
+            if listing.rows.is_empty() && listing.skips.total() == 0 {
+                Err(TrainError::from(DataError::NoRows { path: path.clone() }))
+            } else {
+                Ok(listing)
             }
         };
         let mut listings = vec![list(&options.path)?];

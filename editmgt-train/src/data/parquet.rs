@@ -46,9 +46,10 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
     let sidecar = |path: &PathBuf| path.file_name().is_some_and(editmgt_store::is_sidecar);
     let files: Vec<PathBuf> = files.into_iter().filter(|path| !sidecar(path)).collect();
     // In the order of the alphabet: so they come.
-    match files.is_empty() {
-        true => Err(DataError::NoRows { path: path.to_owned() }.into()),
-        false => Ok(files),
+    if files.is_empty() {
+        Err(DataError::NoRows { path: path.to_owned() }.into())
+    } else {
+        Ok(files)
     }
 }
 

@@ -57,9 +57,10 @@ impl DataReport {
             let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path))?;
             let began: Self =
                 serde_json::from_str(&text).map_err(|e| TrainError::malformed(&path, e))?;
-            return match began.fingerprint == self.fingerprint {
-                true => Ok(()),
-                false => Err(DataError::Changed { path }.into()),
+            return if began.fingerprint == self.fingerprint {
+                Ok(())
+            } else {
+                Err(DataError::Changed { path }.into())
             };
         }
         let text =
@@ -72,9 +73,12 @@ impl fmt::Display for DataReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, rows, train, validation, spare, skipped, .. } = self;
         writeln!(f, "{}: {rows} rows", path.display())?;
-        let examples = |part: &PartReport| match part.examples == part.rows {
-            true => part.rows.to_string(),
-            false => format!("{} ({} crops)", part.rows, part.examples),
+        let examples = |part: &PartReport| {
+            if part.examples == part.rows {
+                part.rows.to_string()
+            } else {
+                format!("{} ({} crops)", part.rows, part.examples)
+            }
         };
         write!(f, "  training {}, validation {}", examples(train), examples(validation))?;
         if *spare > 0 {

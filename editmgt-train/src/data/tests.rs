@@ -112,9 +112,8 @@ impl Bench {
             codec: &self.codec,
             device: &Device::flex(),
         };
-        let readable = |instruction: &str| match instruction.contains("zebra") {
-            true => Err("there is no zebra".to_owned()),
-            false => Ok(()),
+        let readable = |instruction: &str| {
+            if instruction.contains("zebra") { Err("there is no zebra".to_owned()) } else { Ok(()) }
         };
         PairData::open(source)?.prepare(codec, evaluated, &readable, &mut |done, all| {
             assert!(done <= all);

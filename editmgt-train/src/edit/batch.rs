@@ -62,9 +62,10 @@ impl EditBatch {
             let copies = without_text
                 && !without_reference
                 && conditions.dropped_text == DroppedText::Reference;
-            let (after, is_changed) = match copies {
-                true => (example.before.clone(), vec![false; example.changed.len()]),
-                false => (example.after, example.changed),
+            let (after, is_changed) = if copies {
+                (example.before.clone(), vec![false; example.changed.len()])
+            } else {
+                (example.after, example.changed)
             };
             let mask = options.masking.draw(draws, sample, grid.len());
             let hide = |(&id, &masked): (&u32, &bool)| if masked { mask_token } else { id };

@@ -26,10 +26,7 @@ impl ComputeOptions {
     /// The device to train on.
     pub(super) fn training(&self, device: &Device) -> Device {
         let device = device.clone().autodiff();
-        match self.gradient_checkpointing {
-            true => device.gradient_checkpointing(),
-            false => device,
-        }
+        if self.gradient_checkpointing { device.gradient_checkpointing() } else { device }
     }
 
     /// The plan with these options.

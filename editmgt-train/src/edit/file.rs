@@ -93,9 +93,10 @@ impl EditFile {
             let error: toml::de::Error = e;
             TrainError::Config(error.to_string())
         })?;
-        Ok(match table.contains_key("init_from") {
-            true => Self::Tune(Box::new(TuneRun::from_toml(text)?)),
-            false => Self::New(Box::new(EditRun::from_toml(text)?)),
+        Ok(if table.contains_key("init_from") {
+            Self::Tune(Box::new(TuneRun::from_toml(text)?))
+        } else {
+            Self::New(Box::new(EditRun::from_toml(text)?))
         })
     }
 
@@ -274,9 +275,10 @@ impl EditRun {
     ) -> Result<Prepared, TrainError> {
         let Codec { config: codec_config, codec, codes } = self.codec(device)?;
         let spec = codec.spec().clone();
-        let Source { data, tokenizer, report, world } = match self.data.is_world() {
-            true => self.world_source(codec, device)?,
-            false => self.pair_source((&codec_config, &*codec), device, watch)?,
+        let Source { data, tokenizer, report, world } = if self.data.is_world() {
+            self.world_source(codec, device)?
+        } else {
+            self.pair_source((&codec_config, &*codec), device, watch)?
         };
         let text = self.model.text(tokenizer.vocabulary().words.len());
         let transformer = self.model.transformer(spec.codebook_size);

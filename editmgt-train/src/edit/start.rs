@@ -54,10 +54,7 @@ impl Start {
 
 /// The folder of the model: `path`, or that of the result where `path` is a run's folder.
 pub(super) fn model_to_start_from(path: &Path) -> PathBuf {
-    match path.join("config.toml").is_file() {
-        true => path.join(MODEL),
-        false => path.to_owned(),
-    }
+    if path.join("config.toml").is_file() { path.join(MODEL) } else { path.to_owned() }
 }
 
 /// Everything in f32: gradients are too small for less.

@@ -103,12 +103,11 @@ impl TuneRun {
                 frozen.push(r"^text\.".to_owned());
             }
         }
-        let (data, report) = match self.data.is_world() {
-            true => (self.world_data(&folder, device)?, None),
-            false => {
-                let (data, report) = self.pair_data(&folder, &text, device, watch)?;
-                (data, Some(report))
-            }
+        let (data, report) = if self.data.is_world() {
+            (self.world_data(&folder, device)?, None)
+        } else {
+            let (data, report) = self.pair_data(&folder, &text, device, watch)?;
+            (data, Some(report))
         };
         let (text, text_config, side) = match text {
             StartText::Small(small) => {

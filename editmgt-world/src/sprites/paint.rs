@@ -111,9 +111,8 @@ fn sprite(drawing: &Drawing, (thing, colour): (Thing, Colour), side: u32, shadow
         }
     }
     let main: Vec<[u8; 3]> = thing.main().collect();
-    drawing.paint(&mut pixels.as_mut(), |fill| match main.contains(&fill) {
-        true => shifted(fill, main[0], colour.rgb()),
-        false => fill,
+    drawing.paint(&mut pixels.as_mut(), |fill| {
+        if main.contains(&fill) { shifted(fill, main[0], colour.rgb()) } else { fill }
     });
     pixels
 }

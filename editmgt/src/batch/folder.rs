@@ -236,9 +236,10 @@ impl BatchFolder {
     /// # Errors
     /// [`BatchError::Gone`].
     pub fn check(&self) -> Result<(), BatchError> {
-        match self.manifest.is_file() {
-            true => Ok(()),
-            false => Err(BatchError::Gone { dir: self.dir.clone() }),
+        if self.manifest.is_file() {
+            Ok(())
+        } else {
+            Err(BatchError::Gone { dir: self.dir.clone() })
         }
     }
 

@@ -24,9 +24,10 @@ pub struct LoraConfig {
 impl LoraConfig {
     /// How much the product counts at a scale of 1.
     pub fn strength(&self) -> f64 {
-        match self.rank_stabilised {
-            true => self.alpha / (self.rank as f64).sqrt(),
-            false => self.alpha / self.rank as f64,
+        if self.rank_stabilised {
+            self.alpha / (self.rank as f64).sqrt()
+        } else {
+            self.alpha / self.rank as f64
         }
     }
 

@@ -195,10 +195,7 @@ impl Metadata {
                     .into_iter()
                     .filter_map(|(key, v)| Some((key.strip_prefix("transformer.")?.to_owned(), v)))
                     .collect();
-                match config.is_empty() {
-                    true => None,
-                    false => Some(LoraConfig::of(path, config.into())?),
-                }
+                if config.is_empty() { None } else { Some(LoraConfig::of(path, config.into())?) }
             }
         };
         let alpha = texts.get("ss_network_alpha").filter(|text| *text != "None");

@@ -62,10 +62,7 @@ impl ModelFolder {
     pub fn open(root: &Path) -> Result<Self, ModelError> {
         std::fs::read_dir(root).map_err(ModelError::io(root))?;
         let pipeline = root.join("pipeline.json");
-        let named = match pipeline.is_file() {
-            true => Some(read_pipeline(&pipeline)?),
-            false => None,
-        };
+        let named = if pipeline.is_file() { Some(read_pipeline(&pipeline)?) } else { None };
         let find = |component: &str, folders: &[&str]| -> Option<PathBuf> {
             match &named {
                 None => folders.iter().map(|f| root.join(f)).find(|dir| dir.is_dir()),

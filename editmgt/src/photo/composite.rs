@@ -83,18 +83,12 @@ fn mix(photo: u8, edit: u8, weight: u16) -> u8 {
 
 /// The amount of light of an sRGB value, 0..1 both. Source: IEC 61966-2-1.
 fn light(level: f32) -> f32 {
-    match level <= 0.04045 {
-        true => level / 12.92,
-        false => ((level + 0.055) / 1.055).powf(2.4),
-    }
+    if level <= 0.04045 { level / 12.92 } else { ((level + 0.055) / 1.055).powf(2.4) }
 }
 
 /// The sRGB value of an amount of light, 0..1 both.
 fn level(light: f32) -> f32 {
-    match light <= 0.003_130_8 {
-        true => light * 12.92,
-        false => 1.055 * light.powf(1.0 / 2.4) - 0.055,
-    }
+    if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 }
 }
 
 #[cfg(test)]

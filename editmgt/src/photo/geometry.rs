@@ -261,14 +261,12 @@ impl ResizePlan {
         let PixelArea { top, left, size } = self.area;
         let visible = photo.visible_rgb();
         let cut;
-        let seen = match size == self.photo {
-            true => &*visible,
-            false => {
-                let [left, top, width, height] =
-                    [left, top, size.width, size.height].map(|n| n as u32);
-                cut = imageops::crop_imm(&*visible, left, top, width, height).to_image();
-                &cut
-            }
+        let seen = if size == self.photo {
+            &*visible
+        } else {
+            let [left, top, width, height] = [left, top, size.width, size.height].map(|n| n as u32);
+            cut = imageops::crop_imm(&*visible, left, top, width, height).to_image();
+            &cut
         };
         let resized = self.padded(resize_rgb(seen, self.place.size, self.shrink));
         let pixels = resized.as_raw().as_chunks::<3>().0;

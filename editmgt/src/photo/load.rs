@@ -355,9 +355,10 @@ fn decode_jpeg(
     notes: &mut Vec<PhotoNote>,
 ) -> Result<Option<DynamicImage>, ImageError> {
     let Some(layout) = JpegLayout::of(bytes) else { return Ok(None) };
-    let decode = |bytes: &[u8]| match layout.needs_other_decoder() {
-        true => jpeg::decode_separate_scans(bytes),
-        false => {
+    let decode = |bytes: &[u8]| {
+        if layout.needs_other_decoder() {
+            jpeg::decode_separate_scans(bytes)
+        } else {
             let decoder = open_decoder(bytes, ImageFormat::Jpeg, limits)?;
             caught(|| DynamicImage::from_decoder(decoder))
         }
@@ -447,9 +448,10 @@ fn check_size(size: PixelSize, limits: &PhotoLimits, origin: &Origin) -> Result<
 }
 
 fn check_min_side(size: PixelSize, origin: &Origin) -> Result<(), PhotoError> {
-    match size.shorter() < MIN_SIDE {
-        true => Err(PhotoError::TooSmall { origin: origin.clone(), size }),
-        false => Ok(()),
+    if size.shorter() < MIN_SIDE {
+        Err(PhotoError::TooSmall { origin: origin.clone(), size })
+    } else {
+        Ok(())
     }
 }
 

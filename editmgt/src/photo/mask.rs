@@ -148,13 +148,12 @@ impl Mask {
     /// # Errors
     /// [`PhotoError::MaskEmpty`], [`PhotoError::Value`] for an empty grid.
     pub fn on_grid_official(&self, grid: GridSize) -> Result<UserMask, PhotoError> {
-        let values = match grid.is_empty() {
-            true => Vec::new(),
-            false => {
-                let size = PixelSize::new(grid.height, grid.width);
-                let resized = resize_luma(&self.luma, size, ResizeFilter::Lanczos);
-                resized.iter().map(|&level| f32::from(u8::from(level >= 128))).collect()
-            }
+        let values = if grid.is_empty() {
+            Vec::new()
+        } else {
+            let size = PixelSize::new(grid.height, grid.width);
+            let resized = resize_luma(&self.luma, size, ResizeFilter::Lanczos);
+            resized.iter().map(|&level| f32::from(u8::from(level >= 128))).collect()
         };
         self.finish(grid, UserMask::new(grid, values)?)
     }

@@ -47,12 +47,13 @@ impl MaskReading {
     pub fn levels(self, mask: &Photo) -> GrayImage {
         let (width, height) = mask.rgb().dimensions();
         let opacity = |x, y| mask.alpha().map_or(u8::MAX, |alpha| alpha.get_pixel(x, y).0[0]);
-        match self.reads_alpha(mask) {
-            true => GrayImage::from_fn(width, height, |x, y| Luma([u8::MAX - opacity(x, y)])),
-            false => GrayImage::from_fn(width, height, |x, y| {
+        if self.reads_alpha(mask) {
+            GrayImage::from_fn(width, height, |x, y| Luma([u8::MAX - opacity(x, y)]))
+        } else {
+            GrayImage::from_fn(width, height, |x, y| {
                 let level = u32::from(luma(mask.rgb().get_pixel(x, y).0));
                 Luma([((level * u32::from(opacity(x, y)) + 127) / 255) as u8])
-            }),
+            })
         }
     }
 }

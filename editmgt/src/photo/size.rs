@@ -30,15 +30,12 @@ impl PixelSize {
         let scaled = |side: usize, to: usize, of: usize, max: usize| {
             ((2 * side * to + of) / (2 * of)).clamp(1, max)
         };
-        match self.width * other.height > self.height * other.width {
-            true => {
-                let width = scaled(other.width, self.height, other.height, self.width);
-                Self::new(self.height, width)
-            }
-            false => {
-                let height = scaled(other.height, self.width, other.width, self.height);
-                Self::new(height, self.width)
-            }
+        if self.width * other.height > self.height * other.width {
+            let width = scaled(other.width, self.height, other.height, self.width);
+            Self::new(self.height, width)
+        } else {
+            let height = scaled(other.height, self.width, other.width, self.height);
+            Self::new(height, self.width)
         }
     }
 

@@ -170,9 +170,10 @@ fn inpainting_keeps_the_reference_clean_and_the_rest_as_it_was() {
     let (tokens, reference) = (result.tokens.ids(), result.reference.ids());
     let width = result.tokens.size().width;
     for (i, (&token, &original)) in tokens.iter().zip(reference).enumerate() {
-        match i % width < width / 2 {
-            true => assert_eq!(token, original, "position {i} was not to change"),
-            false => assert_ne!(token, mask_token),
+        if i % width < width / 2 {
+            assert_eq!(token, original, "position {i} was not to change")
+        } else {
+            assert_ne!(token, mask_token)
         }
     }
     assert_ne!(tokens, reference);

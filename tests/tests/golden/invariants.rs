@@ -56,13 +56,12 @@ impl MgtTransformer for Oracle {
         let logits = logits.into_iter().map(|u| 8.0 * u).collect::<Vec<_>>();
         let logits = Tensor::from_data(TensorData::new(logits, shape), &Device::flex());
         let cells = self.inner_grid(input.tokens.size());
-        let maps = match ask.is_empty() {
-            true => None,
-            false => {
-                let (blocks, items) = (ask.blocks.clone(), ask.items.len());
-                let values = self.uniforms(input.tokens, blocks.len() * items * cells.len());
-                Some(AttentionMaps::new(blocks, items, cells, values)?)
-            }
+        let maps = if ask.is_empty() {
+            None
+        } else {
+            let (blocks, items) = (ask.blocks.clone(), ask.items.len());
+            let values = self.uniforms(input.tokens, blocks.len() * items * cells.len());
+            Some(AttentionMaps::new(blocks, items, cells, values)?)
         };
         Ok(StepOutput { logits, maps })
     }

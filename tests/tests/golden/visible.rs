@@ -36,9 +36,10 @@ fn request() -> EditRequest {
 fn assert_local(edited: &RgbImage, photo: &RgbImage, what: &str) {
     let mut changed = 0;
     for (x, y, pixel) in edited.enumerate_pixels() {
-        match AROUND_THE_CIRCLE.contains(&x) && AROUND_THE_CIRCLE.contains(&y) {
-            true => changed += usize::from(pixel != photo.get_pixel(x, y)),
-            false => assert_eq!(pixel, photo.get_pixel(x, y), "{what}: {x},{y}"),
+        if AROUND_THE_CIRCLE.contains(&x) && AROUND_THE_CIRCLE.contains(&y) {
+            changed += usize::from(pixel != photo.get_pixel(x, y))
+        } else {
+            assert_eq!(pixel, photo.get_pixel(x, y), "{what}: {x},{y}")
         }
     }
     assert!(changed > 50, "{what}: {changed} pixels changed");

@@ -45,10 +45,8 @@ impl Case {
         let step = settings.steps / 2;
         let masked = step.checked_sub(1).map_or(1.0, |before| schedule.mask_ratios[before]);
         let (spec, size) = (model.transformer.spec(), reference.size());
-        let blocks = match settings.blocks.is_empty() {
-            true => default_blocks(spec),
-            false => settings.blocks,
-        };
+        let blocks =
+            if settings.blocks.is_empty() { default_blocks(spec) } else { settings.blocks };
         let factor = model.codec.spec().downsample_factor;
         Ok(Self {
             text: encode(editor, &texts)?,

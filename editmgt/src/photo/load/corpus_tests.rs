@@ -55,10 +55,7 @@ fn difference(photo: &Photo, expected: &DynamicImage) -> Result<(u8, f64), Strin
 
 /// What messages call the format of a file.
 fn message_format(file: &str) -> &'static str {
-    match file.starts_with("jpeg") {
-        true => "JPEG",
-        false => "TIFF",
-    }
+    if file.starts_with("jpeg") { "JPEG" } else { "TIFF" }
 }
 
 fn check(row: &Row) -> Result<(), String> {
@@ -67,9 +64,10 @@ fn check(row: &Row) -> Result<(), String> {
         (Err(error @ PhotoError::Unsupported { .. }), Expect::Refused) => {
             let (message, named) = (error.to_string(), row.named.as_deref().ok_or("named")?);
             let what = format!("got a {} with {named}", message_format(&row.file));
-            return match message.contains(&what) && message.contains("save it as") {
-                true => Ok(()),
-                false => Err(format!("expected {what:?} in: {message}")),
+            return if message.contains(&what) && message.contains("save it as") {
+                Ok(())
+            } else {
+                Err(format!("expected {what:?} in: {message}"))
             };
         }
         (Err(PhotoError::Corrupt { .. }), Expect::Damaged) => return Ok(()),
@@ -84,9 +82,10 @@ fn check(row: &Row) -> Result<(), String> {
         Expect::Within => (row.max.ok_or("max")?, row.mean.ok_or("mean")?),
         _ => (0, 0.0),
     };
-    match max <= bound.0 && mean <= bound.1 {
-        true => Ok(()),
-        false => Err(format!("differs by up to {max}, {mean:.3} on average; allowed {bound:?}")),
+    if max <= bound.0 && mean <= bound.1 {
+        Ok(())
+    } else {
+        Err(format!("differs by up to {max}, {mean:.3} on average; allowed {bound:?}"))
     }
 }
 

@@ -52,9 +52,10 @@ fn bmp(bytes: &[u8]) -> Result<(), String> {
         return Ok(());
     };
     let end = 14 + u64::from(offset) + u64::from(length);
-    match length > 0 && end > bytes.len() as u64 {
-        true => Err(format!("the colour profile claims {length} bytes up to {end}")),
-        false => Ok(()),
+    if length > 0 && end > bytes.len() as u64 {
+        Err(format!("the colour profile claims {length} bytes up to {end}"))
+    } else {
+        Ok(())
     }
 }
 

@@ -77,9 +77,10 @@ fn unpack(mut packed: &[u8], tile: &mut [u8]) -> Result<(), String> {
             Err(error) => return Err(error.to_string()),
         }
     }
-    match done == tile.len() {
-        true => Ok(()),
-        false => Err(format!("{done} bytes of {} are there", tile.len())),
+    if done == tile.len() {
+        Ok(())
+    } else {
+        Err(format!("{done} bytes of {} are there", tile.len()))
     }
 }
 
@@ -157,11 +158,10 @@ mod tests {
             (262, short(2)),
             (277, short(samples)),
         ];
-        match tiled {
-            true => {
-                tags.extend([(322, short(16)), (323, short(16)), (324, offsets), (325, lengths)])
-            }
-            false => tags.extend([(273, offsets), (278, short(height)), (279, lengths)]),
+        if tiled {
+            tags.extend([(322, short(16)), (323, short(16)), (324, offsets), (325, lengths)])
+        } else {
+            tags.extend([(273, offsets), (278, short(height)), (279, lengths)])
         }
         if samples > 3 {
             let count = samples - 3;
@@ -188,9 +188,12 @@ mod tests {
         for (width, height) in [(37, 29), (9, 8), (20, 17), (48, 16)] {
             for colours in 1..24_u32 {
                 // Flat parts, so that a code stands for more than a row of a tile that sticks out.
-                let level = |x: u32, y: u32, channel: u32| match x < width && y < height {
-                    true => ((x / 7 * colours + y / (1 + colours % 5)) * 31 + channel * 77) as u8,
-                    false => 0,
+                let level = |x: u32, y: u32, channel: u32| {
+                    if x < width && y < height {
+                        ((x / 7 * colours + y / (1 + colours % 5)) * 31 + channel * 77) as u8
+                    } else {
+                        0
+                    }
                 };
                 for (samples, tiled) in
                     [(3, true), (3, false), (4, true), (4, false), (5, true), (5, false)]

@@ -53,9 +53,10 @@ impl Reader<'_> {
         let start = usize::try_from(at).ok()?;
         let bytes = self.bytes.get(start..start.checked_add(length)?)?;
         let add = |number, &byte: &u8| number << 8 | u64::from(byte);
-        Some(match self.big_endian {
-            true => bytes.iter().fold(0, add),
-            false => bytes.iter().rev().fold(0, add),
+        Some(if self.big_endian {
+            bytes.iter().fold(0, add)
+        } else {
+            bytes.iter().rev().fold(0, add)
         })
     }
 }
@@ -164,9 +165,10 @@ impl<'a> Directory<'a> {
 
     /// The bytes of a number in the file's order.
     pub(super) fn bytes_of(&self, number: u64, length: usize) -> Vec<u8> {
-        match self.reader.big_endian {
-            true => number.to_be_bytes()[8 - length..].to_vec(),
-            false => number.to_le_bytes()[..length].to_vec(),
+        if self.reader.big_endian {
+            number.to_be_bytes()[8 - length..].to_vec()
+        } else {
+            number.to_le_bytes()[..length].to_vec()
         }
     }
 }
@@ -192,9 +194,10 @@ impl TiffTags {
             return None;
         }
         let (width, height) = (self.first(IMAGE_WIDTH, 0), self.first(IMAGE_LENGTH, 0));
-        let (across, rows) = match self.tiled {
-            true => (self.first(TILE_WIDTH, 0), self.first(TILE_LENGTH, 0)),
-            false => (width, self.first(ROWS_PER_STRIP, height).min(height)),
+        let (across, rows) = if self.tiled {
+            (self.first(TILE_WIDTH, 0), self.first(TILE_LENGTH, 0))
+        } else {
+            (width, self.first(ROWS_PER_STRIP, height).min(height))
         };
         if across == 0 || rows == 0 {
             return None;
@@ -202,14 +205,16 @@ impl TiffTags {
         let samples = across.checked_mul(self.first(SAMPLES_PER_PIXEL, 1))?;
         let row = samples.checked_mul(self.first(BITS_PER_SAMPLE, 1))?.div_ceil(8);
         let whole = row.checked_mul(rows)?;
-        let last = match self.tiled {
-            true => whole,
-            false => row.checked_mul(height - (height.div_ceil(rows).saturating_sub(1)) * rows)?,
+        let last = if self.tiled {
+            whole
+        } else {
+            row.checked_mul(height - (height.div_ceil(rows).saturating_sub(1)) * rows)?
         };
         let count = width.div_ceil(across).checked_mul(height.div_ceil(rows))?;
-        let (offsets, lengths) = match self.tiled {
-            true => (TILE_OFFSETS, TILE_BYTE_COUNTS),
-            false => (STRIP_OFFSETS, STRIP_BYTE_COUNTS),
+        let (offsets, lengths) = if self.tiled {
+            (TILE_OFFSETS, TILE_BYTE_COUNTS)
+        } else {
+            (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
         };
         Some(LzwParts { offsets, lengths, count, whole, last })
     }

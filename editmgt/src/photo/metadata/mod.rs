@@ -87,10 +87,9 @@ impl Metadata {
             camera.turn(orientation, size);
             camera.drop_empty_resolution();
         }
-        let resolution = found.resolution.map(|resolution| match quarter {
-            true => resolution.transposed(),
-            false => resolution,
-        });
+        let resolution = found
+            .resolution
+            .map(|resolution| if quarter { resolution.transposed() } else { resolution });
         let resolution = resolution.or_else(|| camera.as_ref()?.resolution());
         let xmp = found.xmp.take().filter(|packet| !packet.is_empty());
         let xmp = xmp.and_then(|packet| match xmp::clean(&packet, applied) {

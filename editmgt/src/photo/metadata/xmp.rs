@@ -58,10 +58,7 @@ pub(super) fn clean(packet: &[u8], applied: Option<Orientation>) -> Option<Packe
         out: Writer::new(Vec::new()),
     };
     cleaner.run(text)?;
-    let xml = match cleaner.changed {
-        true => cleaner.out.into_inner(),
-        false => text.as_bytes().to_vec(),
-    };
+    let xml = if cleaner.changed { cleaner.out.into_inner() } else { text.as_bytes().to_vec() };
     Some(Packet { xml, had_gain_map: cleaner.had_gain_map })
 }
 

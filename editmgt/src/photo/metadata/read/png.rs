@@ -66,9 +66,10 @@ fn chunk<'a>(name: &[u8], body: &'a [u8], found: &mut Found<'a>, raw_exif: &mut 
                     true
                 })
             });
-            match complete {
-                true => found.colours.chromaticities = Some(values),
-                false => found.damaged(MetadataKind::Colours),
+            if complete {
+                found.colours.chromaticities = Some(values)
+            } else {
+                found.damaged(MetadataKind::Colours)
             }
         }
         b"eXIf" => {
