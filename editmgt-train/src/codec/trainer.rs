@@ -17,17 +17,17 @@ use crate::run::{
     Trainee, initialise, run,
 };
 
-/// What a codec learns from and is measured on.
+/// Training and validation data of a codec.
 #[derive(Clone, Copy)]
 pub struct CodecData<'a> {
-    /// To learn from.
+    /// To train on.
     pub train: &'a dyn ImageSource,
-    /// To measure on; none of them is among the former.
+    /// To evaluate on; disjoint from the training data.
     pub held_out: &'a dyn PairSource,
 }
 
-/// Trains a codec to its last step, or until `watch` says stop, and writes it to the folder
-/// `codec` of the run, in the official layout. Gives that folder and how good the codec is.
+/// Trains a codec to its last step, or until `watch` returns stop, and writes it to the folder
+/// `codec` of the run, in the official layout. Returns that folder and the codec's report.
 ///
 /// # Errors
 /// A config out of range, and the errors of [`run`].
@@ -63,7 +63,7 @@ pub(super) struct CodecTrainer<'a, C: TrainableCodec> {
 }
 
 impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
-    /// `device` has autodiff.
+    /// `device` must support autodiff.
     pub(super) fn new(
         codec: C,
         keys: KeyMap,
@@ -93,7 +93,7 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
         Ok((dir, self.report()?))
     }
 
-    /// Writes config and weights, in place of an earlier export.
+    /// Writes config and weights, replacing an earlier export.
     fn export(&self, dir: &Path) -> Result<(), TrainError> {
         let staging = editmgt_store::StagedFolder::replacing(dir)?;
         let options = WriteOptions::new(WeightsName::Diffusion, self.config.weights.into());
@@ -108,14 +108,14 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
         serde_json::to_string_pretty(&self.config.codec).expect("names and numbers are JSON")
     }
 
-    /// How good the codec is that [`export`](Self::export) writes.
+    /// Report of the codec that [`export`](Self::export) writes.
     fn report(&self) -> Result<CodecReport, TrainError> {
         let device = self.device.clone().inner();
         let codec = self.learner.trained().map(&mut Rounded(self.config.weights.into()));
         measure(&codec, self.data.held_out, self.config.evaluation_pairs, &device)
     }
 
-    /// Codes start as the k-means centres of the latents of many crops.
+    /// Initialises the codes by k-means on the latents of many crops.
     fn start_codebook(&mut self, step: u64) -> Result<(), TrainError> {
         let options = &self.config.codebook;
         let mut draws = self.draws.stream("k-means", step);
@@ -142,7 +142,7 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
         self.put_codes()
     }
 
-    /// The codec gets the codes of the codebook.
+    /// Copies the codebook's codes into the codec.
     fn put_codes(&mut self) -> Result<(), TrainError> {
         let codes = self.codebook.tensor(&self.device);
         self.learner.change(|codec| Ok(codec.with_codebook(codes)?))
@@ -221,7 +221,7 @@ impl<C: TrainableCodec> Trainee for CodecTrainer<'_, C> {
     }
 }
 
-/// Rounds every weight to a dtype, and keeps its own.
+/// Rounds every weight to a dtype, and casts it back to its own.
 struct Rounded(DType);
 
 impl ModuleMapper for Rounded {

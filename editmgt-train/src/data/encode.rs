@@ -22,14 +22,14 @@ pub struct PairCodec<'a> {
     pub weights: &'a WeightFiles,
     /// The codec itself.
     pub codec: &'a dyn VqCodec,
-    /// Where it lies.
+    /// The device of its weights.
     pub device: &'a Device,
 }
 
-/// Pixels of the pictures that are encoded at once: two of 1024x1024.
+/// Pixels of the images per encoder batch: two of 1024x1024.
 const BATCH_PIXELS: usize = 2 << 20;
 
-/// Tells the progress after so many rows.
+/// Rows between progress reports.
 const TELL_EVERY: u64 = 16;
 
 /// Fills the cache.
@@ -42,7 +42,7 @@ pub(super) struct Encoder<'a> {
     encoded: u64,
 }
 
-/// A crop of a pair that waits to be encoded.
+/// A crop of a pair, queued for encoding.
 struct Crop {
     key: EntryKey,
     before: Tensor<4>,
@@ -80,7 +80,7 @@ impl<'a> Encoder<'a> {
         self.grid
     }
 
-    /// Examples that were encoded.
+    /// Number of examples encoded.
     pub(super) fn encoded(&self) -> u64 {
         self.encoded
     }
@@ -89,8 +89,8 @@ impl<'a> Encoder<'a> {
         self.cache.damaged()
     }
 
-    /// Encodes all crops of these rows, which are ascending, that the cache does not have, and
-    /// gives those that can't be used.
+    /// Encodes all crops of these rows, in ascending order, that are not in the cache, and returns
+    /// the unusable rows.
     pub(super) fn encode(
         &mut self,
         listing: &Listing,
@@ -104,7 +104,7 @@ impl<'a> Encoder<'a> {
         listing.pictures.read(&wanted, &mut |row, pictures| {
             match pictures.and_then(|pictures| self.crops(&listing.rows[row], &pictures)) {
                 Ok(crops) => self.batch.extend(crops),
-                // It may be there the next time.
+                // A transient failure: not recorded in the cache.
                 Err(skip) if skip.cause == SkipCause::MissingImage => {
                     lost.insert(row, skip);
                 }

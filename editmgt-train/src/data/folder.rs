@@ -16,7 +16,7 @@ type Column = BTreeMap<String, Vec<PathBuf>>;
 
 /// Lists the rows of the folder `root`.
 pub(super) fn list(root: &Path, columns: &Columns) -> Result<Listing, TrainError> {
-    // A data set that is not there is no data set without rows.
+    // A missing data set is an error, not an empty one.
     std::fs::read_dir(root).map_err(TrainError::io(root))?;
     let files = Files {
         columns,
@@ -85,7 +85,7 @@ fn column(root: &Path, name: Option<&String>) -> Result<Column, TrainError> {
     let Some(name) = name else { return Ok(column) };
     let dir = root.join(name);
     let entries = match std::fs::read_dir(&dir) {
-        // Optional columns need not be there, and rows without a needed one are counted.
+        // Optional columns may be missing; rows without a required one are counted.
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(column),
         entries => entries.map_err(TrainError::io(&dir))?,
     };

@@ -2,8 +2,8 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256 of a sequence of texts or bytes, each with its length, so that none can run into the
-/// next. The same on every machine, in every version.
+/// SHA-256 of a sequence of texts or bytes, each prefixed by its length so that boundaries are
+/// unambiguous. The same on every machine and in every version.
 #[derive(Clone, Default)]
 pub(super) struct Fingerprint(Sha256);
 

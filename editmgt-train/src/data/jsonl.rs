@@ -1,4 +1,4 @@
-//! A data set in a file of JSON objects, one a line.
+//! A data set in a JSON Lines file: one object per line.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::run::TrainError;
 
 type Object = Map<String, Value>;
 
-/// Lists the rows of the file `path`; its pictures are paths from its own folder.
+/// Lists the rows of the file `path`; image paths are relative to its folder.
 pub(super) fn list(path: &Path, columns: &Columns) -> Result<Listing, TrainError> {
     let mut lines = TextLines::open(path)?;
     let root = path.parent().unwrap_or(Path::new(""));
@@ -30,7 +30,7 @@ pub(super) fn list(path: &Path, columns: &Columns) -> Result<Listing, TrainError
     Ok(Listing { rows, skips, pictures: Box::new(FileReader(pictures)) })
 }
 
-/// The pictures that the lines name; lines that can't be read name none.
+/// The images named by the lines; unreadable lines name none.
 pub(super) fn pictures(path: &Path, columns: &Columns) -> Vec<PathBuf> {
     let root = path.parent().unwrap_or(Path::new(""));
     let names: Vec<&String> =

@@ -1,5 +1,5 @@
-//! A data set in parquet files, as Hugging Face writes them: pictures are structs of their file's
-//! `bytes` and a `path`, or the bytes alone.
+//! A data set in parquet files as written by Hugging Face: images are structs of their file's
+//! `bytes` and a `path`, or plain bytes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -31,11 +31,13 @@ pub(super) fn list(path: &Path, columns: &Columns) -> Result<Listing, TrainError
 
 /// The files that a path names, without sidecar files.
 pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
-    let pattern = match path.is_dir() {
-        // What the folder itself is called is no pattern.
-        true => Path::new(&glob::Pattern::escape(&path.to_string_lossy())).join("*.parquet"),
-        false if path.is_file() => return Ok(vec![path.to_owned()]),
-        false => path.to_owned(),
+    let pattern = if path.is_dir() {
+        // The folder's own name is not a pattern.
+        Path::new(&glob::Pattern::escape(&path.to_string_lossy())).join("*.parquet")
+    } else if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    } else {
+        path.to_owned()
     };
     let matches = glob::glob(&pattern.to_string_lossy())
         .map_err(|e| TrainError::option("path", "a file, a folder or a pattern", e))?;
@@ -45,7 +47,7 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
     // Copies between systems leave sidecar files, such as `._a.parquet`, beside the files.
     let sidecar = |path: &PathBuf| path.file_name().is_some_and(editmgt_store::is_sidecar);
     let files: Vec<PathBuf> = files.into_iter().filter(|path| !sidecar(path)).collect();
-    // In the order of the alphabet: so they come.
+    // In alphabetical order.
     if files.is_empty() {
         Err(DataError::NoRows { path: path.to_owned() }.into())
     } else {
@@ -139,7 +141,7 @@ struct Leaves {
 impl Leaves {
     fn find(schema: &SchemaDescriptor, columns: &Columns) -> Result<Self, Skip> {
         let picture = |name: &str| {
-            let expected = "a picture's bytes, alone or in a struct";
+            let expected = "an image's bytes, plain or in a struct";
             find(schema, name, &["bytes"], &[Type::BYTE_ARRAY], expected)
         };
         let text = |name: &str, types: &[Type]| find(schema, name, &[], types, "texts");
@@ -170,7 +172,7 @@ impl Leaves {
     }
 }
 
-/// The column `name`, or what stands under one of `below` in it. `None` where there is none.
+/// The column `name`, or one of `below` nested in it. `None` if missing.
 fn find(
     schema: &SchemaDescriptor,
     name: &str,
@@ -210,11 +212,11 @@ fn find(
 #[derive(Debug, Clone, Copy)]
 struct Leaf {
     column: usize,
-    /// The definition level of a value that is there.
+    /// The definition level of a non-null value.
     max_level: i16,
 }
 
-/// A text, nothing, or something else.
+/// A text, null, or another type.
 type Text = std::result::Result<Option<String>, Skip>;
 
 impl Leaf {
@@ -274,7 +276,7 @@ fn changed() -> ParquetError {
     ParquetError::General("a column has another type than it had".into())
 }
 
-/// Reads pictures out of the files, one row at a time.
+/// Reads images from the files, one row at a time.
 #[derive(Default)]
 struct Reader {
     files: Vec<(PathBuf, Leaves)>,
@@ -286,7 +288,7 @@ struct Reader {
 struct Place {
     file: usize,
     group: usize,
-    /// In the row group.
+    /// Index in the row group.
     row: usize,
 }
 
@@ -331,7 +333,7 @@ impl Cells {
         }
     }
 
-    /// The value of a row that is not before those already read.
+    /// The value of a row; rows must be read in ascending order.
     fn at(&mut self, row: usize) -> Result<Option<ByteArray>> {
         let skipped = self.reader.skip_records(row - self.next)?;
         let (mut levels, mut values) = (Vec::new(), Vec::new());

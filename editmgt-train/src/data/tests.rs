@@ -1,4 +1,4 @@
-//! Tiny data sets, and a codec that can be worked out by hand.
+//! Tiny data sets, and a codec simple enough to predict.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -42,11 +42,11 @@ impl VqCodec for Levels {
     }
 
     fn decode(&self, _tokens: &TokenGrid) -> editmgt_core::Result<Tensor<4>> {
-        unreachable!("nothing here looks at pictures made of tokens")
+        unreachable!("no test decodes tokens")
     }
 }
 
-/// A codec and a data set, each in a folder of its own.
+/// A codec and a data set in temporary folders.
 struct Bench {
     root: tempfile::TempDir,
     codec: Levels,
@@ -120,7 +120,7 @@ impl Bench {
         })
     }
 
-    /// Pictures that were encoded since the last time.
+    /// Number of images encoded since the last call.
     fn encoded(&self) -> usize {
         self.codec.encoded.swap(0, Ordering::Relaxed)
     }
@@ -140,7 +140,7 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// Row `number` of a good folder: a flat picture becomes another.
+/// Row `number` of a good folder: a flat image becomes another.
 fn add_row(root: &Path, number: u8) {
     let name = format!("{number:03}");
     save(&root.join(format!("before/{name}.png")), &flat(number, 24, 16));
@@ -199,7 +199,7 @@ fn a_folder_and_a_list_of_the_same_pairs_are_the_same_examples() {
             let number = example.before[0];
             assert_eq!(example.before, [number; 6]);
             assert_eq!(example.after, [number + 100; 6]);
-            // Of all tokens that differ, the mask tells which were meant.
+            // The mask selects among all tokens that differ.
             assert_eq!(example.changed, [false, false, false, false, false, true]);
             assert_eq!(example.instruction, format!("make it {number}"));
             assert_eq!(example.category, Some(Category::Colour));
@@ -235,7 +235,7 @@ fn what_is_in_the_cache_is_not_encoded_again() {
     assert_eq!(second.report.skipped, first.report.skipped);
     assert_eq!(second.report.fingerprint, first.report.fingerprint);
 
-    // A picture that was exchanged, and one that was repaired.
+    // One image is replaced, another repaired.
     save(&root.join("after/002.png"), &flat(77, 24, 16));
     save(&root.join("after/004.png"), &flat(78, 24, 16));
     let third = bench.prepare(&source).unwrap();
@@ -311,7 +311,7 @@ fn bad_rows_of_a_folder_are_counted_by_cause() {
         assert_eq!((report.rows, report.train.rows + report.validation.rows), (20, 8), "{report}");
         assert!(report.to_string().contains("corrupt image: 005"), "{report}");
     }
-    // Pictures of one shape in two sizes are a matter of choice.
+    // Images of equal aspect ratio but different sizes are accepted by option.
     save(&root.join("after/007.png"), &flat(1, 48, 32));
     assert_eq!(causes(&bench.prepare(&source).unwrap().report.skipped), expected);
     options.pictures.accept_rescaled = true;
@@ -411,7 +411,7 @@ fn lists_of_other_programs_are_read_and_no_row_is_dropped_in_silence() {
         assert_eq!(sorted(&got.train), sorted(&expected.train), "{text}");
         assert_eq!(sorted(&got.validation), sorted(&expected.validation), "{text}");
     }
-    // What can't be used is counted, and the message names the line and the key.
+    // Unusable rows are counted, and the message names the line and the key.
     for (bad, named) in [
         (row(0, r#", "scene": null"#), "line 1: no scene"),
         (row(0, r#", "scene": [1]"#), "line 1: scene: expected a text, got [1]"),
@@ -480,7 +480,7 @@ fn a_data_set_without_a_good_row_is_an_error_that_says_why() {
     let message = error(&DataOptions::Folder(layout)).to_string();
     assert!(message.contains("3 missing image (missing image, 000: no image/000.*)"), "{message}");
 
-    // Every picture is damaged: it shows when they are looked at.
+    // Every image is damaged, which is found when they are read.
     folder(&bench.path("damaged"), 12);
     for number in 0..12 {
         let path = bench.path("damaged").join(format!("before/{number:03}.png"));
@@ -490,7 +490,7 @@ fn a_data_set_without_a_good_row_is_an_error_that_says_why() {
     let message = damaged.to_string();
     assert!(matches!(damaged, TrainError::Dataset(DataError::NothingLeft { .. })), "{message}");
     assert!(
-        message.contains("no row is left for training; left out: 12 corrupt image"),
+        message.contains("no row is left for training; skipped: 12 corrupt image"),
         "{message}"
     );
 
@@ -530,8 +530,7 @@ fn an_evaluation_gets_as_many_rows_as_it_needs() {
     let bench = Bench::new();
     folder(&bench.path("train"), 3);
     folder(&bench.path("held"), 9);
-    // The validation part is looked at in an order of its own: whichever they are, some that are
-    // wanted are bad.
+    // The validation split is shuffled: whatever the order, some of the requested rows are bad.
     for number in 0..6 {
         let path = bench.path("held").join(format!("after/{number:03}.png"));
         std::fs::write(path, "no picture").unwrap();
@@ -571,7 +570,7 @@ fn several_crops_of_a_pair_are_several_examples() {
     for example in &examples {
         let left = example.before[0];
         assert_eq!(example.before[..3], [left, left + 8, left + 16]);
-        // The same place of both pictures.
+        // The same position in both images.
         assert_eq!(example.after[..3], [left + 100, left + 108, left + 116]);
         places.push(left);
     }
@@ -615,7 +614,7 @@ fn photos_come_in_their_own_size_with_their_mask() {
     let bench = Bench::new();
     let root = bench.path("photos");
     folder(&root, 3);
-    // Half the size of the picture, white on the left.
+    // Half the size of the image, white on the left.
     let mask = GrayImage::from_fn(12, 8, |x, _| Luma([if x < 6 { 255 } else { 0 }]));
     std::fs::create_dir(root.join("mask")).unwrap();
     mask.save(root.join("mask/001.png")).unwrap();
@@ -708,7 +707,7 @@ mod parquet {
         let source = source(&bench, "magic_brush.parquet", Layout::MagicBrush);
         let prepared = bench.prepare(&source).unwrap();
         let report = &prepared.report;
-        // Each fault is found twice: the validation part is the same file here.
+        // Each fault is found twice: the validation split is the same file here.
         let expected = BTreeMap::from([
             (EmptyInstruction, 2),
             (MissingColumn, 2),

@@ -5,25 +5,25 @@ use serde::{Deserialize, Serialize};
 use super::EditModel;
 use crate::run::TrainError;
 
-/// How the blocks of a fresh model start, where the usual random weights would let them sleep.
+/// Structured initialisation of the blocks: non-zero gates and position-aware heads.
 ///
-/// These are starting values of weights that are learned from there on; they cost nothing. The
-/// default changes nothing.
+/// Only initial values of trained weights: no cost per step. The default is the usual random
+/// initialisation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Awake {
-    /// So many heads of every block start by looking at their own place, as one must to copy a
-    /// token: their queries and keys start mostly the same for all tokens, and the rotary positions
-    /// alone tell them apart, by the two fastest frequencies of each axis.
+    /// Number of heads in every block that attend to their own position first, as copying a token
+    /// requires: their queries and keys start mostly equal for all tokens, so that the rotary
+    /// embeddings' two fastest frequencies per axis distinguish them.
     ///
-    /// With random queries and keys no place differs from another for what is there, and that they
-    /// should be compared by place is slow to be found out: where most of a picture is one plain
-    /// background, it is copied well from anywhere.
+    /// With random queries and keys attention depends on content only, and training is slow to
+    /// discover comparison by position: where most of an image is plain background, a token can be
+    /// copied from anywhere.
     pub place_heads: usize,
-    /// The weights of the norms of queries and keys, 1..=8: how much a head tells tokens apart.
+    /// Initial weights of the query and key norms, 1..=8: the sharpness of attention.
     pub attention_gain: f64,
-    /// Added to the biases that open the gates of the residual branches, 0..=1: at 0 the branches
-    /// of a block start at a few hundredths of its stream.
+    /// Added to the gate biases of the residual branches, 0..=1. At 0 a branch contributes a few
+    /// hundredths of its stream's magnitude.
     pub gate: f64,
 }
 
@@ -49,24 +49,23 @@ impl Awake {
         Ok(())
     }
 
-    /// The same model with these starting values; `axes` are the channels of a head for no
-    /// position, the row and the column.
+    /// Applies the initial values to a model; `axes` are the channels per head without a position,
+    /// for the row, and for the column.
     pub(super) fn wake(self, model: EditModel, axes: [usize; 3]) -> EditModel {
         model.map(&mut Waker { awake: self, axes, path: Vec::new() })
     }
 }
 
-/// Norms of queries and keys, by the names of checkpoints.
+/// Query and key norms, by the names in checkpoints.
 const ATTENTION_NORMS: [&str; 4] = ["norm_q", "norm_k", "norm_added_q", "norm_added_k"];
-/// Modulations of the blocks: shifts, scales and gates, as many channels each.
+/// Modulations of the blocks: shifts, scales and gates, of equal channel counts.
 const MODULATIONS: [(&str, usize); 3] = [("norm1", 6), ("norm1_context", 6), ("norm", 3)];
 
-/// Of the weights that make queries and keys of a head that looks at its place: so much is left of
-/// what makes them differ by content, …
+/// Factor of the query and key weights of a position-aware head: the part that depends on content.
 const PLACE_WEIGHT: f32 = 0.5;
-/// … and they have this in common, on each channel that a fast frequency turns.
+/// Bias shared by all queries and keys, on each channel that a fast frequency rotates.
 const PLACE_BIAS: f32 = 2.0;
-/// The fast frequencies of an axis.
+/// Number of fast frequencies per axis.
 const FAST: usize = 2;
 
 struct Waker {
@@ -125,14 +124,14 @@ impl ModuleMapper for Waker {
 }
 
 impl Waker {
-    /// For each channel of all heads: the scale of its weights, and its bias in a head that looks
-    /// at its place.
+    /// For each channel of all heads: the factor of its weights, and its bias in a position-aware
+    /// head.
     fn place(&self, place_heads: usize, width: usize) -> [Vec<f32>; 2] {
         let head: usize = self.axes.iter().sum();
         let [_, rows, columns] = self.axes;
         let (first_row, first_column) = (head - columns - rows, head - columns);
         let fast = |channel: usize, first: usize, dim: usize| {
-            // A frequency turns a pair of channels: along the first of each.
+            // A frequency rotates a pair of channels; the bias is on the first of each.
             (first..first + dim.min(2 * FAST)).contains(&channel)
                 && (channel - first).is_multiple_of(2)
         };
@@ -166,12 +165,12 @@ mod tests {
     use super::super::{EditBatch, LossOptions, TextSide};
     use super::*;
 
-    /// Of 4x4 places, 2x2 tokens each.
+    /// 4x4 cells of 2x2 tokens each.
     const GRID: GridSize = GridSize::new(8, 8);
     const AXES: [usize; 3] = [2, 2, 4];
     const MASK: u32 = 16;
 
-    /// What the model says of a canvas that is all masked, `[N * V]`.
+    /// The model's logits for a fully masked canvas, `[N * V]`.
     fn logits(model: &EditModel, reference: Vec<u32>) -> Vec<f32> {
         let canvas = TokenGrid::new(1, GRID, vec![MASK; GRID.len()]).unwrap();
         let batch = EditBatch {
@@ -188,7 +187,7 @@ mod tests {
         model.forward(&batch, &text, &[]).unwrap().logits.try_into_vec_as::<f32>().unwrap()
     }
 
-    /// At how many places a change of the reference changes that same place most.
+    /// The number of positions where a change of the reference changes that same position most.
     fn own_places(model: &EditModel) -> usize {
         let plain = vec![3; GRID.len()];
         let before = logits(model, plain.clone());
@@ -218,7 +217,7 @@ mod tests {
         awake.validate(2).unwrap();
         assert_eq!(own_places(&awake.wake(model(), AXES)), 16);
         let usual = own_places(&Awake::default().wake(model(), AXES));
-        assert!(usual < 8, "{usual} places look at themselves by chance");
+        assert!(usual < 8, "{usual} positions attend to themselves by chance");
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Training the transformer to edit.
 //!
 //! ```text
-//! EditDataset ──► EditBatch    masks, dropped conditions, timesteps: from addressed draws alone
+//! EditDataset ──► EditBatch    masks, dropped conditions, timesteps, by addressed draws
 //!                     ▼
 //!                 EditModel    transformer, small text encoder, a head for the changed tokens
 //!                     ▼
 //!                 masked_nll (+ map_divergence, changed_cross_entropy)
 //! ```
 //!
-//! [`EditTrainer`] is the [`Trainee`](crate::run::Trainee) that puts these together. With
-//! [`EditOptions::paper`] it minimises what the official training script does; every departure is
-//! an option of its own.
+//! [`EditTrainer`] is the [`Trainee`](crate::run::Trainee) that combines these. With
+//! [`EditOptions::paper`] it minimises the official training script's loss; every departure is a
+//! separate option.
 
 mod awake;
 mod batch;
