@@ -15,27 +15,27 @@ pub const ABLATION_NAMES: [&str; 9] = [
     "guidance",
 ];
 
-/// One thing about an edit that is varied, and everything else left as it is.
+/// One option of an edit and the values to compare; everything else is fixed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ablation {
-    /// Names its files: `hold`, `layers`, …
+    /// Name of its files: `hold`, `layers`, …
     pub name: &'static str,
-    /// What is varied, for people.
+    /// Title.
     pub title: &'static str,
-    /// The ways to have it, each with its name.
+    /// The compared values, each with a name.
     pub variations: Vec<Variation>,
-    /// Which of them the others are compared with.
+    /// The name of the baseline among them.
     pub baseline: usize,
-    /// Whether what a variation costs in time is part of the answer.
+    /// Whether time is part of the result.
     pub timed: bool,
 }
 
-/// A way to make the edits.
+/// One value of the varied option.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variation {
-    /// What is special about it: `auto`, `block 3`, `1.1`.
+    /// Its name: `auto`, `block 3`, `1.1`.
     pub name: String,
-    /// How.
+    /// The edit request.
     pub request: EditRequest,
 }
 
@@ -44,24 +44,23 @@ const STRENGTHS: [f32; 7] = [0.5, 0.8, 1.0, 1.1, 1.3, 1.6, 2.0];
 const STEPS: [usize; 6] = [1, 2, 4, 8, 16, 36];
 const GUIDANCE: [f32; 6] = [1.0, 1.5, 2.0, 3.0, 6.0, 9.0];
 
-/// Every ablation, around what `base` asks of this editor:
+/// All ablations around the options of `base`:
 ///
-/// - `steps`: a sweep around the value in force, with the time that an edit takes;
-/// - `hold`: off, a threshold from 0.1 to 0.7, auto;
-/// - `layers`: no localisation, the blocks in force together, each block alone;
-/// - `filter`: how the score map is smoothed, or not at all;
-/// - `keyword`: whose attention counts, all words or the content words;
-/// - `holding`: held for good, or as the official code does;
-/// - `composite`: something held or nothing, and which pixels are the photo's own;
-/// - `strength`, `guidance`: sweeps around the value in force.
+/// - `steps`: a sweep around the current value, with the time of an edit;
+/// - `hold`: off, thresholds from 0.1 to 0.7, auto;
+/// - `layers`: no localisation, the current blocks together, each block by itself;
+/// - `filter`: smoothing of the score map, or none;
+/// - `keyword`: attention of all words or of the content words;
+/// - `holding`: strict, or as the official code;
+/// - `composite`: with and without hold, and the source of the output pixels;
+/// - `strength`, `guidance`: sweeps around the current value.
 ///
-/// Where something must be held by its score for the ablation to mean anything and `base` does not
-/// do so, the policy is `auto`.
+/// Ablations that require a score-based hold use `auto` if `base` has none.
 ///
 /// # Errors
 /// An option of `base` out of range.
 pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, EditError> {
-    // Each edit has an instruction of its own; a request without one is refused.
+    // Each edit has its own instruction; a request without one is refused.
     let said = base.clone().instruction("any");
     let in_force = editor.settings(&said)?;
     let mut held = base.clone();
@@ -102,7 +101,7 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
         ("hold + visible", &held, CompositePolicy::Visible),
     ]
     .map(|(name, request, composite)| {
-        // Asked for only where it is not in force anyway, so that other ablations share the edits.
+        // Added only if not in force already, so that other ablations share the edits.
         let asked = (composite != in_force.composite).then_some(composite);
         with(name, request.clone().composite(asked.or(request.composite)))
     });
@@ -115,20 +114,16 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
     };
     let steps = sweep("steps", "Steps", &STEPS, in_force.steps, |value| base.clone().steps(value));
     Ok(vec![
-        // First, so that the edits of its baseline, which others share, are made and timed here.
+        // First, so that its baseline's edits, which others share, are made and timed here.
         Ablation { timed: true, ..steps },
-        one("hold", "Which tokens are held: nothing, below a threshold, auto", hold),
-        one("layers", "Whose attention says where: blocks together and alone", layers),
+        one("hold", "Hold policy: off, a threshold, auto", hold),
+        one("layers", "Attention blocks of the score map: together and each by itself", layers),
         Ablation {
             baseline: filter_in_force.unwrap_or_default(),
-            ..one("filter", "How the score map is smoothed", filter.into())
+            ..one("filter", "Smoothing of the score map", filter.into())
         },
-        one("keyword", "Which words' attention says where", keyword.into()),
-        one(
-            "holding",
-            "Held for good (strict) or as the official code does (parity)",
-            holding.into(),
-        ),
+        one("keyword", "Words whose attention makes the score map", keyword.into()),
+        one("holding", "Holding: strict, or as the official code (parity)", holding.into()),
         one(
             "composite",
             "Tokens are held (hold), and the photo's own pixels put back where held, or where nothing visible changed",
@@ -143,7 +138,7 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
     ])
 }
 
-/// These values and the one in force, which is the baseline, in ascending order.
+/// A sweep of these values and the current one, which is the baseline, in ascending order.
 fn sweep<T: PartialOrd + Copy + ToString>(
     name: &'static str,
     title: &'static str,

@@ -1,4 +1,4 @@
-//! Against scikit-image, SciPy and NumPy: `scripts/make_metric_references.py` wrote what is in
+//! Against scikit-image, SciPy and NumPy: `scripts/make_metric_references.py` wrote the values in
 //! `testdata`.
 
 use image::{GrayImage, RgbImage};
@@ -120,7 +120,7 @@ fn what_is_not_there_is_not_seen() {
     assert_eq!(seen(&picture, None), (Some(0.0), None, None));
     let all = GrayImage::from_pixel(width, height, image::Luma([1]));
     assert_eq!(seen(&picture, Some(&all)), (Some(0.0), Some(0.0), None));
-    // A change inside is none outside, however near.
+    // A change inside does not count outside, however near.
     let mut changed = picture.clone();
     changed.put_pixel(20, 10, image::Rgb([255; 3]));
     let (whole, inside, outside) = seen(&changed, Some(&mask()));
@@ -166,7 +166,7 @@ fn equal_pictures_and_empty_regions() {
         ["l1", "l1_inside", "l2", "l2_inside", "psnr", "psnr_inside", "ssim", "ssim_inside"];
     assert_eq!(names, expected);
 
-    // The border alone, where no window fits.
+    // Only the border, where no window fits.
     let mut border = GrayImage::new(width, height);
     border.put_pixel(2, 2, image::Luma([1]));
     let bordered = Differences::between(&picture, &picture, Some(&border)).unwrap();
@@ -181,7 +181,7 @@ fn sizes_that_differ_are_refused() {
     for (error, said) in [
         (
             Differences::between(&other, &picture, None).unwrap_err(),
-            "picture: expected 20x16 pixels, got 16x20 pixels",
+            "image: expected 20x16 pixels, got 16x20 pixels",
         ),
         (
             Differences::between(&picture, &picture, Some(&mask)).unwrap_err(),
@@ -191,7 +191,7 @@ fn sizes_that_differ_are_refused() {
             Visibility::between(&picture, &picture, Some(&mask)).unwrap_err(),
             "mask: expected 20x16 pixels, got 20x15 pixels",
         ),
-        (ssim_map(&other, &picture).unwrap_err(), "picture: expected 20x16 pixels, got"),
+        (ssim_map(&other, &picture).unwrap_err(), "image: expected 20x16 pixels, got"),
         (iou(&[true], &[true, false]).unwrap_err(), "positions: expected 2, got 1"),
     ] {
         assert!(error.to_string().starts_with(said), "{error}");

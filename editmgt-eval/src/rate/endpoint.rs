@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::answer::{Answer, start};
 use crate::EvalError;
 
-/// Of an answer; a few sentences have some hundred.
+/// Bytes of an answer; a few sentences have several hundred.
 const LONGEST_ANSWER: u64 = 1 << 20;
-/// Tokens of an answer: the reason, and room to think before it.
+/// Tokens of an answer: the reason, and reasoning before it.
 const TOKENS: u32 = 2048;
 
-/// What a rater is told. A change here makes other scores: it is part of a rating's identity.
+/// The rater's prompt. A change affects scores: it is part of a rating's identity.
 pub(super) const TASK: &str = "\
 You judge an edited photo. The first picture is the photo, the second is the photo after an edit by \
 a program that was given the instruction below. Compare the two with care.
@@ -31,8 +31,8 @@ Answer with one JSON object and nothing else:
 
 Instruction: ";
 
-/// A service that answers chat requests with pictures in the way of OpenAI's. It has no `Debug`,
-/// which would tell the key.
+/// An OpenAI-compatible chat service that accepts images. It does not implement `Debug`, which
+/// would expose the key.
 pub struct Endpoint {
     url: String,
     model: String,
@@ -41,23 +41,23 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The service at `url`, to which `/chat/completions` is added (such as
-    /// `http://localhost:8000/v1`), the `model` that it is asked for, the `key` that it wants, and
-    /// how long an answer may take. `https` needs the feature `tls`.
+    /// The service at `url`, to which `/chat/completions` is appended (such as
+    /// `http://localhost:8000/v1`), the `model` to request, the API `key`, and the time limit of an
+    /// answer. `https` needs the feature `tls`.
     pub fn new(url: &str, model: &str, key: Option<String>, patience: Duration) -> Self {
         let url = format!("{}/chat/completions", url.trim_end_matches('/'));
         Self { url, model: model.to_owned(), key, patience }
     }
 
-    /// What its scores depend on: not the key, and not where it is.
+    /// What the scores depend on: neither the key nor the URL.
     pub(super) fn identity(&self) -> Value {
         json!({"model": self.model, "task": TASK})
     }
 
-    /// Asks for scores of an edit; `before` and `after` are PNGs.
+    /// Requests scores of an edit; `before` and `after` are PNGs.
     ///
     /// # Errors
-    /// [`EvalError::Endpoint`] when it can't be reached or does not answer in time,
+    /// [`EvalError::Endpoint`] when it is unreachable or does not answer in time,
     /// [`EvalError::Status`] when it refuses.
     pub(super) fn rate(
         &self,
@@ -88,8 +88,8 @@ impl Endpoint {
         }
     }
 
-    /// Posts a request, and once more for each parameter that the service refuses by name: newer
-    /// models want `max_completion_tokens` and no temperature of 0.
+    /// Posts a request, and again without each parameter that the service refuses by name: newer
+    /// models require `max_completion_tokens` and no temperature of 0.
     fn post_adapting(&self, request: &mut Value) -> Result<String, EvalError> {
         loop {
             match self.post(request) {
@@ -113,7 +113,7 @@ impl Endpoint {
         let mut post = minreq::post(&self.url)
             .with_header("Content-Type", "application/json")
             .with_timeout(self.patience.as_secs().max(1))
-            // The key is for this place.
+            // The key must not be sent to another host.
             .with_follow_redirects(false)
             .with_body(request.to_string());
         if let Some(key) = &self.key {
@@ -132,14 +132,14 @@ impl Endpoint {
     }
 }
 
-/// Takes the parameter that the answer names out of the request; a limit of tokens is asked for
-/// under its other name once. Whether something changed.
+/// Removes the parameter named in the refusal from the request, or renames a token limit once.
+/// Returns whether something changed.
 fn give_way(request: &mut Value, said: &str) -> bool {
     let Some(request) = request.as_object_mut() else { return false };
     if said.contains("temperature") && request.remove("temperature").is_some() {
         return true;
     }
-    // The advice names the other: "use 'max_completion_tokens' instead".
+    // The message names the alternative: "use 'max_completion_tokens' instead".
     if said.contains("max_tokens") && request.remove("max_tokens").is_some() {
         request.insert("max_completion_tokens".to_owned(), json!(TOKENS));
         return true;

@@ -1,4 +1,4 @@
-//! Against a server that says what it is told to say.
+//! Against a server with scripted replies.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{Measured, Panels, RunStore, Shard};
 
-/// What a request had.
+/// A received request.
 struct Request {
     head: String,
     body: Value,
 }
 
-/// Answers as many requests as there are replies, each a status and a body.
+/// Answers one request per reply, each a status and a body.
 struct Stub {
     url: String,
     thread: JoinHandle<Vec<Request>>,
@@ -64,7 +64,7 @@ fn chat(content: &str) -> (u16, String) {
     (200, json!({"choices": [{"message": {"role": "assistant", "content": content}}]}).to_string())
 }
 
-/// A run of so many edits, with pictures.
+/// A run of `count` edits, with images.
 fn edits(dir: &Path, n: u64) {
     let mut store = RunStore::open(dir, &json!({}), Shard::default()).unwrap();
     for index in 0..n {
@@ -126,7 +126,7 @@ fn every_edit_is_rated_once() {
     let rater = std::fs::read_to_string(dir.path().join("ratings/rater.json")).unwrap();
     assert!(rater.contains("judge") && !rater.contains("secret"), "{rater}");
 
-    // Only the two without scores are asked for again, wherever the rater is by now.
+    // Only the two without scores are requested again, at any URL.
     let stub = Stub::new(vec![chat(r#"{"followed": 1, "kept": 1}"#), (500, "no memory".into())]);
     let url = stub.url.clone();
     let error = rated(dir.path(), "judge", &url).unwrap_err();
@@ -141,7 +141,7 @@ fn every_edit_is_rated_once() {
 fn who_can_not_rate_says_why() {
     let dir = tempfile::tempdir().unwrap();
     edits(dir.path(), 1);
-    // A port that was free a moment ago, and that nobody listens to.
+    // A port that was free a moment ago and has no listener.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = format!("http://{port}/v1");
     let error = rated(dir.path(), "judge", &nobody).unwrap_err();
@@ -155,7 +155,7 @@ fn who_can_not_rate_says_why() {
     edits(bare.path(), 1);
     std::fs::remove_dir_all(bare.path().join("pictures")).unwrap();
     let error = rated(bare.path(), "judge", &nobody).unwrap_err().to_string();
-    assert!(error.contains("the pictures of edit 0") && error.contains("--pictures"), "{error}");
+    assert!(error.contains("the images of edit 0") && error.contains("--pictures"), "{error}");
 }
 
 #[cfg(not(feature = "tls"))]
@@ -163,7 +163,7 @@ fn who_can_not_rate_says_why() {
 fn https_needs_a_feature() {
     let dir = tempfile::tempdir().unwrap();
     edits(dir.path(), 1);
-    // Something listens, so that it is the missing TLS that is told.
+    // There is a listener, so that the error is the missing TLS.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/v1", listener.local_addr().unwrap());
     let error = rated(dir.path(), "judge", &url).unwrap_err().to_string();

@@ -10,7 +10,7 @@ use crate::encoders::tower::TowerConfig;
 pub(super) const COMPONENT: &str = "CLIP";
 pub(super) const VISION: &str = "CLIP vision";
 
-/// What a `CLIPModel` is.
+/// Config of a `CLIPModel`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ClipConfig {
     pub(super) text: ClipTextConfig,
@@ -19,7 +19,7 @@ pub(super) struct ClipConfig {
     pub(super) projection_dim: usize,
 }
 
-/// The whole model's config, its harmless keys apart.
+/// The whole model's config, without ignored keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -35,7 +35,7 @@ impl ClipConfig {
     pub(super) fn from_json(text: &str) -> Result<Self, ConfigError> {
         let (_, said) = of_type(COMPONENT, text, &["clip"])?;
         let file: File = complete(COMPONENT, json!({"projection_dim": 512}), said)?;
-        // Old files have both, and the library then goes by the second alone.
+        // Old files have both, and the library then uses only the second.
         let text = file.text_config_dict.or(file.text_config).unwrap_or_default();
         let vision = file.vision_config_dict.or(file.vision_config).unwrap_or_default();
         Ok(Self {
@@ -79,7 +79,7 @@ impl ClipConfig {
     }
 }
 
-/// The text tower's own config wants every key.
+/// The text tower's own config requires every key.
 fn text_config(mut said: Object, projection_dim: usize) -> Result<ClipTextConfig, ConfigError> {
     let defaults = ClipTextConfig {
         vocab_size: 49408,
@@ -94,7 +94,7 @@ fn text_config(mut said: Object, projection_dim: usize) -> Result<ClipTextConfig
         eos_token_id: 49407,
     };
     said.retain(|key, _| key == "eos_token_id" || !HARMLESS.contains(&key.as_str()));
-    // The width that counts is the whole model's.
+    // The whole model's width takes precedence.
     said.remove("projection_dim");
     let mut whole = serde_json::to_value(defaults).expect("a config is JSON");
     whole.as_object_mut().expect("a config is an object").extend(said);
@@ -127,8 +127,8 @@ mod tests {
     use crate::encoders::clip::vision::ClipVision;
     use crate::encoders::tests::device;
 
-    /// Numbers of weights that `transformers` counts: in the whole model, and in its vision tower
-    /// with projection.
+    /// Parameter counts by `transformers`: of the whole model, and of its vision tower with
+    /// projection.
     #[test]
     fn what_a_config_leaves_out_is_vit_b_32() {
         let large = json!({
@@ -147,7 +147,7 @@ mod tests {
             let config = ClipConfig::from_json(&config.to_string()).unwrap();
             let tower = ClipVision::new(&config, &device()).unwrap().num_params();
             let text = config.text.init(&device()).unwrap().num_params();
-            // One is the scale of the logits.
+            // One parameter is the scale of the logits.
             assert_eq!((text + tower + 1, tower), (whole, vision));
         }
     }
