@@ -1,4 +1,4 @@
-//! Backgrounds: each a picture of its own, of gradients, hills, clouds and waves.
+//! Backgrounds: distinct images of gradients, hills, clouds and waves.
 
 use image::{Rgb, RgbImage};
 use tiny_skia::{
@@ -8,7 +8,7 @@ use tiny_skia::{
 
 use super::names::Background;
 
-/// The picture of a background, `canvas` pixels along each side.
+/// The image of a background, `canvas` pixels along each side.
 pub(super) fn backdrop(background: Background, canvas: u32) -> RgbImage {
     let mut scene = Backdrop {
         pixels: Pixmap::new(canvas, canvas).expect("a canvas has at least one pixel"),
@@ -30,7 +30,7 @@ pub(super) fn backdrop(background: Background, canvas: u32) -> RgbImage {
     })
 }
 
-/// A picture that is being painted; coordinates are those of a canvas of 128.
+/// An image being painted; coordinates are those of a canvas of 128.
 struct Backdrop {
     pixels: Pixmap,
     scale: f32,

@@ -1,4 +1,4 @@
-//! How an action is said. Every choice is drawn anew, so the same action is said in many ways.
+//! Instructions of actions. Wording is random, so the same action has many instructions.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::names::{Colour, Distance, Extreme, Side, Style};
 use crate::random::Choose;
 use crate::shapes::{Direction, Place};
 
-/// `{it}` is what the action is about, `{to}` what or where it becomes.
+/// `{it}` is the target of the action, `{to}` its new state or place.
 const ADD: &[&str] = &["add {it} {to}", "put {it} {to}", "place {it} {to}", "draw {it} {to}"];
 const REMOVE: &[&str] =
     &["remove {it}", "delete {it}", "erase {it}", "take away {it}", "get rid of {it}"];
@@ -39,17 +39,17 @@ const MOTION: &[&str] = &["move {it} {to}", "shift {it} {to}", "slide {it} {to}"
 const THEN: &[&str] = &["and", "then", "and then"];
 
 const PICTURES: &[&str] = &["the picture", "the image"];
-/// What an object is called where nothing says what it is.
+/// Names of an object without its kind.
 const ANYTHING: &[&str] = &["one", "thing"];
 const ARTICLES: &[&str] = &["a", "an", "the", "both", "second", "from the left", "from the right"];
 
-/// What is said, and the part of it that names what the action is about.
+/// An instruction, and its phrase that names the target.
 pub(super) struct Said {
     pub(super) instruction: String,
     pub(super) phrase: String,
 }
 
-/// Says actions that are done one after the other.
+/// A random instruction for successive actions.
 pub(super) fn say(actions: &[Action], choose: &mut impl Choose) -> Said {
     let mut said: Option<Said> = None;
     for action in actions {
@@ -158,7 +158,7 @@ fn indefinite(noun: &str) -> String {
     format!("{article} {noun}")
 }
 
-/// Every word that an instruction of this world can contain, sorted.
+/// All words of this world's instructions, sorted.
 pub(super) fn vocabulary(config: &SpritesConfig) -> Vec<String> {
     let fixed = [ADD, REMOVE, REPLACE, COLOUR, BACKGROUND, BACKGROUND_PLACE, MOTION];
     let mut all: Vec<&str> = fixed.concat();

@@ -241,7 +241,7 @@ impl Background {
 }
 
 named! {
-    /// How a picture is rendered.
+    /// How an image is rendered.
     Style {
         /// As it is.
         Normal => "normal",
@@ -261,7 +261,7 @@ named! {
 }
 
 impl Style {
-    /// How it is asked for; `{it}` is the picture.
+    /// How it is asked for; `{it}` is the image.
     pub(super) fn templates(self) -> &'static [&'static str] {
         match self {
             Self::Normal => &[],

@@ -51,7 +51,7 @@ fn an_example_depends_on_seed_split_and_index_alone() {
 
 #[test]
 fn no_scene_is_edited_in_two_splits_whatever_the_seeds() {
-    // One small object on few cells: the same scenes come up again and again.
+    // One small object on few cells: the same scenes repeat often.
     let crowded = |seed| {
         let config = WorldConfig {
             seed,

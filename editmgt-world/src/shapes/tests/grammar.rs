@@ -3,7 +3,7 @@ use std::collections::{HashMap, HashSet};
 use super::*;
 use crate::shapes::grammar::say;
 
-/// Goes through every way to choose, like the wheels of a counter.
+/// Enumerates all choices, like an odometer.
 #[derive(Default)]
 struct Odometer {
     /// Choice and number of options, in the order in which they were asked for.
@@ -34,7 +34,7 @@ impl Odometer {
     }
 }
 
-/// All that can be said for an edit of a scene: instructions with their phrases.
+/// All instructions for an edit of a scene, with their phrases.
 fn all_sayings(edit: &Edit, scene: &Scene) -> Vec<(String, String)> {
     let mut odometer = Odometer::default();
     let mut all = Vec::new();
@@ -105,7 +105,7 @@ fn no_instruction_means_two_things_in_one_scene() {
     assert!(instructions > 20_000, "only {instructions}");
 }
 
-/// The objects of the scene that a phrase could mean.
+/// The objects of the scene that a phrase could refer to.
 fn meant<'a>(phrase: &str, scene: &'a Scene) -> Vec<&'a Object> {
     let fits =
         |o: &Object, word: &str| [o.shape.name(), o.colour.name(), "one", "shape"].contains(&word);
@@ -137,7 +137,7 @@ fn the_vocabulary_is_what_is_said() {
     let mut said: Vec<String> = said.into_iter().collect();
     said.sort();
     assert_eq!(said, world.vocabulary());
-    // What a text encoder must have room for.
+    // Capacity required of a text encoder.
     assert_eq!(longest, LONGEST);
 
     let small = WorldConfig { styles: vec![Style::Drawing], ..WorldConfig::default() };

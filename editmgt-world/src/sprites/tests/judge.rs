@@ -2,7 +2,7 @@ use image::{RgbImage, imageops};
 
 use super::*;
 
-/// What a codec does to a picture: soft edges and small errors everywhere.
+/// Simulates a codec: soft edges and small errors everywhere.
 fn coded(image: &RgbImage) -> RgbImage {
     let mut image = imageops::blur(image, 0.7);
     let mut state = 1_u32;
@@ -15,7 +15,7 @@ fn coded(image: &RgbImage) -> RgbImage {
     image
 }
 
-/// Scenes that a wrong edit could end in.
+/// Scenes after a wrong edit.
 fn wrong_scenes(world: &World, plan: &Plan) -> Vec<(&'static str, Scene)> {
     let (before, after, layout) = (&plan.scene_before, &plan.scene_after, world.layout);
     let mut wrong = vec![("nothing happened", before.clone())];
