@@ -28,13 +28,13 @@ const INSTRUCTIONS: [&str; 5] = [
 pub(crate) struct PrecisionArgs {
     /// The photo to edit [default: a scene of the small model's world]
     photo: Option<PathBuf>,
-    /// What to change; may be given several times, each has a seed of its own, counted from --seed
-    /// on [default: five edits of that scene]
+    /// The instruction; may be repeated, each with its own seed, counted from --seed [default: five
+    /// edits of that scene]
     #[arg(short, long = "instruction", value_name = "WORDS")]
     instructions: Vec<String>,
     #[command(flatten)]
     model: ModelArg,
-    /// Where to compute: see `editmgt devices`
+    /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
     #[command(flatten)]

@@ -17,23 +17,22 @@ use crate::Outcome;
 
 #[derive(Args)]
 pub(super) struct PairsArgs {
-    /// A folder with a sub-folder for each column, a list in JSON lines, or parquet files (in a
-    /// build with the feature `parquet`)
+    /// A folder with a sub-folder per column, a JSON Lines file, or parquet files (in a build with
+    /// the feature `parquet`)
     data: PathBuf,
     #[command(flatten)]
     editor: EditorArgs,
-    /// Whose names the columns have: plain, magic_brush, emu_edit or crisp_edit
+    /// Layout of the columns: plain, magic_brush, emu_edit or crisp_edit
     #[arg(long, default_value = "plain")]
     layout: String,
-    /// Names of columns that replace those of the layout: before, after, instruction, mask,
-    /// category, caption_before, caption_after, as NAME=COLUMN; an empty one takes an optional
-    /// column out
+    /// Column names that replace those of the layout: before, after, instruction, mask, category,
+    /// caption_before, caption_after, as NAME=COLUMN; an empty COLUMN removes an optional one
     #[arg(long, value_name = "NAME=COLUMN")]
     column: Vec<String>,
-    /// What a mask marks: auto, white or transparent
+    /// Meaning of a mask: auto, white or transparent
     #[arg(long, default_value = "auto")]
     mask: String,
-    /// The first so many rows only
+    /// Number of rows, from the first
     #[arg(long)]
     n: Option<u64>,
     #[command(flatten)]
@@ -58,7 +57,7 @@ pub(super) fn run(args: &PairsArgs) -> Outcome {
     args.run.check(inputs)?;
     let pairs = PairPhotos::open(format, &args.data, &columns, mask)?;
     if pairs.skips().total() > 0 {
-        eprintln!("rows left out: {}", pairs.skips());
+        eprintln!("rows skipped: {}", pairs.skips());
     }
     let editor = args.editor.editor()?;
     let encoders = args.encoders.open(&editor)?;

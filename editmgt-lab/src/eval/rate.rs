@@ -15,30 +15,30 @@ use crate::{Outcome, files};
 
 #[derive(Args)]
 pub(super) struct RateArgs {
-    /// The run's folder, with its pictures
+    /// The run's folder, with its images
     dir: PathBuf,
-    /// Where the rater is, up to what stands before /chat/completions: http://localhost:8000/v1
+    /// URL of the rater, without /chat/completions: http://localhost:8000/v1
     #[arg(long, value_name = "URL")]
     endpoint: String,
-    /// Which model to ask there
+    /// The model to request
     #[arg(long, value_name = "NAME")]
     rater_model: String,
-    /// The environment variable that has the key
+    /// Environment variable with the API key
     #[arg(long, value_name = "VAR")]
     key_env: Option<String>,
-    /// Where the ratings go; a rating that was stopped goes on where it was [default: the folder
+    /// Output folder of the ratings; a rating that was stopped is resumed [default: the folder
     /// ratings in the run's]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
     lock: LockArgs,
-    /// Seconds that an answer may take
+    /// Time limit of an answer in seconds
     #[arg(long, default_value_t = 120)]
     timeout: u64,
-    /// Write the summary
+    /// Write the summary to this file
     #[arg(long, value_name = "JSON")]
     summary: Option<PathBuf>,
-    /// The seed of the intervals
+    /// Seed of the intervals
     #[arg(long, default_value_t = 0)]
     interval_seed: u64,
 }

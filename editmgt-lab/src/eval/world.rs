@@ -19,8 +19,8 @@ pub(super) struct WorldEvalArgs {
     editor: EditorArgs,
     #[command(flatten)]
     scenes: SceneArgs,
-    /// Make no edits: judge the true pictures as the codec gives them back, which is the best that
-    /// any edit can do
+    /// Make no edits: measure the true images after the codec's round trip, an upper bound for
+    /// every edit
     #[arg(long, conflicts_with = "request")]
     codec_only: bool,
     #[command(flatten)]
@@ -29,17 +29,17 @@ pub(super) struct WorldEvalArgs {
     run: RunArgs,
 }
 
-/// Which scenes of which world.
+/// Options that select scenes of a world.
 #[derive(Args)]
 pub(super) struct SceneArgs {
-    /// How many scenes
+    /// Number of scenes
     #[arg(long, default_value_t = 512)]
     pub(super) n: u64,
     /// train, validation or test
     #[arg(long, default_value = "test")]
     split: String,
-    /// A world's config in JSON, where what it leaves out keeps its default; the embedded model's
-    /// world if none is given
+    /// A world's config in JSON, with defaults for missing keys [default: the embedded model's
+    /// world]
     #[arg(long)]
     world: Option<PathBuf>,
 }

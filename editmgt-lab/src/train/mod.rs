@@ -20,10 +20,10 @@ pub(crate) struct TrainArgs {
 enum What {
     /// Train a VQ codec.
     Codec(RunArgs),
-    /// Train to edit: a small model from nothing, or a model that there is (`init_from`), all of
-    /// it or a LoRA adapter.
+    /// Train an editing model: a small one from scratch, or an existing one (`init_from`), in full
+    /// or by a LoRA adapter.
     Edit(RunArgs),
-    /// Write the model of the newest checkpoint of an edit run, which may go on meanwhile.
+    /// Export the newest checkpoint of an edit run, which may still be active.
     Export(ExportArgs),
 }
 

@@ -59,7 +59,7 @@ fn what_can_not_be_measured_is_refused() {
         ("--stages load --scratch no/such", &["no/such", "No such file"]),
     ] {
         let args = format!("bench --preset tiny --stages clip {options}");
-        // A list that is given again takes the place of the first.
+        // A repeated list replaces the first.
         let args = if options.starts_with("--stages") || options.starts_with("--preset") {
             format!("bench {options}")
         } else {

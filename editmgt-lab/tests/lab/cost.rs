@@ -21,7 +21,7 @@ fn a_plot_and_its_numbers_are_written() {
     }
     assert_eq!(table.lines().count(), rows.len(), "{table}");
     let svg = std::fs::read_to_string(scratch.out("cost.of.edits.svg")).unwrap();
-    assert!(svg.starts_with("<svg") && svg.contains("pictures at once"), "{svg}");
+    assert!(svg.starts_with("<svg") && svg.contains("images per batch"), "{svg}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::pictures::{png, read};
 use crate::program::{GOLDEN_MODEL, Ran, Scratch, lab};
 
-/// Two instructions for one photo, in two languages, and one for a photo that is none.
+/// Two instructions for one photo, in two languages, and one for an invalid photo.
 fn benchmark(scratch: &Scratch) -> PathBuf {
     let line = |key: &str, task: &str, language: &str| {
         json!({
@@ -94,7 +94,7 @@ fn results_lie_where_the_official_scripts_look_and_are_rated() {
     assert!(rated.contains("rated_followed | rated_kept | rated_overall"), "{rated}");
     assert!(rated.contains("| subject-add | 2 | 4.00 [4.00, 4.00] | 9.00 "), "{rated}");
     assert!(rated.contains("| all | 2 | ") && rated.contains(" 6.00 [6.00, 6.00] |"), "{rated}");
-    // All is known: nobody needs to answer.
+    // All is rated: no request is sent.
     assert_eq!(rate("http://127.0.0.1:9/v1", &[]).done(), rated);
     let other = scratch.out("other");
     rate("http://127.0.0.1:9/v1", &["--out", other.to_str().unwrap()])
