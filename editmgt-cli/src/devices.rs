@@ -15,7 +15,7 @@ pub(crate) struct DevicesArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// List those of one backend, and crash with its driver if that crashes
+    /// List the devices of one backend only, without protection from a crash of its driver
     #[arg(long, hide = true, value_parser = backend)]
     backend: Option<Backend>,
 }
@@ -39,8 +39,7 @@ pub(crate) fn run(args: DevicesArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The devices of a backend. A GPU's driver can end the process that uses it, so that is another
-/// one than ours.
+/// Lists the devices of a backend in a child process, because a GPU driver can end its process.
 fn survey(backend: Backend) -> Vec<DeviceInfo> {
     if backend.is_cpu() {
         return quietly(|| editmgt::devices::list_of(backend));
@@ -52,7 +51,7 @@ fn survey(backend: Backend) -> Vec<DeviceInfo> {
     answer.unwrap_or_else(|reason| vec![DeviceInfo::unavailable(backend, reason)])
 }
 
-/// What a process lists, or why it didn't.
+/// The devices listed by a process, or why it failed.
 fn ask(process: &mut Command) -> Result<Vec<DeviceInfo>, String> {
     let output = process.output().map_err(|error| error.to_string())?;
     if !output.status.success() {

@@ -1,4 +1,4 @@
-//! Photos and masks that are none, or not ones to work with.
+//! Invalid and unusable photos and masks.
 
 use crate::pictures::{png, png_that_claims};
 use crate::program::{CAT, Edit, Scratch, root};
@@ -78,7 +78,7 @@ fn masks_that_do_not_fit() {
     let nowhere = scratch.path("nowhere.png");
     let edit = Edit::new(scratch.out("o.png")).quick().with_path("--mask", &nowhere);
     edit.run().refused("missing", &["can't read", "nowhere.png"]);
-    // What the photo alone can settle is settled before the model is loaded.
+    // Faults of the photo are found before the model is loaded.
     let lying = scratch.write("lying.png", png(300, 451, |_| 255));
     let mut edit = Edit::new(scratch.out("o.png")).with_path("--mask", &lying);
     edit.model = scratch.path("nowhere");

@@ -1,4 +1,4 @@
-//! A model that says how it wants to be used.
+//! A model with its own default options.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::models::init;
 use crate::program::{Edit, Scratch, editmgt};
 
-/// A miniature model whose folder says `defaults`.
+/// A miniature model whose folder has these `defaults`.
 fn model(scratch: &Scratch, defaults: &str) -> PathBuf {
     let model = scratch.path("model");
     if !model.is_dir() {

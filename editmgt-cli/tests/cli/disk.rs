@@ -1,4 +1,4 @@
-//! Disks and folders that fail while an edit runs, and edits that want the same file.
+//! Disks and folders that fail during an edit, and concurrent edits with one output.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ fn edit(scratch: &Scratch, options: &str) -> Command {
     command
 }
 
-/// No file may be longer than a few kilobytes, which to a program looks like a full disk.
+/// A limit of a few kilobytes per file simulates a full disk.
 #[test]
 fn a_full_disk_leaves_no_file() {
     let scratch = Scratch::new();

@@ -72,7 +72,7 @@ fn a_png_says_which_adapters_it_needs() {
     };
     let (style, other) = (style.display().to_string(), other.display().to_string());
     like(Some(&style)).done();
-    // The records differ: what was left to the model at first is said by the second.
+    // The records differ: the second one states the model's defaults explicitly.
     let pixels = |path| Photo::open(path).unwrap().rgb().clone();
     assert!(pixels(&made) == pixels(&again), "the same edit");
     let missing =

@@ -16,7 +16,7 @@ fn edits_are_the_same() {
     for options in ["", "--hold 0.5 --keyword cat", "--strength 0 --guidance 1", "--seed 3"] {
         assert!(edit(options) == edit(&format!("{options} --low-memory")), "{options}");
     }
-    // The small model inside is no different.
+    // The same for the embedded model.
     let inside = |options: &str| {
         let output = scratch.out("scene.png");
         let args = ["edit", "examples/scenes/scene.png", "make the red circle blue", "-q", "-o"];
@@ -52,8 +52,8 @@ fn a_component_that_can_not_be_loaded_ends_the_edit_with_nothing_written() {
         edit.model = model.clone();
         edit.with("--low-memory").run()
     };
-    // Headers tell all but whether a weight fits the dtype: that shows when it is read, which is
-    // after the words were.
+    // Headers reveal everything except whether a weight fits the dtype: that fails when it is read,
+    // after the text was encoded.
     let file = weights(&model.join("editmgt"));
     let mut bytes = fs::read(&file).unwrap();
     let end = bytes.len();

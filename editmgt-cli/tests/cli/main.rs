@@ -1,4 +1,4 @@
-//! The program as its users see it: what it writes, what it prints, how it refuses.
+//! End-to-end tests of the program: outputs, messages, refusals.
 #![forbid(unsafe_code)]
 
 mod bad_models;

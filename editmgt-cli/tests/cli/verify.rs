@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::program::{Scratch, editmgt, root};
 use crate::spoil::{change_json, change_tensor, copy_folder};
 
-/// Folders that take a moment each; the others are for the golden tests.
+/// Fast folders; the others are for the golden tests.
 const FOLDERS: [(&str, &str); 8] = [
     ("clip", "clip"),
     ("gemma2", "gemma2"),

@@ -1,4 +1,4 @@
-//! Watching an edit, stopping it, and making several of one seed.
+//! Progress, interruption, and variations of one seed.
 
 use std::process::Stdio;
 
@@ -48,7 +48,7 @@ fn previews_are_written_when_asked_for() {
     edit("--preview-every 2").run().done();
     assert_eq!(names(), ["step-0002.png", "step-0004.png", "step-0005.png"]);
     let size = read(&folder.join("step-0002.png")).0.dimensions();
-    // As many pixels as a square of 48, in the photo's proportions: the model's size.
+    // As many pixels as a square of 48, with the photo's aspect ratio: the model's size.
     assert_eq!(size, (60, 40));
 
     edit("--preview-every 9 --preview-shrink 2").run().done();
@@ -65,7 +65,7 @@ fn previews_are_written_when_asked_for() {
     assert!(!scratch.out("p.png").exists());
 }
 
-/// The program's own words, without the `--quiet` of the other tests.
+/// The program's messages, without the `--quiet` of the other tests.
 fn loud(scratch: &Scratch, options: &str) -> std::process::Command {
     let mut command = command();
     command.args(["edit", CAT, INSTRUCTION, "--model", GOLDEN_MODEL, "--output"]);
@@ -100,7 +100,7 @@ fn of_an_animation_it_is_said_that_one_frame_is_edited() {
     let output = command.output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
-    let note = "animation.gif is an animation: its first frame is edited, no other\n";
+    let note = "animation.gif is an animation: only its first frame is edited\n";
     assert!(stderr.starts_with("note: ") && stderr.ends_with(note), "{stderr}");
     let report: serde_json::Value =
         serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
@@ -113,7 +113,7 @@ fn ctrl_c_stops_within_a_step_and_leaves_no_file() {
     use std::io::{BufRead, BufReader, Read};
 
     let scratch = Scratch::new();
-    // More steps than any machine does before the signal comes.
+    // More steps than any machine does before the signal arrives.
     let mut child = loud(&scratch, "--steps 4096 --size 32").spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
