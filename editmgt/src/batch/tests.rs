@@ -51,7 +51,7 @@ fn a_line_is_a_photo_a_mask_and_a_request() {
     assert_eq!(jobs[1].mask, Some(dir.path().join("m.png")));
     assert_eq!((jobs[0].request.steps, jobs[1].request.seed), (Some(3), 7));
     assert_ne!(jobs[0].sha256, jobs[1].sha256);
-    // The same words elsewhere are the same job.
+    // The same contents on another line are the same job.
     let other = tempfile::tempdir().unwrap();
     let again = read_jobs(write(other.path(), &fs::read_to_string(&path).unwrap())).unwrap();
     assert_eq!(again[0].sha256, jobs[0].sha256);
@@ -117,7 +117,7 @@ fn a_result_that_is_not_what_was_written_is_not_done() {
     }
     fs::write(&result, RESULT).unwrap();
     assert!(folder.is_done(&jobs[0]));
-    // A manifest without hashes proves nothing.
+    // A manifest without hashes is not trusted.
     let unproven = BatchEntry { output_sha256: None, ..entry(&jobs[0], JobStatus::Done) };
     folder.record(unproven).unwrap();
     assert!(!folder.is_done(&jobs[0]));

@@ -1,5 +1,4 @@
-//! A model that reads the weights of a component when a stage needs them, and keeps one component
-//! at a time.
+//! Models that load a component's weights on demand and keep one component at a time.
 
 use std::any::Any;
 use std::ops::Range;
@@ -19,13 +18,12 @@ use super::stored::{Stored, StoredClip, StoredCodec, StoredModel, StoredText, St
 use crate::error::ModelError;
 use crate::lora::apply_loras;
 
-/// Room for one component, known by its type.
+/// Single-slot cache for one component, by type.
 #[derive(Clone, Default)]
 struct Room(Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>);
 
 impl Room {
-    /// The component that is here if it is a `T`, else what `load` gives: it stays until another
-    /// one is asked for.
+    /// Returns the cached component if it is a `T`, else the result of `load`, which replaces it.
     fn get<T: Send + Sync + 'static>(
         &self,
         load: impl FnOnce() -> Result<T, ModelError>,
@@ -34,7 +32,7 @@ impl Room {
         if let Some(Ok(here)) = room.clone().map(Arc::downcast) {
             return Ok(here);
         }
-        // The old one goes before the new one comes.
+        // Evict before loading.
         *room = None;
         let loaded = Arc::new(load()?);
         *room = Some(loaded.clone());
@@ -42,16 +40,16 @@ impl Room {
     }
 }
 
-/// A stage whose weights are read when it computes.
+/// A stage that loads its weights when it computes.
 struct OnDemand<T> {
-    /// The stage without weights: what it is, in numbers.
+    /// The stage without weights, for its spec.
     shell: T,
     load: Box<dyn Fn() -> Result<T, ModelError> + Send + Sync>,
     room: Room,
 }
 
 impl<T: Send + Sync + 'static> OnDemand<T> {
-    /// A stage that `make` makes of the module in `stored`, which is as it is now when it is read.
+    /// A stage built by `make` from the module in `stored`, whose identity is recorded now.
     fn new<M: Module + Send + Sync + 'static>(
         room: &Room,
         shell: T,
@@ -61,7 +59,7 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
         let known = identity(&stored)?;
         let load = move || {
             let loaded = stored.load();
-            // Afterwards, so that no change goes unnoticed, and whatever came of it.
+            // Checked after loading, even a failed one, so that no change goes unnoticed.
             if identity(&stored)? != known {
                 return Err(ModelError::Changed { dir: stored.dir.clone() });
             }
@@ -174,7 +172,7 @@ impl TextEncoder for ClipThenGemma2 {
 }
 
 impl StoredModel {
-    /// A model whose stages share one [`Room`].
+    /// A model whose stages share one [`ComponentSlot`].
     pub(crate) fn on_demand(self) -> Result<Model, ModelError> {
         let Self { transformer, codec, text, rest } = self;
         let room = Room::default();

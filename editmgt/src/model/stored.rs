@@ -1,4 +1,4 @@
-//! The components of a model folder, all but their weights.
+//! The components of a model folder without their weights.
 
 use std::path::{Path, PathBuf};
 
@@ -24,16 +24,16 @@ use crate::error::ModelError;
 use crate::lora::{LoraFile, LoraUse, apply_loras, open_loras};
 use crate::request::EditDefaults;
 
-/// A component whose config was read, and whose files have the keys and shapes that it asks for.
+/// An unloaded component: its config was read, and its files have the expected keys and shapes.
 pub(crate) struct Stored<M> {
-    /// The module before its parameters are made: it knows its sizes and takes no memory.
+    /// The module with uninitialised parameters: it knows its sizes and takes no memory.
     pub(crate) shell: M,
     /// Its folder.
     pub(crate) dir: PathBuf,
     keys: KeyMap,
     files: WeightFiles,
     dtype: DType,
-    /// Whether matrices that are stored in half precision stay so.
+    /// Whether matrices stored in half precision keep their dtype.
     keeps_halves: bool,
 }
 
@@ -51,13 +51,13 @@ impl<M: Module> Stored<M> {
         Ok(Self { shell, dir: dir.to_owned(), keys, files, dtype, keeps_halves: false })
     }
 
-    /// For a module that widens its matrices where it uses them: those that are stored in half precision
-    /// stay so, where that changes no result and costs no time.
+    /// For a module that widens matrices on use: matrices stored in half precision keep their
+    /// dtype, if that changes no result and costs no time.
     fn keeping_halves(self, device: &Device) -> Self {
         Self { keeps_halves: keeps_half_precision(device, self.dtype), ..self }
     }
 
-    /// The component with its weights; each call reads them anew.
+    /// Loads the component's weights; each call reads them again.
     pub(crate) fn load(&self) -> Result<M, ModelError> {
         let options = editmgt_checkpoint::LoadOptions::new(self.dtype)
             .with_keep_half_precision(self.keeps_halves);
@@ -65,8 +65,8 @@ impl<M: Module> Stored<M> {
     }
 }
 
-/// Whether matrices that are stored in half precision stay so when a model is loaded in `dtype` for inference on
-/// `device`: they do in f32 where the device's kernels widen them, since that changes no result.
+/// Whether matrices stored in half precision keep their dtype when a model is loaded in `dtype` for
+/// inference on `device`: in f32 if the device's kernels widen them, since that changes no result.
 pub fn keeps_half_precision(device: &Device, dtype: DType) -> bool {
     dtype == DType::F32 && widens(device)
 }
@@ -84,7 +84,7 @@ pub fn load_component<M: Module>(
     Stored::open(dir, dtype, build)?.load()
 }
 
-/// A transformer and what is added to it.
+/// A transformer and its adapters.
 pub(crate) struct StoredTransformer {
     pub(crate) model: Stored<MgtModel>,
     pub(crate) keys: KeyMap,
@@ -97,7 +97,7 @@ impl StoredTransformer {
     }
 }
 
-/// The codec that the folder's config names.
+/// The codec named in the folder's config.
 pub(crate) enum StoredCodec {
     Official(Box<Stored<VqModel>>),
     Patch(Box<Stored<PatchVqModel>>),
@@ -112,7 +112,7 @@ impl StoredCodec {
     }
 }
 
-/// The text encoder that a transformer's config names, and its tokenisers.
+/// The text encoder named in a transformer's config, and its tokenisers.
 pub(crate) enum StoredText {
     Clip(Box<StoredClip>),
     ClipGemma2 { clip: Box<StoredClip>, gemma: Box<Stored<Gemma2>>, tokenizer: PromptTokenizer },
@@ -146,19 +146,19 @@ impl StoredText {
     }
 }
 
-/// A text encoder by its own type.
+/// A text encoder by its concrete type.
 #[non_exhaustive]
 pub enum LoadedText {
-    /// CLIP's text tower, which gives rows and pooled vector.
+    /// CLIP's text tower, for both rows and pooled vector.
     Clip(Box<ClipEncoder>),
-    /// Gemma 2 gives the rows, CLIP the pooled vector.
+    /// Gemma 2 for the rows, CLIP for the pooled vector.
     ClipGemma2(Box<ClipGemma2Encoder>),
     /// The small encoder, trained with its transformer.
     Small(Box<SmallTextEncoder>),
 }
 
 impl LoadedText {
-    /// The encoder behind its trait.
+    /// The encoder as a trait object.
     pub fn boxed(self) -> Box<dyn TextEncoder> {
         match self {
             Self::Clip(encoder) => encoder,
@@ -168,7 +168,7 @@ impl LoadedText {
     }
 }
 
-/// All of a folder but the weights.
+/// An unloaded model: all of a folder except the weights.
 pub(crate) struct StoredModel {
     pub(crate) transformer: StoredTransformer,
     pub(crate) codec: StoredCodec,
@@ -176,7 +176,7 @@ pub(crate) struct StoredModel {
     pub(crate) rest: Rest,
 }
 
-/// What of a model is small.
+/// Everything but weights.
 pub(crate) struct Rest {
     root: PathBuf,
     scheduler: SchedulerConfig,
@@ -186,8 +186,8 @@ pub(crate) struct Rest {
 }
 
 impl StoredModel {
-    /// Reads everything that is small, and compares all keys and shapes: a mistake should not cost
-    /// a minute of loading.
+    /// Reads everything but the weights, and checks all keys and shapes, so that mistakes are found
+    /// before the weights are loaded.
     pub(crate) fn open(
         folder: &ModelFolder,
         options: &LoadOptions,
@@ -227,7 +227,7 @@ impl StoredModel {
 }
 
 impl Rest {
-    /// The model of these parts, when they belong together.
+    /// The model of these parts, if they are compatible.
     pub(crate) fn model(
         self,
         transformer: Box<dyn MgtTransformer>,
@@ -241,10 +241,10 @@ impl Rest {
     }
 }
 
-/// Single components, for those who need no editor: a trainer, for instance.
+/// Single components, for use without an editor, for instance in training.
 impl ModelFolder {
-    /// Loads the transformer alone, with its config. All of its weights have the dtype of the options, as
-    /// training wants them.
+    /// Loads the transformer, with its config. All of its weights have the dtype of the options, as
+    /// training requires.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -256,7 +256,7 @@ impl ModelFolder {
         Ok((config, model.load()?))
     }
 
-    /// Loads the codec alone.
+    /// Loads the codec.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -264,7 +264,7 @@ impl ModelFolder {
         open_codec(&self.vqvae, options)?.load()
     }
 
-    /// Loads the text encoder alone, the one that the transformer's config names.
+    /// Loads the text encoder named in the transformer's config.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -272,7 +272,7 @@ impl ModelFolder {
         Ok(self.load_text_encoder(options)?.boxed())
     }
 
-    /// As [`load_text`](Self::load_text), the encoder by its own type.
+    /// As [`load_text`](Self::load_text), with the concrete type.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -336,7 +336,7 @@ fn open_text(
         return Ok(StoredText::Clip(clip));
     }
     let (Some(dir), Some(tokenizer)) = (&folder.llm_encoder, &folder.llm_tokenizer) else {
-        let problem = "the transformer reads CLIP and Gemma2, but there is no llm_encoder";
+        let problem = "the transformer needs CLIP and Gemma2, but there is no llm_encoder";
         return Err(ModelError::folder(&folder.root, problem));
     };
     let config = read_config(dir, "config.json", Gemma2Config::from_json)?;

@@ -26,7 +26,7 @@ fn fit_keeps_its_promises_for_any_size() {
                 for side in [plan.model.height, plan.model.width] {
                     assert!(side >= multiple && side.is_multiple_of(multiple), "{context}");
                 }
-                // Rounding moves a side by half a multiple at most; the choice is no worse.
+                // Rounding moves a side by at most half a multiple; the result is no worse.
                 let short = side as f64 / ratio.sqrt() / multiple as f64;
                 let long = side as f64 * ratio.sqrt() / multiple as f64;
                 let rounded = |ideal: f64| (ideal.round() / ideal).ln();
@@ -35,7 +35,7 @@ fn fit_keeps_its_promises_for_any_size() {
                 assert!(relative_distortion(&plan) <= bound + 1e-9, "{context}");
                 let area = (plan.model.height * plan.model.width) as f64;
                 let off = (area / (side * side) as f64).ln().abs();
-                // Down to one multiple a side, half a multiple is much; otherwise little.
+                // Near one multiple per side, half a multiple is much; otherwise little.
                 assert!(off <= bound / AREA_WEIGHT + 1e-9, "{context}: area off by {off}");
             }
         }
@@ -83,7 +83,7 @@ fn impossible_plans_are_refused() {
 fn there_and_back_has_the_photos_size_and_looks_like_it() {
     let device = Device::flex();
     for (height, width) in [(48, 64), (61, 37), (200, 130), (8, 40)] {
-        // A smooth picture survives resampling; noise would not.
+        // A smooth image survives resampling; noise would not.
         let rgb = RgbImage::from_fn(width, height, |x, y| {
             image::Rgb([(x * 200 / width) as u8, (y * 200 / height) as u8, 90])
         });

@@ -22,17 +22,17 @@ const TILE_OFFSETS: u16 = 324;
 const TILE_BYTE_COUNTS: u16 = 325;
 /// The compression by Lempel, Ziv and Welch.
 const LZW: u64 = 5;
-/// More values than that are none that is read here: the tables of strips and colours.
+/// Limit of values: more are not used in any supported tag.
 const MOST_VALUES: u64 = 64;
 
-/// What a sample beside the colours is.
+/// Meaning of a sample beyond the colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExtraSample {
-    /// Nothing that the file says: no opacity.
+    /// Undeclared: no opacity.
     Unspecified,
-    /// Opacity by which the colours are multiplied.
+    /// Associated opacity: premultiplied colours.
     Associated,
-    /// Opacity.
+    /// Unassociated opacity.
     Unassociated,
 }
 
@@ -82,9 +82,9 @@ pub(super) struct Entry {
     /// The type of its values.
     pub(super) kind: u64,
     pub(super) count: u64,
-    /// Where the entry is.
+    /// Offset of the entry.
     pub(super) at: u64,
-    /// Where its values are.
+    /// Offset of its values.
     place: u64,
 }
 
@@ -100,7 +100,7 @@ impl Entry {
     }
 }
 
-/// The directory of a TIFF's first page. Everything that an entry claims lies in the file.
+/// The directory of a TIFF's first page. All offsets and lengths are validated.
 pub(super) struct Directory<'a> {
     reader: Reader<'a>,
     pub(super) entries: Vec<Entry>,
@@ -110,7 +110,7 @@ pub(super) struct Directory<'a> {
 
 impl<'a> Directory<'a> {
     /// # Errors
-    /// What lies outside the file.
+    /// The data beyond the end of the file.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let reader = Reader { bytes, big_endian: bytes.starts_with(b"MM") };
         let short = || "the header is cut off".to_owned();
@@ -151,7 +151,7 @@ impl<'a> Directory<'a> {
         self.entries.iter().copied().find(|entry| entry.tag == tag)
     }
 
-    /// The values of an entry of whole numbers; none for other types.
+    /// The values of an integer entry; empty for other types.
     pub(super) fn values(&self, entry: Entry) -> Vec<u64> {
         let size = entry.size();
         match entry.kind {
@@ -177,7 +177,7 @@ impl TiffTags {
     /// Reads the first page's tags.
     ///
     /// # Errors
-    /// What lies outside the file.
+    /// The data beyond the end of the file.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let directory = Directory::read(bytes)?;
         let short = directory.entries.iter().filter(|entry| entry.count <= MOST_VALUES);
@@ -185,8 +185,8 @@ impl TiffTags {
         Ok(Self { values: values.collect(), tiled: directory.entry(TILE_WIDTH).is_some() })
     }
 
-    /// The unpacked bytes of each tile or strip of a page that is packed by LZW and that the decoder
-    /// reads row by row: tiles, and strips with channels that it leaves out. `None` for others.
+    /// The unpacked bytes of each tile or strip of an LZW page that the decoder reads row by row:
+    /// tiles, and strips with ignored channels. `None` for others.
     pub(super) fn lzw_read_by_rows(&self) -> Option<LzwParts> {
         let leaves_out = self.first(SAMPLES_PER_PIXEL, 1) > self.colours();
         let contiguous = self.first(PLANAR, 1) == 1;
@@ -227,8 +227,8 @@ impl TiffTags {
         self.get(tag).first().copied().unwrap_or(default)
     }
 
-    /// What the first sample beside the colours is; `None` where the file has none. A fourth
-    /// sample of RGB that the file says nothing of is opacity, as other readers take it.
+    /// Meaning of the first sample beyond the colours; `None` if there is none. An undeclared
+    /// fourth sample of RGB is opacity, as in other readers.
     pub(super) fn extra_sample(&self) -> Option<ExtraSample> {
         match self.get(EXTRA_SAMPLES).first() {
             Some(1) => Some(ExtraSample::Associated),
@@ -249,7 +249,7 @@ impl TiffTags {
         }
     }
 
-    /// What kind of page it is, for one that the decoder refuses in its own terms.
+    /// The kind of page, for one that the decoder rejects in its own terms.
     pub(super) fn kind(&self) -> Option<String> {
         let compression = match self.first(COMPRESSION, 1) {
             1 | 4 | LZW | 7 | 8 | 32_773 | 32_946 => None,
@@ -294,7 +294,7 @@ impl TiffTags {
         }
     }
 
-    /// Why the page is of a kind that is not decoded right; `None` when it is.
+    /// Why the page cannot be decoded correctly; `None` if it can.
     pub(super) fn unsupported(&self) -> Option<&'static str> {
         let samples = self.first(SAMPLES_PER_PIXEL, 1);
         let undeclared = self.extra_sample() == Some(ExtraSample::Unspecified);
@@ -304,7 +304,7 @@ impl TiffTags {
             return Some("tiles of separate planes");
         }
         if self.tiled && (undeclared || samples > self.colours() + 1) {
-            // The decoder takes rows of such tiles from wrong places.
+            // The decoder reads rows of such tiles from wrong offsets.
             return Some("tiles with undeclared channels");
         }
         if self.first(FILL_ORDER, 1) == 2 {

@@ -14,7 +14,7 @@ fn block(order: Order, entries: &[(u16, u16, Vec<u8>)], next: &[(u16, u16, Vec<u
     };
     let mut first = camera(entries).to_block();
     if !next.is_empty() {
-        // The second directory goes behind the first, its values behind it.
+        // The second directory follows the first, its values follow it.
         let second = camera(next).to_block();
         let count = entries.len();
         let link = 8 + 2 + 12 * count;
@@ -50,7 +50,7 @@ fn orientation_is_read_from_every_integer_type_in_both_orders() {
     };
     for order in [Order::Little, Order::Big] {
         for (kind, width) in [(1, 1), (3, 2), (4, 4), (6, 1), (7, 1), (8, 2), (9, 4)] {
-            // One number, and several, of which the first counts and does not fit the entry.
+            // One number, and several, of which the first counts and is not inline.
             for count in [1, 5] {
                 let bytes = block(order, &[(ORIENTATION, kind, six(width).repeat(count))], &[]);
                 let read = read_block(&bytes).unwrap();
@@ -166,7 +166,7 @@ fn damage_is_noticed_and_the_rest_kept() {
     for length in 0..8 + 2 + 24 {
         assert!(read_block(&whole[..length]).is_none(), "cut to {length}");
     }
-    // Values that overlap, so that the copy would be larger than the block.
+    // Overlapping values, so that the copy would be larger than the block.
     let mut entries = Vec::new();
     for tag in [0x010d, 0x010e, 0x010f, 0x0110] {
         entries.push((tag, 2, vec![b'.'; 300]));

@@ -1,4 +1,4 @@
-//! Places of metadata other than the usual, and damage.
+//! Unusual locations of metadata, and damage.
 
 use super::containers::*;
 use super::pairs::exif;
@@ -8,7 +8,7 @@ fn read(bytes: &[u8], format: ImageFormat) -> Contents {
     Metadata::read(bytes, format, PixelSize::new(16, 24))
 }
 
-/// As ImageMagick writes it.
+/// The form written by ImageMagick.
 fn raw_profile(name: &str, bytes: &[u8]) -> Vec<u8> {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let lines: Vec<&str> =
@@ -82,7 +82,7 @@ fn what_is_left_out_is_told() {
     assert_eq!(read(&webp, ImageFormat::WebP).notes, [damaged(MetadataKind::CameraData)]);
 }
 
-/// A file of two pictures as phones write it: an index, and the second behind the first.
+/// A file of two images as written by phones: an index, and the second after the first.
 fn two_pictures(second: &[Vec<u8>], kind: u32) -> Vec<u8> {
     let index = |at: u32| {
         let mut bytes =
@@ -93,7 +93,7 @@ fn two_pictures(second: &[Vec<u8>], kind: u32) -> Vec<u8> {
         segment(0xe2, &bytes)
     };
     let first = jpeg_with(&[index(0)]);
-    // Positions count from behind `MPF` and its zero.
+    // Offsets are relative to the end of `MPF` and its zero.
     let first = jpeg_with(&[index(first.len() as u32 - (2 + 4 + 4))]);
     [first, jpeg_with(second)].concat()
 }
@@ -146,7 +146,7 @@ fn bmp_has_calibrated_colours() {
     assert_eq!(read(&bytes, ImageFormat::Bmp).metadata.colours.srgb_intent, Some(0));
 }
 
-/// Numbers of a fixed sequence (xorshift).
+/// A fixed sequence of numbers (xorshift).
 struct Sequence(u64);
 
 impl Sequence {
@@ -182,7 +182,7 @@ fn damage_anywhere_never_panics_and_never_grows_a_block() {
         for _mutation in 0..1500 {
             let mut bytes = seed.clone();
             for _change in 0..=sequence.below(4) {
-                // Metadata stand at the beginning of most.
+                // Most files have their metadata at the beginning.
                 let reach = if sequence.below(2) == 0 { bytes.len().min(256) } else { bytes.len() };
                 let at = sequence.below(reach);
                 match sequence.below(5) {
