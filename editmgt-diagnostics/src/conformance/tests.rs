@@ -1,6 +1,6 @@
 use super::*;
 
-/// Four tokens of three codes, as sure of each of them.
+/// Four tokens of three codes, all equally likely.
 fn step() -> StepTrace {
     StepTrace {
         tokens: vec![0, 1, 2, 9],
@@ -65,12 +65,12 @@ fn agreements() {
     fn error(step: &mut StepTrace) {
         (step.tokens[0], step.predicted[0]) = (2, 2);
     }
-    /// What is changed, how, whether it agrees still, and what differs in each step with its ties.
+    /// Name, change, whether it still agrees, and the differing tokens of each step with its ties.
     type Case = (&'static str, Change, bool, [(usize, usize); 2]);
     let cases: [Case; 7] = [
         ("the same", |_| (), true, [(0, 0), (0, 0)]),
         ("a level of rounding", |r| r.pixels[1] = 5, true, [(0, 0), (0, 0)]),
-        ("another picture from the same tokens", |r| r.pixels[1] = 6, false, [(0, 0), (0, 0)]),
+        ("another image from the same tokens", |r| r.pixels[1] = 6, false, [(0, 0), (0, 0)]),
         ("another photo", |r| r.photo[3] = 1, false, [(0, 0), (0, 0)]),
         ("an error at last", |r| error(&mut r.steps[1]), false, [(0, 0), (1, 0)]),
         (
@@ -116,7 +116,7 @@ fn an_edit_agrees_with_itself_and_not_with_another() {
     let got = EditTrace::of(&editor, &photo, &other).unwrap();
     let agreement = expected.agreement(&got);
     assert!(!agreement.pass() && agreement.photo_differs == 0, "{agreement:?}");
-    // Every token that was drawn is where its uniform says.
+    // Every drawn token is where its uniform falls.
     let step = &expected.steps[0];
     let drawn = (0..step.tokens.len()).filter(|&at| !step.held[at]);
     assert!(drawn.clone().count() > 0);
