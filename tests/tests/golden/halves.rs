@@ -1,4 +1,4 @@
-//! Weights that are stored in half precision stay so in memory, and give what the same numbers give in f32.
+//! Weights stored in half precision keep their dtype in memory, with the results of f32 weights.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use editmgt_diagnostics::init::{InitRequest, Preset, init};
 use crate::defaults::{options, photo, request};
 use crate::low_memory::write_adapter;
 
-/// A copy of a model folder whose weights are stored in another dtype.
+/// A copy of a model folder with its weights in another dtype.
 fn stored_as(dtype: DType, from: &Path, to: PathBuf) -> PathBuf {
     copy(from, &to);
     let folder = ModelFolder::open(&to).unwrap();

@@ -1,5 +1,5 @@
-//! What holds for every edit, whatever its size, mask, policy and seed: random cases over the
-//! sampling loop with a transformer that answers at random.
+//! Invariants of every edit, for all sizes, masks, policies and seeds: random cases of the sampling
+//! loop with a random transformer.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use editmgt::{
@@ -80,7 +80,7 @@ struct Case {
     hold: HoldPolicy,
     margin: usize,
     phrases: usize,
-    /// What the user's mask is at each token.
+    /// The user's mask at each token.
     mask: Option<Vec<f32>>,
 }
 
@@ -107,7 +107,7 @@ prop_compose! {
         hold in policies(),
     ) -> Case {
         let size = GridSize::new(height, width);
-        // All black is nothing to edit, and refused.
+        // An all-black mask is refused.
         let mask = mask.filter(|mask| mask.iter().any(|&value| value >= 0.5));
         let hold = if mask.is_some() { hold.with_mask() } else { hold };
         let guidance = (scale, (from, (from + length).min(1.0)));
@@ -147,7 +147,7 @@ impl Case {
             .with_user_mask(self.user_mask())
     }
 
-    /// Hands the stages of this case to `with`.
+    /// Passes the stages of this case to `with`.
     fn stages<T>(&self, with: impl FnOnce(LoopStages<'_>) -> T) -> T {
         let hold = self.hold.stage(self.margin).unwrap();
         let temperature = Temperature::Range(self.temperature, 0.0);
@@ -160,7 +160,7 @@ impl Case {
         ))
     }
 
-    /// The whole edit, in one go.
+    /// The whole edit, without interruption.
     fn unbroken(&self) -> TokenGrid {
         self.stages(|stages| {
             let mut edit = EditLoop::new(stages, self.input()).unwrap();

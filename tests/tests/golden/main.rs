@@ -1,4 +1,4 @@
-//! Every stage against the official implementation's numbers.
+//! Every stage against the official implementation's values.
 #![forbid(unsafe_code)]
 
 mod batch;
@@ -19,8 +19,8 @@ mod visible;
 use burn::tensor::Device;
 use editmgt_diagnostics::verify::{GoldenStage, verify};
 
-/// Verifies a folder: the right stage, at least so many comparisons, all of them passing. A
-/// folder that only the complete set has is skipped where that is missing.
+/// Verifies a folder: the right stage, at least `at_least` comparisons, all of them passing. A
+/// folder that is only in the complete set is skipped without it.
 fn check(name: &str, stage: GoldenStage, at_least: usize) {
     let Some(dir) = editmgt_tests::golden(name) else {
         assert!(ONLY_IN_THE_COMPLETE_SET.contains(&name), "no golden folder {name}");
