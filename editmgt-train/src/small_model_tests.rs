@@ -31,7 +31,7 @@ fn it_edits_held_out_scenes_of_every_category() {
 }
 
 #[test]
-fn it_says_which_words_it_does_not_know() {
+fn unknown_words_are_named() {
     let editor = Editor::embedded().build().unwrap();
     let world = World::new(WorldConfig::small()).unwrap();
     let photo = Photo::from_rgb(world.pair(Split::Test, 0).pair.before).unwrap();
@@ -43,7 +43,7 @@ fn it_says_which_words_it_does_not_know() {
 }
 
 #[test]
-fn it_is_small_and_of_the_world_that_its_configs_say() {
+fn embedded_model_is_small_and_has_the_configs_world() {
     let edit = EditRun::from_toml(include_str!("../../configs/embedded-edit.toml")).unwrap();
     let world = edit.world.unwrap().with_categories(Category::ALL.to_vec());
     assert_eq!(world, WorldConfig::small());

@@ -6,14 +6,14 @@ use crate::run::{Checkpoint, CheckpointWriter, Stream, TrainError};
 
 /// Latents on the host, `[count, channels]` row-major, and the nearest code of each.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Vectors {
+pub struct Latents {
     /// The latents.
     pub values: Vec<f32>,
     /// The id of the nearest code of each latent.
     pub ids: Vec<u32>,
 }
 
-impl Vectors {
+impl Latents {
     /// Reads `[B, C, h, w]` latents back from their device.
     ///
     /// # Errors
@@ -87,15 +87,15 @@ impl Codebook {
         mut nearest: impl FnMut(&Self) -> Result<Vec<u32>>,
     ) -> Result<()> {
         let rows = vectors.len() / self.channels;
-        self.spread(&vectors, draws);
-        let mut vectors = Vectors { values: vectors, ids: Vec::new() };
+        self.seed_kmeans_plus_plus(&vectors, draws);
+        let mut vectors = Latents { values: vectors, ids: Vec::new() };
         for iteration in 0..iterations {
             vectors.ids = nearest(self)?;
             self.update(&vectors, 0.0);
             // Not after the last iteration: a revived code would sit on a latent assigned to
             // another code.
             if iteration + 1 < iterations {
-                self.revive(&vectors, 0.5, draws);
+                self.revive_dead_codes(&vectors, 0.5, draws);
             }
         }
         let scale = per_step as f32 / rows as f32;
@@ -105,11 +105,11 @@ impl Codebook {
 
     /// k-means++ seeding (Arthur and Vassilvitskii, 2007): each code is drawn among the latents
     /// with a probability proportional to the squared distance to the nearest code so far.
-    fn spread(&mut self, vectors: &[f32], draws: &mut Stream) {
+    fn seed_kmeans_plus_plus(&mut self, vectors: &[f32], draws: &mut Stream) {
         let mut distances = vec![f32::INFINITY; vectors.len() / self.channels];
         let mut row = draws.below(distances.len());
         for code in 0..self.counts.len() {
-            self.place(code, row_of(vectors, row, self.channels), 0.0);
+            self.move_code(code, row_of(vectors, row, self.channels), 0.0);
             let code = row_of(&self.codes, code, self.channels);
             for (nearest, vector) in distances.iter_mut().zip(vectors.chunks(self.channels)) {
                 *nearest = nearest.min(squared_distance(vector, code));
@@ -123,7 +123,7 @@ impl Codebook {
     }
 
     /// Moves the codes towards the latents of a step.
-    pub fn update(&mut self, vectors: &Vectors, decay: f32) {
+    pub fn update(&mut self, vectors: &Latents, decay: f32) {
         let mut counts = vec![0.0; self.counts.len()];
         let mut sums = vec![0.0; self.sums.len()];
         for (vector, &id) in vectors.values.chunks(self.channels).zip(&vectors.ids) {
@@ -145,7 +145,12 @@ impl Codebook {
     /// Dead-code revival: moves every code whose count is below `below` to a latent drawn with a
     /// probability proportional to the squared distance to its present code. Returns the number of
     /// revived codes.
-    pub fn revive(&mut self, vectors: &Vectors, below: f32, draws: &mut Stream) -> usize {
+    pub fn revive_dead_codes(
+        &mut self,
+        vectors: &Latents,
+        below: f32,
+        draws: &mut Stream,
+    ) -> usize {
         let distances =
             vectors.values.chunks(self.channels).zip(&vectors.ids).map(|(vector, &id)| {
                 squared_distance(vector, row_of(&self.codes, id as usize, self.channels))
@@ -157,12 +162,12 @@ impl Codebook {
         for &code in &dead {
             let row = weighted.draw(draws);
             // Alive for now: the count decays unless latents are assigned to the code.
-            self.place(code, row_of(&vectors.values, row, self.channels), below.max(1.0));
+            self.move_code(code, row_of(&vectors.values, row, self.channels), below.max(1.0));
         }
         dead.len()
     }
 
-    fn place(&mut self, code: usize, vector: &[f32], count: f32) {
+    fn move_code(&mut self, code: usize, vector: &[f32], count: f32) {
         let range = code * self.channels..(code + 1) * self.channels;
         self.counts[code] = count;
         self.codes[range.clone()].copy_from_slice(vector);
@@ -259,7 +264,7 @@ mod tests {
         codebook.counts = vec![4.0, 2.0];
         codebook.sums = vec![0.0, 0.0, 16.0, 16.0];
         // Two latents at the first code, none at the second.
-        let vectors = Vectors { values: vec![1.0, 2.0, 3.0, -4.0], ids: vec![0, 0] };
+        let vectors = Latents { values: vec![1.0, 2.0, 3.0, -4.0], ids: vec![0, 0] };
         codebook.update(&vectors, 0.75);
         // Counts: 0.75 * 4 + 0.25 * 2 and 0.75 * 2; sums of the first: 0.25 * (4, -2).
         assert_eq!(codebook.counts, [3.5, 1.5]);
@@ -292,17 +297,21 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_rise_where_codes_are_missing() {
+    fn dead_codes_are_revived_where_codes_are_missing() {
         let mut codebook = Codebook::new(vec![0.0, 50.0, 60.0], 1);
         codebook.counts = vec![5.0, 0.001, 0.002];
-        let vectors = Vectors { values: vec![0.0, 0.0, 7.0, 0.0], ids: vec![0; 4] };
+        let vectors = Latents { values: vec![0.0, 0.0, 7.0, 0.0], ids: vec![0; 4] };
         let mut draws = Draws::new(1).stream("revive", 0);
-        assert_eq!(codebook.revive(&vectors, 0.01, &mut draws), 2);
+        assert_eq!(codebook.revive_dead_codes(&vectors, 0.01, &mut draws), 2);
         assert_eq!(codebook.codes, [0.0, 7.0, 7.0]);
-        assert_eq!(codebook.revive(&vectors, 0.01, &mut draws), 0, "no code is dead now");
+        assert_eq!(
+            codebook.revive_dead_codes(&vectors, 0.01, &mut draws),
+            0,
+            "no code is dead now"
+        );
         // All latents coincide with their codes: dead codes stay where they are.
         codebook.counts[2] = 0.0;
-        let exact = Vectors { values: vec![0.0, 7.0], ids: vec![0, 1] };
-        assert_eq!(codebook.revive(&exact, 0.01, &mut draws), 0);
+        let exact = Latents { values: vec![0.0, 7.0], ids: vec![0, 1] };
+        assert_eq!(codebook.revive_dead_codes(&exact, 0.01, &mut draws), 0);
     }
 }

@@ -21,7 +21,7 @@ mod tests;
 mod trainable;
 mod trainer;
 
-pub use codebook::{Codebook, Vectors};
+pub use codebook::{Codebook, Latents};
 pub use config::{CodebookOptions, CodecTrainingConfig, CropOptions, LossOptions};
 pub use data::{ImageSource, PairSource, TrainingImage};
 pub use file::CodecRun;

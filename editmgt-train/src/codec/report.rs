@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_two_sizes_are_refused() {
+    fn rejects_images_of_two_sizes() {
         let spec = CodecSpec { downsample_factor: 2, codebook_size: 256 };
         let odd = |index| pair(index).map(|pair| EditPair { after: RgbImage::new(2, 2), ..pair });
         let codec = Reds { spec, global: false };

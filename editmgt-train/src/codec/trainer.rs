@@ -9,7 +9,7 @@ use editmgt_vq::CodecConfig;
 use super::data::Crops;
 use super::loss::{reconstruction, straight_through};
 use super::{
-    Codebook, CodecReport, CodecTrainingConfig, ImageSource, PairSource, TrainableCodec, Vectors,
+    Codebook, CodecReport, CodecTrainingConfig, ImageSource, Latents, PairSource, TrainableCodec,
     measure,
 };
 use crate::run::{
@@ -125,7 +125,7 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
         let (mut values, mut per_batch) = (Vec::new(), 0);
         while values.len() < options.kmeans_vectors * channels {
             let crops = self.crops(&mut draws, &device)?;
-            let vectors = Vectors::read(codec.encode_latents(crops.images)?)?;
+            let vectors = Latents::read(codec.encode_latents(crops.images)?)?;
             per_batch = vectors.len() / channels;
             values.extend(vectors);
         }
@@ -169,7 +169,7 @@ impl<C: TrainableCodec> Trainee for CodecTrainer<'_, C> {
             .map(|_| self.crops(&mut draws, &self.device))
             .collect::<Result<Vec<_>, _>>()?;
 
-        let mut vectors = Vectors::default();
+        let mut vectors = Latents::default();
         let update = self.learner.update(step, config.run.steps, |codec, batch| {
             let Crops { images, weights } = &batches[batch];
             let latents = codec.encode_latents(images.clone())?;
@@ -181,7 +181,7 @@ impl<C: TrainableCodec> Trainee for CodecTrainer<'_, C> {
             }
             let ids = codec.nearest_codes(latents.clone().detach())?;
             let codes = lookup(codec.codebook().detach(), ids.clone());
-            vectors.values.extend(Vectors::read(latents.clone().detach())?);
+            vectors.values.extend(Latents::read(latents.clone().detach())?);
             vectors.ids.extend(read_ids(ids)?);
             let commitment = (latents.clone() - codes.clone()).square().mean();
             let decoded = codec.decode_unclipped(straight_through(latents, codes))?;
@@ -197,7 +197,8 @@ impl<C: TrainableCodec> Trainee for CodecTrainer<'_, C> {
             self.codebook.update(&vectors, options.decay);
             if (step + 1).is_multiple_of(options.revive_every) {
                 let mut draws = self.draws.stream("revival", step);
-                let revived = self.codebook.revive(&vectors, options.revive_below, &mut draws);
+                let revived =
+                    self.codebook.revive_dead_codes(&vectors, options.revive_below, &mut draws);
                 metrics = metrics.with("revived_codes", revived as f64);
             }
             self.put_codes()?;

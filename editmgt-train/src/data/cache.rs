@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_there_the_next_time_and_only_for_their_key() {
+    fn entries_persist_under_their_key_only() {
         let root = tempfile::tempdir().unwrap();
         filled(root.path());
         check(&open(root.path()));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_goes_and_its_entries_are_unknown() {
+    fn damaged_file_is_removed_and_its_entries_are_encoded_again() {
         let root = tempfile::tempdir().unwrap();
         let shard = filled(root.path());
         let whole = std::fs::read(&shard).unwrap();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_damaged_later_is_no_silent_error() {
+    fn file_damaged_after_opening_is_an_error() {
         let root = tempfile::tempdir().unwrap();
         let shard = filled(root.path());
         let cache = open(root.path());

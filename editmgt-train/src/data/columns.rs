@@ -14,10 +14,10 @@ use crate::run::TrainError;
 /// Captions of the images are in `caption_before` and `caption_after` (`plain`), and in
 /// `input_caption` and `output_caption` (`emu_edit`); the others have none.
 ///
-/// `plain` is what `editmgt-lab world` writes. Sources: the data set cards of `osunlp/MagicBrush` and
-/// `facebook/emu_edit_test_set_generations` (the published Emu Edit test set itself has no edited
-/// images). The card of CrispEdit-2M was unavailable; its names are those that public programs read
-/// its files with.
+/// `plain` is what `editmgt-lab world` writes. Sources: the data set cards of `osunlp/MagicBrush`
+/// and `facebook/emu_edit_test_set_generations` (the published Emu Edit test set itself has no
+/// edited images). The card of CrispEdit-2M was unavailable; its names are those that public
+/// programs read its files with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_cannot_be_told_apart_are_refused() {
+    fn rejects_duplicate_names() {
         let twice = ColumnNames { after: Some("before".into()), ..ColumnNames::default() };
         let empty = ColumnNames { instruction: Some(String::new()), ..ColumnNames::default() };
         for names in [twice, empty] {

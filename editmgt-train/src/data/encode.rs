@@ -7,7 +7,7 @@ use editmgt_vq::CodecConfig;
 
 use super::cache::{CacheKey, TokenCache, entry_key, settled};
 use super::geometry::{Geometry, check_sizes};
-use super::row::{Listing, Pictures, Row};
+use super::row::{Listing, PairImages, Row};
 use super::shard::{Outcome, Place};
 use super::tokens::{EntryKey, PairTokens};
 use super::{Columns, PairOptions, Skip, SkipCause};
@@ -30,7 +30,7 @@ pub struct PairCodec<'a> {
 const BATCH_PIXELS: usize = 2 << 20;
 
 /// Rows between progress reports.
-const TELL_EVERY: u64 = 16;
+const PROGRESS_INTERVAL: u64 = 16;
 
 /// Fills the cache.
 pub(super) struct Encoder<'a> {
@@ -118,7 +118,7 @@ impl<'a> Encoder<'a> {
                 self.encode_batch()?;
             }
             done += 1;
-            if done % TELL_EVERY == 0 || done == all {
+            if done % PROGRESS_INTERVAL == 0 || done == all {
                 progress(done, all);
             }
             Ok(())
@@ -148,7 +148,7 @@ impl<'a> Encoder<'a> {
             || (0..self.options.pictures.crops).all(|crop| known(crop).is_some())
     }
 
-    fn crops(&self, row: &Row, pictures: &Pictures) -> Result<Vec<Crop>, Skip> {
+    fn crops(&self, row: &Row, pictures: &PairImages) -> Result<Vec<Crop>, Skip> {
         let options = &self.options.pictures;
         check_sizes(pictures, options.accept_rescaled)?;
         let crop = |number: usize| {

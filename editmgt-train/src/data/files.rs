@@ -7,18 +7,18 @@ use std::time::UNIX_EPOCH;
 use editmgt::photo::{Photo, PhotoError};
 
 use super::hash::Fingerprint;
-use super::row::{EachPictures, PictureReader, Pictures};
+use super::row::{EachImages, ImageReader, PairImages};
 use super::{Skip, SkipCause};
 use crate::run::TrainError;
 
 /// The files of a row.
-pub(super) struct PictureFiles {
+pub(super) struct ImageFiles {
     pub(super) before: PathBuf,
     pub(super) after: PathBuf,
     pub(super) mask: Option<PathBuf>,
 }
 
-impl PictureFiles {
+impl ImageFiles {
     /// Changes when any of the files does: path, length, modification time.
     pub(super) fn stamp(&self) -> Result<u64, Skip> {
         let mut stamp = Fingerprint::default();
@@ -44,16 +44,16 @@ pub(super) fn file_stamp(path: &Path) -> std::io::Result<[u8; 32]> {
 }
 
 /// Reads the files of row `i` from entry `i`.
-pub(super) struct FileReader(pub(super) Vec<PictureFiles>);
+pub(super) struct FileReader(pub(super) Vec<ImageFiles>);
 
-impl PictureReader for FileReader {
-    fn read(&self, wanted: &[usize], each: &mut EachPictures<'_>) -> Result<(), TrainError> {
+impl ImageReader for FileReader {
+    fn read(&self, wanted: &[usize], each: &mut EachImages<'_>) -> Result<(), TrainError> {
         wanted.iter().try_for_each(|&row| each(row, pictures(&self.0[row])))
     }
 }
 
-fn pictures(files: &PictureFiles) -> Result<Pictures, Skip> {
-    Ok(Pictures {
+fn pictures(files: &ImageFiles) -> Result<PairImages, Skip> {
+    Ok(PairImages {
         before: open(&files.before)?,
         after: open(&files.after)?,
         mask: files.mask.as_deref().map(open).transpose()?,

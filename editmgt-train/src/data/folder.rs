@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use editmgt_store::is_sidecar;
 
-use super::files::{FileReader, PictureFiles};
+use super::files::{FileReader, ImageFiles};
 use super::row::{Listing, Row, Words};
 use super::{Columns, Skip, SkipCause, Skips};
 use crate::run::TrainError;
@@ -57,7 +57,7 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    fn row(&self, stem: &str) -> Result<(Row, PictureFiles), Skip> {
+    fn row(&self, stem: &str) -> Result<(Row, ImageFiles), Skip> {
         let picture = |column: &Column, name: &str| {
             let missing = || Skip::new(SkipCause::MissingImage, format!("no {name}/{stem}.*"));
             only(column, stem)?.cloned().ok_or_else(missing)
@@ -70,7 +70,7 @@ impl Files<'_> {
             caption_before: text(&self.caption_before)?,
             caption_after: text(&self.caption_after)?,
         };
-        let files = PictureFiles {
+        let files = ImageFiles {
             before: picture(&self.before, &self.columns.before)?,
             after: picture(&self.after, &self.columns.after)?,
             mask: only(&self.mask, stem)?.cloned(),

@@ -3,8 +3,8 @@ use editmgt::photo::{Photo, PixelSize, ResizePlan};
 use editmgt_core::GridSize;
 
 use super::hash::Fingerprint;
-use super::row::Pictures;
-use super::{Crop, MaskReading, PictureOptions, Skip, SkipCause};
+use super::row::PairImages;
+use super::{Crop, ImageOptions, MaskReading, Skip, SkipCause};
 use crate::run::Draws;
 
 /// Largest relative difference between the aspect ratios of the two images of a pair.
@@ -26,7 +26,7 @@ impl Geometry {
     /// Crop number `number` of the row `name`, whose image before has size `photo`: a pure function
     /// of the arguments.
     pub(super) fn draw(
-        options: &PictureOptions,
+        options: &ImageOptions,
         photo: PixelSize,
         name: &str,
         number: usize,
@@ -122,8 +122,8 @@ pub(super) fn edit_of(mask: &Photo, reading: MaskReading) -> impl Fn(u32, u32) -
     move |x, y| levels.get_pixel(x, y).0[0] >= 128
 }
 
-/// Checks that the images of a row match: see [`PictureOptions::accept_rescaled`].
-pub(super) fn check_sizes(pictures: &Pictures, accept_rescaled: bool) -> Result<(), Skip> {
+/// Checks that the images of a row match: see [`ImageOptions::accept_rescaled`].
+pub(super) fn check_sizes(pictures: &PairImages, accept_rescaled: bool) -> Result<(), Skip> {
     let (before, after) = (pictures.before.size(), pictures.after.size());
     if before != after && !(accept_rescaled && same_shape(before, after)) {
         let detail = format!("{before} before, {after} after");
@@ -178,7 +178,7 @@ mod tests {
             ((8, 8), (16, 16), (0, 0)),
             ((33, 32), (16, 17), (0, 0)),
         ] {
-            let options = PictureOptions::new(16, 16);
+            let options = ImageOptions::new(16, 16);
             let drawn = Geometry::draw(&options, PixelSize::new(height, width), "row", 0);
             assert_eq!((drawn.resized.height, drawn.resized.width), resized, "{width}x{height}");
             assert_eq!((drawn.top, drawn.left, drawn.flip), (top, left, false));
@@ -187,10 +187,9 @@ mod tests {
 
     #[test]
     fn a_crop_is_a_function_of_seed_row_and_number() {
-        let options =
-            PictureOptions { crop: Crop::Random, flip: 0.5, ..PictureOptions::new(16, 16) };
+        let options = ImageOptions { crop: Crop::Random, flip: 0.5, ..ImageOptions::new(16, 16) };
         let draw = |seed, name, number| {
-            let options = PictureOptions { seed, ..options.clone() };
+            let options = ImageOptions { seed, ..options.clone() };
             Geometry::draw(&options, PixelSize::new(16, 1000), name, number)
         };
         assert_eq!(draw(1, "a", 0), draw(1, "a", 0));
@@ -206,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn both_pictures_are_cropped_at_the_same_place_and_mirrored_together() {
-        let options = PictureOptions { crop: Crop::Random, flip: 1.0, ..PictureOptions::new(8, 8) };
+    fn pair_is_cropped_and_mirrored_together() {
+        let options = ImageOptions { crop: Crop::Random, flip: 1.0, ..ImageOptions::new(8, 8) };
         let geometry = Geometry::draw(&options, PixelSize::new(8, 40), "row", 3);
         let device = Device::flex();
         let photo = photo(40, 8);
@@ -220,10 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_marks_the_tokens_that_it_reaches_into() {
+    fn mask_marks_the_tokens_it_overlaps() {
         let grid = GridSize::new(2, 4);
         let geometry = |photo: (usize, usize), flip: f32| {
-            let options = PictureOptions { flip, ..PictureOptions::new(16, 32) };
+            let options = ImageOptions { flip, ..ImageOptions::new(16, 32) };
             Geometry::draw(&options, PixelSize::new(photo.0, photo.1), "row", 0)
         };
         let touched = |geometry: Geometry, mask: &Photo| {
@@ -238,7 +237,7 @@ mod tests {
         assert_eq!(touched(geometry((32, 64), 0.0), &inner), [0, 0, 0, 0, 1, 1, 0, 0]);
         // A quarter of the crop's size: a pixel of the mask covers half a token.
         let coarse = mask(8, 8, |x, y| x == 0 && y == 0);
-        let square = Geometry::draw(&PictureOptions::new(32, 32), PixelSize::new(32, 32), "row", 0);
+        let square = Geometry::draw(&ImageOptions::new(32, 32), PixelSize::new(32, 32), "row", 0);
         let reached = square.touched(&coarse, MaskReading::Auto, GridSize::new(4, 4));
         assert_eq!(reached.iter().filter(|reached| **reached).count(), 1);
         // Cropped parts mark nothing.
@@ -247,14 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_is_white_or_a_hole() {
+    fn mask_is_read_by_brightness_or_opacity() {
         let hole = RgbaImage::from_fn(16, 16, |x, _| {
             Rgba(if x < 8 { [255, 255, 255, 0] } else { [255, 255, 255, 255] })
         });
         let mut png = std::io::Cursor::new(Vec::new());
         hole.write_to(&mut png, image::ImageFormat::Png).unwrap();
         let hole = Photo::from_bytes(png.get_ref()).unwrap();
-        let geometry = Geometry::draw(&PictureOptions::new(16, 16), hole.size(), "row", 0);
+        let geometry = Geometry::draw(&ImageOptions::new(16, 16), hole.size(), "row", 0);
         let grid = GridSize::new(1, 2);
         for (mask, reading, expected) in [
             (&hole, MaskReading::Auto, [true, false]),
@@ -268,8 +267,8 @@ mod tests {
     }
 
     #[test]
-    fn pictures_that_do_not_belong_together() {
-        let pair = |after: (u32, u32), mask: Option<(u32, u32)>| Pictures {
+    fn rejects_mismatched_images() {
+        let pair = |after: (u32, u32), mask: Option<(u32, u32)>| PairImages {
             before: photo(30, 20),
             after: photo(after.0, after.1),
             mask: mask.map(|(width, height)| photo(width, height)),

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_do_not_run_into_each_other() {
+    fn part_boundaries_change_the_hash() {
         let of = |parts: [&str; 2]| Fingerprint::default().with(parts[0]).with(parts[1]).number();
         assert_ne!(of(["ab", "c"]), of(["a", "bc"]));
         assert_eq!(of(["ab", "c"]), of(["ab", "c"]));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use editmgt_store::{TextLines, json};
 use serde_json::{Map, Value};
 
-use super::files::{FileReader, PictureFiles};
+use super::files::{FileReader, ImageFiles};
 use super::row::{Listing, Row, Words};
 use super::{Columns, Skip, SkipCause, Skips};
 use crate::run::TrainError;
@@ -46,12 +46,7 @@ pub(super) fn pictures(path: &Path, columns: &Columns) -> Vec<PathBuf> {
     found
 }
 
-fn row(
-    line: &[u8],
-    name: &str,
-    root: &Path,
-    columns: &Columns,
-) -> Result<(Row, PictureFiles), Skip> {
+fn row(line: &[u8], name: &str, root: &Path, columns: &Columns) -> Result<(Row, ImageFiles), Skip> {
     let object: Object =
         json::parse_object(line).map_err(|e| Skip::new(SkipCause::Malformed, e))?;
     let picture = |column: &str| {
@@ -67,7 +62,7 @@ fn row(
         caption_before: optional(&columns.caption_before)?.map(str::to_owned),
         caption_after: optional(&columns.caption_after)?.map(str::to_owned),
     };
-    let files = PictureFiles {
+    let files = ImageFiles {
         before: picture(&columns.before)?,
         after: picture(&columns.after)?,
         mask: optional(&columns.mask)?.map(|path| root.join(path)),

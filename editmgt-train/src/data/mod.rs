@@ -46,7 +46,7 @@ pub use columns::{ColumnNames, Columns, Layout};
 pub use dataset::{EditDataset, EditExample};
 pub use encode::PairCodec;
 pub use error::DataError;
-pub use options::{Crop, DataOptions, PairFormat, PairOptions, PictureOptions, ValidationPart};
+pub use options::{Crop, DataOptions, ImageOptions, PairFormat, PairOptions, ValidationPart};
 pub use pairs::{PairData, PairEdits, PreparedPairs, ReadableInstruction};
 pub use photos::PairPhotos;
 pub use report::{DataReport, PartReport};

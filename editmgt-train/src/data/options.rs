@@ -124,7 +124,7 @@ pub struct PairOptions {
     #[serde(default = "default_vocabulary")]
     pub vocabulary: usize,
     /// How images are transformed.
-    pub pictures: PictureOptions,
+    pub pictures: ImageOptions,
 }
 
 fn default_vocabulary() -> usize {
@@ -170,7 +170,7 @@ pub enum ValidationPart {
 /// transformed alike: resized until they cover the size, then cropped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PictureOptions {
+pub struct ImageOptions {
     /// Height in pixels: a multiple of the codec's downsampling.
     pub height: u32,
     /// Width in pixels: a multiple of the codec's downsampling.
@@ -198,7 +198,7 @@ fn one() -> usize {
     1
 }
 
-impl PictureOptions {
+impl ImageOptions {
     /// Whole images of a size, cropped in the centre.
     pub fn new(height: u32, width: u32) -> Self {
         Self {
@@ -266,7 +266,7 @@ mod tests {
         options.validate().unwrap();
         let pairs = options.pairs().unwrap();
         assert_eq!(pairs.columns().unwrap(), Layout::Plain.columns());
-        assert_eq!(pairs.pictures, PictureOptions::new(64, 96));
+        assert_eq!(pairs.pictures, ImageOptions::new(64, 96));
         let written = toml::to_string(&options).unwrap();
         assert_eq!(read(&written).unwrap(), options);
         for text in [

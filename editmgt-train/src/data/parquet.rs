@@ -14,7 +14,7 @@ use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
 use super::files::file_stamp;
 use super::hash::Fingerprint;
-use super::row::{EachPictures, Listing, PictureReader, Pictures, Row, Words};
+use super::row::{EachImages, ImageReader, Listing, PairImages, Row, Words};
 use super::{Columns, DataError, Skip, SkipCause, Skips};
 use crate::run::TrainError;
 
@@ -292,8 +292,8 @@ struct Place {
     row: usize,
 }
 
-impl PictureReader for Reader {
-    fn read(&self, wanted: &[usize], each: &mut EachPictures<'_>) -> Result<(), TrainError> {
+impl ImageReader for Reader {
+    fn read(&self, wanted: &[usize], each: &mut EachImages<'_>) -> Result<(), TrainError> {
         let file_of = |row: &usize| self.places[*row].file;
         for wanted in wanted.chunk_by(|a, b| file_of(a) == file_of(b)) {
             let (path, leaves) = &self.files[file_of(&wanted[0])];
@@ -350,12 +350,12 @@ fn pictures(
     before: Option<ByteArray>,
     after: Option<ByteArray>,
     mask: Option<ByteArray>,
-) -> Result<Pictures, Skip> {
+) -> Result<PairImages, Skip> {
     let missing = || Skip::new(SkipCause::MissingImage, "the file does not hold its bytes");
     let decode = |bytes: ByteArray| {
         Photo::from_bytes(bytes.data()).map_err(|e| Skip::new(SkipCause::CorruptImage, e))
     };
-    Ok(Pictures {
+    Ok(PairImages {
         before: decode(before.ok_or_else(missing)?)?,
         after: decode(after.ok_or_else(missing)?)?,
         mask: mask.map(decode).transpose()?,

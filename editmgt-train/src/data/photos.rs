@@ -5,7 +5,7 @@ use image::{GrayImage, Luma};
 
 use super::geometry::{check_sizes, edit_of};
 use super::hash::{Fingerprint, hex};
-use super::row::{Captions, Listing, Pictures};
+use super::row::{Captions, Listing, PairImages};
 use super::{Columns, DataError, MaskReading, PairFormat, Skips, formats};
 use crate::run::TrainError;
 use editmgt_world::EditPair;
@@ -97,7 +97,7 @@ impl PairPhotos {
                 Ok(pictures)
             });
             let pictures = checked.map_err(|skip| format!("{}: {}", skip.cause, skip.detail));
-            pair = pictures.map(|Pictures { before, after, mask }| EditPair {
+            pair = pictures.map(|PairImages { before, after, mask }| EditPair {
                 changed: mask.map(|mask| fitted(&mask, before.size(), self.mask)),
                 before: before.rgb().clone(),
                 instruction: row.instruction.clone(),

@@ -30,31 +30,31 @@ pub struct Captions {
 }
 
 /// The images of a row.
-pub(super) struct Pictures {
+pub(super) struct PairImages {
     pub(super) before: Photo,
     pub(super) after: Photo,
     pub(super) mask: Option<Photo>,
 }
 
 /// Reads the images of the rows of a [`Listing`].
-pub(super) trait PictureReader {
+pub(super) trait ImageReader {
     /// Passes the images of the rows `wanted` to `each`, in ascending order of rows.
     ///
     /// # Errors
     /// Those of `each`, and unreadable files.
-    fn read(&self, wanted: &[usize], each: &mut EachPictures<'_>) -> Result<(), TrainError>;
+    fn read(&self, wanted: &[usize], each: &mut EachImages<'_>) -> Result<(), TrainError>;
 }
 
 /// Receives the images of a row, or what is wrong with them.
-pub(super) type EachPictures<'a> =
-    dyn FnMut(usize, Result<Pictures, Skip>) -> Result<(), TrainError> + 'a;
+pub(super) type EachImages<'a> =
+    dyn FnMut(usize, Result<PairImages, Skip>) -> Result<(), TrainError> + 'a;
 
 /// All rows of a data set.
 pub(super) struct Listing {
     pub(super) rows: Vec<Row>,
     /// The rows without valid text.
     pub(super) skips: Skips,
-    pub(super) pictures: Box<dyn PictureReader>,
+    pub(super) pictures: Box<dyn ImageReader>,
 }
 
 /// The text fields of a row, not yet validated.
@@ -84,9 +84,9 @@ impl Words {
         };
         let group = Fingerprint::default().with(group).number();
         let category = self.category.and_then(|name| Category::from_name(&name));
-        let caption = |said: Option<String>| {
-            let said = said?.trim().to_owned();
-            (!said.is_empty()).then_some(said)
+        let caption = |text: Option<String>| {
+            let text = text?.trim().to_owned();
+            (!text.is_empty()).then_some(text)
         };
         let captions =
             Captions { before: caption(self.caption_before), after: caption(self.caption_after) };

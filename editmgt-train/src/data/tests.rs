@@ -85,7 +85,7 @@ impl Bench {
             validation: ValidationPart::Share(0.5),
             cache: self.path("cache"),
             vocabulary: 100,
-            pictures: PictureOptions::new(16, 24),
+            pictures: ImageOptions::new(16, 24),
         }
     }
 
@@ -219,7 +219,7 @@ fn a_folder_and_a_list_of_the_same_pairs_are_the_same_examples() {
 }
 
 #[test]
-fn what_is_in_the_cache_is_not_encoded_again() {
+fn cached_rows_are_not_encoded_again() {
     let bench = Bench::new();
     let root = bench.path("pairs");
     folder(&root, 10);
@@ -369,7 +369,7 @@ fn bad_rows_of_a_list_are_counted_by_cause() {
 
 /// With a byte order mark, line ends of Windows, numbers with a decimal point and `null`.
 #[test]
-fn lists_of_other_programs_are_read_and_no_row_is_dropped_in_silence() {
+fn reads_lists_of_other_programs_and_counts_every_row() {
     let bench = Bench::new();
     let root = bench.path("pairs");
     folder(&root, 6);
@@ -464,7 +464,7 @@ fn sidecar_files_are_no_rows_and_no_tokens() {
 }
 
 #[test]
-fn a_data_set_without_a_good_row_is_an_error_that_says_why() {
+fn data_set_without_a_usable_row_is_an_error_with_the_reason() {
     let bench = Bench::new();
     let options = |path: &str| DataOptions::Folder(bench.options(path));
     let error = |source: &DataOptions| bench.prepare(source).err().unwrap();
@@ -506,7 +506,7 @@ fn a_data_set_without_a_good_row_is_an_error_that_says_why() {
 }
 
 #[test]
-fn a_row_stays_on_its_side_when_others_come() {
+fn rows_keep_their_split_when_rows_are_added() {
     let bench = Bench::new();
     let root = bench.path("pairs");
     folder(&root, 30);
@@ -560,7 +560,7 @@ fn several_crops_of_a_pair_are_several_examples() {
         save(&root.join(format!("after/{number:03}.png")), &ramp(100));
     }
     let mut options = bench.options("pairs");
-    options.pictures = PictureOptions { crop: Crop::Random, crops: 3, seed: 5, ..options.pictures };
+    options.pictures = ImageOptions { crop: Crop::Random, crops: 3, seed: 5, ..options.pictures };
     let source = DataOptions::Folder(options.clone());
     let prepared = bench.prepare(&source).unwrap();
     assert_eq!(prepared.report.train.examples, 3 * prepared.report.train.rows);
@@ -585,7 +585,7 @@ fn several_crops_of_a_pair_are_several_examples() {
 }
 
 #[test]
-fn a_run_goes_on_with_the_data_that_it_began_with() {
+fn run_resumes_only_with_its_original_data() {
     let bench = Bench::new();
     folder(&bench.path("pairs"), 12);
     std::fs::create_dir(bench.path("run")).unwrap();
@@ -601,7 +601,7 @@ fn a_run_goes_on_with_the_data_that_it_began_with() {
 }
 
 #[test]
-fn an_index_that_is_too_great_is_no_panic() {
+fn index_out_of_range_is_an_error() {
     let bench = Bench::new();
     folder(&bench.path("pairs"), 12);
     let prepared = bench.prepare(&DataOptions::Folder(bench.options("pairs"))).unwrap();
@@ -650,7 +650,7 @@ fn photos_come_in_their_own_size_with_their_mask() {
 }
 
 #[test]
-fn captions_are_read_where_there_are_some() {
+fn captions_are_optional() {
     let bench = Bench::new();
     let root = bench.path("photos");
     folder(&root, 2);
@@ -694,7 +694,7 @@ mod parquet {
             path: Path::new(ROWS).join(file),
             layout,
             validation: ValidationPart::Path(Path::new(ROWS).join("magic_brush.parquet")),
-            pictures: PictureOptions::new(16, 16),
+            pictures: ImageOptions::new(16, 16),
             ..bench.options("")
         };
         DataOptions::Parquet(options)
@@ -782,7 +782,7 @@ mod parquet {
                 path,
                 layout: Layout::CrispEdit,
                 validation: ValidationPart::Share(0.5),
-                pictures: PictureOptions::new(16, 16),
+                pictures: ImageOptions::new(16, 16),
                 ..bench.options("")
             };
             bench.prepare(&DataOptions::Parquet(options)).map(|prepared| prepared.report.rows)

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_a_kind_share_what_they_count() {
+    fn rarity_divides_the_weight_of_equal_tokens() {
         let mut batch = batch(&EditOptions::paper(1), 0);
         batch.masked = vec![true; 8];
         batch.target = TokenGrid::new(1, GRID, vec![7, 7, 7, 7, 5, 5, 5, 9]).unwrap();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_really_dropped() {
+    fn conditions_are_dropped() {
         let mut options = EditOptions::paper(8);
         options.conditions = ConditionOptions {
             text_dropout: 0.25,

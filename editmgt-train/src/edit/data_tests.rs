@@ -134,7 +134,7 @@ fn a_run_over_a_folder_makes_a_model_and_encodes_once() {
 }
 
 #[test]
-fn keys_without_an_effect_are_refused() {
+fn rejects_keys_without_effect() {
     let root = Path::new("nowhere");
     for (more, named) in [
         ("examples = 5", "examples: expected none beside other data"),

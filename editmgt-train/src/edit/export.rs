@@ -111,13 +111,13 @@ pub(super) fn export_tuned(root: &Path, what: Tuned<'_>) -> Result<PathBuf, Trai
         copy_folder(tokenizer, &at("llm_encoder"))?;
     }
     copy_folder(&folder.scheduler, &at("scheduler"))?;
-    tell_scheduler(&at("scheduler").join("scheduler_config.json"), timestep)?;
+    set_timestep_convention(&at("scheduler").join("scheduler_config.json"), timestep)?;
     copy_settings(&folder.root, staging.path())?;
     Ok(staging.publish()?)
 }
 
 /// Writes the model's timestep convention into the scheduler's config.
-fn tell_scheduler(path: &Path, timestep: TimestepConvention) -> Result<(), TrainError> {
+fn set_timestep_convention(path: &Path, timestep: TimestepConvention) -> Result<(), TrainError> {
     let text = editmgt_store::read_text(path)?;
     let scheduler: Value =
         serde_json::from_str(&text).map_err(|e| TrainError::malformed(path, e))?;

@@ -190,7 +190,7 @@ impl EditRun {
     pub fn from_toml(text: &str) -> Result<Self, TrainError> {
         let mut run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
         run.training.validate(run.model.double_blocks.saturating_add(run.model.single_blocks))?;
-        run.model.awake.validate(run.model.heads)?;
+        run.model.structured_init.validate(run.model.heads)?;
         run.run.validate()?;
         run.edit_defaults.check()?;
         run.data.validate()?;
@@ -292,7 +292,8 @@ impl EditRun {
             _ => model,
         };
         let draws = Draws::new(self.seed);
-        let mut model = self.model.awake.wake(initialise(model, &draws), self.model.axes);
+        let mut model =
+            self.model.structured_init.apply(initialise(model, &draws), self.model.axes);
         if self.model.embed_codes {
             model = embed_codes(model, codes, &draws)?;
         }

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_label_is_refused() {
+    fn rejects_invalid_targets_and_weights() {
         let logits = || Tensor::<3>::zeros([BATCH, POSITIONS, CODES], &Device::flex());
         let outside = TokenGrid::filled(BATCH, GridSize::new(1, POSITIONS), CODES as u32);
         let small = TokenGrid::filled(1, GridSize::new(1, POSITIONS), 0);

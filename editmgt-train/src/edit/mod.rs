@@ -12,7 +12,6 @@
 //! [`EditOptions::paper`] it minimises the official training script's loss; every departure is a
 //! separate option.
 
-mod awake;
 mod batch;
 mod codes;
 mod compute;
@@ -31,6 +30,7 @@ mod probe;
 mod small;
 mod source;
 mod start;
+mod structured_init;
 #[cfg(test)]
 mod tests;
 mod timestep;
@@ -38,7 +38,6 @@ mod trainer;
 mod tune;
 
 pub use crate::data::{EditDataset, EditExample, WorldEdits};
-pub use awake::Awake;
 pub use batch::EditBatch;
 pub use compute::ComputeOptions;
 pub use file::{EditFile, EditRun};
@@ -50,6 +49,7 @@ pub use options::{ConditionOptions, DroppedText, EditOptions, LossOptions, TextL
 pub use order::Order;
 pub use probe::Probe;
 pub use small::SmallModelOptions;
+pub use structured_init::StructuredInit;
 pub use timestep::TimestepConvention;
 pub use trainer::{EditData, EditTrainer, Lessons, TextSide, TrainingPlan};
 pub use tune::TuneRun;

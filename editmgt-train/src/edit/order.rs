@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_holds_every_example_once_and_is_the_same_wherever_it_is_entered() {
+    fn epoch_has_every_example_once_from_any_start() {
         let mut order = Order::new(Draws::new(4), 7);
         let two: Vec<u64> = (0..14).map(|sample| order.at(sample)).collect();
         for epoch in two.chunks(7) {

@@ -2,7 +2,7 @@ use editmgt_text::{SmallTextConfig, WordTokenizer};
 use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
 use serde::{Deserialize, Serialize};
 
-use super::Awake;
+use super::StructuredInit;
 
 /// Sizes of a small model trained from scratch, together with its text encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,8 +30,8 @@ pub struct SmallModelOptions {
     #[serde(default)]
     pub embed_codes: bool,
     /// Structured initialisation of the blocks.
-    #[serde(default)]
-    pub awake: Awake,
+    #[serde(default, rename = "awake")]
+    pub structured_init: StructuredInit,
 }
 
 fn official_theta() -> f64 {

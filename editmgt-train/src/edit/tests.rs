@@ -279,7 +279,7 @@ fn losses(dir: &Path, resume: bool, stop: u64) -> Vec<f64> {
 }
 
 #[test]
-fn a_resumed_run_has_the_losses_of_an_unbroken_one() {
+fn resumed_run_has_the_losses_of_an_unbroken_run() {
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let expected = losses(whole.path(), false, LOOP.steps);
     let mut got = losses(broken.path(), false, 3);
@@ -290,7 +290,7 @@ fn a_resumed_run_has_the_losses_of_an_unbroken_one() {
 }
 
 #[test]
-fn an_evaluation_knows_what_was_learned() {
+fn evaluation_improves_after_training() {
     use crate::run::Trainee;
     let mut trainer = trainer(40, TextSide::Trained(words()));
     let before = trainer.evaluate(0).unwrap();
@@ -308,7 +308,7 @@ fn an_evaluation_knows_what_was_learned() {
 }
 
 #[test]
-fn a_frozen_text_encoder_stays_as_it_is() {
+fn frozen_text_encoder_does_not_change() {
     use crate::run::Trainee;
     let text = initialise(text_config().init(&Device::flex()).unwrap(), &Draws::new(2));
     let frozen = SmallTextEncoder::new(text, words()).unwrap();
@@ -385,7 +385,7 @@ fn a_run_makes_a_model_that_edits() {
             text_rows: 16,
             text_layers: 1,
             embed_codes: true,
-            awake: Awake { place_heads: 1, attention_gain: 1.5, gate: 1.0 },
+            structured_init: StructuredInit { place_heads: 1, attention_gain: 1.5, gate: 1.0 },
         },
         edit_defaults: Default::default(),
         training: EditOptions { batch: 2, evaluated: 2, ..everything() },

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_steps_that_are_done_again_go() {
+    fn lines_of_repeated_steps_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metrics.jsonl");
         let loss = |loss: f64| Metrics::default().with("loss", loss);

@@ -67,7 +67,7 @@ impl LossScale {
     /// The usual start: halved within a few steps if too large.
     const START: f32 = 65536.0;
     /// Steps without overflow before the scale is doubled.
-    const PATIENCE: u32 = 2000;
+    const GROWTH_INTERVAL: u32 = 2000;
 
     pub(super) fn new() -> Self {
         Self { scale: Self::START, steps: 0 }
@@ -87,7 +87,7 @@ impl LossScale {
             return Ok(());
         }
         self.steps += 1;
-        if self.steps == Self::PATIENCE {
+        if self.steps == Self::GROWTH_INTERVAL {
             *self = Self { scale: self.scale * 2.0, steps: 0 };
         }
         Ok(())
@@ -99,11 +99,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scale_finds_its_place() {
+    fn loss_scale_adapts_to_overflows() {
         let mut scale = LossScale::new();
         scale.update(true).unwrap();
         assert_eq!(scale.scale, 32768.0);
-        for _ in 0..LossScale::PATIENCE {
+        for _ in 0..LossScale::GROWTH_INTERVAL {
             assert_eq!(scale.scale, 32768.0);
             scale.update(false).unwrap();
         }

@@ -119,7 +119,7 @@ fn log(dir: &Path) -> String {
 }
 
 #[test]
-fn a_resumed_run_is_an_unbroken_one_to_the_bit() {
+fn resumed_run_equals_unbroken_run() {
     let dir = tempfile::tempdir().unwrap();
     let [whole, broken] = ["whole", "broken"].map(|name| dir.path().join(name));
     let expected = train(&whole, &config(), false, 0).unwrap();
@@ -135,7 +135,7 @@ fn a_resumed_run_is_an_unbroken_one_to_the_bit() {
 }
 
 #[test]
-fn steps_after_the_last_checkpoint_are_done_again() {
+fn steps_after_the_last_checkpoint_are_repeated() {
     let dir = tempfile::tempdir().unwrap();
     let [whole, killed] = ["whole", "killed"].map(|name| dir.path().join(name));
     train(&whole, &config(), false, 0).unwrap();
@@ -149,7 +149,7 @@ fn steps_after_the_last_checkpoint_are_done_again() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_keeps_the_last_checkpoint() {
+fn nan_loss_keeps_the_last_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::open(dir.path(), &config(), false).unwrap();
     let mut sums = Sums { fails_at: Some(4), ..Sums::new(&config()) };
@@ -267,7 +267,7 @@ fn learner(accumulate: usize) -> Learner<Tiny> {
 }
 
 #[test]
-fn two_devices_make_the_step_of_one() {
+fn step_on_two_devices_equals_step_on_one() {
     let other = || vec![Device::flex()];
     let (one, one_weights) = one_step(learner(1), 1);
     let (two, two_weights) = one_step(learner(2), 2);

@@ -53,7 +53,7 @@ fn parameters<M: Module>(module: &M) -> Vec<(String, Vec<f32>)> {
 }
 
 #[test]
-fn an_adapter_learns_and_all_else_stays() {
+fn only_the_adapter_is_trained() {
     for streams in [LoraStreams::Both, LoraStreams::Image, LoraStreams::Reference] {
         let lora = LoraOptions { rank: 4, alpha: 8.0, streams, ..LoraOptions::default() };
         let mut trainer = adapter_trainer(&lora, &ComputeOptions::default(), 30);
@@ -92,7 +92,7 @@ fn losses(compute: &ComputeOptions, dir: &Path, resume: bool, stop: u64) -> Vec<
 }
 
 #[test]
-fn a_resumed_adapter_has_the_losses_of_an_unbroken_one_however_it_is_computed() {
+fn resumed_adapter_run_equals_unbroken_run_on_every_plan() {
     let plain = ComputeOptions::default();
     let mut all = Vec::new();
     for compute in [
@@ -190,7 +190,7 @@ fn difference(a: &Tensor<3>, b: &Tensor<3>) -> f32 {
 
 /// A new model, a second stage, an adapter, and edits with the adapter.
 #[test]
-fn stages_go_on_from_each_other() {
+fn stages_continue_from_earlier_results() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     codec_folder(&at("codec"));

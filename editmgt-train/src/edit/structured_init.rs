@@ -11,7 +11,7 @@ use crate::run::TrainError;
 /// initialisation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Awake {
+pub struct StructuredInit {
     /// Number of heads in every block that attend to their own position first, as copying a token
     /// requires: their queries and keys start mostly equal for all tokens, so that the rotary
     /// embeddings' two fastest frequencies per axis distinguish them.
@@ -27,13 +27,13 @@ pub struct Awake {
     pub gate: f64,
 }
 
-impl Default for Awake {
+impl Default for StructuredInit {
     fn default() -> Self {
         Self { place_heads: 0, attention_gain: 1.0, gate: 0.0 }
     }
 }
 
-impl Awake {
+impl StructuredInit {
     pub(super) fn validate(&self, heads: usize) -> Result<(), TrainError> {
         if self.place_heads > heads {
             let (option, expected) = ("model.awake.place_heads", format!("{heads} or fewer"));
@@ -51,8 +51,8 @@ impl Awake {
 
     /// Applies the initial values to a model; `axes` are the channels per head without a position,
     /// for the row, and for the column.
-    pub(super) fn wake(self, model: EditModel, axes: [usize; 3]) -> EditModel {
-        model.map(&mut Waker { awake: self, axes, path: Vec::new() })
+    pub(super) fn apply(self, model: EditModel, axes: [usize; 3]) -> EditModel {
+        model.map(&mut StructuredInitMapper { structured_init: self, axes, path: Vec::new() })
     }
 }
 
@@ -68,13 +68,13 @@ const PLACE_BIAS: f32 = 2.0;
 /// Number of fast frequencies per axis.
 const FAST: usize = 2;
 
-struct Waker {
-    awake: Awake,
+struct StructuredInitMapper {
+    structured_init: StructuredInit,
     axes: [usize; 3],
     path: Vec<String>,
 }
 
-impl ModuleMapper for Waker {
+impl ModuleMapper for StructuredInitMapper {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_owned());
     }
@@ -89,7 +89,7 @@ impl ModuleMapper for Waker {
         if !path.iter().any(|name| blocks.contains(name)) {
             return param;
         }
-        let Awake { attention_gain, gate, place_heads } = self.awake;
+        let StructuredInit { attention_gain, gate, place_heads } = self.structured_init;
         match path[..] {
             [.., "attn", "to_q" | "to_k", part] => changed(param, |values| {
                 let width = values.dims()[D - 1];
@@ -123,7 +123,7 @@ impl ModuleMapper for Waker {
     }
 }
 
-impl Waker {
+impl StructuredInitMapper {
     /// For each channel of all heads: the factor of its weights, and its bias in a position-aware
     /// head.
     fn place(&self, place_heads: usize, width: usize) -> [Vec<f32>; 2] {
@@ -211,24 +211,24 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_looked_at_from_the_first_step() {
+    fn structured_init_attends_to_the_own_position() {
         let model = || model_on(&Device::flex(), &LossOptions::default(), true);
-        let awake = Awake { place_heads: 2, attention_gain: 2.0, gate: 1.0 };
-        awake.validate(2).unwrap();
-        assert_eq!(own_places(&awake.wake(model(), AXES)), 16);
-        let usual = own_places(&Awake::default().wake(model(), AXES));
+        let structured_init = StructuredInit { place_heads: 2, attention_gain: 2.0, gate: 1.0 };
+        structured_init.validate(2).unwrap();
+        assert_eq!(own_places(&structured_init.apply(model(), AXES)), 16);
+        let usual = own_places(&StructuredInit::default().apply(model(), AXES));
         assert!(usual < 8, "{usual} positions attend to themselves by chance");
     }
 
     #[test]
     fn bad_values_are_named() {
-        let good = Awake::default();
-        for (awake, named) in [
-            (Awake { place_heads: 3, ..good }, "place_heads"),
-            (Awake { attention_gain: 0.5, ..good }, "attention_gain"),
-            (Awake { gate: f64::NAN, ..good }, "gate"),
+        let good = StructuredInit::default();
+        for (structured_init, named) in [
+            (StructuredInit { place_heads: 3, ..good }, "place_heads"),
+            (StructuredInit { attention_gain: 0.5, ..good }, "attention_gain"),
+            (StructuredInit { gate: f64::NAN, ..good }, "gate"),
         ] {
-            assert!(awake.validate(2).unwrap_err().to_string().contains(named));
+            assert!(structured_init.validate(2).unwrap_err().to_string().contains(named));
         }
     }
 }
