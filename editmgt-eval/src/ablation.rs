@@ -61,10 +61,10 @@ const GUIDANCE: [f32; 6] = [1.0, 1.5, 2.0, 3.0, 6.0, 9.0];
 /// An option of `base` out of range.
 pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, EditError> {
     // Each edit has its own instruction; a request without one is refused.
-    let said = base.clone().instruction("any");
-    let in_force = editor.settings(&said)?;
+    let with_instruction = base.clone().instruction("any");
+    let settings = editor.settings(&with_instruction)?;
     let mut held = base.clone();
-    if !in_force.hold.needs_scores() {
+    if !settings.hold.needs_scores() {
         held.hold = Some(HoldPolicy::Auto);
     }
     let off = base.clone().hold(HoldPolicy::Off).keyword(None);
@@ -88,7 +88,7 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
     layers.extend(alone);
 
     let filter = MapFilter::ALL.map(|filter| with(filter.name(), held.clone().map_filter(filter)));
-    let filter_in_force = MapFilter::ALL.iter().position(|filter| *filter == in_force.map_filter);
+    let filter_in_force = MapFilter::ALL.iter().position(|filter| *filter == settings.map_filter);
     let keyword = [("all", KeywordPolicy::All), ("auto", KeywordPolicy::Auto)]
         .map(|(name, policy)| with(name, held.clone().keyword(policy)));
     let holding = [("strict", Holding::Strict), ("parity", Holding::Parity)]
@@ -102,7 +102,7 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
     ]
     .map(|(name, request, composite)| {
         // Added only if not in force already, so that other ablations share the edits.
-        let asked = (composite != in_force.composite).then_some(composite);
+        let asked = (composite != settings.composite).then_some(composite);
         with(name, request.clone().composite(asked.or(request.composite)))
     });
     let one = |name, title, variations: Vec<Variation>| Ablation {
@@ -112,7 +112,7 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
         baseline: 0,
         timed: false,
     };
-    let steps = sweep("steps", "Steps", &STEPS, in_force.steps, |value| base.clone().steps(value));
+    let steps = sweep("steps", "Steps", &STEPS, settings.steps, |value| base.clone().steps(value));
     Ok(vec![
         // First, so that its baseline's edits, which others share, are made and timed here.
         Ablation { timed: true, ..steps },
@@ -129,10 +129,10 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
             "Tokens are held (hold), and the photo's own pixels put back where held, or where nothing visible changed",
             composite.into(),
         ),
-        sweep("strength", "Reference strength", &STRENGTHS, in_force.reference_strength, |value| {
+        sweep("strength", "Reference strength", &STRENGTHS, settings.reference_strength, |value| {
             base.clone().reference_strength(value)
         }),
-        sweep("guidance", "Guidance scale", &GUIDANCE, in_force.guidance_scale, |value| {
+        sweep("guidance", "Guidance scale", &GUIDANCE, settings.guidance_scale, |value| {
             base.clone().guidance_scale(value)
         }),
     ])
@@ -143,13 +143,13 @@ fn sweep<T: PartialOrd + Copy + ToString>(
     name: &'static str,
     title: &'static str,
     values: &[T],
-    in_force: T,
+    current: T,
     request: impl Fn(T) -> EditRequest,
 ) -> Ablation {
-    let below = values.iter().copied().filter(|value| *value < in_force);
-    let above = values.iter().copied().filter(|value| *value > in_force);
+    let below = values.iter().copied().filter(|value| *value < current);
+    let above = values.iter().copied().filter(|value| *value > current);
     let baseline = below.clone().count();
-    let values = below.chain([in_force]).chain(above);
+    let values = below.chain([current]).chain(above);
     let variations =
         values.map(|value| Variation { name: value.to_string(), request: request(value) });
     Ablation { name, title, variations: variations.collect(), baseline, timed: false }
@@ -161,18 +161,18 @@ mod tests {
 
     #[test]
     fn a_sweep_has_the_value_in_force_once() {
-        for (in_force, expected, baseline) in [
+        for (current, expected, baseline) in [
             (2.0, vec!["1", "1.5", "2", "3", "6", "9"], 2),
             (4.0, vec!["1", "1.5", "2", "3", "4", "6", "9"], 4),
             (0.0, vec!["0", "1", "1.5", "2", "3", "6", "9"], 0),
             (20.0, vec!["1", "1.5", "2", "3", "6", "9", "20"], 6),
         ] {
-            let made = sweep("guidance", "", &GUIDANCE, in_force, |value| {
+            let made = sweep("guidance", "", &GUIDANCE, current, |value| {
                 EditRequest::default().guidance_scale(value)
             });
             let names: Vec<&str> = made.variations.iter().map(|v| v.name.as_str()).collect();
             assert_eq!((names, made.baseline), (expected, baseline));
-            assert_eq!(made.variations[made.baseline].request.guidance_scale, Some(in_force));
+            assert_eq!(made.variations[made.baseline].request.guidance_scale, Some(current));
         }
     }
 }

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panel_shows_what_differs_in_its_part_alone() {
+    fn panel_shows_costs_that_differ_in_one_parameter() {
         let costs: Vec<_> = [(64, 4), (128, 4), (32, 4), (64, 2), (128, 2)]
             .map(|(size, steps)| cost(size, steps, Some(5 << 20)))
             .into();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn without_memory_there_is_time_alone() {
+    fn plot_without_memory_has_only_time() {
         let svg = plot_costs("small model", &[cost(64, 4, None)]).unwrap();
         assert_eq!(svg.matches("<circle").count(), PARTS.len());
         assert!(!svg.contains("memory"), "{svg}");

@@ -82,14 +82,14 @@ pub enum EvalError {
         problem: String,
     },
     /// A rater's endpoint refused the request. Earlier ratings are kept.
-    #[error("{url}: expected status 200, got {status}: {said}")]
+    #[error("{url}: expected status 200, got {status}: {reply}")]
     Status {
         /// Its URL.
         url: String,
         /// The status of the answer.
         status: u16,
         /// The beginning of the answer.
-        said: String,
+        reply: String,
     },
     /// A plot cannot be drawn.
     #[error("{0}")]

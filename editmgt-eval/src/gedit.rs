@@ -219,9 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_are_none_are_refused() {
+    fn rejects_invalid_lists() {
         let good = line("text_change", "en", "a");
-        for (list, language, said) in [
+        for (list, language, expected) in [
             (good.clone() + &good, None, "text_change/en/a is a duplicate"),
             (line("..", "en", "a"), None, "expected names of files, got \"..\""),
             (line("text_change", "en", "../a"), None, "expected names of files, got \"../a\""),
@@ -230,7 +230,7 @@ mod tests {
             (String::new(), None, "expected instructions, got none"),
         ] {
             let error = open(&list, language).unwrap_err().to_string();
-            assert!(error.contains(LIST) && error.contains(said), "{error}");
+            assert!(error.contains(LIST) && error.contains(expected), "{error}");
         }
     }
 }

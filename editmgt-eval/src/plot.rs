@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn many_rows_have_room_and_rows_of_zeros_an_axis() {
+    fn plots_many_rows_and_rows_of_zeros() {
         let many = plot("layers", &rows(8), &["success", "other"]).unwrap();
         assert!(many.starts_with("<svg width=\"920\" height=\"600\""), "{many}");
         assert!((0..8).all(|i| many.contains(&format!("row &lt;{i}&gt;"))), "{many}");

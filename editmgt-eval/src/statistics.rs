@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides_and_nothing_else_does() {
+    fn results_depend_on_the_seed_only() {
         let values: Vec<f64> = (0..40).map(|i| f64::from(i * i % 17)).collect();
         assert_eq!(Estimate::of(&values, 3), Estimate::of(&values, 3));
         assert_ne!(Estimate::of(&values, 3), Estimate::of(&values, 4));

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_run_goes_on() {
+    fn killed_run_resumes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trials.jsonl");
         let open = || RunStore::open(dir.path(), &json!({"n": 1}), Shard::default());

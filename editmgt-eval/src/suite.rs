@@ -105,8 +105,8 @@ pub(crate) fn seconds(edited: &EditResult) -> f64 {
 /// An option out of range.
 pub(crate) fn edits_identity(editor: &Editor, request: &EditRequest) -> Result<Value, EvalError> {
     // Each edit has its own instruction; a request without one is refused.
-    let said = request.clone().instruction("any");
-    let settings = editor.settings(&said).map_err(EvalError::edit(0))?;
+    let with_instruction = request.clone().instruction("any");
+    let settings = editor.settings(&with_instruction).map_err(EvalError::edit(0))?;
     let mut settings = serde_json::to_value(settings).expect("settings are JSON");
     if let Some(settings) = settings.as_object_mut() {
         settings.remove("instruction");

@@ -87,7 +87,7 @@ fn files_that_are_missing_are_named() {
 }
 
 #[test]
-fn another_kind_of_model_is_told() {
+fn another_kind_of_model_is_named() {
     for (error, named) in [
         (clip(&folder("dinov2")), "model_type: expected clip, got \"dinov2\""),
         (dino(&folder("clip")), "model_type: expected vit or dinov2, got \"clip\""),
@@ -100,7 +100,7 @@ fn another_kind_of_model_is_told() {
 }
 
 #[test]
-fn configs_that_no_code_here_follows_are_refused() {
+fn rejects_unsupported_configs() {
     for (name, file, pointer, value, named) in [
         ("clip", CONFIG, "/vision_config/rotary", json!(true), "rotary"),
         ("clip", CONFIG, "/text_config/rotary", json!(true), "rotary"),
@@ -156,7 +156,7 @@ fn configs_that_no_code_here_follows_are_refused() {
 }
 
 #[test]
-fn weights_that_are_not_the_configs_are_listed() {
+fn mismatched_weights_are_listed() {
     for (name, pointer, value, named) in [
         ("clip", "/vision_config/intermediate_size", json!(28), "of another shape: vision_model"),
         ("clip", "/text_config/intermediate_size", json!(28), "of another shape: text_model"),
@@ -182,7 +182,7 @@ fn weights_that_are_not_the_configs_are_listed() {
 
 /// The identity covers what determines the features, but not the folder's path.
 #[test]
-fn checkpoints_are_told_apart() {
+fn checkpoints_have_distinct_identities() {
     let clip = |dir: &Path| Clip::open(dir, &device()).unwrap().sha256().to_owned();
     let first = clip(&folder("clip"));
     assert_eq!((first.len(), clip(Copy::of("clip").0.path()) == first), (64, true));

@@ -111,8 +111,8 @@ pub(super) fn of_type(
 pub(super) fn complete<T: DeserializeOwned>(
     component: &'static str,
     mut defaults: Value,
-    said: Object,
+    values: Object,
 ) -> Result<T, ConfigError> {
-    defaults.as_object_mut().expect("defaults are an object").extend(said);
+    defaults.as_object_mut().expect("defaults are an object").extend(values);
     config::parse(component, &defaults.to_string(), HARMLESS)
 }

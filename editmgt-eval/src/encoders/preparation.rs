@@ -16,7 +16,7 @@ const COMPONENT: &str = "image processor";
 /// Class names and internal keys of the library. Images here have three channels.
 const HARMLESS: &[&str] = &["_valid_processor_keys", "do_convert_rgb", "processor_class"];
 /// Far above the input size of any tower.
-const LARGEST_SIDE: usize = 1 << 14;
+const MAX_SIDE: usize = 1 << 14;
 
 /// The library's image processor class, which determines the defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,10 +314,10 @@ impl Channels {
 }
 
 fn checked(key: &'static str, side: usize) -> Result<usize, ConfigError> {
-    if (1..=LARGEST_SIDE).contains(&side) {
+    if (1..=MAX_SIDE).contains(&side) {
         Ok(side)
     } else {
-        unsupported(key, format!("1 to {LARGEST_SIDE}"), side)
+        unsupported(key, format!("1 to {MAX_SIDE}"), side)
     }
 }
 

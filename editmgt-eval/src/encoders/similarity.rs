@@ -55,12 +55,12 @@ impl Encoders {
             let pictures = clip.images(&pictures)?;
             found.push(("clip_i", to_truth(&pictures)));
             found.push(("clip_i_from_photo", cosine(&pictures[1], &pictures[0])));
-            if let Some(wanted) = &edit.captions.after {
-                let wanted = &clip.captions(&[wanted])?[0];
-                found.push(("clip_t", cosine(&pictures[1], wanted)));
-                if let Some(said) = &edit.captions.before {
-                    let said = &clip.captions(&[said])?[0];
-                    let direction = direction([&pictures[0], &pictures[1]], [said, wanted]);
+            if let Some(after) = &edit.captions.after {
+                let after = &clip.captions(&[after])?[0];
+                found.push(("clip_t", cosine(&pictures[1], after)));
+                if let Some(before) = &edit.captions.before {
+                    let before = &clip.captions(&[before])?[0];
+                    let direction = direction([&pictures[0], &pictures[1]], [before, after]);
                     found.push(("clip_direction", direction));
                 }
             }

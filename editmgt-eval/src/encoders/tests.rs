@@ -98,7 +98,7 @@ fn features_are_those_of_the_library() {
 
 /// Batched images have the same features as single ones.
 #[test]
-fn pictures_do_not_see_each_other() {
+fn batched_images_are_independent() {
     let dino = Dino::open(&folder("vit"), &device()).unwrap();
     let (wide, noise) = (picture("wide"), picture("noise"));
     let many: Vec<&RgbImage> = (0..19).map(|i| if i % 3 == 1 { &wide } else { &noise }).collect();
@@ -203,7 +203,7 @@ impl Suite for Made {
 }
 
 #[test]
-fn edits_of_any_suite_are_looked_at() {
+fn similarity_is_added_to_any_suite() {
     let references = references();
     let clip = Clip::open(&folder("clip"), &device()).unwrap();
     let sha256 = clip.sha256().to_owned();

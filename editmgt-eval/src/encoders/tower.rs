@@ -10,9 +10,9 @@ use editmgt_text::Activation;
 use serde::Deserialize;
 
 /// Far above any model of this family, and low enough that a product of two cannot overflow.
-const LARGEST_SIZE: usize = 1 << 24;
+const MAX_SIZE: usize = 1 << 24;
 /// Each layer costs a few kilobytes before any weight is read.
-const MOST_LAYERS: usize = 1 << 10;
+const MAX_LAYERS: usize = 1 << 10;
 /// Colours of a pixel.
 const CHANNELS: usize = 3;
 
@@ -41,11 +41,11 @@ impl TowerConfig {
     /// The config, if the sizes are valid.
     pub(super) fn checked(self, component: &'static str) -> Result<Self, ConfigError> {
         let sizes = [
-            ("hidden_size", self.hidden_size, LARGEST_SIZE),
-            ("intermediate_size", self.intermediate_size, LARGEST_SIZE),
-            ("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS),
-            ("num_attention_heads", self.num_attention_heads, LARGEST_SIZE),
-            ("image_size", self.image_size, LARGEST_SIZE),
+            ("hidden_size", self.hidden_size, MAX_SIZE),
+            ("intermediate_size", self.intermediate_size, MAX_SIZE),
+            ("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS),
+            ("num_attention_heads", self.num_attention_heads, MAX_SIZE),
+            ("image_size", self.image_size, MAX_SIZE),
             ("patch_size", self.patch_size, self.image_size),
         ];
         let unsupported = |key, expected: String, got: &dyn ToString| {

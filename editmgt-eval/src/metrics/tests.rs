@@ -8,12 +8,12 @@ use super::*;
 
 #[derive(Deserialize)]
 struct References {
-    pictures: Vec<Pictures>,
+    pictures: Vec<PairImages>,
     localisation: Vec<Localisation>,
 }
 
 #[derive(Deserialize)]
-struct Pictures {
+struct PairImages {
     name: String,
     whole: Expected,
     inside: Expected,
@@ -110,7 +110,7 @@ fn visibility_is_that_of_libjxl() {
 }
 
 #[test]
-fn what_is_not_there_is_not_seen() {
+fn equal_images_have_no_visible_difference() {
     let picture = before();
     let (width, height) = picture.dimensions();
     let seen = |image: &RgbImage, mask: Option<&GrayImage>| {
@@ -150,7 +150,7 @@ fn localisation_is_that_of_scipy() {
 }
 
 #[test]
-fn equal_pictures_and_empty_regions() {
+fn equal_images_and_empty_regions() {
     let picture = before();
     let same = Differences::between(&picture, &picture, None).unwrap();
     assert_eq!((same.whole.l1, same.whole.l2, same.whole.changed), (0.0, 0.0, 0.0));
@@ -178,7 +178,7 @@ fn equal_pictures_and_empty_regions() {
 fn sizes_that_differ_are_refused() {
     let (picture, other) = (RgbImage::new(20, 16), RgbImage::new(16, 20));
     let mask = GrayImage::new(20, 15);
-    for (error, said) in [
+    for (error, expected) in [
         (
             Differences::between(&other, &picture, None).unwrap_err(),
             "image: expected 20x16 pixels, got 16x20 pixels",
@@ -194,6 +194,6 @@ fn sizes_that_differ_are_refused() {
         (ssim_map(&other, &picture).unwrap_err(), "image: expected 20x16 pixels, got"),
         (iou(&[true], &[true, false]).unwrap_err(), "positions: expected 2, got 1"),
     ] {
-        assert!(error.to_string().starts_with(said), "{error}");
+        assert!(error.to_string().starts_with(expected), "{error}");
     }
 }

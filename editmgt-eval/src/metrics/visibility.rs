@@ -6,7 +6,7 @@ use super::sizes::check_sizes;
 use crate::EvalError;
 
 /// Smallest side for which the metric is defined.
-const LEAST_SIDE: u32 = 8;
+const MIN_SIDE: u32 = 8;
 
 /// Perceptual difference as a butteraugli distance: 0 for equal images, about 1 at the threshold of
 /// visibility, unbounded above. libjxl's 3-norm, over all pixels and three octaves of the norm, so
@@ -65,7 +65,7 @@ impl Visibility {
 /// The distance of images of equal size.
 fn distance(image: &RgbImage, reference: &RgbImage) -> Option<f64> {
     let (width, height) = reference.dimensions();
-    if width < LEAST_SIDE || height < LEAST_SIDE {
+    if width < MIN_SIDE || height < MIN_SIDE {
         return None;
     }
     let pixels = |image: &RgbImage| {

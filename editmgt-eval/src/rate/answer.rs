@@ -112,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_quoted() {
-        for (text, said) in [
+    fn invalid_answers_are_quoted() {
+        for (text, expected) in [
             ("I can't rate pictures.", "got \"I can't rate pictures.\""),
             ("", "got \"\""),
             (r#"{"followed": 8"#, "expected a JSON object"),
@@ -125,7 +125,7 @@ mod tests {
             (r#"{"followed": "nan", "kept": 1}"#, "from 0 to 10"),
         ] {
             let Answer::Problem(problem) = Answer::parse(text) else { panic!("{text}") };
-            assert!(problem.contains(said), "{text}: {problem}");
+            assert!(problem.contains(expected), "{text}: {problem}");
         }
         let Answer::Problem(long) = Answer::parse(&"é".repeat(5000)) else { panic!() };
         assert!(long.chars().count() < 300, "{long}");

@@ -9,9 +9,9 @@ use super::answer::{Answer, start};
 use crate::EvalError;
 
 /// Bytes of an answer; a few sentences have several hundred.
-const LONGEST_ANSWER: u64 = 1 << 20;
+const MAX_ANSWER_BYTES: u64 = 1 << 20;
 /// Tokens of an answer: the reason, and reasoning before it.
-const TOKENS: u32 = 2048;
+const MAX_ANSWER_TOKENS: u32 = 2048;
 
 /// The rater's prompt. A change affects scores: it is part of a rating's identity.
 pub(super) const TASK: &str = "\
@@ -37,16 +37,16 @@ pub struct Endpoint {
     url: String,
     model: String,
     key: Option<String>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Endpoint {
     /// The service at `url`, to which `/chat/completions` is appended (such as
     /// `http://localhost:8000/v1`), the `model` to request, the API `key`, and the time limit of an
     /// answer. `https` needs the feature `tls`.
-    pub fn new(url: &str, model: &str, key: Option<String>, patience: Duration) -> Self {
+    pub fn new(url: &str, model: &str, key: Option<String>, timeout: Duration) -> Self {
         let url = format!("{}/chat/completions", url.trim_end_matches('/'));
-        Self { url, model: model.to_owned(), key, patience }
+        Self { url, model: model.to_owned(), key, timeout }
     }
 
     /// What the scores depend on: neither the key nor the URL.
@@ -74,17 +74,17 @@ impl Endpoint {
         let mut request = json!({
             "model": self.model,
             "temperature": 0,
-            "max_tokens": TOKENS,
+            "max_tokens": MAX_ANSWER_TOKENS,
             "messages": [{"role": "user", "content": content}],
         });
         let reply = self.post_adapting(&mut request)?;
         let reply: Value = match serde_json::from_str(&reply) {
             Ok(reply) => reply,
-            Err(_) => return Ok(no_chat(&reply)),
+            Err(_) => return Ok(not_a_chat_reply(&reply)),
         };
         match reply.pointer("/choices/0/message/content").and_then(Value::as_str) {
             Some(text) => Ok(Answer::parse(text)),
-            None => Ok(no_chat(&reply.to_string())),
+            None => Ok(not_a_chat_reply(&reply.to_string())),
         }
     }
 
@@ -93,8 +93,8 @@ impl Endpoint {
     fn post_adapting(&self, request: &mut Value) -> Result<String, EvalError> {
         loop {
             match self.post(request) {
-                Err(EvalError::Status { status: 400 | 422, said, .. })
-                    if give_way(request, &said) => {}
+                Err(EvalError::Status { status: 400 | 422, reply, .. })
+                    if drop_refused_parameter(request, &reply) => {}
                 result => return result,
             }
         }
@@ -112,7 +112,7 @@ impl Endpoint {
         };
         let mut post = minreq::post(&self.url)
             .with_header("Content-Type", "application/json")
-            .with_timeout(self.patience.as_secs().max(1))
+            .with_timeout(self.timeout.as_secs().max(1))
             // The key must not be sent to another host.
             .with_follow_redirects(false)
             .with_body(request.to_string());
@@ -121,12 +121,12 @@ impl Endpoint {
         }
         let response = post.send_lazy().map_err(failed)?;
         let (status, mut text) = (response.status_code, Vec::new());
-        let read = response.take(LONGEST_ANSWER).read_to_end(&mut text);
+        let read = response.take(MAX_ANSWER_BYTES).read_to_end(&mut text);
         read.map_err(|e| failed(minreq::Error::IoError(e)))?;
         let text = String::from_utf8_lossy(&text).into_owned();
         if !(200..300).contains(&status) {
-            let said = start(&text);
-            return Err(EvalError::Status { url: self.url.clone(), status, said });
+            let reply = start(&text);
+            return Err(EvalError::Status { url: self.url.clone(), status, reply });
         }
         Ok(text)
     }
@@ -134,20 +134,20 @@ impl Endpoint {
 
 /// Removes the parameter named in the refusal from the request, or renames a token limit once.
 /// Returns whether something changed.
-fn give_way(request: &mut Value, said: &str) -> bool {
+fn drop_refused_parameter(request: &mut Value, reply: &str) -> bool {
     let Some(request) = request.as_object_mut() else { return false };
-    if said.contains("temperature") && request.remove("temperature").is_some() {
+    if reply.contains("temperature") && request.remove("temperature").is_some() {
         return true;
     }
     // The message names the alternative: "use 'max_completion_tokens' instead".
-    if said.contains("max_tokens") && request.remove("max_tokens").is_some() {
-        request.insert("max_completion_tokens".to_owned(), json!(TOKENS));
+    if reply.contains("max_tokens") && request.remove("max_tokens").is_some() {
+        request.insert("max_completion_tokens".to_owned(), json!(MAX_ANSWER_TOKENS));
         return true;
     }
-    said.contains("max_completion_tokens") && request.remove("max_completion_tokens").is_some()
+    reply.contains("max_completion_tokens") && request.remove("max_completion_tokens").is_some()
 }
 
-fn no_chat(reply: &str) -> Answer {
+fn not_a_chat_reply(reply: &str) -> Answer {
     let problem = format!("expected a chat's reply with a message, got {:?}", start(reply));
     Answer::Problem(problem)
 }

@@ -130,31 +130,31 @@ fn every_edit_is_rated_once() {
     let stub = Stub::new(vec![chat(r#"{"followed": 1, "kept": 1}"#), (500, "no memory".into())]);
     let url = stub.url.clone();
     let error = rated(dir.path(), "judge", &url).unwrap_err();
-    let EvalError::Status { status: 500, said, .. } = &error else { panic!("{error}") };
-    assert_eq!(said, "no memory");
+    let EvalError::Status { status: 500, reply, .. } = &error else { panic!("{error}") };
+    assert_eq!(reply, "no memory");
     assert_eq!(stub.requests().len(), 2);
     let lines = std::fs::read_to_string(dir.path().join("ratings/ratings.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 4);
 }
 
 #[test]
-fn who_can_not_rate_says_why() {
+fn failed_ratings_name_the_cause() {
     let dir = tempfile::tempdir().unwrap();
     edits(dir.path(), 1);
     // A port that was free a moment ago and has no listener.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nobody = format!("http://{port}/v1");
-    let error = rated(dir.path(), "judge", &nobody).unwrap_err();
+    let unreachable = format!("http://{port}/v1");
+    let error = rated(dir.path(), "judge", &unreachable).unwrap_err();
     assert!(matches!(&error, EvalError::Endpoint { .. }), "{error}");
-    assert!(error.to_string().starts_with(&nobody), "{error}");
+    assert!(error.to_string().starts_with(&unreachable), "{error}");
     // Another rater's scores are not mixed with these.
-    let error = rated(dir.path(), "jury", &nobody).unwrap_err().to_string();
+    let error = rated(dir.path(), "jury", &unreachable).unwrap_err().to_string();
     assert!(error.contains("rater.json") && error.contains("another model"), "{error}");
 
     let bare = tempfile::tempdir().unwrap();
     edits(bare.path(), 1);
     std::fs::remove_dir_all(bare.path().join("pictures")).unwrap();
-    let error = rated(bare.path(), "judge", &nobody).unwrap_err().to_string();
+    let error = rated(bare.path(), "judge", &unreachable).unwrap_err().to_string();
     assert!(error.contains("the images of edit 0") && error.contains("--pictures"), "{error}");
 }
 
@@ -190,7 +190,7 @@ fn asks_again_without_parameters_that_the_service_refuses() {
 }
 
 #[test]
-fn does_not_ask_for_ever() {
+fn retries_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
     edits(dir.path(), 1);
     let refused = |text: &str| (400, text.to_owned());

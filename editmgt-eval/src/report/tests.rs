@@ -83,7 +83,7 @@ fn a_page_has_the_table_the_plots_and_the_worst_edits() {
 }
 
 #[test]
-fn the_gallery_is_as_long_as_wanted_and_the_worst_depend_on_the_metric() {
+fn gallery_has_the_requested_length_and_order() {
     let worst = page(1, "success").unwrap();
     assert_eq!(worst.matches("<article").count(), 1);
     in_order(&worst, &["The worst 1 of 3 edits by success", "<h3>remove the fox</h3>"]);

@@ -33,8 +33,8 @@ struct File {
 impl ClipConfig {
     /// Reads the text of a `config.json`.
     pub(super) fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let (_, said) = of_type(COMPONENT, text, &["clip"])?;
-        let file: File = complete(COMPONENT, json!({"projection_dim": 512}), said)?;
+        let (_, values) = of_type(COMPONENT, text, &["clip"])?;
+        let file: File = complete(COMPONENT, json!({"projection_dim": 512}), values)?;
         // Old files have both, and the library then uses only the second.
         let text = file.text_config_dict.or(file.text_config).unwrap_or_default();
         let vision = file.vision_config_dict.or(file.vision_config).unwrap_or_default();
@@ -80,7 +80,7 @@ impl ClipConfig {
 }
 
 /// The text tower's own config requires every key.
-fn text_config(mut said: Object, projection_dim: usize) -> Result<ClipTextConfig, ConfigError> {
+fn text_config(mut values: Object, projection_dim: usize) -> Result<ClipTextConfig, ConfigError> {
     let defaults = ClipTextConfig {
         vocab_size: 49408,
         hidden_size: 512,
@@ -93,15 +93,15 @@ fn text_config(mut said: Object, projection_dim: usize) -> Result<ClipTextConfig
         layer_norm_eps: 1e-5,
         eos_token_id: 49407,
     };
-    said.retain(|key, _| key == "eos_token_id" || !HARMLESS.contains(&key.as_str()));
+    values.retain(|key, _| key == "eos_token_id" || !HARMLESS.contains(&key.as_str()));
     // The whole model's width takes precedence.
-    said.remove("projection_dim");
+    values.remove("projection_dim");
     let mut whole = serde_json::to_value(defaults).expect("a config is JSON");
-    whole.as_object_mut().expect("a config is an object").extend(said);
+    whole.as_object_mut().expect("a config is an object").extend(values);
     ClipTextConfig::from_json(&whole.to_string())
 }
 
-fn vision_config(mut said: Object) -> Result<TowerConfig, ConfigError> {
+fn vision_config(mut values: Object) -> Result<TowerConfig, ConfigError> {
     let defaults = json!({
         "hidden_size": 768,
         "intermediate_size": 3072,
@@ -114,8 +114,8 @@ fn vision_config(mut said: Object) -> Result<TowerConfig, ConfigError> {
         "layer_norm_eps": 1e-5,
         "qkv_bias": true,
     });
-    said.remove("projection_dim");
-    let tower: TowerConfig = complete(VISION, defaults, said)?;
+    values.remove("projection_dim");
+    let tower: TowerConfig = complete(VISION, defaults, values)?;
     tower.checked(VISION)
 }
 
@@ -130,7 +130,7 @@ mod tests {
     /// Parameter counts by `transformers`: of the whole model, and of its vision tower with
     /// projection.
     #[test]
-    fn what_a_config_leaves_out_is_vit_b_32() {
+    fn missing_config_keys_default_to_vit_b_32() {
         let large = json!({
             "model_type": "clip",
             "projection_dim": 768,

@@ -27,10 +27,10 @@ pub(super) struct DinoConfig {
 impl DinoConfig {
     /// Reads the text of a `config.json`.
     pub(super) fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let (kind, said) = of_type(COMPONENT, text, &["vit", "dinov2"])?;
+        let (kind, values) = of_type(COMPONENT, text, &["vit", "dinov2"])?;
         let (kind, tower) = match kind.as_str() {
-            "vit" => (DinoKind::Vit, vit_config(said)?),
-            _ => (DinoKind::Dinov2, dinov2_config(said)?),
+            "vit" => (DinoKind::Vit, vit_config(values)?),
+            _ => (DinoKind::Dinov2, dinov2_config(values)?),
         };
         Ok(Self { kind, tower: tower.checked(COMPONENT)? })
     }
@@ -69,7 +69,7 @@ impl DinoConfig {
     }
 }
 
-fn vit_config(said: Object) -> Result<TowerConfig, ConfigError> {
+fn vit_config(values: Object) -> Result<TowerConfig, ConfigError> {
     let defaults = json!({
         "hidden_size": 768,
         "intermediate_size": 3072,
@@ -82,7 +82,7 @@ fn vit_config(said: Object) -> Result<TowerConfig, ConfigError> {
         "layer_norm_eps": 1e-12,
         "qkv_bias": true,
     });
-    complete(COMPONENT, defaults, said)
+    complete(COMPONENT, defaults, values)
 }
 
 /// The keys of a `Dinov2Config`.
@@ -102,7 +102,7 @@ struct Dinov2File {
     use_swiglu_ffn: bool,
 }
 
-fn dinov2_config(said: Object) -> Result<TowerConfig, ConfigError> {
+fn dinov2_config(values: Object) -> Result<TowerConfig, ConfigError> {
     let defaults = json!({
         "hidden_size": 768,
         "num_hidden_layers": 12,
@@ -116,7 +116,7 @@ fn dinov2_config(said: Object) -> Result<TowerConfig, ConfigError> {
         "qkv_bias": true,
         "use_swiglu_ffn": false,
     });
-    let file: Dinov2File = complete(COMPONENT, defaults, said)?;
+    let file: Dinov2File = complete(COMPONENT, defaults, values)?;
     if file.use_swiglu_ffn {
         let expected = "false (the small, base and large models)";
         return Err(ConfigError::unsupported(COMPONENT, "use_swiglu_ffn", expected, true));
