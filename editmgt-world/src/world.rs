@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    /// The truth about example `index`: [`World::pair`] without the images, some hundred times
+    /// Ground truth of example `index`: [`World::pair`] without the images, several hundred times
     /// faster.
     pub fn plan(&self, split: Split, index: u64) -> Truth {
         match &self.kind {
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// How many answers each question of a [`lesson`](Self::lesson) has.
+    /// The number of classes of each question of a [`lesson`](Self::lesson).
     pub fn lesson_classes(&self) -> Vec<usize> {
         match &self.kind {
             Kind::Shapes(_) => Slots::CLASSES.to_vec(),
@@ -231,9 +231,8 @@ impl World {
         }
     }
 
-    /// The instruction of example `index` and what it says, question by question: a class for each,
-    /// 0 where it says nothing. A text encoder that can answer these has read all that an edit
-    /// depends on.
+    /// The instruction of example `index` and the class of each question; 0 is `not mentioned`. A
+    /// text encoder that predicts these has encoded all that an edit depends on.
     pub fn lesson(&self, split: Split, index: u64) -> (String, Vec<u32>) {
         match &self.kind {
             Kind::Shapes(world) => {
@@ -244,11 +243,11 @@ impl World {
         }
     }
 
-    /// Whether an edited image is what the example asked for; [`Judgement`] says how that is
-    /// decided.
+    /// Judges whether an edited image is what the example asked for, by the criteria of
+    /// [`Judgement`].
     ///
     /// # Errors
-    /// [`editmgt_core::Error::Value`] when the image has another size than the example's, or the
+    /// [`editmgt_core::Error::Value`] when the image's size differs from the example's, or the
     /// example is of the other world.
     pub fn judge(&self, example: &Example, image: &RgbImage) -> editmgt_core::Result<Judgement> {
         match (&self.kind, &example.truth) {

@@ -75,13 +75,13 @@ const ANYTHING: &[&str] = &["one", "shape"];
 const ARTICLES: [&str; 3] = ["a", "an", "the"];
 
 /// An instruction, and its phrase that names the target.
-pub(super) struct Said {
+pub(super) struct Wording {
     pub(super) instruction: String,
     pub(super) phrase: String,
 }
 
 /// A random instruction for an edit of a scene.
-pub(super) fn say(edit: &Edit, scene: &Scene, choose: &mut impl Choose) -> Said {
+pub(super) fn wording(edit: &Edit, scene: &Scene, choose: &mut impl Choose) -> Wording {
     let templates = match edit {
         Edit::Add { .. } => ADD,
         Edit::Remove { .. } => REMOVE,
@@ -120,7 +120,7 @@ pub(super) fn say(edit: &Edit, scene: &Scene, choose: &mut impl Choose) -> Said 
         Edit::Remove { .. } | Edit::Style { .. } => String::new(),
     };
     let it = if new { indefinite(&phrase) } else { format!("the {phrase}") };
-    Said { instruction: template.replace("{it}", &it).replace("{to}", &to), phrase }
+    Wording { instruction: template.replace("{it}", &it).replace("{to}", &to), phrase }
 }
 
 fn style_templates(style: Style) -> &'static [&'static str] {

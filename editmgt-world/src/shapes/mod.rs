@@ -199,6 +199,12 @@ impl World {
 }
 
 fn plan(scene_before: Scene, scene_after: Scene, edit: Edit, draws: &mut Draws) -> Plan {
-    let said = grammar::say(&edit, &scene_before, draws);
-    Plan { scene_before, scene_after, edit, instruction: said.instruction, phrase: said.phrase }
+    let wording = grammar::wording(&edit, &scene_before, draws);
+    Plan {
+        scene_before,
+        scene_after,
+        edit,
+        instruction: wording.instruction,
+        phrase: wording.phrase,
+    }
 }

@@ -36,9 +36,10 @@ impl Slots {
         let [category, target_shape, target_colour, size, new_shape, new_colour, ..] = &mut slots;
         *category = plan.edit.category() as u32;
         if let Some(target) = plan.edit.target() {
-            let said = |name: &str| plan.phrase.split(' ').any(|word| word == name);
-            *target_shape = if said(target.shape.name()) { shape(target.shape) } else { 0 };
-            *target_colour = if said(target.colour.name()) { colour(target.colour) } else { 0 };
+            let mentioned = |name: &str| plan.phrase.split(' ').any(|word| word == name);
+            *target_shape = if mentioned(target.shape.name()) { shape(target.shape) } else { 0 };
+            *target_colour =
+                if mentioned(target.colour.name()) { colour(target.colour) } else { 0 };
         }
         match plan.edit {
             Edit::Add { object, .. } => {
@@ -82,7 +83,7 @@ mod tests {
     use crate::Split;
 
     #[test]
-    fn slots_say_what_the_instruction_says_and_no_more() {
+    fn slots_are_the_meaning_of_the_instruction() {
         let world = World::new(WorldConfig::default()).unwrap();
         let mut seen = vec![std::collections::HashSet::new(); Slots::CLASSES.len()];
         for index in 0..700 {

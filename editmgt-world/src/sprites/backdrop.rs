@@ -165,7 +165,8 @@ impl Backdrop {
         self.pixels.fill_path(&path, &paint, FillRule::Winding, scale, None);
     }
 
-    /// From `top` to the bottom of the canvas, one colour at `top`, the other at `bottom` and below.
+    /// From `top` to the bottom of the canvas, one colour at `top`, the other at `bottom` and
+    /// below.
     fn gradient(&mut self, top: f32, bottom: f32, from: [u8; 3], to: [u8; 3]) {
         let stop = |at, [r, g, b]: [u8; 3]| GradientStop::new(at, Color::from_rgba8(r, g, b, 255));
         let shader = LinearGradient::new(
@@ -201,8 +202,8 @@ impl Backdrop {
         self.fill(path.finish(), colour);
     }
 
-    /// Everything below a smooth line through points of these heights, evenly spaced; the line starts
-    /// at `start`.
+    /// Everything below a smooth line through points of these heights, evenly spaced; the line
+    /// starts at `start`.
     fn hill(&mut self, start: f32, heights: &[f32], colour: [u8; 3]) {
         let mut path = PathBuilder::new();
         path.move_to(0.0, start);

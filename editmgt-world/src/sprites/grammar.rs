@@ -44,28 +44,31 @@ const ANYTHING: &[&str] = &["one", "thing"];
 const ARTICLES: &[&str] = &["a", "an", "the", "both", "second", "from the left", "from the right"];
 
 /// An instruction, and its phrase that names the target.
-pub(super) struct Said {
+pub(super) struct Wording {
     pub(super) instruction: String,
     pub(super) phrase: String,
 }
 
 /// A random instruction for successive actions.
-pub(super) fn say(actions: &[Action], choose: &mut impl Choose) -> Said {
-    let mut said: Option<Said> = None;
+pub(super) fn wording(actions: &[Action], choose: &mut impl Choose) -> Wording {
+    let mut wording: Option<Wording> = None;
     for action in actions {
-        let next = say_one(action, choose);
-        said = Some(match said {
+        let next = wording_of_one(action, choose);
+        wording = Some(match wording {
             None => next,
-            Some(Said { instruction, phrase }) => {
+            Some(Wording { instruction, phrase }) => {
                 let then = *choose.pick(THEN);
-                Said { instruction: format!("{instruction} {then} {}", next.instruction), phrase }
+                Wording {
+                    instruction: format!("{instruction} {then} {}", next.instruction),
+                    phrase,
+                }
             }
         });
     }
-    said.unwrap_or(Said { instruction: String::new(), phrase: String::new() })
+    wording.unwrap_or(Wording { instruction: String::new(), phrase: String::new() })
 }
 
-fn say_one(action: &Action, choose: &mut impl Choose) -> Said {
+fn wording_of_one(action: &Action, choose: &mut impl Choose) -> Wording {
     let (template, phrase, to) = match *action {
         Action::Add { thing, colour, size, to } => {
             let size = *choose.pick(size.words());
@@ -99,7 +102,7 @@ fn say_one(action: &Action, choose: &mut impl Choose) -> Said {
         }
     };
     let instruction = template.replace("{it}", &phrase).replace("{to}", &to);
-    Said { instruction, phrase }
+    Wording { instruction, phrase }
 }
 
 /// A noun phrase with its article.

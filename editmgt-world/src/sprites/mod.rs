@@ -141,13 +141,13 @@ impl World {
                     _ => continue,
                 }
             }
-            let said = grammar::say(&edit, &mut draws);
+            let wording = grammar::wording(&edit, &mut draws);
             return Plan {
                 scene_before: before,
                 scene_after: after,
                 edit,
-                instruction: said.instruction,
-                phrase: said.phrase,
+                instruction: wording.instruction,
+                phrase: wording.phrase,
             };
         }
         panic!("a validated world has scenes for every category");
@@ -183,12 +183,12 @@ impl World {
         self.painter.paint(scene)
     }
 
-    /// Whether an edited image is what the example asked for; [`Judgement`] says how that is
-    /// decided. Of the changed cells 6% may be wrong: one of a medium thing, two of a big one, whose
-    /// details are finer than a codec's.
+    /// Judges whether an edited image is what the example asked for, by the criteria of
+    /// [`Judgement`]. Up to 6% of the changed cells may be wrong: one of a medium thing, two of a
+    /// big one, whose details are finer than a codec's.
     ///
     /// # Errors
-    /// [`editmgt_core::Error::Value`] when the image has another size than the example's.
+    /// [`editmgt_core::Error::Value`] when the image's size differs from the example's.
     pub fn judge(
         &self,
         plan: &Plan,

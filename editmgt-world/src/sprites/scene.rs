@@ -35,7 +35,8 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Adds an object if it lies on the canvas and overlaps no other by more than the layout allows.
+    /// Adds an object if it lies on the canvas and overlaps no other by more than the layout
+    /// allows.
     pub(super) fn with(&self, object: Object, layout: Layout) -> Option<Self> {
         let fits =
             layout.inside(&object) && self.objects.iter().all(|other| layout.clear(&object, other));

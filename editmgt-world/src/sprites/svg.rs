@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sprite_may_not_contain_is_named() {
+    fn unsupported_svg_content_is_named() {
         let svg = |body: &str| {
             let svg =
                 format!("<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'>{body}</svg>");

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
-use crate::shapes::grammar::say;
+use crate::shapes::grammar::wording;
 
 /// Enumerates all choices, like an odometer.
 #[derive(Default)]
@@ -39,8 +39,8 @@ fn all_sayings(edit: &Edit, scene: &Scene) -> Vec<(String, String)> {
     let mut odometer = Odometer::default();
     let mut all = Vec::new();
     loop {
-        let said = say(edit, scene, &mut odometer);
-        all.push((said.instruction, said.phrase));
+        let wording = wording(edit, scene, &mut odometer);
+        all.push((wording.instruction, wording.phrase));
         if !odometer.advance() {
             return all;
         }
@@ -126,17 +126,17 @@ fn a_phrase_names_exactly_the_edited_object() {
 }
 
 #[test]
-fn the_vocabulary_is_what_is_said() {
+fn vocabulary_has_every_word_of_the_instructions() {
     let world = world();
-    let mut said = HashSet::new();
+    let mut wording = HashSet::new();
     let mut longest = 0;
     for plan in plans(&world, 7000) {
         longest = longest.max(plan.instruction.split(' ').count());
-        said.extend(plan.instruction.split(' ').map(str::to_string));
+        wording.extend(plan.instruction.split(' ').map(str::to_string));
     }
-    let mut said: Vec<String> = said.into_iter().collect();
-    said.sort();
-    assert_eq!(said, world.vocabulary());
+    let mut wording: Vec<String> = wording.into_iter().collect();
+    wording.sort();
+    assert_eq!(wording, world.vocabulary());
     // Capacity required of a text encoder.
     assert_eq!(longest, LONGEST);
 

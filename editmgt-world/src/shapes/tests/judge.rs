@@ -135,7 +135,7 @@ fn one_wrong_cell_is_counted_where_it_is() {
 }
 
 #[test]
-fn a_picture_of_another_size_is_an_error() {
+fn rejects_image_of_another_size() {
     let world = world();
     let example = world.pair(Split::Test, 0);
     let message = world.judge(&example, &RgbImage::new(80, 160)).unwrap_err().to_string();

@@ -66,7 +66,7 @@ fn categories_take_turns_and_everything_comes_up() {
 }
 
 #[test]
-fn the_mask_lies_where_the_edit_is() {
+fn mask_is_inside_the_edited_region() {
     let world = small();
     for plan in plans(&world, 42) {
         let pair = world.paint(&plan);

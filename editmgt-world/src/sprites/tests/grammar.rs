@@ -111,12 +111,12 @@ fn no_instruction_means_two_things_in_one_scene() {
             let Some(action) = world.draw_action(category, &before, &mut draws) else { continue };
             let Some(after) = action.apply(&before, world.layout) else { continue };
             for way in 0..6 {
-                let said = crate::sprites::grammar::say(&[action], &mut Always(way));
-                assert!(said.instruction.contains(&said.phrase), "{}", said.instruction);
-                for word in said.instruction.split(' ') {
-                    assert!(vocabulary.contains(word), "{}: {word:?}", said.instruction);
+                let wording = crate::sprites::grammar::wording(&[action], &mut Always(way));
+                assert!(wording.instruction.contains(&wording.phrase), "{}", wording.instruction);
+                for word in wording.instruction.split(' ') {
+                    assert!(vocabulary.contains(word), "{}: {word:?}", wording.instruction);
                 }
-                let key = (before.clone(), said.instruction);
+                let key = (before.clone(), wording.instruction);
                 let meaning = meanings.entry(key.clone()).or_insert_with(|| after.clone());
                 assert_eq!(*meaning, after, "{}", key.1);
             }
@@ -126,7 +126,7 @@ fn no_instruction_means_two_things_in_one_scene() {
 }
 
 #[test]
-fn what_is_said_is_known_and_fits_into_the_rows_of_the_text_encoder() {
+fn instructions_fit_vocabulary_and_text_rows() {
     let world = World::new(SpritesConfig::default()).unwrap();
     let vocabulary: HashSet<String> = world.vocabulary().into_iter().collect();
     let mut longest = 0;

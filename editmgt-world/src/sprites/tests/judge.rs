@@ -106,7 +106,7 @@ fn a_wrong_cell_outside_fails_an_edit_and_one_inside_does_not() {
 }
 
 #[test]
-fn a_picture_of_another_size_is_an_error() {
+fn rejects_image_of_another_size() {
     let world = small();
     let plan = world.plan(Split::Test, 0);
     let message = world.judge(&plan, &world.paint(&plan), &RgbImage::new(80, 160));
