@@ -11,7 +11,7 @@ use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use crate::runs::RunArgs;
+use crate::runs::MeasureArgs;
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -29,7 +29,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',')]
     stages: Option<Vec<String>>,
     #[command(flatten)]
-    runs: RunArgs,
+    runs: MeasureArgs,
     /// Where `load` writes its temporary files, up to 4 GB at a time; a disk, not memory [default:
     /// the system's temporary folder]
     #[arg(long, value_name = "DIR")]

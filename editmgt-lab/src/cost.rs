@@ -11,7 +11,7 @@ use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 
 use crate::model::ModelArg;
-use crate::runs::RunArgs;
+use crate::runs::MeasureArgs;
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -39,10 +39,10 @@ pub(crate) struct CostArgs {
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "2,0,1,3,4,5")]
     layers: Vec<usize>,
     #[command(flatten)]
-    runs: RunArgs,
+    runs: MeasureArgs,
     /// Measure this load in this process, whatever the lists, and print it as JSON
     #[arg(long, hide = true, value_parser = load)]
-    alone: Option<EditLoad>,
+    measure_here: Option<EditLoad>,
 }
 
 impl CostArgs {
@@ -72,7 +72,7 @@ impl CostArgs {
     }
 }
 
-/// Four numbers, as written by [`ask`].
+/// Four numbers, as written by [`measure_in_child`].
 fn load(numbers: &str) -> Result<EditLoad, String> {
     let numbers = numbers.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>();
     match numbers.as_deref() {
@@ -82,8 +82,8 @@ fn load(numbers: &str) -> Result<EditLoad, String> {
 }
 
 pub(crate) fn run(args: CostArgs) -> Outcome {
-    if let Some(load) = args.alone {
-        return alone(&args, load);
+    if let Some(load) = args.measure_here {
+        return measure_here(&args, load);
     }
     let loads = args.loads()?;
     let file = |extension: &str| {
@@ -97,7 +97,7 @@ pub(crate) fn run(args: CostArgs) -> Outcome {
     files::check_outputs(roles, [("table", Some(&*csv)), ("plot", Some(&*svg))])?;
     let mut costs = Vec::new();
     for load in loads {
-        let cost = ask(&load)?;
+        let cost = measure_in_child(&load)?;
         if costs.is_empty() {
             let _unread = writeln!(io::stdout(), "{HEADER}");
         }
@@ -115,7 +115,7 @@ fn write(path: &Path, text: &str) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Measures in this process.
-fn alone(args: &CostArgs, load: EditLoad) -> Outcome {
+fn measure_here(args: &CostArgs, load: EditLoad) -> Outcome {
     let (device, dtype) = args.runs.open()?;
     let editor = args.model.builder().device(device).dtype(dtype).build()?;
     let cost = edit_cost(&editor, load, args.runs.warmup, args.runs.repeat)?;
@@ -125,15 +125,15 @@ fn alone(args: &CostArgs, load: EditLoad) -> Outcome {
 
 /// Measures in a separate process, started like this one: memory retained by an earlier edit would
 /// distort the result.
-fn ask(load: &EditLoad) -> Result<EditCost, Box<dyn std::error::Error>> {
+fn measure_in_child(load: &EditLoad) -> Result<EditCost, Box<dyn std::error::Error>> {
     let EditLoad { size, steps, batch, layers } = load;
     let mut process = Command::new(std::env::current_exe()?);
     process.args(std::env::args_os().skip(1)).arg("--alone");
     process.arg(format!("{size},{steps},{batch},{layers}"));
     let output = process.output()?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let reason = said.trim().trim_start_matches("editmgt-lab: ");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let reason = stderr.trim().trim_start_matches("editmgt-lab: ");
         let what = format!("{size} pixels, {steps} steps, {batch} at once, {layers} layers");
         return Err(if reason.is_empty() {
             format!("{what}: the process ended by itself ({})", output.status).into()

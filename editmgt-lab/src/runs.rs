@@ -4,7 +4,7 @@ use clap::Args;
 use editmgt::{Device, DtypePolicy};
 
 #[derive(Args)]
-pub(crate) struct RunArgs {
+pub(crate) struct MeasureArgs {
     /// Number of measured runs
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) repeat: usize,
@@ -22,7 +22,7 @@ pub(crate) struct RunArgs {
     dtype: Option<String>,
 }
 
-impl RunArgs {
+impl MeasureArgs {
     /// Sets the number of threads for the whole process, and opens the device.
     pub(crate) fn open(&self) -> Result<(Device, DtypePolicy), Box<dyn std::error::Error>> {
         if let Some(threads) = self.threads {

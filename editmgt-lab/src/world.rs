@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_said_and_leaves_nothing() {
+    fn invalid_options_are_refused_without_output() {
         let root = tempfile::tempdir().unwrap();
         let out = root.path().join("out");
         let config = root.path().join("bad.json");

@@ -8,7 +8,7 @@ use editmgt_eval::{GeditData, GeditSuite};
 use editmgt_store::FileRoles;
 
 use super::encoders::EncoderArgs;
-use super::{EditorArgs, RunArgs};
+use super::{EditorArgs, SuiteArgs};
 use crate::Outcome;
 
 #[derive(Args)]
@@ -27,7 +27,7 @@ pub(super) struct GeditArgs {
     #[command(flatten)]
     encoders: EncoderArgs,
     #[command(flatten)]
-    run: RunArgs,
+    run: SuiteArgs,
 }
 
 pub(super) fn run(args: &GeditArgs) -> Outcome {

@@ -100,7 +100,7 @@ impl EditorArgs {
 
 /// Options shared by all suites.
 #[derive(Args)]
-struct RunArgs {
+struct SuiteArgs {
     /// Output folder of the run: `run.json`, and `trials.jsonl` with a line per edit. A run that
     /// was stopped resumes when it is started again
     #[arg(long, value_name = "DIR")]
@@ -121,7 +121,7 @@ struct RunArgs {
     interval_seed: u64,
 }
 
-impl RunArgs {
+impl SuiteArgs {
     /// Checks the outputs before a model is loaded: each must be writable, and differ from the
     /// inputs (`inputs`) and from other outputs.
     fn check(&self, mut inputs: FileRoles) -> Result<(), Box<dyn Error>> {
@@ -166,7 +166,7 @@ impl RunArgs {
                 bar.set_position(done);
             })?;
         bar.finish_and_clear();
-        tell(&Summary::of(&records, self.interval_seed), self.summary.as_deref())
+        report_summary(&Summary::of(&records, self.interval_seed), self.summary.as_deref())
     }
 }
 
@@ -186,7 +186,7 @@ fn declare_run(roles: &mut FileRoles, what: &str, dir: &Path) {
 }
 
 /// Prints a summary, and writes it if requested.
-fn tell(summary: &Summary, path: Option<&Path>) -> Result<(), Box<dyn Error>> {
+fn report_summary(summary: &Summary, path: Option<&Path>) -> Result<(), Box<dyn Error>> {
     if let Some(path) = path {
         files::write(path, serde_json::to_string_pretty(summary)? + "\n")?;
     }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::encoders::EncoderArgs;
-use super::{EditorArgs, RunArgs};
+use super::{EditorArgs, SuiteArgs};
 use crate::Outcome;
 
 #[derive(Args)]
@@ -38,7 +38,7 @@ pub(super) struct PairsArgs {
     #[command(flatten)]
     encoders: EncoderArgs,
     #[command(flatten)]
-    run: RunArgs,
+    run: SuiteArgs,
 }
 
 pub(super) fn run(args: &PairsArgs) -> Outcome {
@@ -71,12 +71,12 @@ fn named<T: DeserializeOwned>(option: &str, name: &str) -> Result<T, Box<dyn Err
     value.map_err(|e| format!("{option}: {e}").into())
 }
 
-fn column_names(said: &[String]) -> Result<ColumnNames, Box<dyn Error>> {
+fn column_names(arguments: &[String]) -> Result<ColumnNames, Box<dyn Error>> {
     let mut names = serde_json::Map::new();
-    for said in said {
-        let (name, column) = said
+    for argument in arguments {
+        let (name, column) = argument
             .split_once('=')
-            .ok_or_else(|| format!("--column: expected NAME=COLUMN, got {said:?}"))?;
+            .ok_or_else(|| format!("--column: expected NAME=COLUMN, got {argument:?}"))?;
         names.insert(name.to_owned(), column.into());
     }
     serde_json::from_value(names.into()).map_err(|e| format!("--column: {e}").into())

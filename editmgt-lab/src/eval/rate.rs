@@ -9,7 +9,7 @@ use editmgt_eval::{Endpoint, Summary, rate_with};
 use editmgt_store::FileRoles;
 use indicatif::ProgressBar;
 
-use super::{declare_run, tell};
+use super::{declare_run, report_summary};
 use crate::lock::LockArgs;
 use crate::{Outcome, files};
 
@@ -54,8 +54,8 @@ pub(super) fn run(args: &RateArgs) -> Outcome {
     let key = args.key_env.as_deref().map(|name| {
         std::env::var(name).map_err(|e| format!("--key-env: expected a key in {name}: {e}"))
     });
-    let patience = Duration::from_secs(args.timeout);
-    let endpoint = Endpoint::new(&args.endpoint, &args.rater_model, key.transpose()?, patience);
+    let timeout = Duration::from_secs(args.timeout);
+    let endpoint = Endpoint::new(&args.endpoint, &args.rater_model, key.transpose()?, timeout);
     let bar = ProgressBar::new(0);
     let mut progress = |done, total| {
         bar.set_length(total);
@@ -63,7 +63,7 @@ pub(super) fn run(args: &RateArgs) -> Outcome {
     };
     let rated = rate_with(&args.dir, &out, &endpoint, args.lock.locking(), &mut progress)?;
     bar.finish_and_clear();
-    tell(&Summary::of(&rated.records, args.interval_seed), args.summary.as_deref())?;
+    report_summary(&Summary::of(&rated.records, args.interval_seed), args.summary.as_deref())?;
     if let Some((index, problem)) = rated.problems.first() {
         println!(
             "\n{} answers could not be used, that to edit {index} for instance: {problem}. Start \

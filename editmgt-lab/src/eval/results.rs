@@ -7,7 +7,7 @@ use clap::Args;
 use editmgt_eval::{Comparison, ReportOptions, Summary, read_records};
 use editmgt_store::FileRoles;
 
-use super::{declare_run, tell};
+use super::{declare_run, report_summary};
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -62,7 +62,7 @@ pub(super) fn summary(args: &SummaryArgs) -> Outcome {
     declare_run(&mut run, "run", &args.dir);
     files::check_outputs(run, [("summary", args.summary.as_deref())])?;
     let records = read_records(&args.dir)?;
-    tell(&Summary::of(&records, args.interval_seed), args.summary.as_deref())?;
+    report_summary(&Summary::of(&records, args.interval_seed), args.summary.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,7 @@ use editmgt_store::FileRoles;
 use editmgt_world::{Split, World, WorldConfig};
 
 use super::encoders::EncoderArgs;
-use super::{EditorArgs, RunArgs, read};
+use super::{EditorArgs, SuiteArgs, read};
 use crate::Outcome;
 
 #[derive(Args)]
@@ -26,7 +26,7 @@ pub(super) struct WorldEvalArgs {
     #[command(flatten)]
     encoders: EncoderArgs,
     #[command(flatten)]
-    run: RunArgs,
+    run: SuiteArgs,
 }
 
 /// Options that select scenes of a world.

@@ -8,7 +8,7 @@ mod view;
 use clap::{Args, Subcommand};
 
 use crate::Outcome;
-use options::{ExportArgs, RunArgs};
+use options::{ExportArgs, TrainRunArgs};
 
 #[derive(Args)]
 pub(crate) struct TrainArgs {
@@ -19,10 +19,10 @@ pub(crate) struct TrainArgs {
 #[derive(Subcommand)]
 enum What {
     /// Train a VQ codec.
-    Codec(RunArgs),
+    Codec(TrainRunArgs),
     /// Train an editing model: a small one from scratch, or an existing one (`init_from`), in full
     /// or by a LoRA adapter.
-    Edit(RunArgs),
+    Edit(TrainRunArgs),
     /// Export the newest checkpoint of an edit run, which may still be active.
     Export(ExportArgs),
 }

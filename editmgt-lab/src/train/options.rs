@@ -18,7 +18,7 @@ pub(super) struct ExportArgs {
 }
 
 #[derive(Args)]
-pub(super) struct RunArgs {
+pub(super) struct TrainRunArgs {
     /// The run's config, TOML
     pub(super) config: PathBuf,
     /// Output folder of the run: checkpoints, metrics.jsonl, and the result
@@ -34,7 +34,7 @@ pub(super) struct RunArgs {
     pub(super) device: String,
 }
 
-impl RunArgs {
+impl TrainRunArgs {
     /// Checks, before anything is loaded, that the run's folder is usable and that no output is
     /// also an input: its config, and what `declare` declares.
     pub(super) fn check_files(

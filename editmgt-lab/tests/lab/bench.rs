@@ -47,7 +47,7 @@ fn loading_is_measured_when_asked_for() {
 }
 
 #[test]
-fn what_can_not_be_measured_is_refused() {
+fn rejects_invalid_loads() {
     for (options, named) in [
         ("--stages clip,vq", &["stages", "vq-encode", "got vq"][..]),
         ("--preset small", &["preset", "full or tiny"]),

@@ -25,7 +25,7 @@ fn a_plot_and_its_numbers_are_written() {
 }
 
 #[test]
-fn what_can_not_be_measured_is_refused() {
+fn rejects_invalid_loads() {
     let scratch = Scratch::new();
     let out = scratch.out("cost");
     for (options, named) in [

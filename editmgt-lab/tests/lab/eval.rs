@@ -25,7 +25,7 @@ fn records(path: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn a_run_that_was_killed_goes_on_and_is_the_same() {
+fn killed_run_resumes_with_equal_results() {
     let scratch = Scratch::new();
     let (whole, killed) = (scratch.out("whole"), scratch.out("killed"));
     let run =
@@ -117,7 +117,7 @@ fn pairs(root: &Path) {
 }
 
 #[test]
-fn pairs_of_pictures_are_edited_and_compared() {
+fn image_pairs_are_edited_and_compared() {
     let scratch = Scratch::new();
     let (data, out) = (scratch.path("data"), scratch.out("run"));
     pairs(&data);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::pictures::{png, read};
+use crate::images::{png, read};
 use crate::program::{GOLDEN_MODEL, Ran, Scratch, lab};
 
 /// Two instructions for one photo, in two languages, and one for an invalid photo.
@@ -63,7 +63,7 @@ fn rater(answers: usize) -> String {
 }
 
 #[test]
-fn results_lie_where_the_official_scripts_look_and_are_rated() {
+fn results_have_the_official_layout_and_are_rated() {
     let scratch = Scratch::new();
     let data = benchmark(&scratch);
     let out = scratch.out("ours");
@@ -98,13 +98,13 @@ fn results_lie_where_the_official_scripts_look_and_are_rated() {
     assert_eq!(rate("http://127.0.0.1:9/v1", &[]).done(), rated);
     let other = scratch.out("other");
     rate("http://127.0.0.1:9/v1", &["--out", other.to_str().unwrap()])
-        .refused("nobody there", &["http://127.0.0.1:9/v1/chat/completions"]);
+        .refused("no listener", &["http://127.0.0.1:9/v1/chat/completions"]);
     rate("http://127.0.0.1:9/v1", &["--key-env", "EDITMGT_NO_SUCH_KEY"])
         .refused("no key", &["--key-env", "EDITMGT_NO_SUCH_KEY"]);
 }
 
 #[test]
-fn what_is_no_benchmark_is_refused() {
+fn rejects_invalid_benchmark_folders() {
     let scratch = Scratch::new();
     let data = benchmark(&scratch);
     let out = scratch.out("ours");

@@ -32,7 +32,7 @@ fn the_seed_decides_the_weights() {
 }
 
 #[test]
-fn init_keeps_what_is_there() {
+fn init_refuses_existing_files() {
     let scratch = Scratch::new();
     let taken = scratch.path("taken");
     std::fs::create_dir(&taken).unwrap();

@@ -17,4 +17,4 @@ mod program;
 mod run_files;
 
 #[cfg(feature = "train")]
-use editmgt_tests::pictures;
+use editmgt_tests::images;

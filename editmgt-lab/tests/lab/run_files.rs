@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::pictures::png;
+use crate::images::png;
 use crate::program::{GOLDEN_MODEL, Ran, Scratch, lab, root};
 
 /// A copy of a config with `keys` replaced; a run of it ends at its first missing file.
@@ -156,7 +156,7 @@ fn no_file_of_an_evaluation_is_a_photo_or_an_option() {
 }
 
 #[test]
-fn what_a_run_wrote_does_not_stand_in_its_own_way() {
+fn finished_run_can_be_repeated_and_summarised() {
     let scratch = Scratch::new();
     let request = scratch.write("request.json", r#"{"steps": 1, "size": 16}"#);
     let world = scratch.write("world.json", r#"{"canvas": 80}"#);
