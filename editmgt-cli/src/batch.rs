@@ -105,7 +105,7 @@ pub(crate) fn run(args: BatchArgs) -> Outcome {
 
     let stop = StopSignal::on_ctrl_c()?;
     let mut progress = Progress::new(args.quiet, stop);
-    progress.say("loading model");
+    progress.show_stage("loading model");
     let mut batch = Batch::new(builder.build()?, &mut folder)?;
     batch.extension = args.format;
     batch.limits = args.limits.limits();

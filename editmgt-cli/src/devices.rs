@@ -46,13 +46,13 @@ fn survey(backend: Backend) -> Vec<DeviceInfo> {
     }
     let program = std::env::current_exe().map(Command::new);
     let answer = program.map_err(|error| error.to_string()).and_then(|mut program| {
-        ask(program.args(["devices", "--json", "--backend", backend.name()]))
+        list_in_child(program.args(["devices", "--json", "--backend", backend.name()]))
     });
     answer.unwrap_or_else(|reason| vec![DeviceInfo::unavailable(backend, reason)])
 }
 
 /// The devices listed by a process, or why it failed.
-fn ask(process: &mut Command) -> Result<Vec<DeviceInfo>, String> {
+fn list_in_child(process: &mut Command) -> Result<Vec<DeviceInfo>, String> {
     let output = process.output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(format!("its driver ended the process that tried it ({})", output.status));
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_driver_that_ends_its_process_is_survived() {
-        let shell = |script: &str| ask(Command::new("sh").args(["-c", script]));
+        let shell = |script: &str| list_in_child(Command::new("sh").args(["-c", script]));
         assert_eq!(shell("echo []"), Ok(Vec::new()));
         for (script, reason) in
             [("kill -s SEGV $$", "signal: 11"), ("exit 3", "exit status: 3"), ("echo", "EOF")]
@@ -95,6 +95,6 @@ mod tests {
             let error = shell(script).unwrap_err();
             assert!(error.contains(reason), "{script}: {error}");
         }
-        assert!(ask(&mut Command::new("/nowhere/at-all")).is_err());
+        assert!(list_in_child(&mut Command::new("/nowhere/at-all")).is_err());
     }
 }

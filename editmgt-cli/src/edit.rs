@@ -222,7 +222,7 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
             progress.note(&format!("{} {note}", path.display()));
         }
     }
-    progress.say("loading model");
+    progress.show_stage("loading model");
     let editor = builder.build()?;
     let differences = like.map(|like| like.differences(editor.model().source.as_ref()));
     for difference in differences.into_iter().flatten() {

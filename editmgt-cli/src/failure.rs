@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_once_and_in_one_line() {
+    fn each_cause_is_printed_once_in_one_line() {
         let caused = |message, cause| Failure(message, Some(Box::new(cause)));
         for (error, expected) in [
             (Failure("no such file", None), "no such file"),

@@ -56,7 +56,7 @@ impl Progress {
     }
 
     /// Shows the current stage.
-    pub(crate) fn say(&self, what: &str) {
+    pub(crate) fn show_stage(&self, what: &str) {
         match &self.show {
             Show::Bar(bar) => {
                 bar.set_message(what.to_owned());
@@ -97,9 +97,9 @@ impl Progress {
 impl EditObserver for Progress {
     fn event(&mut self, event: &EditEvent<'_>) -> Flow {
         match event {
-            EditEvent::StageStarted(stage) => self.say(match stage {
-                Stage::EncodeText => "reading words",
-                Stage::EncodeImage => "reading photo",
+            EditEvent::StageStarted(stage) => self.show_stage(match stage {
+                Stage::EncodeText => "encoding text",
+                Stage::EncodeImage => "encoding photo",
                 Stage::Sample => "editing",
                 Stage::Decode => "decoding",
                 _ => "working",

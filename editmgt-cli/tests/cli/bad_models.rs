@@ -292,7 +292,7 @@ fn tokenizers() {
 }
 
 #[test]
-fn weights_that_are_no_numbers() {
+fn nan_weights_are_refused() {
     let nan = |component: &'static str, named: &'static str, value| {
         move |model: &Path| fill(&weights(&model.join(component)), named, value)
     };

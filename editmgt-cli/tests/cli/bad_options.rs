@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::pictures::png;
+use crate::images::png;
 use crate::program::{CAT, Edit, INSTRUCTION, Scratch};
 
 /// An existing backend that is not in this build.
@@ -16,7 +16,7 @@ fn missing_backend() -> &'static str {
 }
 
 #[test]
-fn options_out_of_range() {
+fn rejects_options_out_of_range() {
     let scratch = Scratch::new();
     let device = format!("--device {}", missing_backend());
     let feature = format!("--features {}", missing_backend());
@@ -60,7 +60,7 @@ fn options_out_of_range() {
 }
 
 #[test]
-fn words_that_are_none() {
+fn rejects_empty_instruction_and_keyword() {
     let scratch = Scratch::new();
     for words in ["", " \t "] {
         let mut edit = Edit::new(scratch.out("o.png"));
@@ -74,7 +74,7 @@ fn words_that_are_none() {
 }
 
 #[test]
-fn outputs_that_can_not_be_written() {
+fn rejects_unwritable_outputs() {
     let scratch = Scratch::new();
     let formats = "ends in .png, .jpg, .webp, .bmp or .tiff";
     std::fs::create_dir(scratch.path("folder.png")).unwrap();

@@ -80,8 +80,8 @@ fn jobs_are_done_recorded_and_not_done_twice() {
     assert!(fs::read(&result).unwrap() == alone, "the same bytes");
     assert_eq!(manifest(&out.join("manifest.jsonl")).len(), 4 + 3);
     let fixed = scratch.write("jobs.jsonl", [&*lines[0], "\n", "\n", &*lines[3]].concat());
-    let said = batch(&fixed, &out, "--resume").done();
-    assert_eq!(said, "0 done, 0 failed, 2 done before\n");
+    let printed = batch(&fixed, &out, "--resume").done();
+    assert_eq!(printed, "0 done, 0 failed, 2 done before\n");
 }
 
 #[test]
@@ -91,8 +91,8 @@ fn shards_share_the_work_and_the_folder() {
     let jobs = scratch.write("jobs.jsonl", lines);
     let out = scratch.out("o");
     for (shard, done) in [("1/2", 2), ("2/2", 1)] {
-        let said = batch(&jobs, &out, &format!("--shard {shard} --format bmp")).done();
-        assert_eq!(said.lines().last().unwrap(), format!("{done} done, 0 failed"));
+        let printed = batch(&jobs, &out, &format!("--shard {shard} --format bmp")).done();
+        assert_eq!(printed.lines().last().unwrap(), format!("{done} done, 0 failed"));
     }
     for name in ["000001-cat.bmp", "000002-cat.bmp", "000003-cat.bmp"] {
         assert!(out.join(name).is_file(), "{name}");
@@ -174,8 +174,8 @@ mod processes {
         end(child, lines);
         assert_eq!(manifest(&out.join("manifest.jsonl")).len(), 1);
         scratch.write("jobs.jsonl", [job(&cat(), json!({})), job(&cat(), json!({}))].concat());
-        let said = batch(&jobs, &out, "--resume").done();
-        assert_eq!(said.lines().last(), Some("1 done, 0 failed, 1 done before"), "{said}");
+        let printed = batch(&jobs, &out, "--resume").done();
+        assert_eq!(printed.lines().last(), Some("1 done, 0 failed, 1 done before"), "{printed}");
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn an_output_folder_that_vanishes_is_an_error() {
 }
 
 #[test]
-fn of_two_edits_of_one_file_one_is_there_as_a_whole() {
+fn concurrent_edits_leave_one_complete_output() {
     let scratch = Scratch::new();
     let quick = |seed: u32| format!("--steps 2 --size 48 --quiet --seed {seed}");
     let both: Vec<_> = (0..2).map(|seed| edit(&scratch, &quick(seed)).spawn().unwrap()).collect();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use image::metadata::Orientation;
 use serde_json::json;
 
-use crate::pictures::{equal, png, read};
+use crate::images::{equal, png, read};
 use crate::program::{CAT, Edit, INSTRUCTION, Scratch, root};
 
 #[test]
@@ -207,7 +207,7 @@ fn held_tokens_are_the_photos_own_pixels() {
 }
 
 #[test]
-fn what_the_mask_leaves_black_stays_pixel_for_pixel() {
+fn black_mask_area_keeps_the_photos_pixels() {
     let scratch = Scratch::new();
     let photo = read(&root().join(CAT)).0;
     // Any size with the photo's aspect ratio works.
@@ -233,7 +233,7 @@ fn what_the_mask_leaves_black_stays_pixel_for_pixel() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_written_may_be_read_by_whom_the_umask_allows() {
+fn output_has_the_umasks_permissions() {
     use std::os::unix::fs::PermissionsExt;
 
     let scratch = Scratch::new();

@@ -76,7 +76,7 @@ fn the_photo_is_replaced_when_it_is_asked_for_and_links_are_written_through() {
 }
 
 #[test]
-fn words_may_begin_with_a_hyphen() {
+fn instruction_may_begin_with_a_hyphen() {
     let scratch = Scratch::new();
     let instruction = "-40 degrees: make it snow".to_owned();
     let edit = Edit { instruction, ..Edit::new(scratch.out("o.png")).quick() };

@@ -50,7 +50,7 @@ fn every_command_explains_itself() {
 }
 
 #[test]
-fn what_the_parser_refuses() {
+fn parser_refuses_invalid_arguments() {
     let scratch = crate::program::Scratch::new();
     for (options, named) in [
         ("--steps many", vec!["--steps", "many"]),

@@ -71,7 +71,7 @@ fn tear(dir: &Path, numbers: &mut Numbers) -> bool {
 }
 
 #[test]
-fn a_batch_that_is_killed_200_times_ends_like_an_unbroken_one() {
+fn batch_killed_200_times_equals_an_unbroken_one() {
     let scratch = Scratch::new();
     let lines: String =
         (0..JOBS).map(|seed| job(&cat(), json!({"seed": seed, "steps": 1}))).collect();
@@ -116,8 +116,8 @@ fn a_batch_that_is_killed_200_times_ends_like_an_unbroken_one() {
         let names = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
         let temporary = names.filter(|name| name.to_string_lossy().ends_with(".tmp")).count();
         assert_eq!(temporary, 0, "batch {batches}");
-        let said = batch(&jobs, &out, "--resume").done();
-        assert_eq!(said, format!("0 done, 0 failed, {JOBS} done before\n"));
+        let printed = batch(&jobs, &out, "--resume").done();
+        assert_eq!(printed, format!("0 done, 0 failed, {JOBS} done before\n"));
         batches += 1;
     }
     assert!(batches > 3, "{batches} batches");

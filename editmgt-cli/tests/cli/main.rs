@@ -24,4 +24,4 @@ mod record;
 mod verify;
 mod watch;
 
-use editmgt_tests::{pictures, spoil};
+use editmgt_tests::{images, spoil};

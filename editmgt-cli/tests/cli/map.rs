@@ -1,6 +1,6 @@
 //! The score map and the held tokens, drawn over the photo.
 
-use crate::pictures::read;
+use crate::images::read;
 use crate::program::{Edit, Scratch};
 
 #[test]

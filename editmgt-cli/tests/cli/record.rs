@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::pictures::png;
+use crate::images::png;
 use crate::program::{CAT, Edit, INSTRUCTION, Scratch, editmgt};
 
 /// An edit with the options recorded in a PNG.

@@ -75,7 +75,7 @@ fn a_wrong_number_fails() {
 }
 
 #[test]
-fn what_is_no_golden_folder_is_refused() {
+fn rejects_invalid_golden_folders() {
     let scratch = Scratch::new();
     let spoilt = |name: &str, spoil: fn(&Path)| {
         let dir = scratch.path(name);

@@ -2,17 +2,17 @@
 
 use std::process::Stdio;
 
-use crate::pictures::read;
+use crate::images::read;
 use crate::program::{CAT, Edit, GOLDEN_MODEL, INSTRUCTION, Ran, Scratch, command, root};
 
 #[test]
-fn variations_are_what_each_gives_alone() {
+fn variations_equal_single_edits() {
     let scratch = Scratch::new();
     let edit = |name: &str| Edit::new(scratch.out(name)).quick().with("--seed 3");
     let report = scratch.out("o.json");
     let several = edit("o.png").with("--variation 4 --variations 3").with_path("--report", &report);
-    let said = several.run().done();
-    assert_eq!(said.lines().count(), 3, "{said}");
+    let printed = several.run().done();
+    assert_eq!(printed.lines().count(), 3, "{printed}");
     let mut pictures = Vec::new();
     for i in 4..7 {
         let bytes = std::fs::read(scratch.out(&format!("o-{i}.png"))).unwrap();
@@ -81,7 +81,7 @@ fn without_a_terminal_there_are_plain_lines() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let lines: Vec<_> = stderr.lines().collect();
-    let before = ["loading model", "reading words", "reading photo", "editing", "step 2 of 20"];
+    let before = ["loading model", "encoding text", "encoding photo", "editing", "step 2 of 20"];
     assert_eq!(lines[..5], before, "{stderr}");
     assert_eq!(lines[lines.len() - 2..], ["step 20 of 20", "decoding"], "{stderr}");
     assert_eq!(lines.len(), 4 + 10 + 1, "{stderr}");
@@ -90,7 +90,7 @@ fn without_a_terminal_there_are_plain_lines() {
 }
 
 #[test]
-fn of_an_animation_it_is_said_that_one_frame_is_edited() {
+fn animation_gives_a_note() {
     let scratch = Scratch::new();
     let report = scratch.out("o.json");
     let mut command = command();
