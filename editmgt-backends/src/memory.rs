@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_peak_is_read_or_left_out() {
+    fn parses_peak_memory() {
         for (status, expected) in [
             ("VmPeak:\t 9 kB\nVmHWM:\t    1234 kB\nVmRSS:\t 5 kB\n", Some(1234 * 1024)),
             ("VmRSS:\t 5 kB\n", None),

@@ -115,8 +115,8 @@ pub(super) const QUERIES: usize = 133;
 pub(super) const KEYS: usize = 150;
 pub(super) const HEAD_DIM: usize = 64;
 
-/// Queries, keys and values on the device, and the reference for scores that `shape` computes from the products
-/// of (query, key).
+/// Queries, keys and values on the device, and the reference for scores that `shape` computes from
+/// the products of (query, key).
 pub(super) fn attended(
     inputs: &mut Inputs,
     keys: usize,
