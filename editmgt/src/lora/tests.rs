@@ -270,7 +270,7 @@ fn reads_single_files_with_the_names_of_peft_diffusers_and_kohya() {
 }
 
 #[test]
-fn refuses_single_files_that_are_in_doubt() {
+fn rejects_ambiguous_single_files() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("style.safetensors");
     let pair = |layer: &str| {

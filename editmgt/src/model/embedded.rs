@@ -139,7 +139,7 @@ mod tests {
     use crate::model::identity::identity;
 
     #[test]
-    fn it_is_what_its_folder_is() {
+    fn embedded_model_equals_its_folder() {
         let folder = ModelFolder::open(Path::new(ROOT)).unwrap();
         let dtype = DtypePolicy::uniform(Dtype::F32);
         let options = LoadOptions { device: Device::flex(), dtype };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ModelFolder ──► StoredModel (configs, keys and shapes checked) ──load──────► Model
-//!                                                                └─on_demand─► Model that loads weights on demand
+//!                                                                └─on_demand─► Model (lazy weights)
 //! the embedded small model ────────────────────────────────────────────► Model
 //! ```
 

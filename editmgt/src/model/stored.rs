@@ -27,14 +27,14 @@ use crate::request::EditDefaults;
 /// An unloaded component: its config was read, and its files have the expected keys and shapes.
 pub(crate) struct Stored<M> {
     /// The module with uninitialised parameters: it knows its sizes and takes no memory.
-    pub(crate) shell: M,
+    pub(crate) unloaded: M,
     /// Its folder.
     pub(crate) dir: PathBuf,
     keys: KeyMap,
     files: WeightFiles,
     dtype: DType,
     /// Whether matrices stored in half precision keep their dtype.
-    keeps_halves: bool,
+    keeps_half_precision: bool,
 }
 
 impl<M: Module> Stored<M> {
@@ -45,23 +45,23 @@ impl<M: Module> Stored<M> {
         build: impl FnOnce() -> Result<(KeyMap, M), ConfigError>,
     ) -> Result<Self, ModelError> {
         let path = dir.join("config.json");
-        let (keys, shell) = build().map_err(|source| ModelError::Config { path, source })?;
+        let (keys, unloaded) = build().map_err(|source| ModelError::Config { path, source })?;
         let files = WeightFiles::open(dir)?;
-        check_module(&shell, &files, &keys, dtype)?;
-        Ok(Self { shell, dir: dir.to_owned(), keys, files, dtype, keeps_halves: false })
+        check_module(&unloaded, &files, &keys, dtype)?;
+        Ok(Self { unloaded, dir: dir.to_owned(), keys, files, dtype, keeps_half_precision: false })
     }
 
     /// For a module that widens matrices on use: matrices stored in half precision keep their
     /// dtype, if that changes no result and costs no time.
-    fn keeping_halves(self, device: &Device) -> Self {
-        Self { keeps_halves: keeps_half_precision(device, self.dtype), ..self }
+    fn with_half_precision_kept(self, device: &Device) -> Self {
+        Self { keeps_half_precision: keeps_half_precision(device, self.dtype), ..self }
     }
 
     /// Loads the component's weights; each call reads them again.
     pub(crate) fn load(&self) -> Result<M, ModelError> {
         let options = editmgt_checkpoint::LoadOptions::new(self.dtype)
-            .with_keep_half_precision(self.keeps_halves);
-        Ok(load_module(self.shell.clone(), &self.files, &self.keys, options)?)
+            .with_keep_half_precision(self.keeps_half_precision);
+        Ok(load_module(self.unloaded.clone(), &self.files, &self.keys, options)?)
     }
 }
 
@@ -71,8 +71,8 @@ pub fn keeps_half_precision(device: &Device, dtype: DType) -> bool {
     dtype == DType::F32 && widens(device)
 }
 
-/// Loads the weights in `dir` into the module that `build` makes of its config, in `dtype`. Missing and unknown
-/// keys and wrong shapes are errors.
+/// Loads the weights in `dir` into the module that `build` makes of its config, in `dtype`. Missing
+/// and unknown keys and wrong shapes are errors.
 ///
 /// # Errors
 /// [`ModelError`] naming the file.
@@ -159,7 +159,7 @@ pub enum LoadedText {
 
 impl LoadedText {
     /// The encoder as a trait object.
-    pub fn boxed(self) -> Box<dyn TextEncoder> {
+    pub fn into_boxed(self) -> Box<dyn TextEncoder> {
         match self {
             Self::Clip(encoder) => encoder,
             Self::ClipGemma2(encoder) => encoder,
@@ -173,11 +173,11 @@ pub(crate) struct StoredModel {
     pub(crate) transformer: StoredTransformer,
     pub(crate) codec: StoredCodec,
     pub(crate) text: StoredText,
-    pub(crate) rest: Rest,
+    pub(crate) metadata: ModelMetadata,
 }
 
 /// Everything but weights.
-pub(crate) struct Rest {
+pub(crate) struct ModelMetadata {
     root: PathBuf,
     scheduler: SchedulerConfig,
     defaults: EditDefaults,
@@ -199,12 +199,12 @@ impl StoredModel {
         let keys = config.keys();
         for (choice, file) in &loras {
             let streams = choice.streams.unwrap_or(file.streams);
-            file.for_model(&model.shell, &keys, choice.scale, streams)?;
+            file.for_model(&model.unloaded, &keys, choice.scale, streams)?;
         }
         Ok(Self {
             codec: open_codec(&folder.vqvae, options)?,
             text: open_text(folder, &config.text_encoder_architecture, options)?,
-            rest: Rest {
+            metadata: ModelMetadata {
                 root: folder.root.clone(),
                 scheduler: read_scheduler(&folder.scheduler)?,
                 defaults,
@@ -212,7 +212,7 @@ impl StoredModel {
                 device: options.device.clone(),
             },
             transformer: StoredTransformer {
-                model: model.keeping_halves(&options.device),
+                model: model.with_half_precision_kept(&options.device),
                 keys,
                 loras,
             },
@@ -221,12 +221,12 @@ impl StoredModel {
 
     /// Loads every component, one tensor at a time.
     pub(crate) fn load(self) -> Result<Model, ModelError> {
-        let Self { transformer, codec, text, rest } = self;
-        rest.model(Box::new(transformer.load()?), codec.load()?, text.load()?.boxed())
+        let Self { transformer, codec, text, metadata } = self;
+        metadata.model(Box::new(transformer.load()?), codec.load()?, text.load()?.into_boxed())
     }
 }
 
-impl Rest {
+impl ModelMetadata {
     /// The model of these parts, if they are compatible.
     pub(crate) fn model(
         self,
@@ -269,7 +269,7 @@ impl ModelFolder {
     /// # Errors
     /// As [`Model::load`].
     pub fn load_text(&self, options: &LoadOptions) -> Result<Box<dyn TextEncoder>, ModelError> {
-        Ok(self.load_text_encoder(options)?.boxed())
+        Ok(self.load_text_encoder(options)?.into_boxed())
     }
 
     /// As [`load_text`](Self::load_text), with the concrete type.
@@ -324,13 +324,13 @@ fn open_text(
     if *architecture == TextArchitecture::Small {
         let config = read_config(dir, "config.json", SmallTextConfig::from_json)?;
         let model = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
-        let model = model.keeping_halves(device);
-        let tokenizer = WordTokenizer::open(&folder.tokenizer, model.shell.spec().rows)?;
+        let model = model.with_half_precision_kept(device);
+        let tokenizer = WordTokenizer::open(&folder.tokenizer, model.unloaded.spec().rows)?;
         return Ok(StoredText::Small(Box::new(model), tokenizer));
     }
     let config = read_config(dir, "config.json", ClipTextConfig::from_json)?;
     let model = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let model = model.keeping_halves(device);
+    let model = model.with_half_precision_kept(device);
     let clip = Box::new(StoredClip { model, tokenizer: PromptTokenizer::clip(&folder.tokenizer)? });
     if *architecture == TextArchitecture::Clip {
         return Ok(StoredText::Clip(clip));
@@ -341,7 +341,7 @@ fn open_text(
     };
     let config = read_config(dir, "config.json", Gemma2Config::from_json)?;
     let gemma = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let gemma = gemma.keeping_halves(device);
+    let gemma = gemma.with_half_precision_kept(device);
     let tokenizer = PromptTokenizer::gemma(tokenizer)?;
     Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
 }

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_model_does_not_see_stays() {
+    fn pixels_outside_the_plans_area_stay() {
         let photo = PixelSize::new(40, 100);
         let plan = ResizePlan::crop(photo, 64, 32).unwrap();
         assert_eq!(plan.model(), PixelSize::new(32, 96), "the case tests a crop");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_that_are_none_are_refused() {
+    fn rejects_masks_of_another_size_or_aspect() {
         let plan = ResizePlan::native(PixelSize::new(8, 8), 1).unwrap();
         let empty = HoldMask::none(1, GridSize::new(0, 2));
         assert!(ChangeMask::new(&empty, 0, &plan).is_err());

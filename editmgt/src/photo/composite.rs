@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mixture_of_a_picture_with_itself_is_the_picture() {
+    fn mixing_an_image_with_itself_changes_nothing() {
         let photo = noise(16, 16, 3);
         let plan = ResizePlan::native(PixelSize::of(&photo), 1).unwrap();
         let hold = checkerboard(GridSize::new(2, 2));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_do_not_belong_together_are_refused() {
+    fn rejects_mismatched_parts() {
         let (photo, other) = (RgbImage::new(8, 8), RgbImage::new(8, 9));
         let change = |photo: &RgbImage| {
             let plan = ResizePlan::native(PixelSize::of(photo), 1).unwrap();

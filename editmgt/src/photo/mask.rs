@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_that_lets_nothing_change_is_refused() {
+    fn rejects_empty_mask() {
         let mask = Mask::from_luma(GrayImage::new(64, 64));
         let grid = GridSize::new(8, 8);
         for result in [on_grid(&mask, mask.size(), grid), mask.on_grid_official(grid)] {

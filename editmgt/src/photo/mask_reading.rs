@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_and_a_drawing_mean_what_their_tools_mean() {
+    fn auto_reading_matches_holes_and_drawings_of_other_tools() {
         let scene = |x: u32, y: u32| [(x * 15) as u8, (y * 15) as u8, 90];
         let with = |[r, g, b]: [u8; 3], a: u8| [r, g, b, a];
         let product = |x: u32, y: u32| if x < 2 && y < 2 { [9, 9, 160] } else { [250; 3] };
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_read() {
+    fn explicit_reading_overrides_detection() {
         let hole = mask(|x, _| [255, 255, 255, if x < 8 { 255 } else { 0 }]);
         for (reading, left, right) in
             [(MaskReading::Alpha, 0, 255), (MaskReading::Luma, 255, 0), (MaskReading::Auto, 0, 255)]
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_older_configs_are_read() {
+    fn reads_names_of_older_configs() {
         for (word, reading) in [
             ("auto", MaskReading::Auto),
             ("alpha", MaskReading::Alpha),

@@ -5,7 +5,7 @@
 //!           │                                                                            │
 //!           │    Mask ─► UserMask on the token grid                                      ▼
 //!           ▼                                                                      edited tensor
-//! file ◄─ Photo::save ◄─ Photo::edited ◄─ Composite (ChangeMask: the edit's weight) ◄─ ResizePlan::invert
+//! file ◄─ Photo::save ◄─ Photo::edited ◄─ Composite (ChangeMask) ◄─ ResizePlan::invert
 //! ```
 //!
 //! A photo keeps its size, orientation, transparency, colour profile and camera data, and its exact

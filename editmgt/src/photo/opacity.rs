@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_keeps_what_is_hidden_and_says_how_much_does_not_show() {
+    fn edit_keeps_hidden_pixels_and_reports_the_invisible_share() {
         let original =
             photo(&RgbaImage::from_fn(8, 8, |x, _| Rgba([7, 7, 7, if x < 4 { 0 } else { 255 }])));
         for (columns, share) in [(0..8, 0.5), (4..8, 0.0), (0..4, 1.0), (0..0, 0.0)] {

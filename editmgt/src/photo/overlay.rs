@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_are_colours_held_is_dark_and_a_line_goes_around_the_rest() {
+    fn overlay_has_score_colours_dark_held_tokens_and_an_outline() {
         let photo = RgbImage::from_pixel(16, 8, Rgb([100; 3]));
         let plan = ResizePlan::native(PixelSize::of(&photo), 1).unwrap();
         let grid = GridSize::new(1, 2);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_do_not_belong_together_are_refused() {
+    fn rejects_mismatched_parts() {
         let (photo, other) = (RgbImage::new(8, 8), RgbImage::new(8, 9));
         let plan = ResizePlan::native(PixelSize::of(&photo), 1).unwrap();
         let hold = HoldMask::none(1, GridSize::new(2, 2));

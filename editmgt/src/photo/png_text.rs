@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn text_comes_back_and_the_pixels_too() {
+    fn text_and_pixels_round_trip() {
         let text = [("editmgt", "{\"ü\": \"🦊\"}"), ("other", "")];
         let text = text.map(|(keyword, text)| (keyword.to_owned(), text.to_owned()));
         let bytes = png(&text);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_png_has_no_text() {
+    fn damaged_png_has_no_text() {
         let bytes = png(&[]);
         for bytes in [&bytes[..40], b"hello", b""] {
             let error = text_of(bytes, "editmgt").unwrap_err();

@@ -10,7 +10,7 @@ fn relative_distortion(plan: &ResizePlan) -> f64 {
 }
 
 #[test]
-fn fit_keeps_its_promises_for_any_size() {
+fn fit_satisfies_its_bounds_for_any_size() {
     for (side, multiple) in TARGETS {
         for height in SIDES {
             for width in SIDES {
@@ -80,7 +80,7 @@ fn impossible_plans_are_refused() {
 }
 
 #[test]
-fn there_and_back_has_the_photos_size_and_looks_like_it() {
+fn round_trip_keeps_the_size_and_the_content() {
     let device = Device::flex();
     for (height, width) in [(48, 64), (61, 37), (200, 130), (8, 40)] {
         // A smooth image survives resampling; noise would not.
@@ -109,7 +109,7 @@ fn there_and_back_has_the_photos_size_and_looks_like_it() {
 }
 
 #[test]
-fn wrong_pictures_are_refused() {
+fn rejects_wrong_images() {
     let device = Device::flex();
     let plan = ResizePlan::native(PixelSize::new(8, 16), 8).unwrap();
     let other = Photo::from_rgb(RgbImage::new(8, 16)).unwrap();

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_that_claims_more_than_there_is_is_refused() {
+    fn rejects_chunk_longer_than_the_file() {
         let file = |length: u32, body: &[u8]| {
             [b"RIFF\0\0\0\0WEBPICCP", &length.to_le_bytes()[..], body].concat()
         };

@@ -71,7 +71,7 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn of_an_animation_the_first_frame_is_read_and_it_says_so() {
+fn reads_first_frame_of_an_animation_with_a_note() {
     for name in ["animation.gif", "animation.png", "animation.webp"] {
         let photo = Photo::from_bytes(&fixture(name)).unwrap();
         assert!(alike(photo.rgb(), &corners(32, 16)), "{name}");
@@ -85,7 +85,7 @@ fn of_an_animation_the_first_frame_is_read_and_it_says_so() {
 }
 
 #[test]
-fn inks_become_light() {
+fn cmyk_becomes_rgb() {
     let photo = Photo::from_bytes(&fixture("cmyk.jpg")).unwrap();
     assert!(alike(photo.rgb(), &corners(32, 16)), "{:?}", photo.rgb().get_pixel(1, 1));
     assert_eq!(photo.metadata(), &Metadata::default());
@@ -184,7 +184,7 @@ fn only_rgb_profiles_are_kept() {
 }
 
 #[test]
-fn what_is_no_file_is_refused_by_name() {
+fn rejects_missing_files_and_folders() {
     let dir = tempfile::tempdir().unwrap();
     let missing = Photo::open(dir.path().join("none.png")).unwrap_err();
     assert!(matches!(missing, PhotoError::Read { .. }), "{missing}");
@@ -194,7 +194,7 @@ fn what_is_no_file_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_image_is_refused_with_what_came() {
+fn rejects_other_files_with_their_kind() {
     assert!(matches!(Photo::from_bytes(b""), Err(PhotoError::Empty { .. })));
     for (bytes, got) in [
         (&b"hello"[..], "\"hello\""),
@@ -212,7 +212,7 @@ fn what_is_no_image_is_refused_with_what_came() {
 }
 
 #[test]
-fn files_that_are_cut_off_are_refused() {
+fn rejects_truncated_files() {
     for format in FORMATS {
         let bytes = encode(corners(64, 48), format);
         for share in [0.1, 0.5, 0.9] {
@@ -242,7 +242,7 @@ fn files_that_are_cut_off_are_refused() {
 }
 
 #[test]
-fn damage_anywhere_is_an_error_or_another_picture_but_no_panic() {
+fn random_damage_never_panics() {
     for format in FORMATS {
         let bytes = encode(corners(24, 16), format);
         let step = bytes.len().div_ceil(150);

@@ -184,7 +184,7 @@ mod tests {
 
     /// Many images: the position of the last code determines whether the decoder fails.
     #[test]
-    fn every_picture_is_read_whole() {
+    fn every_image_is_read_completely() {
         for (width, height) in [(37, 29), (9, 8), (20, 17), (48, 16)] {
             for colours in 1..24_u32 {
                 // Flat parts, so that a code covers more than a row of a tile.
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tile_that_is_cut_off_is_damage_and_names_the_tile() {
+    fn truncated_tile_is_damage_and_is_named() {
         let whole = Photo::from_bytes(&tiles()).unwrap();
         // The last tile is at the end of the file.
         let mut cut = tiles();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn no_byte_that_is_changed_makes_it_panic() {
+    fn changed_bytes_never_panic() {
         let file = tiles();
         for at in 0..file.len().min(240) {
             for value in [0, 1, 0x7f, 0xff] {

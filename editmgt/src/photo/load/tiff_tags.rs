@@ -23,7 +23,7 @@ const TILE_BYTE_COUNTS: u16 = 325;
 /// The compression by Lempel, Ziv and Welch.
 const LZW: u64 = 5;
 /// Limit of values: more are not used in any supported tag.
-const MOST_VALUES: u64 = 64;
+const MAX_VALUES: u64 = 64;
 
 /// Meaning of a sample beyond the colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +180,7 @@ impl TiffTags {
     /// The data beyond the end of the file.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let directory = Directory::read(bytes)?;
-        let short = directory.entries.iter().filter(|entry| entry.count <= MOST_VALUES);
+        let short = directory.entries.iter().filter(|entry| entry.count <= MAX_VALUES);
         let values = short.map(|&entry| (entry.tag, directory.values(entry)));
         Ok(Self { values: values.collect(), tiled: directory.entry(TILE_WIDTH).is_some() })
     }
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_anywhere_is_an_error_or_read() {
+    fn truncated_file_is_an_error_or_read() {
         for file in [little(338, 3, 1, 1), [&b"MM\0+\0\x08\0\0"[..], &[0xff; 40]].concat()] {
             for length in 0..file.len() {
                 let _read = TiffTags::read(&file[..length]);

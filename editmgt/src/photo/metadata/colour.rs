@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_has_no_profile_and_what_means_nothing() {
+    fn unconvertible_and_meaningless_colours() {
         for cicp in [[2, 2, 0, 1], [9, 16, 0, 0], [1, 2, 0, 1], [3, 13, 0, 1], [1, 255, 0, 1]] {
             let colours = Colours { cicp: Some(cicp), ..Default::default() };
             assert_eq!(colours.to_profile(), Err(Unconvertible), "{cicp:?}");

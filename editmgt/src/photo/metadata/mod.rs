@@ -33,7 +33,7 @@ pub(super) use write::{Pixels, encode, losses};
 /// the edit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// ICC profile for RGB, if the file had one. (A profile for grey or CMYK pixels is left out:
+    /// ICC profile for RGB, if the file had one. (A profile for grey or CMYK pixels is dropped:
     /// photos are kept as RGB.)
     pub icc_profile: Option<Vec<u8>>,
     /// Colour space other than by a profile.

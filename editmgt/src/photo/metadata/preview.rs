@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_pictures_as_bytes_and_as_base64() {
+    fn finds_images_as_bytes_and_as_base64() {
         let filler = [b'.'; 100];
         for (value, expected) in [
             ([&filler[..], b"\xff\xd8\xff\xe0"].concat(), true),

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_says_nothing_or_does_not_fit() {
+    fn rejects_empty_and_out_of_range_resolutions() {
         assert_eq!(Resolution::whole(0, 300, ResolutionUnit::Inch), None);
         assert_eq!(Resolution::new((1, 0), (1, 1), ResolutionUnit::Inch), None);
         assert_eq!(Resolution::whole(7, 7, ResolutionUnit::Aspect), None);

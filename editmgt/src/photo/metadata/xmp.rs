@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_what_holds_or_points_at_a_picture() {
+    fn drops_values_that_contain_or_refer_to_an_image() {
         let base64 = "/9j/4AAQSkZJRgABAQEASABIAAD".repeat(12);
         let lines = format!("{}&#xA;", &base64[..70]).repeat(5);
         let thumbnail = "<xmp:Thumbnails><rdf:Alt><rdf:li rdf:parseType=\"Resource\"><i:image>AA\
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_is_no_packet() {
+    fn rejects_invalid_packets() {
         let deep = format!("{}{}", "<a>".repeat(300), "</a>".repeat(300));
         for text in ["", "text", "<a>", "<a></b>", "</a>", "<!DOCTYPE a []><a/>", "<a b=1/>", &deep]
         {

@@ -86,7 +86,7 @@ fn quality_changes_the_length_of_a_jpeg() {
 }
 
 #[test]
-fn what_cannot_be_written_is_refused_before_any_work() {
+fn unwritable_outputs_are_refused_before_any_work() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     fs::create_dir(folder.join("taken.png")).unwrap();

@@ -102,7 +102,7 @@ fn defined_tags_are_kept_and_nothing_else() {
 }
 
 #[test]
-fn a_picture_in_a_defined_tag_is_left_out() {
+fn image_in_a_defined_tag_is_dropped() {
     let picture = [&[b'.'; 100][..], b"\xff\xd8\xff\xe0"].concat();
     let base64 = "/9j/4AAQSkZJRgABAQEASABIAAD".repeat(12).into_bytes();
     for value in [picture, base64] {
@@ -133,7 +133,7 @@ fn directories_come_back_as_they_were() {
 }
 
 #[test]
-fn a_turn_moves_what_follows_the_sides() {
+fn rotation_adapts_size_dependent_tags() {
     let entry = |tag, kind, value: &[u8]| Entry { tag, kind, value: value.to_vec() };
     let (three, two) = ([3, 0, 0, 0, 1, 0, 0, 0], [2, 0, 0, 0, 1, 0, 0, 0]);
     let mut camera = CameraData {

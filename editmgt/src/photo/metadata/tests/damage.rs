@@ -40,7 +40,7 @@ fn png_has_exif_in_many_places() {
 }
 
 #[test]
-fn what_is_left_out_is_told() {
+fn dropped_metadata_is_noted() {
     let prefixed = |prefix: &[u8], body: &[u8]| [prefix, body].concat();
     let grey = [&[0; 16][..], b"GRAY", &[7; 108]].concat();
     let gain_map = packet("").replace(
@@ -99,7 +99,7 @@ fn two_pictures(second: &[Vec<u8>], kind: u32) -> Vec<u8> {
 }
 
 #[test]
-fn pictures_behind_the_first_are_told_of() {
+fn additional_images_are_noted() {
     let apple = packet("").replace("<rdf:Description", "<rdf:Description \
         xmlns:HDRGainMap=\"http://ns.apple.com/HDRGainMap/1.0/\" HDRGainMap:HDRGainMapVersion=\"65536\"");
     let apple = [b"http://ns.adobe.com/xap/1.0/\0", apple.as_bytes()].concat();
@@ -213,7 +213,7 @@ fn damage_anywhere_never_panics_and_never_grows_a_block() {
 }
 
 #[test]
-fn a_profile_that_unpacks_to_more_than_any_is_left_out() {
+fn oversized_unpacked_profile_is_dropped() {
     let bomb = zlib(&vec![0; 17_000_000]);
     let bytes = png_with(&[png_chunk(b"iCCP", &[b"name\0\0", &bomb[..]].concat())], false);
     let contents = read(&bytes, ImageFormat::Png);

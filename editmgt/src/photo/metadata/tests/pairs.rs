@@ -153,7 +153,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 #[test]
-fn every_pair_of_formats_keeps_or_tells_what_the_docs_say() {
+fn every_pair_of_formats_keeps_or_notes_metadata_as_documented() {
     let options = SaveOptions::default();
     for (format, extension, fates) in PAIRS {
         let case = format!("{format:?} to {extension}");
@@ -218,7 +218,7 @@ fn every_pair_of_formats_keeps_or_tells_what_the_docs_say() {
 }
 
 #[test]
-fn private_camera_data_are_told_of() {
+fn private_camera_data_are_noted() {
     for (format, notes) in [
         (ImageFormat::Png, &[PhotoNote::PrivateCameraData][..]),
         (ImageFormat::Jpeg, &[PhotoNote::PrivateCameraData]),
@@ -309,8 +309,8 @@ fn opacity_is_plain_in_every_format_that_has_it() {
 }
 
 #[test]
-fn blocks_that_a_jpeg_cannot_hold_are_told_of() {
-    let label = "so many words ".repeat(5_000);
+fn blocks_too_long_for_jpeg_are_noted() {
+    let label = "many many words ".repeat(5_000);
     let text = [b"XML:com.adobe.xmp\0\0\0\0\0", packet(&label).as_bytes()].concat();
     let mut block = b"II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0".to_vec();
     block.extend((label.len() as u32).to_le_bytes());
