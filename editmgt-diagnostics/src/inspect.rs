@@ -82,7 +82,7 @@ mod tests {
     use crate::init::{InitRequest, Preset, init};
 
     #[test]
-    fn other_weights_dtypes_and_configs_are_other_models() {
+    fn identity_depends_on_weights_dtypes_and_configs() {
         let root = tempfile::tempdir().unwrap();
         let model = |name: &str, dtype, seed| {
             let path = root.path().join(name);

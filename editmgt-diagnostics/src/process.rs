@@ -20,7 +20,7 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 
 /// Resets the peak returned by [`peak_memory`] to the present use. If the system does not support
 /// it, the peak is that of the whole process.
-pub fn forget_peak_memory() {
+pub fn reset_peak_memory() {
     // 5 means "reset the peak resident set size": proc(5).
     let _refused = std::fs::write("/proc/self/clear_refs", "5");
 }

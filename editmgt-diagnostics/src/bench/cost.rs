@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_measured_is_refused() {
+    fn rejects_invalid_loads() {
         let editor = Editor::embedded().build().unwrap();
         let blocks = editor.model().transformer.spec().blocks();
         for (load, repeat, named) in [

@@ -188,7 +188,7 @@ mod tests {
     use crate::init::{Configs, Preset};
 
     #[test]
-    fn a_small_codec_by_hand() {
+    fn small_codec_equals_manual_count() {
         let config = VqConfig {
             layers_per_block: 1,
             norm_num_groups: 1,
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_transformer_by_hand() {
+    fn small_transformer_equals_manual_count() {
         let config = MgtConfig {
             num_layers: 1,
             num_single_layers: 2,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_by_hand() {
+    fn text_encoders_equal_manual_count() {
         let config = ClipTextConfig {
             hidden_size: 8,
             intermediate_size: 16,

@@ -40,12 +40,12 @@ pub(super) fn run(
 }
 
 /// The requested ones of these stages.
-fn asked<const N: usize>(request: &BenchRequest, stages: [BenchStage; N]) -> Vec<BenchStage> {
+fn requested<const N: usize>(request: &BenchRequest, stages: [BenchStage; N]) -> Vec<BenchStage> {
     stages.into_iter().filter(|stage| request.stages.contains(stage)).collect()
 }
 
 fn codec(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), EditError> {
-    let stages = asked(request, [BenchStage::VqEncode, BenchStage::VqDecode]);
+    let stages = requested(request, [BenchStage::VqEncode, BenchStage::VqDecode]);
     if stages.is_empty() {
         return Ok(());
     }
@@ -125,7 +125,7 @@ fn transformer(
     config: &MgtConfig,
     done: Done<'_>,
 ) -> Result<(), EditError> {
-    let stages = asked(request, [BenchStage::Transformer, BenchStage::Capture]);
+    let stages = requested(request, [BenchStage::Transformer, BenchStage::Capture]);
     if stages.is_empty() {
         return Ok(());
     }
@@ -154,7 +154,7 @@ fn transformer(
     Ok(())
 }
 
-/// The codec's tokens of the picture: 16 pixels each in every preset.
+/// The codec's tokens of the image: 16 pixels each in every preset.
 fn grid(request: &BenchRequest) -> GridSize {
     let side = request.size / 16;
     GridSize::new(side, side)

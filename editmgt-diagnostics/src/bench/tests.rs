@@ -75,7 +75,7 @@ fn half_precision_runs_too() {
 }
 
 #[test]
-fn what_can_not_be_measured_is_refused() {
+fn rejects_invalid_loads() {
     let good = request(&[BenchStage::Clip]);
     for (bad, option, got) in [
         (BenchRequest { size: 0, ..good.clone() }, "size", "0"),
@@ -85,8 +85,8 @@ fn what_can_not_be_measured_is_refused() {
         (BenchRequest { stages: Vec::new(), ..good.clone() }, "stages", "none"),
     ] {
         let error = bench(&bad, |_| ()).unwrap_err();
-        let EditError::Option { option: named, got: said, .. } = &error else { panic!("{error}") };
-        assert_eq!((*named, &**said), (option, got), "{error}");
+        let EditError::Option { option: named, got: value, .. } = &error else { panic!("{error}") };
+        assert_eq!((*named, &**value), (option, got), "{error}");
     }
 }
 

@@ -137,7 +137,7 @@ fn measured_after<T, E: From<Error>>(
         run()?;
         wait(device)?;
     }
-    process::forget_peak_memory();
+    process::reset_peak_memory();
     let mut cpu = Some(0.0);
     let mut seconds = Vec::with_capacity(repeat);
     for _ in 0..repeat {

@@ -19,14 +19,14 @@ fn changed(change: impl Fn(&mut StepTrace)) -> StepTrace {
 }
 
 #[test]
-fn what_ties_explain() {
+fn ties_explain_near_decisions() {
     type Change = fn(&mut StepTrace);
     let cases: [(&str, Change, usize, usize); 9] = [
         ("nothing", |_| (), 0, 0),
         ("the next code, on the edge", |s| (s.tokens[0], s.predicted[0]) = (1, 1), 1, 1),
         ("a code far away", |s| (s.tokens[0], s.predicted[0]) = (2, 2), 1, 0),
         ("the next code, not on the edge", |s| (s.tokens[1], s.predicted[1]) = (2, 2), 1, 0),
-        ("no code at all", |s| (s.tokens[0], s.predicted[0]) = (7, 7), 1, 0),
+        ("not a codebook index", |s| (s.tokens[0], s.predicted[0]) = (7, 7), 1, 0),
         ("masked, as good as equal", |s| s.tokens[1] = 9, 1, 1),
         ("masked, by another model", |s| (s.tokens[1], s.logits[7]) = (9, 0.1), 1, 0),
         (
@@ -57,7 +57,7 @@ fn trace(change: impl Fn(&mut EditTrace)) -> EditTrace {
 }
 
 #[test]
-fn agreements() {
+fn edit_agreement_table() {
     type Change = fn(&mut EditTrace);
     fn tie(step: &mut StepTrace) {
         (step.tokens[0], step.predicted[0]) = (1, 1);
@@ -74,7 +74,7 @@ fn agreements() {
         ("another photo", |r| r.photo[3] = 1, false, [(0, 0), (0, 0)]),
         ("an error at last", |r| error(&mut r.steps[1]), false, [(0, 0), (1, 0)]),
         (
-            "a tie, and what comes of it",
+            "a tie and its consequences",
             |r| {
                 tie(&mut r.steps[0]);
                 error(&mut r.steps[1]);

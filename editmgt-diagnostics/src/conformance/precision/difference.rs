@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_and_pictures_compare() {
+    fn map_and_image_errors() {
         for (exact, got, expected) in [
             ([0.25, 0.5, 0.75], [0.25, 0.5, 0.75], 0.0),
             ([0.25, 0.5, 0.75], [0.25, 0.375, 0.75], 0.25),

@@ -18,7 +18,7 @@ fn half(dtype: Dtype, outcome: EditOutcome) -> DtypePrecision {
 }
 
 #[test]
-fn a_table_has_a_row_for_each_number_and_says_what_failed() {
+fn table_has_a_row_per_number_and_lists_failures() {
     let done = EditOutcome::Done { tokens: 9, tokens_differ: 1, pixels_differ_by: 77 };
     let failed = EditOutcome::Failed { error: "no number".into() };
     let dtypes = vec![half(Dtype::F16, failed), half(Dtype::Bf16, done)];
@@ -45,7 +45,7 @@ fn a_table_has_a_row_for_each_number_and_says_what_failed() {
 
 #[cfg(feature = "embedded")]
 #[test]
-fn halves_of_the_small_model_are_near_f32() {
+fn half_precision_of_the_small_model_is_near_f32() {
     let photo = Photo::open("../examples/scenes/scene.png").unwrap();
     let guided = EditRequest::new("make the red circle blue").steps(3).guidance_scale(3.0).seed(7);
     let edits = [EditRequest::new("remove the red square"), guided];
