@@ -11,8 +11,8 @@ const MIN_RANGE: f32 = 1e-3;
 
 /// The least share of the variance that the split must explain. Cut in two, a single hump explains
 /// 0.64 (a bell) to 0.75 (a box) of its own variance, so less than this does not prove two kinds.
-/// A prototype, on 512 scenes of the embedded model's world and raw scores of cells: 365 of 366 local edits are
-/// found, 3 background and 3 style edits are taken for local ones.
+/// A prototype, on 512 scenes of the embedded model's world and raw scores of cells: 365 of 366
+/// local edits are found, 3 background and 3 style edits are taken for local ones.
 const MIN_SEPARATION: f64 = 0.80;
 
 /// The largest share of the image that an edit of a *part* of it can have. A map that is high
@@ -136,13 +136,14 @@ fn best_cut(sorted: &[f64]) -> (usize, f64) {
 /// - Two clear kinds of tokens: the lower ones are held.
 ///
 /// The threshold is found, and applied, on the model's attention grid where the request has scores
-/// there ([`HoldRequest::cells`]): a token is held when its cell is. Without, it is found and applied
-/// on the tokens' scores.
+/// there ([`HoldRequest::cells`]): a token is held when its cell is. Without, it is found and
+/// applied on the tokens' scores.
 ///
-/// Each image is judged by its own maps. The first step decides *whether* anything is held: where its
-/// map gives no clear answer, neither do later ones (in an edit of the whole image they say what is
-/// still to fill, which looks like an object). Where it does, each step says *what* by its own map. Put
-/// a [`HoldMargin`](crate::HoldMargin) around it where the attention is coarser than the tokens.
+/// Each image is judged by its own maps. The first step decides *whether* anything is held: where
+/// its map gives no clear answer, neither do later ones (in an edit of the whole image they say
+/// what is still to fill, which looks like an object). Where it does, each step says *what* by its
+/// own map. Put a [`HoldMargin`](crate::HoldMargin) around it where the attention is coarser than
+/// the tokens.
 ///
 /// ```
 /// use editmgt_core::{GridSize, HoldRequest, RegionHold, ScoreMap};
