@@ -117,7 +117,7 @@ fn follow(worker: &mpsc::Sender<Job>, photo: Arc<Photo>, request: &EditRequest) 
                 end => return Some(end),
             }
         }
-        println!("cancelled; going on");
+        println!("cancelled; resuming");
     }
     None
 }

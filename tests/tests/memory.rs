@@ -74,7 +74,7 @@ fn write(root: &Path, dtype: Dtype, device: &Device) -> [u64; 3] {
 }
 
 #[test]
-fn the_largest_component_alone() {
+fn low_memory_needs_only_the_largest_component() {
     let scratch = tempfile::tempdir().unwrap();
     let device = Device::flex();
     let [narrow, root] = ["narrow", "model"].map(|name| scratch.path().join(name));

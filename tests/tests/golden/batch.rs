@@ -78,7 +78,7 @@ impl EditObserver for Panics {
 }
 
 #[test]
-fn a_job_that_panics_has_failed_and_the_rest_go_on() {
+fn panicking_job_fails_and_the_rest_run() {
     let dir = tempfile::tempdir().unwrap();
     let jobs = jobs(dir.path(), 2, 1);
     let out = dir.path().join("out");

@@ -88,7 +88,7 @@ fn any_shape_is_edited_and_comes_back_in_its_size() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_edit_and_strength_does_not_stick() {
+fn equal_seeds_give_equal_edits_whatever_the_earlier_strength() {
     let editor = Editor::new(small()).unwrap();
     let photo = photo(48, 48);
     let tokens = |seed, reference_strength| {
@@ -242,7 +242,7 @@ fn localisation_works_for_any_batch_and_grid_with_and_without_guidance() {
 }
 
 #[test]
-fn a_missing_keyword_is_an_error_and_not_a_map_of_nothing() {
+fn missing_keyword_is_an_error() {
     let editor = Editor::new(small()).unwrap();
     let keyword = Some(KeywordPolicy::phrase("zebra"));
     let hold = Some(HoldPolicy::Threshold(0.3));

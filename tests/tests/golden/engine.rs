@@ -206,7 +206,7 @@ fn progress(error: EditError) -> Option<LoopProgress> {
 }
 
 #[test]
-fn stopped_anywhere_an_edit_goes_on_as_if_it_never_had() {
+fn edit_resumed_after_any_stop_equals_unbroken_edit() {
     let editor = Editor::new(small()).unwrap();
     let open = editor.open_photo(photo(48, 48));
     let half = |x| Luma([if x < 24 { 0 } else { 255 }]);
@@ -244,7 +244,7 @@ fn stopped_anywhere_an_edit_goes_on_as_if_it_never_had() {
 }
 
 #[test]
-fn another_edit_does_not_go_on() {
+fn progress_of_another_edit_is_refused() {
     let editor = Editor::new(small()).unwrap();
     let open = editor.open_photo(photo(48, 48));
     let plain = request(48).steps(4);
@@ -308,7 +308,7 @@ fn phrases_have_a_map_each() {
 }
 
 #[test]
-fn score_maps_are_smoothed_as_asked() {
+fn score_map_filter_is_applied() {
     let editor = Editor::new(small()).unwrap();
     let open = editor.open_photo(photo(48, 48));
     let scores = |map_filter| {
@@ -328,7 +328,7 @@ fn score_maps_are_smoothed_as_asked() {
 }
 
 #[test]
-fn a_report_says_what_it_was() {
+fn report_describes_the_edit() {
     let editor = Editor::new(small()).unwrap();
     let photo = photo(48, 48);
     let edit = |hold| {

@@ -47,7 +47,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn there_and_back_is_the_photos_size_and_what_was_not_seen_is_the_photo(plan in plans()) {
+    fn round_trip_keeps_the_size_and_the_pixels_outside_the_area(plan in plans()) {
         prop_assume!(plan.is_some());
         let Some((plan, multiple)) = plan else { return Ok(()) };
         let (photo, model) = (plan.photo(), plan.model());

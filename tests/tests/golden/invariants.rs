@@ -174,7 +174,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn tokens_are_decided_for_good_and_held_ones_are_the_photos(case in cases()) {
+    fn decided_tokens_stay_and_held_ones_are_the_photos(case in cases()) {
         let reference = case.reference();
         case.stages(|stages| {
             let mut edit = EditLoop::new(stages, case.input()).unwrap();
@@ -204,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn what_may_not_change_does_not(case in cases()) {
+    fn protected_tokens_never_change(case in cases()) {
         let (tokens, reference) = (case.unbroken(), case.reference());
         let n = case.size.len();
         let changed = |image: usize| {
@@ -231,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn stopped_after_any_step_it_goes_on_to_the_same_end(case in cases(), stop in 0usize..7) {
+    fn resumed_after_any_step_equals_unbroken_loop(case in cases(), stop in 0usize..7) {
         let stop = 1 + stop % case.steps;
         let tokens = case.stages(|stages| {
             let mut edit = EditLoop::new(stages, case.input()).unwrap();

@@ -7,7 +7,7 @@ mod defaults;
 mod engine;
 mod full_size;
 mod geometry;
-mod halves;
+mod half_precision;
 mod invariants;
 mod low_memory;
 mod preproc;

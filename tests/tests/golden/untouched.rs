@@ -108,7 +108,7 @@ fn saved(result: &EditResult, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_the_mask_leaves_black_is_the_photo_bit_for_bit() {
+fn black_mask_area_is_the_photo_bit_for_bit() {
     let editor = Editor::new(small()).unwrap();
     for (name, bytes) in files() {
         let (before, opacity) = read(&bytes);

@@ -62,7 +62,7 @@ fn assert_consistent(result: &EditResult, photo: &Photo, what: &str) {
 }
 
 #[test]
-fn previews_leave_what_is_not_edited_as_it_is() {
+fn previews_change_only_the_edited_region() {
     let photo = scene();
     let editor = editor(false);
     for shrink in [1, 2] {
@@ -101,7 +101,7 @@ fn previews_leave_what_is_not_edited_as_it_is() {
 }
 
 #[test]
-fn every_way_to_fit_the_photo_leaves_what_is_not_edited_as_it_is() {
+fn every_resize_changes_only_the_edited_region() {
     let editor = editor(false);
     let whole = scene();
     let mut cropped = 0;
@@ -151,7 +151,7 @@ fn every_way_to_fit_the_photo_leaves_what_is_not_edited_as_it_is() {
 }
 
 #[test]
-fn low_memory_variations_and_resumed_edits_leave_what_is_not_edited_as_it_is() {
+fn low_memory_variations_and_resumed_edits_change_only_the_edited_region() {
     let photo = Arc::new(scene());
     let request = request().steps(3);
     let mut results = Vec::new();
@@ -186,7 +186,7 @@ fn low_memory_variations_and_resumed_edits_leave_what_is_not_edited_as_it_is() {
 }
 
 #[test]
-fn batches_leave_what_is_not_edited_as_it_is() {
+fn batches_change_only_the_edited_region() {
     let photo = scene();
     let dir = tempfile::tempdir().unwrap();
     let scene = std::fs::canonicalize(SCENE).unwrap();

@@ -40,13 +40,13 @@ fn copy(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy(&entry.path(), &to)
         } else {
-            drop(fs::copy(entry.path(), to).unwrap())
+            fs::copy(entry.path(), to).unwrap();
         }
     }
 }
 
 #[test]
-fn they_edit_bit_for_bit_as_in_f32() {
+fn half_precision_weights_edit_bit_for_bit_as_f32() {
     let scratch = tempfile::tempdir().unwrap();
     let tiny = scratch.path().join("tiny");
     init(&tiny, &InitRequest { preset: Preset::Tiny, dtype: Dtype::F32, seed: 1 }).unwrap();
