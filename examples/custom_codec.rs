@@ -1,7 +1,7 @@
-//! A codec of your own: colour averages instead of a neural network.
+//! A custom codec: colour averages instead of a neural network.
 //!
-//! Each 8x8 cell becomes the nearest of 64 colours (4 levels of red, green and blue). That is a
-//! poor codec and a complete one: it fills the trait, checks its input, and any pipeline whose
+//! Each 8x8 cell becomes the nearest of 64 colours (4 levels of red, green and blue). The codec is
+//! poor but complete: it implements the trait and validates its input, and any pipeline whose
 //! transformer was trained on its 64 codes could use it.
 //!
 //! ```text
@@ -45,7 +45,7 @@ impl VqCodec for ColourCodec {
         }
         let cells = images.reshape([batch, 3, height / f, f, width / f, f]);
         let means = cells.mean_dim(5).mean_dim(3).reshape([batch, 3, height / f, width / f]);
-        // Level of each channel, 0 to LEVELS - 1; the code reads them as digits.
+        // Level of each channel, 0 to LEVELS - 1; the code has them as digits.
         let top = (LEVELS - 1) as f32;
         let levels: Tensor<4, Int> = (means * top).round().clamp(0.0, top).int();
         let digit = |channel: usize| levels.clone().narrow(1, channel, 1).squeeze_dim::<3>(1);
@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let photo = Photo::open(photo)?;
     check_writable(out, photo.size(), &SaveOptions::default())?;
     let device = editmgt::open_default_device()?;
-    // The trait is all that the rest of editmgt knows of a codec.
+    // The trait is all that the rest of editmgt needs of a codec.
     let codec: Box<dyn VqCodec> = Box::new(ColourCodec::new(device.clone()));
     let plan = ResizePlan::fit(photo.size(), 512, codec.spec().downsample_factor)?;
     let tokens = codec.encode(plan.apply(&photo, &device)?)?;

@@ -1,4 +1,4 @@
-//! A scheduler of your own: fixes whole rows from top to bottom instead of the most confident tokens.
+//! A custom scheduler: fixes whole rows from top to bottom instead of the most confident tokens.
 //!
 //! ```text
 //! cargo run -p editmgt-examples --example custom_scheduler -- MODEL PHOTO "make it red" OUT.png

@@ -1,7 +1,7 @@
 //! The devices of this build, their capabilities, and the float type to use on them.
 //!
-//! The only library crate that enables burn backends, by cargo features: `flex` (the default: CPU, nothing to
-//! install), `ndarray`, `wgpu`, `vulkan`, `metal`, `webgpu` and `cuda`.
+//! The only library crate that enables burn backends, by cargo features: `flex` (the default: CPU,
+//! nothing to install), `ndarray`, `wgpu`, `vulkan`, `metal`, `webgpu` and `cuda`.
 //!
 //! ```
 //! use editmgt_backends::{Dtype, DtypePolicy, open};

@@ -1,15 +1,15 @@
 //! Strict reading of a component's `config.json`.
 //!
-//! A config determines the computation, so no key is ignored silently: a key that is neither used nor known to
-//! be irrelevant is an error, as is a missing one.
+//! A config determines the computation, so no key is ignored silently: a key that is neither used
+//! nor known to be irrelevant is an error, as is a missing one.
 
 use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// Upper limit of widths, table sizes and channel counts of a config: far above any real model, and small enough
-/// that no product of two overflows.
+/// Upper limit of widths, table sizes and channel counts of a config: far above any real model, and
+/// small enough that no product of two overflows.
 pub const MAX_EXTENT: usize = 1 << 24;
 
 /// An invalid `config.json`.
@@ -67,8 +67,9 @@ pub fn check_range(
     Err(ConfigError::unsupported(component, key, expected, got))
 }
 
-/// Parses `text` into `T`, which should be `#[serde(deny_unknown_fields)]`, after removing the keys of
-/// `harmless`: those of official files that don't change inference (training rates, class names, versions).
+/// Parses `text` into `T`, which should be `#[serde(deny_unknown_fields)]`, after removing the keys
+/// of `harmless`: those of official files that don't change inference (training rates, class names,
+/// versions).
 ///
 /// # Errors
 /// [`ConfigError::Parse`] with the parser's message, which names the key.
@@ -95,8 +96,8 @@ pub fn parse<T: DeserializeOwned>(
     })
 }
 
-/// The key of a value that serde calls `invalid`. serde's message names missing and unknown keys but not this
-/// one; it is the last of the shortest prefix of keys that gives the same message.
+/// The key of a value that serde calls `invalid`. serde's message names missing and unknown keys
+/// but not this one; it is the last of the shortest prefix of keys that gives the same message.
 fn mistyped<'a, T: DeserializeOwned>(
     map: &'a Map<String, Value>,
     message: &str,

@@ -29,7 +29,7 @@ pub enum EditError {
     /// The model can't be loaded.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The device can't be had.
+    /// The device is unavailable.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The observer stopped the edit: [`OpenPhoto::resume`](crate::OpenPhoto::resume) continues it.

@@ -1,6 +1,6 @@
 //! Edit images by instruction with a masked generative transformer (EditMGT): a VQ codec turns
 //! the photo into tokens, a transformer fills a masked canvas in a few parallel steps while the
-//! photo's own tokens ride along, its attention says where the edit is, and tokens outside stay
+//! photo's own tokens are conditions, its attention locates the edit, and tokens outside it stay
 //! the photo's.
 //!
 //! ```no_run

@@ -1,4 +1,4 @@
-//! What the configs of the Hugging Face hub have in common.
+//! Shared parsing of Hugging Face configs.
 
 use editmgt::config::{self, ConfigError};
 use serde::de::DeserializeOwned;
@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 pub(super) type Object = Map<String, Value>;
 
-/// Keys without a say in the features: what `PretrainedConfig` writes into every config (names and
-/// versions, what to return, labels, how to generate text), rates and initialisation of training,
-/// and what a backbone gives out.
+/// Keys that do not affect the features: those that `PretrainedConfig` writes into every config
+/// (names and versions, outputs, labels, text generation), training rates and initialisation, and a
+/// backbone's outputs.
 pub(super) const HARMLESS: &[&str] = &[
     "_attn_implementation_autoset",
     "_commit_hash",
@@ -106,13 +106,13 @@ pub(super) fn of_type(
     }
 }
 
-/// A config in which every key is said, or has the default of the library's class: it leaves keys
-/// with their defaults out when it writes one.
+/// Completes a config with the defaults of the library's class, which omits keys with default
+/// values when it writes one.
 pub(super) fn complete<T: DeserializeOwned>(
     component: &'static str,
     mut defaults: Value,
-    said: Object,
+    values: Object,
 ) -> Result<T, ConfigError> {
-    defaults.as_object_mut().expect("defaults are an object").extend(said);
+    defaults.as_object_mut().expect("defaults are an object").extend(values);
     config::parse(component, &defaults.to_string(), HARMLESS)
 }

@@ -1,4 +1,4 @@
-//! The small model that is part of the program.
+//! The small model embedded in the library.
 
 use std::path::{Path, PathBuf};
 
@@ -19,10 +19,10 @@ use crate::error::ModelError;
 use crate::lora::{LoraUse, apply_loras, open_loras};
 use crate::request::EditDefaults;
 
-/// Stands for the folder of the files in errors.
+/// Path of the files in errors.
 const ROOT: &str = "embedded";
 
-/// A file of the folder `embedded` beside the sources, which is a model folder like any other.
+/// A file of the folder `embedded` beside the sources, which is an ordinary model folder.
 macro_rules! embedded {
     ($name:literal) => {
         File { name: $name, bytes: include_bytes!(concat!("../../embedded/", $name)) }
@@ -55,7 +55,7 @@ impl File {
 }
 
 impl Model {
-    /// Loads the small model that is part of the program, and LoRA adapters into its transformer.
+    /// Loads the embedded small model, and LoRA adapters into its transformer.
     ///
     /// # Errors
     /// [`ModelError::Lora`] for an adapter that is malformed or for another model.
@@ -139,7 +139,7 @@ mod tests {
     use crate::model::identity::identity;
 
     #[test]
-    fn it_is_what_its_folder_is() {
+    fn embedded_model_equals_its_folder() {
         let folder = ModelFolder::open(Path::new(ROOT)).unwrap();
         let dtype = DtypePolicy::uniform(Dtype::F32);
         let options = LoadOptions { device: Device::flex(), dtype };

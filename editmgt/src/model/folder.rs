@@ -1,4 +1,4 @@
-//! Where the components of a model lie.
+//! Paths of a model's components.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::error::ModelError;
 
-/// The folders of a model's components. Nothing is loaded yet.
+/// The folders of a model's components. Loads nothing.
 ///
 /// Two layouts are read:
 /// - the official one: `editmgt/` (or `transformer/`), `vqvae/`, `text_encoder/`, `tokenizer/`,
@@ -27,7 +27,7 @@ pub struct ModelFolder {
     pub text_encoder: PathBuf,
     /// CLIP's tokenizer.
     pub tokenizer: PathBuf,
-    /// Config and weights of the LLM, where there is one.
+    /// Config and weights of the LLM, if there is one.
     pub llm_encoder: Option<PathBuf>,
     /// The LLM's tokenizer.
     pub llm_tokenizer: Option<PathBuf>,
@@ -41,8 +41,8 @@ struct PipelineFile {
 }
 
 impl ModelFolder {
-    /// Declares the files of the model in `root` as inputs, also those that its `pipeline.json`
-    /// names elsewhere. A folder that can't be opened is refused when it is loaded.
+    /// Declares the files of the model in `root` as inputs, including those of folders named in its
+    /// `pipeline.json`. Unreadable folders are refused when the model is loaded.
     pub fn declare_inputs(root: &Path, what: &str, roles: &mut FileRoles) {
         roles.input_tree(what, root);
         if let Ok(folder) = Self::open(root) {
@@ -57,15 +57,12 @@ impl ModelFolder {
     /// Finds the components.
     ///
     /// # Errors
-    /// [`ModelError::Folder`] naming every component that is not there, [`ModelError::Io`] when
-    /// the folder or its `pipeline.json` can't be read.
+    /// [`ModelError::Folder`] naming every missing component, [`ModelError::Io`] when the folder or
+    /// its `pipeline.json` cannot be read.
     pub fn open(root: &Path) -> Result<Self, ModelError> {
         std::fs::read_dir(root).map_err(ModelError::io(root))?;
         let pipeline = root.join("pipeline.json");
-        let named = match pipeline.is_file() {
-            true => Some(read_pipeline(&pipeline)?),
-            false => None,
-        };
+        let named = if pipeline.is_file() { Some(read_pipeline(&pipeline)?) } else { None };
         let find = |component: &str, folders: &[&str]| -> Option<PathBuf> {
             match &named {
                 None => folders.iter().map(|f| root.join(f)).find(|dir| dir.is_dir()),
@@ -95,7 +92,7 @@ impl ModelFolder {
             llm_tokenizer: find("llm_tokenizer", &["llm_tokenizer"]),
             root: root.to_owned(),
         };
-        // These may be absent, but not named and then absent.
+        // These are optional, but must exist if named.
         for (component, dir) in
             [("llm_encoder", &folder.llm_encoder), ("llm_tokenizer", &folder.llm_tokenizer)]
         {

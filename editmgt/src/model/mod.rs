@@ -1,9 +1,9 @@
-//! A model: where its components lie, how they are loaded, and the loaded parts.
+//! Models: component paths, loading, and the loaded parts.
 //!
 //! ```text
 //! ModelFolder ──► StoredModel (configs, keys and shapes checked) ──load──────► Model
-//!                                                                └─on_demand─► Model that reads its weights when needed
-//! the small model in the program ────────────────────────────────────────────► Model
+//!                                                                └─on_demand─► Model (lazy weights)
+//! the embedded small model ────────────────────────────────────────────► Model
 //! ```
 
 #[cfg(feature = "embedded")]

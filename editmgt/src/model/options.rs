@@ -1,4 +1,4 @@
-//! How a model is loaded, and what it was loaded from.
+//! Loading options and the origin of a model.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::lora::{LoraFile, LoraSource, LoraUse};
 
-/// Where a model lives and in which precision.
+/// Device and precision of a model.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
     /// The device of every component.
@@ -21,7 +21,7 @@ pub struct LoadOptions {
 /// What a model was loaded from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSource {
-    /// Tells models apart: see [`identity`](crate::identity).
+    /// Identity: see [`identity`](crate::identity).
     pub sha256: String,
     /// The precision of each component.
     pub dtype: DtypePolicy,
@@ -50,7 +50,7 @@ impl ModelSource {
 }
 
 impl fmt::Display for ModelSource {
-    /// The first digits of its identity, and the adapters.
+    /// The beginning of its identity, and the adapters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "model {:.12}", self.sha256)?;
         self.loras.iter().try_for_each(|lora| write!(f, " with the {lora}"))

@@ -1,4 +1,4 @@
-//! The components of a model folder, all but their weights.
+//! The components of a model folder without their weights.
 
 use std::path::{Path, PathBuf};
 
@@ -24,17 +24,17 @@ use crate::error::ModelError;
 use crate::lora::{LoraFile, LoraUse, apply_loras, open_loras};
 use crate::request::EditDefaults;
 
-/// A component whose config was read, and whose files have the keys and shapes that it asks for.
+/// An unloaded component: its config was read, and its files have the expected keys and shapes.
 pub(crate) struct Stored<M> {
-    /// The module before its parameters are made: it knows its sizes and takes no memory.
-    pub(crate) shell: M,
+    /// The module with uninitialised parameters: it knows its sizes and takes no memory.
+    pub(crate) unloaded: M,
     /// Its folder.
     pub(crate) dir: PathBuf,
     keys: KeyMap,
     files: WeightFiles,
     dtype: DType,
-    /// Whether matrices that are stored in half precision stay so.
-    keeps_halves: bool,
+    /// Whether matrices stored in half precision keep their dtype.
+    keeps_half_precision: bool,
 }
 
 impl<M: Module> Stored<M> {
@@ -45,34 +45,34 @@ impl<M: Module> Stored<M> {
         build: impl FnOnce() -> Result<(KeyMap, M), ConfigError>,
     ) -> Result<Self, ModelError> {
         let path = dir.join("config.json");
-        let (keys, shell) = build().map_err(|source| ModelError::Config { path, source })?;
+        let (keys, unloaded) = build().map_err(|source| ModelError::Config { path, source })?;
         let files = WeightFiles::open(dir)?;
-        check_module(&shell, &files, &keys, dtype)?;
-        Ok(Self { shell, dir: dir.to_owned(), keys, files, dtype, keeps_halves: false })
+        check_module(&unloaded, &files, &keys, dtype)?;
+        Ok(Self { unloaded, dir: dir.to_owned(), keys, files, dtype, keeps_half_precision: false })
     }
 
-    /// For a module that widens its matrices where it uses them: those that are stored in half precision
-    /// stay so, where that changes no result and costs no time.
-    fn keeping_halves(self, device: &Device) -> Self {
-        Self { keeps_halves: keeps_half_precision(device, self.dtype), ..self }
+    /// For a module that widens matrices on use: matrices stored in half precision keep their
+    /// dtype, if that changes no result and costs no time.
+    fn with_half_precision_kept(self, device: &Device) -> Self {
+        Self { keeps_half_precision: keeps_half_precision(device, self.dtype), ..self }
     }
 
-    /// The component with its weights; each call reads them anew.
+    /// Loads the component's weights; each call reads them again.
     pub(crate) fn load(&self) -> Result<M, ModelError> {
         let options = editmgt_checkpoint::LoadOptions::new(self.dtype)
-            .with_keep_half_precision(self.keeps_halves);
-        Ok(load_module(self.shell.clone(), &self.files, &self.keys, options)?)
+            .with_keep_half_precision(self.keeps_half_precision);
+        Ok(load_module(self.unloaded.clone(), &self.files, &self.keys, options)?)
     }
 }
 
-/// Whether matrices that are stored in half precision stay so when a model is loaded in `dtype` for inference on
-/// `device`: they do in f32 where the device's kernels widen them, since that changes no result.
+/// Whether matrices stored in half precision keep their dtype when a model is loaded in `dtype` for
+/// inference on `device`: in f32 if the device's kernels widen them, since that changes no result.
 pub fn keeps_half_precision(device: &Device, dtype: DType) -> bool {
     dtype == DType::F32 && widens(device)
 }
 
-/// Loads the weights in `dir` into the module that `build` makes of its config, in `dtype`. Missing and unknown
-/// keys and wrong shapes are errors.
+/// Loads the weights in `dir` into the module that `build` makes of its config, in `dtype`. Missing
+/// and unknown keys and wrong shapes are errors.
 ///
 /// # Errors
 /// [`ModelError`] naming the file.
@@ -84,7 +84,7 @@ pub fn load_component<M: Module>(
     Stored::open(dir, dtype, build)?.load()
 }
 
-/// A transformer and what is added to it.
+/// A transformer and its adapters.
 pub(crate) struct StoredTransformer {
     pub(crate) model: Stored<MgtModel>,
     pub(crate) keys: KeyMap,
@@ -97,7 +97,7 @@ impl StoredTransformer {
     }
 }
 
-/// The codec that the folder's config names.
+/// The codec named in the folder's config.
 pub(crate) enum StoredCodec {
     Official(Box<Stored<VqModel>>),
     Patch(Box<Stored<PatchVqModel>>),
@@ -112,7 +112,7 @@ impl StoredCodec {
     }
 }
 
-/// The text encoder that a transformer's config names, and its tokenisers.
+/// The text encoder named in a transformer's config, and its tokenisers.
 pub(crate) enum StoredText {
     Clip(Box<StoredClip>),
     ClipGemma2 { clip: Box<StoredClip>, gemma: Box<Stored<Gemma2>>, tokenizer: PromptTokenizer },
@@ -146,20 +146,20 @@ impl StoredText {
     }
 }
 
-/// A text encoder by its own type.
+/// A text encoder by its concrete type.
 #[non_exhaustive]
 pub enum LoadedText {
-    /// CLIP's text tower, which gives rows and pooled vector.
+    /// CLIP's text tower, for both rows and pooled vector.
     Clip(Box<ClipEncoder>),
-    /// Gemma 2 gives the rows, CLIP the pooled vector.
+    /// Gemma 2 for the rows, CLIP for the pooled vector.
     ClipGemma2(Box<ClipGemma2Encoder>),
     /// The small encoder, trained with its transformer.
     Small(Box<SmallTextEncoder>),
 }
 
 impl LoadedText {
-    /// The encoder behind its trait.
-    pub fn boxed(self) -> Box<dyn TextEncoder> {
+    /// The encoder as a trait object.
+    pub fn into_boxed(self) -> Box<dyn TextEncoder> {
         match self {
             Self::Clip(encoder) => encoder,
             Self::ClipGemma2(encoder) => encoder,
@@ -168,16 +168,16 @@ impl LoadedText {
     }
 }
 
-/// All of a folder but the weights.
+/// An unloaded model: all of a folder except the weights.
 pub(crate) struct StoredModel {
     pub(crate) transformer: StoredTransformer,
     pub(crate) codec: StoredCodec,
     pub(crate) text: StoredText,
-    pub(crate) rest: Rest,
+    pub(crate) metadata: ModelMetadata,
 }
 
-/// What of a model is small.
-pub(crate) struct Rest {
+/// Everything but weights.
+pub(crate) struct ModelMetadata {
     root: PathBuf,
     scheduler: SchedulerConfig,
     defaults: EditDefaults,
@@ -186,8 +186,8 @@ pub(crate) struct Rest {
 }
 
 impl StoredModel {
-    /// Reads everything that is small, and compares all keys and shapes: a mistake should not cost
-    /// a minute of loading.
+    /// Reads everything but the weights, and checks all keys and shapes, so that mistakes are found
+    /// before the weights are loaded.
     pub(crate) fn open(
         folder: &ModelFolder,
         options: &LoadOptions,
@@ -199,12 +199,12 @@ impl StoredModel {
         let keys = config.keys();
         for (choice, file) in &loras {
             let streams = choice.streams.unwrap_or(file.streams);
-            file.for_model(&model.shell, &keys, choice.scale, streams)?;
+            file.for_model(&model.unloaded, &keys, choice.scale, streams)?;
         }
         Ok(Self {
             codec: open_codec(&folder.vqvae, options)?,
             text: open_text(folder, &config.text_encoder_architecture, options)?,
-            rest: Rest {
+            metadata: ModelMetadata {
                 root: folder.root.clone(),
                 scheduler: read_scheduler(&folder.scheduler)?,
                 defaults,
@@ -212,7 +212,7 @@ impl StoredModel {
                 device: options.device.clone(),
             },
             transformer: StoredTransformer {
-                model: model.keeping_halves(&options.device),
+                model: model.with_half_precision_kept(&options.device),
                 keys,
                 loras,
             },
@@ -221,13 +221,13 @@ impl StoredModel {
 
     /// Loads every component, one tensor at a time.
     pub(crate) fn load(self) -> Result<Model, ModelError> {
-        let Self { transformer, codec, text, rest } = self;
-        rest.model(Box::new(transformer.load()?), codec.load()?, text.load()?.boxed())
+        let Self { transformer, codec, text, metadata } = self;
+        metadata.model(Box::new(transformer.load()?), codec.load()?, text.load()?.into_boxed())
     }
 }
 
-impl Rest {
-    /// The model of these parts, when they belong together.
+impl ModelMetadata {
+    /// The model of these parts, if they are compatible.
     pub(crate) fn model(
         self,
         transformer: Box<dyn MgtTransformer>,
@@ -241,10 +241,10 @@ impl Rest {
     }
 }
 
-/// Single components, for those who need no editor: a trainer, for instance.
+/// Single components, for use without an editor, for instance in training.
 impl ModelFolder {
-    /// Loads the transformer alone, with its config. All of its weights have the dtype of the options, as
-    /// training wants them.
+    /// Loads the transformer, with its config. All of its weights have the dtype of the options, as
+    /// training requires.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -256,7 +256,7 @@ impl ModelFolder {
         Ok((config, model.load()?))
     }
 
-    /// Loads the codec alone.
+    /// Loads the codec.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -264,15 +264,15 @@ impl ModelFolder {
         open_codec(&self.vqvae, options)?.load()
     }
 
-    /// Loads the text encoder alone, the one that the transformer's config names.
+    /// Loads the text encoder named in the transformer's config.
     ///
     /// # Errors
     /// As [`Model::load`].
     pub fn load_text(&self, options: &LoadOptions) -> Result<Box<dyn TextEncoder>, ModelError> {
-        Ok(self.load_text_encoder(options)?.boxed())
+        Ok(self.load_text_encoder(options)?.into_boxed())
     }
 
-    /// As [`load_text`](Self::load_text), the encoder by its own type.
+    /// As [`load_text`](Self::load_text), with the concrete type.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -324,24 +324,24 @@ fn open_text(
     if *architecture == TextArchitecture::Small {
         let config = read_config(dir, "config.json", SmallTextConfig::from_json)?;
         let model = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
-        let model = model.keeping_halves(device);
-        let tokenizer = WordTokenizer::open(&folder.tokenizer, model.shell.spec().rows)?;
+        let model = model.with_half_precision_kept(device);
+        let tokenizer = WordTokenizer::open(&folder.tokenizer, model.unloaded.spec().rows)?;
         return Ok(StoredText::Small(Box::new(model), tokenizer));
     }
     let config = read_config(dir, "config.json", ClipTextConfig::from_json)?;
     let model = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let model = model.keeping_halves(device);
+    let model = model.with_half_precision_kept(device);
     let clip = Box::new(StoredClip { model, tokenizer: PromptTokenizer::clip(&folder.tokenizer)? });
     if *architecture == TextArchitecture::Clip {
         return Ok(StoredText::Clip(clip));
     }
     let (Some(dir), Some(tokenizer)) = (&folder.llm_encoder, &folder.llm_tokenizer) else {
-        let problem = "the transformer reads CLIP and Gemma2, but there is no llm_encoder";
+        let problem = "the transformer needs CLIP and Gemma2, but there is no llm_encoder";
         return Err(ModelError::folder(&folder.root, problem));
     };
     let config = read_config(dir, "config.json", Gemma2Config::from_json)?;
     let gemma = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let gemma = gemma.keeping_halves(device);
+    let gemma = gemma.with_half_precision_kept(device);
     let tokenizer = PromptTokenizer::gemma(tokenizer)?;
     Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
 }

@@ -185,7 +185,7 @@ macro_rules! edit_options {
             }
         }
 
-        /// How a model wants to be used: what a request that says nothing gets.
+        /// Default options of a model, for those that a request leaves unset.
         ///
         /// The contents of an `edit_defaults.json` in a model's folder. What is absent there is as
         /// in the official inference script ([`official`](Self::official)); a request comes before

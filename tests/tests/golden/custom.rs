@@ -1,4 +1,4 @@
-//! A stage that is replaced by an equal one gives the same edit, with all that is around it.
+//! Replacing a stage by an equal one gives the same edit.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Every stage against the official implementation's numbers.
+//! Every stage against the official implementation's values.
 #![forbid(unsafe_code)]
 
 mod batch;
@@ -7,7 +7,7 @@ mod defaults;
 mod engine;
 mod full_size;
 mod geometry;
-mod halves;
+mod half_precision;
 mod invariants;
 mod low_memory;
 mod preproc;

@@ -2,7 +2,7 @@ use editmgt::photo::{Mask, PixelSize, ResizePlan};
 use editmgt_diagnostics::verify::GoldenFolder;
 use editmgt_tests::golden;
 
-/// The canvas that the official inpainting starts from.
+/// The initial canvas of official inpainting.
 #[test]
 fn a_mask_covers_the_tokens_that_it_covers_officially() {
     let dir = golden("pipeline_inpaint_clip_nodown").expect("the folder is committed");

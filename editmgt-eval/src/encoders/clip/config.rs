@@ -10,7 +10,7 @@ use crate::encoders::tower::TowerConfig;
 pub(super) const COMPONENT: &str = "CLIP";
 pub(super) const VISION: &str = "CLIP vision";
 
-/// What a `CLIPModel` is.
+/// Config of a `CLIPModel`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ClipConfig {
     pub(super) text: ClipTextConfig,
@@ -19,7 +19,7 @@ pub(super) struct ClipConfig {
     pub(super) projection_dim: usize,
 }
 
-/// The whole model's config, its harmless keys apart.
+/// The whole model's config, without ignored keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -33,9 +33,9 @@ struct File {
 impl ClipConfig {
     /// Reads the text of a `config.json`.
     pub(super) fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let (_, said) = of_type(COMPONENT, text, &["clip"])?;
-        let file: File = complete(COMPONENT, json!({"projection_dim": 512}), said)?;
-        // Old files have both, and the library then goes by the second alone.
+        let (_, values) = of_type(COMPONENT, text, &["clip"])?;
+        let file: File = complete(COMPONENT, json!({"projection_dim": 512}), values)?;
+        // Old files have both, and the library then uses only the second.
         let text = file.text_config_dict.or(file.text_config).unwrap_or_default();
         let vision = file.vision_config_dict.or(file.vision_config).unwrap_or_default();
         Ok(Self {
@@ -79,8 +79,8 @@ impl ClipConfig {
     }
 }
 
-/// The text tower's own config wants every key.
-fn text_config(mut said: Object, projection_dim: usize) -> Result<ClipTextConfig, ConfigError> {
+/// The text tower's own config requires every key.
+fn text_config(mut values: Object, projection_dim: usize) -> Result<ClipTextConfig, ConfigError> {
     let defaults = ClipTextConfig {
         vocab_size: 49408,
         hidden_size: 512,
@@ -93,15 +93,15 @@ fn text_config(mut said: Object, projection_dim: usize) -> Result<ClipTextConfig
         layer_norm_eps: 1e-5,
         eos_token_id: 49407,
     };
-    said.retain(|key, _| key == "eos_token_id" || !HARMLESS.contains(&key.as_str()));
-    // The width that counts is the whole model's.
-    said.remove("projection_dim");
+    values.retain(|key, _| key == "eos_token_id" || !HARMLESS.contains(&key.as_str()));
+    // The whole model's width takes precedence.
+    values.remove("projection_dim");
     let mut whole = serde_json::to_value(defaults).expect("a config is JSON");
-    whole.as_object_mut().expect("a config is an object").extend(said);
+    whole.as_object_mut().expect("a config is an object").extend(values);
     ClipTextConfig::from_json(&whole.to_string())
 }
 
-fn vision_config(mut said: Object) -> Result<TowerConfig, ConfigError> {
+fn vision_config(mut values: Object) -> Result<TowerConfig, ConfigError> {
     let defaults = json!({
         "hidden_size": 768,
         "intermediate_size": 3072,
@@ -114,8 +114,8 @@ fn vision_config(mut said: Object) -> Result<TowerConfig, ConfigError> {
         "layer_norm_eps": 1e-5,
         "qkv_bias": true,
     });
-    said.remove("projection_dim");
-    let tower: TowerConfig = complete(VISION, defaults, said)?;
+    values.remove("projection_dim");
+    let tower: TowerConfig = complete(VISION, defaults, values)?;
     tower.checked(VISION)
 }
 
@@ -127,10 +127,10 @@ mod tests {
     use crate::encoders::clip::vision::ClipVision;
     use crate::encoders::tests::device;
 
-    /// Numbers of weights that `transformers` counts: in the whole model, and in its vision tower
-    /// with projection.
+    /// Parameter counts by `transformers`: of the whole model, and of its vision tower with
+    /// projection.
     #[test]
-    fn what_a_config_leaves_out_is_vit_b_32() {
+    fn missing_config_keys_default_to_vit_b_32() {
         let large = json!({
             "model_type": "clip",
             "projection_dim": 768,
@@ -147,7 +147,7 @@ mod tests {
             let config = ClipConfig::from_json(&config.to_string()).unwrap();
             let tower = ClipVision::new(&config, &device()).unwrap().num_params();
             let text = config.text.init(&device()).unwrap().num_params();
-            // One is the scale of the logits.
+            // One parameter is the scale of the logits.
             assert_eq!((text + tower + 1, tower), (whole, vision));
         }
     }

@@ -8,7 +8,7 @@ use crate::encoders::tower::TowerConfig;
 
 pub(super) const COMPONENT: &str = "DINO";
 
-/// Which of the two networks.
+/// DINO version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DinoKind {
     /// `ViTModel`: the first DINO.
@@ -17,7 +17,7 @@ pub(super) enum DinoKind {
     Dinov2,
 }
 
-/// What a `ViTModel` or a `Dinov2Model` is.
+/// Config of a `ViTModel` or a `Dinov2Model`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct DinoConfig {
     pub(super) kind: DinoKind,
@@ -27,15 +27,15 @@ pub(super) struct DinoConfig {
 impl DinoConfig {
     /// Reads the text of a `config.json`.
     pub(super) fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let (kind, said) = of_type(COMPONENT, text, &["vit", "dinov2"])?;
+        let (kind, values) = of_type(COMPONENT, text, &["vit", "dinov2"])?;
         let (kind, tower) = match kind.as_str() {
-            "vit" => (DinoKind::Vit, vit_config(said)?),
-            _ => (DinoKind::Dinov2, dinov2_config(said)?),
+            "vit" => (DinoKind::Vit, vit_config(values)?),
+            _ => (DinoKind::Dinov2, dinov2_config(values)?),
         };
         Ok(Self { kind, tower: tower.checked(COMPONENT)? })
     }
 
-    /// From the model's parameter paths to the keys of a checkpoint.
+    /// Renames the model's parameter paths to checkpoint keys.
     pub(super) fn keys(&self) -> KeyMap {
         let mut keys = KeyMap::renames([
             ("^(cls_token|position_embeddings)", "embeddings.$1"),
@@ -53,7 +53,8 @@ impl DinoConfig {
                     (r"\.fc1\.", ".intermediate.dense."),
                     (r"\.fc2\.", ".output.dense."),
                 ],
-                // Made of the feature, for tasks that a checkpoint may have been trained for.
+                // Heads on top of the features, from tasks that a checkpoint may have been trained
+                // for.
                 &[r"pooler\.dense\.(weight|bias)"],
             ),
             DinoKind::Dinov2 => {
@@ -62,13 +63,13 @@ impl DinoConfig {
         };
         keys.renames
             .extend(renames.iter().map(|&(from, to): &(&str, &str)| (from.into(), to.into())));
-        // Stands for patches that are hidden in training.
+        // Replaces masked patches in training.
         let masks = [r"embeddings\.mask_token"];
         keys.allow_unused(unused.iter().chain(&masks).map(|&key| key.to_owned()))
     }
 }
 
-fn vit_config(said: Object) -> Result<TowerConfig, ConfigError> {
+fn vit_config(values: Object) -> Result<TowerConfig, ConfigError> {
     let defaults = json!({
         "hidden_size": 768,
         "intermediate_size": 3072,
@@ -81,7 +82,7 @@ fn vit_config(said: Object) -> Result<TowerConfig, ConfigError> {
         "layer_norm_eps": 1e-12,
         "qkv_bias": true,
     });
-    complete(COMPONENT, defaults, said)
+    complete(COMPONENT, defaults, values)
 }
 
 /// The keys of a `Dinov2Config`.
@@ -101,7 +102,7 @@ struct Dinov2File {
     use_swiglu_ffn: bool,
 }
 
-fn dinov2_config(said: Object) -> Result<TowerConfig, ConfigError> {
+fn dinov2_config(values: Object) -> Result<TowerConfig, ConfigError> {
     let defaults = json!({
         "hidden_size": 768,
         "num_hidden_layers": 12,
@@ -115,12 +116,12 @@ fn dinov2_config(said: Object) -> Result<TowerConfig, ConfigError> {
         "qkv_bias": true,
         "use_swiglu_ffn": false,
     });
-    let file: Dinov2File = complete(COMPONENT, defaults, said)?;
+    let file: Dinov2File = complete(COMPONENT, defaults, values)?;
     if file.use_swiglu_ffn {
         let expected = "false (the small, base and large models)";
         return Err(ConfigError::unsupported(COMPONENT, "use_swiglu_ffn", expected, true));
     }
-    // A ratio out of range is a size out of range, or no number.
+    // An mlp_ratio out of range gives an invalid or non-finite size.
     let intermediate_size = (file.hidden_size as f64 * file.mlp_ratio) as usize;
     Ok(TowerConfig {
         hidden_size: file.hidden_size,
@@ -145,8 +146,8 @@ mod tests {
     use crate::encoders::dino::model::DinoModel;
     use crate::encoders::tests::device;
 
-    /// Numbers of weights that `transformers` counts: in ViT-S/16 without the layer after the
-    /// feature, and in ViT-B/14 with the token for hidden patches.
+    /// Parameter counts by `transformers`: of ViT-S/16 without the pooler, and of ViT-B/14 with the
+    /// mask token.
     #[test]
     fn sizes_of_the_published_models() {
         let small = json!({
