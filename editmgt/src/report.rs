@@ -23,8 +23,9 @@ pub struct EditReport {
     pub request: EditRequest,
     /// Every option in force.
     pub settings: EditSettings,
-    /// The stages that the program replaced by its own (`scheduler`, `consolidator`, `hold`, `noise`):
-    /// their options in `settings` did not count.
+    /// The stages that the program replaced by its own (`scheduler`, `consolidator`, `hold`, `noise`),
+    /// in the editor or, with [`HoldPolicy::custom`](crate::HoldPolicy::custom), in the request: their
+    /// options in `settings` did not count.
     pub custom_stages: Vec<&'static str>,
     /// Size of the photo, and so of the result, in pixels.
     pub photo: PixelSize,

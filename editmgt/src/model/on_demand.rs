@@ -13,9 +13,12 @@ use editmgt_core::{
 };
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
+use super::base::LoraFiles;
 use super::identity::checkpoint_identity;
 use super::loaded::Model;
-use super::stored::{Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer};
+use super::stored::{
+    Part, Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer,
+};
 use crate::error::ModelError;
 use crate::lora::apply_loras;
 
@@ -174,14 +177,27 @@ impl TextEncoder for ClipThenGemma2 {
 }
 
 impl StoredModel {
-    /// A model whose stages share one [`Room`].
-    pub(crate) fn on_demand(self) -> Result<Model, ModelError> {
+    /// A model whose stages share one [`Room`]; parts of the user's own stay as they are.
+    pub(crate) fn on_demand(self, loras: LoraFiles) -> Result<Model, ModelError> {
         let Self { transformer, codec, text, rest } = self;
         let room = Room::default();
-        let StoredTransformer { model, keys, loras } = transformer;
-        let make = move |model| Ok(apply_loras(model, &keys, &loras)?);
-        let transformer = OnDemand::new(&room, model.shell.clone(), model, make)?;
-        rest.model(Box::new(transformer), codec.on_demand(&room)?, text.on_demand(&room)?)
+        let codec = match codec {
+            Part::Stored(codec) => codec.on_demand(&room)?,
+            Part::Own(codec) => Box::new(codec),
+        };
+        let text = match text {
+            Part::Stored(text) => text.on_demand(&room)?,
+            Part::Own(text) => Box::new(text),
+        };
+        let source = rest.source(&loras)?;
+        let transformer: Box<dyn MgtTransformer> = match transformer {
+            Part::Stored(StoredTransformer { model, keys }) => {
+                let make = move |model| Ok(apply_loras(model, &keys, &loras)?);
+                Box::new(OnDemand::new(&room, model.shell.clone(), model, make)?)
+            }
+            Part::Own(transformer) => Box::new(transformer),
+        };
+        rest.model(transformer, codec, text, source)
     }
 }
 
