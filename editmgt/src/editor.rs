@@ -14,7 +14,7 @@ use editmgt_sampler::{LoopStep, SchedulerConfig};
 
 use crate::custom::{CustomParts, CustomStages};
 use crate::error::{EditError, ModelError};
-use crate::lora::{LoraUse, open_loras};
+use crate::lora::{LoraFile, LoraUse, open_loras};
 use crate::model::base::{Adapters, BaseModel, BaseTransformer, Reopen, own_transformer};
 use crate::model::stored::StoredModel;
 use crate::model::{LoadOptions, Model, ModelFolder};
@@ -247,24 +247,25 @@ impl EditorBuilder {
             #[cfg(feature = "embedded")]
             Origin::Embedded => {
                 let options = self.load_options(device)?;
-                let base = crate::model::embedded::load_base(&options, &self.parts)?;
-                with_adapters(base, &self.loras)?
+                let loras = open_loras(&self.loras).map_err(ModelError::from)?;
+                with_adapters(crate::model::embedded::load_base(&options, &self.parts)?, &loras)?
             }
             Origin::Folder(folder) => {
-                let folder = ModelFolder::open_with(folder, &self.parts)?;
                 let options = self.load_options(device)?;
+                let folder = ModelFolder::open_with(folder, &self.parts)?;
                 if self.low_memory {
                     let reopen = Reopen { folder, options, parts: self.parts };
                     let model = reopen.model(&self.loras)?;
-                    let adapters = match has_own_transformer {
-                        true => Adapters::Unsupported,
-                        false => Adapters::OnDemand(Arc::new(reopen)),
+                    let adapters = if has_own_transformer {
+                        Adapters::Unsupported
+                    } else {
+                        Adapters::OnDemand(Arc::new(reopen))
                     };
                     (model, adapters)
                 } else {
                     let loras = open_loras(&self.loras).map_err(ModelError::from)?;
                     let stored = StoredModel::open(&folder, &options, &loras, &self.parts)?;
-                    with_adapters(stored.load()?, &self.loras)?
+                    with_adapters(stored.load()?, &loras)?
                 }
             }
         };
@@ -283,12 +284,14 @@ impl EditorBuilder {
 }
 
 /// The model with its adapters, and what others are applied to.
-fn with_adapters(base: BaseModel, loras: &[LoraUse]) -> Result<(Model, Adapters), EditError> {
-    let loras = open_loras(loras).map_err(ModelError::from)?;
+fn with_adapters(
+    base: BaseModel,
+    loras: &[(LoraUse, LoraFile)],
+) -> Result<(Model, Adapters), ModelError> {
     Ok(match base.transformer {
-        BaseTransformer::Own(_) => (base.model(&loras)?, Adapters::Unsupported),
+        BaseTransformer::Own(_) => (base.model(loras)?, Adapters::Unsupported),
         BaseTransformer::Loaded { .. } => {
-            (base.clone().model(&loras)?, Adapters::Loaded(Arc::new(base)))
+            (base.clone().model(loras)?, Adapters::Loaded(Arc::new(base)))
         }
     })
 }

@@ -59,7 +59,8 @@ pub struct EditReport {
     pub composite: CompositeReport,
     /// Share of the result's pixels that are the photo's, byte for byte, 0..1.
     pub pixels_kept: f32,
-    /// Tokens within 1e-4 of being decided otherwise, over all steps.
+    /// Tokens within 1e-4 of being decided otherwise, over all steps, and over all photos of the pass in
+    /// [`Editor::edit_batch`](crate::Editor::edit_batch).
     pub ties: usize,
     /// Steps that were done before the edit was stopped and went on; 0 for one that never was.
     pub resumed_after: usize,

@@ -226,9 +226,10 @@ impl StoredModel {
                     None => read_scheduler(&folder.scheduler)?,
                 },
                 defaults,
-                source: match parts.change_model() {
-                    true => None,
-                    false => Some((identity(folder)?, options.dtype)),
+                source: if parts.change_model() {
+                    None
+                } else {
+                    Some((identity(folder)?, options.dtype))
                 },
                 device: options.device.clone(),
             },
