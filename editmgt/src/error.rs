@@ -131,6 +131,14 @@ pub enum ModelError {
         /// The component's folder.
         dir: PathBuf,
     },
+    /// A model without a folder lacks a part.
+    #[error(
+        "no {part} was given: set it with EditorBuilder::{part}, or load the others from a folder"
+    )]
+    MissingPart {
+        /// `codec`, `text` or `transformer`.
+        part: &'static str,
+    },
     /// Parts that refuse each other.
     #[error(transparent)]
     Part(#[from] editmgt_core::Error),

@@ -25,7 +25,8 @@
 //! to be advanced by hand.
 //!
 //! Every stage is a trait of [`editmgt_core`], re-exported here, and [`EditorBuilder`] takes your
-//! own codec, text encoder, transformer, consolidator, hold policy, scheduler or noise. The crate
+//! own codec, text encoder, transformer, consolidator, hold policy, scheduler or noise;
+//! [`Editor::from_parts`] needs no folder, and [`Editor::with_loras`] swaps adapters. The crate
 //! `editmgt-diagnostics` checks any of them against golden folders.
 //!
 //! # Features

@@ -23,8 +23,9 @@ pub struct EditReport {
     pub request: EditRequest,
     /// All effective options.
     pub settings: EditSettings,
-    /// The replaced stages (`scheduler`, `consolidator`, `hold`, `noise`), whose options in
-    /// `settings` were ignored.
+    /// The stages that the program replaced by its own (`scheduler`, `consolidator`, `hold`, `noise`),
+    /// in the editor or, with [`HoldPolicy::custom`](crate::HoldPolicy::custom), in the request: their
+    /// options in `settings` did not count.
     pub custom_stages: Vec<&'static str>,
     /// Size of the photo and of the result, in pixels.
     pub photo: PixelSize,
@@ -58,7 +59,8 @@ pub struct EditReport {
     pub composite: CompositeReport,
     /// Share of the result's pixels that are the photo's, byte for byte, 0..1.
     pub pixels_kept: f32,
-    /// Tokens within 1e-4 of another decision, over all steps.
+    /// Tokens within 1e-4 of being decided otherwise, over all steps, and over all photos of the pass in
+    /// [`Editor::edit_batch`](crate::Editor::edit_batch).
     pub ties: usize,
     /// Steps done before the edit was resumed; 0 for an uninterrupted edit.
     pub resumed_after: usize,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::batch::{batch, cat, job};
 use crate::models::init;
-use crate::program::{Edit, Scratch, editmgt};
+use crate::program::{Edit, Scratch};
 use crate::spoil::weights;
 
 #[test]
@@ -16,17 +16,18 @@ fn edits_are_the_same() {
     for options in ["", "--hold 0.5 --keyword cat", "--strength 0 --guidance 1", "--seed 3"] {
         assert!(edit(options) == edit(&format!("{options} --low-memory")), "{options}");
     }
-    // The same for the embedded model.
-    let inside = |options: &str| {
-        let output = scratch.out("scene.png");
-        let args = ["edit", "examples/scenes/scene.png", "make the red circle blue", "-q", "-o"];
-        let args = args.into_iter().chain([output.to_str().unwrap()]);
-        editmgt(args.chain(options.split_whitespace())).done();
-        fs::read(output).unwrap()
-    };
-    if cfg!(feature = "embedded") {
-        assert!(inside("") == inside("--low-memory"));
-    }
+}
+
+#[cfg(feature = "embedded")]
+#[test]
+fn refused_for_the_model_in_the_program() {
+    let scratch = Scratch::new();
+    let output = scratch.out("scene.png");
+    let args =
+        ["edit", "examples/scenes/scene.png", "make the red circle blue", "--low-memory", "-o"];
+    let args = args.into_iter().chain([output.to_str().unwrap()]);
+    crate::program::editmgt(args).refused("no folder", &["low_memory", "a model folder"]);
+    scratch.assert_nothing_written("no folder");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use editmgt_store::FileRoles;
 use serde::Deserialize;
 
+use crate::custom::CustomParts;
 use crate::error::ModelError;
 
 /// The folders of a model's components. Loads nothing.
@@ -60,6 +61,15 @@ impl ModelFolder {
     /// [`ModelError::Folder`] naming every missing component, [`ModelError::Io`] when the folder or
     /// its `pipeline.json` cannot be read.
     pub fn open(root: &Path) -> Result<Self, ModelError> {
+        Self::open_with(root, &CustomParts::default())
+    }
+
+    /// Finds the components that these parts don't replace. The folder of one that they replace need
+    /// not be there.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(crate) fn open_with(root: &Path, parts: &CustomParts) -> Result<Self, ModelError> {
         std::fs::read_dir(root).map_err(ModelError::io(root))?;
         let pipeline = root.join("pipeline.json");
         let named = if pipeline.is_file() { Some(read_pipeline(&pipeline)?) } else { None };
@@ -70,9 +80,12 @@ impl ModelFolder {
             }
         };
         let mut missing = Vec::new();
-        let mut require = |component: &str, folders: &[&str]| {
-            let found = find(component, folders).filter(|dir| dir.is_dir());
+        let mut require = |replaced: bool, component: &str, folders: &[&str]| {
+            let found = find(component, folders).filter(|dir| replaced || dir.is_dir());
             found.unwrap_or_else(|| {
+                if replaced {
+                    return root.join(folders[0]);
+                }
                 missing.push(match &named {
                     None => {
                         folders.iter().map(|f| format!("{f}/")).collect::<Vec<_>>().join(" or ")
@@ -83,11 +96,15 @@ impl ModelFolder {
             })
         };
         let mut folder = Self {
-            transformer: require("transformer", &["editmgt", "transformer"]),
-            vqvae: require("vqvae", &["vqvae"]),
-            text_encoder: require("text_encoder", &["text_encoder"]),
-            tokenizer: require("tokenizer", &["tokenizer"]),
-            scheduler: require("scheduler", &["scheduler"]),
+            transformer: require(
+                parts.transformer.is_some(),
+                "transformer",
+                &["editmgt", "transformer"],
+            ),
+            vqvae: require(parts.codec.is_some(), "vqvae", &["vqvae"]),
+            text_encoder: require(parts.text.is_some(), "text_encoder", &["text_encoder"]),
+            tokenizer: require(parts.text.is_some(), "tokenizer", &["tokenizer"]),
+            scheduler: require(parts.scheduler.is_some(), "scheduler", &["scheduler"]),
             llm_encoder: find("llm_encoder", &["llm_encoder"]),
             llm_tokenizer: find("llm_tokenizer", &["llm_tokenizer"]),
             root: root.to_owned(),
@@ -96,7 +113,7 @@ impl ModelFolder {
         for (component, dir) in
             [("llm_encoder", &folder.llm_encoder), ("llm_tokenizer", &folder.llm_tokenizer)]
         {
-            if dir.as_ref().is_some_and(|dir| !dir.is_dir()) {
+            if parts.text.is_none() && dir.as_ref().is_some_and(|dir| !dir.is_dir()) {
                 missing.push(format!("{component} of pipeline.json"));
             }
         }

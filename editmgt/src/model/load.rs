@@ -1,11 +1,13 @@
 //! Loading a model from its folder.
 
+use super::base::LoraFiles;
 use super::folder::ModelFolder;
 use super::loaded::Model;
 use super::options::LoadOptions;
 use super::stored::StoredModel;
+use crate::custom::CustomParts;
 use crate::error::ModelError;
-use crate::lora::LoraUse;
+use crate::lora::{LoraUse, open_loras};
 
 impl Model {
     /// Loads every component of a folder, one tensor at a time.
@@ -30,7 +32,8 @@ impl Model {
         options: &LoadOptions,
         loras: &[LoraUse],
     ) -> Result<Self, ModelError> {
-        StoredModel::open(folder, options, loras)?.load()
+        let (stored, loras) = open(folder, options, loras)?;
+        stored.load()?.model(&loras)
     }
 
     /// Opens a folder without reading its weights: each stage loads its component on demand,
@@ -53,6 +56,17 @@ impl Model {
         options: &LoadOptions,
         loras: &[LoraUse],
     ) -> Result<Self, ModelError> {
-        StoredModel::open(folder, options, loras)?.on_demand()
+        let (stored, loras) = open(folder, options, loras)?;
+        stored.on_demand(loras)
     }
+}
+
+fn open(
+    folder: &ModelFolder,
+    options: &LoadOptions,
+    loras: &[LoraUse],
+) -> Result<(StoredModel, LoraFiles), ModelError> {
+    let loras = open_loras(loras)?;
+    let stored = StoredModel::open(folder, options, &loras, &CustomParts::default())?;
+    Ok((stored, loras))
 }

@@ -12,9 +12,12 @@ use editmgt_core::{
 };
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
+use super::base::LoraFiles;
 use super::identity::checkpoint_identity;
 use super::loaded::Model;
-use super::stored::{Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer};
+use super::stored::{
+    Part, Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer,
+};
 use crate::error::ModelError;
 use crate::lora::apply_loras;
 
@@ -172,14 +175,27 @@ impl TextEncoder for ClipThenGemma2 {
 }
 
 impl StoredModel {
-    /// A model whose stages share one [`ComponentSlot`].
-    pub(crate) fn on_demand(self) -> Result<Model, ModelError> {
+    /// A model whose stages share one [`ComponentSlot`]; parts of the user's own stay as they are.
+    pub(crate) fn on_demand(self, loras: LoraFiles) -> Result<Model, ModelError> {
         let Self { transformer, codec, text, metadata } = self;
         let slot = ComponentSlot::default();
-        let StoredTransformer { model, keys, loras } = transformer;
-        let make = move |model| Ok(apply_loras(model, &keys, &loras)?);
-        let transformer = OnDemand::new(&slot, model.unloaded.clone(), model, make)?;
-        metadata.model(Box::new(transformer), codec.on_demand(&slot)?, text.on_demand(&slot)?)
+        let codec = match codec {
+            Part::Stored(codec) => codec.on_demand(&slot)?,
+            Part::Own(codec) => Box::new(codec),
+        };
+        let text = match text {
+            Part::Stored(text) => text.on_demand(&slot)?,
+            Part::Own(text) => Box::new(text),
+        };
+        let source = metadata.source(&loras)?;
+        let transformer: Box<dyn MgtTransformer> = match transformer {
+            Part::Stored(StoredTransformer { model, keys }) => {
+                let make = move |model| Ok(apply_loras(model, &keys, &loras)?);
+                Box::new(OnDemand::new(&slot, model.unloaded.clone(), model, make)?)
+            }
+            Part::Own(transformer) => Box::new(transformer),
+        };
+        metadata.model(transformer, codec, text, source)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use burn::tensor::Device;
-use editmgt_backends::DtypePolicy;
+use editmgt_backends::{DeviceError, DtypePolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
@@ -16,6 +16,17 @@ pub struct LoadOptions {
     pub device: Device,
     /// The precision of each component.
     pub dtype: DtypePolicy,
+}
+
+impl LoadOptions {
+    /// This device, in the precision that suits it.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when it can't compute in any.
+    pub fn new(device: Device) -> Result<Self, DeviceError> {
+        let dtype = DtypePolicy::choose(&device, None)?;
+        Ok(Self { device, dtype })
+    }
 }
 
 /// What a model was loaded from.

@@ -1,6 +1,7 @@
 //! The components of a model folder without their weights.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device};
@@ -16,12 +17,13 @@ use editmgt_text::{
 use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture};
 use editmgt_vq::{CodecConfig, PatchVqModel, VqModel};
 
+use super::base::{BaseModel, BaseTransformer, ModelMetadata};
 use super::folder::ModelFolder;
 use super::identity::identity;
-use super::loaded::Model;
-use super::options::{LoadOptions, ModelSource};
+use super::options::LoadOptions;
+use crate::custom::CustomParts;
 use crate::error::ModelError;
-use crate::lora::{LoraFile, LoraUse, apply_loras, open_loras};
+use crate::lora::{LoraFile, LoraUse};
 use crate::request::EditDefaults;
 
 /// An unloaded component: its config was read, and its files have the expected keys and shapes.
@@ -84,17 +86,16 @@ pub fn load_component<M: Module>(
     Stored::open(dir, dtype, build)?.load()
 }
 
-/// A transformer and its adapters.
+/// A component of the folder, or one of the user's own in its place.
+pub(crate) enum Part<S, T: ?Sized> {
+    Stored(S),
+    Own(Arc<T>),
+}
+
+/// A transformer and the names of its layers in adapters.
 pub(crate) struct StoredTransformer {
     pub(crate) model: Stored<MgtModel>,
     pub(crate) keys: KeyMap,
-    pub(crate) loras: Vec<(LoraUse, LoraFile)>,
-}
-
-impl StoredTransformer {
-    fn load(self) -> Result<MgtModel, ModelError> {
-        Ok(apply_loras(self.model.load()?, &self.keys, &self.loras)?)
-    }
 }
 
 /// The codec named in the folder's config.
@@ -170,74 +171,92 @@ impl LoadedText {
 
 /// An unloaded model: all of a folder except the weights.
 pub(crate) struct StoredModel {
-    pub(crate) transformer: StoredTransformer,
-    pub(crate) codec: StoredCodec,
-    pub(crate) text: StoredText,
+    pub(crate) transformer: Part<StoredTransformer, dyn MgtTransformer>,
+    pub(crate) codec: Part<StoredCodec, dyn VqCodec>,
+    pub(crate) text: Part<StoredText, dyn TextEncoder>,
     pub(crate) metadata: ModelMetadata,
 }
 
-/// Everything but weights.
-pub(crate) struct ModelMetadata {
-    root: PathBuf,
-    scheduler: SchedulerConfig,
-    defaults: EditDefaults,
-    source: ModelSource,
-    device: Device,
-}
-
 impl StoredModel {
-    /// Reads everything but the weights, and checks all keys and shapes, so that mistakes are found
-    /// before the weights are loaded.
+    /// Reads everything that is small and that `parts` don't replace, and compares all keys and
+    /// shapes, those of the adapters, too: a mistake should not cost a minute of loading.
     pub(crate) fn open(
         folder: &ModelFolder,
         options: &LoadOptions,
-        loras: &[LoraUse],
+        loras: &[(LoraUse, LoraFile)],
+        parts: &CustomParts,
     ) -> Result<Self, ModelError> {
-        let loras = open_loras(loras)?;
-        let defaults = EditDefaults::read(&folder.root)?;
-        let (config, model) = open_transformer(&folder.transformer, options)?;
-        let keys = config.keys();
-        for (choice, file) in &loras {
-            let streams = choice.streams.unwrap_or(file.streams);
-            file.for_model(&model.unloaded, &keys, choice.scale, streams)?;
-        }
+        let defaults = match &parts.defaults {
+            Some(defaults) => defaults.clone(),
+            None => EditDefaults::read(&folder.root)?,
+        };
+        let (transformer, architecture) = match &parts.transformer {
+            Some(own) => (Part::Own(own.clone()), None),
+            None => {
+                let (config, model) = open_transformer(&folder.transformer, options)?;
+                let keys = config.keys();
+                for (choice, file) in loras {
+                    let streams = choice.streams.unwrap_or(file.streams);
+                    file.for_model(&model.unloaded, &keys, choice.scale, streams)?;
+                }
+                let model = model.keeping_halves(&options.device);
+                let stored = StoredTransformer { model, keys };
+                (Part::Stored(stored), Some(config.text_encoder_architecture))
+            }
+        };
         Ok(Self {
-            codec: open_codec(&folder.vqvae, options)?,
-            text: open_text(folder, &config.text_encoder_architecture, options)?,
+            codec: match &parts.codec {
+                Some(own) => Part::Own(own.clone()),
+                None => Part::Stored(open_codec(&folder.vqvae, options)?),
+            },
+            text: match &parts.text {
+                Some(own) => Part::Own(own.clone()),
+                None => {
+                    let architecture = match architecture {
+                        Some(architecture) => architecture,
+                        None => text_architecture(folder)?,
+                    };
+                    Part::Stored(open_text(folder, &architecture, options)?)
+                }
+            },
             metadata: ModelMetadata {
                 root: folder.root.clone(),
-                scheduler: read_scheduler(&folder.scheduler)?,
+                scheduler: match parts.scheduler {
+                    Some(scheduler) => scheduler,
+                    None => read_scheduler(&folder.scheduler)?,
+                },
                 defaults,
-                source: ModelSource::new(identity(folder)?, options.dtype, &loras)?,
+                source: if parts.change_model() {
+                    None
+                } else {
+                    Some((identity(folder)?, options.dtype))
+                },
                 device: options.device.clone(),
             },
-            transformer: StoredTransformer {
-                model: model.with_half_precision_kept(&options.device),
-                keys,
-                loras,
-            },
+            transformer,
         })
     }
 
     /// Loads every component, one tensor at a time.
-    pub(crate) fn load(self) -> Result<Model, ModelError> {
+    pub(crate) fn load(self) -> Result<BaseModel, ModelError> {
         let Self { transformer, codec, text, metadata } = self;
-        metadata.model(Box::new(transformer.load()?), codec.load()?, text.load()?.into_boxed())
-    }
-}
-
-impl ModelMetadata {
-    /// The model of these parts, if they are compatible.
-    pub(crate) fn model(
-        self,
-        transformer: Box<dyn MgtTransformer>,
-        codec: Box<dyn VqCodec>,
-        text: Box<dyn TextEncoder>,
-    ) -> Result<Model, ModelError> {
-        let Self { root, scheduler, defaults, source, device } = self;
-        let source = Some(source);
-        let model = Model { codec, text, transformer, scheduler, defaults, source, device };
-        model.checked(&root)
+        Ok(BaseModel {
+            transformer: match transformer {
+                Part::Stored(StoredTransformer { model, keys }) => {
+                    BaseTransformer::Loaded { model: Box::new(model.load()?), keys }
+                }
+                Part::Own(own) => BaseTransformer::Own(own),
+            },
+            codec: match codec {
+                Part::Stored(codec) => codec.load()?.into(),
+                Part::Own(own) => own,
+            },
+            text: match text {
+                Part::Stored(text) => text.load()?.boxed().into(),
+                Part::Own(own) => own,
+            },
+            metadata,
+        })
     }
 }
 
@@ -298,6 +317,28 @@ fn open_transformer(
     let build = || Ok((config.keys(), config.init(&options.device)?));
     let model = Stored::open(dir, options.dtype.transformer.into(), build)?;
     Ok((config, model))
+}
+
+/// The text encoder of a folder whose transformer is replaced: what the transformer's config says
+/// where there is one, else what the encoder's own files say.
+fn text_architecture(folder: &ModelFolder) -> Result<TextArchitecture, ModelError> {
+    const CONFIG: &str = "config.json";
+    if folder.transformer.join(CONFIG).is_file() {
+        let config = read_config(&folder.transformer, CONFIG, MgtConfig::from_json)?;
+        return Ok(config.text_encoder_architecture);
+    }
+    if folder.llm_encoder.is_some() {
+        return Ok(TextArchitecture::ClipGemma2);
+    }
+    let path = folder.text_encoder.join(CONFIG);
+    let text = editmgt_store::read_text(&path)?;
+    let config: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| ModelError::folder(path, error.to_string()))?;
+    Ok(if config["model_type"] == SmallTextConfig::MODEL_TYPE {
+        TextArchitecture::Small
+    } else {
+        TextArchitecture::Clip
+    })
 }
 
 fn open_codec(dir: &Path, options: &LoadOptions) -> Result<StoredCodec, ModelError> {

@@ -1,15 +1,18 @@
 //! Every stage against the official implementation's values.
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod batch;
 mod custom;
 mod defaults;
+mod edit_batch;
 mod engine;
 mod full_size;
 mod geometry;
 mod half_precision;
 mod invariants;
 mod low_memory;
+mod parts;
 mod preproc;
 mod seam;
 mod text;
