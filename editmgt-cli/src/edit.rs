@@ -19,7 +19,7 @@ use crate::Outcome;
 use crate::files;
 use crate::limits::{LimitArgs, in_megapixels};
 use crate::model::ComputeArgs;
-use crate::options::RequestArgs;
+use crate::options::{RequestArgs, by_flag};
 use crate::progress::{PreviewFolder, Progress};
 use crate::stop::StopSignal;
 
@@ -103,7 +103,7 @@ impl EditArgs {
         }
         let mut request = self.options.request(like)?;
         request.score_map |= self.map.is_some();
-        request.check()?;
+        request.check().map_err(by_flag)?;
         Ok(request)
     }
 

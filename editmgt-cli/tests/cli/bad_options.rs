@@ -32,16 +32,16 @@ fn rejects_options_out_of_range() {
         ("--hold nan", vec!["hold: ", "0 to 1", "got NaN"]),
         ("--hold maybe", vec!["hold: ", "off, auto, mask, a number", "\"maybe\""]),
         ("--hold mask+mask+auto", vec!["hold: ", "mask+POLICY"]),
-        ("--hold budget:2", vec!["hold: ", "0 to 1", "got 2"]),
+        ("--hold budget:2", vec!["hold: ", "0 to 1", "got budget:2"]),
         ("--hold mask", vec!["hold: ", "a mask for this policy", "mask alone"]),
         ("--hold mask+auto", vec!["hold: ", "a mask for this policy", "mask+auto alone"]),
-        ("--hold-margin 65", vec!["hold margin: ", "0 to 64 tokens", "got 65"]),
+        ("--hold-margin 65", vec!["hold-margin: ", "0 to 64 tokens", "got 65"]),
         ("--keyword cat", vec!["keyword: ", "a hold policy that looks", "hold off"]),
         ("--auto-keyword --hold off", vec!["keyword: ", "a hold policy that looks", "hold off"]),
         ("--hold auto --blocks 2,5", vec!["blocks: ", "below 5", "got 5"]),
-        ("--guidance-from 0.5 --guidance-until 0.2", vec!["guidance interval: ", "0.5 to 0.2"]),
-        ("--guidance-until 1.1", vec!["guidance interval: ", "0 to 1.1"]),
-        ("--temperature 0 -1", vec!["temperature: ", "0 to 100", "got -1"]),
+        ("--guidance-from 0.5 --guidance-until 0.2", vec!["guidance_interval: ", "got 0.5,0.2"]),
+        ("--guidance-until 1.1", vec!["guidance_interval: ", "got 0,1.1"]),
+        ("--temperature 0 -1", vec!["temperature: ", "0 to 100", "got 0,-1"]),
         ("--size 0", vec!["size: ", "1 to 16384", "got 0"]),
         ("--size 1000000", vec!["size: ", "1 to 16384", "got 1000000"]),
         // The minimum size depends on the model: one token here is 4 pixels.
@@ -68,7 +68,7 @@ fn rejects_empty_instruction_and_keyword() {
         edit.run().refused("instruction", &["instruction: ", "some words", "nothing"]);
         let mut edit = Edit::new(scratch.out("o.png")).with("--hold 0.5 --keyword");
         edit.options.push(words.into());
-        edit.run().refused("keyword", &["keyword: ", "a word of the instruction", "nothing"]);
+        edit.run().refused("keyword", &["keyword: ", "words of the instruction", "nothing"]);
     }
     scratch.assert_nothing_written("words");
 }

@@ -114,7 +114,7 @@ pub(crate) struct SynonymTransformer {
 impl SynonymTransformer {
     /// Whether this position of an image with this reference predicts synonyms.
     fn flips(reference: &[u32], position: usize) -> bool {
-        hash((reference, position)) % 2 == 0
+        hash((reference, position)).is_multiple_of(2)
     }
 }
 

@@ -199,7 +199,7 @@ impl StoredModel {
                     let streams = choice.streams.unwrap_or(file.streams);
                     file.for_model(&model.unloaded, &keys, choice.scale, streams)?;
                 }
-                let model = model.keeping_halves(&options.device);
+                let model = model.with_half_precision_kept(&options.device);
                 let stored = StoredTransformer { model, keys };
                 (Part::Stored(stored), Some(config.text_encoder_architecture))
             }
@@ -252,7 +252,7 @@ impl StoredModel {
                 Part::Own(own) => own,
             },
             text: match text {
-                Part::Stored(text) => text.load()?.boxed().into(),
+                Part::Stored(text) => text.load()?.into_boxed().into(),
                 Part::Own(own) => own,
             },
             metadata,

@@ -232,6 +232,7 @@ macro_rules! edit_options {
                     let valid: fn(&$type) -> bool = $valid;
                     if let Some(value) = self.$name.as_ref().filter(|value| !valid(value)) {
                         let got = OptionText::to_text(value);
+                        let got = if got.trim().is_empty() { "nothing".to_owned() } else { got };
                         return Some((stringify!($name), $expected, got));
                     }
                 )+
