@@ -90,7 +90,8 @@ fn each_edits_a_photo() {
     for (stage, builder, instruction, changes) in [
         ("scheduler", Editor::embedded().scheduler(RowByRow), red, true),
         ("consolidator", Editor::embedded().consolidator(MaxOverLayers), red, true),
-        ("hold", Editor::embedded().hold(HoldFrame { tokens: 2, inside: HoldAuto }), red, true),
+        // The circle is inside the frame.
+        ("hold", Editor::embedded().hold(HoldFrame { tokens: 2, inside: HoldAuto }), red, false),
         // At temperature 0 nothing is drawn.
         ("noise", Editor::embedded().noise(Antithetic(ChaChaNoise::new(7))), red, false),
         ("codec", Editor::embedded().codec(Brightened { codec, gamma: 0.8 }), red, true),
@@ -100,6 +101,8 @@ fn each_edits_a_photo() {
         let result = edit(builder, instruction);
         assert_eq!(result.image.size(), photo.size(), "{stage}");
         assert!(result.report.tokens_changed > 0.0, "{stage}");
+        let in_loop = !["codec", "text", "transformer"].contains(&stage);
+        assert_eq!(result.report.custom_stages.contains(&stage), in_loop, "{stage}");
         let changed = (&result.tokens, &result.scores) != (&plain.tokens, &plain.scores);
         assert_eq!(changed, changes, "{stage}");
     }
