@@ -109,7 +109,10 @@ fn bad_jobs_are_named_before_anything_runs() {
     for (line, named) in [
         ("{\"photo\": ".to_owned(), "EOF"),
         (job("a.png", json!({"stpes": 3})), "stpes"),
-        (job("a.png", json!({"hold": {"threshold": 1.5}})), "hold: expected 0 to 1, got 1.5"),
+        (
+            job("a.png", json!({"hold": {"threshold": 1.5}})),
+            "a number from 0 to 1, budget:SHARE or mask+POLICY, got 1.5",
+        ),
         (job("a.png", json!({"name": "a/b"})), "name: expected"),
     ] {
         let jobs = scratch.write("jobs.jsonl", format!("{good}{line}"));

@@ -59,7 +59,8 @@ impl BaseModel {
             timesteps: Timesteps::default(),
         });
         let defaults = parts.defaults.clone().unwrap_or_default();
-        let metadata = ModelMetadata { root: PathBuf::new(), scheduler, defaults, source: None, device };
+        let metadata =
+            ModelMetadata { root: PathBuf::new(), scheduler, defaults, source: None, device };
         Ok(Self { transformer: BaseTransformer::Own(transformer), codec, text, metadata })
     }
 
