@@ -88,7 +88,8 @@ impl Args for TableArgs {
                         .long(flag.long)
                         .value_names(flag.values)
                         .num_args(flag.values.len())
-                        .allow_hyphen_values(true)
+                        .allow_negative_numbers(true)
+                    .allow_hyphen_values(flag.name == "negative_prompt")
                         .value_parser(ValueParser::new(parse))
                         .help(format!("{}{default}", option.doc.replace('`', "")))
                         .help_heading(flag.heading),

@@ -128,7 +128,7 @@ fn measure_here(args: &CostArgs, load: EditLoad) -> Outcome {
 fn measure_in_child(load: &EditLoad) -> Result<EditCost, Box<dyn std::error::Error>> {
     let EditLoad { size, steps, batch, layers } = load;
     let mut process = Command::new(std::env::current_exe()?);
-    process.args(std::env::args_os().skip(1)).arg("--alone");
+    process.args(std::env::args_os().skip(1)).arg("--measure-here");
     process.arg(format!("{size},{steps},{batch},{layers}"));
     let output = process.output()?;
     if !output.status.success() {

@@ -292,7 +292,7 @@ fn noted(editor: &Editor, world: &World, at: (Split, u64)) -> Outcome<Noted> {
     Ok(Noted { tokens, invisible, noted: composite.note.is_some() })
 }
 
-/// Faint edits of the whole image: red rises and blue falls by so many levels of 255, and the codec
+/// Faint edits of the whole image: red rises and blue falls by a number of levels of 255, and the codec
 /// gives the tokens of both images.
 fn faint(world: &World, split: Split, n: u64) -> Outcome<()> {
     let editor = Editor::embedded().build()?;

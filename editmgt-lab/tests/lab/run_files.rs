@@ -177,7 +177,7 @@ fn finished_run_can_be_repeated_and_summarised() {
 fn every_command_that_locks_works_without_locks() {
     for command in ["eval world", "eval pairs", "eval gedit", "eval rate", "eval ablate"]
         .into_iter()
-        .chain(["train edit", "train codec", "batch"])
+        .chain(["train edit", "train codec"])
     {
         let args = command.split(' ').chain(["--help"]);
         assert!(lab(args).done().contains("--no-lock"), "{command}");

@@ -161,10 +161,10 @@ mod tests {
     #[test]
     fn numbers_of_json_that_are_not_finite_are_refused() {
         for (key, value, named) in [
-            ("guidance_scale", "1e39", "guidance"),
-            ("reference_strength", "1e300", "strength"),
+            ("guidance_scale", "1e39", "guidance_scale"),
+            ("reference_strength", "1e300", "reference_strength"),
             ("temperature", "[1e39, 0]", "temperature"),
-            ("guidance_interval", "[0, 1e39]", "guidance interval"),
+            ("guidance_interval", "[0, 1e39]", "guidance_interval"),
             ("hold", r#"{"threshold": 1e39}"#, "hold"),
             ("hold", r#"{"budget": -1e39}"#, "hold"),
         ] {

@@ -203,7 +203,7 @@ fn impossible_worlds_are_refused_by_name() {
             "max_objects",
         ),
         (r#"{"shapes": ["star"]}"#, "shapes"),
-        (r#"{"colours": ["red", "red"]}"#, "twice"),
+        (r#"{"colours": ["red", "red"]}"#, "a repeated one"),
         (r#"{"backgrounds": ["sky"]}"#, "backgrounds"),
         (r#"{"sizes": []}"#, "sizes"),
         (r#"{"sizes": ["big"], "margin": 2}"#, "sizes"),

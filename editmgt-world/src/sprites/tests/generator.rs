@@ -171,7 +171,7 @@ fn impossible_worlds_are_refused_by_name() {
         (r#"{"kind": "sprites", "max_objects": 0}"#, "max_objects"),
         (r#"{"kind": "sprites", "things": ["cat"]}"#, "things"),
         (r#"{"kind": "sprites", "things": ["cat", "blob"]}"#, "blob"),
-        (r#"{"kind": "sprites", "colours": ["red", "red"]}"#, "twice"),
+        (r#"{"kind": "sprites", "colours": ["red", "red"]}"#, "a repeated one"),
         (r#"{"kind": "sprites", "sizes": []}"#, "sizes"),
         (r#"{"kind": "sprites", "backgrounds": ["sea"]}"#, "backgrounds"),
         (r#"{"kind": "sprites", "styles": ["normal"]}"#, "styles"),
