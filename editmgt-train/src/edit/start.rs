@@ -62,7 +62,7 @@ pub(super) fn model_to_start_from(path: &Path) -> PathBuf {
 
 /// Everything in f32: gradients are too small for less.
 pub(super) fn f32_on(device: &Device) -> LoadOptions {
-    LoadOptions { device: device.clone(), dtype: DtypePolicy::uniform(Dtype::F32) }
+    LoadOptions::new(device.clone(), DtypePolicy::uniform(Dtype::F32))
 }
 
 fn small_text(folder: &ModelFolder, learning: &Device) -> Result<StartText, TrainError> {

@@ -399,7 +399,7 @@ fn a_run_makes_a_model_that_edits() {
     let out = dir.path().join("run");
     let device = Device::flex();
     let model = run.train(&out, false, &device, &mut |_| Flow::Continue).unwrap().unwrap();
-    let options = LoadOptions { device, dtype: DtypePolicy::uniform(Dtype::F32) };
+    let options = LoadOptions::new(device, DtypePolicy::uniform(Dtype::F32));
     let model = Model::load(&ModelFolder::open(&model).unwrap(), &options).unwrap();
     // The official negative prompt is no text for a closed vocabulary, nor is the size this model's.
     assert_eq!(model.defaults.size, Some(80));

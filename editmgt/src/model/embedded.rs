@@ -60,7 +60,7 @@ impl Model {
     /// # Errors
     /// [`ModelError::Lora`] for an adapter that is malformed or for another model.
     pub fn embedded(options: &LoadOptions, loras: &[LoraUse]) -> Result<Self, ModelError> {
-        let LoadOptions { device, dtype } = options;
+        let LoadOptions { device, dtype, .. } = options;
         let loras = open_loras(loras)?;
         let wrong = |file: File| move |source| ModelError::Config { path: file.path(), source };
 
@@ -142,7 +142,7 @@ mod tests {
     fn it_is_what_its_folder_is() {
         let folder = ModelFolder::open(Path::new(ROOT)).unwrap();
         let dtype = DtypePolicy::uniform(Dtype::F32);
-        let options = LoadOptions { device: Device::flex(), dtype };
+        let options = LoadOptions::new(Device::flex(), dtype);
         let (own, read) =
             (Model::embedded(&options, &[]).unwrap(), Model::load(&folder, &options).unwrap());
         assert_eq!(own.source.unwrap().sha256, identity(&folder).unwrap());

@@ -10,6 +10,7 @@
 mod embedded;
 mod folder;
 pub(crate) mod identity;
+mod index;
 mod load;
 mod loaded;
 mod on_demand;

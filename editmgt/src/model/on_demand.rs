@@ -13,7 +13,6 @@ use editmgt_core::{
 };
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
-use super::identity::checkpoint_identity;
 use super::loaded::Model;
 use super::stored::{Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer};
 use crate::error::ModelError;
@@ -58,11 +57,11 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
         stored: Stored<M>,
         make: impl Fn(M) -> Result<T, ModelError> + Send + Sync + 'static,
     ) -> Result<Self, ModelError> {
-        let known = identity(&stored)?;
+        let known = stored.identity()?;
         let load = move || {
             let loaded = stored.load();
             // Afterwards, so that no change goes unnoticed, and whatever came of it.
-            if identity(&stored)? != known {
+            if stored.identity()? != known {
                 return Err(ModelError::Changed { dir: stored.dir.clone() });
             }
             make(loaded?)
@@ -73,10 +72,6 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
     fn get(&self) -> Result<Arc<T>> {
         self.room.get(&self.load).map_err(Error::stage)
     }
-}
-
-fn identity<M>(stored: &Stored<M>) -> Result<String, ModelError> {
-    checkpoint_identity(&stored.dir, &["config.json"])
 }
 
 impl<T: VqCodec + 'static> VqCodec for OnDemand<T> {

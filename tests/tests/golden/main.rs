@@ -5,6 +5,7 @@ mod batch;
 mod custom;
 mod defaults;
 mod engine;
+mod folders;
 mod full_size;
 mod geometry;
 mod halves;
