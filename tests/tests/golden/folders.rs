@@ -10,7 +10,9 @@ use editmgt_diagnostics::init::{InitRequest, Preset, init};
 use serde_json::{Value, json};
 
 use crate::defaults::{photo, request};
-use crate::halves::{copy, stored_as};
+use crate::halves::copy;
+#[cfg(unix)]
+use crate::halves::stored_as;
 
 fn tiny(root: &Path, name: &str, seed: u64) -> PathBuf {
     let dir = root.join(name);
@@ -34,6 +36,7 @@ fn change_json(path: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(path, value.to_string()).unwrap();
 }
 
+#[cfg(unix)]
 const COMPONENTS: [(&str, &str); 4] = [
     ("editmgt", "diffusion_pytorch_model"),
     ("vqvae", "diffusion_pytorch_model"),
@@ -41,6 +44,7 @@ const COMPONENTS: [(&str, &str); 4] = [
     ("llm_encoder", "model"),
 ];
 
+#[cfg(unix)]
 fn name_variant(model: &Path, component: &str, stem: &str) {
     let dir = model.join(component);
     let names = [format!("{stem}.safetensors"), format!("{stem}.fp16.safetensors")];
