@@ -1,10 +1,10 @@
-//! The first held-out scenes of the small model's world, edited: before, where, after, truth.
+//! The first held-out scenes of the small model's world, edited: before, map, after, truth.
 //!
 //! ```text
 //! cargo run --release -p editmgt-examples --example gallery -- docs/pictures
 //! ```
 //!
-//! Nothing is chosen by its result. Prints a table in Markdown.
+//! Scenes are not selected by their result. Prints a table in Markdown.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -16,7 +16,7 @@ use editmgt_world::{Split, World, WorldConfig};
 use image::RgbImage;
 use image::imageops::{FilterType, resize};
 
-/// Every picture is shown so many times larger.
+/// Enlargement factor of the images.
 const ENLARGED: u32 = 2;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let world = World::new(WorldConfig::small())?;
     println!("| | before | where | after | the truth |");
     println!("|---|---|---|---|---|");
-    // The categories take turns.
+    // The categories alternate.
     for (index, category) in Category::ALL.into_iter().enumerate() {
         let request = EditRequest::default().score_map(true);
         let scene = (Split::Test, index as u64);

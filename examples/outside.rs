@@ -1,12 +1,12 @@
-//! What an edit does to the pixels that nobody asked to change: the table in docs/edits.md.
+//! Change of pixels outside the requested region: the table in docs/edits.md.
 //!
 //! ```text
 //! cargo run --release -p editmgt-examples --example outside -- MODEL "INSTRUCTION" SIZE PHOTO…
 //! ```
 //!
-//! Of each photo the middle is edited, with as many pixels as a square of SIZE, three times: without any
-//! hold (the raw decode), with the tokens outside the mask held, and with the photo's own pixels put back
-//! there.
+//! The centre of each photo is edited, with as many pixels as a square of SIZE, three times:
+//! without any hold (the raw decode), with the tokens outside the mask held, and with the photo's
+//! own pixels restored there.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let size: usize = size.parse()?;
     let editor = Editor::builder(model).build()?;
-    println!("| photo | raw decode | token hold alone | hold with composite |");
+    println!("| photo | raw decode | token hold only | hold with composite |");
     println!("|---|---|---|---|");
     for path in photos {
         let bytes = std::fs::read(path)?;
@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Name, kind of pixels, size as it is stored, and how it has to be turned.
+/// Name, kind of pixels, stored size, and orientation.
 fn describe(path: &Path, bytes: &[u8]) -> Result<String, Box<dyn Error>> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     let mut decoder = reader.into_decoder()?;

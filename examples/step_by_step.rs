@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let editor = Editor::open(model)?;
     let request = EditRequest::new(instruction).steps(12).hold(HoldPolicy::Auto);
 
-    // Any closure from event to flow is an observer; `Previews` asks for pictures on its behalf.
+    // Any closure from event to flow is an observer; `Previews` additionally requests images.
     let observer = Previews::every(4, |event: &EditEvent<'_>| match event {
         EditEvent::StageStarted(stage) => {
             println!("{stage:?}");

@@ -1,9 +1,9 @@
 //! A worker thread for each device, driven by channels: the pattern for servers, user interfaces
 //! and async programs.
 //!
-//! Editing is minutes of computing: in an async program it belongs on a thread of its own, never
-//! in a task. A worker owns its editor and takes jobs from a channel; each job brings the sender
-//! for its answers and a token that cancels it. Both kinds of sender work from async code without
+//! Editing takes minutes of computing: in an async program it belongs on a separate thread, never
+//! in a task. A worker owns its editor and takes jobs from a channel; each job has the sender for
+//! its answers and a token that cancels it. Both kinds of sender work from async code without
 //! blocking: replace `mpsc::Sender<Answer>` by the sender of your runtime (tokio's
 //! `UnboundedSender`, `futures::channel::mpsc`), and nothing else changes.
 //!
@@ -40,7 +40,7 @@ impl CancelToken {
 struct Job {
     photo: Arc<Photo>,
     request: EditRequest,
-    /// Where an earlier job for the same request was cancelled.
+    /// The progress of an earlier, cancelled job for the same request.
     from: Option<StoppedEdit>,
     cancel: CancelToken,
     answers: mpsc::Sender<Answer>,
@@ -52,15 +52,15 @@ enum Answer {
         total: usize,
     },
     Done(Box<EditResult>),
-    /// Cancelled; send this along with the request to go on.
+    /// Cancelled; send this along with the request to resume.
     Cancelled(StoppedEdit),
     Failed(EditError),
 }
 
-/// Answers jobs until the other end of the channel is gone.
+/// Answers jobs until the other end of the channel is dropped.
 fn work(editor: &Editor, jobs: mpsc::Receiver<Job>) {
     for Job { photo, request, from, cancel, answers } in jobs {
-        // Who no longer listens to the answers wants no edit either.
+        // A dropped receiver cancels the edit.
         let mut observer = |event: &EditEvent<'_>| match event {
             EditEvent::Step { completed, total, .. } => {
                 let step = Answer::Step { completed: *completed, total: *total };
@@ -68,7 +68,7 @@ fn work(editor: &Editor, jobs: mpsc::Receiver<Job>) {
             }
             _ => cancel.flow(),
         };
-        // Keep the open photo, in a map of your own, when another job may want it.
+        // Cache the open photo, for instance in a map, if other jobs may need it.
         let photo = editor.open_photo(photo);
         let outcome = match from {
             Some(from) => photo.resume(&request, from, &mut observer),
@@ -79,7 +79,7 @@ fn work(editor: &Editor, jobs: mpsc::Receiver<Job>) {
             Err(EditError::Stopped(stopped)) => Answer::Cancelled(stopped),
             Err(error) => Answer::Failed(error),
         };
-        // Nobody may be there any more: not the worker's concern.
+        // The receiver may be gone, which is not the worker's concern.
         let _gone = answers.send(answer);
     }
 }
@@ -95,7 +95,7 @@ fn spawn(model: PathBuf, device: String) -> (mpsc::Sender<Job>, JoinHandle<Resul
     (sender, thread)
 }
 
-/// Follows one job to its end; cancels it after two steps the first time, to show how it goes on.
+/// Follows one job to its end; cancels it after two steps the first time, to demonstrate resuming.
 fn follow(worker: &mpsc::Sender<Job>, photo: Arc<Photo>, request: &EditRequest) -> Option<Answer> {
     let mut from = None;
     for first in [true, false] {
@@ -117,7 +117,7 @@ fn follow(worker: &mpsc::Sender<Job>, photo: Arc<Photo>, request: &EditRequest) 
                 end => return Some(end),
             }
         }
-        println!("cancelled; going on");
+        println!("cancelled; resuming");
     }
     None
 }
@@ -140,7 +140,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
                 println!("{}", out.display());
             }
             Some(Answer::Failed(error)) => eprintln!("{path}: {error}"),
-            // The worker ended: its error says why.
+            // The worker ended: its error has the reason.
             _ => break,
         }
     }

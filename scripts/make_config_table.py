@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes config files as the installed version of transformers or diffusers writes them.
 
-The files under `tests/data/configs` come from here; `tests/tests/configs.rs` and the encoders of `editmgt-eval` read
+The files under `tests/data/configs` come from here; `tests/tests/released_configs.rs` and the encoders of `editmgt-eval` read
 them. Neither library needs torch for this:
 
     for v in 4.44.2 4.47.1 4.51.3 4.57.1 5.0.0 5.24.0; do

@@ -81,8 +81,8 @@ impl fmt::Display for Backend {
     }
 }
 
-/// A device by name: a backend, and the index of one of its devices. [Opening](DeviceChoice::open) it checks
-/// whether the build and the machine have it.
+/// A device by name: a backend, and the index of one of its devices. [Opening](DeviceChoice::open)
+/// it checks whether the build and the machine have it.
 ///
 /// ```
 /// use editmgt_backends::{Backend, DeviceChoice};
@@ -96,7 +96,8 @@ impl fmt::Display for Backend {
 pub struct DeviceChoice {
     /// The backend.
     pub backend: Backend,
-    /// Index of the device, in the order of [`available`](crate::available); `None` for the backend's default.
+    /// Index of the device, in the order of [`available`](crate::available); `None` for the
+    /// backend's default.
     pub index: Option<usize>,
 }
 

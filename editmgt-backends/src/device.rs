@@ -1,10 +1,10 @@
 //! Finds and opens devices.
 //!
-//! A graphics driver may be missing, or fail in its first computation, and then a backend panics. Both become
-//! a [`DeviceError`]. A driver that ends the process, and a build with `panic = "abort"`, can't be handled.
-//! (A caught panic still calls the panic hook, which prints it unless the program has set another one.) A
-//! program that has to survive such a driver calls [`available_on`] in a child process, as `editmgt devices`
-//! does.
+//! A graphics driver may be missing, or fail in its first computation, and then a backend panics.
+//! Both become a [`DeviceError`]. A driver that ends the process, and a build with `panic =
+//! "abort"`, can't be handled. (A caught panic still calls the panic hook, which prints it unless
+//! the program has set another one.) A program that has to survive such a driver calls
+//! [`available_on`] in a child process, as `editmgt devices` does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -61,8 +61,8 @@ impl DeviceInfo {
     }
 }
 
-/// All devices of this build. Opens each GPU and runs a small computation on it; a backend without a device on
-/// this machine is listed once, as unavailable.
+/// All devices of this build. Opens each GPU and runs a small computation on it; a backend without
+/// a device on this machine is listed once, as unavailable.
 pub fn available() -> Vec<DeviceInfo> {
     Backend::built().flat_map(available_on).collect()
 }
@@ -92,8 +92,8 @@ pub fn open_default() -> Result<Device, DeviceError> {
 
 /// Opens a device by name: `flex`, `cpu` (an alias of `flex`), `cuda`, `cuda:1`, `wgpu`, …
 ///
-/// A GPU is tested with a small computation. That fixes its default dtypes, so `Device::configure` has no
-/// effect on it afterwards; create tensors with an explicit dtype instead.
+/// A GPU is tested with a small computation. That fixes its default dtypes, so `Device::configure`
+/// has no effect on it afterwards; create tensors with an explicit dtype instead.
 ///
 /// # Errors
 /// An unknown name, a backend that is not in this build, a device that is missing or does not work.

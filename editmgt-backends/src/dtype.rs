@@ -103,9 +103,9 @@ impl DtypePolicy {
         Self { transformer: dtype, vq: dtype, text: dtype }
     }
 
-    /// The types to use on `device`: `requested` for transformer and text encoder; the default is f32 on a CPU,
-    /// and bf16 on a GPU that supports it. The codec runs in f32: it runs once, it is small, and rounding would
-    /// change which of thousands of codes is nearest.
+    /// The types to use on `device`: `requested` for transformer and text encoder; the default is
+    /// f32 on a CPU, and bf16 on a GPU that supports it. The codec runs in f32: it runs once, it is
+    /// small, and rounding would change which of thousands of codes is nearest.
     ///
     /// # Errors
     /// [`DeviceError::Dtype`] if the device doesn't support `requested`.

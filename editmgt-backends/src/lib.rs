@@ -1,7 +1,7 @@
 //! The devices of this build, their capabilities, and the float type to use on them.
 //!
-//! The only library crate that enables burn backends, by cargo features: `flex` (the default: CPU, nothing to
-//! install), `ndarray`, `wgpu`, `vulkan`, `metal`, `webgpu` and `cuda`.
+//! The only library crate that enables burn backends, by cargo features: `flex` (the default: CPU,
+//! nothing to install), `ndarray`, `wgpu`, `vulkan`, `metal`, `webgpu` and `cuda`.
 //!
 //! ```
 //! use editmgt_backends::{Dtype, DtypePolicy, open};
@@ -13,6 +13,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod choice;

@@ -1,11 +1,11 @@
-//! Memory of the machine and of this process, as `/proc` has it.
+//! Memory of the machine and of this process, from `/proc`.
 
-/// The most memory that this process ever had, bytes; `None` where the system does not say (all but Linux).
+/// Peak memory of this process in bytes; `None` if the system does not report it (all but Linux).
 pub fn peak_memory() -> Option<u64> {
     bytes_of("VmHWM:", &std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// The machine's memory, bytes; `None` where the system does not say.
+/// The machine's memory in bytes; `None` if the system does not report it.
 pub(crate) fn host_memory() -> Option<u64> {
     bytes_of("MemTotal:", &std::fs::read_to_string("/proc/meminfo").ok()?)
 }
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_peak_is_read_or_left_out() {
+    fn parses_peak_memory() {
         for (status, expected) in [
             ("VmPeak:\t 9 kB\nVmHWM:\t    1234 kB\nVmRSS:\t 5 kB\n", Some(1234 * 1024)),
             ("VmRSS:\t 5 kB\n", None),

@@ -13,13 +13,13 @@ use rayon::prelude::*;
 
 use crate::{CheckpointError, FileDtype, TensorEntry};
 
-/// Bytes of a file that are read at a time: they are still in cache when they are converted, and the raw bytes
-/// of a tensor are never all in memory.
+/// Bytes of a file that are read at a time: they are still in cache when they are converted, and
+/// the raw bytes of a tensor are never all in memory.
 const PIECE: usize = 1 << 20;
 /// Values per block in conversions by way of f32.
 const BLOCK: usize = 128;
-/// A transpose moves tiles of `[TILE_ROWS, TILE_COLUMNS]`: reads are whole cache lines, and writes are long
-/// enough to make strided access cheap.
+/// A transpose moves tiles of `[TILE_ROWS, TILE_COLUMNS]`: reads are whole cache lines, and writes
+/// are long enough to make strided access cheap.
 const TILE_ROWS: usize = 128;
 const TILE_COLUMNS: usize = 32;
 
@@ -119,8 +119,8 @@ fn narrow<E: Float>(
         let wide = &mut wide[..to.len()];
         f32::decode(dtype, bytes, wide);
         round(wide, to);
-        // A checkpoint may contain infinities, but rounding must not create one. No early exit, so that the
-        // loop compiles to a few SIMD instructions.
+        // A checkpoint may contain infinities, but rounding must not create one. No early exit, so
+        // that the loop compiles to a few SIMD instructions.
         overflows |= wide.iter().zip(&*to).fold(false, |overflows, (wide, value)| {
             overflows | (wide.is_finite() & !is_finite(*value))
         });
@@ -223,7 +223,8 @@ struct Band<'a> {
 }
 
 impl Band<'_> {
-    /// Writes each column to its part of the transpose. Returns whether all finite values stay finite.
+    /// Writes each column to its part of the transpose. Returns whether all finite values stay
+    /// finite.
     fn scatter<E: Float>(&self, mut parts: Vec<&mut [E]>) -> bool {
         let Self { dtype, bytes, width, columns } = *self;
         let stride = columns * width;

@@ -4,7 +4,8 @@ use burn::tensor::DType;
 
 use crate::{FileDtype, Mismatch};
 
-/// An error in reading or writing a checkpoint. Every message names the file, and the key if there is one.
+/// An error in reading or writing a checkpoint. Every message names the file, and the key if there
+/// is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {

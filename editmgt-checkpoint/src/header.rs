@@ -1,7 +1,7 @@
 //! Reads and checks the header of one safetensors file.
 //!
-//! The safetensors crate checks a whole file in memory and accepts duplicate keys; here only the header is
-//! read and checked against the length of the file, and duplicate keys are errors.
+//! The safetensors crate checks a whole file in memory and accepts duplicate keys; here only the
+//! header is read and checked against the length of the file, and duplicate keys are errors.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -73,8 +73,8 @@ pub(crate) fn read(
     place(tensors, PREFIX + len, file_len).map_err(wrong)
 }
 
-/// Checks that the tensors fill the data section without gaps, each with the length that its shape and dtype
-/// require, and makes their positions absolute.
+/// Checks that the tensors fill the data section without gaps, each with the length that its shape
+/// and dtype require, and makes their positions absolute.
 fn place(
     mut tensors: Vec<(String, TensorInfo)>,
     data_start: u64,
@@ -92,7 +92,8 @@ fn place(
             return Err(HeaderError::Size { key, dtype, shape, bytes: end - start });
         }
         expected = end;
-        // The last end is compared with the file's length below, so a sum that saturates leads to that error.
+        // The last end is compared with the file's length below, so a sum that saturates leads to
+        // that error.
         let bytes = data_start.saturating_add(start)..data_start.saturating_add(end);
         entries.push(HeaderEntry { key, dtype, shape, bytes });
     }

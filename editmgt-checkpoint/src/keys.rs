@@ -19,12 +19,12 @@ pub struct TensorSpec {
     pub shape: Vec<usize>,
 }
 
-/// The tensors of a checkpoint of `module`, sorted by key. Doesn't initialise the module's parameters, so it is
-/// cheap for a model of any size.
+/// The tensors of a checkpoint of `module`, sorted by key. Doesn't initialise the module's
+/// parameters, so it is cheap for a model of any size.
 ///
 /// # Errors
-/// A pattern of `keys` that is not a valid regular expression, two parameters with the same key, a parameter
-/// that is not a float.
+/// A pattern of `keys` that is not a valid regular expression, two parameters with the same key, a
+/// parameter that is not a float.
 pub fn module_tensors<M: Module>(
     module: &M,
     keys: &KeyMap,

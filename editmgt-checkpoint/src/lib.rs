@@ -1,8 +1,8 @@
 //! Checkpoint folders in the official layout: one safetensors file, or shards with an index.
 //!
-//! Loading is strict. Headers are read first and compared with the module: every parameter must have its key
-//! with the right shape, and every key a parameter. Then one tensor at a time is read, converted and moved to
-//! the module's device, so peak memory is the model plus one tensor.
+//! Loading is strict. Headers are read first and compared with the module: every parameter must
+//! have its key with the right shape, and every key a parameter. Then one tensor at a time is read,
+//! converted and moved to the module's device, so peak memory is the model plus one tensor.
 //!
 //! ```no_run
 //! use burn::{nn::{Linear, LinearConfig}, tensor::{DType, Device}};

@@ -20,8 +20,9 @@ use crate::{CheckpointError, FileDtype, Mismatch, Misshaped, TensorEntry, Weight
 pub struct LoadOptions {
     /// The dtype of all parameters, f32, f16 or bf16, independent of the dtype in the file.
     pub dtype: DType,
-    /// Whether weights of linear layers and embedding tables that are f16 or bf16 in the file keep that dtype,
-    /// which takes half the memory of f32. For modules that widen such weights where they use them.
+    /// Whether weights of linear layers and embedding tables that are f16 or bf16 in the file keep
+    /// that dtype, which takes half the memory of f32. For modules that widen such weights where
+    /// they use them.
     pub keep_half_precision: bool,
 }
 
@@ -44,17 +45,18 @@ impl From<DType> for LoadOptions {
     }
 }
 
-/// Loads every parameter of `module` from `files`, on the device that the module was built for. `options` can
-/// be a [`DType`].
+/// Loads every parameter of `module` from `files`, on the device that the module was built for.
+/// `options` can be a [`DType`].
 ///
-/// All keys are compared before any data is read. Then one tensor at a time is read and converted, so host
-/// memory holds at most one tensor besides the weights that the device keeps there.
+/// All keys are compared before any data is read. Then one tensor at a time is read and converted,
+/// so host memory holds at most one tensor besides the weights that the device keeps there.
 ///
 /// # Errors
 /// [`CheckpointError::Mismatch`] with every key that is missing, unused or has another shape;
-/// [`CheckpointError::Dtype`] for a tensor that is not F32, F16 or BF16; [`CheckpointError::TooNarrow`] if a
-/// weight overflows the dtype; [`CheckpointError::DeviceDtype`] if the device doesn't support it; the errors of
-/// [`module_tensors`](crate::module_tensors); a file that can't be read any more.
+/// [`CheckpointError::Dtype`] for a tensor that is not F32, F16 or BF16;
+/// [`CheckpointError::TooNarrow`] if a weight overflows the dtype; [`CheckpointError::DeviceDtype`]
+/// if the device doesn't support it; the errors of [`module_tensors`](crate::module_tensors); a
+/// file that can't be read any more.
 pub fn load_module<M: Module>(
     module: M,
     files: &WeightFiles,
@@ -74,8 +76,8 @@ pub fn load_module<M: Module>(
     }
 }
 
-/// Checks all that [`load_module`] checks before it reads data: the keys and shapes of `files` match `module`,
-/// and its device supports `dtype`.
+/// Checks all that [`load_module`] checks before it reads data: the keys and shapes of `files`
+/// match `module`, and its device supports `dtype`.
 ///
 /// # Errors
 /// Those of [`load_module`], except for weights that overflow `dtype` and for read errors.
@@ -148,7 +150,8 @@ fn plan<'a, M: Module>(
         let dir = files.dir().to_owned();
         return Err(CheckpointError::Mismatch(Mismatch { dir, missing, unused, misshaped }));
     }
-    // Checked before the first tensor is read, so that a large model doesn't fail at its last tensor.
+    // Checked before the first tensor is read, so that a large model doesn't fail at its last
+    // tensor.
     for Source { key, entry, .. } in plan.values() {
         if !matches!(entry.dtype, FileDtype::F32 | FileDtype::F16 | FileDtype::BF16) {
             return Err(CheckpointError::Dtype {

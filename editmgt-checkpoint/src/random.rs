@@ -1,4 +1,5 @@
-//! Random checkpoints with the right keys, shapes and sizes, for tests and measurements without a download.
+//! Random checkpoints with the right keys, shapes and sizes, for tests and measurements without a
+//! download.
 
 use std::path::Path;
 
@@ -17,12 +18,12 @@ const PIECE: usize = 1 << 20;
 /// folder `dir`: weights of rank 1 (the scales of norms) are 1, biases 0, everything else is
 /// normal with standard deviation 0.02.
 ///
-/// The values of a tensor depend only on `seed` and its key, not on other tensors, shards or (except for
-/// rounding) the dtype.
+/// The values of a tensor depend only on `seed` and its key, not on other tensors, shards or
+/// (except for rounding) the dtype.
 ///
 /// # Errors
-/// A folder that is not empty, a duplicate key, a dtype other than f32, f16 and bf16, and I/O errors. Partial
-/// output is removed.
+/// A folder that is not empty, a duplicate key, a dtype other than f32, f16 and bf16, and I/O
+/// errors. Partial output is removed.
 pub fn write_random(
     dir: &Path,
     specs: &[TensorSpec],

@@ -15,8 +15,9 @@ use crate::{CheckpointError, TensorSpec, WriteOptions};
 /// [`load_module`](crate::load_module) reads. One tensor at a time is copied to the host.
 ///
 /// # Errors
-/// A folder that is not empty, a dtype other than f32, f16 and bf16, a weight that overflows it, the errors of
-/// [`module_tensors`](crate::module_tensors), device and I/O errors. Partial output is removed.
+/// A folder that is not empty, a dtype other than f32, f16 and bf16, a weight that overflows it,
+/// the errors of [`module_tensors`](crate::module_tensors), device and I/O errors. Partial output
+/// is removed.
 pub fn save_module<M: Module>(
     dir: &Path,
     module: &M,

@@ -53,8 +53,8 @@ impl WeightsName {
     }
 }
 
-/// Writes the tensors of `specs` to the folder `dir`, which must be empty or missing. `values` is called for
-/// one tensor at a time and pushes its values, row-major, in pieces of any size.
+/// Writes the tensors of `specs` to the folder `dir`, which must be empty or missing. `values` is
+/// called for one tensor at a time and pushes its values, row-major, in pieces of any size.
 ///
 /// The files are renamed to their final names when all of them are complete; an error removes them.
 pub(crate) fn write(

@@ -1,5 +1,5 @@
-//! Peak memory of loading. The only test of its file, and so of its process, because it reads the peak of the
-//! whole process.
+//! Peak memory of loading. The only test of its file, and so of its process, because it reads the
+//! peak of the whole process.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 

@@ -20,32 +20,32 @@ use crate::stop::StopSignal;
 
 #[derive(Args)]
 pub(crate) struct BatchArgs {
-    /// The jobs: a JSON object a line, with photo, instruction, if need be mask, name, and options
-    /// as in a report's `request`; paths are from the file's own folder
+    /// The jobs: a JSON object per line, with photo, instruction, optional mask and name, and
+    /// options as in a report's `request`; paths are relative to the file's folder
     jobs: PathBuf,
-    /// Where to write the results and manifest.jsonl; made where it is missing
+    /// Output folder of the results and manifest.jsonl; created if needed
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
     compute: ComputeArgs,
-    /// Go on with the batch that is in DIR: what is done there is left out
+    /// Resume the batch in DIR: finished jobs are skipped
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
     lock: LockArgs,
-    /// Do every N-th job only, beginning with the I-th; the shards of a batch can run at once, in
-    /// one folder or in several
+    /// Run every N-th job, from the I-th on; the shards of a batch can run concurrently, in one
+    /// folder or in several
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// The format of the results
+    /// Format of the results
     #[arg(long, default_value = "png", value_parser = ["png", "jpg", "webp", "bmp", "tiff"])]
     format: String,
-    /// Do not write into PNGs how they were made
+    /// Don't write the record of the edit into PNGs
     #[arg(long)]
     no_record: bool,
     #[command(flatten)]
     limits: LimitArgs,
-    /// No progress bar, and no lines in its place where standard error is no terminal
+    /// No progress bar or progress lines
     #[arg(short, long)]
     quiet: bool,
 }
@@ -55,7 +55,7 @@ impl BatchArgs {
         self.out.join(format!("{}.{}", job.name, self.format))
     }
 
-    /// Checks that nothing that is written is read, or written twice, by any job of any shard.
+    /// Checks that no output of any job of any shard is an input or another output.
     fn check_files(&self, jobs: &[BatchJob], shard: Shard) -> Result<(), StoreError> {
         let mut roles = FileRoles::default();
         roles.input("file of jobs", &self.jobs);
@@ -73,7 +73,7 @@ impl BatchArgs {
     }
 }
 
-/// Files that are there before the first run of a batch are not of it.
+/// Existing files are protected on the first run of a batch.
 fn refuse_existing(args: &BatchArgs, jobs: &[BatchJob]) -> Result<(), String> {
     let results = jobs.iter().map(|job| args.result(job));
     match results.into_iter().find(|result| result.exists() && !is_folder_of_shards(args)) {
@@ -86,13 +86,13 @@ fn refuse_existing(args: &BatchArgs, jobs: &[BatchJob]) -> Result<(), String> {
     }
 }
 
-/// Other shards may have made results already.
+/// Other shards may already have written results.
 fn is_folder_of_shards(args: &BatchArgs) -> bool {
     args.shard.is_some_and(|shard| !shard.is_all())
 }
 
 pub(crate) fn run(args: BatchArgs) -> Outcome {
-    // Everything that can be refused is refused before the model is loaded.
+    // Everything that can be checked is checked before the model is loaded.
     let jobs = read_jobs(&args.jobs)?;
     let shard = args.shard.unwrap_or(Shard::ALL);
     let builder = args.compute.builder()?;
@@ -105,7 +105,7 @@ pub(crate) fn run(args: BatchArgs) -> Outcome {
 
     let stop = StopSignal::on_ctrl_c()?;
     let mut progress = Progress::new(args.quiet, stop);
-    progress.say("loading model");
+    progress.show_stage("loading model");
     let mut batch = Batch::new(builder.build()?, &mut folder)?;
     batch.extension = args.format;
     batch.limits = args.limits.limits();
@@ -122,7 +122,7 @@ pub(crate) fn run(args: BatchArgs) -> Outcome {
         progress.finish();
         let entry = match entry {
             Err(BatchError::Stopped(stopped)) => {
-                let what = format!("{}: {stopped}; --resume goes on with it", job.name);
+                let what = format!("{}: {stopped}; resume it with --resume", job.name);
                 return Ok(StopSignal::stopped(&what));
             }
             entry => entry?,
@@ -138,7 +138,7 @@ pub(crate) fn run(args: BatchArgs) -> Outcome {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The results are there, whether or not anyone reads this.
+/// The results are written; a closed pipe is not an error.
 fn tell(entry: &BatchEntry, start: Instant) {
     let mut out = std::io::stdout();
     let _unread = match (&entry.output, &entry.error) {

@@ -15,7 +15,7 @@ pub(crate) struct DevicesArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// List those of one backend, and crash with its driver if that crashes
+    /// List the devices of one backend only, without protection from a crash of its driver
     #[arg(long, hide = true, value_parser = backend)]
     backend: Option<Backend>,
 }
@@ -39,21 +39,20 @@ pub(crate) fn run(args: DevicesArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The devices of a backend. A GPU's driver can end the process that uses it, so that is another
-/// one than ours.
+/// Lists the devices of a backend in a child process, because a GPU driver can end its process.
 fn survey(backend: Backend) -> Vec<DeviceInfo> {
     if backend.is_cpu() {
         return quietly(|| editmgt::devices::list_of(backend));
     }
     let program = std::env::current_exe().map(Command::new);
     let answer = program.map_err(|error| error.to_string()).and_then(|mut program| {
-        ask(program.args(["devices", "--json", "--backend", backend.name()]))
+        list_in_child(program.args(["devices", "--json", "--backend", backend.name()]))
     });
     answer.unwrap_or_else(|reason| vec![DeviceInfo::unavailable(backend, reason)])
 }
 
-/// What a process lists, or why it didn't.
-fn ask(process: &mut Command) -> Result<Vec<DeviceInfo>, String> {
+/// The devices listed by a process, or why it failed.
+fn list_in_child(process: &mut Command) -> Result<Vec<DeviceInfo>, String> {
     let output = process.output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(format!("its driver ended the process that tried it ({})", output.status));
@@ -88,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_driver_that_ends_its_process_is_survived() {
-        let shell = |script: &str| ask(Command::new("sh").args(["-c", script]));
+        let shell = |script: &str| list_in_child(Command::new("sh").args(["-c", script]));
         assert_eq!(shell("echo []"), Ok(Vec::new()));
         for (script, reason) in
             [("kill -s SEGV $$", "signal: 11"), ("exit 3", "exit status: 3"), ("echo", "EOF")]
@@ -96,6 +95,6 @@ mod tests {
             let error = shell(script).unwrap_err();
             assert!(error.contains(reason), "{script}: {error}");
         }
-        assert!(ask(&mut Command::new("/nowhere/at-all")).is_err());
+        assert!(list_in_child(&mut Command::new("/nowhere/at-all")).is_err());
     }
 }

@@ -19,80 +19,79 @@ use crate::Outcome;
 use crate::files;
 use crate::limits::{LimitArgs, in_megapixels};
 use crate::model::ComputeArgs;
-use crate::options::RequestArgs;
+use crate::options::{RequestArgs, by_flag};
 use crate::progress::{PreviewFolder, Progress};
 use crate::stop::StopSignal;
 
-/// More files than that are better made by several calls.
+/// Most files of one call.
 const MAX_VARIATIONS: i64 = 9999;
 
 #[derive(Args)]
 pub(crate) struct EditArgs {
     /// The photo: PNG, JPEG, WebP, BMP, TIFF or GIF
     photo: PathBuf,
-    /// What to change, in words
+    /// The instruction
     #[arg(required_unless_present = "like", allow_hyphen_values = true)]
     instruction: Option<String>,
-    /// Where to write the result; .png, .jpg, .webp, .bmp or .tiff names the format
+    /// Output file; .png, .jpg, .webp, .bmp or .tiff determines the format
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// Let OUT be the photo itself, which is replaced when the edit is complete
+    /// Allow OUT to be the photo itself, which is replaced when the edit is complete
     #[arg(long, conflicts_with = "variations")]
     in_place: bool,
     #[command(flatten)]
     compute: ComputeArgs,
     #[command(flatten)]
     options: RequestArgs,
-    /// Make so many edits of this seed, from --variation on, as OUT with -0, -1, … before its
-    /// extension; each is what --variation alone gives
+    /// Make this many variations, from --variation on, as OUT with -0, -1, … before its extension
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_VARIATIONS))]
     variations: Option<u32>,
-    /// Image of the photo's proportions, white where the photo may change
+    /// Mask image of the photo's aspect ratio, white where the photo may change
     #[arg(long, value_name = "IMAGE")]
     mask: Option<PathBuf>,
-    /// What of the mask counts: luma (white may change), alpha (transparent may change) or auto
-    /// (alpha for a photo with a hole, luma for a drawing) [default: auto]
+    /// Channel of the mask: luma (white may change), alpha (transparent may change) or auto (alpha
+    /// for a photo with transparency, luma for a drawing) [default: auto]
     #[arg(long, value_name = "HOW", value_parser = ["auto", "alpha", "luma"], requires = "mask")]
     mask_reads: Option<String>,
-    /// Repeat the edit that this PNG was made by, on this photo and with this model; options that
-    /// are given, too, come before those of that edit (see `editmgt show`)
+    /// Repeat the edit recorded in this PNG, on this photo and with this model; other options
+    /// override the recorded ones (see `editmgt show`)
     #[arg(long, value_name = "PNG")]
     like: Option<PathBuf>,
-    /// Do not write into a PNG how it was made
+    /// Don't write the record of the edit into a PNG
     #[arg(long)]
     no_record: bool,
-    /// Draw over the photo where the edit was found to be and what was held
+    /// Write an image of the photo with the score map and the held tokens drawn over it
     #[arg(long, value_name = "PNG")]
     map: Option<PathBuf>,
-    /// Write what was done: every option in force, sizes, shares, seconds
+    /// Write a JSON report: all options, sizes, shares, seconds
     #[arg(long, value_name = "JSON")]
     report: Option<PathBuf>,
-    /// Write what the edit looks like after each step into this folder, in the model's size
+    /// Write a preview after each step into this folder, in the model's size
     #[arg(long, value_name = "DIR")]
     preview: Option<PathBuf>,
-    /// Write it after every so many steps only, and after the last
+    /// Interval of previews in steps; the last step always has one
     #[arg(long, value_name = "STEPS", requires = "preview", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     preview_every: u32,
-    /// Write it so many times smaller along each side, which decodes fewer tokens
+    /// Shrink factor of previews, which decodes fewer tokens
     #[arg(long, value_name = "TIMES", requires = "preview", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
     preview_shrink: u32,
     #[command(flatten)]
     limits: LimitArgs,
-    /// No progress bar, and no lines in its place where standard error is no terminal
+    /// No progress bar or progress lines
     #[arg(short, long)]
     quiet: bool,
 }
 
-/// One file to make.
+/// One output file.
 struct Job {
     request: EditRequest,
     output: PathBuf,
     report: Option<PathBuf>,
     map: Option<PathBuf>,
     record: bool,
-    /// What the names of its previews begin with.
+    /// Prefix of its previews' names.
     prefix: String,
 }
 
@@ -104,7 +103,7 @@ impl EditArgs {
         }
         let mut request = self.options.request(like)?;
         request.score_map |= self.map.is_some();
-        request.check()?;
+        request.check().map_err(by_flag)?;
         Ok(request)
     }
 
@@ -133,7 +132,7 @@ impl EditArgs {
 }
 
 impl EditArgs {
-    /// Checks that nothing that is written is read, or written twice.
+    /// Checks that no output is an input or another output.
     fn check_files(&self, jobs: &[Job]) -> Result<(), Box<dyn StdError>> {
         let mut roles = FileRoles::default();
         if !self.in_place {
@@ -161,7 +160,7 @@ impl EditArgs {
             }
         }
         if self.in_place {
-            // Only the result may be the photo.
+            // Only the result may replace the photo.
             let mut others = FileRoles::default();
             others.input("photo", &self.photo);
             for job in jobs {
@@ -189,7 +188,7 @@ impl EditArgs {
 
 pub(crate) fn run(args: EditArgs) -> Outcome {
     let start = Instant::now();
-    // Everything that can be refused is refused before the model is loaded.
+    // Everything that can be checked is checked before the model is loaded.
     let like = args.like.as_deref().map(EditRecord::open).transpose()?;
     let jobs = args.jobs(like.as_ref())?;
     args.check_files(&jobs)?;
@@ -223,11 +222,11 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
             progress.note(&format!("{} {note}", path.display()));
         }
     }
-    progress.say("loading model");
+    progress.show_stage("loading model");
     let editor = builder.build()?;
     let differences = like.map(|like| like.differences(editor.model().source.as_ref()));
     for difference in differences.into_iter().flatten() {
-        progress.note(&format!("the edit to repeat may come out otherwise: {difference}"));
+        progress.note(&format!("the repeated edit may differ: {difference}"));
     }
     let photo = editor.open_photo(photo);
     for job in &jobs {
@@ -260,7 +259,8 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
             progress.note(&format!("{} {note}", args.photo.display()));
         }
         result.report.notes.extend(losses);
-        // The default negative prompt is longer than CLIP reads, as in the official code: no news.
+        // The default negative prompt is longer than CLIP's context, as in the official code: no
+        // warning.
         let given = |prompt: &str| prompt == "instruction" || job.request.negative_prompt.is_some();
         for left_out in result.report.text_left_out.iter().filter(|part| given(part.prompt)) {
             progress.note(&left_out.to_string());
@@ -303,7 +303,7 @@ impl Job {
             .report
             .peak_memory_bytes
             .map_or_else(String::new, |bytes| format!(", peak memory {}", HumanBytes(bytes)));
-        // The edit is there, whether or not anyone reads this.
+        // The edit is written; a closed pipe is not an error.
         let _unread = writeln!(
             std::io::stdout(),
             "{}: seed {}, {:.1} s, {:.1}% of tokens held{peak}",
@@ -316,8 +316,8 @@ impl Job {
     }
 }
 
-/// Whether a file of a folder for previews is one: `step-0004.png`, `2-step-0004.png`; also with
-/// capitals, which some file systems don't tell apart.
+/// Whether a file of a preview folder is a preview: `step-0004.png`, `2-step-0004.png`; ignores
+/// case, as some file systems do.
 fn is_preview(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let Some((prefix, step)) = name.strip_suffix(".png").and_then(|name| name.rsplit_once("step-"))

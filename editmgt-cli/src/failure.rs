@@ -1,15 +1,15 @@
-//! How a failure is told: in one line.
+//! One-line error reporting.
 
 use std::error::Error;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The result of a command: its exit status, or why it could not be done.
+/// The result of a command: its exit status, or an error.
 pub type Outcome = Result<ExitCode, Box<dyn Error>>;
 
-/// Runs a command of `program`. If it could not be done, tells why in one line on standard error, which begins with
-/// the program's name, and gives status 2.
+/// Runs a command of `program`. On failure, writes one line to standard error, which begins with
+/// the program's name, and returns status 2.
 pub fn run(program: &str, command: impl FnOnce() -> Outcome) -> ExitCode {
     guarded(command).unwrap_or_else(|error| {
         eprintln!("{program}: {}", one_line(&*error));
@@ -17,8 +17,8 @@ pub fn run(program: &str, command: impl FnOnce() -> Outcome) -> ExitCode {
     })
 }
 
-/// The error and its causes. A cause that the message quotes already is not repeated, and a
-/// message of several lines (a decoder's, or one with a line break in a file's name) becomes one.
+/// The error and its causes in one line. A cause that the message already contains is not repeated,
+/// and line breaks (in a decoder's message or a file name) are replaced.
 pub fn one_line(error: &dyn Error) -> String {
     let mut line = flat(&error.to_string());
     let mut source = error.source();
@@ -37,9 +37,9 @@ fn flat(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// Runs a command; a panic in it, ours or a backend's, comes back as an error.
+/// Runs a command; a panic, in the program or in a backend, is returned as an error.
 ///
-/// With `RUST_BACKTRACE` set it is printed the usual way, too, since a report needs that.
+/// With `RUST_BACKTRACE` set the panic is also printed as usual, for bug reports.
 pub fn guarded(command: impl FnOnce() -> Outcome) -> Outcome {
     let first = Arc::new(Mutex::new(None));
     let usual = Arc::new(panic::take_hook());
@@ -47,7 +47,7 @@ pub fn guarded(command: impl FnOnce() -> Outcome) -> Outcome {
     panic::set_hook(Box::new({
         let (first, usual) = (first.clone(), usual.clone());
         move |panic| {
-            // The first is the cause: threads that wait for a panicked one panic after it.
+            // Keeps the first panic: threads that wait for a panicked one panic after it.
             let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert_with(|| describe(panic));
             if verbose {
@@ -68,8 +68,9 @@ pub fn guarded(command: impl FnOnce() -> Outcome) -> Outcome {
     })
 }
 
-/// Runs a probe of devices without the messages of panics. A backend with a broken driver panics while it is probed;
-/// that is caught and listed with its reason, and the message would only tear the table apart.
+/// Runs a probe of devices without panic messages. A backend with a broken driver panics while it
+/// is probed; that is caught and listed with its reason, and the message would only disturb the
+/// table.
 pub fn quietly<T>(probe: impl FnOnce() -> T) -> T {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_once_and_in_one_line() {
+    fn each_cause_is_printed_once_in_one_line() {
         let caused = |message, cause| Failure(message, Some(Box::new(cause)));
         for (error, expected) in [
             (Failure("no such file", None), "no such file"),
@@ -122,7 +123,7 @@ mod tests {
         }
     }
 
-    /// One test for all that touch the process's panic hook.
+    /// A single test for the process-wide panic hook.
     #[test]
     fn a_panic_is_an_error() {
         assert!(matches!(guarded(|| Ok(ExitCode::SUCCESS)), Ok(code) if code == ExitCode::SUCCESS));

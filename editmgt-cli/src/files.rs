@@ -1,15 +1,15 @@
-//! Which files a command reads and writes.
+//! Checks and writes of small output files.
 
 use std::error::Error;
 use std::path::Path;
 
 use editmgt_store::FileRoles;
 
-/// Declares small text files that a command writes, and checks that they can be written and are
-/// neither inputs nor each other; leaves nothing behind.
+/// Declares small text files that a command writes, and checks that they are writable and differ
+/// from inputs and each other, without leaving anything behind.
 ///
 /// # Errors
-/// One that names the file.
+/// An error that names the file.
 pub fn check_outputs<'a>(
     mut roles: FileRoles,
     outputs: impl IntoIterator<Item = (&'a str, Option<&'a Path>)>,
@@ -22,10 +22,10 @@ pub fn check_outputs<'a>(
     Ok(())
 }
 
-/// Writes a small text file: the whole of it, or nothing.
+/// Writes a small text file atomically.
 ///
 /// # Errors
-/// One that names the file.
+/// An error that names the file.
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Box<dyn Error>> {
     Ok(editmgt_store::write(path, bytes)?)
 }

@@ -57,11 +57,10 @@ fn write_table(out: &mut impl Write, summary: &ModelSummary) -> io::Result<()> {
          matrices\nof the others that are stored as f16 or bf16 take half of what `as f32` says: they stay so."
     )?;
     writeln!(out, "Identity (SHA-256): {}", summary.sha256)?;
-    match summary.defaults == EditDefaults::default() {
-        true => writeln!(out, "Edits with the official defaults."),
-        false => {
-            let defaults = serde_json::to_string(&summary.defaults)?;
-            writeln!(out, "Edits by default with {defaults}; otherwise as the official script.")
-        }
+    if summary.defaults == EditDefaults::default() {
+        writeln!(out, "Edits with the official defaults.")
+    } else {
+        let defaults = serde_json::to_string(&summary.defaults)?;
+        writeln!(out, "Edits by default with {defaults}; otherwise as the official script.")
     }
 }

@@ -1,5 +1,9 @@
-//! The options, files and failure messages that `editmgt` and `editmgt-lab` have in common. Of use to these two
-//! programs; its interface changes with them.
+//! Options, file handling and failure messages shared by `editmgt` and `editmgt-lab`. For these two
+//! programs only; its interface changes with them.
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod failure;

@@ -1,4 +1,4 @@
-//! How large photos may be.
+//! Size limits of photos.
 
 use std::error::Error;
 
@@ -10,20 +10,20 @@ const MEGA: u64 = 1_000_000;
 
 #[derive(Args)]
 pub(crate) struct LimitArgs {
-    /// Refuse photos and masks of more megapixels
+    /// Limit of photos and masks in megapixels
     #[arg(long, value_name = "MP", default_value_t = PhotoLimits::default().max_pixels / MEGA)]
     max_megapixels: u64,
 }
 
 impl LimitArgs {
-    /// The number of pixels alone decides: it is what memory depends on.
+    /// Only the number of pixels is limited, which determines memory.
     pub(crate) fn limits(&self) -> PhotoLimits {
         let max_pixels = self.max_megapixels.saturating_mul(MEGA);
         PhotoLimits { max_pixels, max_side: u64::MAX, ..PhotoLimits::default() }
     }
 }
 
-/// Names the program's option where the library names its own.
+/// Names the program's option instead of the library's.
 pub(crate) fn in_megapixels(error: PhotoError) -> Box<dyn Error> {
     match error {
         PhotoError::TooLarge { origin, size, limit, .. } => format!(

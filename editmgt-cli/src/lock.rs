@@ -6,8 +6,7 @@ use editmgt_store::Locking;
 /// Whether the folder of a run is locked.
 #[derive(Args)]
 pub struct LockArgs {
-    /// Do not lock the folder, for file systems without locks; nothing else may write to it
-    /// meanwhile
+    /// Do not lock the folder, for file systems without locks; no other process may write to it
     #[arg(long)]
     no_lock: bool,
 }

@@ -1,7 +1,7 @@
 //! `editmgt`: edit images by instruction.
 //!
-//! Exit status: 0 done, 1 a verification or a job of a batch failed, 2 anything that could not be done (with one
-//! line on standard error that says why), 130 stopped by Ctrl-C. `editmgt-lab` trains and measures.
+//! Exit status: 0 done, 1 a failed verification or batch job, 2 any error (with one line on
+//! standard error), 130 stopped by Ctrl-C. `editmgt-lab` trains and measures.
 #![forbid(unsafe_code)]
 
 mod batch;
@@ -38,11 +38,11 @@ enum Command {
     Edit(Box<edit::EditArgs>),
     /// Edit many photos with one model.
     Batch(Box<batch::BatchArgs>),
-    /// Print how a PNG was edited.
+    /// Print the options that a PNG was edited with.
     Show(show::ShowArgs),
-    /// Describe a model's parts, sizes and memory needs without loading it.
+    /// Describe a model's components, sizes and memory needs without loading it.
     Inspect(inspect::InspectArgs),
-    /// List the devices of this build and what each can do.
+    /// List the devices of this build and their capabilities.
     Devices(devices::DevicesArgs),
     /// Check stages or whole pipelines against expected values.
     Verify(verify::VerifyArgs),

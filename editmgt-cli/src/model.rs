@@ -1,4 +1,4 @@
-//! Which model a command uses.
+//! Options for the model and the compute device.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use editmgt_store::FileRoles;
 /// The model to use.
 #[derive(Args)]
 pub struct ModelArg {
-    /// The model's folder [default: the small model in the program, for scenes of its own world]
+    /// The model's folder [default: the embedded small model, for scenes of its synthetic world]
     #[cfg(feature = "embedded")]
     #[arg(short, long, value_name = "DIR")]
     model: Option<PathBuf>,
@@ -45,13 +45,13 @@ impl FilesArgs {
 }
 
 impl ModelArg {
-    /// Starts loading it.
+    /// A builder for this model.
     #[cfg(feature = "embedded")]
     pub fn builder(&self) -> EditorBuilder {
         self.files.apply(self.model.as_ref().map_or_else(Editor::embedded, Editor::builder))
     }
 
-    /// Starts loading it.
+    /// A builder for this model.
     #[cfg(not(feature = "embedded"))]
     pub fn builder(&self) -> EditorBuilder {
         self.files.apply(Editor::builder(&self.model))
@@ -74,25 +74,24 @@ impl ModelArg {
     }
 }
 
-/// What to compute with, and where.
+/// Options for the device, precision and adapters.
 #[derive(Args)]
 pub struct ComputeArgs {
     #[command(flatten)]
     model: ModelArg,
-    /// A LoRA adapter, PEFT's layout; several can be given. Scale 1 is all of it; streams are
-    /// image, reference or both [default: what it was trained for]
+    /// LoRA adapter (folder or file); may be repeated. SCALE multiplies its effect [default: 1];
+    /// STREAMS is image, reference or both [default: as trained]
     #[arg(long, value_name = "DIR[:SCALE[:STREAMS]]")]
     lora: Vec<LoraUse>,
-    /// Where to compute: see `editmgt devices`
+    /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: what suits
-    /// the device]
+    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: by the device]
     #[arg(long)]
     dtype: Option<String>,
-    /// Keep one component of the model in memory at a time, CLIP, Gemma2, codec or transformer: the
-    /// same edit in the memory of the largest one, but each edit loads them anew, and a preview
-    /// loads two of them
+    /// Keep only one component of the model in memory at a time (CLIP, Gemma2, codec or
+    /// transformer): the same edit with less memory, but each edit loads all components again, and
+    /// each preview two of them
     #[arg(long)]
     low_memory: bool,
 }
@@ -106,7 +105,7 @@ impl ComputeArgs {
         }
     }
 
-    /// Opens the device; nothing is loaded yet.
+    /// Opens the device, without loading the model.
     ///
     /// # Errors
     /// [`EditError`] for an unknown device or a dtype that it does not have.

@@ -155,7 +155,7 @@ impl RequestArgs {
     pub fn request(&self, base: EditRequest) -> Result<EditRequest, EditError> {
         let mut request = base;
         for (name, text) in &self.table.0 {
-            request.set(name, text)?;
+            request.set(name, text).map_err(by_flag)?;
         }
         let unread = self.table.0.iter().any(|(name, _)| *name == "hold")
             && request.hold.as_ref().is_some_and(|hold| !HoldPolicy::needs_scores(hold))
@@ -191,6 +191,17 @@ impl RequestArgs {
         } else {
             Some(KeywordPolicy::Phrases(self.keyword.clone()))
         }
+    }
+}
+
+/// An error about an option, by the name that the option has here.
+pub fn by_flag(error: EditError) -> EditError {
+    match error {
+        EditError::Option { option, expected, got } => {
+            let flag = flags().find(|flag| flag.name == option);
+            EditError::option(flag.map_or(option, |flag| flag.long), expected, got)
+        }
+        error => error,
     }
 }
 

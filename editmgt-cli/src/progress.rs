@@ -1,4 +1,4 @@
-//! What the program shows of an edit, and how it can be stopped.
+//! Progress display of an edit, and its interruption.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -8,18 +8,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::stop::StopSignal;
 
-/// Where previews go, and after how many steps each.
+/// Folder and interval of previews.
 pub(crate) struct PreviewFolder {
     pub(crate) folder: PathBuf,
     pub(crate) every: usize,
-    /// How many times smaller than the edit they are.
+    /// Shrink factor of previews.
     pub(crate) shrink: usize,
-    /// What their names begin with.
+    /// Prefix of their names.
     pub(crate) prefix: String,
 }
 
-/// Draws a bar on standard error where that is a terminal and writes plain lines where it is not;
-/// `quiet` does neither. Writes previews. Stops the edit at a signal.
+/// Draws a bar on standard error if it is a terminal, writes plain lines otherwise, and neither if
+/// `quiet`. Writes previews. Stops the edit on a signal.
 pub(crate) struct Progress {
     show: Show,
     stop: StopSignal,
@@ -33,7 +33,7 @@ enum Show {
     Nothing,
 }
 
-/// Of the steps of an edit at most so many have a plain line.
+/// Most plain lines for the steps of an edit.
 const LINES: usize = 10;
 
 impl Progress {
@@ -46,7 +46,7 @@ impl Progress {
         Self { show, stop, previews: None, failure: None }
     }
 
-    /// Tells what the user must know, also one who wants no progress.
+    /// Prints a note, even if `quiet`.
     pub(crate) fn note(&self, what: &str) {
         let note = format!("note: {what}");
         match &self.show {
@@ -55,8 +55,8 @@ impl Progress {
         }
     }
 
-    /// Names what is going on.
-    pub(crate) fn say(&self, what: &str) {
+    /// Shows the current stage.
+    pub(crate) fn show_stage(&self, what: &str) {
         match &self.show {
             Show::Bar(bar) => {
                 bar.set_message(what.to_owned());
@@ -75,7 +75,7 @@ impl Progress {
         }
     }
 
-    /// Why it stopped the edit, where that was neither the edit's nor the user's doing.
+    /// The error that stopped the edit, other than the edit's own or an interruption.
     pub(crate) fn failure(&mut self) -> Option<EditError> {
         self.failure.take()
     }
@@ -97,9 +97,9 @@ impl Progress {
 impl EditObserver for Progress {
     fn event(&mut self, event: &EditEvent<'_>) -> Flow {
         match event {
-            EditEvent::StageStarted(stage) => self.say(match stage {
-                Stage::EncodeText => "reading words",
-                Stage::EncodeImage => "reading photo",
+            EditEvent::StageStarted(stage) => self.show_stage(match stage {
+                Stage::EncodeText => "encoding text",
+                Stage::EncodeImage => "encoding photo",
                 Stage::Sample => "editing",
                 Stage::Decode => "decoding",
                 _ => "working",
@@ -132,7 +132,7 @@ impl EditObserver for Progress {
 }
 
 fn bar() -> ProgressBar {
-    // The model decides the number of steps where the user did not: the first one tells.
+    // The number of steps may be the model's default: the first step reports it.
     let bar = ProgressBar::no_length();
     let style = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len} {eta}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

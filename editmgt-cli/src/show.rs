@@ -10,7 +10,7 @@ use crate::Outcome;
 
 #[derive(Args)]
 pub(crate) struct ShowArgs {
-    /// A PNG that `editmgt edit` or `editmgt batch` wrote
+    /// A PNG written by `editmgt edit` or `editmgt batch`
     file: PathBuf,
 }
 

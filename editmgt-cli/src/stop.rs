@@ -1,4 +1,4 @@
-//! Ctrl-C, and what a system says when it wants a program to end.
+//! Ctrl-C (SIGINT) and SIGTERM.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -8,23 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// The exit status of a program that was stopped, as shells have it: 128 and SIGINT.
+/// Exit status after an interruption, by the shells' convention: 128 plus SIGINT.
 const STOPPED: u8 = 130;
 
-/// Whether the user wants the edit to stop.
+/// Whether the edit was asked to stop.
 #[derive(Clone, Default)]
 pub(crate) struct StopSignal(Arc<AtomicBool>);
 
 impl StopSignal {
-    /// From now on Ctrl-C, or the system's wish that the program ends, sets the signal instead of
-    /// ending the program; a second one ends it.
+    /// Installs handlers: the first Ctrl-C or SIGTERM sets the signal instead of ending the
+    /// program; a second one ends it.
     pub(crate) fn on_ctrl_c() -> Result<Self, Box<dyn Error>> {
         let signal = Self::default();
         for wish in [SIGINT, SIGTERM] {
-            // In this order: the first handler sees the flag as the last signal left it.
+            // In this order: the first handler sees the flag's value before this signal.
             flag::register_conditional_shutdown(wish, STOPPED.into(), signal.0.clone())
                 .and_then(|_| flag::register(wish, signal.0.clone()))
-                .map_err(|error| format!("can't listen to Ctrl-C: {error}"))?;
+                .map_err(|error| format!("cannot handle Ctrl-C: {error}"))?;
         }
         Ok(signal)
     }
@@ -33,7 +33,7 @@ impl StopSignal {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Says that the edit was stopped, in one line.
+    /// Reports the interruption in one line.
     pub(crate) fn stopped(what: &str) -> ExitCode {
         eprintln!("editmgt: {what}");
         ExitCode::from(STOPPED)

@@ -12,10 +12,10 @@ use crate::Outcome;
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
-    /// Folders with a golden.safetensors and its manifest.json, of a component or a pipeline
+    /// Golden folders (golden.safetensors and manifest.json) of a component or a pipeline
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
-    /// Where to compute: see `editmgt devices`
+    /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Print JSON
@@ -44,7 +44,7 @@ pub(crate) fn run(args: VerifyArgs) -> Outcome {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// What a stage complains about does not say which of several folders it is from.
+/// A stage's error does not name the folder.
 fn in_folder(dir: &Path, error: VerifyError) -> Box<dyn Error> {
     let dir = dir.display().to_string();
     if error.to_string().contains(&dir) {

@@ -25,8 +25,8 @@ pub struct ItemRows {
 pub struct AttentionRequest {
     /// Block indices, double blocks first, then single blocks; in any order, no duplicates.
     pub blocks: Vec<usize>,
-    /// The batch items, in output order. With guidance the batch is `[unconditional…, conditional…]`, and the
-    /// conditional items are requested.
+    /// The batch items, in output order. With guidance the batch is `[unconditional…,
+    /// conditional…]`, and the conditional items are requested.
     pub items: Vec<ItemRows>,
 }
 
@@ -44,8 +44,8 @@ impl AttentionRequest {
     /// Checks the request against the model and the batch.
     ///
     /// # Errors
-    /// [`Error::Value`] for a block, item or row that does not exist, a duplicate block, or an empty list of
-    /// rows.
+    /// [`Error::Value`] for a block, item or row that does not exist, a duplicate block, or an
+    /// empty list of rows.
     pub fn check(&self, blocks: usize, batch: usize, text_rows: usize) -> Result<()> {
         for (i, &block) in self.blocks.iter().enumerate() {
             if block >= blocks {
@@ -74,8 +74,8 @@ impl AttentionRequest {
 
 /// Text-to-image attention, averaged over heads and the requested rows: `[blocks, items, cells]`.
 ///
-/// Each value is the probability with which the text rows attend to a cell of the grid *inside* the blocks
-/// (coarser than the token grid if the model downsamples).
+/// Each value is the probability with which the text rows attend to a cell of the grid *inside* the
+/// blocks (coarser than the token grid if the model downsamples).
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionMaps {
     blocks: Vec<usize>,

@@ -31,8 +31,8 @@ pub trait VqCodec: Send + Sync {
     /// `[B, 3, H, W]` RGB in 0..1, to `[B, H/f, W/f]` tokens; `f` is the downsampling factor.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if the image is not RGB, is empty, or a side is not a multiple of
-    /// `f`.
+    /// [`Error::Shape`](crate::Error::Shape) if the image is not RGB, is empty, or a side is not a
+    /// multiple of `f`.
     fn encode(&self, images: Tensor<4>) -> Result<TokenGrid>;
 
     /// Decodes tokens into images.
@@ -41,7 +41,8 @@ pub trait VqCodec: Send + Sync {
     /// `[B, h, w]` tokens, to `[B, 3, h*f, w*f]` RGB in 0..1.
     ///
     /// # Errors
-    /// [`Error::MaskTokenRemains`](crate::Error::MaskTokenRemains) if any id is not a codebook index.
+    /// [`Error::MaskTokenRemains`](crate::Error::MaskTokenRemains) if any id is not a codebook
+    /// index.
     fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>>;
 
     /// Decodes tokens into images `shrink` times smaller, for previews.
@@ -49,11 +50,12 @@ pub trait VqCodec: Send + Sync {
     /// The default implementation decodes at full size and average-pools; override it to save work.
     ///
     /// # Shapes
-    /// `[B, h, w]` tokens, to `[B, 3, max(h / shrink, 1) * f, max(w / shrink, 1) * f]` RGB in 0..1, with
-    /// quotients rounded down.
+    /// `[B, h, w]` tokens, to `[B, 3, max(h / shrink, 1) * f, max(w / shrink, 1) * f]` RGB in 0..1,
+    /// with quotients rounded down.
     ///
     /// # Errors
-    /// Those of [`decode`](Self::decode), and [`Error::Value`](crate::Error::Value) if `shrink` is 0.
+    /// Those of [`decode`](Self::decode), and [`Error::Value`](crate::Error::Value) if `shrink` is
+    /// 0.
     fn decode_small(&self, tokens: &TokenGrid, shrink: usize) -> Result<Tensor<4>> {
         let small = tokens.size().shrunk(shrink)?;
         let f = self.spec().downsample_factor;

@@ -30,7 +30,8 @@ impl GridSize {
         self.len() == 0
     }
 
-    /// The grid after merging `factor`×`factor` blocks; an incomplete block at the edge counts as one.
+    /// The grid after merging `factor`×`factor` blocks; an incomplete block at the edge counts as
+    /// one.
     pub const fn div_ceil(self, factor: usize) -> Self {
         Self::new(self.height.div_ceil(factor), self.width.div_ceil(factor))
     }
@@ -57,7 +58,8 @@ impl fmt::Display for GridSize {
 /// A batch of images as visual tokens: `[batch, height, width]` ids, row-major, on the host.
 ///
 /// Ids index a codebook; the transformer's mask token (see
-/// [`TransformerSpec::mask_token`](crate::TransformerSpec)) marks positions that are not decided yet.
+/// [`TransformerSpec::mask_token`](crate::TransformerSpec)) marks positions that are not decided
+/// yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenGrid {
     batch: usize,
@@ -110,8 +112,8 @@ impl TokenGrid {
     /// Result: `[batch, height, width]`.
     ///
     /// # Errors
-    /// [`Error::TokenOutOfRange`] if an id is not below `limit`: a lookup with it would read outside the table,
-    /// which backends don't check.
+    /// [`Error::TokenOutOfRange`] if an id is not below `limit`: a lookup with it would read
+    /// outside the table, which backends don't check.
     pub fn to_tensor(&self, limit: usize, device: &Device) -> Result<Tensor<3, Int>> {
         self.check_below(limit)?;
         // i32 holds every id below 2^31 and is the default integer type of flex and the GPUs.

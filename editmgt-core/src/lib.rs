@@ -1,5 +1,5 @@
-//! The shared types of editmgt: the data that passes between the stages of an edit, and a trait for each
-//! stage. This crate has no layers and reads no files.
+//! The shared types of editmgt: the data that passes between the stages of an edit, and a trait for
+//! each stage. This crate has no layers and reads no files.
 //!
 //! ```text
 //! photo ─────► VqCodec::encode ──────► reference TokenGrid ─┐
@@ -18,12 +18,12 @@
 //!              └──► VqCodec::decode ──► image
 //! ```
 //!
-//! Large data (images, hidden states, logits) are burn tensors and stay on their device. Small data (token
-//! ids, score maps, hold masks, confidences: a few thousand values per step) are host vectors, so that every
-//! decision about them is the same on every backend.
+//! Large data (images, hidden states, logits) are burn tensors and stay on their device. Small data
+//! (token ids, score maps, hold masks, confidences: a few thousand values per step) are host
+//! vectors, so that every decision about them is the same on every backend.
 //!
-//! All traits are object-safe: an editor holds `Box<dyn VqCodec>`, `Box<dyn TextEncoder>`, … and each of them
-//! can be replaced by another implementation.
+//! All traits are object-safe: an editor holds `Box<dyn VqCodec>`, `Box<dyn TextEncoder>`, … and
+//! each of them can be replaced by another implementation.
 #![forbid(unsafe_code)]
 
 mod attention;

@@ -37,8 +37,8 @@ pub struct NoiseRequest {
 
 /// A source of randomness.
 ///
-/// A source is addressed, not consumed: the same request always gives the same draws, independent of earlier
-/// requests, so a run can be resumed, split or repeated.
+/// A source is addressed, not consumed: the same request always gives the same draws, independent
+/// of earlier requests, so a run can be resumed, split or repeated.
 pub trait NoiseSource: Send + Sync {
     /// The draws of one step.
     ///
@@ -54,7 +54,8 @@ pub struct ChaChaNoise {
     seed: u64,
 }
 
-/// The purpose of a stream of uniforms. The discriminants are part of the meaning of a seed: never reuse one.
+/// The purpose of a stream of uniforms. The discriminants are part of the meaning of a seed: never
+/// reuse one.
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
     Draw = 0,

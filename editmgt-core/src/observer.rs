@@ -68,8 +68,8 @@ pub trait EditObserver {
     /// Called on the editing thread; the edit continues when it returns.
     fn event(&mut self, event: &EditEvent<'_>) -> Flow;
 
-    /// Whether to decode a preview after `completed` of `total` steps. A preview costs one run of the codec's
-    /// decoder. No cost unless requested.
+    /// Whether to decode a preview after `completed` of `total` steps. A preview costs one run of
+    /// the codec's decoder. No cost unless requested.
     fn wants_preview(&mut self, completed: usize, total: usize) -> bool {
         let _ = (completed, total);
         false
@@ -105,8 +105,8 @@ pub struct Previews<O> {
 }
 
 impl<O: EditObserver> Previews<O> {
-    /// Requests a preview after every `steps` steps and after the last; with 0, only after the last.
-    /// `observer` receives all events.
+    /// Requests a preview after every `steps` steps and after the last; with 0, only after the
+    /// last. `observer` receives all events.
     pub fn every(steps: usize, observer: O) -> Self {
         Self { steps, shrink: 1, observer }
     }

@@ -1,8 +1,10 @@
 use crate::{Error, HoldMask, Result, ScoreMap, TokenGrid};
 
-/// The state of a sampling loop, from which a later call resumes with the same result as an unbroken run.
+/// The state of a sampling loop, from which a later call resumes with the same result as an
+/// unbroken run.
 ///
-/// Noise is addressed by step, and a step is a pure function of the canvas, so there is no other state.
+/// Noise is addressed by step, and a step is a pure function of the canvas, so there is no other
+/// state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoopProgress {
     /// Steps completed.

@@ -7,7 +7,8 @@ use crate::{HoldMask, Result, StepNoise, TokenGrid};
 pub struct ScheduleRequest {
     /// Number of steps, 1 or more.
     pub steps: usize,
-    /// The fraction of the canvas that is masked at the start, above 0 up to 1; less than 1 for inpainting.
+    /// The fraction of the canvas that is masked at the start, above 0 up to 1; less than 1 for
+    /// inpainting.
     pub starting_mask_ratio: f32,
 }
 
@@ -60,13 +61,13 @@ pub struct StepState<'a> {
 pub struct StepResult {
     /// The canvas after the step; tokens with low confidence are masked again.
     pub tokens: TokenGrid,
-    /// The prediction for the whole canvas, with known and held tokens in place and without mask tokens, so
-    /// that it can be decoded as a preview.
+    /// The prediction for the whole canvas, with known and held tokens in place and without mask
+    /// tokens, so that it can be decoded as a preview.
     pub predicted: TokenGrid,
     /// Number of remaining masked tokens, per image.
     pub masked: Vec<usize>,
-    /// Number of confidences closer than 1e-4 to the cut, over the batch: tokens that rounding on another device
-    /// could decide differently.
+    /// Number of confidences closer than 1e-4 to the cut, over the batch: tokens that rounding on
+    /// another device could decide differently.
     pub ties: usize,
 }
 

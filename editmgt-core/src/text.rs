@@ -109,9 +109,9 @@ pub trait TextEncoder: Send + Sync {
     /// [`Error::Stage`] with the tokeniser's error, [`Error::Shape`] for an empty batch.
     fn encode(&self, prompts: &[&str]) -> Result<TextConditioning>;
 
-    /// Encodes each prompt in a batch of one, as an edit does with its instruction and its negative prompt. An
-    /// encoder of several components that don't fit into memory together can override it, to run each component
-    /// on all prompts before it loads the next.
+    /// Encodes each prompt in a batch of one, as an edit does with its instruction and its negative
+    /// prompt. An encoder of several components that don't fit into memory together can override
+    /// it, to run each component on all prompts before it loads the next.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).

@@ -71,8 +71,8 @@ impl MicroConditions {
 pub struct ReferenceInput<'a> {
     /// `[B, h, w]` tokens; the grid may differ from the canvas'.
     pub tokens: &'a TokenGrid,
-    /// γ >= 0: log γ is added to the attention logits between the reference and all other tokens. 1 is neutral;
-    /// 0 removes the reference.
+    /// γ >= 0: log γ is added to the attention logits between the reference and all other tokens. 1
+    /// is neutral; 0 removes the reference.
     pub strength: f32,
 }
 
@@ -154,9 +154,9 @@ impl StepInput<'_> {
 /// The output of a forward pass.
 #[derive(Debug, Clone)]
 pub struct StepOutput {
-    /// `[B, N, V]`: unnormalised log-probabilities over the codebook for each of the `N = H*W` positions. (The
-    /// official layout is `[B, V, H, W]`; classes last avoids two transpositions of the largest tensor of a
-    /// step.)
+    /// `[B, N, V]`: unnormalised log-probabilities over the codebook for each of the `N = H*W`
+    /// positions. (The official layout is `[B, V, H, W]`; classes last avoids two transpositions of
+    /// the largest tensor of a step.)
     pub logits: Tensor<3>,
     /// The requested maps; `None` if the request is empty.
     pub maps: Option<AttentionMaps>,
@@ -164,7 +164,8 @@ pub struct StepOutput {
 
 /// Predicts every token of the canvas from canvas, condition tokens and text.
 ///
-/// Implementations keep no state between calls: strength, capture and timestep are part of the input.
+/// Implementations keep no state between calls: strength, capture and timestep are part of the
+/// input.
 pub trait MgtTransformer: Send + Sync {
     /// Codebook, mask token, blocks.
     fn spec(&self) -> &TransformerSpec;

@@ -1,4 +1,4 @@
-//! Describes a model from its headers alone: nothing is loaded, however large it is.
+//! Describes a model by its headers only: no weights are loaded.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,27 +11,27 @@ use serde::Serialize;
 /// The parts of a model, and their sum.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelSummary {
-    /// Each component with weights, by name.
+    /// The summary of each component with weights, by name.
     pub components: Vec<(&'static str, ComponentSummary)>,
-    /// All of them together.
+    /// The total.
     pub total: ComponentSummary,
-    /// Tells models apart, see [`identity`].
+    /// Identity of the model, see [`identity`].
     pub sha256: String,
-    /// How the model wants to be used, where its folder says so.
+    /// The model's default options, if its folder has any.
     pub defaults: EditDefaults,
 }
 
 impl ModelSummary {
-    /// Every line of a table: the components, then the total.
+    /// The lines of a table: the components, then the total.
     pub fn rows(&self) -> impl Iterator<Item = (&'static str, &ComponentSummary)> {
         let components = self.components.iter().map(|(name, summary)| (*name, summary));
         components.chain([("total", &self.total)])
     }
 
-    /// Bytes that the weights of a line of [`rows`](Self::rows) take when the model is loaded in
-    /// `dtype`: all but the codec's, which [`DtypePolicy::choose`](editmgt::DtypePolicy::choose)
-    /// keeps in f32. 0 for a name that is no line. Activations come on top. In f32 it is the most: on flex,
-    /// [matrices in half precision stay so](editmgt::Model::load).
+    /// Bytes of the weights of a line of [`rows`](Self::rows) when the model is loaded in `dtype`:
+    /// all but the codec's, which [`DtypePolicy::choose`](editmgt::DtypePolicy::choose) keeps in
+    /// f32. 0 for an unknown name. Activations are not included. In f32 it is an upper bound: on
+    /// flex, [half-precision matrices keep their dtype](editmgt::Model::load).
     pub fn memory(&self, row: &str, dtype: Dtype) -> u64 {
         let rows = self.components.iter().filter(|(name, _)| row == "total" || row == *name);
         rows.map(|(name, summary)| match *name {
@@ -82,7 +82,7 @@ mod tests {
     use crate::init::{InitRequest, Preset, init};
 
     #[test]
-    fn other_weights_dtypes_and_configs_are_other_models() {
+    fn identity_depends_on_weights_dtypes_and_configs() {
         let root = tempfile::tempdir().unwrap();
         let model = |name: &str, dtype, seed| {
             let path = root.path().join(name);

@@ -9,6 +9,10 @@
 //! | [`init`] | Write a model with random weights in the official layout. |
 //!
 //! [`process`] reads from the system what this process has used.
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod bench;

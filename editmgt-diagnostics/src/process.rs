@@ -1,8 +1,8 @@
-//! Time and memory that this process has used, as the system reports them. `None` where there is no `/proc`.
+//! Time and memory used by this process, as reported by the system. `None` without `/proc`.
 
 pub use editmgt_backends::peak_memory;
 
-/// CPU seconds that all threads of this process have spent so far, in steps of 10 ms.
+/// CPU seconds of all threads of this process so far, with a resolution of 10 ms.
 pub fn cpu_seconds() -> Option<f64> {
     cpu_ticks(&std::fs::read_to_string("/proc/self/stat").ok()?).map(|ticks| ticks as f64 / 100.0)
 }
@@ -10,7 +10,7 @@ pub fn cpu_seconds() -> Option<f64> {
 /// User and system time of a line of `/proc/PID/stat`, in ticks. (A tick is 1/100 s for programs
 /// on all architectures that burn's CPU backend runs on, whatever the kernel's own.)
 fn cpu_ticks(stat: &str) -> Option<u64> {
-    // The name of the program, in parentheses, may hold spaces and parentheses. What follows it
+    // The program's name, in parentheses, may contain spaces and parentheses. The text after it
     // begins with the third field; user and system time are the 14th and 15th.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
@@ -18,9 +18,9 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     next()?.checked_add(next()?)
 }
 
-/// Resets the peak that [`peak_memory`] returns to the present use. Where the system refuses, the peak stays that
-/// of the whole process.
-pub fn forget_peak_memory() {
+/// Resets the peak returned by [`peak_memory`] to the present use. If the system does not support
+/// it, the peak is that of the whole process.
+pub fn reset_peak_memory() {
     // 5 means "reset the peak resident set size": proc(5).
     let _refused = std::fs::write("/proc/self/clear_refs", "5");
 }

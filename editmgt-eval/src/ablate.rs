@@ -14,49 +14,49 @@ use crate::{
     WorldSuite, plot, plot_against, plotted,
 };
 
-/// What came of an ablation.
+/// Results of an ablation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ablated {
     /// A row for each variation.
     pub rows: Vec<Row>,
-    /// Each variation against the baseline; `None` for the baseline itself.
+    /// The comparison of each variation with the baseline; `None` for the baseline itself.
     pub against: Vec<Option<Comparison>>,
-    /// What each variation costs; `None` where that was not asked, or not every edit was timed.
+    /// The time of each variation; `None` if not measured, or not for every edit.
     pub times: Option<Vec<Time>>,
     /// The name of the baseline.
     pub baseline: String,
-    /// What was varied.
+    /// The varied option.
     pub title: String,
 }
 
-/// How long the edits of a variation take.
+/// Edit times of a variation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Time {
-    /// The median, seconds: of one machine and its load.
+    /// Median in seconds; depends on the machine and its load.
     pub seconds: f64,
-    /// The median of the ratios to the baseline's, edit by edit: made one after the other, the two
-    /// have the same machine and much the same load.
+    /// Median of the ratios to the baseline's time, edit by edit: the edits of one index are made
+    /// in succession, under much the same load.
     pub ratio: f64,
 }
 
-/// What [`ablate`] is asked for.
+/// Inputs of [`ablate`].
 #[derive(Clone, Copy)]
 pub struct AblateInput<'a> {
-    /// What edits.
+    /// The editor.
     pub editor: &'a Editor,
     /// The world.
     pub world: &'a World,
-    /// Which of its scenes.
+    /// The split of the scenes.
     pub split: Split,
-    /// How many of them, 1 or more.
+    /// Number of scenes, 1 or more.
     pub n: u64,
-    /// What is varied.
+    /// The ablations to run.
     pub ablations: &'a [Ablation],
-    /// Where tables, plots and runs go.
+    /// The output folder of tables, plots and runs.
     pub dir: &'a Path,
     /// The seed of intervals and tests.
     pub seed: u64,
-    /// Whether the folders of the runs must be locked.
+    /// Whether a file system without locks is accepted.
     pub locking: Locking,
 }
 
@@ -67,10 +67,10 @@ struct Edits {
     seconds: Vec<Option<f64>>,
 }
 
-/// Makes the edits of every variation, each into a run of its own below the folder, and writes for
-/// each ablation a table and a plot, `NAME.md` and `NAME.svg`, and for a timed one the plot of
-/// success against time, `NAME-time.svg`. What is done already is not done again. `progress` gets
-/// what is being varied, how many edits of it are done, and how many there are.
+/// Runs the edits of every variation, each as a separate run below the output folder, and writes a
+/// table and a plot per ablation, `NAME.md` and `NAME.svg`, and for a timed one the plot of success
+/// against time, `NAME-time.svg`. Finished edits are not repeated. `progress` gets the ablation's
+/// name, the number of its edits done, and their total.
 ///
 /// # Errors
 /// Those of the edits, and of the folder.
@@ -101,8 +101,8 @@ pub fn ablate(
     Ok(done)
 }
 
-/// The edits of each variation, those that are not `known` made in turn: the first of every
-/// variation, then the second, so that their times can be compared.
+/// The edits of each variation not in `known`, interleaved: the first of every variation, then the
+/// second, so that their times are comparable.
 fn edits(
     input: &AblateInput<'_>,
     ablation: &Ablation,
@@ -116,7 +116,7 @@ fn edits(
         let suite = WorldSuite { editor, request, world, split, n };
         let identity = suite.identity()?;
         let key = identity.to_string();
-        // Edits that were made at another time are no measure of this one.
+        // Edits made at another time are not comparable.
         let made = known.contains_key(&key) && !ablation.timed;
         if !made && !missing.contains_key(&key) {
             let name = format!("{}-{}", ablation.name, file_name(&variation.name));
@@ -139,14 +139,14 @@ fn edits(
     Ok(keys.iter().map(|key| known[key].clone()).collect())
 }
 
-/// What names a variation's folder: letters, digits and dots, with dashes for anything else.
+/// The name of a variation's folder: letters, digits and dots, other characters replaced by dashes.
 fn file_name(variation: &str) -> String {
     let words = variation.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
     words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 impl Ablation {
-    /// The rows of its variations' edits, in their order.
+    /// The rows of its variations' edits, in order.
     fn measured(&self, edits: &[Edits], dir: &Path, seed: u64) -> Result<Ablated, EvalError> {
         let named = self.variations.iter().zip(edits);
         let rows = named.map(|(variation, edits)| Row::of(&variation.name, &edits.records, seed));
@@ -167,7 +167,7 @@ impl Ablation {
 }
 
 impl Time {
-    /// The medians over the edits that both have a time of; `None` where there are none.
+    /// The medians over the edits that both have a time for; `None` if there are none.
     fn of(seconds: &[Option<f64>], baseline: &[Option<f64>]) -> Option<Self> {
         let both = seconds.iter().zip(baseline).filter_map(|(one, base)| Some(((*one)?, (*base)?)));
         let (seconds, ratios): (Vec<f64>, Vec<f64>) =
@@ -177,13 +177,13 @@ impl Time {
 }
 
 impl Ablated {
-    /// A table of the means and their intervals, the differences from the baseline that the paired
-    /// test finds, and, where it was asked, what each variation costs.
+    /// Markdown table of the means and their intervals, the significant differences from the
+    /// baseline by the paired test, and, if measured, each variation's time.
     pub fn markdown(&self) -> String {
         let mut text = format!("## {}\n\n", self.title);
         let has = |column: &&&str| self.rows.iter().any(|row| row.metrics.contains_key(**column));
         let columns: Vec<&str> = COLUMNS.iter().filter(has).copied().collect();
-        // Writing to a string can't fail.
+        // Writing to a string cannot fail.
         let _ = table(&mut text, "variation", &columns, &self.rows);
         let _ = writeln!(
             text,

@@ -15,27 +15,27 @@ pub const ABLATION_NAMES: [&str; 9] = [
     "guidance",
 ];
 
-/// One thing about an edit that is varied, and everything else left as it is.
+/// One option of an edit and the values to compare; everything else is fixed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ablation {
-    /// Names its files: `hold`, `layers`, …
+    /// Name of its files: `hold`, `layers`, …
     pub name: &'static str,
-    /// What is varied, for people.
+    /// Title.
     pub title: &'static str,
-    /// The ways to have it, each with its name.
+    /// The compared values, each with a name.
     pub variations: Vec<Variation>,
-    /// Which of them the others are compared with.
+    /// The name of the baseline among them.
     pub baseline: usize,
-    /// Whether what a variation costs in time is part of the answer.
+    /// Whether time is part of the result.
     pub timed: bool,
 }
 
-/// A way to make the edits.
+/// One value of the varied option.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variation {
-    /// What is special about it: `auto`, `block 3`, `1.1`.
+    /// Its name: `auto`, `block 3`, `1.1`.
     pub name: String,
-    /// How.
+    /// The edit request.
     pub request: EditRequest,
 }
 
@@ -44,28 +44,27 @@ const STRENGTHS: [f32; 7] = [0.5, 0.8, 1.0, 1.1, 1.3, 1.6, 2.0];
 const STEPS: [usize; 6] = [1, 2, 4, 8, 16, 36];
 const GUIDANCE: [f32; 6] = [1.0, 1.5, 2.0, 3.0, 6.0, 9.0];
 
-/// Every ablation, around what `base` asks of this editor:
+/// All ablations around the options of `base`:
 ///
-/// - `steps`: a sweep around the value in force, with the time that an edit takes;
-/// - `hold`: off, a threshold from 0.1 to 0.7, auto;
-/// - `layers`: no localisation, the blocks in force together, each block alone;
-/// - `filter`: how the score map is smoothed, or not at all;
-/// - `keyword`: whose attention counts, all words or the content words;
-/// - `holding`: held for good, or as the official code does;
-/// - `composite`: something held or nothing, and which pixels are the photo's own;
-/// - `strength`, `guidance`: sweeps around the value in force.
+/// - `steps`: a sweep around the current value, with the time of an edit;
+/// - `hold`: off, thresholds from 0.1 to 0.7, auto;
+/// - `layers`: no localisation, the current blocks together, each block by itself;
+/// - `filter`: smoothing of the score map, or none;
+/// - `keyword`: attention of all words or of the content words;
+/// - `holding`: strict, or as the official code;
+/// - `composite`: with and without hold, and the source of the output pixels;
+/// - `strength`, `guidance`: sweeps around the current value.
 ///
-/// Where something must be held by its score for the ablation to mean anything and `base` does not
-/// do so, the policy is `auto`.
+/// Ablations that require a score-based hold use `auto` if `base` has none.
 ///
 /// # Errors
 /// An option of `base` out of range.
 pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, EditError> {
-    // Each edit has an instruction of its own; a request without one is refused.
-    let said = base.clone().instruction("any");
-    let in_force = editor.settings(&said)?;
+    // Each edit has its own instruction; a request without one is refused.
+    let with_instruction = base.clone().instruction("any");
+    let settings = editor.settings(&with_instruction)?;
     let mut held = base.clone();
-    if !in_force.hold.needs_scores() {
+    if !settings.hold.needs_scores() {
         held.hold = Some(HoldPolicy::Auto);
     }
     let off = base.clone().hold(HoldPolicy::Off).keyword(None);
@@ -89,7 +88,7 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
     layers.extend(alone);
 
     let filter = MapFilter::ALL.map(|filter| with(filter.name(), held.clone().map_filter(filter)));
-    let filter_in_force = MapFilter::ALL.iter().position(|filter| *filter == in_force.map_filter);
+    let filter_in_force = MapFilter::ALL.iter().position(|filter| *filter == settings.map_filter);
     let keyword = [("all", KeywordPolicy::All), ("auto", KeywordPolicy::Auto)]
         .map(|(name, policy)| with(name, held.clone().keyword(policy)));
     let holding = [("strict", Holding::Strict), ("parity", Holding::Parity)]
@@ -102,8 +101,8 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
         ("hold + visible", &held, CompositePolicy::Visible),
     ]
     .map(|(name, request, composite)| {
-        // Asked for only where it is not in force anyway, so that other ablations share the edits.
-        let asked = (composite != in_force.composite).then_some(composite);
+        // Added only if not in force already, so that other ablations share the edits.
+        let asked = (composite != settings.composite).then_some(composite);
         with(name, request.clone().composite(asked.or(request.composite)))
     });
     let one = |name, title, variations: Vec<Variation>| Ablation {
@@ -113,48 +112,44 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
         baseline: 0,
         timed: false,
     };
-    let steps = sweep("steps", "Steps", &STEPS, in_force.steps, |value| base.clone().steps(value));
+    let steps = sweep("steps", "Steps", &STEPS, settings.steps, |value| base.clone().steps(value));
     Ok(vec![
-        // First, so that the edits of its baseline, which others share, are made and timed here.
+        // First, so that its baseline's edits, which others share, are made and timed here.
         Ablation { timed: true, ..steps },
-        one("hold", "Which tokens are held: nothing, below a threshold, auto", hold),
-        one("layers", "Whose attention says where: blocks together and alone", layers),
+        one("hold", "Hold policy: off, a threshold, auto", hold),
+        one("layers", "Attention blocks of the score map: together and each by itself", layers),
         Ablation {
             baseline: filter_in_force.unwrap_or_default(),
-            ..one("filter", "How the score map is smoothed", filter.into())
+            ..one("filter", "Smoothing of the score map", filter.into())
         },
-        one("keyword", "Which words' attention says where", keyword.into()),
-        one(
-            "holding",
-            "Held for good (strict) or as the official code does (parity)",
-            holding.into(),
-        ),
+        one("keyword", "Words whose attention makes the score map", keyword.into()),
+        one("holding", "Holding: strict, or as the official code (parity)", holding.into()),
         one(
             "composite",
             "Tokens are held (hold), and the photo's own pixels put back where held, or where nothing visible changed",
             composite.into(),
         ),
-        sweep("strength", "Reference strength", &STRENGTHS, in_force.reference_strength, |value| {
+        sweep("strength", "Reference strength", &STRENGTHS, settings.reference_strength, |value| {
             base.clone().reference_strength(value)
         }),
-        sweep("guidance", "Guidance scale", &GUIDANCE, in_force.guidance_scale, |value| {
+        sweep("guidance", "Guidance scale", &GUIDANCE, settings.guidance_scale, |value| {
             base.clone().guidance_scale(value)
         }),
     ])
 }
 
-/// These values and the one in force, which is the baseline, in ascending order.
+/// A sweep of these values and the current one, which is the baseline, in ascending order.
 fn sweep<T: PartialOrd + Copy + ToString>(
     name: &'static str,
     title: &'static str,
     values: &[T],
-    in_force: T,
+    current: T,
     request: impl Fn(T) -> EditRequest,
 ) -> Ablation {
-    let below = values.iter().copied().filter(|value| *value < in_force);
-    let above = values.iter().copied().filter(|value| *value > in_force);
+    let below = values.iter().copied().filter(|value| *value < current);
+    let above = values.iter().copied().filter(|value| *value > current);
     let baseline = below.clone().count();
-    let values = below.chain([in_force]).chain(above);
+    let values = below.chain([current]).chain(above);
     let variations =
         values.map(|value| Variation { name: value.to_string(), request: request(value) });
     Ablation { name, title, variations: variations.collect(), baseline, timed: false }
@@ -166,18 +161,18 @@ mod tests {
 
     #[test]
     fn a_sweep_has_the_value_in_force_once() {
-        for (in_force, expected, baseline) in [
+        for (current, expected, baseline) in [
             (2.0, vec!["1", "1.5", "2", "3", "6", "9"], 2),
             (4.0, vec!["1", "1.5", "2", "3", "4", "6", "9"], 4),
             (0.0, vec!["0", "1", "1.5", "2", "3", "6", "9"], 0),
             (20.0, vec!["1", "1.5", "2", "3", "6", "9", "20"], 6),
         ] {
-            let made = sweep("guidance", "", &GUIDANCE, in_force, |value| {
+            let made = sweep("guidance", "", &GUIDANCE, current, |value| {
                 EditRequest::default().guidance_scale(value)
             });
             let names: Vec<&str> = made.variations.iter().map(|v| v.name.as_str()).collect();
             assert_eq!((names, made.baseline), (expected, baseline));
-            assert_eq!(made.variations[made.baseline].request.guidance_scale, Some(in_force));
+            assert_eq!(made.variations[made.baseline].request.guidance_scale, Some(current));
         }
     }
 }

@@ -7,28 +7,28 @@ use serde::Serialize;
 use crate::summary::digits;
 use crate::{Better, Estimate, EvalError, Record, sign_flip_test};
 
-/// How one metric differs between two runs, over the edits that both have it for.
+/// Difference of one metric between two runs, over the edits that both have it for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
     /// The mean of the first run.
     pub a: f64,
     /// The mean of the second.
     pub b: f64,
-    /// The second less the first, edit by edit.
+    /// The second minus the first, edit by edit.
     pub difference: Estimate,
-    /// The chance of a mean difference at least that large if the two runs were alike: see
-    /// [`sign_flip_test`]. One of many metrics falls below 0.05 by accident.
+    /// Two-sided p-value of the mean difference by [`sign_flip_test`]. Among many metrics some fall
+    /// below 0.05 by chance.
     pub p: f64,
-    /// Whether more of it is better.
+    /// Whether higher is better.
     pub better: Better,
 }
 
 /// Two runs of one suite, compared edit by edit. Its `Display` is a table in Markdown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Edits that both runs have.
+    /// Number of edits in both runs.
     pub edits: usize,
-    /// Edits that one of them lacks or left out; they don't count.
+    /// Number of edits that one of them lacks or skipped; they are ignored.
     pub unpaired: usize,
     /// Every metric that both runs have.
     pub metrics: BTreeMap<String, Change>,
@@ -37,9 +37,9 @@ pub struct Comparison {
 impl Comparison {
     /// Compares the records of `a` with those of `b`; `seed` is that of intervals and tests.
     ///
-    /// # Errors
-    /// [`EvalError::NoRecords`] when no edit is in both, or an index stands for two different
-    /// instructions: then the runs are of different suites. `name` is what the error calls `b`.
+    /// [`EvalError::NoRecords`] when no edit is in both, or an index has two different
+    /// instructions, so that the runs are of different suites. `name` is the name of `b` in the
+    /// error.
     pub fn of(a: &[Record], b: &[Record], name: &Path, seed: u64) -> Result<Self, EvalError> {
         let used = |records: &[Record]| -> BTreeMap<u64, Record> {
             let used = records.iter().filter(|record| record.skipped.is_none());
@@ -110,7 +110,7 @@ impl fmt::Display for Comparison {
             )?;
         }
         if self.unpaired > 0 {
-            writeln!(f, "\n{} edits are in one run only, and don't count.", self.unpaired)?;
+            writeln!(f, "\n{} edits are in one run only and are ignored.", self.unpaired)?;
         }
         Ok(())
     }
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!((comparison.edits, comparison.unpaired), (8, 1));
         let success = &comparison.metrics["success"];
         assert_eq!((success.a, success.b, success.difference.mean), (0.25, 0.875, 0.625));
-        // Five differences of one: all or none must be flipped to reach as far.
+        // Five differences of one: only flipping all or none reaches the same mean.
         assert_eq!(success.p, 2.0 / 32.0);
         assert!(success.difference.low > 0.0);
         let text = comparison.to_string();

@@ -7,18 +7,18 @@ const MIB: f64 = (1 << 20) as f64;
 
 type Part = (&'static str, fn(&EditLoad) -> usize, fn(&mut EditLoad) -> &mut usize);
 
-/// What can grow.
+/// The load parameters that are varied.
 const PARTS: [Part; 4] = [
-    ("side of the picture, pixels", |load| load.size, |load| &mut load.size),
+    ("side of the image, pixels", |load| load.size, |load| &mut load.size),
     ("steps", |load| load.steps, |load| &mut load.steps),
-    ("pictures at once", |load| load.batch, |load| &mut load.batch),
+    ("images per batch", |load| load.batch, |load| &mut load.batch),
     ("blocks whose attention is captured", |load| load.layers, |load| &mut load.layers),
 ];
 
-/// How the cost of edits grows with each part of what is asked for, as an SVG that stands for
-/// itself: a line of panels for each part, on the left the seconds of the whole batch (the middle
-/// run, with the fastest and the slowest), on the right the peak memory in MiB. The first cost is
-/// what all others start from: a panel shows those that differ from it in its part alone.
+/// Plots how the cost of edits grows with each load parameter, as a self-contained SVG: a row of
+/// panels per parameter, with the seconds of the whole batch (median, fastest and slowest) on the
+/// left and the peak memory in MiB on the right. The first cost is the baseline: a panel shows the
+/// costs that differ from it in its parameter only.
 ///
 /// # Errors
 /// [`EvalError::Plot`] when there is nothing to draw.
@@ -55,7 +55,8 @@ pub fn plot_costs(title: &str, costs: &[EditCost]) -> Result<String, EvalError> 
     })
 }
 
-/// The costs that differ from the first in one part alone, and the first, by that part.
+/// The costs that differ from the first in one parameter only, and the first, sorted by that
+/// parameter.
 fn curve(costs: &[EditCost], (_, value, part): Part) -> Vec<(f64, &EditCost)> {
     let Some(base) = costs.first() else { return Vec::new() };
     let rest = |load: &EditLoad| {
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panel_shows_what_differs_in_its_part_alone() {
+    fn panel_shows_costs_that_differ_in_one_parameter() {
         let costs: Vec<_> = [(64, 4), (128, 4), (32, 4), (64, 2), (128, 2)]
             .map(|(size, steps)| cost(size, steps, Some(5 << 20)))
             .into();
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn without_memory_there_is_time_alone() {
+    fn plot_without_memory_has_only_time() {
         let svg = plot_costs("small model", &[cost(64, 4, None)]).unwrap();
         assert_eq!(svg.matches("<circle").count(), PARTS.len());
         assert!(!svg.contains("memory"), "{svg}");

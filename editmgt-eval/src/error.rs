@@ -4,32 +4,32 @@ use editmgt::{EditError, ModelError};
 use editmgt_store::StoreError;
 use editmgt_train::run::TrainError;
 
-/// Why something can't be measured.
+/// Why an evaluation fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvalError {
-    /// Things that are compared pixel by pixel, or token by token, differ in size.
+    /// Inputs that are compared pixel by pixel, or token by token, differ in size.
     #[error("{what}: expected {expected}, got {got}")]
     Size {
-        /// What has the wrong size, for instance `"mask"`.
+        /// The input of the wrong size, for instance `"mask"`.
         what: &'static str,
-        /// The size that the other one has.
+        /// The expected size.
         expected: String,
-        /// The size that came.
+        /// The actual size.
         got: String,
     },
-    /// The system refused to read or write; a full disk is one of these.
+    /// An I/O error, such as a full disk.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file can't be written, locked or read.
+    /// A file cannot be written, locked or read.
     #[error(transparent)]
     Store(StoreError),
-    /// A file of a run that is not what was written.
+    /// A damaged file of a run.
     #[error("{}: {problem}", path.display())]
     Malformed {
         /// The file.
@@ -37,24 +37,24 @@ pub enum EvalError {
         /// What is wrong.
         problem: String,
     },
-    /// The folder holds a run of something else.
+    /// The folder has a run with another configuration.
     #[error(
         "{}: the run was started with another {}; use that one or choose another folder",
         path.display(), keys.join(", ")
     )]
     OtherRun {
-        /// What the run was started with.
+        /// The setting that differs.
         path: PathBuf,
         /// The keys that differ.
         keys: Vec<String>,
     },
-    /// Another process writes the same part.
+    /// Another process writes the same shard.
     #[error("{}: in use by another run; wait for it or choose another shard", path.display())]
     InUse {
-        /// The file of the part.
+        /// The file of the shard.
         path: PathBuf,
     },
-    /// There is nothing to summarise or to compare.
+    /// There are no records to summarise or to compare.
     #[error("{}: {problem}", path.display())]
     NoRecords {
         /// The run's folder.
@@ -62,40 +62,39 @@ pub enum EvalError {
         /// What is missing.
         problem: String,
     },
-    /// An edit failed. What was measured before it is kept.
+    /// An edit failed. Earlier measurements are kept.
     #[error("edit {index}: {source}")]
     Edit {
-        /// Which one.
+        /// The edit's index.
         index: u64,
-        /// Why.
+        /// The cause.
         source: EditError,
     },
-    /// An encoder that should look at edits can't be loaded.
+    /// An encoder cannot be loaded.
     #[error(transparent)]
     Encoder(#[from] ModelError),
-    /// A rater's endpoint can't be reached, or does not answer in time. What was rated before is
-    /// kept.
+    /// A rater's endpoint is unreachable, or did not answer in time. Earlier ratings are kept.
     #[error("{url}: {problem}")]
     Endpoint {
-        /// Where it should be.
+        /// Its URL.
         url: String,
-        /// Why not.
+        /// The cause.
         problem: String,
     },
-    /// A rater's endpoint refused. What was rated before is kept.
-    #[error("{url}: expected status 200, got {status}: {said}")]
+    /// A rater's endpoint refused the request. Earlier ratings are kept.
+    #[error("{url}: expected status 200, got {status}: {reply}")]
     Status {
-        /// Where it is.
+        /// Its URL.
         url: String,
-        /// What it answered.
+        /// The status of the answer.
         status: u16,
-        /// The beginning of what it said to that.
-        said: String,
+        /// The beginning of the answer.
+        reply: String,
     },
-    /// A plot can't be drawn.
+    /// A plot cannot be drawn.
     #[error("{0}")]
     Plot(String),
-    /// A data set can't be read.
+    /// A data set cannot be read.
     #[error(transparent)]
     Data(#[from] TrainError),
 }

@@ -1,4 +1,4 @@
-//! GEdit-Bench: real photos, real users' instructions, no true result; a rater judges.
+//! GEdit-Bench: real photos and user instructions without true results, scored by a rater.
 
 use std::collections::BTreeSet;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
@@ -14,14 +14,14 @@ use crate::suite::{edits_identity, seconds};
 use crate::world::{localised, maps};
 use crate::{EvalError, Measured, Panels, Record, Suite, lines, panels};
 
-/// What a list is called.
+/// File name of the list.
 const LIST: &str = "info.jsonl";
-/// The end of a photo's file name.
+/// Suffix of a photo's file name.
 const PHOTO: &str = "_SRCIMG.png";
 
 /// The photos and instructions of GEdit-Bench in a folder: `info.jsonl`, with a `key`, `task_type`,
-/// `instruction` and `instruction_language` a line, and beside it a `KEY_SRCIMG.png` for each.
-/// `scripts/gedit_folder.py` makes one of the published data set.
+/// `instruction` and `instruction_language` per line, and a `KEY_SRCIMG.png` for each.
+/// `scripts/gedit_folder.py` creates one from the published data set.
 #[derive(Debug, Clone)]
 pub struct GeditData {
     folder: PathBuf,
@@ -29,7 +29,7 @@ pub struct GeditData {
     sha256: String,
 }
 
-/// A line of the list. Whatever else it says is for the rater.
+/// A line of the list. Other keys are for the rater.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 struct Row {
     task_type: String,
@@ -39,18 +39,18 @@ struct Row {
 }
 
 impl Row {
-    /// Its name, and where its pictures go: `TASK/LANGUAGE/KEY`.
+    /// Its name and output path: `TASK/LANGUAGE/KEY`.
     fn name(&self) -> String {
         format!("{}/{}/{}", self.task_type, self.instruction_language, self.key)
     }
 }
 
 impl GeditData {
-    /// Opens a folder; of the instructions those in `language` (`en`, `cn`), or all.
+    /// Opens a folder; selects the instructions in `language` (`en`, `cn`), or all.
     ///
     /// # Errors
-    /// [`EvalError::Io`], [`EvalError::Malformed`] for a line that is none, names a file elsewhere,
-    /// or is there twice; [`EvalError::NoRecords`] when no instruction is left.
+    /// [`EvalError::Io`], [`EvalError::Malformed`] for a line that is invalid, names a file in
+    /// another folder, or is a duplicate; [`EvalError::NoRecords`] when no instruction is left.
     pub fn open(folder: &Path, language: Option<&str>) -> Result<Self, EvalError> {
         let path = folder.join(LIST);
         let text = std::fs::read(&path).map_err(EvalError::io(&path))?;
@@ -66,7 +66,7 @@ impl GeditData {
                 return Err(EvalError::malformed(&path, problem));
             }
             if !names.insert(row.name()) {
-                let problem = format!("{} is there twice", row.name());
+                let problem = format!("{} is a duplicate", row.name());
                 return Err(EvalError::malformed(&path, problem));
             }
         }
@@ -83,7 +83,7 @@ impl GeditData {
         Ok(Self { folder: folder.to_owned(), rows, sha256 })
     }
 
-    /// The files that are read: the list, and the photos of the instructions that are left.
+    /// The input files: the list, and the photos of the selected instructions.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let photos = self.rows.iter().map(|row| self.photo(row));
         photos.chain([self.folder.join(LIST)])
@@ -94,16 +94,16 @@ impl GeditData {
     }
 }
 
-/// The edits of GEdit-Bench. There is no true result to measure by; what is measured is how much
-/// changed, and the pictures are written where the official rating scripts look for them.
+/// The edits of GEdit-Bench. Without true results only the amount of change is measured; the images
+/// are written where the official rating scripts expect them.
 pub struct GeditSuite<'a> {
-    /// What edits.
+    /// The editor.
     pub editor: &'a Editor,
-    /// How; the instruction is each row's own.
+    /// The request; the instruction is each row's own.
     pub request: EditRequest,
     /// The photos and instructions.
     pub data: &'a GeditData,
-    /// The first so many of them; `None` for all.
+    /// Number of rows to use, from the first; `None` for all.
     pub n: Option<u64>,
 }
 
@@ -122,7 +122,7 @@ impl Suite for GeditSuite<'_> {
     }
 
     fn measure(&self, index: u64) -> Result<Measured, EvalError> {
-        // The list has that many rows, and they are in memory.
+        // `index` is below the number of rows, which are in memory.
         let row = &self.data.rows[index as usize];
         let mut record = Record {
             index,
@@ -136,7 +136,7 @@ impl Suite for GeditSuite<'_> {
         let photo = match Photo::open(self.data.photo(row)) {
             Ok(photo) => photo,
             Err(why) => {
-                // Where the data lies here is no part of what a record says.
+                // The local path is not part of the record.
                 let folder = format!("{}{MAIN_SEPARATOR}", self.data.folder.display());
                 record.skipped = Some(why.to_string().replace(&folder, ""));
                 return Ok(Measured { record, panels: None, seconds: None });
@@ -168,13 +168,13 @@ impl Suite for GeditSuite<'_> {
     }
 }
 
-/// The files of the photo and the result of this name in the official layout.
+/// Paths of the photo and the result in the official layout.
 pub(crate) fn pictures(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     let path = |end: &str| dir.join("fullset").join(format!("{name}{end}"));
     (path(PHOTO), path(".png"))
 }
 
-/// Ours, where a task is one of ours.
+/// The matching category, if there is one.
 fn category(task: &str) -> Option<Category> {
     Some(match task {
         "background_change" => Category::Background,
@@ -219,10 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_are_none_are_refused() {
+    fn rejects_invalid_lists() {
         let good = line("text_change", "en", "a");
-        for (list, language, said) in [
-            (good.clone() + &good, None, "text_change/en/a is there twice"),
+        for (list, language, expected) in [
+            (good.clone() + &good, None, "text_change/en/a is a duplicate"),
             (line("..", "en", "a"), None, "expected names of files, got \"..\""),
             (line("text_change", "en", "../a"), None, "expected names of files, got \"../a\""),
             (good.clone() + "{}\n", None, "line 2: missing field"),
@@ -230,7 +230,7 @@ mod tests {
             (String::new(), None, "expected instructions, got none"),
         ] {
             let error = open(&list, language).unwrap_err().to_string();
-            assert!(error.contains(LIST) && error.contains(said), "{error}");
+            assert!(error.contains(LIST) && error.contains(expected), "{error}");
         }
     }
 }

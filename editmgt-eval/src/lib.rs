@@ -1,10 +1,10 @@
-//! Measures how well a model edits.
+//! Evaluation of editing models.
 //!
 //! ```text
 //! Suite (the world, pairs, GEdit-Bench) ──run──► Record, a line each ──► Summary: means, intervals
 //!          │                                       │ RunStore: resumes,     Comparison: paired tests
-//!          └──► Panels: pictures to look at        │ in shards
-//!                   └──rate──► what a model thinks of them
+//!          └──► Panels: images for inspection        │ in shards
+//!                   └──rate──► scores by a vision-language model
 //! ```
 //!
 //! ```
@@ -17,8 +17,12 @@
 //! # Ok::<(), editmgt_eval::EvalError>(())
 //! ```
 //!
-//! Everything is a function of the model, the request and a seed: the same run gives the same
+//! All results are functions of the model, the request and a seed: a repeated run writes the same
 //! lines on the same machine, and edits are the same on every backend.
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod ablate;

@@ -1,4 +1,4 @@
-//! Files of JSON lines that survive a kill.
+//! Crash-safe JSON Lines files.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::EvalError;
 
-/// A file that lines are added to, by one process at a time.
+/// An append-only file of lines, with one writer process at a time.
 #[derive(Debug)]
 pub(crate) struct Lines {
     path: PathBuf,
@@ -16,8 +16,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Opens or makes the file, cuts off a last line that was not written to its end, and gives
-    /// what is there.
+    /// Opens or creates the file, truncates an incomplete last line, and returns the existing
+    /// lines.
     ///
     /// # Errors
     /// [`EvalError::InUse`], [`EvalError::Malformed`], [`EvalError::Io`].
@@ -30,7 +30,7 @@ impl Lines {
         Ok((Self { path, _lock: lock }, values))
     }
 
-    /// Writes a line; it is on the disk when this returns.
+    /// Appends a line, which is synced to disk when this returns.
     ///
     /// # Errors
     /// [`EvalError::Io`].
@@ -40,7 +40,7 @@ impl Lines {
     }
 }
 
-/// What the complete lines of a file say; it may be written to meanwhile.
+/// Reads the complete lines of a file, which may have a concurrent writer.
 ///
 /// # Errors
 /// [`EvalError::Malformed`], [`EvalError::Io`].
@@ -48,8 +48,7 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, EvalError
     editmgt_store::read_log(path, |number, line| value(path, number, line))
 }
 
-/// What the lines of a list that people made say, as any program writes it; its last line may lack
-/// its end.
+/// Parses a list written by people or other programs; its last line may lack the line end.
 ///
 /// # Errors
 /// [`EvalError::Malformed`].

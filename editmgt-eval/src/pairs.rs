@@ -9,17 +9,16 @@ use crate::suite::{edits_identity, seconds};
 use crate::world::{localised, maps};
 use crate::{EvalError, Measured, Panels, Record, Suite};
 
-/// Pairs of pictures of a data set: each picture before is edited by its instruction, and compared
-/// with the picture after. What the data's mask marks is where the edit should be; it is not shown
-/// to the editor.
+/// A data set of pairs: each image before is edited by its instruction, and compared with the image
+/// after. The data's mask marks the true region; the editor does not see it.
 pub struct PairsSuite<'a> {
-    /// What edits them.
+    /// The editor.
     pub editor: &'a Editor,
-    /// How; the instruction is each row's own.
+    /// The request; the instruction is each row's own.
     pub request: EditRequest,
     /// The data.
     pub pairs: &'a PairPhotos,
-    /// The first so many rows of it; `None` for all.
+    /// Number of rows to use, from the first; `None` for all.
     pub n: Option<u64>,
 }
 
@@ -39,7 +38,7 @@ impl Suite for PairsSuite<'_> {
     }
 
     fn measure(&self, index: u64) -> Result<Measured, EvalError> {
-        // The data has that many rows, and they are in memory.
+        // `index` is below the number of rows, which are in memory.
         let row = index as usize;
         let mut record = Record {
             index,

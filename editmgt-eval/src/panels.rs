@@ -5,26 +5,26 @@ use image::{ImageFormat, RgbImage};
 
 use crate::EvalError;
 
-/// The pictures of one edit, to look at.
+/// The images of one edit, for inspection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Panels {
     /// The photo.
     pub before: RgbImage,
-    /// How it should look, where that is known.
+    /// The true edited image, if known.
     pub truth: Option<RgbImage>,
-    /// The score map, a pixel a token: black at 0, white at 1; `None` where nothing needed one.
+    /// The score map, a pixel per token: black at 0, white at 1; `None` if not computed.
     pub map: Option<RgbImage>,
-    /// Which tokens were held, a pixel a token: dark where held.
+    /// The held tokens, a pixel per token: dark where held.
     pub held: Option<RgbImage>,
     /// The edited photo.
     pub after: RgbImage,
 }
 
-/// What the panels are called, in the order in which they are shown.
+/// Names of the panels, in display order.
 pub(crate) const PANELS: [&str; 5] = ["before", "map", "held", "after", "truth"];
 
 impl Panels {
-    /// Writes them into the folder `pictures` of a run: `000012-before.png` and so on.
+    /// Writes the panels into the folder `pictures` of a run: `000012-before.png` and so on.
     ///
     /// # Errors
     /// [`EvalError::Io`].
@@ -46,10 +46,10 @@ impl Panels {
     }
 }
 
-/// The picture as the bytes of a PNG.
+/// The image as the bytes of a PNG.
 pub(crate) fn png(picture: &RgbImage) -> Vec<u8> {
     let mut png = Cursor::new(Vec::new());
-    picture.write_to(&mut png, ImageFormat::Png).expect("a picture in memory is a PNG");
+    picture.write_to(&mut png, ImageFormat::Png).expect("an image in memory is a PNG");
     png.into_inner()
 }
 

@@ -7,15 +7,14 @@ use plotters::prelude::*;
 
 use crate::{EvalError, Row};
 
-/// Pixels of a panel.
+/// Size of a panel in pixels.
 pub(crate) const SIZE: (u32, u32) = (460, 300);
-/// Rows whose names fit below the axis of such a panel; with more of them it is twice as wide.
+/// Row count whose names fit below the axis of a panel; above it the panel is twice as wide.
 const NARROW: usize = 6;
-/// Names below an axis; with more rows than that every second or third has one.
+/// Most names below an axis; with more rows only every second or third is labelled.
 const NAMES: usize = 9;
 
-/// The metrics of which these rows can have a panel: what a change is bought with, and what it
-/// costs.
+/// The metrics of which these rows can have a panel: gains and costs of an edit.
 pub fn plotted(rows: &[Row]) -> Vec<&'static str> {
     let wanted = [
         "success",
@@ -29,8 +28,8 @@ pub fn plotted(rows: &[Row]) -> Vec<&'static str> {
     wanted.into_iter().filter(has).collect()
 }
 
-/// Means with their 95% intervals, a panel for each metric and a place on its axis for each row,
-/// as an SVG that stands for itself.
+/// Plots means with their 95% intervals, a panel per metric and an axis position per row, as a
+/// self-contained SVG.
 ///
 /// # Errors
 /// [`EvalError::Plot`] when there is nothing to draw.
@@ -59,8 +58,8 @@ pub fn plot(title: &str, rows: &[Row], metrics: &[&str]) -> Result<String, EvalE
     })
 }
 
-/// The mean of one metric with its 95% interval over a number of each row, such as what it costs:
-/// an SVG that stands for itself, each point with the row's name.
+/// Plots the mean of one metric with its 95% interval against a number of each row, such as its
+/// cost: a self-contained SVG, each point labelled with the row's name.
 ///
 /// # Errors
 /// [`EvalError::Plot`] when there is nothing to draw.
@@ -92,7 +91,7 @@ pub fn plot_against(
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(crate) type Drawn = Result<(), Box<dyn Error>>;
 
-/// An SVG of this size on which `draw` draws, unless there is `nothing` to draw.
+/// Draws an SVG of this size by `draw`, unless there is `nothing` to draw.
 pub(crate) fn drawn(
     title: &str,
     nothing: bool,
@@ -113,7 +112,7 @@ pub(crate) fn drawn(
     Ok(svg)
 }
 
-/// Where each row that has the metric stands, and the lower end, the mean and the upper end.
+/// The axis position, lower end, mean and upper end of each row that has the metric.
 fn points(rows: &[Row], metric: &str, places: impl Iterator<Item = f64>) -> Vec<(f64, [f64; 3])> {
     let placed = places.zip(rows);
     placed
@@ -128,14 +127,14 @@ fn points(rows: &[Row], metric: &str, places: impl Iterator<Item = f64>) -> Vec<
 pub(crate) struct Axis<'a> {
     pub(crate) range: Range<f64>,
     pub(crate) title: Option<String>,
-    /// How many labels it has at most.
+    /// Most labels.
     pub(crate) labels: usize,
     pub(crate) label: &'a dyn Fn(f64) -> String,
 }
 
 pub(crate) type Coordinates = Cartesian2d<RangedCoordf64, RangedCoordf64>;
 
-/// Draws the points, and tells where things are.
+/// Draws the points, and returns the mapping of coordinates.
 pub(crate) fn panel(
     area: &Area<'_>,
     caption: &str,
@@ -144,7 +143,7 @@ pub(crate) fn panel(
 ) -> Result<Coordinates, Box<dyn Error>> {
     let lowest = points.iter().map(|(_, values)| values[0]).fold(f64::INFINITY, f64::min);
     let highest = points.iter().map(|(_, values)| values[2]).fold(f64::NEG_INFINITY, f64::max);
-    // From 0 on, so that a small difference looks small; and never an axis of no length.
+    // Starts at 0, so that a small difference looks small; never of zero length.
     let lowest = lowest.min(0.0);
     let highest = if highest > lowest { highest } else { lowest + 1.0 };
     let room = 0.05 * (highest - lowest);
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn many_rows_have_room_and_rows_of_zeros_an_axis() {
+    fn plots_many_rows_and_rows_of_zeros() {
         let many = plot("layers", &rows(8), &["success", "other"]).unwrap();
         assert!(many.starts_with("<svg width=\"920\" height=\"600\""), "{many}");
         assert!((0..8).all(|i| many.contains(&format!("row &lt;{i}&gt;"))), "{many}");

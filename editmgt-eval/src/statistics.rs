@@ -1,21 +1,21 @@
-//! Means, how sure they are, and whether two runs differ.
+//! Means, bootstrap intervals, and paired tests of two runs.
 
 use editmgt_world::Draws;
 use serde::{Deserialize, Serialize};
 
-/// Resamples of a bootstrap: enough for two digits of an interval's ends.
+/// Resamples of a bootstrap: enough for two digits of the interval's ends.
 const RESAMPLES: usize = 2000;
-/// Choices of signs that a paired test draws …
+/// Random sign choices of a paired test …
 const SIGN_DRAWS: usize = 10_000;
-/// … unless there are so few differences that it can count every one of them.
+/// … unless all choices can be enumerated, up to this many differences.
 const COUNTED: usize = 12;
-/// Sums of the same numbers in another order differ by rounding, and are equal.
+/// Tolerance for rounding: sums of the same numbers in another order are equal.
 const ROUNDING: f64 = 1e-12;
 
 /// A mean and its 95% interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// How many values.
+    /// The number of values.
     pub n: usize,
     /// Their mean.
     pub mean: f64,
@@ -26,8 +26,8 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// The mean and its percentile bootstrap interval (Efron, 1979), a function of the values, in
-    /// their order, and the seed. `None` without values.
+    /// The mean and its percentile bootstrap interval (Efron, 1979); a pure function of the values,
+    /// in order, and the seed. `None` without values.
     pub fn of(values: &[f64], seed: u64) -> Option<Self> {
         let n = values.len();
         if n == 0 {
@@ -47,14 +47,14 @@ impl Estimate {
     }
 }
 
-/// The middle of some values, or the mean of the two middle ones; `None` without values.
+/// The median; `None` without values.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     (!sorted.is_empty()).then(|| quantile(&sorted, 0.5))
 }
 
-/// Between the two nearest of sorted values.
+/// Linear interpolation between sorted values.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let below = place.floor() as usize;
@@ -62,9 +62,9 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64)
 }
 
-/// The chance of a mean at least as far from 0 as that of these paired differences, if the sign of
-/// each were an accident: a two-sided permutation test. With up to 12 differences every choice of
-/// signs is counted; with more, 10,000 are drawn from the seed. `None` without differences.
+/// Two-sided sign-flip permutation test: the probability of a mean at least as far from 0 as that
+/// of these paired differences under random signs. With up to 12 differences all sign choices are
+/// enumerated; with more, 10,000 are drawn from the seed. `None` without differences.
 pub fn sign_flip_test(differences: &[f64], seed: u64) -> Option<f64> {
     if differences.is_empty() {
         return None;
@@ -83,7 +83,7 @@ pub fn sign_flip_test(differences: &[f64], seed: u64) -> Option<f64> {
     }
     let mut draws = Draws::new(seed).stream("signs", 0);
     let far = (0..SIGN_DRAWS).filter(|_| as_far(&mut |_| draws.below(2) == 1)).count();
-    // The signs that were observed are one of the choices, so the chance is never 0.
+    // The observed signs are one of the choices, so the p-value is never 0.
     Some((far + 1) as f64 / (SIGN_DRAWS + 1) as f64)
 }
 
@@ -108,20 +108,20 @@ mod tests {
         for sample in samples {
             let got = Estimate::of(&sample.values, 1).unwrap();
             assert!((got.mean - sample.mean).abs() < 1e-12);
-            // The ends of the two intervals are of 2000 and 99,999 other resamples; one in a
-            // hundred lies four hundredths of the interval off.
+            // The ends of the two intervals come from 2000 and 99,999 other resamples; one in a
+            // hundred differs by four hundredths of the interval.
             let width = 0.05 * (sample.high - sample.low);
             assert!((got.low - sample.low).abs() < width, "{got:?}, not {}", sample.low);
             assert!((got.high - sample.high).abs() < width, "{got:?}, not {}", sample.high);
             let p = sign_flip_test(&sample.values, 1).unwrap();
-            // Counted, the two agree; drawn, 10,000 draws have a deviation of 0.005.
+            // Enumerated p-values agree exactly; with 10,000 draws the deviation is 0.005.
             let tolerance = if sample.values.len() <= COUNTED { 1e-12 } else { 0.02 };
             assert!((p - sample.p).abs() < tolerance, "{p}, not {}", sample.p);
         }
     }
 
     #[test]
-    fn the_seed_decides_and_nothing_else_does() {
+    fn results_depend_on_the_seed_only() {
         let values: Vec<f64> = (0..40).map(|i| f64::from(i * i % 17)).collect();
         assert_eq!(Estimate::of(&values, 3), Estimate::of(&values, 3));
         assert_ne!(Estimate::of(&values, 3), Estimate::of(&values, 4));
@@ -129,7 +129,7 @@ mod tests {
         let one = Estimate::of(&[0.5], 0).unwrap();
         assert_eq!((one.n, one.mean, one.low, one.high), (1, 0.5, 0.5, 0.5));
         assert_eq!((Estimate::of(&[], 0), sign_flip_test(&[], 0)), (None, None));
-        // No difference at all is no evidence of one.
+        // Differences of 0 are no evidence.
         assert_eq!(sign_flip_test(&[0.0; 30], 0), Some(1.0));
     }
 }

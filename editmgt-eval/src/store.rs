@@ -12,12 +12,12 @@ use crate::{EvalError, Measured, Record, Shard};
 
 const RUN: &str = "run.json";
 
-/// Where a run keeps its records: `run.json` says what is measured, `trials.jsonl` (or, in shards,
-/// `trials-I-of-N.jsonl`) has a line for each edit, written as soon as it is done, and
-/// `seconds.jsonl` how long it took: all that depends on the machine stands there.
+/// The records of a run: `run.json` identifies it, `trials.jsonl` (or, in shards,
+/// `trials-I-of-N.jsonl`) has a line per edit, written when it is done, and `seconds.jsonl` has the
+/// times, which depend on the machine.
 ///
-/// A run that was killed goes on where it was: at most the line that was being written is lost.
-/// One process at a time writes a part.
+/// A killed run resumes where it stopped: at most the line being written is lost. Each shard has
+/// one writer process at a time.
 #[derive(Debug)]
 pub struct RunStore {
     trials: Lines,
@@ -34,17 +34,17 @@ struct Time {
 }
 
 impl RunStore {
-    /// Opens the part `shard` of the run in `dir`, which is made where it is missing. `identity`
-    /// is everything that the records depend on: an object.
+    /// Opens the shard `shard` of the run in `dir`, which is created if needed. `identity` is an
+    /// object of everything that the records depend on.
     ///
     /// # Errors
-    /// [`EvalError::OtherRun`] naming the keys in which the run that is there differs;
+    /// [`EvalError::OtherRun`] naming the keys in which the existing run differs;
     /// [`EvalError::InUse`], [`EvalError::Malformed`], [`EvalError::Io`].
     pub fn open(dir: &Path, identity: &Value, shard: Shard) -> Result<Self, EvalError> {
         Self::open_with(dir, identity, shard, Locking::Required)
     }
 
-    /// As [`open`](Self::open), on a file system that may have no locks.
+    /// As [`open`](Self::open), optionally on a file system without locks.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
@@ -67,23 +67,23 @@ impl RunStore {
         })
     }
 
-    /// What was measured for an edit, if it is done.
+    /// The record of an edit, if it is done.
     pub fn get(&self, index: u64) -> Option<&Record> {
         self.done.get(&index)
     }
 
-    /// How many seconds an edit took, if it was timed.
+    /// The seconds of an edit, if it was timed.
     pub fn seconds(&self, index: u64) -> Option<f64> {
         self.times.get(&index).copied()
     }
 
-    /// Keeps what was measured for an edit, at once.
+    /// Saves the record of an edit immediately.
     ///
     /// # Errors
     /// [`EvalError::Io`].
     pub fn add(&mut self, measured: &Measured) -> Result<(), EvalError> {
         let index = measured.record.index;
-        // The time first: a record says that the edit is done.
+        // The time first: a record marks the edit as done.
         if let Some(seconds) = measured.seconds {
             self.seconds.add(&Time { index, seconds })?;
             self.times.insert(index, seconds);
@@ -94,11 +94,11 @@ impl RunStore {
     }
 }
 
-/// All records of the run in `dir`, of every part, by their index.
+/// All records of the run in `dir`, of every shard, by index.
 ///
 /// # Errors
-/// [`EvalError::NoRecords`] when there are none; [`EvalError::Malformed`] for a line that is no
-/// record, or an edit that two parts have; [`EvalError::Io`].
+/// [`EvalError::NoRecords`] when there are none; [`EvalError::Malformed`] for an invalid line, or
+/// an edit in two shards; [`EvalError::Io`].
 pub fn read_records(dir: &Path) -> Result<Vec<Record>, EvalError> {
     let mut records: BTreeMap<u64, Record> = BTreeMap::new();
     for entry in std::fs::read_dir(dir).map_err(EvalError::io(dir))? {
@@ -110,7 +110,7 @@ pub fn read_records(dir: &Path) -> Result<Vec<Record>, EvalError> {
         for record in lines::read::<Record>(&path)? {
             let index = record.index;
             if records.insert(index, record).is_some() {
-                let problem = format!("edit {index} is also in another part of the run");
+                let problem = format!("edit {index} is also in another shard of the run");
                 return Err(EvalError::malformed(&path, problem));
             }
         }
@@ -133,10 +133,7 @@ pub(crate) fn check_identity(path: &Path, identity: &Value) -> Result<(), EvalEr
         Some(value.as_object()?.iter().map(|(key, value)| (key.as_str(), value)).collect())
     }
     let keys = differences(&started, identity, &entries);
-    match keys.is_empty() {
-        true => Ok(()),
-        false => Err(EvalError::OtherRun { path: path.to_owned(), keys }),
-    }
+    if keys.is_empty() { Ok(()) } else { Err(EvalError::OtherRun { path: path.to_owned(), keys }) }
 }
 
 #[cfg(test)]
@@ -164,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_run_goes_on() {
+    fn killed_run_resumes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trials.jsonl");
         let open = || RunStore::open(dir.path(), &json!({"n": 1}), Shard::default());
@@ -175,7 +172,7 @@ mod tests {
         drop(store);
         let whole = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{whole}{{\"index\":7,\"instr")).unwrap();
-        // Whoever looks meanwhile sees what is complete.
+        // A concurrent reader sees the complete lines.
         assert_eq!(read_records(dir.path()).unwrap(), [record(0), record(4)]);
         let mut store = open().unwrap();
         assert_eq!((store.get(0), store.get(4)), (Some(&record(0)), Some(&record(4))));
@@ -211,6 +208,6 @@ mod tests {
         assert_eq!(read_records(dir.path()).unwrap(), [record(1), record(2)]);
         part("1/3").add(&measured(2)).unwrap();
         let error = read_records(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("edit 2 is also in another part"), "{error}");
+        assert!(error.contains("edit 2 is also in another shard"), "{error}");
     }
 }

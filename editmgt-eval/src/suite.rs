@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{EvalError, Panels, Record, RunStore, Shard};
 
-/// Edits to make and to measure.
+/// A set of edits to make and to measure.
 pub trait Suite {
     /// Everything that its records depend on, as an object: a run is only resumed with the same.
     ///
@@ -14,29 +14,26 @@ pub trait Suite {
     /// Those of the settings.
     fn identity(&self) -> Result<Value, EvalError>;
 
-    /// How many edits there are.
+    /// Number of edits.
     fn len(&self) -> u64;
 
-    /// Whether there are none.
+    /// Whether there are no edits.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What the pictures of an edit show, in words, as far as that is known: nothing, unless a
-    /// suite says otherwise.
+    /// Captions of an edit's images, if known; none by default.
     fn captions(&self, _index: u64) -> Captions {
         Captions::default()
     }
 
-    /// Makes the edit of this index, below [`len`](Self::len), and measures it: the same on every
-    /// call.
+    /// Makes the edit of this index, below [`len`](Self::len), and measures it. Deterministic.
     ///
     /// # Errors
     /// [`EvalError::Edit`]; those of the data.
     fn measure(&self, index: u64) -> Result<Measured, EvalError>;
 
-    /// Writes what the suite's own format wants of an edit into the run's folder: nothing, unless
-    /// it says otherwise.
+    /// Writes an edit in the suite's own format into the run's folder; does nothing by default.
     ///
     /// # Errors
     /// [`EvalError::Io`].
@@ -45,23 +42,23 @@ pub trait Suite {
     }
 }
 
-/// What came of one edit.
+/// Result of one edit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
-    /// The numbers.
+    /// The metrics.
     pub record: Record,
-    /// The pictures; `None` for an edit that was left out.
+    /// The images; `None` for a skipped edit.
     pub panels: Option<Panels>,
-    /// How long the edit took, from the photo to the result; `None` where none was made.
+    /// Seconds of the edit, from the photo to the result; `None` if none was made.
     pub seconds: Option<f64>,
 }
 
-/// Does all edits of a suite that a shard has and its store has not, and hands each over. Without
-/// a store everything is done. Gives the records of the shard, by index. `progress` gets how many
-/// are done and how many there are.
+/// Runs the edits of a shard that its store does not have, and passes each to `each`. Without a
+/// store all are run. Returns the shard's records by index. `progress` gets the number done and the
+/// total.
 ///
 /// # Errors
-/// Those of the suite and of the store, which keeps what was done before.
+/// Those of the suite and of the store, which keeps earlier records.
 pub fn run(
     suite: &dyn Suite,
     shard: Shard,
@@ -78,7 +75,7 @@ pub fn run(
     Ok(records)
 }
 
-/// The record of an edit, which is made unless the store has it.
+/// The record of an edit, from the store or newly made.
 pub(crate) fn one(
     suite: &dyn Suite,
     index: u64,
@@ -89,7 +86,7 @@ pub(crate) fn one(
         return Ok(known.clone());
     }
     let measured = suite.measure(index)?;
-    // The pictures first: a record says that the edit is done.
+    // The images first: a record marks the edit as done.
     each(&measured)?;
     if let Some(store) = store {
         store.add(&measured)?;
@@ -97,19 +94,19 @@ pub(crate) fn one(
     Ok(measured.record)
 }
 
-/// How long an edit took, all stages together.
+/// Seconds of an edit, the sum of all stages.
 pub(crate) fn seconds(edited: &EditResult) -> f64 {
     edited.report.seconds.iter().map(|(_, seconds)| seconds).sum()
 }
 
-/// What every edit of a suite by this editor and request depends on.
+/// Identity of the edits of a suite by this editor and request.
 ///
 /// # Errors
 /// An option out of range.
 pub(crate) fn edits_identity(editor: &Editor, request: &EditRequest) -> Result<Value, EvalError> {
-    // Each edit has an instruction of its own; a request without one is refused.
-    let said = request.clone().instruction("any");
-    let settings = editor.settings(&said).map_err(EvalError::edit(0))?;
+    // Each edit has its own instruction; a request without one is refused.
+    let with_instruction = request.clone().instruction("any");
+    let settings = editor.settings(&with_instruction).map_err(EvalError::edit(0))?;
     let mut settings = serde_json::to_value(settings).expect("settings are JSON");
     if let Some(settings) = settings.as_object_mut() {
         settings.remove("instruction");

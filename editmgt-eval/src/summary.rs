@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Estimate, Record};
 
-/// The columns of a printed table, of which those are shown that have been measured; a summary in
-/// JSON has all metrics.
+/// Columns of a printed table, of which the measured ones are shown; a summary in JSON has all
+/// metrics.
 pub const COLUMNS: [&str; 23] = [
     "success",
     "right",
@@ -34,12 +34,12 @@ pub const COLUMNS: [&str; 23] = [
     "rated_overall",
 ];
 
-/// The mean of every metric over some records, each with its interval.
+/// The mean of every metric over a group of records, each with its interval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// What the records have in common: a category, `local edits`, `all`.
+    /// The group: a category, `local edits`, `all`.
     pub group: String,
-    /// How many records there are.
+    /// Number of records.
     pub edits: usize,
     /// The metrics that at least one of them has.
     pub metrics: BTreeMap<String, Estimate>,
@@ -66,20 +66,19 @@ impl Row {
     }
 }
 
-/// A run in one table: a row for each category, for the edits of a part of the picture, and for
-/// all. Its `Display` is Markdown.
+/// A run in one table: a row per category, for local edits, and for all. Its `Display` is Markdown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The rows, `all` is the last.
     pub rows: Vec<Row>,
-    /// How many edits were left out, since their pictures can't be used.
+    /// Number of edits skipped for unusable images.
     pub skipped: usize,
     /// The seed of the intervals.
     pub seed: u64,
 }
 
 impl Summary {
-    /// The summary of these records, whose order counts for the resamples: sort them by index.
+    /// The summary of these records. Their order affects the resamples: sort them by index.
     pub fn of(records: &[Record], seed: u64) -> Self {
         let used: Vec<&Record> = records.iter().filter(|record| record.skipped.is_none()).collect();
         let row = |group: &str, keep: &dyn Fn(&Record) -> bool| {
@@ -111,13 +110,13 @@ impl fmt::Display for Summary {
         let columns: Vec<&str> = COLUMNS.iter().filter(shown).copied().collect();
         table(f, "edits", &columns, &self.rows)?;
         if self.skipped > 0 {
-            writeln!(f, "\n{} edits were left out: their pictures can't be used.", self.skipped)?;
+            writeln!(f, "\n{} edits were skipped: their images are unusable.", self.skipped)?;
         }
         Ok(())
     }
 }
 
-/// A table in Markdown: a line for each row, each cell a mean and its interval.
+/// A Markdown table: a line per row, each cell a mean and its interval.
 pub(crate) fn table(
     f: &mut impl fmt::Write,
     first: &str,
@@ -142,7 +141,7 @@ pub(crate) fn table(
     Ok(())
 }
 
-/// Decimals that say something: decibels are tens, squares are small.
+/// Significant decimals: decibels are tens, squares are small.
 pub(crate) fn digits(metric: &str) -> usize {
     match metric {
         m if m.starts_with("psnr") => 1,
@@ -197,10 +196,7 @@ pub(crate) mod tests {
             text.starts_with("| edits | n | success |\n|---|---|---|\n| add | 2 | 0.500 ["),
             "{text}"
         );
-        assert!(
-            text.ends_with("\n1 edits were left out: their pictures can't be used.\n"),
-            "{text}"
-        );
+        assert!(text.ends_with("\n1 edits were skipped: their images are unusable.\n"), "{text}");
         let json = serde_json::to_string(&summary).unwrap();
         assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
     }

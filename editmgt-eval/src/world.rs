@@ -9,22 +9,22 @@ use crate::metrics::{Differences, Visibility, above, auc, iou};
 use crate::suite::{edits_identity, seconds};
 use crate::{EvalError, Measured, Panels, Record, Suite};
 
-/// Scenes of the training world, whose true edits are known.
+/// Scenes of the training world, with known true edits.
 pub struct WorldSuite<'a> {
-    /// What edits them.
+    /// The editor.
     pub editor: &'a Editor,
-    /// How; the instruction is each example's own. `None` makes no edits, but takes the true
-    /// pictures as the codec gives them back, which is the best that any edit can do.
+    /// The request; the instruction is each example's own. `None` makes no edits but measures the
+    /// true images after the codec's round trip: an upper bound for every edit.
     pub request: Option<EditRequest>,
     /// The world.
     pub world: &'a World,
-    /// Which scenes: [`Split::Test`] for numbers to report.
+    /// The split: [`Split::Test`] for numbers to report.
     pub split: Split,
-    /// How many, 1 or more; a run can be resumed with more.
+    /// Number of scenes, 1 or more; a run can be resumed with more.
     pub n: u64,
 }
 
-/// The score from which a token counts as part of the edit: the middle of a rescaled map.
+/// The score from which a token counts as edited: the middle of a rescaled map.
 const MIDDLE: f32 = 0.5;
 
 impl Suite for WorldSuite<'_> {
@@ -90,8 +90,8 @@ fn measured(
     Ok(Measured { record, panels: Some(panels), seconds: edited.map(seconds) })
 }
 
-/// How much was held, and, where the tokens of the true edit are known, how well that and the
-/// scores fit them and how many of the others changed.
+/// The share of held tokens, and, if the true edit's tokens are known, how well held tokens and
+/// scores match them, and the share of other tokens that changed.
 pub(crate) fn localised(edited: &EditResult, truth: Option<&[bool]>) -> Result<Metrics, EvalError> {
     let metrics = Metrics::default().with("tokens_held", f64::from(edited.report.tokens_held));
     let Some(truth) = truth else { return Ok(metrics) };
@@ -108,8 +108,8 @@ pub(crate) fn localised(edited: &EditResult, truth: Option<&[bool]>) -> Result<M
     Ok(known.fold(metrics, |metrics, (name, value)| metrics.with(name, value)))
 }
 
-/// The share of the tokens outside the true edit that are not the photo's; `None` where there is
-/// no outside.
+/// The share of the tokens outside the true edit that differ from the photo's; `None` if there are
+/// none.
 fn changed_outside(edited: &EditResult, truth: &[bool]) -> Option<f64> {
     let tokens = edited.tokens.ids().iter().zip(edited.reference.ids()).zip(truth);
     let outside: Vec<bool> =
@@ -118,7 +118,7 @@ fn changed_outside(edited: &EditResult, truth: &[bool]) -> Option<f64> {
     (!outside.is_empty()).then(|| changed as f64 / outside.len() as f64)
 }
 
-/// The score map and the held tokens as pictures.
+/// The score map and the held tokens as images.
 pub(crate) fn maps(edited: &EditResult) -> (Option<RgbImage>, Option<RgbImage>) {
     let grid = edited.tokens.size();
     let picture = |grey: &dyn Fn(usize) -> u8| {

@@ -1,7 +1,7 @@
 //! Every kernel beside its composition, in the shapes of the full model at 512x512.
 //!
-//! `cargo bench --bench kernels`, on an idle machine; compare within one run. The composition is what
-//! the same function computes on an autodiff device, where no kernel runs.
+//! `cargo bench --bench kernels`, on an idle machine; compare within one run. The composition is
+//! what the same function computes on an autodiff device, where no kernel runs.
 
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};

@@ -6,7 +6,8 @@ use crate::host::{HostTensor, on_host};
 use crate::lanes::{exp, sigmoid};
 use crate::work::{CHUNK, map, map_rows};
 
-/// Twice √(2/π), and that times the cubic term's factor: `gelu_tanh(x) = x σ(x (SLOPE + CUBIC x²))`.
+/// Twice √(2/π), and that times the cubic term's factor: `gelu_tanh(x) = x σ(x (SLOPE + CUBIC
+/// x²))`.
 const SLOPE: f64 = 1.595_769_121_605_731;
 const CUBIC: f64 = SLOPE * 0.044_715;
 
@@ -95,8 +96,8 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// Φ, the cumulative distribution function of the standard normal distribution.
 ///
 /// At -|x| it is `e^(-x²/2) t P(t)` with `t = 1 / (1 + 0.2545584 |x|)`; P is fitted (least squares,
-/// weighted until all errors are alike) to 4e-8 of the result for |x| up to 13. Small values keep their
-/// digits, which `(1 + erf(x/√2)) / 2` loses.
+/// weighted until all errors are alike) to 4e-8 of the result for |x| up to 13. Small values keep
+/// their digits, which `(1 + erf(x/√2)) / 2` loses.
 #[inline(always)]
 fn normal_below(x: f32) -> f32 {
     const P: [f32; 9] = [

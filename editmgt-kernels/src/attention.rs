@@ -1,5 +1,5 @@
-//! Tiled attention with an online softmax (Milakov and Gimelshein, arXiv 1805.02867), as in FlashAttention
-//! (Dao et al., arXiv 2205.14135): the score matrix is never stored as a whole.
+//! Tiled attention with an online softmax (Milakov and Gimelshein, arXiv 1805.02867), as in
+//! FlashAttention (Dao et al., arXiv 2205.14135): the score matrix is never stored as a whole.
 
 use std::sync::Arc;
 
@@ -58,8 +58,8 @@ impl KeyValues {
         Self { parts, weights: None }
     }
 
-    /// The same keys with weights inside the softmax: a weight γ is a bias log γ on the key's scores. Weights
-    /// are above 0 and at most 1.
+    /// The same keys with weights inside the softmax: a weight γ is a bias log γ on the key's
+    /// scores. Weights are above 0 and at most 1.
     ///
     /// # Panics
     /// If the number of weights is not S.
@@ -80,9 +80,10 @@ impl KeyValues {
 /// The values times their keys' weights, with the weight as an additional channel.
 ///
 /// A weighted softmax average is a quotient of two plain ones,
-/// `Σ wⱼ pⱼ vⱼ / Σ wⱼ pⱼ` with `p = softmax(q kᵀ / √d)`. So attention needs no bias for every pair of
-/// tokens, which would be megabytes to read per head, and backends can use their fused kernels, which
-/// support neither mask nor bias. No subtraction is involved, so the quotient is as exact as its parts.
+/// `Σ wⱼ pⱼ vⱼ / Σ wⱼ pⱼ` with `p = softmax(q kᵀ / √d)`. So attention needs no bias for every pair
+/// of tokens, which would be megabytes to read per head, and backends can use their fused kernels,
+/// which support neither mask nor bias. No subtraction is involved, so the quotient is as exact as
+/// its parts.
 fn weighted(values: &Tensor<4>, weights: &[f32]) -> Tensor<4> {
     let [batch, heads, keys, _] = values.dims();
     let options = (&values.device(), values.dtype());
@@ -121,8 +122,8 @@ pub fn attention(query: Tensor<4>, keys: &KeyValues) -> Tensor<3> {
     attended.swap_dims(1, 2).reshape([batch, tokens, heads * channels])
 }
 
-/// Keys and values, packed as left operands of [`crate::tile`]: scores are computed transposed, with a
-/// column for each query, so that the softmax of a query stays in one SIMD lane.
+/// Keys and values, packed as left operands of [`crate::tile`]: scores are computed transposed,
+/// with a column for each query, so that the softmax of a query stays in one SIMD lane.
 #[derive(Debug)]
 struct PackedKeyValues {
     /// `[B * heads, key strips, d]` times [`crate::tile::LeftStep`].
@@ -169,7 +170,8 @@ impl PackedKeyValues {
             "queries must have the batch, heads and channels of the keys"
         );
         let query = HostTensor::take(query);
-        // Each task fills its rows of one head, which aren't adjacent in the result `[B, N, heads, c]`.
+        // Each task fills its rows of one head, which aren't adjacent in the result `[B, N, heads,
+        // c]`.
         let mut out = buffers::take(batch * tokens * heads * width);
         let mut tasks: Vec<QueryTask<'_>> = Vec::new();
         for (item, of_item) in out.chunks_exact_mut((tokens * heads * width).max(1)).enumerate() {
@@ -288,8 +290,9 @@ impl Panel {
         }
     }
 
-    /// Replaces the scores of a tile by weighted exponentials relative to the largest score so far, and adds
-    /// them to the denominator. Returns the factor by which the sums of earlier tiles have to be rescaled.
+    /// Replaces the scores of a tile by weighted exponentials relative to the largest score so far,
+    /// and adds them to the denominator. Returns the factor by which the sums of earlier tiles have
+    /// to be rescaled.
     #[inline(always)]
     fn online_softmax_update(
         &mut self,

@@ -1,15 +1,17 @@
 //! A buffer pool for the large intermediate results of a forward pass.
 //!
-//! The C library returns large blocks to the system and requests them again for the next layer: the system
-//! clears their pages each time, which took a tenth of a pass. The layers of a network need the same sizes
-//! again and again, so a kernel's buffers go to the pool of the pass and serve the next kernel.
+//! The C library returns large blocks to the system and requests them again for the next layer: the
+//! system clears their pages each time, which took a tenth of a pass. The layers of a network need
+//! the same sizes again and again, so a kernel's buffers go to the pool of the pass and serve the
+//! next kernel.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Length of the smallest buffer that is pooled: 256 KiB. Allocators keep smaller blocks themselves.
+/// Length of the smallest buffer that is pooled: 256 KiB. Allocators keep smaller blocks
+/// themselves.
 const MIN_POOLED_FLOATS: usize = 1 << 16;
 
 /// Total length of the idle buffers of a pool, at most: 256 MiB.
@@ -20,16 +22,16 @@ const MAX_IDLE_TAKES: usize = 64;
 
 /// Large buffers that the kernels of a pass reuse.
 ///
-/// A pool is a value: clones share its buffers, and with the last clone they are freed. Kernels use the pool
-/// that is [installed](Self::install) on the thread that calls them, and allocate where there is none, so
-/// passes on different threads share nothing.
+/// A pool is a value: clones share its buffers, and with the last clone they are freed. Kernels use
+/// the pool that is [installed](Self::install) on the thread that calls them, and allocate where
+/// there is none, so passes on different threads share nothing.
 ///
-/// The models of this workspace run each pass in [`BufferPool::current`]: by default in a pool of that pass,
-/// so that nothing is kept after it; a caller that installs a pool around several passes keeps the buffers
-/// between them.
+/// The models of this workspace run each pass in [`BufferPool::current`]: by default in a pool of
+/// that pass, so that nothing is kept after it; a caller that installs a pool around several passes
+/// keeps the buffers between them.
 ///
-/// A buffer is reused for requests of at least 7/8 of its size. One that is idle for a few layers is freed, and
-/// all idle ones together are at most 256 MiB.
+/// A buffer is reused for requests of at least 7/8 of its size. One that is idle for a few layers
+/// is freed, and all idle ones together are at most 256 MiB.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
@@ -96,8 +98,8 @@ struct Pool {
 }
 
 impl Pool {
-    /// The smallest buffer that fits, if there is one; and a buffer that was idle for too long, which the
-    /// caller frees after it has released the lock.
+    /// The smallest buffer that fits, if there is one; and a buffer that was idle for too long,
+    /// which the caller frees after it has released the lock.
     fn take(&mut self, count: usize) -> (Option<Vec<f32>>, Option<Idle>) {
         self.taken += 1;
         let fits = |size: &usize| (count..=count + count / 7).contains(size);
@@ -108,8 +110,8 @@ impl Pool {
         (found.map(|(_, buffer)| buffer), stale)
     }
 
-    /// Adds a buffer; returns the oldest ones above the limit, which the caller frees after it has released
-    /// the lock.
+    /// Adds a buffer; returns the oldest ones above the limit, which the caller frees after it has
+    /// released the lock.
     fn give(&mut self, buffer: Vec<f32>) -> Vec<Idle> {
         self.idle.push_back((self.taken, buffer));
         let mut sum = 0;

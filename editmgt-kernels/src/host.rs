@@ -66,7 +66,8 @@ mod flex {
     pub(crate) struct HostTensor<E = f32>(PooledTensor, PhantomData<E>);
 
     impl<E: Scalar> HostTensor<E> {
-        /// The tensor must be [`on_flex`] and of this element type. Copies only if it isn't contiguous.
+        /// The tensor must be [`on_flex`] and of this element type. Copies only if it isn't
+        /// contiguous.
         pub(crate) fn of<const D: usize>(x: Tensor<D>) -> Self {
             let x = primitive(x);
             let dense = x.as_slice::<E>().is_some();

@@ -12,8 +12,8 @@ pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 /// `e^x` to two units in the last place; 0 below -87.3 (where f32 has no normal values left), and
 /// 2.4e38 above 88.3.
 ///
-/// `x` is split into `n ln 2 + r`; `e^r` is its Taylor polynomial, whose remainder is below 6e-9 for
-/// `|r| ≤ ln 2 / 2`; `2^n` is assembled from bits. No branches and no fused multiply-add.
+/// `x` is split into `n ln 2 + r`; `e^r` is its Taylor polynomial, whose remainder is below 6e-9
+/// for `|r| ≤ ln 2 / 2`; `2^n` is assembled from bits. No branches and no fused multiply-add.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const LOWEST: f32 = -87.3;

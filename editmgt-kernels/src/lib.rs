@@ -1,14 +1,16 @@
 //! Fused operations of an edit.
 //!
-//! Each operation has two implementations. The *composition* of burn's tensor operations runs on GPUs
-//! (whose backends fuse it themselves), on ndarray, in half precision, and wherever gradients are
-//! tracked. On f32 tensors of the flex backend a *kernel* runs instead: one pass over memory in place of
-//! several, vectorised, parallel over rayon's threads, and in place if the input's storage isn't shared.
+//! Each operation has two implementations. The *composition* of burn's tensor operations runs on
+//! GPUs (whose backends fuse it themselves), on ndarray, in half precision, and wherever gradients
+//! are tracked. On f32 tensors of the flex backend a *kernel* runs instead: one pass over memory in
+//! place of several, vectorised, parallel over rayon's threads, and in place if the input's storage
+//! isn't shared.
 //!
-//! Kernels are written in safe Rust that the compiler vectorises for the processor found at run time
-//! (AVX-512, AVX2 or NEON; the baseline of the architecture otherwise). Sums have a fixed order, so results
-//! do not depend on the number of threads. Matrix products use fused multiply-add where the processor has
-//! it; nothing else does, so all other results do not depend on the processor either.
+//! Kernels are written in safe Rust that the compiler vectorises for the processor found at run
+//! time (AVX-512, AVX2 or NEON; the baseline of the architecture otherwise). Sums have a fixed
+//! order, so results do not depend on the number of threads. Matrix products use fused multiply-add
+//! where the processor has it; nothing else does, so all other results do not depend on the
+//! processor either.
 //!
 //! Kernels reuse large buffers within the [`BufferPool`] that a forward pass runs in.
 //!
@@ -22,6 +24,10 @@
 //! | [`conv2d`] | Winograd's algorithm, or im2col a few rows at a time | the order of sums |
 //! | [`linear`], [`linear_layer`] | packed and tiled (GotoBLAS), bias fused, half-precision weights widened while they are packed | the order of sums |
 //! | [`add`], [`add_gated`] | parallel | nothing |
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod activation;

@@ -9,8 +9,9 @@ use crate::product::product;
 
 /// `x · weight + bias`.
 ///
-/// The weight may be f16 or bf16 where `x` and bias are f32. It is widened, so the result equals that of
-/// the same weight in f32, bit for bit where a kernel runs. Widening takes no memory where [`widens`].
+/// The weight may be f16 or bf16 where `x` and bias are f32. It is widened, so the result equals
+/// that of the same weight in f32, bit for bit where a kernel runs. Widening takes no memory where
+/// [`widens`].
 ///
 /// # Shapes
 /// - `x`: `[…, N, inputs]`
@@ -54,7 +55,8 @@ fn kernel<W: Widen, const D: usize>(
     HostTensor::new(product(x.values(), weight.values(), sizes, bias)).into_tensor(shape)
 }
 
-/// Whether [`linear`] on this device widens f16 and bf16 weights while it packs them, without a copy in f32.
+/// Whether [`linear`] on this device widens f16 and bf16 weights while it packs them, without a
+/// copy in f32.
 pub fn widens(device: &Device) -> bool {
     on_flex(device)
 }

@@ -40,8 +40,8 @@ pub(crate) fn inverse_rms(row: &[f32], epsilon: f64) -> f32 {
 
 /// Layer norm without weights, in f32, then `(1 + scale) * x + shift`.
 ///
-/// The f32 cast is explicit: backends that compose the norm of tensor operations, and autodiff, square and
-/// sum in the dtype of the input, and in f16 the square of 256 is infinite.
+/// The f32 cast is explicit: backends that compose the norm of tensor operations, and autodiff,
+/// square and sum in the dtype of the input, and in f16 the square of 256 is infinite.
 ///
 /// # Shapes
 /// - `x`: `[B, N, D]`
@@ -70,7 +70,8 @@ pub fn modulated_layer_norm(
         });
         return normed.into_tensor(shape);
     }
-    // Layer norm with a weight of ones is one fused pass; composed of tensor operations it takes six.
+    // Layer norm with a weight of ones is one fused pass; composed of tensor operations it takes
+    // six.
     let (device, dtype) = (x.device(), x.dtype());
     let ones = Tensor::ones([channels], (&device, DType::F32));
     let normed = module::layer_norm(x.cast(DType::F32), ones, None, epsilon).cast(dtype);
@@ -124,14 +125,14 @@ pub fn group_norm_silu(
     silu(x * scale.reshape([batch, channels, 1, 1]) + bias).cast(dtype)
 }
 
-/// The mean over the last two axes, rows first: summing a million values sequentially would lose digits,
-/// and there are more rows than groups to compute in parallel.
+/// The mean over the last two axes, rows first: summing a million values sequentially would lose
+/// digits, and there are more rows than groups to compute in parallel.
 fn group_mean(x: Tensor<4>) -> Tensor<4> {
     x.mean_dim(3).mean_dim(2)
 }
 
-/// Mean and variance in one pass over memory: computed for blocks that fit in cache and combined in f64
-/// (Chan, Golub and LeVeque 1983).
+/// Mean and variance in one pass over memory: computed for blocks that fit in cache and combined in
+/// f64 (Chan, Golub and LeVeque 1983).
 #[inline(always)]
 fn moments(values: &[f32]) -> (f32, f32) {
     const BLOCK: usize = 1 << 11;
@@ -183,8 +184,8 @@ mod tests {
         burns.gamma = Some(Param::from_tensor(weight.clone()));
         burns.beta = Some(Param::from_tensor(bias.clone()));
 
-        // More than a block of values in a group. Large offsets and small spreads lose digits in a naive
-        // variance.
+        // More than a block of values in a group. Large offsets and small spreads lose digits in a
+        // naive variance.
         let ramp = Tensor::<1, burn::tensor::Int>::arange(0..2 * 6 * 50 * 70, &device).float();
         for (offset, spread) in [(0.0, 1.0), (50.0, 1.0), (-3.0, 0.01), (0.0, 1e-4)] {
             let x = (ramp.clone() * 1.3).sin().reshape([2, 6, 50, 70]) * spread + offset;
@@ -193,8 +194,8 @@ mod tests {
             let kernel = run(x.clone(), weight.clone(), bias.clone());
             let composed = run(plain(x), plain(weight.clone()), plain(bias.clone())).inner();
             for got in [kernel, composed] {
-                // Values up to 100, rounded differently; and means are rounded to f32, an error that is
-                // relative to the spread.
+                // Values up to 100, rounded differently; and means are rounded to f32, an error
+                // that is relative to the spread.
                 let tolerance = 2e-4 + 30.0 * f32::EPSILON * f32::abs(offset) / spread;
                 let worst = worst(got, expected.clone());
                 assert!(worst < tolerance, "offset {offset}, spread {spread}: {worst}");

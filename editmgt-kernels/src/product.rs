@@ -1,6 +1,6 @@
-//! Multi-threaded matrix products by GotoBLAS packing (Goto and van de Geijn, "Anatomy of High-Performance
-//! Matrix Multiplication", ACM TOMS 34, 2008): both operands are cut into blocks that fit in cache and packed
-//! in the order in which the [micro-kernel](crate::tile) reads them.
+//! Multi-threaded matrix products by GotoBLAS packing (Goto and van de Geijn, "Anatomy of
+//! High-Performance Matrix Multiplication", ACM TOMS 34, 2008): both operands are cut into blocks
+//! that fit in cache and packed in the order in which the [micro-kernel](crate::tile) reads them.
 
 use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
@@ -11,8 +11,8 @@ use crate::tile::{
     COLUMNS, LeftStep, ROWS, RightStep, ZEROS, add_product, dispatch, pack, pack_transposed,
 };
 
-/// Steps along the summed dimension between two writes of a tile's sums to memory (GotoBLAS's `k_c`): a panel
-/// of that depth fits in the L1 cache.
+/// Steps along the summed dimension between two writes of a tile's sums to memory (GotoBLAS's
+/// `k_c`): a panel of that depth fits in the L1 cache.
 const DEPTH_BLOCK: usize = 512;
 /// Rows of a block (`m_c`): its strips, [`DEPTH_BLOCK`] deep, fit in the L2 cache.
 const ROW_BLOCK: usize = 24 * ROWS;
@@ -23,11 +23,11 @@ const MAX_GEMV_ROWS: usize = 3;
 /// Columns of a [`gemv`] task, in tiles.
 const GEMV_TILES: usize = 32;
 
-/// `left · right + bias`: `left` `[rows, inputs]`, `right` `[inputs, outputs]`, `bias` `[outputs]`, to
-/// `[rows, outputs]`. There is at least one input and one output.
+/// `left · right + bias`: `left` `[rows, inputs]`, `right` `[inputs, outputs]`, `bias` `[outputs]`,
+/// to `[rows, outputs]`. There is at least one input and one output.
 ///
-/// The order of each sum depends neither on the number of rows, columns and threads nor on the element type
-/// of `right`.
+/// The order of each sum depends neither on the number of rows, columns and threads nor on the
+/// element type of `right`.
 pub(crate) fn product<W: Widen>(
     left: &[f32],
     right: &[W],
@@ -36,8 +36,8 @@ pub(crate) fn product<W: Widen>(
 ) -> Vec<f32> {
     let rows = left.len() / inputs;
     let mut out = buffers::take(rows * outputs);
-    // The smaller operand is packed once for all tasks. The tasks split the other one, and pack their blocks
-    // into their own caches.
+    // The smaller operand is packed once for all tasks. The tasks split the other one, and pack
+    // their blocks into their own caches.
     let algorithm = match rows {
         0..=MAX_GEMV_ROWS => gemv,
         _ if 2 * rows < outputs => gemm_by_columns,
@@ -104,8 +104,8 @@ fn gemm_by_rows<W: Widen>(
     });
 }
 
-/// Length of a task of `count` rows or columns, a multiple of `unit`: four tasks for each thread, so that the
-/// last one doesn't keep the others waiting.
+/// Length of a task of `count` rows or columns, a multiple of `unit`: four tasks for each thread,
+/// so that the last one doesn't keep the others waiting.
 fn task_size(count: usize, unit: usize) -> usize {
     count.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(unit)
 }
@@ -161,8 +161,9 @@ impl PackedLeft {
         Self { strips, inputs }
     }
 
-    /// The product with the first columns of `right`, whose rows are `stride` values apart, on this thread.
-    /// Each slice of `rows` has one value for each column; `panels` is scratch space for packing.
+    /// The product with the first columns of `right`, whose rows are `stride` values apart, on this
+    /// thread. Each slice of `rows` has one value for each column; `panels` is scratch space for
+    /// packing.
     pub(crate) fn multiply<W: Widen>(
         &self,
         right: &[W],

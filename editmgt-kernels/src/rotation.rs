@@ -7,12 +7,13 @@ use crate::host::{HostTensor, on_host};
 use crate::norm::{inverse_rms, rms_norm};
 use crate::work::for_rows;
 
-/// Normalises query or key heads ([`rms_norm`]), rotates them by the angles of their positions and moves heads
-/// before tokens.
+/// Normalises query or key heads ([`rms_norm`]), rotates them by the angles of their positions and
+/// moves heads before tokens.
 ///
-/// Pairs of adjacent channels (0, 1), (2, 3), … are rotated, in f32. The result has all even channels first,
-/// then all odd ones: the products of queries and keys, which are all that attention uses, don't change if
-/// both are reordered alike, and restoring the order would cost one more strided copy.
+/// Pairs of adjacent channels (0, 1), (2, 3), … are rotated, in f32. The result has all even
+/// channels first, then all odd ones: the products of queries and keys, which are all that
+/// attention uses, don't change if both are reordered alike, and restoring the order would cost one
+/// more strided copy.
 ///
 /// # Shapes
 /// - `x`: `[B, N, heads, d]`, `weight`: `[d]`

@@ -1,16 +1,17 @@
 //! The micro-kernel of matrix products: the sums of a tile stay in registers.
 //!
-//! Matrices are packed before they are multiplied, as in GotoBLAS (Goto and van de Geijn, ACM TOMS 34,
-//! 2008) and BLIS (Van Zee and van de Geijn, ACM TOMS 41, 2015), so that a tile reads both operands
-//! sequentially: the left one in *strips* of [`ROWS`] rows, the right one in *panels* of [`COLUMNS`]
-//! columns. Both are stored step by step along the dimension that is summed over.
+//! Matrices are packed before they are multiplied, as in GotoBLAS (Goto and van de Geijn, ACM TOMS
+//! 34, 2008) and BLIS (Van Zee and van de Geijn, ACM TOMS 41, 2015), so that a tile reads both
+//! operands sequentially: the left one in *strips* of [`ROWS`] rows, the right one in *panels* of
+//! [`COLUMNS`] columns. Both are stored step by step along the dimension that is summed over.
 
 use pulp::{Arch, Simd, WithSimd, bytemuck};
 
 use crate::number::Widen;
 
-/// Rows of a tile. With AVX2, a row takes two registers and the sums 12 of 16: enough to hide a latency of
-/// four cycles at two additions per cycle. With AVX-512 they take six: enough for one addition per cycle.
+/// Rows of a tile. With AVX2, a row takes two registers and the sums 12 of 16: enough to hide a
+/// latency of four cycles at two additions per cycle. With AVX-512 they take six: enough for one
+/// addition per cycle.
 pub(crate) const ROWS: usize = 6;
 /// Columns of a tile.
 pub(crate) const COLUMNS: usize = 16;
@@ -91,8 +92,8 @@ fn add_step<S: Simd, const REGISTERS: usize>(
     }
 }
 
-/// Packs a matrix whose rows are the steps: the first `N` values of each. Where a row is shorter, `to` keeps
-/// its values.
+/// Packs a matrix whose rows are the steps: the first `N` values of each. Where a row is shorter,
+/// `to` keeps its values.
 #[inline(always)]
 pub(crate) fn pack<'a, W: Widen + 'a, const N: usize>(
     to: &mut [[f32; N]],
@@ -106,8 +107,8 @@ pub(crate) fn pack<'a, W: Widen + 'a, const N: usize>(
     }
 }
 
-/// Packs up to `N` rows of a matrix whose columns are the steps. Where there are fewer rows, `to` keeps its
-/// values.
+/// Packs up to `N` rows of a matrix whose columns are the steps. Where there are fewer rows, `to`
+/// keeps its values.
 #[inline(always)]
 pub(crate) fn pack_transposed<'a, const N: usize>(
     to: &mut [[f32; N]],

@@ -12,8 +12,8 @@ const TASK_VALUES: usize = 1 << 15;
 /// Row length for elementwise work.
 pub(crate) const CHUNK: usize = 1 << 12;
 
-/// Calls `change(index, values)` on each row of length `row` (the last may be shorter): in place if the
-/// storage isn't shared, on a copy otherwise.
+/// Calls `change(index, values)` on each row of length `row` (the last may be shorter): in place if
+/// the storage isn't shared, on a copy otherwise.
 pub(crate) fn map_rows(
     mut x: HostTensor,
     row: usize,

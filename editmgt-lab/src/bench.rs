@@ -11,7 +11,7 @@ use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use crate::runs::RunArgs;
+use crate::runs::MeasureArgs;
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -19,18 +19,19 @@ pub(crate) struct BenchArgs {
     /// full (the official sizes) or tiny
     #[arg(long, default_value = "full")]
     preset: String,
-    /// Both sides of the picture, a multiple of 32 [default: 1024; tiny: 128]
+    /// Both sides of the image, a multiple of 32 [default: 1024; tiny: 128]
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
-    /// Only these: vq-encode, vq-decode, clip, gemma2, transformer, capture (the transformer with its
-    /// attention captured), step (all of a step that is no network), load (the transformer from a file
-    /// in the system's cache, in turn with reading that file) [default: all but load]
+    /// Only these stages: vq-encode, vq-decode, clip, gemma2, transformer, capture (the transformer
+    /// with attention capture), step (the parts of a step outside the networks), load (the
+    /// transformer from a file in the system's cache, alternating with a plain read) [default: all
+    /// but load]
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',')]
     stages: Option<Vec<String>>,
     #[command(flatten)]
-    runs: RunArgs,
-    /// Where `load` makes its files, up to 4 GB at a time, and removes them; a disk, not memory
-    /// [default: the system's folder for such files]
+    runs: MeasureArgs,
+    /// Where `load` writes its temporary files, up to 4 GB at a time; a disk, not memory [default:
+    /// the system's temporary folder]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
     /// Write the numbers to this file
@@ -50,7 +51,7 @@ struct Numbers {
 pub(crate) fn run(args: BenchArgs) -> Outcome {
     let preset: Preset = args.preset.parse()?;
     let stages = match &args.stages {
-        // A command without options does not write gigabytes.
+        // By default no gigabytes are written.
         None => BenchStage::ALL.into_iter().filter(|&stage| stage != BenchStage::Load).collect(),
         Some(names) => names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
     };
@@ -68,7 +69,7 @@ pub(crate) fn run(args: BenchArgs) -> Outcome {
     };
     let mut header = Some(HEADER);
     let report = bench(&request, |timing| {
-        // The numbers go to the file, too; nobody needs to read along.
+        // The numbers also go to the file, so a closed pipe is not an error.
         let mut out = io::stdout().lock();
         let _unread = header.take().map(|header| writeln!(out, "{header}"));
         let _unread = write_row(&mut out, timing);

@@ -12,10 +12,10 @@ use crate::failure::quietly;
 
 #[derive(Args)]
 pub(crate) struct ConformanceArgs {
-    /// Where to compute: see `editmgt devices`
+    /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Fail, too, where a known failure no longer fails
+    /// Also fail on known failures that no longer fail
     #[arg(long)]
     strict: bool,
     /// Print JSON
@@ -23,12 +23,12 @@ pub(crate) struct ConformanceArgs {
     json: bool,
 }
 
-/// Everything that was checked on a device.
+/// All results of a device.
 #[derive(Serialize)]
 struct Conformance<'a> {
     device: &'a str,
     operations: ConformanceReport,
-    /// Edits by the small model inside, compared with those on the CPU.
+    /// Edits by the embedded model, compared with those on the CPU.
     edits: Vec<ComparedEdit>,
 }
 
@@ -44,7 +44,7 @@ struct ComparedEdit {
 pub(crate) fn run(args: ConformanceArgs) -> Outcome {
     let device = editmgt::open_device(&args.device)?;
     let mut out = std::io::stdout().lock();
-    // What a device refuses in half precision is in the report.
+    // Half precision that a device lacks is in the report.
     let operations = quietly(|| conformance::run(&device));
     if !args.json {
         writeln!(out, "{operations}")?;
@@ -86,7 +86,7 @@ mod edits {
     use super::ComparedEdit;
     use crate::precision::SCENE;
 
-    /// One as the model edits, and one that goes through what that leaves out.
+    /// One with the model's defaults, and one with the options that these leave out.
     fn requests() -> [(&'static str, EditRequest); 2] {
         let instruction = "make the red circle blue";
         let guided = EditRequest::new(instruction)
@@ -98,7 +98,7 @@ mod edits {
         [("as the model edits", EditRequest::new(instruction)), ("guided, in six steps", guided)]
     }
 
-    /// The edits on `device`, in f32, compared with the same on the build's default device.
+    /// The edits on `device`, in f32, compared with those on the build's default device.
     pub(super) fn run(device: &str) -> Result<Vec<ComparedEdit>, EditError> {
         let dtype = DtypePolicy::uniform(Dtype::F32);
         let load = |device| Editor::embedded().device(device).dtype(dtype).build();

@@ -11,17 +11,17 @@ use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 
 use crate::model::ModelArg;
-use crate::runs::RunArgs;
+use crate::runs::MeasureArgs;
 use crate::{Outcome, files};
 
 #[derive(Args)]
 pub(crate) struct CostArgs {
-    /// Where to write: OUT.csv and OUT.svg
+    /// Output prefix: OUT.csv and OUT.svg
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     #[command(flatten)]
     model: ModelArg,
-    /// Sides of the pictures; here as below, the first is what the others are measured with
+    /// Sides of the images; here and below, the first value is the baseline
     #[arg(
         long,
         value_name = "PIXELS,…",
@@ -32,21 +32,21 @@ pub(crate) struct CostArgs {
     /// Numbers of steps
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "8,1,2,4,16,32")]
     steps: Vec<usize>,
-    /// Pictures that are edited at once
+    /// Images per batch
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8")]
     batches: Vec<usize>,
-    /// Blocks whose attention is captured, the last ones of the model
+    /// Number of blocks with attention capture, the last ones of the model
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "2,0,1,3,4,5")]
     layers: Vec<usize>,
     #[command(flatten)]
-    runs: RunArgs,
-    /// Measure this in this process, whatever the lists say, and print it as JSON
+    runs: MeasureArgs,
+    /// Measure this load in this process, whatever the lists, and print it as JSON
     #[arg(long, hide = true, value_parser = load)]
-    alone: Option<EditLoad>,
+    measure_here: Option<EditLoad>,
 }
 
 impl CostArgs {
-    /// The first of each list, and what differs from it in one.
+    /// The first of each list, and every load that differs from it in one value.
     fn loads(&self) -> Result<Vec<EditLoad>, String> {
         let first = |list: &[usize], option: &str| {
             list.first().copied().ok_or_else(|| format!("--{option}: expected a number, got none"))
@@ -72,7 +72,7 @@ impl CostArgs {
     }
 }
 
-/// Four numbers, as [`ask`] writes them.
+/// Four numbers, as written by [`measure_in_child`].
 fn load(numbers: &str) -> Result<EditLoad, String> {
     let numbers = numbers.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>();
     match numbers.as_deref() {
@@ -82,8 +82,8 @@ fn load(numbers: &str) -> Result<EditLoad, String> {
 }
 
 pub(crate) fn run(args: CostArgs) -> Outcome {
-    if let Some(load) = args.alone {
-        return alone(&args, load);
+    if let Some(load) = args.measure_here {
+        return measure_here(&args, load);
     }
     let loads = args.loads()?;
     let file = |extension: &str| {
@@ -97,11 +97,11 @@ pub(crate) fn run(args: CostArgs) -> Outcome {
     files::check_outputs(roles, [("table", Some(&*csv)), ("plot", Some(&*svg))])?;
     let mut costs = Vec::new();
     for load in loads {
-        let cost = ask(&load)?;
+        let cost = measure_in_child(&load)?;
         if costs.is_empty() {
             let _unread = writeln!(io::stdout(), "{HEADER}");
         }
-        // The numbers go to the file; nobody needs to read along.
+        // The numbers go to the file, so a closed pipe is not an error.
         let _unread = writeln!(io::stdout(), "{}", row(&cost));
         costs.push(cost);
     }
@@ -115,7 +115,7 @@ fn write(path: &Path, text: &str) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Measures in this process.
-fn alone(args: &CostArgs, load: EditLoad) -> Outcome {
+fn measure_here(args: &CostArgs, load: EditLoad) -> Outcome {
     let (device, dtype) = args.runs.open()?;
     let editor = args.model.builder().device(device).dtype(dtype).build()?;
     let cost = edit_cost(&editor, load, args.runs.warmup, args.runs.repeat)?;
@@ -123,21 +123,22 @@ fn alone(args: &CostArgs, load: EditLoad) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measures in a process of its own, called like this one: memory that an earlier edit left behind
-/// would count for this one.
-fn ask(load: &EditLoad) -> Result<EditCost, Box<dyn std::error::Error>> {
+/// Measures in a separate process, started like this one: memory retained by an earlier edit would
+/// distort the result.
+fn measure_in_child(load: &EditLoad) -> Result<EditCost, Box<dyn std::error::Error>> {
     let EditLoad { size, steps, batch, layers } = load;
     let mut process = Command::new(std::env::current_exe()?);
     process.args(std::env::args_os().skip(1)).arg("--alone");
     process.arg(format!("{size},{steps},{batch},{layers}"));
     let output = process.output()?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let reason = said.trim().trim_start_matches("editmgt-lab: ");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let reason = stderr.trim().trim_start_matches("editmgt-lab: ");
         let what = format!("{size} pixels, {steps} steps, {batch} at once, {layers} layers");
-        return Err(match reason.is_empty() {
-            true => format!("{what}: the process ended by itself ({})", output.status).into(),
-            false => format!("{what}: {reason}").into(),
+        return Err(if reason.is_empty() {
+            format!("{what}: the process ended by itself ({})", output.status).into()
+        } else {
+            format!("{what}: {reason}").into()
         });
     }
     Ok(serde_json::from_slice(&output.stdout)?)
@@ -156,7 +157,7 @@ fn row(cost: &EditCost) -> String {
     )
 }
 
-/// All of them as CSV; what the system doesn't say is empty.
+/// All costs as CSV; unavailable values are empty.
 fn table(costs: &[EditCost]) -> String {
     let mut csv = "size,steps,batch,layers,median_seconds,min_seconds,max_seconds,cpu_seconds,\
                    peak_memory_bytes\n"
@@ -166,7 +167,7 @@ fn table(costs: &[EditCost]) -> String {
         let (median, min, max) = (cost.median_seconds, cost.min_seconds, cost.max_seconds);
         let cpu = cost.cpu_seconds.map_or_else(String::new, |cpu| format!("{cpu:.3}"));
         let peak = cost.peak_memory_bytes.map_or_else(String::new, |bytes| bytes.to_string());
-        // Writing to a string can't fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(
             csv,
             "{size},{steps},{batch},{layers},{median:.4},{min:.4},{max:.4},{cpu},{peak}"

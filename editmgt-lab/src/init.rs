@@ -11,7 +11,7 @@ use crate::Outcome;
 
 #[derive(Args)]
 pub(crate) struct InitArgs {
-    /// The folder to write; must not exist, or be empty
+    /// The folder to write; must be empty or not exist
     out: PathBuf,
     /// full (the official sizes) or tiny
     #[arg(long, default_value = "full")]
@@ -19,7 +19,7 @@ pub(crate) struct InitArgs {
     /// f32, f16 or bf16
     #[arg(long, default_value = "bf16")]
     dtype: String,
-    /// Same seed, same weights
+    /// Seed of the weights
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -28,7 +28,7 @@ pub(crate) fn run(args: InitArgs) -> Outcome {
     let request =
         InitRequest { preset: args.preset.parse()?, dtype: args.dtype.parse()?, seed: args.seed };
     init(&args.out, &request)?;
-    // The model is there, whether or not anyone reads this.
+    // The model is written; a closed pipe is not an error.
     let _unread = writeln!(
         std::io::stdout(),
         "{}: wrote a random {} model in {}",

@@ -1,7 +1,7 @@
-//! `editmgt-lab`: train models that edit, evaluate them, and measure models and devices.
+//! `editmgt-lab`: train and evaluate editing models, and measure models and devices.
 //!
-//! Exit status: 0 done, 1 a check failed, 2 anything that could not be done (with one line on standard error that
-//! says why). `editmgt` edits.
+//! Exit status: 0 done, 1 a check failed, 2 any error (with one line on standard error). `editmgt`
+//! edits.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -39,24 +39,24 @@ const EXIT_STATUS: &str = "To edit: editmgt.\n\n\
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a codec, or a model that edits.
+    /// Train a codec, or an editing model.
     #[cfg(feature = "train")]
     Train(train::TrainArgs),
-    /// Measure how well a model edits.
+    /// Evaluate an editing model.
     #[cfg(feature = "train")]
     Eval(eval::EvalArgs),
-    /// Write pictures, instructions and edited pictures of the training world.
+    /// Write images, instructions and edited images of the training world.
     #[cfg(feature = "train")]
     World(world::WorldArgs),
-    /// Measure how long each stage of an edit takes, with random weights.
+    /// Measure the time of each stage of an edit, with random weights.
     Bench(bench::BenchArgs),
-    /// Measure how the time and memory of whole edits grow with size, steps, batch and captured
-    /// layers, and plot it.
+    /// Measure and plot how the time and memory of edits grow with size, steps, batch and attention
+    /// capture.
     #[cfg(feature = "train")]
     Cost(cost::CostArgs),
     /// Check the operations of a device against exact numbers.
     Conformance(conformance::ConformanceArgs),
-    /// Measure what half precision costs each stage of a model on a device.
+    /// Measure the error of half precision in each stage of a model on a device.
     Precision(Box<precision::PrecisionArgs>),
     /// Write a model with random weights in the official layout.
     Init(init::InitArgs),

@@ -13,7 +13,7 @@ use crate::model::ModelArg;
 use crate::options::RequestArgs;
 
 /// A scene of the small model's world.
-pub(crate) const SCENE: &[u8] = include_bytes!("../../examples/scenes/scene.png");
+pub(crate) const SCENE: &[u8] = include_bytes!("scene.png");
 
 /// Edits of it.
 const INSTRUCTIONS: [&str; 5] = [
@@ -28,13 +28,13 @@ const INSTRUCTIONS: [&str; 5] = [
 pub(crate) struct PrecisionArgs {
     /// The photo to edit [default: a scene of the small model's world]
     photo: Option<PathBuf>,
-    /// What to change; may be given several times, each has a seed of its own, counted from --seed
-    /// on [default: five edits of that scene]
+    /// The instruction; may be repeated, each with its own seed, counted from --seed [default: five
+    /// edits of that scene]
     #[arg(short, long = "instruction", value_name = "WORDS")]
     instructions: Vec<String>,
     #[command(flatten)]
     model: ModelArg,
-    /// Where to compute: see `editmgt devices`
+    /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
     #[command(flatten)]
@@ -50,9 +50,10 @@ pub(crate) fn run(args: PrecisionArgs) -> Outcome {
         Some(path) => Photo::open(path)?,
         None => Photo::from_bytes(SCENE)?,
     };
-    let instructions = match args.instructions.is_empty() {
-        true => INSTRUCTIONS.map(str::to_owned).to_vec(),
-        false => args.instructions,
+    let instructions = if args.instructions.is_empty() {
+        INSTRUCTIONS.map(str::to_owned).to_vec()
+    } else {
+        args.instructions
     };
     let mut edits = Vec::new();
     for (seed, instruction) in (0..).zip(instructions) {
@@ -62,9 +63,10 @@ pub(crate) fn run(args: PrecisionArgs) -> Outcome {
     }
     let report = conformance::precision(&args.model.builder().device(device), &photo, &edits)?;
     let mut out = std::io::stdout().lock();
-    match args.json {
-        true => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
-        false => writeln!(out, "{report}")?,
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?
+    } else {
+        writeln!(out, "{report}")?
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,26 +14,26 @@ use crate::Outcome;
 
 #[derive(Args)]
 pub(crate) struct WorldArgs {
-    /// How many pairs
+    /// Number of pairs
     #[arg(long, default_value_t = 16)]
     n: u64,
-    /// Same seed, same pairs; the config's by default
+    /// Seed of the pairs [default: the config's]
     #[arg(long)]
     seed: Option<u64>,
-    /// The folder to write; must not exist, or be empty
+    /// The folder to write; must be empty or not exist
     #[arg(long)]
     out: PathBuf,
-    /// Only add, remove, replace, colour, background, style or motion; all in turn by default
+    /// Only add, remove, replace, colour, background, style or motion [default: all, alternating]
     #[arg(long)]
     category: Option<String>,
     /// train, validation or test
     #[arg(long, default_value = "train")]
     split: String,
-    /// A world's config in JSON, where what it leaves out keeps its default; the embedded model's
-    /// world if none is given
+    /// A world's config in JSON, with defaults for missing keys [default: the embedded model's
+    /// world]
     #[arg(long)]
     config: Option<PathBuf>,
-    /// The second world, of sprites, with all that it has
+    /// Use the second world, of sprites, with all its features
     #[arg(long, conflicts_with = "config")]
     second: bool,
 }
@@ -64,7 +64,7 @@ pub(crate) fn run(args: WorldArgs) -> Outcome {
     for index in 0..args.n {
         let example = world.pair(split, index);
         lines += &format!("{}\n", save(staging.path(), index, &example)?);
-        // The sheet is for looking at: a sheet of thousands could be neither drawn nor seen.
+        // The sheet is for people: one with thousands of pairs would be too large.
         if index < SHEET_LIMIT {
             examples.push(example);
         }
@@ -89,7 +89,7 @@ fn read_config(path: &Path) -> Result<WorldConfig, Box<dyn Error>> {
     Ok(WorldConfig::from_json(&text).map_err(|e| format!("{}: {e}", path.display()))?)
 }
 
-/// Writes the pictures of a pair and gives its line of the list.
+/// Writes the images of a pair and returns its line of the list.
 fn save(folder: &Path, index: u64, example: &Example) -> Result<Value, Box<dyn Error>> {
     let pair = &example.pair;
     let name = |kind: &str| format!("{index:05}_{kind}.png");
@@ -152,7 +152,7 @@ mod tests {
             }
         }
 
-        // The config beside the pairs makes the same pairs.
+        // The config beside the pairs reproduces the same pairs.
         let again = WorldArgs { config: Some(first.join("world.json")), ..args(&second) };
         run(again).unwrap();
         assert_eq!(fs::read_to_string(second.join("pairs.jsonl")).unwrap(), list);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_said_and_leaves_nothing() {
+    fn invalid_options_are_refused_without_output() {
         let root = tempfile::tempdir().unwrap();
         let out = root.path().join("out");
         let config = root.path().join("bad.json");

@@ -1,11 +1,11 @@
 use editmgt_core::{Error, Result, TokenGrid};
 
-/// The forward process of a masked model: replaces each token by `mask_token` with probability `mask_ratio`,
-/// independently.
+/// The forward process of a masked model: replaces each token by `mask_token` with probability
+/// `mask_ratio`, independently.
 ///
-/// `uniforms` has a value in [0, 1) for each token, row-major; tokens with a value below the ratio are masked.
-/// Source: the official scheduler's `add_noise`, which takes the ratio of a
-/// step from [`MaskingSchedule::mask_ratio`](crate::MaskingSchedule::mask_ratio).
+/// `uniforms` has a value in [0, 1) for each token, row-major; tokens with a value below the ratio
+/// are masked. Source: the official scheduler's `add_noise`, which takes the ratio of a step from
+/// [`MaskingSchedule::mask_ratio`](crate::MaskingSchedule::mask_ratio).
 ///
 /// # Errors
 /// [`Error::Shape`] for a wrong number of uniforms, [`Error::Value`] for a ratio outside 0..=1.

@@ -24,7 +24,8 @@ pub struct SchedulerConfig {
     pub mask_token_id: u32,
     /// How the fraction of masked tokens decreases.
     pub masking_schedule: MaskingSchedule,
-    /// The model's timestep input: `countdown` (the official one, also if the key is absent) or `mask_ratio`.
+    /// The model's timestep input: `countdown` (the official one, also if the key is absent) or
+    /// `mask_ratio`.
     pub timesteps: Timesteps,
 }
 

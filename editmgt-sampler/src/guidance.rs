@@ -12,7 +12,8 @@ use editmgt_core::{Error, Result};
 ///
 /// A scale of 1 returns the conditional logits; callers can skip the unconditional ones then.
 ///
-/// Source: Ho and Salimans, Classifier-free diffusion guidance (arXiv 2207.12598), as in the official pipeline.
+/// Source: Ho and Salimans, Classifier-free diffusion guidance (arXiv 2207.12598), as in the
+/// official pipeline.
 pub fn classifier_free_guidance(logits: Tensor<3>, guidance_scale: f32) -> Result<Tensor<3>> {
     let batch = logits.dims()[0];
     if batch == 0 || !batch.is_multiple_of(2) {

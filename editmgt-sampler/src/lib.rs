@@ -1,5 +1,6 @@
-//! The loop of an edit ([`EditLoop`], with the algorithm as pseudo-code) and the stages between logits and tokens:
-//! mask schedules, guidance, unmasking, and the localisation of an edit from attention.
+//! The loop of an edit ([`EditLoop`], with the algorithm as pseudo-code) and the stages between
+//! logits and tokens: mask schedules, guidance, unmasking, and the localisation of an edit from
+//! attention.
 //!
 //! ```text
 //! [2B, N, V] logits ──classifier_free_guidance──► [B, N, V] ─┐
@@ -9,8 +10,8 @@
 //!                                      Parity or Strict: UnmaskScheduler::step ──► TokenGrid
 //! ```
 //!
-//! Only the softmax and the draw run on the device. Confidences, score maps and hold masks are a few thousand
-//! values, computed on the host in f32, so that decisions don't depend on the device.
+//! Only the softmax and the draw run on the device. Confidences, score maps and hold masks are a
+//! few thousand values, computed on the host in f32, so that decisions don't depend on the device.
 #![forbid(unsafe_code)]
 
 mod add_noise;

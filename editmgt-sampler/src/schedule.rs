@@ -1,5 +1,5 @@
-//! Mask schedules and temperatures, in f32 with the roundings of the official scheduler: a rounding decides
-//! how many tokens a step unmasks.
+//! Mask schedules and temperatures, in f32 with the roundings of the official scheduler: a rounding
+//! decides how many tokens a step unmasks.
 
 use std::f32::consts::PI;
 
@@ -21,8 +21,8 @@ pub enum MaskingSchedule {
 }
 
 impl MaskingSchedule {
-    /// The fraction of the canvas, 0..1, that is still masked after step `step` (0 is the first) of `steps`; 0
-    /// after the last.
+    /// The fraction of the canvas, 0..1, that is still masked after step `step` (0 is the first) of
+    /// `steps`; 0 after the last.
     ///
     /// Source: the official scheduler; Chang et al., MaskGIT, section 3.3.
     pub fn mask_ratio(self, step: usize, steps: usize) -> f32 {
@@ -31,8 +31,8 @@ impl MaskingSchedule {
         }
         let progress = (step + 1) as f32 / steps as f32;
         match self {
-            // The angle is rounded to f32 as in the official code. The cosine is computed in f64 and rounded,
-            // so that token counts don't depend on the platform's f32 cosine.
+            // The angle is rounded to f32 as in the official code. The cosine is computed in f64
+            // and rounded, so that token counts don't depend on the platform's f32 cosine.
             Self::Cosine => f64::from(progress * PI / 2.0).cos() as f32,
             Self::Linear => 1.0 - progress,
         }
@@ -46,8 +46,8 @@ pub enum Timesteps {
     /// The remaining steps, `n-1 … 0`, as in the official scheduler.
     #[default]
     Countdown,
-    /// The fraction of the canvas that is masked before the step, which means the same in training and in
-    /// inference for any number of steps.
+    /// The fraction of the canvas that is masked before the step, which means the same in training
+    /// and in inference for any number of steps.
     MaskRatio,
 }
 
@@ -120,8 +120,8 @@ pub(crate) fn plan(
     Ok(Schedule { timesteps, mask_ratios, temperatures: temperature.values(steps)? })
 }
 
-/// Number of `unknown` masked tokens that stay masked after a step: `target` rounded down, but at least one is
-/// unmasked, and at least one is left for the last step.
+/// Number of `unknown` masked tokens that stay masked after a step: `target` rounded down, but at
+/// least one is unmasked, and at least one is left for the last step.
 pub(crate) fn mask_len(target: f32, unknown: usize) -> usize {
     (target.floor() as usize).min(unknown.saturating_sub(1)).max(1)
 }

@@ -1,9 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The dotted names of all keys in which two trees differ; a key that one of them lacks is one.
+/// The dotted names of all keys in which two trees differ, including keys that one of them lacks.
 ///
-/// `entries` gives the children of a node by name, or `None` for a leaf: so it works for JSON and
-/// TOML alike. Trees that differ as a whole give one empty name.
+/// `entries` returns the children of a node by name, or `None` for a leaf, so that it works for
+/// JSON and TOML alike. Trees that differ at the root give one empty name.
 ///
 /// ```
 /// use serde_json::{Value, json};

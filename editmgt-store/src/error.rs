@@ -1,16 +1,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a file can't be written, locked or read.
+/// Why a file cannot be written, locked or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The system refused to read or write; a full disk is one of these.
+    /// An I/O error, such as a full disk.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
     /// The output is a folder.
@@ -33,40 +33,40 @@ pub enum StoreError {
         /// The output.
         path: PathBuf,
     },
-    /// A chain of symbolic links without an end.
+    /// A loop of symbolic links, or too long a chain.
     #[error("{}: more than {max} symbolic links in a row", path.display())]
     LinkLoop {
         /// The first link.
         path: PathBuf,
-        /// How many are followed.
+        /// The limit.
         max: usize,
     },
-    /// A folder that must be new or empty holds something.
+    /// A folder that must be new or empty has files.
     #[error("{}: exists and is not empty; name a new folder", path.display())]
     NotEmpty {
         /// The folder.
         path: PathBuf,
     },
-    /// An output is the file of an input.
+    /// An output is the same file as an input.
     #[error(
         "{}: this is the {input} ({}), which the {output} would overwrite; name another file{hint}",
         path.display(), input_path.display()
     )]
     OverInput {
-        /// What would be written.
+        /// The role of the output.
         output: Box<str>,
         /// The output's path.
         path: PathBuf,
-        /// What is read.
+        /// The role of the input.
         input: Box<str>,
         /// The input's path.
         input_path: PathBuf,
-        /// A way to do it all the same, where there is one: begins with a comma.
+        /// A way to allow it, if there is one: begins with a comma.
         hint: Box<str>,
     },
-    /// Two outputs are one file.
+    /// Two outputs are the same file.
     #[error(
-        "{}: expected a file of its own for the {output}, got that of the {other} ({})",
+        "{}: expected a separate file for the {output}, got that of the {other} ({})",
         path.display(), other_path.display()
     )]
     SameOutput {
@@ -79,13 +79,13 @@ pub enum StoreError {
         /// Its path.
         other_path: PathBuf,
     },
-    /// Another process has the folder or the file.
+    /// Another process has locked the folder or the file.
     #[error("{}: locked by another process; wait for it or use another folder", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
     },
-    /// The file system has no locks.
+    /// The file system does not support locks.
     #[error(
         "{}: this file system has no locks ({source}); with --no-lock it works without them, if \
          nothing else writes to the folder meanwhile",
@@ -94,21 +94,21 @@ pub enum StoreError {
     NoLocks {
         /// The lock file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// A text in an encoding that is not read.
+    /// A text in an unsupported encoding.
     #[error("{}: expected UTF-8, got {encoding}; save it as UTF-8", path.display())]
     Encoding {
         /// The file.
         path: PathBuf,
-        /// What it seems to be.
+        /// The detected encoding.
         encoding: &'static str,
     },
 }
 
 impl StoreError {
-    /// Turns the system's reason into an error that names the file.
+    /// Turns an I/O error into one that names the file.
     pub fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Io { path, source }

@@ -7,13 +7,13 @@ use crate::pending::{PREFIX, SUFFIX};
 use crate::target::folder_of;
 use crate::{StoreError, publish_folder, sync_folder};
 
-/// A folder that is filled under a temporary name beside its target, and takes the target's place
-/// when it is complete. Dropped before that, it is removed.
+/// A folder that is filled under a temporary name beside its target, and renamed to it when
+/// complete. Dropping it earlier removes it.
 #[derive(Debug)]
 pub struct StagedFolder {
     staging: TempDir,
     target: PathBuf,
-    /// Locked while the folder is in use, where the system has locks.
+    /// Locked while the folder is in use, if the system supports locks.
     _lock: Option<File>,
 }
 
@@ -33,7 +33,7 @@ impl StagedFolder {
         Self::replacing(target)
     }
 
-    /// Begins a folder that becomes `target`, in place of one that may be there.
+    /// Begins a folder that becomes `target`, replacing an existing one.
     ///
     /// # Errors
     /// [`StoreError::NoFolder`], [`StoreError::Io`].
@@ -45,28 +45,28 @@ impl StagedFolder {
         }
         crate::remove_stale(folder);
         let staging = temporary_in(folder).map_err(StoreError::io(&target))?;
-        // A folder that can't be opened or locked is swept when it is old.
+        // A folder that cannot be opened or locked is removed when it is old.
         let lock = File::open(staging.path()).ok().filter(|folder| folder.try_lock().is_ok());
         Ok(Self { staging, target, _lock: lock })
     }
 
-    /// Where its files go.
+    /// The path for its files.
     pub fn path(&self) -> &Path {
         self.staging.path()
     }
 
-    /// Gives the folder its name. Files and names are on the disk when this returns.
+    /// Renames the folder to its target. Files and names are synced to disk when this returns.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; what was there before is there still.
+    /// [`StoreError::Io`]; an earlier folder is then unchanged.
     pub fn publish(self) -> Result<PathBuf, StoreError> {
         let Self { staging, target, .. } = self;
         let filled = match std::fs::read_dir(&target) {
             Ok(mut entries) => entries.next().is_some(),
             Err(_missing) => false,
         };
-        // A folder that holds something can't be replaced in one step: it is kept under a temporary
-        // name until the new one is there.
+        // A non-empty folder cannot be replaced atomically: it is kept under a temporary name until
+        // the new one is in place.
         let old = if filled {
             let old = temporary_in(folder_of(&target)).map_err(StoreError::io(&target))?;
             std::fs::rename(&target, old.path().join("old")).map_err(StoreError::io(&target))?;
@@ -80,7 +80,7 @@ impl StagedFolder {
             }
             return Err(error);
         }
-        // It has moved: there is nothing left to remove.
+        // Renamed: nothing to remove.
         let _moved = staging.keep();
         if let Some(old) = old {
             old.close().map_err(StoreError::io(&target))?;
@@ -93,7 +93,7 @@ impl StagedFolder {
 fn temporary_in(folder: &Path) -> std::io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
-    // Temporary folders are private by default; a result gets what the user's umask allows.
+    // Temporary folders are private by default; a result gets the umask's permissions.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     builder.tempdir_in(folder)

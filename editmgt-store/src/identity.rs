@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::target::folder_of;
 
-/// Which file a path names, whatever its spelling: behind all links, and for an existing file also
-/// under its other hard links. Equal identities are one file.
+/// The file that a path refers to, whatever its spelling: with links resolved, and equal for all
+/// hard links of an existing file. Equal identities are one file.
 #[derive(Debug, Clone)]
 pub struct FileIdentity {
-    /// The folder behind all links, and the name in it.
+    /// The resolved folder, and the name in it.
     pub(crate) place: (PathBuf, OsString),
-    /// The file itself, where there is one.
+    /// The file itself, if it exists.
     id: Option<FileId>,
 }
 
@@ -23,7 +23,7 @@ type FileId = std::sync::Arc<same_file::Handle>;
 #[cfg(unix)]
 fn file_id(path: &Path) -> Option<FileId> {
     use std::os::unix::fs::MetadataExt;
-    // A device has no contents that could be lost: two outputs may go to /dev/null.
+    // A device has no contents that could be lost: two outputs may both be /dev/null.
     let metadata = std::fs::metadata(path).ok().filter(|m| m.is_file() || m.is_dir())?;
     Some((metadata.dev(), metadata.ino()))
 }
@@ -34,7 +34,7 @@ fn file_id(path: &Path) -> Option<FileId> {
 }
 
 impl FileIdentity {
-    /// The identity of what writing to `path` writes to, or reading it reads; it may be missing.
+    /// The identity of the file that `path` refers to for writing or reading; it may not exist.
     pub fn of(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
         let end = end_of_links(path);
@@ -45,7 +45,7 @@ impl FileIdentity {
         Self { place: (folder, name), id: file_id(path) }
     }
 
-    /// The identity of a file itself, and not of its place.
+    /// The identity of a file by itself, without its path.
     // A pair of numbers on Unix, a shared handle elsewhere.
     #[allow(clippy::clone_on_copy)]
     pub(crate) fn key(&self) -> IdentityKey {
@@ -70,14 +70,14 @@ impl Hash for FileIdentity {
     }
 }
 
-/// A file that exists is known by itself, one that doesn't by its place.
+/// An existing file is identified by itself, a missing one by its path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum IdentityKey {
     File(FileId),
     Place((PathBuf, OsString)),
 }
 
-/// The end of a chain of links, which may be missing.
+/// The end of a chain of links, which may not exist.
 fn end_of_links(path: &Path) -> PathBuf {
     let mut end = path.to_owned();
     for _ in 0..40 {

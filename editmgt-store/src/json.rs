@@ -1,19 +1,19 @@
-//! JSON as other programs write it.
+//! JSON as written by other programs.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// Reads a line of JSON lines, an object. Whole numbers with a decimal point (`7.0`) become
-/// integers, and keys that are `null` are left out, as if they weren't there.
+/// Parses a line of JSON Lines, an object. Integers with a decimal point (`7.0`) become integers,
+/// and keys with the value `null` are removed.
 ///
 /// # Errors
-/// What is wrong, with the column where that is known.
+/// The problem, with the column if known.
 pub fn parse_object(line: &[u8]) -> Result<Map<String, Value>, String> {
     let line = crate::decode_text(line).map_err(|got| format!("expected UTF-8, got {got}"))?.trim();
     if line.starts_with('#') || line.starts_with("//") || line.starts_with("/*") {
         return Err("expected a JSON object, got a comment; JSON has none: remove the line".into());
     }
-    // The line is known better than serde knows it.
+    // The caller knows the line number better than serde.
     match serde_json::from_str(line)
         .map_err(|e| e.to_string().replace("line 1 column", "column"))?
     {
@@ -23,20 +23,20 @@ pub fn parse_object(line: &[u8]) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// An object with its numbers and empty keys as [`parse_object`] reads them.
+/// Normalises an object's numbers and null keys as [`parse_object`] does.
 pub fn plain(object: Map<String, Value>) -> Map<String, Value> {
     let given = object.into_iter().filter(|(_, value)| !value.is_null());
     given.map(|(key, value)| (key, whole(value))).collect()
 }
 
-/// Makes integers of whole numbers, at any depth.
+/// Converts integral floats to integers, at any depth.
 fn whole(value: Value) -> Value {
-    /// Up to here every integer is a 64-bit float.
+    /// Up to here every integer is exact in a 64-bit float.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) => match number.as_f64() {
             Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => {
-                // Exact: it is whole and in range. A negative zero becomes zero.
+                // Exact: it is integral and in range. A negative zero becomes zero.
                 Value::from(float as i64)
             }
             _ => Value::Number(number),
@@ -49,14 +49,14 @@ fn whole(value: Value) -> Value {
     }
 }
 
-/// Reads a type from an object.
+/// Deserialises a type from an object.
 ///
 /// # Errors
-/// What is wrong, beginning with the key.
+/// The problem, beginning with the key.
 pub fn from_object<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, String> {
     serde_path_to_error::deserialize(Value::Object(object)).map_err(|error| {
         let (path, problem) = (error.path().to_string(), error.inner().to_string());
-        // Unknown and missing keys are named by the problem.
+        // The message already names unknown and missing keys.
         if path == "." || problem.contains(&format!("`{path}`")) {
             problem
         } else {

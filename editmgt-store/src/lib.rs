@@ -1,14 +1,14 @@
-//! Files that are written whole or not at all, and never over each other.
+//! Atomic file writes, and protection of inputs against being overwritten.
 //!
 //! ```text
 //! FileRoles ──► inputs and outputs of a command are different files, checked before any work
 //! write, PendingFile ──► temporary file beside the target ─► fsync ─► rename ─► fsync of the folder
-//! StagedFolder ──► the same for a whole folder
-//! append_line, open_log ──► lines that survive a kill: synced one by one, a torn last one repaired
-//! FolderLock ──► one process at a time, or a message that says how to work without locks
+//! StagedFolder ──► the same for a folder
+//! append_line, open_log ──► crash-safe lines: synced one by one, a torn last one repaired
+//! FolderLock ──► one process at a time; an error suggests how to work without locks
 //! ```
 //!
-//! What is promised, and on which file systems, is in `docs/durability.md`.
+//! The guarantees by file system are in `docs/durability.md`.
 //!
 //! ```
 //! let folder = tempfile::tempdir()?;

@@ -3,20 +3,20 @@ use std::path::Path;
 
 use crate::StoreError;
 
-/// Whether a folder must be locked before it is written to.
+/// Whether a folder is locked before it is written to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Locking {
-    /// Yes.
+    /// Locked.
     #[default]
     Required,
-    /// No: the user says that nothing else writes to it. For file systems without locks.
+    /// Not locked: the user guarantees a single writer. For file systems without locks.
     Off,
 }
 
-/// How the folder of a run or a batch is opened.
+/// Options for opening the folder of a run or a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunAccess {
-    /// Whether to go on with what is there.
+    /// Whether to resume an existing run.
     pub resume: bool,
     /// Whether to lock it.
     pub locking: Locking,
@@ -29,13 +29,13 @@ impl From<bool> for RunAccess {
     }
 }
 
-/// A lock that other processes respect. It is the system's: it goes with the process, however that
-/// ends, so there is no stale one.
+/// An advisory lock, held by the operating system: it ends with the process, so it cannot become
+/// stale.
 #[derive(Debug)]
 pub struct FolderLock(Option<File>);
 
 impl FolderLock {
-    /// Locks the file `path`, which is made where it is missing, for this process only.
+    /// Locks the file `path`, created if needed, exclusively.
     ///
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::NoLocks`], [`StoreError::Io`].
@@ -43,7 +43,7 @@ impl FolderLock {
         Self::with(path.as_ref(), locking, File::try_lock)
     }
 
-    /// Locks the file `path` together with other shared locks.
+    /// Locks the file `path`, shared with other shared locks.
     ///
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::NoLocks`], [`StoreError::Io`].
@@ -59,13 +59,14 @@ impl FolderLock {
         if locking == Locking::Off {
             return Ok(Self(None));
         }
-        // The contents don't matter, so they are never cut off.
+        // The file has no contents, so it is never truncated.
         let file = OpenOptions::new().read(true).create(true).append(true).open(path);
         let file = file.map_err(StoreError::io(path))?;
         match lock(&file) {
             Ok(()) => Ok(Self(Some(file))),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
-            // `flock` fails in no other way: ENOSYS, ENOTSUP, ENOLCK, EINVAL, by file system.
+            // The errors of `flock` without lock support: ENOSYS, ENOTSUP, ENOLCK, EINVAL, by file
+            // system.
             Err(TryLockError::Error(source)) => {
                 Err(StoreError::NoLocks { path: path.to_owned(), source })
             }

@@ -1,4 +1,4 @@
-//! Files of lines that are added to while a run goes on.
+//! Append-only log files.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -7,14 +7,13 @@ use std::path::Path;
 use crate::sync::sync_file;
 use crate::{StoreError, sync_folder};
 
-/// Opens a log, which is made where it is missing, and gives what its lines say.
+/// Opens a log, creating it if needed, and returns its parsed lines.
 ///
-/// A run that was killed may have left a last line that is torn: without its end, or (after a crash
-/// of the system) with other bytes in it. Such a line is cut off. One that is whole but for its end
-/// gets it.
+/// A killed run may have left a torn last line: without its line end, or (after a system crash)
+/// with other bytes in it. Such a line is removed; a complete one without its line end gets it.
 ///
 /// # Errors
-/// Those of `parse` for another line than the last; [`StoreError::Io`].
+/// Those of `parse` for a line before the last; [`StoreError::Io`].
 pub fn open_log<T, E: From<StoreError>>(
     path: impl AsRef<Path>,
     parse: impl FnMut(usize, &[u8]) -> Result<T, E>,
@@ -45,11 +44,11 @@ pub fn open_log<T, E: From<StoreError>>(
     Ok(values)
 }
 
-/// What the lines of a log say that another process may be writing to. Nothing is repaired: a torn
-/// last line is left out.
+/// Parses the lines of a log that another process may be writing to. Repairs nothing: a torn last
+/// line is ignored.
 ///
 /// # Errors
-/// Those of `parse` for another line than the last; [`StoreError::Io`].
+/// Those of `parse` for a line before the last; [`StoreError::Io`].
 pub fn read_log<T, E: From<StoreError>>(
     path: impl AsRef<Path>,
     parse: impl FnMut(usize, &[u8]) -> Result<T, E>,
@@ -59,10 +58,10 @@ pub fn read_log<T, E: From<StoreError>>(
     parse_log(&bytes, parse)
 }
 
-/// What the lines of a log's bytes say, without a torn last line.
+/// Parses the lines of a log's bytes, without a torn last line.
 ///
 /// # Errors
-/// Those of `parse` for another line than the last.
+/// Those of `parse` for a line before the last.
 pub fn parse_log<T, E>(
     bytes: &[u8],
     parse: impl FnMut(usize, &[u8]) -> Result<T, E>,
@@ -70,13 +69,13 @@ pub fn parse_log<T, E>(
     Ok(lines(bytes, parse)?.values)
 }
 
-/// Adds a line to a log; it is on the disk when this returns.
+/// Appends a line to a log, synced to disk when this returns.
 ///
-/// The file is opened anew, and never made: in a folder that was deleted an open file could be
-/// written to without anyone ever seeing it.
+/// The file is reopened each time, and never created: an open file in a deleted folder could be
+/// written to unnoticed.
 ///
 /// # Errors
-/// [`StoreError::Io`], of the kind [`ErrorKind::NotFound`] when the log is not there any more.
+/// [`StoreError::Io`], of the kind [`ErrorKind::NotFound`] when the log no longer exists.
 pub fn append_line(path: impl AsRef<Path>, line: impl AsRef<[u8]>) -> Result<(), StoreError> {
     let path = path.as_ref();
     let line = line.as_ref();
@@ -86,7 +85,7 @@ pub fn append_line(path: impl AsRef<Path>, line: impl AsRef<[u8]>) -> Result<(),
     let mut file = OpenOptions::new().append(true).open(path).map_err(StoreError::io(path))?;
     let before = file.metadata().map_err(StoreError::io(path))?.len();
     file.write_all(&whole).and_then(|()| file.sync_data()).map_err(|error| {
-        // A full disk may have taken half of it, which would spoil the next line.
+        // A full disk may have written half of it, which would damage the next line.
         let _torn = file.set_len(before);
         StoreError::io(path)(error)
     })
@@ -94,9 +93,9 @@ pub fn append_line(path: impl AsRef<Path>, line: impl AsRef<[u8]>) -> Result<(),
 
 struct Lines<T> {
     values: Vec<T>,
-    /// How many bytes the good lines have.
+    /// Total length of the valid lines in bytes.
     whole: usize,
-    /// Whether the last of them lacks its end.
+    /// Whether the last of them lacks its line end.
     needs_end: bool,
 }
 

@@ -7,16 +7,16 @@ use tempfile::NamedTempFile;
 use crate::sync::sync_file;
 use crate::{StoreError, Target, sync_folder};
 
-/// How the names of temporary files begin and end.
+/// Prefix and suffix of temporary file names.
 pub(crate) const PREFIX: &str = ".editmgt-";
 pub(crate) const SUFFIX: &str = ".tmp";
 
-/// A file that is being written under a temporary name beside its target, and takes the target's
-/// place when it is complete. Dropped before that, it is removed.
+/// A file that is written under a temporary name beside its target, and renamed to it when
+/// complete. Dropping it earlier removes it.
 ///
-/// A target that is a symbolic link is written through: the file that it names is replaced, the
-/// link stays. A new file gets the permissions that the umask allows; one that replaces another
-/// keeps that one's. Devices and pipes are written to when the file is complete.
+/// Symbolic links are followed: the file that the link names is replaced, the link stays. A new
+/// file gets the umask's permissions, a replacement those of the earlier file. Devices and pipes
+/// are written to when the file is complete.
 #[derive(Debug)]
 pub struct PendingFile {
     temporary: NamedTempFile,
@@ -27,7 +27,7 @@ impl PendingFile {
     /// Begins a file that becomes `path`.
     ///
     /// # Errors
-    /// Those of [`Target::find`]; [`StoreError::Io`] when the folder can't be written to.
+    /// Those of [`Target::find`]; [`StoreError::Io`] when the folder is not writable.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let target = Target::find(path)?;
         let temporary = if target.special {
@@ -39,20 +39,20 @@ impl PendingFile {
         Ok(Self { temporary, target })
     }
 
-    /// The file, to be written from its beginning.
+    /// The file, at its beginning.
     pub fn as_file_mut(&mut self) -> &mut File {
         self.temporary.as_file_mut()
     }
 
-    /// The file, to be written from its beginning.
+    /// The file, at its beginning.
     pub fn as_file(&self) -> &File {
         self.temporary.as_file()
     }
 
-    /// Gives the file its name. File and name are on the disk when this returns.
+    /// Renames the file to its target. File and name are synced to disk when this returns.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; an earlier file of this name is unchanged then.
+    /// [`StoreError::Io`]; an earlier file of this name is then unchanged.
     pub fn commit(self) -> Result<(), StoreError> {
         let Self { mut temporary, target } = self;
         let error = || StoreError::io(&target.named);
@@ -72,7 +72,7 @@ impl PendingFile {
     }
 }
 
-/// Writes a file: the whole of it, or nothing. See [`PendingFile`].
+/// Writes a file atomically. See [`PendingFile`].
 ///
 /// # Errors
 /// Those of [`PendingFile`].
@@ -83,7 +83,7 @@ pub fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<(), Stor
     file.commit()
 }
 
-/// Checks that `path` can be written, and leaves nothing behind.
+/// Checks that `path` is writable, without leaving anything behind.
 ///
 /// # Errors
 /// Those of [`PendingFile::create`].
@@ -91,16 +91,16 @@ pub fn check_writable(path: impl AsRef<Path>) -> Result<(), StoreError> {
     PendingFile::create(path).map(drop)
 }
 
-/// A locked temporary file: who finds it unlocked knows that nobody will finish it.
+/// A locked temporary file: one without a lock is stale.
 fn temporary_in(folder: &Path) -> std::io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
-    // Temporary files are private by default; an output gets what the user's umask allows.
+    // Temporary files are private by default; an output gets the umask's permissions.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     loop {
         let file = builder.tempfile_in(folder)?;
-        // Another process may take it for a stale one before it is locked, and remove it.
+        // Another process may consider it stale before it is locked, and remove it.
         match file.as_file().try_lock() {
             Err(TryLockError::WouldBlock) => {}
             _ if file.path().exists() => return Ok(file),

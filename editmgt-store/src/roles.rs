@@ -6,11 +6,11 @@ use crate::identity::IdentityKey;
 use crate::pending::{PREFIX, SUFFIX};
 use crate::{FileIdentity, StoreError};
 
-/// Folders below an input folder that are looked into.
+/// Depth to which input folders are searched.
 const MAX_DEPTH: usize = 8;
 
-/// The files that a command reads and writes. Says, before any work, whether an output is an input
-/// or another output, by the files themselves and not by their names.
+/// The files that a command reads and writes. Detects, before any work, an output that is an input
+/// or another output, by file identity rather than by name.
 ///
 /// ```
 /// use editmgt_store::FileRoles;
@@ -27,9 +27,9 @@ const MAX_DEPTH: usize = 8;
 #[derive(Debug, Clone, Default)]
 pub struct FileRoles {
     files: HashMap<IdentityKey, Role>,
-    /// Outputs that don't exist yet, by folder and name in lower case.
+    /// Outputs that don't exist yet, by folder and lower-case name.
     new: HashMap<(PathBuf, String), Role>,
-    /// Whether names in a folder differ by case.
+    /// Whether names in a folder are case-sensitive.
     cases: HashMap<PathBuf, bool>,
 }
 
@@ -38,17 +38,17 @@ struct Role {
     what: String,
     path: PathBuf,
     is_output: bool,
-    /// Which output may be written over it all the same, and how.
+    /// The output that may overwrite it, and the option for it.
     hint: Option<(String, String)>,
 }
 
 impl FileRoles {
-    /// Declares a file that is read. All inputs come before the first output.
+    /// Declares an input file. All inputs must precede the first output.
     pub fn input(&mut self, what: impl Into<String>, path: impl AsRef<Path>) {
         self.add_input(what.into(), path.as_ref(), None);
     }
 
-    /// Declares a file that is read, with the way to write one of the outputs over it all the same.
+    /// Declares an input file, with a hint for the output that may overwrite it.
     pub fn input_with_hint(
         &mut self,
         what: impl Into<String>,
@@ -59,7 +59,7 @@ impl FileRoles {
         self.add_input(what.into(), path.as_ref(), Some((output.into(), hint.into())));
     }
 
-    /// Declares a file or a folder that is read with all that is in it, also behind links.
+    /// Declares an input file, or a folder with all its files, following links.
     pub fn input_tree(&mut self, what: impl Into<String>, path: impl AsRef<Path>) {
         self.tree(&what.into(), path.as_ref(), 0, &mut HashSet::new());
     }
@@ -70,7 +70,7 @@ impl FileRoles {
         self.files.get(&key).is_some_and(|role| !role.is_output)
     }
 
-    /// Declares a file that is written.
+    /// Declares an output file.
     ///
     /// # Errors
     /// [`StoreError::OverInput`], [`StoreError::SameOutput`].
@@ -103,8 +103,8 @@ impl FileRoles {
         Ok(())
     }
 
-    /// Declares the files of a folder that `matches` says will be written, whether they are there
-    /// or are already declared.
+    /// Declares the files in a folder for which `matches` is true as outputs, both existing and
+    /// declared ones.
     ///
     /// # Errors
     /// [`StoreError::OverInput`], [`StoreError::SameOutput`].
@@ -133,9 +133,8 @@ impl FileRoles {
         Ok(())
     }
 
-    /// Declares the files that are in a folder as written, also behind links: those of a folder that
-    /// is replaced or added to.
-    ///
+    /// Declares all files in a folder as outputs, following links: for a folder that is replaced or
+    /// extended.
     /// # Errors
     /// [`StoreError::OverInput`], [`StoreError::SameOutput`].
     pub fn output_tree(
@@ -147,7 +146,7 @@ impl FileRoles {
         let mut found = Self::default();
         found.tree(&what, folder.as_ref(), 0, &mut HashSet::new());
         let mut paths: Vec<PathBuf> = found.files.into_values().map(|role| role.path).collect();
-        // So that the message names the same file each time.
+        // Sorted, so that the message is deterministic.
         paths.sort();
         paths.into_iter().try_for_each(|path| self.output(what.clone(), path))
     }
@@ -174,7 +173,7 @@ impl FileRoles {
         }
     }
 
-    /// Whether two names in a folder that differ by case only are one file; found by trying.
+    /// Whether a folder ignores case, by experiment.
     fn ignores_case(&mut self, folder: &Path) -> bool {
         let tried = self.cases.entry(folder.to_owned()).or_insert_with(|| {
             let mut builder = tempfile::Builder::new();

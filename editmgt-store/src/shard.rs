@@ -1,26 +1,26 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// One of several parts of the work, for a process each: every `of`-th item.
+/// A part of the work for one of several processes: every `of`-th item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     index: u64,
     of: u64,
 }
 
-/// A shard that doesn't exist.
+/// An invalid shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected I/N with I from 1 to N, such as 2/8, got {got:?}")]
 pub struct ShardError {
-    /// What came.
+    /// The text.
     pub got: String,
 }
 
 impl Shard {
-    /// Everything.
+    /// The whole work.
     pub const ALL: Self = Self { index: 1, of: 1 };
 
-    /// Part `index` of `of`, counted from 1.
+    /// Shard `index` of `of`, counted from 1.
     ///
     /// # Errors
     /// [`ShardError`] when `index` is not from 1 to `of`.
@@ -32,22 +32,22 @@ impl Shard {
         }
     }
 
-    /// Whether it has the item of this index, counted from 0.
+    /// Whether it contains the item of this index, counted from 0.
     pub fn has(self, index: u64) -> bool {
         index % self.of == self.index - 1
     }
 
-    /// Whether it is everything.
+    /// Whether it is the whole work.
     pub fn is_all(self) -> bool {
         self.of == 1
     }
 
-    /// How many parts there are.
+    /// Number of shards.
     pub fn of(self) -> u64 {
         self.of
     }
 
-    /// The name of this part's file: `name.jsonl`, or `name-2-of-8.jsonl`.
+    /// The name of this shard's file: `name.jsonl`, or `name-2-of-8.jsonl`.
     pub fn file(self, name: &str) -> String {
         match self.of {
             1 => format!("{name}.jsonl"),
@@ -55,7 +55,8 @@ impl Shard {
         }
     }
 
-    /// How many parts the file of this name belongs to, if it is one of [`file`](Self::file).
+    /// The number of shards that the file of this name belongs to, if it is one of
+    /// [`file`](Self::file).
     pub fn parts(file: &str, name: &str) -> Option<u64> {
         match file.strip_prefix(name)?.strip_suffix(".jsonl")? {
             "" => Some(1),
@@ -65,7 +66,7 @@ impl Shard {
 }
 
 impl Default for Shard {
-    /// Everything.
+    /// The whole work.
     fn default() -> Self {
         Self::ALL
     }
@@ -81,7 +82,7 @@ impl fmt::Display for Shard {
 impl FromStr for Shard {
     type Err = ShardError;
 
-    /// Reads `I/N`.
+    /// Parses `I/N`.
     fn from_str(text: &str) -> Result<Self, ShardError> {
         let numbers =
             text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));

@@ -7,8 +7,8 @@ use crate::pending::{PREFIX, SUFFIX};
 /// Age at which a temporary file is stale on a file system without locks.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Removes the temporary files and folders that killed processes left in `dir`; those of processes
-/// that still run are locked and stay. What can't be removed stays, too: it does no harm.
+/// Removes the temporary files and folders that killed processes left in `dir`; those of running
+/// processes are locked and stay. Removal is best effort.
 pub fn remove_stale(dir: impl AsRef<Path>) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
@@ -29,10 +29,8 @@ pub fn remove_stale(dir: impl AsRef<Path>) {
                 .is_some_and(|age| age > STALE),
         };
         if stale {
-            let _stays = match metadata.is_dir() {
-                true => fs::remove_dir_all(&path),
-                false => fs::remove_file(&path),
-            };
+            let _stays =
+                if metadata.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
     }
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::StoreError;
 
-/// Waits until the names in a folder are on the disk. Where the system can't (Windows, some network
-/// file systems), it does nothing.
+/// Syncs the names in a folder to disk. Does nothing if the system does not support it (Windows,
+/// some network file systems).
 ///
 /// # Errors
-/// [`StoreError::Io`] for a folder that is not there, or a disk that fails.
+/// [`StoreError::Io`] for a missing folder or a failing disk.
 pub fn sync_folder(dir: impl AsRef<Path>) -> Result<(), StoreError> {
     #[cfg(unix)]
     {
@@ -23,22 +23,22 @@ pub fn sync_folder(dir: impl AsRef<Path>) -> Result<(), StoreError> {
     }
 }
 
-/// Waits until a file's contents are on the disk, where the file system can.
+/// Syncs a file's contents to disk, if the file system supports it.
 pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     allow_unsupported(file.sync_all())
 }
 
-/// Waits until what was written to an open file is on the disk, where the file system can.
+/// Syncs an open file's contents to disk, if the file system supports it.
 ///
 /// # Errors
-/// [`StoreError::Io`] for a disk that fails.
+/// [`StoreError::Io`] for a failing disk.
 pub fn sync_log(path: impl AsRef<Path>, file: &File) -> Result<(), StoreError> {
     sync_file(file).map_err(StoreError::io(path.as_ref()))
 }
 
 fn allow_unsupported(synced: io::Result<()>) -> io::Result<()> {
     match synced {
-        // File systems that have no such call, and folders that may be written to but not read.
+        // File systems without such a call, and folders that are writable but not readable.
         Err(error)
             if matches!(
                 error.kind(),
@@ -52,7 +52,7 @@ fn allow_unsupported(synced: io::Result<()>) -> io::Result<()> {
 }
 
 /// Syncs every file and folder below `from`, and renames it to `to`, which must be missing or an
-/// empty folder. The new name is on the disk when this returns.
+/// empty folder. The new name is synced to disk when this returns.
 ///
 /// # Errors
 /// [`StoreError::Io`].
@@ -74,7 +74,7 @@ fn sync_tree(dir: &Path) -> Result<(), StoreError> {
         if kind.is_dir() {
             sync_tree(&path)?;
         } else if kind.is_file() {
-            // Windows syncs only what is open for writing.
+            // Windows only syncs files that are open for writing.
             let file = std::fs::OpenOptions::new().read(true).append(true).open(&path);
             file.and_then(|file| sync_file(&file)).map_err(StoreError::io(&path))?;
         }

@@ -4,26 +4,26 @@ use std::path::{Path, PathBuf};
 
 use crate::StoreError;
 
-/// Symbolic links that are followed in a row, as Linux does.
+/// Most symbolic links in a chain, as on Linux.
 const MAX_LINKS: usize = 40;
 
-/// What writing to a path writes to: the file at the end of its symbolic links.
+/// The target of writing to a path: the file at the end of its symbolic links.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The path as the user named it.
+    /// The path as given by the user.
     pub(crate) named: PathBuf,
-    /// The file itself; it may not exist yet.
+    /// The resolved file; it may not exist yet.
     pub(crate) file: PathBuf,
     /// The folder of that file.
     pub(crate) folder: PathBuf,
-    /// What is there now.
+    /// Its metadata, if it exists.
     pub(crate) existing: Option<Metadata>,
-    /// A device, a pipe or an open file of the process: written to as it is, not replaced.
+    /// A device, a pipe or an open file of the process: written to directly, not replaced.
     pub(crate) special: bool,
 }
 
 impl Target {
-    /// Follows the links of `path` and checks that a file can be there.
+    /// Follows the links of `path` and checks that a file can be created there.
     ///
     /// # Errors
     /// [`StoreError::IsFolder`], [`StoreError::NoFolder`], [`StoreError::ReadOnly`],
@@ -33,7 +33,7 @@ impl Target {
         let existing = match std::fs::metadata(&named) {
             Ok(existing) => Some(existing),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
-            // A file where a folder should be: what is missing is the folder.
+            // A file in place of a folder: the folder is what is missing.
             Err(error) if error.kind() == ErrorKind::NotADirectory => None,
             Err(error) => return Err(link_error(&named, error)),
         };
@@ -56,16 +56,17 @@ impl Target {
         Ok(Self { named, file, folder, existing, special })
     }
 
-    /// The file itself, behind all links.
+    /// The resolved file.
     pub fn file(&self) -> &Path {
         &self.file
     }
 }
 
 fn link_error(path: &Path, error: std::io::Error) -> StoreError {
-    match is_loop(&error) {
-        true => StoreError::LinkLoop { path: path.to_owned(), max: MAX_LINKS },
-        false => StoreError::io(path)(error),
+    if is_loop(&error) {
+        StoreError::LinkLoop { path: path.to_owned(), max: MAX_LINKS }
+    } else {
+        StoreError::io(path)(error)
     }
 }
 
@@ -76,11 +77,11 @@ fn is_loop(error: &std::io::Error) -> bool {
 
 struct End {
     file: PathBuf,
-    /// A link of `/proc` to what the process has open, as `/dev/stdout` is.
+    /// A link of `/proc` to an open file of the process, such as `/dev/stdout`.
     open_file_of_process: bool,
 }
 
-/// The end of the symbolic links that begin at `path`; what it names may be missing.
+/// The end of the symbolic links that begin at `path`; it may not exist.
 fn follow(path: &Path) -> Result<End, StoreError> {
     let mut file = path.to_owned();
     for _ in 0..=MAX_LINKS {
@@ -88,7 +89,7 @@ fn follow(path: &Path) -> Result<End, StoreError> {
             Ok(_) if file.starts_with("/proc") || file.starts_with("/dev/fd") => {
                 return Ok(End { file, open_file_of_process: true });
             }
-            // An absolute one replaces all of the path.
+            // An absolute target replaces the whole path.
             Ok(to) => file = folder_of(&file).join(to),
             Err(_no_link) => return Ok(End { file, open_file_of_process: false }),
         }
@@ -96,7 +97,7 @@ fn follow(path: &Path) -> Result<End, StoreError> {
     Err(StoreError::LinkLoop { path: path.to_owned(), max: MAX_LINKS })
 }
 
-/// The folder in which a path's last name stands.
+/// The parent folder of a path.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

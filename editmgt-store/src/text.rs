@@ -1,4 +1,4 @@
-//! Text files as other programs write them.
+//! Text files as written by other programs.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::StoreError;
 
-/// The byte order mark with which many Windows programs begin UTF-8.
+/// The UTF-8 byte order mark, which many Windows programs write.
 pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The lines of a text file, without byte order mark, line ends (`\n`, `\r\n`) and blank lines.
+/// The lines of a text file, without byte order mark, line ends (`
+/// `, `\r
+/// `) and blank lines.
 #[derive(Debug)]
 pub struct TextLines {
     path: PathBuf,
@@ -36,7 +38,7 @@ impl TextLines {
         Ok(Self { path, reader, line: Vec::new(), number: 0 })
     }
 
-    /// The next line that isn't blank, with its number from 1.
+    /// The next non-blank line, with its number from 1.
     ///
     /// # Errors
     /// [`StoreError::Io`].
@@ -59,7 +61,7 @@ impl TextLines {
 /// Reads a text file without its byte order mark.
 ///
 /// # Errors
-/// [`StoreError::Io`]; [`StoreError::Encoding`] for what is not UTF-8.
+/// [`StoreError::Io`]; [`StoreError::Encoding`] for other encodings than UTF-8.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String, StoreError> {
     let path = path.as_ref();
     let bytes = std::fs::read(path).map_err(StoreError::io(path))?;
@@ -68,10 +70,10 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, StoreError> {
         .map_err(|encoding| StoreError::Encoding { path: path.to_owned(), encoding })
 }
 
-/// The text of bytes, without a byte order mark.
+/// Decodes UTF-8 without a byte order mark.
 ///
 /// # Errors
-/// What the bytes seem to be, when they are not UTF-8.
+/// The detected encoding, if it is not UTF-8.
 pub fn decode_text(bytes: &[u8]) -> Result<&str, &'static str> {
     if let Some(encoding) = other_encoding(bytes) {
         return Err(encoding);
@@ -80,11 +82,11 @@ pub fn decode_text(bytes: &[u8]) -> Result<&str, &'static str> {
     std::str::from_utf8(text).map_err(|_| "another encoding")
 }
 
-/// What a text seems to be by its first bytes, unless it can be UTF-8.
+/// Detects another encoding by the first bytes; `None` for possible UTF-8.
 fn other_encoding(start: &[u8]) -> Option<&'static str> {
     match start {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
-        // With its mark, or an ASCII letter in two bytes.
+        // By its mark, or an ASCII letter in two bytes.
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
         [first, second, ..] if (*first == 0) != (*second == 0) => Some("UTF-16"),
         _ => None,

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use editmgt_store::{FileRoles, StoreError};
 
 #[test]
-fn an_output_is_known_by_its_file_and_not_by_its_name() {
+fn output_is_identified_by_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::create_dir(at("sub")).unwrap();
@@ -83,7 +83,7 @@ fn files_that_a_folder_gets_are_outputs() {
 }
 
 #[test]
-fn what_is_in_a_folder_that_is_written_is_an_output() {
+fn files_of_an_output_folder_are_outputs() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::create_dir_all(at("run/part")).unwrap();

@@ -57,7 +57,7 @@ fn a_link_is_written_through() {
 }
 
 #[test]
-fn what_can_not_be_written_is_refused_and_nothing_is_left() {
+fn unwritable_outputs_are_refused_without_leftovers() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::create_dir(at("folder")).unwrap();
@@ -115,7 +115,7 @@ fn a_folder_appears_complete_or_not_at_all() {
 }
 
 #[test]
-fn temporary_files_of_killed_processes_go_and_those_in_use_stay() {
+fn stale_temporary_files_are_removed_and_locked_ones_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (path, other) = (dir.path().join("a"), dir.path().join("b"));
     let pending = PendingFile::create(&path).unwrap();

@@ -1,7 +1,7 @@
 //! Contract checks and tiny fakes for people who write a stage of editmgt.
 //!
-//! Each of the seven traits of [`editmgt_core`] has a check that runs an implementation over a table
-//! of cases and fails with the rule that it broke:
+//! Each of the seven traits of [`editmgt_core`] has a check that runs an implementation over a
+//! table of cases and fails with the rule that it broke:
 //!
 //! | trait | check |
 //! |---|---|

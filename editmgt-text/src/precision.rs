@@ -50,7 +50,8 @@ mod tests {
     use crate::testing::difference;
 
     /// Scores of 64 are 0.25 apart in bf16; before they are scaled, those of the second case are
-    /// beyond f16. With autodiff, attention is composed of operations in the dtype that it is given.
+    /// beyond f16. With autodiff, attention is composed of operations in the dtype that it is
+    /// given.
     #[test]
     fn scores_and_softmax_are_f32() {
         for device in [Device::flex(), Device::flex().autodiff()] {

@@ -25,12 +25,12 @@ pub(crate) fn difference<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
     (a - b).abs().max().into_scalar::<f32>()
 }
 
-/// Checks that a norm over 8 channels takes its statistics in f32: it gives for halves what it gives
-/// for the same numbers in f32, rounded once. With autodiff, norms are composed of operations in the
+/// Checks that a norm over 8 channels takes its statistics in f32: its half-precision results are
+/// those of f32, rounded once. With autodiff, norms are composed of operations in the
 /// dtype that they are given, as on GPU backends.
 pub(crate) fn check_f32_statistics(norm: impl Fn(Tensor<3>) -> Tensor<3>) {
-    // The squares of the first overflow f16; the mean of the second, 259, is none of the numbers
-    // of bf16, which are 2 apart there.
+    // The squares of the first overflow f16; the mean of the second, 259, is not a bf16
+    // number: these are 2 apart there.
     let rows = [
         [300.0f32, -900.0, 4000.0, 0.0, -59392.0, 24.0, 1000.0, 500.0],
         [256.0, 258.0, 260.0, 262.0, 256.0, 258.0, 260.0, 262.0],

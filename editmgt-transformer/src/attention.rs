@@ -43,8 +43,8 @@ impl Projection<'_> {
     }
 }
 
-/// Key weights that implement the reference strength: strength γ adds log γ to the logits between the
-/// reference and all other tokens, which is a weight γ on these keys inside the softmax.
+/// Key weights that implement the reference strength: strength γ adds log γ to the logits between
+/// the reference and all other tokens, which is a weight γ on these keys inside the softmax.
 ///
 /// Weights are at least the smallest normal f32, so that no sum of weights is zero.
 #[derive(Debug, Clone)]
@@ -73,8 +73,9 @@ impl KeyWeights {
 
 /// The keys and values of all streams, in f32.
 ///
-/// The cast to f32 is explicit because backends differ for half-precision inputs: flex widens scores and
-/// exponentials, fused GPU kernels sum in f32, but their fallbacks and autodiff compute in the input's dtype.
+/// The cast to f32 is explicit because backends differ for half-precision inputs: flex widens
+/// scores and exponentials, fused GPU kernels sum in f32, but their fallbacks and autodiff compute
+/// in the input's dtype.
 pub(crate) struct KeyValues {
     /// `[B, heads, S, head_dim]`.
     key: Tensor<4>,
@@ -107,7 +108,8 @@ impl KeyValues {
         &self.key
     }
 
-    /// Attention of a stream's queries `[B, heads, N, head_dim]`, to `[B, N, D]` in the queries' dtype.
+    /// Attention of a stream's queries `[B, heads, N, head_dim]`, to `[B, N, D]` in the queries'
+    /// dtype.
     pub(crate) fn attend(&self, query: Tensor<4>, stream: Stream) -> Tensor<3> {
         let keys = match stream {
             Stream::Canvas => &self.for_canvas,

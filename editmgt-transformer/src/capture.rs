@@ -5,8 +5,9 @@ use editmgt_core::{AttentionMaps, AttentionRequest, Error, GridSize, Result, Tex
 
 /// Collects text-to-image attention during a pass.
 ///
-/// Captures a separate softmax over the `[text, image]` keys, without the reference: with it, the probabilities
-/// would show how much the text attends to the photo, not where in the canvas. (As in the official code.)
+/// Captures a separate softmax over the `[text, image]` keys, without the reference: with it, the
+/// probabilities would show how much the text attends to the photo, not where in the canvas. (As in
+/// the official code.)
 pub(crate) struct Capture<'a> {
     request: &'a AttentionRequest,
     text_rows: usize,
@@ -60,8 +61,8 @@ impl<'a> Capture<'a> {
         Some(Probe { capture: self, slot })
     }
 
-    /// The requested items, grouped into runs that are computed together: adjacent batch items with all rows
-    /// requested.
+    /// The requested items, grouped into runs that are computed together: adjacent batch items with
+    /// all rows requested.
     fn runs(&self) -> Vec<Run<'_>> {
         let mut runs: Vec<Run<'_>> = Vec::new();
         for (item, rows) in self.request.items.iter().zip(&self.rows) {
@@ -115,8 +116,8 @@ impl<'a> Capture<'a> {
 }
 
 impl Probe<'_, '_> {
-    /// Computes the maps of the requested items and rows from queries and keys `[B, heads, N, head_dim]`, text
-    /// first; queries have at least the text rows, keys at least text and image.
+    /// Computes the maps of the requested items and rows from queries and keys `[B, heads, N,
+    /// head_dim]`, text first; queries have at least the text rows, keys at least text and image.
     pub(crate) fn record(self, query: &Tensor<4>, key: &Tensor<4>) {
         let Self { capture, slot } = self;
         let maps = capture.runs().into_iter().map(|run| capture.map(run, query, key));

@@ -18,9 +18,10 @@ pub(crate) const MICRO: usize = 5 * SINUSOID;
 /// Wave length of the slowest channel, over 2π.
 const MAX_PERIOD: f64 = 10000.0;
 
-/// The frequency that the official `exp`, a vectorised one, rounds up although the value below is closer. At
-/// a timestep of a million that last bit changes the angle by 0.03 and logits by 0.01. Found from recorded
-/// conditioning vectors; all other entries whose rounding they determine are rounded correctly.
+/// The frequency that the official `exp`, a vectorised one, rounds up although the value below is
+/// closer. At a timestep of a million that last bit changes the angle by 0.03 and logits by 0.01.
+/// Found from recorded conditioning vectors; all other entries whose rounding they determine are
+/// rounded correctly.
 const ROUNDED_UP: usize = 12;
 
 /// Timesteps are embedded in units of 1/1000, as in the official code.
@@ -107,9 +108,9 @@ pub(crate) fn micro_sinusoids(
 
 /// `[cos(v f₀) … cos(v f₁₂₇), sin(v f₀) … sin(v f₁₂₇)]` for each value, `per_row` values in a row.
 ///
-/// Computed on the host, so the result is the same on every device. The products are rounded to f32 as in
-/// the official code: timesteps go up to a million, where the rounding error of the angle is as large as 0.03
-/// and part of what the model was trained on.
+/// Computed on the host, so the result is the same on every device. The products are rounded to f32
+/// as in the official code: timesteps go up to a million, where the rounding error of the angle is
+/// as large as 0.03 and part of what the model was trained on.
 fn sinusoids(values: &[f32], per_row: usize, device: &Device, dtype: DType) -> Tensor<2> {
     let frequencies = frequencies();
     let mut rows = Vec::with_capacity(values.len() * SINUSOID);

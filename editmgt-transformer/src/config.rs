@@ -18,13 +18,14 @@ pub enum Connector {
     None,
     /// One linear layer with bias.
     Linear,
-    /// A kind of the official code (`mlp`, `fmlp`, `qformer`) that no released model uses; rejected by
-    /// [`MgtConfig::validate`].
+    /// A kind of the official code (`mlp`, `fmlp`, `qformer`) that no released model uses; rejected
+    /// by [`MgtConfig::validate`].
     #[serde(untagged)]
     Other(String),
 }
 
-/// The text encoders with which a checkpoint was trained. Used by pipelines, not by the transformer.
+/// The text encoders with which a checkpoint was trained. Used by pipelines, not by the
+/// transformer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TextArchitecture {
     /// CLIP computes both the rows (77, penultimate layer) and the pooled vector.
@@ -72,8 +73,9 @@ pub struct MgtConfig {
     /// the head's channels as their sum.
     #[serde(default = "default_axes_dims_rope")]
     pub axes_dims_rope: [usize; 3],
-    /// Base of the rotary frequencies, 1 or more. The official model has 10000 and no key for it; small grids
-    /// need a smaller base, since all but the first few frequencies hardly rotate over a few rows.
+    /// Base of the rotary frequencies, 1 or more. The official model has 10000 and no key for it;
+    /// small grids need a smaller base, since all but the first few frequencies hardly rotate over
+    /// a few rows.
     #[serde(default = "default_rope_theta", skip_serializing_if = "is_default_rope_theta")]
     pub rope_theta: f64,
     /// Rows of the embedding table; the last one is the mask token.

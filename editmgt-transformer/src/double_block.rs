@@ -38,7 +38,8 @@ struct JointAttention {
     to_add_out: Linear,
 }
 
-/// Shift, scale and gate of attention and feed-forward layer, computed from the conditioning; `[B, 1, D]` each.
+/// Shift, scale and gate of attention and feed-forward layer, computed from the conditioning; `[B,
+/// 1, D]` each.
 struct Modulation {
     shift_attention: Tensor<3>,
     scale_attention: Tensor<3>,

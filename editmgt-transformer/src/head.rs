@@ -5,8 +5,8 @@ use burn::tensor::{Device, Tensor};
 use crate::embedding::{conv_param, placed_like, pointwise_conv};
 use crate::norm::{rms_norm, rms_norm_config};
 
-/// The head: computes one logit per code from the features of a token, by 1x1 convolution, RMS norm and 1x1
-/// convolution.
+/// The head: computes one logit per code from the features of a token, by 1x1 convolution, RMS norm
+/// and 1x1 convolution.
 #[derive(Module, Debug)]
 pub(crate) struct MlmHead {
     conv1: Param<Tensor<4>>,

@@ -26,10 +26,11 @@ use crate::trace::Trace;
 
 /// The masked generative transformer with condition tokens.
 ///
-/// Built by [`MgtConfig::init`]; a forward pass is [`MgtTransformer::forward`]. Activations have the dtype of
-/// the norms' weights, and so have all other parameters except the weights of linear layers and the embedding
-/// table, which may be in half precision and are widened where they are used. Norms, softmax and positions
-/// are computed in f32. The model has no state besides its parameters.
+/// Built by [`MgtConfig::init`]; a forward pass is [`MgtTransformer::forward`]. Activations have
+/// the dtype of the norms' weights, and so have all other parameters except the weights of linear
+/// layers and the embedding table, which may be in half precision and are widened where they are
+/// used. Norms, softmax and positions are computed in f32. The model has no state besides its
+/// parameters.
 ///
 /// Source: Meissonic (arXiv 2410.08261) and EditMGT, from the official implementation.
 #[derive(Module, Debug)]
@@ -62,8 +63,8 @@ pub struct TrainingOutput {
     pub logits: Tensor<3>,
     /// `[B, N, D]`: the input of the head that computes logits, for auxiliary heads.
     pub features: Tensor<3>,
-    /// `[B, cells]` for each requested block: the attention from text rows to each cell of the inner grid,
-    /// averaged over heads and rows.
+    /// `[B, cells]` for each requested block: the attention from text rows to each cell of the
+    /// inner grid, averaged over heads and rows.
     pub maps: Vec<Tensor<2>>,
 }
 
@@ -117,8 +118,8 @@ impl MgtModel {
         Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
     }
 
-    /// A forward pass for training: all results, attention maps included, stay on the device and in the
-    /// graph of an autodiff device.
+    /// A forward pass for training: all results, attention maps included, stay on the device and in
+    /// the graph of an autodiff device.
     ///
     /// The maps are those of all items and all text rows in `blocks` (any order, no duplicates).
     ///
@@ -152,10 +153,11 @@ impl MgtModel {
         self.context_embedder.weight.lazy_shape()[1]
     }
 
-    /// Replaces the weights of the codes: their rows of the embedding table and of the layer that computes
-    /// logits. The row of the mask token stays.
+    /// Replaces the weights of the codes: their rows of the embedding table and of the layer that
+    /// computes logits. The row of the mask token stays.
     ///
-    /// With it, codes that look alike can start with similar weights ([`TokenGrid`] ids don't express that).
+    /// With it, codes that look alike can start with similar weights ([`TokenGrid`] ids don't
+    /// express that).
     ///
     /// # Shapes
     /// `inputs`, `outputs`: `[codes, D]`.

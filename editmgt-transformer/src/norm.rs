@@ -65,8 +65,8 @@ mod tests {
 
     use super::*;
 
-    /// Values that f16 and bf16 represent exactly. The squares of the first row overflow f16; the mean of
-    /// the second, 259, isn't representable in bf16, whose spacing is 2 there.
+    /// Values that f16 and bf16 represent exactly. The squares of the first row overflow f16; the
+    /// mean of the second, 259, isn't representable in bf16, whose spacing is 2 there.
     const ROWS: [[f32; 8]; 2] = [
         [300.0, -900.0, 4000.0, 0.0, -59392.0, 24.0, 1000.0, 500.0],
         [256.0, 258.0, 260.0, 262.0, 256.0, 258.0, 260.0, 262.0],
@@ -88,7 +88,8 @@ mod tests {
         }
     }
 
-    /// With autodiff, norms are composed of operations in the dtype of their input, as on GPU backends.
+    /// With autodiff, norms are composed of operations in the dtype of their input, as on GPU
+    /// backends.
     #[test]
     fn statistics_are_computed_in_f32() {
         for device in [Device::flex(), Device::flex().autodiff()] {

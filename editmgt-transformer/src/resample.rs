@@ -1,8 +1,8 @@
 //! Merges 2x2 tokens into one before the blocks, and splits them after the blocks.
 //!
-//! An odd side is padded with a row or column of zeros at the bottom or right before merging (as in the official
-//! code), and cropped after splitting (the official code returns a grid that is larger than the canvas, with the
-//! same values inside it).
+//! An odd side is padded with a row or column of zeros at the bottom or right before merging (as in
+//! the official code), and cropped after splitting (the official code returns a grid that is larger
+//! than the canvas, with the same values inside it).
 
 use burn::module::{Module, Param};
 use burn::nn::RmsNorm;
@@ -42,8 +42,8 @@ impl PatchDown {
         } else {
             x.pad([(0, 0), (0, odd[0]), (0, odd[1]), (0, 0)], PadMode::Constant(0.0))
         };
-        // Each output is a linear function of its patch. The patch has the order that copies contiguous channels;
-        // the weight, which is smaller, is permuted to match.
+        // Each output is a linear function of its patch. The patch has the order that copies
+        // contiguous channels; the weight, which is smaller, is permuted to match.
         let patches = x
             .reshape([batch, merged.height, FACTOR, merged.width, FACTOR, channels])
             .swap_dims(2, 3)

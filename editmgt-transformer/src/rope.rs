@@ -22,8 +22,8 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    /// `text_rows` tokens at position (0, 0, 0), without rotation, followed by a `grid` of tokens at
-    /// (0, row, column), row-major.
+    /// `text_rows` tokens at position (0, 0, 0), without rotation, followed by a `grid` of tokens
+    /// at (0, row, column), row-major.
     ///
     /// Angles are computed in f64 on the host and rounded once, as in the official code.
     pub(crate) fn new(
@@ -63,8 +63,8 @@ impl Rotation {
         }
     }
 
-    /// Normalises and rotates query or key heads `[B, N, heads, head_dim]` in f32, to `[B, heads, N, head_dim]`
-    /// with all even channels first.
+    /// Normalises and rotates query or key heads `[B, N, heads, head_dim]` in f32, to `[B, heads,
+    /// N, head_dim]` with all even channels first.
     pub(crate) fn apply(&self, norm: &RmsNorm, x: Tensor<4>) -> Tensor<4> {
         let (cos, sin) = (self.cos.clone(), self.sin.clone());
         norm_and_rotate(x, norm.gamma.val(), norm.epsilon, cos, sin)

@@ -12,13 +12,13 @@ pub(crate) fn linear_rows(layer: &Linear, x: Tensor<3>, stream: Stream) -> Tenso
     linear_joined(layer, [x], stream)
 }
 
-/// A linear layer on the concatenation of `PIECES` feature tensors, `[B, N, inputs of the piece]` each, to
-/// `[B, N, outputs]`.
+/// A linear layer on the concatenation of `PIECES` feature tensors, `[B, N, inputs of the piece]`
+/// each, to `[B, N, outputs]`.
 ///
-/// Sums the products of the pieces with their rows of the weight, which avoids concatenating them. All tokens
-/// are rows of one product: burn's linear layer computes a product for each item of the batch if `N` fills
-/// its tiles, and each of them packs the weights again on the CPU; training a small model would spend a third
-/// more time on its products, most of it in the backward pass.
+/// Sums the products of the pieces with their rows of the weight, which avoids concatenating them.
+/// All tokens are rows of one product: burn's linear layer computes a product for each item of the
+/// batch if `N` fills its tiles, and each of them packs the weights again on the CPU; training a
+/// small model would spend a third more time on its products, most of it in the backward pass.
 pub(crate) fn linear_joined<const PIECES: usize>(
     layer: &Linear,
     pieces: [Tensor<3>; PIECES],
@@ -36,9 +36,9 @@ pub(crate) fn linear_joined<const PIECES: usize>(
 
 /// Runs `layers` on `[rows, inputs]`, and pads a single f16 row to two.
 ///
-/// Works around burn-flex 0.22.1, which sums the product of a single f16 row in f16 (see the known failures of
-/// the conformance suite). The conditioning of an edit without guidance is such a row, and every block depends
-/// on it.
+/// Works around burn-flex 0.22.1, which sums the product of a single f16 row in f16 (see the known
+/// failures of the conformance suite). The conditioning of an edit without guidance is such a row,
+/// and every block depends on it.
 pub(crate) fn pad_single_f16_row(
     rows: Tensor<2>,
     layers: impl FnOnce(Tensor<2>) -> Tensor<2>,

@@ -76,8 +76,8 @@ impl SingleBlock {
         (joint, reference.map(|reference| self.update(reference, &keys)))
     }
 
-    /// The last block: computes only these rows of `joint`, `[B, rows, D]`, and nothing that doesn't
-    /// influence them.
+    /// The last block: computes only these rows of `joint`, `[B, rows, D]`, and nothing that
+    /// doesn't influence them.
     pub(crate) fn forward_rows(
         &self,
         joint: Tensor<3>,

@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
-/// The intermediate results of a forward pass, to find the first one that differs when a checkpoint or a backend
-/// is ported. See [`MgtModel::forward_traced`](crate::MgtModel::forward_traced).
+/// The intermediate results of a forward pass, to find the first one that differs when a checkpoint
+/// or a backend is ported. See [`MgtModel::forward_traced`](crate::MgtModel::forward_traced).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Trace<'a> {

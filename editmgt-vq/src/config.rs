@@ -14,7 +14,8 @@ const UP_BLOCK: &str = "UpDecoderBlock2D";
 
 /// The `config.json` of a `vqvae` folder (diffusers `VQModel`).
 ///
-/// All keys are required. Keys with one supported value are kept so that a written config is complete.
+/// All keys are required. Keys with one supported value are kept so that a written config is
+/// complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VqConfig {

@@ -18,10 +18,10 @@
 //! [B, 3, H, W] RGB, clipped to 0..1
 //! ```
 //!
-//! [`PatchVqModel`] is a second codec, whose tokens depend only on their patch; a folder's config names its codec
-//! ([`CodecConfig`]). The diagram shows the official one, [`VqModel`]: the `VQModel` of diffusers as the official
-//! checkpoints configure it, with group norms, SiLU and no attention. Fields are named like the keys of the
-//! checkpoint.
+//! [`PatchVqModel`] is a second codec, whose tokens depend only on their patch; a folder's config
+//! names its codec ([`CodecConfig`]). The diagram shows the official one, [`VqModel`]: the
+//! `VQModel` of diffusers as the official checkpoints configure it, with group norms, SiLU and no
+//! attention. Fields are named like the keys of the checkpoint.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};

@@ -16,12 +16,13 @@ use crate::resnet::conv1x1;
 
 /// The VQ codec of the official checkpoints (diffusers `VQModel`).
 ///
-/// Edits use it as a [`VqCodec`]; its other methods are the intermediate stages, for verification and training.
-/// They are differentiable, except [`nearest_codes`](Self::nearest_codes).
+/// Edits use it as a [`VqCodec`]; its other methods are the intermediate stages, for verification
+/// and training. They are differentiable, except [`nearest_codes`](Self::nearest_codes).
 ///
-/// Weights are f32, f16 or bf16; images are cast to the weights' type. With f16 weights and `force_upcast` in the
-/// config, which marks a checkpoint whose activations may overflow f16, encoder and decoder run in f32: each call
-/// widens a copy of the weights that it needs, and drops it at the end. Norms and distances are computed in f32.
+/// Weights are f32, f16 or bf16; images are cast to the weights' type. With f16 weights and
+/// `force_upcast` in the config, which marks a checkpoint whose activations may overflow f16,
+/// encoder and decoder run in f32: each call widens a copy of the weights that it needs, and drops
+/// it at the end. Norms and distances are computed in f32.
 ///
 /// Built by [`VqConfig::init`].
 #[derive(Module, Debug)]
@@ -72,7 +73,8 @@ impl VqModel {
     /// `[B, C, h, w]`, to `[B, h, w]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt_core::Error::Shape) if the vectors have other channels than the codebook, or are empty.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) if the vectors have other channels than the
+    /// codebook, or are empty.
     pub fn nearest_codes(&self, latents: Tensor<4>) -> Result<Tensor<3, Int>> {
         self.quantize.nearest_checked(latents)
     }
@@ -95,7 +97,8 @@ impl VqModel {
     /// `[B, C, h, w]`, to `[B, 3, h*f, w*f]` RGB in f32.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt_core::Error::Shape) if the codes have other channels than the codebook, or are empty.
+    /// [`Error::Shape`](editmgt_core::Error::Shape) if the codes have other channels than the
+    /// codebook, or are empty.
     pub fn decode_unclipped(&self, codes: Tensor<4>) -> Result<Tensor<4>> {
         self.quantize.check_codes(&codes)?;
         let post_quant_conv = self.widened(&self.post_quant_conv);

@@ -36,8 +36,8 @@ mod tests {
 
     use super::*;
 
-    /// The squares of the first group overflow f16; the mean of the second, 259, isn't representable in bf16, whose
-    /// spacing is 2 there.
+    /// The squares of the first group overflow f16; the mean of the second, 259, isn't
+    /// representable in bf16, whose spacing is 2 there.
     #[test]
     fn statistics_are_computed_in_f32() {
         let device = Device::flex();

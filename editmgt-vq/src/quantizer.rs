@@ -41,11 +41,13 @@ impl VectorQuantizer {
         Tensor::cat(nearest, 0).reshape([batch, height, width])
     }
 
-    /// The tokens of `[B, C, h, w]` vectors. Waits for the device twice: to check the vectors, and to read the ids.
+    /// The tokens of `[B, C, h, w]` vectors. Waits for the device twice: to check the vectors, and
+    /// to read the ids.
     ///
     /// # Errors
-    /// As [`nearest_checked`](Self::nearest_checked); [`Error::Value`] for vectors that are not finite, for which
-    /// the nearest code would be arbitrary; [`Error::Device`] if the device fails.
+    /// As [`nearest_checked`](Self::nearest_checked); [`Error::Value`] for vectors that are not
+    /// finite, for which the nearest code would be arbitrary; [`Error::Device`] if the device
+    /// fails.
     pub(crate) fn tokens(&self, latents: Tensor<4>) -> Result<TokenGrid> {
         let finite = latents.clone().is_finite().all().try_into_scalar::<bool>();
         if !finite.map_err(|e| Error::device("checking latents", e))? {
@@ -74,7 +76,8 @@ impl VectorQuantizer {
         Err(Error::shape(what, format!("{channels} channels, no side 0"), format!("{shape:?}")))
     }
 
-    /// The codes of a grid, `[B, C, h, w]`; an error for an empty grid or ids that are not codebook indices.
+    /// The codes of a grid, `[B, C, h, w]`; an error for an empty grid or ids that are not codebook
+    /// indices.
     pub(crate) fn embed(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
         if tokens.ids().is_empty() {
             return Err(Error::Grid {

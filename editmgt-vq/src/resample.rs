@@ -31,7 +31,8 @@ impl Downsample {
     pub(crate) fn new(channels: usize, device: &Device) -> Self {
         let conv = Conv2dConfig::new([channels, channels], [3, 3])
             .with_stride([2, 2])
-            // Top, left, bottom, right: zeros at the bottom and right only, as in the official code.
+            // Top, left, bottom, right: zeros at the bottom and right only, as in the official
+            // code.
             .with_padding(PaddingConfig2d::Explicit(0, 0, 1, 1));
         Self { conv: conv.init(device) }
     }

@@ -1,8 +1,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-/// The randomness of a run, addressed by (seed, purpose, step): it has no state, so a resumed run
-/// draws what an unbroken one would.
+/// Counter-based randomness of a run, addressed by (seed, purpose, step): stateless, so a resumed
+/// run draws what an unbroken one would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Draws {
     seed: u64,
@@ -14,7 +14,7 @@ impl Draws {
         Self { seed }
     }
 
-    /// The draws of one step for one purpose: a short name that nothing else uses.
+    /// The draws of one step for one purpose: a short unique name.
     pub fn stream(&self, purpose: &str, step: u64) -> Stream {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.seed.to_le_bytes());

@@ -1,5 +1,5 @@
-/// A number that depends on nothing but these bytes, the same on every machine and in every version
-/// (FNV-1a, finished like SplitMix so that all its bits are good).
+/// A hash of these bytes, the same on every machine and in every version (FNV-1a, with SplitMix's
+/// finaliser for uniform bits).
 pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for &byte in bytes {

@@ -10,38 +10,39 @@ const PLAIN_TOLERANCE: f32 = 12.0;
 /// quarter of a cell around it): a codec blurs edges, not plains.
 const CONTRAST_SHARE: f32 = 0.35;
 
-/// What became of an edit.
+/// Outcome of an edit.
 ///
-/// The picture is compared with the true one cell by cell, and with every alternative: for each object all other shapes and colours in its place
-/// (also those that the config leaves out), nothing there, the other sizes, and one cell off to
-/// each side; the scene as it was; for a removal, anything left where the object was; for a
-/// motion, the object at both places; for the background and the style, all the others.
-/// Alternatives that look like the truth (two colours of one luma in greyscale) don't count.
+/// The image is compared with the true one cell by cell, and with every alternative: each object
+/// with every other shape and colour (including those disabled in the config), missing, of another
+/// size, or one cell off to each side; the scene before; for a removal, anything left in the
+/// object's place; for a motion, the object at both places; for background and style, all the
+/// others. Alternatives that look like the true image (two colours of equal luma in greyscale) are
+/// ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judgement<S = crate::Scene> {
-    /// Strict success: `right`, no cell wrong outside of the change, and at most 2% of the
-    /// changed cells wrong: none of an object, one where a big one moves far, five where the
-    /// whole picture changes.
+    /// Strict success: `right`, no wrong cell outside the change, and at most 2% of the changed
+    /// cells wrong: none of an object, one where a big one moves far, five where the whole image
+    /// changes.
     pub success: bool,
-    /// The true scene is nearer to the picture than every alternative, in the sum of absolute
-    /// differences.
+    /// Whether the image is closer to the true scene than to every alternative, by the sum of
+    /// absolute differences.
     pub right: bool,
-    /// The scene that the picture is nearest to: what went wrong, when it is not the true one.
+    /// The scene closest to the image, which shows what went wrong unless it is the true one.
     pub nearest: S,
     /// Cells that hold a pixel of the true change.
     pub changed_cells: usize,
-    /// Those of them that are wrong.
+    /// Wrong cells among them.
     pub wrong_changed: usize,
     /// The other cells.
     pub outside_cells: usize,
-    /// Those of them that are wrong: they should be as they were.
+    /// Wrong cells among them: these should be unchanged.
     pub wrong_outside: usize,
     /// Mean absolute error over the cells outside, 0..=1.
     pub outside_error: f32,
 }
 
 impl<S> Judgement<S> {
-    /// The same with the scene in another type.
+    /// Maps the scenes to another type.
     pub(crate) fn map_scene<T>(self, map: impl FnOnce(S) -> T) -> Judgement<T> {
         Judgement {
             success: self.success,
@@ -56,7 +57,7 @@ impl<S> Judgement<S> {
     }
 }
 
-/// An edited picture and what it should be.
+/// An edited image with its expected image.
 pub(crate) struct Judged<'a, S> {
     pub(crate) scene: &'a S,
     pub(crate) truth: &'a RgbImage,
@@ -68,11 +69,11 @@ pub(crate) struct Judged<'a, S> {
     pub(crate) wrong_changed_share: f32,
 }
 
-/// Judges an edited picture against what it might show instead: scenes, where each differs from the
-/// true one, and what it looks like there.
+/// Judges an edited image against alternatives: scenes with the window where each differs from the
+/// true one, and its pixels there.
 ///
 /// # Errors
-/// [`Error::Value`] when the picture has another size than the true one.
+/// [`Error::Value`] when the image's size differs from the true one's.
 pub(crate) fn judge<S: Clone + PartialEq>(
     judged: &Judged<'_, S>,
     alternatives: impl IntoIterator<Item = (S, Window, RgbImage)>,
@@ -86,7 +87,7 @@ pub(crate) fn judge<S: Clone + PartialEq>(
     let mut nearest = judged.scene.clone();
     let mut least = 0;
     for (scene, window, alternative) in alternatives {
-        // A tie is no success: the picture doesn't say which it is.
+        // A tie is not a success: the image is ambiguous.
         match farther(&alternative, window, truth, image) {
             Some(margin) if margin <= least => (nearest, least) = (scene, margin),
             _ => {}
@@ -127,9 +128,9 @@ pub(crate) fn judge<S: Clone + PartialEq>(
     })
 }
 
-/// How much farther the picture is from an alternative, painted in this window, than from the
-/// truth: the difference of the two sums of absolute differences. `None` where the alternative
-/// differs from the truth by no more than a codec's error, as red from blue in greyscale.
+/// How much farther the image is from an alternative, painted in this window, than from the true
+/// image: the difference of the two sums of absolute differences. `None` if the alternative differs
+/// from the true image by no more than a codec's error, such as red from blue in greyscale.
 fn farther(
     alternative: &RgbImage,
     window: Window,
@@ -151,7 +152,7 @@ fn farther(
     (apart as f32 > PLAIN_TOLERANCE * values as f32).then_some(farther)
 }
 
-/// This and some pixels more to each side, as far as the picture goes.
+/// The window enlarged by a number of pixels on each side, clipped to the image.
 fn widened(window: Window, by: u32, picture: &RgbImage) -> Window {
     let (x, y) = (window.x.saturating_sub(by), window.y.saturating_sub(by));
     Window {

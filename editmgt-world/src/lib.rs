@@ -1,13 +1,13 @@
-//! Synthetic worlds in which every edit is known exactly, a judge of edited pictures, and trials of
-//! an editor.
+//! Synthetic worlds whose edits have exact ground truth, a judge of edited images, and trials of an
+//! editor.
 //!
-//! Objects stand on a background; an instruction from a small grammar asks for a change; the scene
-//! after is a function of the scene before and the instruction, and pictures are functions of
-//! scenes. So a trainer gets the true edit, the true mask and the words that name the target, and an
-//! evaluator can tell success from failure ([`World::judge`]).
+//! Objects stand on a background; an instruction from a small grammar requests a change; the scene
+//! after is a function of the scene before and the instruction, and images are functions of scenes.
+//! Training gets the true edit, the true mask and the phrase that names the target; evaluation can
+//! tell success from failure ([`World::judge`]).
 //!
-//! There are two worlds: [`shapes`], flat shapes on plain backgrounds, and [`sprites`], drawn things
-//! in places that look like places. [`World`] is either, as its [`WorldConfig`] says.
+//! There are two worlds: [`shapes`], flat shapes on plain backgrounds, and [`sprites`], drawn
+//! objects in scenery. [`World`] is either, by its [`WorldConfig`].
 //!
 //! ```
 //! use editmgt_world::{Split, World, WorldConfig};
@@ -21,11 +21,14 @@
 //! ```
 //!
 //! # Splits
-//! Training, validation and test differ in their streams of chance, and, since a world can be small
-//! enough for one scene to be drawn twice, in the scenes themselves: what a scene before shows
-//! decides by its fingerprint which split it belongs to, whatever the seed (six, one and one
-//! eighths). So no picture that is edited in the test was ever edited in training. It may have
-//! been the result of a training edit.
+//! Training, validation and test have separate random streams, and, since a world can be small
+//! enough for one scene to be drawn twice, separate scenes: the fingerprint of the scene before
+//! determines its split, whatever the seed (six, one and one eighths). So no image edited in the
+//! test was ever edited in training. It may have been the result of a training edit.
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 #[macro_use]

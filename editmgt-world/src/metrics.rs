@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 pub struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
-    /// The same and one more number.
+    /// Adds one number.
     pub fn with(mut self, name: impl Into<String>, value: impl Into<f64>) -> Self {
         self.0.insert(name.into(), value.into());
         self
     }
 
-    /// These and those, which win where both have a name.
+    /// Merges the numbers of `other`, which take precedence.
     pub fn and(mut self, others: &Self) -> Self {
         self.0.extend(others.0.iter().map(|(name, value)| (name.clone(), *value)));
         self

@@ -1,6 +1,6 @@
-//! Enums of things that have names.
+//! Enums with names.
 
-/// A fieldless enum whose variants are all listed, in one order.
+/// A fieldless enum with a list of all its variants, in a fixed order.
 macro_rules! named {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $word:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -11,7 +11,7 @@ macro_rules! named {
         }
 
         impl $name {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// Its usual name.

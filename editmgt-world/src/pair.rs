@@ -5,24 +5,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Category {
-    /// Something appears.
+    /// Adds an object.
     Add,
-    /// Something disappears.
+    /// Removes objects.
     Remove,
-    /// Something becomes something else.
+    /// Replaces an object.
     Replace,
-    /// Something changes its colour.
+    /// Changes an object's colour.
     Colour,
-    /// Everything behind the objects changes.
+    /// Changes everything behind the objects.
     Background,
-    /// The whole picture is rendered differently.
+    /// Renders the whole image differently.
     Style,
-    /// Something moves.
+    /// Moves an object.
     Motion,
 }
 
 impl Category {
-    /// All of them.
+    /// All categories.
     pub const ALL: [Self; 7] = [
         Self::Add,
         Self::Remove,
@@ -33,7 +33,7 @@ impl Category {
         Self::Motion,
     ];
 
-    /// As in configs and reports.
+    /// The name in configs and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Add => "add",
@@ -46,7 +46,7 @@ impl Category {
         }
     }
 
-    /// The category that a data set calls so, whatever the case: its own name, and `color`,
+    /// The category of this name in a data set, ignoring case: its own name, and `color`,
     /// `background change` and `motion change`, as in CrispEdit-2M. `None` for any other.
     pub fn from_name(name: &str) -> Option<Self> {
         let name = name.trim().to_lowercase().replace(['_', '-'], " ");
@@ -63,20 +63,20 @@ impl Category {
     }
 }
 
-/// One example: a picture, what to change in it, and how it should look then.
+/// One example: an image, an instruction, and the edited image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EditPair {
-    /// The picture.
+    /// The image.
     pub before: RgbImage,
     /// The instruction.
     pub instruction: String,
-    /// The picture after the edit, of the same size.
+    /// The image after the edit, of the same size.
     pub after: RgbImage,
-    /// 255 where the two differ, 0 elsewhere; `None` when it is not known.
+    /// 255 where the two differ, 0 elsewhere; `None` if unknown.
     pub changed: Option<GrayImage>,
-    /// The kind of edit, where it is known.
+    /// The kind of edit, if known.
     pub category: Option<Category>,
-    /// The words of the instruction that name what is edited, where they are known.
+    /// The phrase of the instruction that names the edited object, if known.
     pub phrase: Option<String>,
 }
 

@@ -3,7 +3,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::Split;
 
-/// Whoever makes the generator's choices: chance, or a test that goes through all of them.
+/// Source of the generator's choices: random, or a test that enumerates them.
 pub(crate) trait Choose {
     /// One of `0..n`, for `n` of at least 1.
     fn index(&mut self, n: usize) -> usize;
@@ -17,7 +17,7 @@ pub(crate) trait Choose {
     }
 }
 
-/// What a stream is for. The numbers are part of what a seed means: never reuse one.
+/// Purpose of a random stream. The numbers are part of a seed's meaning: never reuse one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
     Pair = 0,
@@ -25,7 +25,8 @@ pub(crate) enum Purpose {
     Sprites = 2,
 }
 
-/// The stream of choices of one example, addressed by (seed, version, split, index,
+/// The stream of random choices of one example, addressed by (seed, version, split, index,
+/// purpose).
 /// purpose).
 pub(crate) struct Draws(ChaCha8Rng);
 
@@ -38,7 +39,7 @@ impl Draws {
     ) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
-        // A changed generator gives other examples for the same seed, never half the same ones.
+        // A new version of the generator gives entirely different examples for the same seed.
         key[8..12].copy_from_slice(&version.to_le_bytes());
         key[12] = split as u8;
         key[13] = purpose as u8;

@@ -2,22 +2,22 @@ use image::{GrayImage, Rgb, RgbImage, imageops};
 
 use crate::EditPair;
 
-/// Pixels between the pictures of an example, and between examples.
+/// Pixels between the images of an example, and between examples.
 const GAP: u32 = 8;
 const SPACE: u32 = 28;
 const PAGE: [u8; 3] = [255, 255, 255];
 const FRAME: [u8; 3] = [206, 208, 214];
-/// Where the mask is off and on.
+/// Colours of the mask.
 const OFF: [u8; 3] = [38, 40, 48];
 const ON: [u8; 3] = [255, 196, 64];
 
-/// Pairs side by side for a person to look at: before, after and what changed, in reading
-/// order. Pictures of another size than the first example's are cut or padded.
+/// A contact sheet of pairs: before, after and the mask, in reading order. Images of another size
+/// than the first example's are cropped or padded.
 pub fn contact_sheet(examples: &[&EditPair]) -> RgbImage {
     let Some(first) = examples.first() else { return RgbImage::new(0, 0) };
     let (width, height) = first.before.dimensions();
     let block = 3 * width + 2 * GAP;
-    // As many columns as make the sheet about as wide as it is high.
+    // Enough columns for a roughly square sheet.
     let columns = ((examples.len() as f32 * (height + SPACE) as f32 / (block + SPACE) as f32)
         .sqrt())
     .round()

@@ -3,23 +3,23 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Which examples: those to learn from, to choose settings on, or to report.
+/// Split of the examples: training, validation or test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
-    /// To learn from.
+    /// For training.
     Train = 0,
-    /// To choose settings on.
+    /// For the choice of settings.
     Validation = 1,
-    /// To report.
+    /// For reported results.
     Test = 2,
 }
 
 impl Split {
-    /// All of them.
+    /// All splits.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
-    /// The split that edits the scene with this fingerprint.
+    /// The split of the scene with this fingerprint.
     pub(crate) fn of(fingerprint: u64) -> Self {
         match fingerprint % 8 {
             0 => Self::Validation,

@@ -1,4 +1,4 @@
-//! Edits of the world by a real editor, judged by the world's own truth.
+//! Trials: edits of the world by an editor, judged against its ground truth.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,30 +10,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Category, Example, Judgement, Split, World};
 
-/// One edit and what became of it.
+/// Outcome of one edit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
-    /// Which example of its split.
+    /// Index of the example in its split.
     pub index: u64,
-    /// What kind of edit.
+    /// The category.
     pub category: Category,
-    /// What was asked for.
+    /// The instruction.
     pub instruction: String,
-    /// Whether the picture is right.
+    /// Whether the edit is a strict success.
     pub judgement: Judgement,
-    /// The share of tokens outside the true change that are not the photo's, 0..=1; 0 where
+    /// The share of tokens outside the true change that differ from the photo's, 0..=1; 0 if
     /// everything changes.
     pub tokens_changed_outside: f64,
-    /// The chance that the score map ranks a changed token above one that stays: 0.5 is blind;
-    /// `None` where no scores were asked for, or all tokens change or none.
+    /// ROC AUC of the score map for the changed tokens: 0.5 is chance; `None` without scores, or if
+    /// all tokens change or none.
     pub score_auc: Option<f64>,
-    /// Peak signal-to-noise ratio of the edited picture against the true one, decibels.
+    /// Peak signal-to-noise ratio of the edited image against the true one, decibels.
     pub psnr: f64,
 }
 
-/// Runs example `index` of a split through an editor and judges the picture.
+/// Edits example `index` of a split and judges the image.
 ///
-/// `request` says how; its instruction is replaced by the example's.
+/// `request` has the options; its instruction is replaced by the example's.
 ///
 /// # Errors
 /// Those of the edit.
@@ -67,8 +67,8 @@ pub fn trial(
     Ok((trial, example, edited))
 }
 
-/// What the codec alone allows: the true picture of example `index`, encoded and decoded, judged as
-/// if an edit had made it; and that picture.
+/// The codec's upper bound: the true image of example `index`, encoded and decoded, judged like an
+/// edit's result; and that image.
 ///
 /// # Errors
 /// Those of the codec.
@@ -98,22 +98,22 @@ pub fn round_trip(
 /// Means over some trials.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrialMeans {
-    /// How many.
+    /// Number of trials.
     pub trials: usize,
     /// The share of strict successes.
     pub success: f64,
-    /// The share whose picture is nearest to the true scene.
+    /// The share of images closest to the true scene.
     pub right: f64,
     /// Mean share of tokens changed outside the true change.
     pub tokens_changed_outside: f64,
-    /// Mean area under the curve of the score maps, over the trials that have one.
+    /// Mean ROC AUC of the score maps, over the trials that have one.
     pub score_auc: Option<f64>,
     /// Mean PSNR, decibels.
     pub psnr: f64,
 }
 
 impl TrialMeans {
-    /// The means of these.
+    /// The means of these trials.
     pub fn of<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> Self {
         let trials: Vec<&Trial> = trials.into_iter().collect();
         let mean = |value: &dyn Fn(&Trial) -> f64| {
@@ -134,11 +134,11 @@ impl TrialMeans {
 /// Trials by category. Its `Display` is a table in Markdown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrialSummary {
-    /// Each category that was tried.
+    /// Each category with a trial.
     pub by_category: BTreeMap<Category, TrialMeans>,
-    /// All but background and style, whose true change is the whole picture or nearly.
+    /// All but background and style, whose true change is most of the image.
     pub local: TrialMeans,
-    /// All.
+    /// All trials.
     pub all: TrialMeans,
 }
 
@@ -181,8 +181,8 @@ impl fmt::Display for TrialSummary {
     }
 }
 
-/// Whether each token's patch holds any of a marked pixel, row-major; a pixel on the line between
-/// two patches is in both. The mask covers the picture that the tokens are of, in any size.
+/// Whether each token's patch overlaps a marked pixel, row-major; a pixel on the border of two
+/// patches is in both. The mask covers the tokens' image, in any size.
 pub fn touched(mask: &GrayImage, grid: GridSize) -> Vec<bool> {
     let cells = |at: u32, side: u32, cells: usize| {
         let (at, side) = (at as usize, side as usize);
@@ -200,8 +200,8 @@ pub fn touched(mask: &GrayImage, grid: GridSize) -> Vec<bool> {
     touched
 }
 
-/// The chance that a marked position scores higher than one that is not; ties count half. `None`
-/// where there is no pair of them.
+/// ROC AUC: the probability that a marked position scores higher than an unmarked one; ties count
+/// half. `None` if either set is empty.
 pub fn auc(scores: &[f32], marked: &[bool]) -> Option<f64> {
     let split = |inside: bool| {
         let chosen = scores.iter().zip(marked).filter(move |(_, marked)| **marked == inside);
@@ -223,9 +223,9 @@ fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
     decibels(squares.sum::<f64>() / a.as_raw().len() as f64)
 }
 
-/// The peak signal-to-noise ratio, decibels, for a mean squared error in levels of 255. Equal
-/// pictures have an infinite one; they count as if each value were a hundredth of a level off:
-/// 88.1 dB.
+/// Peak signal-to-noise ratio in decibels, for a mean squared error in levels of 255. Equal images
+/// have an infinite one; it is capped at 88.1 dB, as if each value were off by a hundredth of a
+/// level.
 pub fn decibels(mean_square: f64) -> f64 {
     20.0 * 255f64.log10() - 10.0 * mean_square.max(1e-4).log10()
 }
@@ -258,7 +258,7 @@ mod tests {
         };
         assert_eq!(marked(8, 4, (2, 2), 3), [true, false, false, false]);
         assert_eq!(marked(8, 4, (2, 2), 4), [false, true, false, false]);
-        // Pixel 2 of 5 lies in both halves; one pixel of 2 covers two tokens of 4 each way.
+        // Pixel 2 of 5 overlaps both halves; one pixel of 2 covers two tokens of 4 each way.
         assert_eq!(marked(5, 1, (1, 2), 2), [true, true]);
         assert_eq!(marked(5, 1, (1, 2), 3), [false, true]);
         assert_eq!(marked(2, 1, (1, 4), 1), [false, false, true, true]);
@@ -270,7 +270,7 @@ mod tests {
         let trials: Vec<Trial> = (0..14)
             .map(|index| {
                 let example = world.pair(Split::Validation, index);
-                // Every second picture is right.
+                // Every second image is right.
                 let image = match index % 2 {
                     0 => &example.pair.after,
                     _ => &example.pair.before,

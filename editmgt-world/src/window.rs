@@ -12,7 +12,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// The smallest that holds both.
+    /// The smallest window that contains both.
     pub(crate) fn union(self, other: Self) -> Self {
         let (x, y) = (self.x.min(other.x), self.y.min(other.y));
         let right = (self.x + self.width).max(other.x + other.width);
@@ -20,12 +20,12 @@ impl Window {
         Self { x, y, width: right - x, height: bottom - y }
     }
 
-    /// Columns of both.
+    /// Columns of the intersection.
     pub(crate) fn columns_in(self, other: Self) -> Range<u32> {
         self.x.max(other.x)..(self.x + self.width).min(other.x + other.width)
     }
 
-    /// Rows of both.
+    /// Rows of the intersection.
     pub(crate) fn rows_in(self, other: Self) -> Range<u32> {
         self.y.max(other.y)..(self.y + self.height).min(other.y + other.height)
     }
@@ -37,7 +37,7 @@ impl Window {
     }
 }
 
-/// 255 where two pictures of one size differ, 0 elsewhere.
+/// 255 where two images of one size differ, 0 elsewhere.
 pub(crate) fn difference(a: &RgbImage, b: &RgbImage) -> GrayImage {
     let mut mask = GrayImage::new(a.width(), a.height());
     for ((Luma(changed), a), b) in mask.pixels_mut().zip(a.pixels()).zip(b.pixels()) {

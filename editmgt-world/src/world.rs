@@ -8,13 +8,13 @@ use crate::shapes::{self, Slots};
 use crate::sprites;
 use crate::{Category, EditPair, Judgement, Split};
 
-/// Which world to generate: a table of either kind, told apart by the key `kind = "sprites"`.
+/// Config of either world; the key `kind = "sprites"` distinguishes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum WorldConfig {
     /// Flat shapes on plain backgrounds.
     Shapes(shapes::WorldConfig),
-    /// Drawn things in places.
+    /// Drawn objects in scenery.
     Sprites(sprites::SpritesConfig),
 }
 
@@ -48,26 +48,25 @@ impl<'de> Deserialize<'de> for WorldConfig {
 }
 
 impl WorldConfig {
-    /// The world of the small model that ships with the program:
-    /// [`shapes::WorldConfig::small`].
+    /// The world of the embedded small model: [`shapes::WorldConfig::small`].
     pub fn small() -> Self {
         Self::Shapes(shapes::WorldConfig::small())
     }
 
-    /// The second world, with all that it has: [`sprites::SpritesConfig::default`].
+    /// The second world, with all its features: [`sprites::SpritesConfig::default`].
     pub fn second() -> Self {
         Self::Sprites(sprites::SpritesConfig::default())
     }
 
-    /// Reads a config; keys that are not named keep their default.
+    /// Reads a config; missing keys have their defaults.
     ///
     /// # Errors
-    /// [`ConfigError::Parse`] for what is not JSON of a config, or an unknown key.
+    /// [`ConfigError::Parse`] for invalid JSON or an unknown key.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
         editmgt_core::config::parse("world", text, &[])
     }
 
-    /// Pixels along each side of a picture.
+    /// Pixels along each side of an image.
     pub fn canvas(&self) -> u32 {
         match self {
             Self::Shapes(config) => config.canvas,
@@ -75,7 +74,7 @@ impl WorldConfig {
         }
     }
 
-    /// The categories, in the order in which examples take turns.
+    /// The categories, in the order in which examples alternate.
     pub fn categories(&self) -> &[Category] {
         match self {
             Self::Shapes(config) => &config.categories,
@@ -83,7 +82,7 @@ impl WorldConfig {
         }
     }
 
-    /// The same world from another seed.
+    /// The same world with another seed.
     pub fn with_seed(mut self, seed: u64) -> Self {
         match &mut self {
             Self::Shapes(config) => config.seed = seed,
@@ -102,7 +101,7 @@ impl WorldConfig {
     }
 }
 
-/// All that there is to know about a picture of either world.
+/// Full description of an image of either world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Scene {
@@ -112,7 +111,7 @@ pub enum Scene {
     Sprites(sprites::Scene),
 }
 
-/// The truth about an example: scenes, edit and instruction.
+/// Ground truth of an example: scenes, edit and instruction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Truth {
@@ -123,7 +122,7 @@ pub enum Truth {
 }
 
 impl Truth {
-    /// What is asked for.
+    /// The instruction.
     pub fn instruction(&self) -> &str {
         match self {
             Self::Shapes(plan) => &plan.instruction,
@@ -131,7 +130,7 @@ impl Truth {
         }
     }
 
-    /// The kind of edit.
+    /// The category.
     pub fn category(&self) -> Category {
         match self {
             Self::Shapes(plan) => plan.edit.category(),
@@ -140,14 +139,14 @@ impl Truth {
     }
 }
 
-/// One example with its pictures.
+/// One example with its images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// Pictures, instruction, mask, category and phrase.
+    /// Images, instruction, mask, category and phrase.
     pub pair: EditPair,
-    /// The kind of edit.
+    /// The category.
     pub category: Category,
-    /// The scenes and what was asked for.
+    /// The scenes and the edit.
     pub truth: Truth,
 }
 
@@ -183,8 +182,8 @@ impl World {
         &self.config
     }
 
-    /// Every word that an instruction can contain, sorted. Instructions are lower case words with
-    /// single spaces between them.
+    /// All words of the instructions, sorted. Instructions are lower case words with single spaces
+    /// between them.
     pub fn vocabulary(&self) -> Vec<String> {
         match &self.kind {
             Kind::Shapes(world) => world.vocabulary(),
@@ -192,8 +191,7 @@ impl World {
         }
     }
 
-    /// Example `index` of a split: the same bytes on every call. Categories take turns in the
-    /// order of the config.
+    /// Example `index` of a split; deterministic. Categories alternate in the order of the config.
     pub fn pair(&self, split: Split, index: u64) -> Example {
         match &self.kind {
             Kind::Shapes(world) => {
@@ -216,7 +214,7 @@ impl World {
         }
     }
 
-    /// The truth about example `index`: [`World::pair`] without the pictures, some hundred times
+    /// Ground truth of example `index`: [`World::pair`] without the images, several hundred times
     /// faster.
     pub fn plan(&self, split: Split, index: u64) -> Truth {
         match &self.kind {
@@ -225,7 +223,7 @@ impl World {
         }
     }
 
-    /// How many answers each question of a [`lesson`](Self::lesson) has.
+    /// The number of classes of each question of a [`lesson`](Self::lesson).
     pub fn lesson_classes(&self) -> Vec<usize> {
         match &self.kind {
             Kind::Shapes(_) => Slots::CLASSES.to_vec(),
@@ -233,9 +231,8 @@ impl World {
         }
     }
 
-    /// The instruction of example `index` and what it says, question by question: a class for each,
-    /// 0 where it says nothing. A text encoder that can answer these has read all that an edit
-    /// depends on.
+    /// The instruction of example `index` and the class of each question; 0 is `not mentioned`. A
+    /// text encoder that predicts these has encoded all that an edit depends on.
     pub fn lesson(&self, split: Split, index: u64) -> (String, Vec<u32>) {
         match &self.kind {
             Kind::Shapes(world) => {
@@ -246,11 +243,11 @@ impl World {
         }
     }
 
-    /// Whether an edited picture is what the example asked for; [`Judgement`] says how that is
-    /// decided.
+    /// Judges whether an edited image is what the example asked for, by the criteria of
+    /// [`Judgement`].
     ///
     /// # Errors
-    /// [`editmgt_core::Error::Value`] when the picture has another size than the example's, or the
+    /// [`editmgt_core::Error::Value`] when the image's size differs from the example's, or the
     /// example is of the other world.
     pub fn judge(&self, example: &Example, image: &RgbImage) -> editmgt_core::Result<Judgement> {
         match (&self.kind, &example.truth) {

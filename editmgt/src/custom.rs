@@ -7,8 +7,10 @@ use editmgt_core::{
     AttentionConsolidator, MgtTransformer, NoiseSource, RegionHold, TextEncoder, UnmaskScheduler,
     VqCodec,
 };
+use editmgt_sampler::SchedulerConfig;
 
-use crate::model::Model;
+use crate::error::ModelError;
+use crate::request::{EditDefaults, HoldPolicy};
 
 /// Stages that an [`EditorBuilder`](crate::EditorBuilder) was given. Where there is none, the request's
 /// options decide.
@@ -21,48 +23,59 @@ pub(crate) struct CustomStages {
 }
 
 impl CustomStages {
-    /// The names of the stages that are replaced, for reports.
-    pub(crate) fn names(&self) -> Vec<&'static str> {
+    /// The names of the stages that are replaced in an edit with this policy, for reports.
+    pub(crate) fn names(&self, hold: &HoldPolicy) -> Vec<&'static str> {
         let replaced = [
             ("scheduler", self.scheduler.is_some()),
             ("consolidator", self.consolidator.is_some()),
-            ("hold", self.hold.is_some()),
+            ("hold", self.hold.is_some() || hold.is_custom()),
             ("noise", self.noise.is_some()),
         ];
         replaced.into_iter().filter_map(|(name, is)| is.then_some(name)).collect()
     }
 }
 
-/// Components in the place of those of the model.
+/// Components and configs in the place of those of the model.
 #[derive(Clone, Default)]
 pub(crate) struct CustomParts {
     pub(crate) codec: Option<Arc<dyn VqCodec>>,
     pub(crate) text: Option<Arc<dyn TextEncoder>>,
     pub(crate) transformer: Option<Arc<dyn MgtTransformer>>,
+    pub(crate) scheduler: Option<SchedulerConfig>,
+    pub(crate) defaults: Option<EditDefaults>,
 }
 
 impl CustomParts {
-    /// The model with these parts; it is no longer the one of its source.
-    pub(crate) fn replace(self, mut model: Model) -> Model {
-        if self.codec.is_some() || self.text.is_some() || self.transformer.is_some() {
-            model.source = None;
-        }
-        if let Some(codec) = self.codec {
-            model.codec = Box::new(codec);
-        }
-        if let Some(text) = self.text {
-            model.text = Box::new(text);
-        }
-        if let Some(transformer) = self.transformer {
-            model.transformer = Box::new(transformer);
-        }
-        model
+    /// Whether no component of the model is left.
+    pub(crate) fn replace_all(&self) -> bool {
+        self.codec.is_some() && self.text.is_some() && self.transformer.is_some()
+    }
+
+    /// Whether the model is no longer the one of its folder. (Defaults say how it is used, not what
+    /// it is.)
+    pub(crate) fn change_model(&self) -> bool {
+        self.codec.is_some()
+            || self.text.is_some()
+            || self.transformer.is_some()
+            || self.scheduler.is_some()
+    }
+
+    /// The three components.
+    pub(crate) fn all(&self) -> Result<AllParts, ModelError> {
+        let missing = |part| move || ModelError::MissingPart { part };
+        Ok((
+            self.codec.clone().ok_or_else(missing("codec"))?,
+            self.text.clone().ok_or_else(missing("text"))?,
+            self.transformer.clone().ok_or_else(missing("transformer"))?,
+        ))
     }
 }
 
+type AllParts = (Arc<dyn VqCodec>, Arc<dyn TextEncoder>, Arc<dyn MgtTransformer>);
+
 impl fmt::Debug for CustomStages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.names()).finish()
+        f.debug_list().entries(self.names(&HoldPolicy::Off)).finish()
     }
 }
 
@@ -72,6 +85,8 @@ impl fmt::Debug for CustomParts {
             .field("codec", &self.codec.is_some())
             .field("text", &self.text.is_some())
             .field("transformer", &self.transformer.is_some())
+            .field("scheduler", &self.scheduler)
+            .field("defaults", &self.defaults)
             .finish()
     }
 }

@@ -10,17 +10,18 @@ use editmgt_core::{
     AttentionConsolidator, EditObserver, HoldMask, MgtTransformer, NoiseSource, RegionHold,
     ScoreMap, Silent, TextEncoder, TokenGrid, TransformerSpec, UnmaskScheduler, VqCodec,
 };
-
-use editmgt_sampler::LoopStep;
+use editmgt_sampler::{LoopStep, SchedulerConfig};
 
 use crate::custom::{CustomParts, CustomStages};
 use crate::error::{EditError, ModelError};
-use crate::lora::LoraUse;
+use crate::lora::{LoraFile, LoraUse, open_loras};
+use crate::model::base::{Adapters, BaseModel, BaseTransformer, Reopen, own_transformer};
+use crate::model::stored::StoredModel;
 use crate::model::{LoadOptions, Model, ModelFolder};
 use crate::open::OpenPhoto;
 use crate::photo::{ChangeMask, Overlay, Photo};
 use crate::report::EditReport;
-use crate::request::{EditRequest, EditSettings, KeywordPolicy, ModelFacts};
+use crate::request::{EditDefaults, EditRequest, EditSettings, KeywordPolicy, ModelFacts};
 use crate::run::{Batched, Features, PhotoRun};
 
 /// Tokens along each side of the square grid that a model is made for: 64 with down and up blocks
@@ -37,6 +38,7 @@ const OFFICIAL_BLOCK_COUNT: usize = 42;
 #[derive(Clone)]
 pub struct Editor {
     model: Arc<Model>,
+    adapters: Adapters,
     custom: CustomStages,
     /// Most photos of a forward pass.
     forward_batch: usize,
@@ -51,6 +53,8 @@ enum Origin {
     Folder(PathBuf),
     #[cfg(feature = "embedded")]
     Embedded,
+    /// All parts are the user's own.
+    Parts,
 }
 
 /// Loads an [`Editor`].
@@ -87,6 +91,16 @@ pub struct EditorBuilder {
 }
 
 impl Origin {
+    /// For errors.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Folder(_) => "a model folder",
+            #[cfg(feature = "embedded")]
+            Self::Embedded => "the model in the program",
+            Self::Parts => "parts of your own",
+        }
+    }
+
     fn builder(self) -> EditorBuilder {
         EditorBuilder {
             origin: self,
@@ -116,14 +130,14 @@ impl EditorBuilder {
         self
     }
 
-    /// Adds a LoRA adapter; several can be added.
+    /// Adds a LoRA adapter; several can be added. See [`Editor::with_loras`] to change them later.
     pub fn lora(mut self, lora: LoraUse) -> Self {
         self.loras.push(lora);
         self
     }
 
     /// Keeps one component in memory at a time, each for as long as it is needed: see
-    /// [`Model::on_demand`]. (The small model that is part of the program is loaded whole.)
+    /// [`Model::on_demand`]. Parts of your own stay in memory. Only a model folder can do it.
     pub fn low_memory(mut self, low_memory: bool) -> Self {
         self.low_memory = low_memory;
         self
@@ -174,21 +188,38 @@ impl EditorBuilder {
         self
     }
 
-    /// Turns images into tokens and back, in the place of the model's codec, which is loaded and let go.
+    /// Turns images into tokens and back, in the place of the model's codec, which is not loaded; its
+    /// folder may be missing.
     pub fn codec(mut self, codec: impl VqCodec + 'static) -> Self {
         self.parts.codec = Some(Arc::new(codec));
         self
     }
 
-    /// Turns prompts into features, in the place of the model's encoder, which is loaded and let go.
+    /// Turns prompts into features, in the place of the model's encoder, which is not loaded; its
+    /// folders may be missing.
     pub fn text(mut self, text: impl TextEncoder + 'static) -> Self {
         self.parts.text = Some(Arc::new(text));
         self
     }
 
-    /// Predicts tokens, in the place of the model's transformer, which is loaded and let go.
+    /// Predicts tokens, in the place of the model's transformer, which is not loaded; its folder may be
+    /// missing.
     pub fn transformer(mut self, transformer: impl MgtTransformer + 'static) -> Self {
         self.parts.transformer = Some(Arc::new(transformer));
+        self
+    }
+
+    /// Mask token and schedules, in the place of `scheduler_config.json`. The default without a folder
+    /// is the transformer's mask token, a cosine schedule and timesteps that count down.
+    pub fn scheduler_config(mut self, config: SchedulerConfig) -> Self {
+        self.parts.scheduler = Some(config);
+        self
+    }
+
+    /// What requests leave open, in the place of `edit_defaults.json`. The default without a folder
+    /// are the official pipeline's.
+    pub fn defaults(mut self, defaults: EditDefaults) -> Self {
+        self.parts.defaults = Some(defaults);
         self
     }
 
@@ -203,28 +234,83 @@ impl EditorBuilder {
     /// Loads the model.
     ///
     /// # Errors
-    /// [`EditError::Model`] naming what is wrong with the folder, [`EditError::Device`] when the
-    /// device can't compute in the dtype.
+    /// [`EditError::Model`] naming what is wrong with the folder, or the part that is missing where
+    /// there is none; [`EditError::Device`] when the device can't compute in the dtype;
+    /// [`EditError::Option`] for adapters of a transformer of your own, for
+    /// [`low_memory`](Self::low_memory) without a folder, and for a dtype where nothing is loaded.
     pub fn build(self) -> Result<Editor, EditError> {
+        let has_own_transformer = self.parts.transformer.is_some();
+        if has_own_transformer && !self.loras.is_empty() {
+            return Err(own_transformer());
+        }
+        if self.low_memory && !matches!(self.origin, Origin::Folder(_)) {
+            let expected = "a model folder, whose weights can be read again";
+            return Err(EditError::option("low_memory", expected, self.origin.name()));
+        }
+        if matches!(self.origin, Origin::Parts) {
+            self.parts.all()?;
+        }
+        if self.dtype.is_some() && self.parts.replace_all() {
+            let expected = "a component that the builder loads";
+            return Err(EditError::option("dtype", expected, "parts of your own only"));
+        }
         let device = self.device_or_default()?;
+        let (model, adapters) = match &self.origin {
+            Origin::Parts => {
+                let base = BaseModel::of_parts(&self.parts, device)?;
+                (base.model(&[])?, Adapters::Unsupported)
+            }
+            #[cfg(feature = "embedded")]
+            Origin::Embedded => {
+                let options = self.load_options(device)?;
+                let loras = open_loras(&self.loras).map_err(ModelError::from)?;
+                with_adapters(crate::model::embedded::load_base(&options, &self.parts)?, &loras)?
+            }
+            Origin::Folder(folder) => {
+                let options = self.load_options(device)?;
+                let folder = ModelFolder::open_with(folder, &self.parts)?;
+                if self.low_memory {
+                    let reopen = Reopen { folder, options, parts: self.parts };
+                    let model = reopen.model(&self.loras)?;
+                    let adapters = if has_own_transformer {
+                        Adapters::Unsupported
+                    } else {
+                        Adapters::OnDemand(Arc::new(reopen))
+                    };
+                    (model, adapters)
+                } else {
+                    let loras = open_loras(&self.loras).map_err(ModelError::from)?;
+                    let stored = StoredModel::open(&folder, &options, &loras, &self.parts)?;
+                    with_adapters(stored.load()?, &loras)?
+                }
+            }
+        };
+        let (model, custom) = (Arc::new(model), self.custom);
+        Ok(Editor { model, adapters, custom, forward_batch: self.forward_batch })
+    }
+
+    fn load_options(&self, device: Device) -> Result<LoadOptions, EditError> {
         let dtype = match self.dtype {
             Some(dtype) => dtype,
             None => DtypePolicy::choose(&device, None)?,
         };
         dtype.check(&device)?;
         let options = LoadOptions::new(device, dtype).accept_unknown_keys(self.accept_unknown_keys);
-        let options = LoadOptions { variant: self.variant, ..options };
-        let model = match &self.origin {
-            Origin::Folder(folder) => {
-                let load = if self.low_memory { Model::on_demand } else { Model::load_with_loras };
-                load(&ModelFolder::open(folder)?, &options, &self.loras)?
-            }
-            #[cfg(feature = "embedded")]
-            Origin::Embedded => Model::embedded(&options, &self.loras)?,
-        };
-        let editor = Editor::new(self.parts.replace(model))?;
-        Ok(Editor { custom: self.custom, forward_batch: self.forward_batch, ..editor })
+        Ok(LoadOptions { variant: self.variant.clone(), ..options })
     }
+}
+
+/// The model with its adapters, and what others are applied to.
+fn with_adapters(
+    base: BaseModel,
+    loras: &[(LoraUse, LoraFile)],
+) -> Result<(Model, Adapters), ModelError> {
+    Ok(match base.transformer {
+        BaseTransformer::Own(_) => (base.model(loras)?, Adapters::Unsupported),
+        BaseTransformer::Loaded { .. } => {
+            (base.clone().model(loras)?, Adapters::Loaded(Arc::new(base)))
+        }
+    })
 }
 
 /// An edited photo and how it came about.
@@ -290,19 +376,86 @@ impl Editor {
         Origin::Embedded.builder()
     }
 
-    /// An editor over parts of your own.
+    /// Starts an editor without a folder: codec, text encoder and transformer are your own.
+    ///
+    /// ```no_run
+    /// # use editmgt::{MgtTransformer, TextEncoder, VqCodec};
+    /// use editmgt::{EditDefaults, Editor, Photo};
+    ///
+    /// # fn edit(
+    /// #     my_codec: impl VqCodec + 'static,
+    /// #     my_encoder: impl TextEncoder + 'static,
+    /// #     my_transformer: impl MgtTransformer + 'static,
+    /// # ) -> Result<(), editmgt::EditError> {
+    /// let mut defaults = EditDefaults::default();
+    /// defaults.steps = Some(12);
+    /// let editor = Editor::from_parts()
+    ///     .codec(my_codec)
+    ///     .text(my_encoder)
+    ///     .transformer(my_transformer)
+    ///     .defaults(defaults)
+    ///     .build()?;
+    /// editor.edit(&Photo::open("cat.jpg")?, "make the cat black")?.image.save("out.png")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_parts() -> EditorBuilder {
+        Origin::Parts.builder()
+    }
+
+    /// An editor over a model that was put together by hand. [`from_parts`](Self::from_parts) asks for
+    /// less.
     ///
     /// # Errors
     /// [`ModelError::Disagree`] when the parts don't belong together.
     pub fn new(model: Model) -> Result<Self, ModelError> {
         model.check()?;
-        let custom = CustomStages::default();
-        Ok(Self { model: Arc::new(model), custom, forward_batch: FORWARD_BATCH })
+        let (model, custom) = (Arc::new(model), CustomStages::default());
+        Ok(Self { model, adapters: Adapters::Unsupported, custom, forward_batch: FORWARD_BATCH })
+    }
+
+    /// The same editor with these LoRA adapters in the place of those that it has, or with none. The
+    /// model is not loaded again: all editors that are made of one share its weights, except those of
+    /// layers that an adapter is added to, of which each editor has its own. Edits are those of an
+    /// editor that was built with these adapters.
+    ///
+    /// With [`low_memory`](EditorBuilder::low_memory) the folder is opened again.
+    ///
+    /// ```no_run
+    /// use editmgt::{Editor, Photo};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let editor = Editor::open("models/editmgt")?;
+    /// let photo = Photo::open("cat.jpg")?;
+    /// for adapter in ["adapters/watercolor", "adapters/sketch:0.8"] {
+    ///     let editor = editor.with_loras(&[adapter.parse()?])?;
+    ///     let result = editor.edit(&photo, "paint the cat")?;
+    ///     println!("{}", result.report.model.expect("it is a folder's model"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`EditError::Model`] for an adapter that is malformed or for another model, and where the folder
+    /// has changed; [`EditError::Option`] for a transformer of your own.
+    pub fn with_loras(&self, loras: &[LoraUse]) -> Result<Self, EditError> {
+        let model = self.adapters.model(&self.model, loras)?;
+        let model = model.map_or_else(|| self.model.clone(), Arc::new);
+        Ok(Self { model, ..self.clone() })
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Whether attention must be captured.
+    pub(crate) fn needs_scores(&self, settings: &EditSettings) -> bool {
+        match &self.custom.hold {
+            Some(hold) if !settings.hold.is_custom() => settings.score_map || hold.needs_scores(),
+            _ => settings.needs_scores(),
+        }
     }
 
     /// The stages that were replaced.
@@ -470,7 +623,7 @@ impl Editor {
             return Err(EditError::option("hold", expected, format!("{} alone", settings.hold)));
         }
         if request.keyword.as_ref().is_some_and(|keyword| *keyword != KeywordPolicy::All)
-            && !settings.needs_scores()
+            && !self.needs_scores(&settings)
         {
             let expected = "a hold policy that looks where the words are (auto, 0.3, …)";
             return Err(EditError::option("keyword", expected, format!("hold {}", settings.hold)));

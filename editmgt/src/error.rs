@@ -29,7 +29,7 @@ pub enum EditError {
     /// The model can't be loaded.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The device can't be had.
+    /// The device is unavailable.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The observer stopped the edit: [`OpenPhoto::resume`](crate::OpenPhoto::resume) continues it.
@@ -142,6 +142,14 @@ pub enum ModelError {
     Changed {
         /// The component's folder.
         dir: PathBuf,
+    },
+    /// A model without a folder lacks a part.
+    #[error(
+        "no {part} was given: set it with EditorBuilder::{part}, or load the others from a folder"
+    )]
+    MissingPart {
+        /// `codec`, `text` or `transformer`.
+        part: &'static str,
     },
     /// Parts that refuse each other.
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! Edit images by instruction with a masked generative transformer (EditMGT): a VQ codec turns
 //! the photo into tokens, a transformer fills a masked canvas in a few parallel steps while the
-//! photo's own tokens ride along, its attention says where the edit is, and tokens outside stay
+//! photo's own tokens are conditions, its attention locates the edit, and tokens outside it stay
 //! the photo's.
 //!
 //! ```no_run
@@ -25,8 +25,13 @@
 //! to be advanced by hand.
 //!
 //! Every stage is a trait of [`editmgt_core`], re-exported here, and [`EditorBuilder`] takes your
-//! own codec, text encoder, transformer, consolidator, hold policy, scheduler or noise. The crate
+//! own codec, text encoder, transformer, consolidator, hold policy, scheduler or noise;
+//! [`Editor::from_parts`] needs no folder, and [`Editor::with_loras`] swaps adapters. The crate
 //! `editmgt-diagnostics` checks any of them against golden folders.
+//!
+//! # Features
+#![doc = document_features::document_features!()]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod batch;

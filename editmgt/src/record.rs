@@ -11,8 +11,8 @@ use crate::photo::{PhotoError, read_text};
 use crate::report::EditReport;
 use crate::request::{EditRequest, EditSettings};
 
-/// What a PNG says of the edit that made it: enough to repeat it, given the photo, the mask, the
-/// model and its LoRA adapters.
+/// The record of an edit in a PNG: enough to repeat it, given the photo, the mask, the model and
+/// its LoRA adapters.
 ///
 /// ```no_run
 /// use editmgt::{EditRecord, EditRequest};
@@ -29,14 +29,14 @@ use crate::request::{EditRequest, EditSettings};
 pub struct EditRecord {
     /// Version of this library.
     pub version: String,
-    /// Which model it was: see [`identity`](crate::identity); `None` for parts of your own.
+    /// Identity of the model: see [`identity`](crate::identity); `None` for custom parts.
     pub model: Option<String>,
-    /// The LoRA adapters that it had.
+    /// Its LoRA adapters.
     #[serde(default)]
     pub loras: Vec<LoraSource>,
-    /// What the user said.
+    /// The request: only the explicitly set options.
     pub request: EditRequest,
-    /// Every option in force, the seed among them.
+    /// All effective options, including the seed.
     pub settings: EditSettings,
 }
 
@@ -53,9 +53,9 @@ impl EditRecord {
     /// Reads the record of a PNG.
     ///
     /// # Errors
-    /// [`PhotoError::Read`], [`PhotoError::NoText`] for a file that is no PNG,
-    /// [`PhotoError::NoRecord`] for one without a record, [`PhotoError::Record`] for a record that
-    /// this version does not understand.
+    /// [`PhotoError::Read`], [`PhotoError::NoText`] for a file that is not a PNG,
+    /// [`PhotoError::NoRecord`] for one without a record, [`PhotoError::Record`] for a record of an
+    /// unsupported version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
         let path = path.as_ref();
         let owned = || path.to_owned();
@@ -70,8 +70,8 @@ impl EditRecord {
         })
     }
 
-    /// What the model that made the edit had otherwise than `model`, a sentence each; empty when
-    /// the edit can be repeated with it.
+    /// Differences between the model that made the edit and `model`, a sentence each; empty if the
+    /// edit can be repeated with it.
     pub fn differences(&self, model: Option<&ModelSource>) -> Vec<String> {
         let loras = model.map_or(&[][..], |model| &model.loras);
         let lacks = |all: &[LoraSource], lora: &LoraSource| !all.iter().any(|l| l.is_same(lora));

@@ -1,4 +1,4 @@
-//! Runs a program of the workspace and judges how it ended.
+//! Runs a program of the workspace and checks its result.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,17 +7,17 @@ use std::sync::LazyLock;
 
 use tempfile::TempDir;
 
-/// A JPEG that lies on its side in the file (EXIF orientation 6) and is 451x300 upright.
+/// A JPEG that is stored on its side (EXIF orientation 6) and is 451x300 upright.
 pub const CAT: &str = "examples/photos/cat.jpg";
 /// A model of miniature size with random weights.
 pub const GOLDEN_MODEL: &str = "tests/golden/pipeline_edit_clip_nodown";
-/// What every edit here asks for.
+/// The instruction of all edits here.
 pub const INSTRUCTION: &str = "make the cat black";
 
 /// The workspace's root, where paths such as [`CAT`] begin.
 pub fn root() -> &'static Path {
-    // Tests run in the folder of their package. Looked up when they do, since several checkouts may
-    // share what was built.
+    // Tests run in the folder of their package. Looked up at run time, since several checkouts may
+    // share a target folder.
     static ROOT: LazyLock<PathBuf> = LazyLock::new(|| std::fs::canonicalize("..").unwrap());
     &ROOT
 }
@@ -25,13 +25,13 @@ pub fn root() -> &'static Path {
 /// A program of the workspace.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
-    /// What its messages begin with.
+    /// Prefix of its messages.
     name: &'static str,
     path: &'static str,
 }
 
 impl Program {
-    /// The program of this name at this path, which cargo tells the tests of its package.
+    /// The program of this name at this path, which cargo provides to the tests of its package.
     pub const fn new(name: &'static str, path: &'static str) -> Self {
         Self { name, path }
     }
@@ -39,7 +39,7 @@ impl Program {
     /// The program, to be run in the workspace's root.
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.path);
-        // A panic must be told in one line without the help of this variable, and is with it.
+        // A panic must be reported in one line without this variable.
         command.current_dir(root()).stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
         command
     }
@@ -57,12 +57,12 @@ impl Program {
     }
 }
 
-/// How the program ended.
+/// Result of a program.
 #[derive(Debug)]
 pub struct Ran {
     /// The program's name.
     pub program: &'static str,
-    /// Its exit status, unless a signal ended it.
+    /// Its exit status, unless it was ended by a signal.
     pub status: Option<i32>,
     /// Its standard output.
     pub stdout: String,
@@ -71,20 +71,20 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// It did what it was asked to, and had nothing to complain about; what it printed.
+    /// Asserts success without messages; returns its standard output.
     pub fn done(self) -> String {
         assert_eq!((self.status, &*self.stderr), (Some(0), ""), "{}", self.stdout);
         self.stdout
     }
 
-    /// It did what it was asked to, and noted `notes`, a line each; what it printed.
+    /// Asserts success with the lines `notes` on standard error; returns its standard output.
     pub fn done_with_notes(self, notes: &[&str]) -> String {
         let expected: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
         assert_eq!((self.status, &*self.stderr), (Some(0), &*expected), "{}", self.stdout);
         self.stdout
     }
 
-    /// It refused, in one line that has every part of `named`.
+    /// Asserts a refusal in one line that contains every part of `named`.
     pub fn refused(&self, what: &str, named: &[&str]) {
         assert_eq!(self.status, Some(2), "{what}: {self:?}");
         let lines: Vec<&str> = self.stderr.lines().collect();
@@ -98,7 +98,7 @@ impl Ran {
         }
     }
 
-    /// Its command line made no sense; the parser's message has every part of `named`.
+    /// Asserts invalid arguments; the parser's message contains every part of `named`.
     pub fn misused(&self, what: &str, named: &[&str]) {
         assert_eq!(self.status, Some(2), "{what}: {self:?}");
         assert!(self.stderr.starts_with("error: "), "{what}: {}", self.stderr);
@@ -108,7 +108,7 @@ impl Ran {
     }
 }
 
-/// A place for the files of one test, with a folder `out` for what the program writes.
+/// A temporary folder of one test, with a sub-folder `out` for outputs.
 pub struct Scratch(TempDir);
 
 impl Scratch {
@@ -137,7 +137,7 @@ impl Scratch {
         path
     }
 
-    /// The program left nothing in the output folder, not even a temporary file.
+    /// Asserts that the output folder is empty, without temporary files.
     pub fn assert_nothing_written(&self, what: &str) {
         let entries = std::fs::read_dir(self.path("out")).unwrap();
         let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();

@@ -1,4 +1,4 @@
-//! Copies folders and spoils one thing in the copy.
+//! Copies folders and damages the copies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,10 @@ pub fn copy_folder(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_folder(&entry.path(), &to),
-            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to)
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
         }
     }
 }
@@ -33,7 +34,7 @@ pub fn weights(dir: &Path) -> PathBuf {
     names.iter().map(|name| dir.join(name)).find(|path| path.is_file()).unwrap()
 }
 
-/// Changes shape and bytes of every tensor whose name contains `named`; at least one does.
+/// Changes shape and bytes of every tensor whose name contains `named`; there must be one.
 pub fn change_tensor(
     path: &Path,
     named: &str,
@@ -67,7 +68,7 @@ pub fn fill(path: &Path, named: &str, value: f32) {
     });
 }
 
-/// Splits the weights of a folder into two shards with an index; the paths of the shards.
+/// Splits the weights of a folder into two shards with an index; returns the shards' paths.
 pub fn shard(dir: &Path) -> [PathBuf; 2] {
     let whole = weights(dir);
     let file = std::fs::read(&whole).unwrap();

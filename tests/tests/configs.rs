@@ -1,197 +1,120 @@
-//! Config files as transformers and diffusers write them, of all versions in `tests/data/configs` (made by
-//! `scripts/make_config_table.py`): what they say is read, and what this program does not compute is refused by its
-//! name.
+//! The training configs under `configs/` are read, and are those of the models that they name.
 #![forbid(unsafe_code)]
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
-use editmgt_core::config::{ConfigError, UnknownKeys};
-use editmgt_sampler::SchedulerConfig;
-use editmgt_text::{ClipTextConfig, Gemma2Config};
-use editmgt_transformer::MgtConfig;
-use editmgt_vq::{CodecConfig, VqConfig};
-use serde_json::{Value, json};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use editmgt_train::codec::CodecRun;
+use editmgt_train::edit::{EditFile, EditModel, EditParts, EditRun, LossOptions, TuneRun};
+use editmgt_train::run::freeze;
+use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
+use editmgt_world::{Category, WorldConfig, shapes};
 
-/// Version and content of every file of this name.
-fn table(library: &str, name: &str, at_least: usize) -> Vec<(String, Value)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("data/configs").unwrap() {
-        let path = entry.unwrap().path();
-        let version = path.file_name().unwrap().to_string_lossy().into_owned();
-        let file: PathBuf = path.join(name).with_extension("json");
-        if version.starts_with(library) {
-            let text = fs::read_to_string(file).unwrap();
-            found.push((version, serde_json::from_str(&text).unwrap()));
-        }
-    }
-    assert!(found.len() >= at_least, "{library}, {name}: only {} files", found.len());
-    found
-}
-
-const TRANSFORMERS: usize = 6;
-const DIFFUSERS: usize = 3;
-
-/// A parser without its result: what all components have in common.
-type Parse = fn(&str, UnknownKeys) -> Result<(), ConfigError>;
-
-fn clip(text: &str, unknown: UnknownKeys) -> Result<(), ConfigError> {
-    ClipTextConfig::from_json_with(text, unknown).map(drop)
-}
-
-fn gemma(text: &str, unknown: UnknownKeys) -> Result<(), ConfigError> {
-    Gemma2Config::from_json_with(text, unknown).map(drop)
-}
-
-fn transformer(text: &str, unknown: UnknownKeys) -> Result<(), ConfigError> {
-    MgtConfig::from_json_with(text, unknown).map(drop)
-}
-
-fn codec(text: &str, unknown: UnknownKeys) -> Result<(), ConfigError> {
-    CodecConfig::from_json_with(text, unknown).map(drop)
-}
-
-fn scheduler(text: &str, unknown: UnknownKeys) -> Result<(), ConfigError> {
-    SchedulerConfig::from_json_with(text, unknown).map(drop)
-}
-
-/// Library, file, parser.
-const COMPONENTS: [(&str, &str, Parse); 11] = [
-    ("transformers", "text_encoder", clip),
-    ("transformers", "text_encoder_legacy_end", clip),
-    ("transformers", "clip", clip),
-    ("transformers", "llm_encoder", gemma),
-    ("diffusers", "vqvae", codec),
-    ("diffusers", "scheduler", scheduler),
-    ("diffusers", "scheduler_amused", scheduler),
-    ("diffusers", "transformer_editmgt", transformer),
-    ("diffusers", "transformer_meissonic", transformer),
-    ("diffusers", "transformer_monetico", transformer),
-    ("diffusers", "transformer_muddit", transformer),
-];
-
-fn versions(library: &str) -> usize {
-    if library == "transformers" { TRANSFORMERS } else { DIFFUSERS }
+/// A config by its file name; tests run in the folder of their package.
+fn config(name: &str) -> String {
+    std::fs::read_to_string(Path::new("../configs").join(name)).unwrap()
 }
 
 #[test]
-fn every_version_says_what_the_official_models_are() {
-    let official_clip =
-        |eos_token_id| ClipTextConfig { eos_token_id, ..ClipTextConfig::official() };
-    for (name, eos) in [("text_encoder", 49407), ("text_encoder_legacy_end", 2), ("clip", 49407)] {
-        for (version, config) in table("transformers", name, TRANSFORMERS) {
-            let read = ClipTextConfig::from_json(&config.to_string());
-            assert_eq!(read.unwrap(), official_clip(eos), "{version}/{name}");
-        }
-    }
-    for (version, config) in table("transformers", "llm_encoder", TRANSFORMERS) {
-        assert_eq!(config["output_hidden_states"], true, "{version}");
-        let read = Gemma2Config::from_json(&config.to_string());
-        assert_eq!(read.unwrap(), Gemma2Config::official(), "{version}");
-    }
-    for (version, config) in table("diffusers", "vqvae", DIFFUSERS) {
-        let read = VqConfig::from_json(&config.to_string());
-        assert_eq!(read.unwrap(), VqConfig::official(), "{version}");
-    }
-    for (version, config) in table("diffusers", "transformer_editmgt", DIFFUSERS) {
-        let read = MgtConfig::from_json(&config.to_string());
-        assert_eq!(read.unwrap(), MgtConfig::official(), "{version}");
-    }
-    for name in ["transformer_meissonic", "transformer_monetico", "transformer_muddit"] {
-        for (version, config) in table("diffusers", name, DIFFUSERS) {
-            let read = MgtConfig::from_json(&config.to_string()).unwrap();
-            assert_eq!(read.downsample, name != "transformer_monetico", "{version}/{name}");
-        }
-    }
-    for name in ["scheduler", "scheduler_amused"] {
-        for (version, config) in table("diffusers", name, DIFFUSERS) {
-            let read = SchedulerConfig::from_json(&config.to_string());
-            assert_eq!(read.unwrap().mask_token_id, 8255, "{version}/{name}");
-        }
-    }
-}
-
-/// A pipeline is loaded and saved by several versions in turn: a file may have the keys of all.
-#[test]
-fn generic_keys_of_every_version_change_nothing() {
-    for (version, generic) in table("transformers", "generic", TRANSFORMERS) {
-        for (library, name, parse) in COMPONENTS {
-            let (_, mut config) = table(library, name, versions(library)).remove(0);
-            for (key, value) in generic.as_object().unwrap() {
-                let config = config.as_object_mut().unwrap();
-                config.entry(key).or_insert_with(|| value.clone());
-            }
-            // Where it stands for the kind of model, the component's own is there.
-            if config["model_type"] == "" {
-                config.as_object_mut().unwrap().remove("model_type");
-            }
-            let read = parse(&config.to_string(), UnknownKeys::Refuse);
-            assert!(read.is_ok(), "{version} in {name}: {}", read.unwrap_err());
+fn every_config_is_read() {
+    let entries = std::fs::read_dir("../configs").unwrap().map(Result::unwrap);
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() >= 7, "{names:?}");
+    for name in names {
+        let text = config(&name);
+        if name.ends_with("-codec.toml") {
+            CodecRun::from_toml(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        } else {
+            let run = EditFile::from_toml(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let is_stage = name.starts_with("editmgt-stage");
+            assert_eq!(matches!(run, EditFile::Tune(_)), is_stage, "{name}: {run:?}");
         }
     }
 }
 
 #[test]
-fn unknown_keys_are_refused_by_name_unless_they_are_accepted() {
-    for (library, name, parse) in COMPONENTS {
-        for (version, mut config) in table(library, name, versions(library)) {
-            config["mixture_of_experts"] = json!(8);
-            let text = config.to_string();
-            let error = parse(&text, UnknownKeys::Refuse).unwrap_err();
-            let what = format!("{version}/{name}: {error}");
-            assert!(
-                matches!(&error, ConfigError::UnknownKeys { keys, .. } if *keys == ["mixture_of_experts"]),
-                "{what}"
-            );
-            assert!(what.contains("--accept-unknown-keys"), "{what}");
-            assert!(what.contains("LoadOptions::accept_unknown_keys"), "{what}");
-            parse(&text, UnknownKeys::Accept).unwrap();
+fn stages_of_the_full_size_model_train_it_without_an_adapter() {
+    for stage in 1..=3 {
+        let run = TuneRun::from_toml(&config(&format!("editmgt-stage{stage}.toml"))).unwrap();
+        assert!(run.lora.is_none(), "stage {stage}: {run:?}");
+    }
+}
+
+#[test]
+fn first_stage_trains_only_what_reads_the_text() {
+    let stage = TuneRun::from_toml(&config("editmgt-stage1.toml")).unwrap();
+    let device = Device::flex().autodiff();
+    // The layers of the full-size model, a few small ones of each kind.
+    let width = 16;
+    let transformer = MgtConfig {
+        num_layers: 2,
+        num_single_layers: 2,
+        attention_head_dim: 8,
+        num_attention_heads: 2,
+        joint_attention_dim: width,
+        pooled_projection_dim: width,
+        axes_dims_rope: [2, 2, 4],
+        vocab_size: 17,
+        codebook_size: 16,
+        downsample: true,
+        upsample: true,
+        text_encoder_architecture: TextArchitecture::Small,
+        connector_type: Connector::Linear,
+        ..MgtConfig::official()
+    };
+    let parts = EditParts { transformer: transformer.init(&device).unwrap(), text: None };
+    let model = EditModel::new(parts, &LossOptions::default(), width, &device);
+    let model = freeze(model, &stage.freeze).unwrap();
+
+    let mut trained = Trained::default();
+    model.transformer().visit(&mut trained);
+    let text = [
+        "connector.",
+        "context_embedder.",
+        "encoder_proj_layer_norm.",
+        "_context.",
+        ".norm_added_",
+        ".add_",
+        ".to_add_out.",
+    ];
+    let trained = trained.found;
+    assert!(trained.iter().all(|path| text.iter().any(|part| path.contains(part))), "{trained:?}");
+    // 2 + 2 + 1 outside the blocks; in a double block: norm1_context 2, ff_context 4, the norms of
+    // queries and keys 2, three projections 6, to_add_out 2.
+    assert_eq!(trained.len(), 5 + 2 * 16);
+}
+
+/// The paths of the parameters that are trained.
+#[derive(Default)]
+struct Trained {
+    path: Vec<String>,
+    found: Vec<String>,
+}
+
+impl ModuleVisitor for Trained {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if param.is_require_grad() {
+            self.found.push(self.path.join("."));
         }
     }
 }
 
 #[test]
-fn other_meanings_are_refused_by_name() {
-    let full = json!(vec!["full_attention"; 26]);
-    let swapped: Vec<_> = (0..26).map(|i| ["full_attention", "sliding_attention"][i % 2]).collect();
-    let short: Vec<_> = (0..25).map(|i| ["sliding_attention", "full_attention"][i % 2]).collect();
-    let yarn = json!({"rope_theta": 10000.0, "rope_type": "yarn", "factor": 2.0});
-    let by_layer = json!({"full_attention": {"rope_theta": 10000.0, "rope_type": "default"}});
-    for (file, key, value) in [
-        (3, "layer_types", full),
-        (3, "layer_types", json!(swapped)),
-        (3, "layer_types", json!(short)),
-        (3, "rope_parameters", yarn),
-        (3, "rope_parameters", by_layer),
-        (3, "rope_scaling", json!({"type": "linear", "factor": 2.0})),
-        (3, "use_bidirectional_attention", json!(true)),
-        (3, "attention_bias", json!(true)),
-        (3, "attn_logit_softcapping", json!(0.0)),
-        (3, "attn_logit_softcapping", json!("off")),
-        (3, "hidden_act", json!("silu")),
-        (3, "hidden_activation", json!("silu")),
-        (3, "model_type", json!("gemma3_text")),
-        (3, "pruned_heads", json!({"3": [0]})),
-        (3, "quantization_config", json!({"quant_method": "bitsandbytes"})),
-        (0, "hidden_act", json!("relu")),
-        (0, "model_type", json!("clip_vision_model")),
-        (0, "quantization_config", json!({"quant_method": "gptq"})),
-        (4, "_class_name", json!("AutoencoderKL")),
-        (4, "lookup_from_codebook", json!(false)),
-        (4, "mid_block_add_attention", json!(true)),
-        (4, "norm_type", json!("spatial")),
-        (5, "masking_schedule", json!("sqrt")),
-        (7, "connector_type", json!("qformer")),
-        (7, "guidance_embeds", json!(true)),
-        (7, "text_encoder_architecture", json!("T5_1024")),
-        (10, "t5_dim", json!(1024)),
-    ] {
-        let (library, name, parse) = COMPONENTS[file];
-        for (version, mut config) in table(library, name, versions(library)) {
-            config[key] = value.clone();
-            // Unknown keys are another matter: these are known.
-            let message = parse(&config.to_string(), UnknownKeys::Accept).unwrap_err().to_string();
-            assert!(message.contains(key), "{version}/{name}, {key}: {message}");
-        }
-    }
+fn configs_of_the_embedded_model_are_of_the_small_world() {
+    let edit = EditRun::from_toml(&config("embedded-edit.toml")).unwrap();
+    let world = edit.world.unwrap().with_categories(Category::ALL.to_vec());
+    assert_eq!(world, WorldConfig::small());
+    let codec = CodecRun::from_toml(&config("world-codec.toml")).unwrap();
+    let WorldConfig::Shapes(world) = codec.world else { panic!("a world of shapes") };
+    assert_eq!(shapes::WorldConfig { max_objects: 3, ..world }, shapes::WorldConfig::small());
 }

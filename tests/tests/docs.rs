@@ -1,4 +1,4 @@
-//! Links and file names in the documentation lead somewhere.
+//! Links and file names in the documentation are valid.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -156,7 +156,7 @@ fn links(prose: &str) -> Vec<String> {
     targets.map(|(target, _)| target.to_owned()).collect()
 }
 
-/// What is wrong with a link from a page, if anything. Other sites are not asked.
+/// The problem of a link from a page, if any. Other sites are not contacted.
 fn problem(page: &Path, link: &str) -> Option<&'static str> {
     if link.contains("://") || link.starts_with("mailto:") {
         return None;

@@ -1,6 +1,6 @@
-//! An edit with low memory takes no more than its largest component and what it computes, a component that
-//! is stored in bf16 half of that. Alone in its file, and so in its process, because it reads the peak of
-//! the whole process.
+//! An edit with low memory needs no more than its largest component and its activations; a
+//! component stored in bf16 half of that. In a separate file, and so a separate process, because it
+//! reads the peak of the whole process.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
@@ -18,8 +18,8 @@ use image::RgbImage;
 use serde_json::{Value, json};
 
 const MIB: u64 = 1 << 20;
-/// Rows of each component's table of tokens: much to keep and nothing to compute. Even in half precision a
-/// table has more than the 32 MiB up to which the C library may keep freed blocks for itself.
+/// Rows of each component's token table: much memory and no computation. Even in half precision a
+/// table exceeds the 32 MiB up to which the C library may keep freed blocks.
 const ROWS: usize = 400_000;
 
 /// Changes the config of a component and writes weights for it; bytes of the weights.
@@ -74,7 +74,7 @@ fn write(root: &Path, dtype: Dtype, device: &Device) -> [u64; 3] {
 }
 
 #[test]
-fn the_largest_component_alone() {
+fn low_memory_needs_only_the_largest_component() {
     let scratch = tempfile::tempdir().unwrap();
     let device = Device::flex();
     let [narrow, root] = ["narrow", "model"].map(|name| scratch.path().join(name));
@@ -99,7 +99,7 @@ fn the_largest_component_alone() {
     let besides = besides.report.peak_memory_bytes.unwrap();
 
     let (largest, all) = (*sizes.iter().max().unwrap(), sizes.iter().sum::<u64>());
-    // The peak is never lowered: the least comes first.
+    // The peak never decreases: the smallest comes first.
     let (low, _) = edit(&narrow, true);
     let (low, largest_half) = (low - besides, *halves.iter().max().unwrap());
     assert!(low < largest_half + 24 * MIB, "{} of {} MiB", low / MIB, largest_half / MIB);

@@ -32,8 +32,9 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// Values between `-limit` and `limit`, a power of two, that the check's float type represents exactly: with
-    /// all 24 bits for f32, to detect devices that multiply with fewer; with 8 bits otherwise.
+    /// Values between `-limit` and `limit`, a power of two, that the check's float type represents
+    /// exactly: with all 24 bits for f32, to detect devices that multiply with fewer; with 8 bits
+    /// otherwise.
     fn values(&mut self, count: usize, limit: f64) -> Vec<f64> {
         let uniforms = self.uniforms(count).into_iter().map(f64::from);
         let value = |u: f64| match self.dtype {

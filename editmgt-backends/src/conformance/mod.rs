@@ -1,15 +1,15 @@
 //! Checks whether a device supports the operations of an edit, and how exactly it computes them.
 //!
-//! [`run`] runs each operation of the pipeline on seeded inputs, in each float type in which the pipeline uses it,
-//! and compares the results with f64 loops on the host. It takes a few seconds on a CPU and needs no files, so it
-//! can be part of a backend's tests. Whole stages and whole edits are compared with golden values instead
-//! (`editmgt verify --device`).
+//! [`run`] runs each operation of the pipeline on seeded inputs, in each float type in which the
+//! pipeline uses it, and compares the results with f64 loops on the host. It takes a few seconds on
+//! a CPU and needs no files, so it can be part of a backend's tests. Whole stages and whole edits
+//! are compared with golden values instead (`editmgt verify --device`).
 //!
 //! # Errors and tolerances
-//! An error is the largest absolute difference between device and reference, divided by the largest absolute
-//! value of the reference. A tolerance is a multiple of the unit roundoff `u` of the float type (2⁻²⁴
-//! for f32, 2⁻¹¹ for f16, 2⁻⁸ for bf16). The float type represents the inputs exactly, so
-//! errors are those of the operation.
+//! An error is the largest absolute difference between device and reference, divided by the largest
+//! absolute value of the reference. A tolerance is a multiple of the unit roundoff `u` of the float
+//! type (2⁻²⁴ for f32, 2⁻¹¹ for f16, 2⁻⁸ for bf16). The float type represents the inputs exactly,
+//! so errors are those of the operation.
 //!
 //! | the operation | f32 | f16, bf16 | because |
 //! |---|---|---|---|
@@ -105,8 +105,8 @@ fn checks() -> impl Iterator<Item = &'static Check> {
 /// Runs every check on `device`.
 ///
 /// A check in a float type that the device does not claim to support, or in which a half-precision
-/// operation panics, is [`Verdict::Unsupported`]; wrong results, and panics in f32 or integers, which every edit
-/// needs, are [`Verdict::Fail`]. Checks among [`KNOWN_FAILURES`] are marked. (A
+/// operation panics, is [`Verdict::Unsupported`]; wrong results, and panics in f32 or integers,
+/// which every edit needs, are [`Verdict::Fail`]. Checks among [`KNOWN_FAILURES`] are marked. (A
 /// caught panic still calls the panic hook, which prints it unless the program has set another
 /// one.)
 ///

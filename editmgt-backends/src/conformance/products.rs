@@ -115,8 +115,8 @@ pub(super) const QUERIES: usize = 133;
 pub(super) const KEYS: usize = 150;
 pub(super) const HEAD_DIM: usize = 64;
 
-/// Queries, keys and values on the device, and the reference for scores that `shape` computes from the products
-/// of (query, key).
+/// Queries, keys and values on the device, and the reference for scores that `shape` computes from
+/// the products of (query, key).
 pub(super) fn attended(
     inputs: &mut Inputs,
     keys: usize,
@@ -187,7 +187,7 @@ fn rotation(inputs: &mut Inputs) -> Answer {
     Answer::new(Tensor::cat(vec![turned_even, turned_odd], 3), [2, 3, 17, 32], expected)
 }
 
-/// Pairs of channels rotated by their angles, all even channels before all odd ones.
+/// Rotates pairs of channels by their angles, all even channels before all odd ones.
 pub(super) fn turned(channels: &[f64], cos: &[f64], sin: &[f64]) -> Vec<f64> {
     let pairs = || channels.chunks(2).zip(cos.iter().zip(sin));
     let even = pairs().map(|(pair, (cos, sin))| pair[0] * cos - pair[1] * sin);

@@ -19,8 +19,8 @@ pub struct CheckReport {
     pub name: String,
     /// The float type of its inputs; `None` for integers and booleans.
     pub dtype: Option<Dtype>,
-    /// The largest absolute difference from the reference, relative to the reference's largest absolute value;
-    /// `None` if nothing could be compared.
+    /// The largest absolute difference from the reference, relative to the reference's largest
+    /// absolute value; `None` if nothing could be compared.
     pub max_error: Option<f64>,
     /// The largest error that passes.
     pub tolerance: f64,
@@ -80,7 +80,8 @@ impl ConformanceReport {
         self.checks.iter().filter(|check| check.failed() && check.known.is_some())
     }
 
-    /// The checks that passed although they are known to fail: fixed upstream, or not affected on this hardware.
+    /// The checks that passed although they are known to fail: fixed upstream, or not affected on
+    /// this hardware.
     pub fn outdated(&self) -> impl Iterator<Item = &CheckReport> {
         let passed = |check: &&CheckReport| check.verdict == Verdict::Pass;
         self.checks.iter().filter(passed).filter(|check| check.known.is_some())

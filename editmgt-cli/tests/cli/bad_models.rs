@@ -1,4 +1,4 @@
-//! Model folders with one thing wrong.
+//! Model folders with one fault each.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,10 @@ use crate::models::init;
 use crate::program::{Edit, Scratch};
 use crate::spoil::{change_json, change_tensor, copy_folder, fill, shard, weights};
 
-/// What is wrong, how it gets wrong, and what the message must name.
+/// Name, fault, and what the message must contain.
 type Case<'a> = (&'a str, &'a dyn Fn(&Path), &'a [&'a str]);
 
-/// Spoils a copy of a good model for each case, and expects the edit to be refused.
+/// Damages a copy of a good model for each case, and expects the edit to be refused.
 fn refuse(cases: &[Case<'_>]) {
     let scratch = Scratch::new();
     let good = scratch.path("good");
@@ -292,7 +292,7 @@ fn tokenizers() {
 }
 
 #[test]
-fn weights_that_are_no_numbers() {
+fn nan_weights_are_refused() {
     let nan = |component: &'static str, named: &'static str, value| {
         move |model: &Path| fill(&weights(&model.join(component)), named, value)
     };
@@ -305,7 +305,7 @@ fn weights_that_are_no_numbers() {
         ("CLIP", &nan("text_encoder", "", f32::NAN), logits),
         ("Gemma2", &nan("llm_encoder", "", f32::NAN), logits),
         ("encoder", &nan("vqvae", "encoder.", f32::NAN), &["encoded image", "NaN"]),
-        ("decoder", &nan("vqvae", "decoder.", f32::NAN), &["decoded picture", "NaN"]),
+        ("decoder", &nan("vqvae", "decoder.", f32::NAN), &["decoded image", "NaN"]),
         ("codebook", &nan("vqvae", "quantize", f32::NAN), &["NaN"]),
     ]);
 }

@@ -1,11 +1,11 @@
-//! Options that no edit can have, and outputs that can't be written.
+//! Options out of range, and outputs that cannot be written.
 
 use std::path::PathBuf;
 
-use crate::pictures::png;
+use crate::images::png;
 use crate::program::{CAT, Edit, INSTRUCTION, Scratch};
 
-/// A backend that exists and that this build is without.
+/// An existing backend that is not in this build.
 fn missing_backend() -> &'static str {
     let gpus = [
         ("cuda", cfg!(feature = "cuda")),
@@ -16,7 +16,7 @@ fn missing_backend() -> &'static str {
 }
 
 #[test]
-fn options_out_of_range() {
+fn rejects_options_out_of_range() {
     let scratch = Scratch::new();
     let device = format!("--device {}", missing_backend());
     let feature = format!("--features {}", missing_backend());
@@ -32,19 +32,19 @@ fn options_out_of_range() {
         ("--hold nan", vec!["hold: ", "0 to 1", "got NaN"]),
         ("--hold maybe", vec!["hold: ", "off, auto, mask, a number", "\"maybe\""]),
         ("--hold mask+mask+auto", vec!["hold: ", "mask+POLICY"]),
-        ("--hold budget:2", vec!["hold: ", "0 to 1", "got 2"]),
+        ("--hold budget:2", vec!["hold: ", "0 to 1", "got budget:2"]),
         ("--hold mask", vec!["hold: ", "a mask for this policy", "mask alone"]),
         ("--hold mask+auto", vec!["hold: ", "a mask for this policy", "mask+auto alone"]),
-        ("--hold-margin 65", vec!["hold margin: ", "0 to 64 tokens", "got 65"]),
+        ("--hold-margin 65", vec!["hold-margin: ", "0 to 64 tokens", "got 65"]),
         ("--keyword cat", vec!["keyword: ", "a hold policy that looks", "hold off"]),
         ("--auto-keyword --hold off", vec!["keyword: ", "a hold policy that looks", "hold off"]),
         ("--hold auto --blocks 2,5", vec!["blocks: ", "below 5", "got 5"]),
-        ("--guidance-from 0.5 --guidance-until 0.2", vec!["guidance interval: ", "0.5 to 0.2"]),
-        ("--guidance-until 1.1", vec!["guidance interval: ", "0 to 1.1"]),
-        ("--temperature 0 -1", vec!["temperature: ", "0 to 100", "got -1"]),
+        ("--guidance-from 0.5 --guidance-until 0.2", vec!["guidance_interval: ", "got 0.5,0.2"]),
+        ("--guidance-until 1.1", vec!["guidance_interval: ", "got 0,1.1"]),
+        ("--temperature 0 -1", vec!["temperature: ", "0 to 100", "got 0,-1"]),
         ("--size 0", vec!["size: ", "1 to 16384", "got 0"]),
         ("--size 1000000", vec!["size: ", "1 to 16384", "got 1000000"]),
-        // Only the model knows how small is too small: one token here is 4 pixels.
+        // The minimum size depends on the model: one token here is 4 pixels.
         ("--size 3", vec!["size ", "4 to 16384", "got 3"]),
         ("--feather 4097", vec!["feather: ", "0 to 4096 pixels", "got 4097"]),
         ("--resize native", vec!["multiples of 4", "451x300"]),
@@ -60,7 +60,7 @@ fn options_out_of_range() {
 }
 
 #[test]
-fn words_that_are_none() {
+fn rejects_empty_instruction_and_keyword() {
     let scratch = Scratch::new();
     for words in ["", " \t "] {
         let mut edit = Edit::new(scratch.out("o.png"));
@@ -68,13 +68,13 @@ fn words_that_are_none() {
         edit.run().refused("instruction", &["instruction: ", "some words", "nothing"]);
         let mut edit = Edit::new(scratch.out("o.png")).with("--hold 0.5 --keyword");
         edit.options.push(words.into());
-        edit.run().refused("keyword", &["keyword: ", "a word of the instruction", "nothing"]);
+        edit.run().refused("keyword", &["keyword: ", "words of the instruction", "nothing"]);
     }
     scratch.assert_nothing_written("words");
 }
 
 #[test]
-fn outputs_that_can_not_be_written() {
+fn rejects_unwritable_outputs() {
     let scratch = Scratch::new();
     let formats = "ends in .png, .jpg, .webp, .bmp or .tiff";
     std::fs::create_dir(scratch.path("folder.png")).unwrap();
@@ -94,7 +94,7 @@ fn outputs_that_can_not_be_written() {
     for (report, named) in [
         (scratch.path("nowhere/r.json"), "nowhere does not exist"),
         (scratch.path("folder.png"), "expected a file"),
-        (scratch.out("o.png"), "a file of its own"),
+        (scratch.out("o.png"), "a separate file"),
     ] {
         let edit = Edit::new(scratch.out("o.png")).with_path("--report", &report);
         edit.run().refused("report", &[&report.to_string_lossy(), named]);
@@ -102,7 +102,7 @@ fn outputs_that_can_not_be_written() {
     }
 }
 
-/// What stood in the output's place before a refused edit stands there after it.
+/// The previous file at the output's path survives a refused edit.
 #[test]
 fn an_older_output_stays() {
     let scratch = Scratch::new();

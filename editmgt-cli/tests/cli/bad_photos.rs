@@ -1,10 +1,10 @@
-//! Photos and masks that are none, or not ones to work with.
+//! Invalid and unusable photos and masks.
 
-use crate::pictures::{png, png_that_claims};
+use crate::images::{png, png_that_claims};
 use crate::program::{CAT, Edit, Scratch, root};
 
 #[test]
-fn photos_that_can_not_be_edited() {
+fn rejects_unusable_photos() {
     let scratch = Scratch::new();
     let cat = std::fs::read(root().join(CAT)).unwrap();
     let grey = png(64, 64, |x| x as u8);
@@ -59,7 +59,7 @@ fn photos_that_can_not_be_edited() {
 }
 
 #[test]
-fn masks_that_do_not_fit() {
+fn rejects_unusable_masks() {
     let scratch = Scratch::new();
     let cases: [(&str, Vec<u8>, &[&str]); 6] = [
         ("text.png", b"hello world".to_vec(), &["text.png", "expected a PNG"]),
@@ -78,7 +78,7 @@ fn masks_that_do_not_fit() {
     let nowhere = scratch.path("nowhere.png");
     let edit = Edit::new(scratch.out("o.png")).quick().with_path("--mask", &nowhere);
     edit.run().refused("missing", &["can't read", "nowhere.png"]);
-    // What the photo alone can settle is settled before the model is loaded.
+    // Faults of the photo are found before the model is loaded.
     let lying = scratch.write("lying.png", png(300, 451, |_| 255));
     let mut edit = Edit::new(scratch.out("o.png")).with_path("--mask", &lying);
     edit.model = scratch.path("nowhere");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::program::{CAT, Edit, GOLDEN_MODEL, Ran, Scratch, editmgt, root};
 
-/// A line of jobs: an edit in a fraction of a second, with more keys.
+/// A line of jobs: a fast edit, with additional keys.
 pub(crate) fn job(photo: &str, more: Value) -> String {
     let mut job = json!({
         "photo": photo, "instruction": "make the cat black", "steps": 2, "size": 48,
@@ -67,21 +67,21 @@ fn jobs_are_done_recorded_and_not_done_twice() {
     assert_eq!(entries[0]["report"]["request"]["seed"], json!(3));
     assert_eq!(entries[0]["report"]["seconds"].as_array().unwrap().len(), 4);
     assert_eq!(entries[3]["report"]["seconds"].as_array().unwrap().len(), 2, "the photo is known");
-    // As the same edit alone.
+    // As the same edit by itself.
     let alone = Edit::new(scratch.out("alone.png")).quick().with("--seed 3").bytes();
     let result = out.join("000001-cat.png");
     assert!(fs::read(&result).unwrap() == alone);
 
     batch(&jobs, &out, "").refused("again", &["manifest.jsonl", "earlier run"]);
-    // What failed is tried again; what is done only where the result is gone.
+    // Failed jobs are repeated; finished ones only if the result is missing.
     fs::remove_file(&result).unwrap();
     let ran = batch(&jobs, &out, "--resume");
     assert_eq!(ran.stdout.lines().last(), Some("1 done, 2 failed, 1 done before"), "{ran:?}");
     assert!(fs::read(&result).unwrap() == alone, "the same bytes");
     assert_eq!(manifest(&out.join("manifest.jsonl")).len(), 4 + 3);
     let fixed = scratch.write("jobs.jsonl", [&*lines[0], "\n", "\n", &*lines[3]].concat());
-    let said = batch(&fixed, &out, "--resume").done();
-    assert_eq!(said, "0 done, 0 failed, 2 done before\n");
+    let printed = batch(&fixed, &out, "--resume").done();
+    assert_eq!(printed, "0 done, 0 failed, 2 done before\n");
 }
 
 #[test]
@@ -91,8 +91,8 @@ fn shards_share_the_work_and_the_folder() {
     let jobs = scratch.write("jobs.jsonl", lines);
     let out = scratch.out("o");
     for (shard, done) in [("1/2", 2), ("2/2", 1)] {
-        let said = batch(&jobs, &out, &format!("--shard {shard} --format bmp")).done();
-        assert_eq!(said.lines().last().unwrap(), format!("{done} done, 0 failed"));
+        let printed = batch(&jobs, &out, &format!("--shard {shard} --format bmp")).done();
+        assert_eq!(printed.lines().last().unwrap(), format!("{done} done, 0 failed"));
     }
     for name in ["000001-cat.bmp", "000002-cat.bmp", "000003-cat.bmp"] {
         assert!(out.join(name).is_file(), "{name}");
@@ -109,7 +109,10 @@ fn bad_jobs_are_named_before_anything_runs() {
     for (line, named) in [
         ("{\"photo\": ".to_owned(), "EOF"),
         (job("a.png", json!({"stpes": 3})), "stpes"),
-        (job("a.png", json!({"hold": {"threshold": 1.5}})), "hold: expected 0 to 1, got 1.5"),
+        (
+            job("a.png", json!({"hold": {"threshold": 1.5}})),
+            "a number from 0 to 1, budget:SHARE or mask+POLICY, got 1.5",
+        ),
         (job("a.png", json!({"name": "a/b"})), "name: expected"),
     ] {
         let jobs = scratch.write("jobs.jsonl", format!("{good}{line}"));
@@ -121,7 +124,7 @@ fn bad_jobs_are_named_before_anything_runs() {
     batch(&empty, &scratch.out("o"), "").refused("empty", &["empty.jsonl", "an empty file"]);
     batch(&scratch.path("no"), &scratch.out("o"), "").refused("missing", &["/no: "]);
     scratch.assert_nothing_written("jobs");
-    // A file where the folder should be.
+    // A file in place of the folder.
     let jobs = scratch.write("jobs.jsonl", good);
     batch(&jobs, &jobs, "").refused("a file", &["jobs.jsonl: "]);
 }
@@ -134,7 +137,7 @@ mod processes {
     use super::*;
     use crate::program::command;
 
-    /// A batch that is at its second job, which takes as many steps as it is told.
+    /// A running batch at its second job, with a given number of steps.
     fn running(scratch: &Scratch, steps: usize) -> (Child, BufReader<ChildStderr>) {
         let lines = [job(&cat(), json!({})), job(&cat(), json!({"steps": steps}))];
         let jobs = scratch.write("jobs.jsonl", lines.concat());
@@ -165,7 +168,7 @@ mod processes {
     #[test]
     fn a_second_process_is_refused_and_a_killed_one_loses_nothing() {
         let scratch = Scratch::new();
-        // More steps than any machine does before the signal comes.
+        // More steps than any machine does before the signal arrives.
         let (mut child, lines) = running(&scratch, 4096);
         let (jobs, out) = (scratch.path("jobs.jsonl"), scratch.out("o"));
         batch(&jobs, &out, "--resume").refused("a second one", &["another batch is writing"]);
@@ -174,8 +177,8 @@ mod processes {
         end(child, lines);
         assert_eq!(manifest(&out.join("manifest.jsonl")).len(), 1);
         scratch.write("jobs.jsonl", [job(&cat(), json!({})), job(&cat(), json!({}))].concat());
-        let said = batch(&jobs, &out, "--resume").done();
-        assert_eq!(said.lines().last(), Some("1 done, 0 failed, 1 done before"), "{said}");
+        let printed = batch(&jobs, &out, "--resume").done();
+        assert_eq!(printed.lines().last(), Some("1 done, 0 failed, 1 done before"), "{printed}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A model that says how it wants to be used.
+//! A model with its own default options.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::models::init;
 use crate::program::{Edit, Scratch, editmgt};
 
-/// A miniature model whose folder says `defaults`.
+/// A miniature model whose folder has these `defaults`.
 fn model(scratch: &Scratch, defaults: &str) -> PathBuf {
     let model = scratch.path("model");
     if !model.is_dir() {
@@ -24,7 +24,7 @@ fn edit(scratch: &Scratch, model: &Path) -> Edit {
 }
 
 #[test]
-fn who_says_nothing_gets_the_models_own() {
+fn unset_options_use_the_models_defaults() {
     let scratch = Scratch::new();
     let defaults = json!({
         "version": 1, "size": 128, "steps": 2, "negative_prompt": "", "guidance_scale": 1.5,
@@ -41,15 +41,15 @@ fn who_says_nothing_gets_the_models_own() {
     assert_eq!(plain["settings"]["reference_strength"], json!(1.1), "the official default");
     assert!(plain["tokens_held"].as_f64().unwrap() >= 0.5);
 
-    let said = edit(&scratch, &model).with("--steps 1 --hold off --no-keyword").report();
-    assert_eq!(said["settings"]["steps"], json!(1));
-    assert_eq!(said["settings"]["hold"], json!("off"));
-    assert_eq!(said["settings"]["size"], json!(128));
-    assert_eq!(said["tokens_held"], json!(0.0));
+    let printed = edit(&scratch, &model).with("--steps 1 --hold off --no-keyword").report();
+    assert_eq!(printed["settings"]["steps"], json!(1));
+    assert_eq!(printed["settings"]["hold"], json!("off"));
+    assert_eq!(printed["settings"]["size"], json!(128));
+    assert_eq!(printed["tokens_held"], json!(0.0));
 }
 
 #[test]
-fn inspect_shows_them() {
+fn inspect_shows_the_defaults() {
     let scratch = Scratch::new();
     let model = model(&scratch, r#"{"version": 1, "hold": "auto", "size": 128}"#);
     let table = editmgt([Path::new("inspect"), &model]).done();
@@ -63,7 +63,7 @@ fn inspect_shows_them() {
 }
 
 #[test]
-fn what_is_wrong_with_them_is_said_before_anything_is_loaded() {
+fn invalid_defaults_are_refused_before_loading() {
     let scratch = Scratch::new();
     for (text, named) in [
         ("", "EOF"),

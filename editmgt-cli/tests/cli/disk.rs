@@ -1,4 +1,4 @@
-//! Disks and folders that fail while an edit runs, and edits that want the same file.
+//! Disks and folders that fail during an edit, and concurrent edits with one output.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ fn edit(scratch: &Scratch, options: &str) -> Command {
     command
 }
 
-/// No file may be longer than a few kilobytes, which to a program looks like a full disk.
+/// A limit of a few kilobytes per file simulates a full disk.
 #[test]
 fn a_full_disk_leaves_no_file() {
     let scratch = Scratch::new();
@@ -57,7 +57,7 @@ fn an_output_folder_that_vanishes_is_an_error() {
 }
 
 #[test]
-fn of_two_edits_of_one_file_one_is_there_as_a_whole() {
+fn concurrent_edits_leave_one_complete_output() {
     let scratch = Scratch::new();
     let quick = |seed: u32| format!("--steps 2 --size 48 --quiet --seed {seed}");
     let both: Vec<_> = (0..2).map(|seed| edit(&scratch, &quick(seed)).spawn().unwrap()).collect();

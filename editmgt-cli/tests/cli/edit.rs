@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use image::metadata::Orientation;
 use serde_json::json;
 
-use crate::pictures::{equal, png, read};
+use crate::images::{equal, png, read};
 use crate::program::{CAT, Edit, INSTRUCTION, Scratch, root};
 
 #[test]
@@ -16,7 +16,7 @@ fn the_result_has_the_photos_size_and_stands_upright() {
     for name in ["o.png", "o.jpg", "o.JPEG", "o.webp", "o.bmp", "o.tiff"] {
         let output = scratch.out(name);
         let ran = Edit::new(output.clone()).with("--steps 1 --size 32 --guidance 1 --seed 5").run();
-        let loss = format!("{CAT} loses its camera data (EXIF): BMP has no place for it");
+        let loss = format!("{CAT} loses its camera data (EXIF): BMP does not support it");
         let summary = if name == "o.bmp" { ran.done_with_notes(&[&loss]) } else { ran.done() };
         let (image, orientation) = read(&output);
         assert_eq!(image.dimensions(), (451, 300), "{name}");
@@ -40,7 +40,7 @@ fn every_option_has_an_effect() {
     let scratch = Scratch::new();
     let mut made = HashMap::new();
     let mut edit = |options| {
-        // What a PNG says of its options differs where they do.
+        // A PNG's record differs if its options do.
         let edit =
             || Edit::new(scratch.out("o.png")).quick().with("--no-record").with(options).bytes();
         made.entry(options).or_insert_with(edit).clone()
@@ -54,7 +54,7 @@ fn every_option_has_an_effect() {
         ("negative without guidance", "--guidance 1", "--guidance 1 --negative grass", true),
         ("hold", "", half, false),
         ("hold nothing", "", "--hold 0", true),
-        // Random weights attend at random: there is nothing to find.
+        // Random weights have random attention: no region is found.
         ("a map of noise holds nothing", "", "--hold auto", true),
         ("hold all but a budget", "", "--hold budget:0.3", false),
         ("a budget of everything", "", "--hold budget:1", true),
@@ -112,7 +112,7 @@ fn every_option_has_an_effect() {
 #[test]
 fn the_report_says_how_the_photo_got_to_the_model() {
     let scratch = Scratch::new();
-    // 100x44 becomes 28x12: in exact proportions one side is shorter.
+    // 100x44 becomes 28x12: rounding changes the aspect ratio.
     let photo = scratch.write("photo.png", png(100, 44, |x| x as u8));
     let edit = |resize: &str| {
         let mut edit = Edit::new(scratch.out("o.png")).with("--steps 1 --size 16 --resize");
@@ -150,11 +150,11 @@ fn the_report_says_what_was_done() {
     ] {
         assert_eq!(report.pointer(pointer), Some(&expected), "{pointer}");
     }
-    // What was not said is not among what was.
+    // Unset options are not in the request.
     for unsaid in ["guidance_scale", "hold", "negative_prompt", "temperature", "blocks"] {
         assert_eq!(report["request"].get(unsaid), None, "{unsaid}");
     }
-    // As many pixels as a square of 48, within the 10% that the proportions may cost a side.
+    // As many pixels as a square of 48, within 10% per side from rounding the aspect ratio.
     let side = |name| report["model_pixels"][name].as_f64().unwrap();
     let area = side("height") * side("width") / (48.0 * 48.0);
     assert!((0.8..1.25).contains(&area), "{area}");
@@ -207,10 +207,10 @@ fn held_tokens_are_the_photos_own_pixels() {
 }
 
 #[test]
-fn what_the_mask_leaves_black_stays_pixel_for_pixel() {
+fn black_mask_area_keeps_the_photos_pixels() {
     let scratch = Scratch::new();
     let photo = read(&root().join(CAT)).0;
-    // Any size with the photo's proportions will do.
+    // Any size with the photo's aspect ratio works.
     for ((width, height), options) in [
         ((451, 300), ""),
         ((902, 600), "--parity"),
@@ -222,7 +222,7 @@ fn what_the_mask_leaves_black_stays_pixel_for_pixel() {
         let output = scratch.out("o.png");
         let edit = Edit::new(output.clone()).quick().with(options).with_path("--mask", &mask);
         let columns = edit.report()["grid"]["width"].as_u64().unwrap() as u32;
-        // The column of tokens that the mask's border crosses may go either way.
+        // The column of tokens on the mask's border is ambiguous.
         let cell = 451u32.div_ceil(columns);
         let image = read(&output).0;
         assert_eq!(equal(&photo, &image, 0..225 - cell), 1.0, "{options:?}");
@@ -233,7 +233,7 @@ fn what_the_mask_leaves_black_stays_pixel_for_pixel() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_written_may_be_read_by_whom_the_umask_allows() {
+fn output_has_the_umasks_permissions() {
     use std::os::unix::fs::PermissionsExt;
 
     let scratch = Scratch::new();

@@ -1,4 +1,4 @@
-//! Outputs that are inputs or other outputs, links, and words that begin with a hyphen.
+//! Outputs that are inputs or other outputs, links, and arguments that begin with a hyphen.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -48,7 +48,7 @@ fn no_output_of_an_edit_is_an_input_or_another_output() {
         let out = scratch.out("o.png");
         for option in ["--report", "--map"] {
             let edit = edit(&scratch, &out).with_path(option, &scratch.path(name));
-            edit.run().refused(name, &["a file of its own for the"]);
+            edit.run().refused(name, &["a separate file for the"]);
         }
     }
     let previews = scratch.path("previews");
@@ -68,7 +68,7 @@ fn the_photo_is_replaced_when_it_is_asked_for_and_links_are_written_through() {
     in_place
         .with_path("--report", &scratch.path("hard.jpg"))
         .run()
-        .refused("report", &["of its own for the report", "the result"]);
+        .refused("report", &["a separate file for the report", "the result"]);
     edit(&scratch, &scratch.path("soft.jpg")).with("--in-place").run().done();
     assert!(scratch.path("soft.jpg").is_symlink());
     assert!(fs::read(scratch.path("p.jpg")).unwrap() == other);
@@ -76,7 +76,7 @@ fn the_photo_is_replaced_when_it_is_asked_for_and_links_are_written_through() {
 }
 
 #[test]
-fn words_may_begin_with_a_hyphen() {
+fn instruction_may_begin_with_a_hyphen() {
     let scratch = Scratch::new();
     let instruction = "-40 degrees: make it snow".to_owned();
     let edit = Edit { instruction, ..Edit::new(scratch.out("o.png")).quick() };
@@ -111,7 +111,7 @@ fn no_result_of_a_batch_is_an_input() {
     fs::remove_file(&manifest).unwrap();
     assert!(fs::read(scratch.path("p.jpg")).unwrap() == before);
     scratch.assert_nothing_written("refused batches");
-    // What is there before the batch is not its own.
+    // Files that exist before the batch are protected.
     let jobs = scratch.write("jobs.jsonl", job(&cat(), json!({"name": "a"})));
     fs::write(scratch.out("a.png"), "mine").unwrap();
     batch(&jobs, &all, "").refused("existing", &["there before the batch"]);

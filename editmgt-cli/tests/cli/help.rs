@@ -43,14 +43,14 @@ fn every_command_explains_itself() {
             assert!(text.contains(part), "{args:?}: expected {part:?} in {text}");
         }
     }
-    // Without a command the help is the answer, and nothing was done.
+    // Without a command the help is printed, and the status is 2.
     let bare = editmgt([""; 0]);
     assert_eq!(bare.status, Some(2), "{bare:?}");
     assert!(bare.stderr.contains("Usage: editmgt <COMMAND>"), "{bare:?}");
 }
 
 #[test]
-fn what_the_parser_refuses() {
+fn parser_refuses_invalid_arguments() {
     let scratch = crate::program::Scratch::new();
     for (options, named) in [
         ("--steps many", vec!["--steps", "many"]),

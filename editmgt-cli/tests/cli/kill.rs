@@ -1,4 +1,4 @@
-//! A batch that is killed, and what is left on a disk that lost power.
+//! Killed batches, and simulated power loss.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::batch::{batch, cat, job};
 use crate::program::{GOLDEN_MODEL, Scratch, command};
 
-/// Kills in all.
+/// Number of kills.
 const KILLS: usize = 200;
 /// Jobs of a batch.
 const JOBS: u64 = 4;
@@ -31,7 +31,7 @@ impl Numbers {
 
 /// The results by name.
 fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    // A kill can come before the folder is made.
+    // A kill can precede the creation of the folder.
     let Ok(entries) = fs::read_dir(dir) else { return BTreeMap::new() };
     let entries = entries.map(|entry| entry.unwrap().path());
     let results = entries.filter(|path| path.extension().is_some_and(|ext| ext == "png"));
@@ -43,7 +43,7 @@ fn results(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// The names of jobs that the manifest calls done; a torn last line is left out.
+/// The names of finished jobs in the manifest; a torn last line is ignored.
 fn done(dir: &Path) -> Vec<String> {
     let text = fs::read(dir.join("manifest.jsonl")).unwrap_or_default();
     let lines = text.split(|&byte| byte == b'\n');
@@ -52,7 +52,7 @@ fn done(dir: &Path) -> Vec<String> {
     done.map(|entry| entry["output"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Spoils what a lost page cache could spoil; says whether anything that was done was spoilt.
+/// Simulates the loss of the page cache; returns whether a finished job was damaged.
 fn tear(dir: &Path, numbers: &mut Numbers) -> bool {
     let names: Vec<String> = results(dir).into_keys().collect();
     let manifest = dir.join("manifest.jsonl");
@@ -71,7 +71,7 @@ fn tear(dir: &Path, numbers: &mut Numbers) -> bool {
 }
 
 #[test]
-fn a_batch_that_is_killed_200_times_ends_like_an_unbroken_one() {
+fn batch_killed_200_times_equals_an_unbroken_one() {
     let scratch = Scratch::new();
     let lines: String =
         (0..JOBS).map(|seed| job(&cat(), json!({"seed": seed, "steps": 1}))).collect();
@@ -79,7 +79,7 @@ fn a_batch_that_is_killed_200_times_ends_like_an_unbroken_one() {
     let unbroken = scratch.path("unbroken");
     let start = Instant::now();
     batch(&jobs, &unbroken, "").done();
-    // So that kills come all along a run, at its start and behind its end.
+    // Kills are spread over a run, from its start to after its end.
     let whole = start.elapsed().as_micros() as u64;
     let expected = results(&unbroken);
     assert_eq!(expected.len() as u64, JOBS);
@@ -96,9 +96,9 @@ fn a_batch_that_is_killed_200_times_ends_like_an_unbroken_one() {
             std::thread::sleep(Duration::from_micros(numbers.below(whole * 6 / 5)));
             child.kill().unwrap();
             kills += 1;
-            // It may have ended by itself just before.
+            // It may have ended just before.
             let ended = child.wait().unwrap().success();
-            // Whatever is called done is there, as it should be.
+            // Every finished result is complete and correct.
             let found = results(&out);
             for name in done(&out) {
                 assert!(found.get(&name) == expected.get(&name), "{name} after {kills} kills");
@@ -106,7 +106,7 @@ fn a_batch_that_is_killed_200_times_ends_like_an_unbroken_one() {
             if ended || kills == KILLS {
                 break;
             }
-            // A crash of the system now and then, which loses more than a kill.
+            // Occasional system crashes, which lose more than a kill.
             if numbers.below(6) == 0 && tear(&out, &mut numbers) {
                 break;
             }
@@ -116,8 +116,8 @@ fn a_batch_that_is_killed_200_times_ends_like_an_unbroken_one() {
         let names = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name());
         let temporary = names.filter(|name| name.to_string_lossy().ends_with(".tmp")).count();
         assert_eq!(temporary, 0, "batch {batches}");
-        let said = batch(&jobs, &out, "--resume").done();
-        assert_eq!(said, format!("0 done, 0 failed, {JOBS} done before\n"));
+        let printed = batch(&jobs, &out, "--resume").done();
+        assert_eq!(printed, format!("0 done, 0 failed, {JOBS} done before\n"));
         batches += 1;
     }
     assert!(batches > 3, "{batches} batches");

@@ -26,7 +26,7 @@ const LAYERS: [&str; 2] =
     ["transformer_blocks.0.attn.to_v", "single_transformer_blocks.0.attn.to_q"];
 
 #[test]
-fn an_adapter_changes_the_edit_as_much_as_it_is_told() {
+fn adapter_scale_controls_its_effect() {
     let scratch = Scratch::new();
     let dir = scratch.path("adapter");
     adapter(&dir, LAYERS);
@@ -48,7 +48,7 @@ fn an_adapter_changes_the_edit_as_much_as_it_is_told() {
 }
 
 #[test]
-fn a_png_says_which_adapters_it_needs() {
+fn png_record_names_its_adapters() {
     let scratch = Scratch::new();
     let (style, other) = (scratch.path("style"), scratch.path("other"));
     adapter(&style, LAYERS);
@@ -72,7 +72,7 @@ fn a_png_says_which_adapters_it_needs() {
     };
     let (style, other) = (style.display().to_string(), other.display().to_string());
     like(Some(&style)).done();
-    // The records differ: what was left to the model at first is said by the second.
+    // The records differ: the second one states the model's defaults explicitly.
     let pixels = |path| Photo::open(path).unwrap().rgb().clone();
     assert!(pixels(&made) == pixels(&again), "the same edit");
     let missing =
@@ -92,21 +92,21 @@ fn a_png_says_which_adapters_it_needs() {
 }
 
 #[test]
-fn a_batch_goes_on_with_the_same_adapters_only() {
+fn batch_resumes_only_with_the_same_adapters() {
     let scratch = Scratch::new();
     let style = scratch.path("style");
     adapter(&style, LAYERS);
     let jobs = scratch.write("jobs.jsonl", job(&cat(), json!({})));
     let (out, lora) = (scratch.out("o"), format!("--resume --lora {}", style.display()));
     batch(&jobs, &out, &lora).done();
-    let said = batch(&jobs, &out, &lora).done();
-    assert_eq!(said.lines().last(), Some("0 done, 0 failed, 1 done before"), "{said}");
+    let printed = batch(&jobs, &out, &lora).done();
+    assert_eq!(printed.lines().last(), Some("0 done, 0 failed, 1 done before"), "{printed}");
     let named = ["manifest.jsonl: expected model ", "\"style\"", "000001-cat", "got model "];
     batch(&jobs, &out, "--resume").refused("without", &named);
 }
 
 #[test]
-fn what_is_no_adapter_of_the_model_is_refused() {
+fn rejects_adapters_of_other_models() {
     let scratch = Scratch::new();
     let other = scratch.path("other");
     adapter(&other, ["transformer_blocks.9.attn.to_v", LAYERS[1]]);

@@ -1,4 +1,4 @@
-//! The program as its users see it: what it writes, what it prints, how it refuses.
+//! End-to-end tests of the program: outputs, messages, refusals.
 #![forbid(unsafe_code)]
 
 mod bad_models;
@@ -24,4 +24,4 @@ mod record;
 mod verify;
 mod watch;
 
-use editmgt_tests::{pictures, spoil};
+use editmgt_tests::{images, spoil};

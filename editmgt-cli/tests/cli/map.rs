@@ -1,6 +1,6 @@
-//! The score map and the hold mask, drawn over the photo.
+//! The score map and the held tokens, drawn over the photo.
 
-use crate::pictures::read;
+use crate::images::read;
 use crate::program::{Edit, Scratch};
 
 #[test]
@@ -16,7 +16,7 @@ fn the_map_shows_scores_even_where_nothing_is_held_by_them() {
         assert_eq!(picture.dimensions(), (451, 300));
         let coloured = picture.pixels().filter(|p| p.0[0] != p.0[1]).count();
         assert!(coloured > 451 * 300 / 2, "{hold}: only {coloured} pixels have a colour");
-        // Drawing it changes nothing.
+        // The map does not change the result.
         let without = edit("p.png").with("--no-record").bytes();
         let with = edit("q.png").with("--no-record").with_path("--map", &map).bytes();
         assert!(without == with, "{hold}");
@@ -31,9 +31,9 @@ fn several_edits_have_maps_of_their_own_and_no_file_is_two_things() {
     edit("o.png").with("--variations 2").run().done();
     assert!(scratch.out("m-0.png").exists() && scratch.out("m-1.png").exists());
     assert!(!map.exists());
-    edit("m.png").run().refused("map", &["m.png", "a file of its own for the map"]);
+    edit("m.png").run().refused("map", &["m.png", "a separate file for the map"]);
     let report = edit("o.png").with_path("--report", &map);
-    report.run().refused("report", &["m.png", "a file of its own for the map"]);
+    report.run().refused("report", &["m.png", "a separate file for the map"]);
     let nowhere = scratch.path("nowhere/m.png");
     let edit = Edit::new(scratch.out("p.png")).with_path("--map", &nowhere);
     edit.run().refused("map", &["nowhere does not exist"]);

@@ -20,7 +20,7 @@ fn inspect(dir: &Path) -> Value {
     serde_json::from_str(&json).unwrap()
 }
 
-/// Tensors, parameters and bytes of a weights file, by another reader.
+/// Tensors, parameters and bytes of a weights file, by an independent reader.
 fn count(file: &Path) -> [u64; 3] {
     let bytes = std::fs::read(file).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -57,7 +57,7 @@ fn a_model_in_shards_is_the_same_model() {
     let model = scratch.path("model");
     init(&model, "bf16");
     let edit = || {
-        // A PNG says which files the model was made of.
+        // A PNG's record identifies the model's files.
         let options = "--steps 1 --size 128 --no-record";
         let mut edit = Edit::new(scratch.out("o.png")).with(options);
         edit.model = model.clone();
@@ -95,7 +95,7 @@ fn inspect_counts_right() {
     let fields: Vec<_> = row.split_whitespace().collect();
     assert_eq!(fields[1], total[0].to_string());
     assert_eq!(fields[2].replace(',', ""), total[1].to_string());
-    // 4 bytes a parameter in f32. In half precision 2, but for the codec, which stays in f32.
+    // 4 bytes per parameter in f32; in half precision 2, except for the codec, which stays in f32.
     let mib = |bytes: u64| format!("{:.2}", bytes as f64 / f64::from(1 << 20));
     let codec = counted(&components[1][1])[1];
     assert_eq!((fields[5], fields[7]), (&*mib(4 * total[1]), &*mib(2 * total[1] + 2 * codec)));

@@ -20,7 +20,7 @@ pub(crate) fn editmgt<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ran
     EDITMGT.run(args)
 }
 
-/// An edit of [`CAT`] with [`GOLDEN_MODEL`], unless told otherwise.
+/// An edit of [`CAT`] with [`GOLDEN_MODEL`] by default.
 pub(crate) struct Edit {
     pub(crate) photo: PathBuf,
     pub(crate) instruction: String,
@@ -52,7 +52,7 @@ impl Edit {
         self
     }
 
-    /// Two steps on a small grid: the same code as an edit in earnest, in a fraction of a second.
+    /// Two steps on a small grid: the same code as a full edit, in a fraction of a second.
     pub(crate) fn quick(self) -> Self {
         self.with("--steps 2 --size 48")
     }
@@ -66,21 +66,21 @@ impl Edit {
             self.output.as_ref(),
             "--model".as_ref(),
             self.model.as_ref(),
-            // What is said along the way is tested where it is said.
+            // Standard output is tested elsewhere.
             "--quiet".as_ref(),
         ];
         args.extend(self.options.iter().map(OsStr::new));
         editmgt(args)
     }
 
-    /// Runs it and reads its report, which goes beside the output.
+    /// Runs it and reads its report, which is written beside the output.
     pub(crate) fn report(self) -> Value {
         let path = self.output.with_extension("json");
         self.with_path("--report", &path).run().done();
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
-    /// Runs it and reads the file that it wrote.
+    /// Runs it and reads its output.
     pub(crate) fn bytes(self) -> Vec<u8> {
         self.run().done();
         std::fs::read(&self.output).unwrap()

@@ -1,11 +1,11 @@
-//! What a PNG says of its edit, and repeating the edit from it.
+//! The record of an edit in a PNG, and repeating the edit from it.
 
 use serde_json::{Value, json};
 
-use crate::pictures::png;
+use crate::images::png;
 use crate::program::{CAT, Edit, INSTRUCTION, Scratch, editmgt};
 
-/// An edit that is told its words by the PNG alone.
+/// An edit with the options recorded in a PNG.
 fn like(scratch: &Scratch, name: &str, png: &str, options: &str) -> Vec<String> {
     let path = |name: &str| scratch.out(name).to_str().unwrap().to_owned();
     let (from, to) = (path(png), path(name));
@@ -40,7 +40,7 @@ fn an_edit_is_repeated_from_its_png() {
     Edit::new(scratch.out("c.png")).quick().with(options).with("--no-record").run().done();
     assert!(bytes("b.png") == bytes("c.png"), "the same edit");
 
-    // What is said comes before what the PNG says.
+    // Explicit options override the recorded ones.
     editmgt(like(&scratch, "d.png", "a.png", "--seed 1 --hold off --composite all --strict"))
         .done();
     let shown = editmgt(["show".into(), scratch.out("d.png")]).done();
@@ -77,7 +77,7 @@ fn files_without_a_record_say_so() {
     scratch.assert_nothing_written("record");
 }
 
-/// What other programs do to the text when they save the PNG.
+/// Changes that other programs make to the text when they save the PNG.
 #[test]
 fn a_record_with_a_byte_order_mark_or_other_types_is_read_or_names_the_key() {
     let scratch = Scratch::new();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::program::{Scratch, editmgt, root};
 use crate::spoil::{change_json, change_tensor, copy_folder};
 
-/// Folders that take a moment each; the others are for the golden tests.
+/// Fast folders; the others are for the golden tests.
 const FOLDERS: [(&str, &str); 8] = [
     ("clip", "clip"),
     ("gemma2", "gemma2"),
@@ -75,7 +75,7 @@ fn a_wrong_number_fails() {
 }
 
 #[test]
-fn what_is_no_golden_folder_is_refused() {
+fn rejects_invalid_golden_folders() {
     let scratch = Scratch::new();
     let spoilt = |name: &str, spoil: fn(&Path)| {
         let dir = scratch.path(name);

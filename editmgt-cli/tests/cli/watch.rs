@@ -1,18 +1,18 @@
-//! Watching an edit, stopping it, and making several of one seed.
+//! Progress, interruption, and variations of one seed.
 
 use std::process::Stdio;
 
-use crate::pictures::read;
+use crate::images::read;
 use crate::program::{CAT, Edit, GOLDEN_MODEL, INSTRUCTION, Ran, Scratch, command, root};
 
 #[test]
-fn variations_are_what_each_gives_alone() {
+fn variations_equal_single_edits() {
     let scratch = Scratch::new();
     let edit = |name: &str| Edit::new(scratch.out(name)).quick().with("--seed 3");
     let report = scratch.out("o.json");
     let several = edit("o.png").with("--variation 4 --variations 3").with_path("--report", &report);
-    let said = several.run().done();
-    assert_eq!(said.lines().count(), 3, "{said}");
+    let printed = several.run().done();
+    assert_eq!(printed.lines().count(), 3, "{printed}");
     let mut pictures = Vec::new();
     for i in 4..7 {
         let bytes = std::fs::read(scratch.out(&format!("o-{i}.png"))).unwrap();
@@ -48,7 +48,7 @@ fn previews_are_written_when_asked_for() {
     edit("--preview-every 2").run().done();
     assert_eq!(names(), ["step-0002.png", "step-0004.png", "step-0005.png"]);
     let size = read(&folder.join("step-0002.png")).0.dimensions();
-    // As many pixels as a square of 48, in the photo's proportions: the model's size.
+    // As many pixels as a square of 48, with the photo's aspect ratio: the model's size.
     assert_eq!(size, (60, 40));
 
     edit("--preview-every 9 --preview-shrink 2").run().done();
@@ -65,7 +65,7 @@ fn previews_are_written_when_asked_for() {
     assert!(!scratch.out("p.png").exists());
 }
 
-/// The program's own words, without the `--quiet` of the other tests.
+/// The program's messages, without the `--quiet` of the other tests.
 fn loud(scratch: &Scratch, options: &str) -> std::process::Command {
     let mut command = command();
     command.args(["edit", CAT, INSTRUCTION, "--model", GOLDEN_MODEL, "--output"]);
@@ -81,7 +81,7 @@ fn without_a_terminal_there_are_plain_lines() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let lines: Vec<_> = stderr.lines().collect();
-    let before = ["loading model", "reading words", "reading photo", "editing", "step 2 of 20"];
+    let before = ["loading model", "encoding text", "encoding photo", "editing", "step 2 of 20"];
     assert_eq!(lines[..5], before, "{stderr}");
     assert_eq!(lines[lines.len() - 2..], ["step 20 of 20", "decoding"], "{stderr}");
     assert_eq!(lines.len(), 4 + 10 + 1, "{stderr}");
@@ -90,7 +90,7 @@ fn without_a_terminal_there_are_plain_lines() {
 }
 
 #[test]
-fn of_an_animation_it_is_said_that_one_frame_is_edited() {
+fn animation_gives_a_note() {
     let scratch = Scratch::new();
     let report = scratch.out("o.json");
     let mut command = command();
@@ -100,7 +100,7 @@ fn of_an_animation_it_is_said_that_one_frame_is_edited() {
     let output = command.output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
-    let note = "animation.gif is an animation: its first frame is edited, no other\n";
+    let note = "animation.gif is an animation: only its first frame is edited\n";
     assert!(stderr.starts_with("note: ") && stderr.ends_with(note), "{stderr}");
     let report: serde_json::Value =
         serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
@@ -113,7 +113,7 @@ fn ctrl_c_stops_within_a_step_and_leaves_no_file() {
     use std::io::{BufRead, BufReader, Read};
 
     let scratch = Scratch::new();
-    // More steps than any machine does before the signal comes.
+    // More steps than any machine does before the signal arrives.
     let mut child = loud(&scratch, "--steps 4096 --size 32").spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();

@@ -137,8 +137,8 @@ fn deserialize<T: DeserializeOwned>(
     })
 }
 
-/// The key of a value that serde calls `invalid`. serde's message names missing and unknown keys but not this
-/// one; it is the last of the shortest prefix of keys that gives the same message.
+/// The key of a value that serde calls `invalid`. serde's message names missing and unknown keys
+/// but not this one; it is the last of the shortest prefix of keys that gives the same message.
 fn mistyped<'a, T: DeserializeOwned>(
     map: &'a Map<String, Value>,
     message: &str,

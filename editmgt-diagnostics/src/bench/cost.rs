@@ -1,4 +1,4 @@
-//! How the cost of a whole edit grows with what is asked for.
+//! Cost of a whole edit by its load.
 
 use burn::tensor::Tensor;
 use editmgt::{EditError, EditRequest, Editor, HoldPolicy};
@@ -9,42 +9,42 @@ use serde::{Deserialize, Serialize};
 use super::timing::{Measured, measured};
 use super::{MAX_SIZE, inputs};
 
-/// What the edit of a bench says; words that the small model knows, too.
+/// The instruction of the measured edits, within the small model's vocabulary.
 const INSTRUCTION: &str = "make the red circle blue";
 
 /// A batch of edits to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EditLoad {
-    /// Both sides of each picture, pixels.
+    /// Both sides of each image, pixels.
     pub size: usize,
     /// Steps.
     pub steps: usize,
-    /// Pictures that are edited at once.
+    /// Batch size.
     pub batch: usize,
-    /// Blocks whose attention is captured, the last ones of the model. With 0 there is no score
-    /// map, and nothing is held; otherwise held is what [`HoldPolicy::Auto`] holds.
+    /// Number of blocks with attention capture, the last ones of the model. With 0 there is no
+    /// score map and no hold; otherwise the hold policy is [`HoldPolicy::Auto`].
     pub layers: usize,
 }
 
-/// What a batch of edits costs.
+/// Cost of a batch of edits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EditCost {
-    /// What was measured.
+    /// The load.
     #[serde(flatten)]
     pub load: EditLoad,
-    /// Seconds of the whole batch: the middle of all runs, the fastest, the slowest.
+    /// Median seconds of the whole batch.
     pub median_seconds: f64,
     /// The fastest run.
     pub min_seconds: f64,
     /// The slowest run.
     pub max_seconds: f64,
-    /// Seconds that all cores spent on a run, the mean, in steps of 10 ms over the number of runs;
-    /// `None` where the system doesn't say.
+    /// Mean CPU seconds of a run over all cores, with a resolution of 10 ms over the number of
+    /// runs; `None` if the system doesn't report it.
     pub cpu_seconds: Option<f64>,
-    /// The most memory that the process had during the runs, the model included, bytes (the
-    /// host's, not a GPU's); `None` where the system doesn't say. On Linux the peak of what came
-    /// before is forgotten, but memory that the process keeps from it still counts: for a number
-    /// that owes nothing to earlier ones, measure in a process of its own.
+    /// Peak memory of the process during the runs, the model included, in bytes (host memory, not a
+    /// GPU's); `None` if the system doesn't report it. On Linux the earlier peak is reset, but
+    /// memory still retained by the process counts: for an independent number measure in a separate
+    /// process.
     pub peak_memory_bytes: Option<u64>,
 }
 
@@ -68,13 +68,12 @@ impl EditLoad {
     }
 }
 
-/// Measures whole edits: texts and pictures encoded, all steps, results decoded. Pictures are noise,
-/// and files are neither read nor written. Guidance, strength and temperature are the model's
-/// defaults. `warmup` runs come before the `repeat` that count.
+/// Measures whole edits: encoding of texts and images, all steps, decoding. Images are noise, and
+/// no files are read or written. Guidance, strength and temperature are the model's defaults.
+/// `warmup` runs precede the `repeat` measured ones.
 ///
 /// # Errors
-/// [`EditError::Option`] for a load that can't be measured, [`EditError::Stage`] when a stage
-/// fails.
+/// [`EditError::Option`] for an invalid load, [`EditError::Stage`] when a stage fails.
 pub fn edit_cost(
     editor: &Editor,
     load: EditLoad,
@@ -100,16 +99,14 @@ pub fn edit_cost(
     })
 }
 
-/// From `[B, 3, H, W]` pictures to edited ones.
+/// Edits `[B, 3, H, W]` images.
 fn edit(editor: &Editor, load: &EditLoad, pictures: Tensor<4>) -> Result<Tensor<4>, EditError> {
     let model = editor.model();
     let settings = editor.settings(&EditRequest::new(INSTRUCTION))?;
     let encode = |text: &str| model.text.encode(&vec![text; load.batch]);
     let text = encode(&settings.instruction)?;
-    let negative: Option<TextConditioning> = match settings.guidance_scale > 1.0 {
-        true => Some(encode(&settings.negative_prompt)?),
-        false => None,
-    };
+    let negative: Option<TextConditioning> =
+        if settings.guidance_scale > 1.0 { Some(encode(&settings.negative_prompt)?) } else { None };
     let reference = model.codec.encode(pictures)?;
 
     let spec = model.transformer.spec();
@@ -153,14 +150,14 @@ mod tests {
             assert_eq!(cost.peak_memory_bytes.is_some(), cfg!(target_os = "linux"));
             let json = serde_json::to_string(&cost).unwrap();
             let read: EditCost = serde_json::from_str(&json).unwrap();
-            // Fractions may lose their last bit on the way.
+            // Fractions may lose their last bit in the conversion.
             assert!((read.median_seconds - cost.median_seconds).abs() < 1e-9);
             assert_eq!((read.load, read.peak_memory_bytes), (load, cost.peak_memory_bytes));
         }
     }
 
     #[test]
-    fn what_can_not_be_measured_is_refused() {
+    fn rejects_invalid_loads() {
         let editor = Editor::embedded().build().unwrap();
         let blocks = editor.model().transformer.spec().blocks();
         for (load, repeat, named) in [

@@ -1,9 +1,9 @@
-//! Floating point operations by the sizes of matrix products and convolutions: two for each
-//! multiplication with its addition.
+//! Floating point operations by the sizes of matrix products and convolutions: two per
+//! multiply-add.
 //!
-//! Counted is what the stages compute: the last block of the transformer for the image's rows
-//! alone, Gemma2 without its last layer. Attention counts in full where a mask hides half of it,
-//! and norms, activations and softmax don't count.
+//! Only what the stages compute: the last block of the transformer for the image's rows only,
+//! Gemma2 without its last layer. Attention counts in full although a mask hides half of it; norms,
+//! activations and softmax are ignored.
 
 use editmgt_text::{ClipTextConfig, Gemma2Config};
 use editmgt_transformer::{Connector, MgtConfig};
@@ -49,7 +49,7 @@ fn coarsest(config: &VqConfig) -> usize {
     config.block_out_channels[config.block_out_channels.len() - 1]
 }
 
-/// One picture of `size` by `size` to tokens.
+/// One image of `size` by `size` to tokens.
 pub(super) fn vq_encode(config: &VqConfig, size: usize) -> u64 {
     let channels = &config.block_out_channels;
     let last = channels.len() - 1;
@@ -69,7 +69,7 @@ pub(super) fn vq_encode(config: &VqConfig, size: usize) -> u64 {
     flops + linear(tokens, config.code_channels(), config.num_vq_embeddings)
 }
 
-/// Tokens to one picture of `size` by `size`.
+/// Tokens to one image of `size` by `size`.
 pub(super) fn vq_decode(config: &VqConfig, size: usize) -> u64 {
     let channels = &config.block_out_channels;
     let last = channels.len() - 1;
@@ -109,7 +109,7 @@ pub(super) fn gemma2(config: &Gemma2Config, tokens: usize) -> u64 {
     (config.num_hidden_layers as u64 - 1) * layer
 }
 
-/// What goes through the transformer: one item of the batch.
+/// Row counts of one batch item in the transformer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows {
     /// Text rows.
@@ -161,7 +161,7 @@ fn double_block(width: usize, rows: Rows) -> u64 {
         + feed_forward
 }
 
-/// A block that gives `out` rows.
+/// A block that outputs `out` rows.
 fn single_block(width: usize, rows: Rows, out: usize) -> u64 {
     // Of text with canvas, and reference: shift, scale and gate.
     let modulation = 2 * linear(1, width, 3 * width);
@@ -188,7 +188,7 @@ mod tests {
     use crate::init::{Configs, Preset};
 
     #[test]
-    fn a_small_codec_by_hand() {
+    fn small_codec_equals_manual_count() {
         let config = VqConfig {
             layers_per_block: 1,
             norm_num_groups: 1,
@@ -196,7 +196,7 @@ mod tests {
             num_vq_embeddings: 5,
             ..VqConfig::official().with_block_out_channels([2, 4])
         };
-        // A picture of 4x4: 16 pixels, 4 tokens. Products with additions, level by level.
+        // An image of 4x4: 16 pixels, 4 tokens. Products with additions, level by level.
         let conv_in = 16 * 3 * 2 * 9;
         let fine = 16 * (2 * 2 * 9 + 2 * 2 * 9) + 4 * 2 * 2 * 9;
         let coarse = 4 * (2 * 4 * 9 + 4 * 4 * 9 + 2 * 4);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_transformer_by_hand() {
+    fn small_transformer_equals_manual_count() {
         let config = MgtConfig {
             num_layers: 1,
             num_single_layers: 2,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_by_hand() {
+    fn text_encoders_equal_manual_count() {
         let config = ClipTextConfig {
             hidden_size: 8,
             intermediate_size: 16,
@@ -262,8 +262,8 @@ mod tests {
         assert_eq!(gemma2(&config, 3), 2 * 2 * layer);
     }
 
-    /// What torch.utils.flop_counter counts for the same sizes (`scripts/bench_reference.py --preset
-    /// tiny --size 64 --flops`), and what it leaves out or counts besides.
+    /// Counts by torch.utils.flop_counter for the same sizes (`scripts/bench_reference.py --preset
+    /// tiny --size 64 --flops`), and its differences.
     #[test]
     fn pytorch_counts_the_same() {
         let configs = Configs::of(Preset::Tiny);

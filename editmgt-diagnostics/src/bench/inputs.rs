@@ -1,4 +1,4 @@
-//! What the stages work on: the shapes of an edit, filled with anything.
+//! Inputs of the stages: the shapes of an edit, with arbitrary contents.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Distribution, Tensor};
@@ -7,8 +7,8 @@ use editmgt_core::{
     Result, StepInput, StepOutput, TextConditioning, TokenGrid, TransformerSpec,
 };
 
-/// Every parameter, made and in this dtype. (A module makes its parameters when they are first
-/// read; that would count as part of the first run.)
+/// Materialises every parameter in this dtype. (A module creates its parameters at the first read,
+/// which would count in the first run.)
 pub(super) fn made<M: Module>(module: M, dtype: DType) -> M {
     module.map(&mut Made(dtype))
 }
@@ -21,14 +21,14 @@ impl ModuleMapper for Made {
     }
 }
 
-/// A picture of noise, `[1, 3, size, size]`, 0 to 1.
+/// An image of noise, `[1, 3, size, size]`, 0 to 1.
 pub(super) fn picture(size: usize, device: &Device) -> Tensor<4> {
     Tensor::random([1, 3, size, size], Distribution::Uniform(0.0, 1.0), device)
 }
 
-/// `batch` grids of codes, no two neighbours alike.
+/// `batch` token grids in which no two neighbours are equal.
 pub(super) fn codes(batch: usize, size: GridSize, codebook: usize) -> Result<TokenGrid> {
-    // A prime with no factor in common with a codebook visits all of it.
+    // A prime coprime to the codebook size visits all of it.
     let ids = (0..batch * size.len()).map(|i| (i * 7919 % codebook) as u32);
     TokenGrid::new(batch, size, ids.collect())
 }
@@ -44,7 +44,7 @@ pub(super) struct Pass {
 /// Unconditional and conditional.
 pub(super) const GUIDED: usize = 2;
 
-/// The strength of the official script: one that has a cost.
+/// The strength of the official script, which has a cost.
 const STRENGTH: f32 = 1.1;
 
 impl Pass {
@@ -62,7 +62,7 @@ impl Pass {
         })
     }
 
-    /// One pass.
+    /// Runs one pass.
     pub(super) fn run(
         &self,
         model: &dyn MgtTransformer,
@@ -93,7 +93,7 @@ pub(super) fn text(
     }
 }
 
-/// Gives the same answer at once, whatever it is asked: what is left of a step is no network.
+/// A transformer that returns a precomputed output immediately, to measure the rest of a step.
 pub(super) struct Recorded {
     spec: TransformerSpec,
     logits: Tensor<3>,
@@ -110,7 +110,7 @@ impl Recorded {
     ) -> Result<Self> {
         let shape = [GUIDED, grid.len(), spec.codebook_size];
         let cells = grid.div_ceil(spec.grid_factor);
-        // One hill, as an edit of one thing has.
+        // One peak, as for an edit of one object.
         let near = |cell: usize| {
             let at = |i: usize, side: usize| (i as f32 + 0.5) / side as f32 - 0.4;
             let (y, x) =

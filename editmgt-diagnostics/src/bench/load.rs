@@ -1,4 +1,4 @@
-//! Loading a component from a file, beside reading the file.
+//! Loading a component from a file, compared with reading the file.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,7 +15,7 @@ use editmgt_transformer::MgtConfig;
 use super::timing::{Described, Done, Reading, Spread};
 use super::{BenchRequest, BenchStage, config_error};
 
-/// Bytes at a time, as many as loading reads.
+/// Bytes per read, as in loading.
 const PIECE: usize = 4 << 20;
 
 /// The transformer, as models load it: in bf16 the full one is a file of 2 GB.
@@ -58,7 +58,7 @@ fn load_as(
     write_random(dir, &tensors, &options, 0).map_err(ModelError::from)?;
     let files = WeightFiles::open(dir).map_err(ModelError::from)?;
     let file = files.files()[0].clone();
-    // Into the system's cache, whatever the number of warm-ups.
+    // Warms the system's cache, whatever the number of warm-ups.
     let bytes = read(&file)?;
     let setup_seconds = started.elapsed().as_secs_f64();
 
@@ -84,14 +84,14 @@ fn load_as(
         let median_seconds = Spread::of(&seconds).median;
         let ratio = timing.median_seconds / median_seconds;
         timing.input +=
-            &format!("; reading alone {median_seconds:.3} s, loading {ratio:.2} times that");
+            &format!("; plain read {median_seconds:.3} s, loading {ratio:.2} times that");
         timing.reading = Some(Reading { bytes, seconds, median_seconds, ratio });
         done(timing);
     }
     Ok(())
 }
 
-/// Reads a file to its end; its length.
+/// Reads a file to its end and returns its length.
 fn read(path: &Path) -> Result<u64, ModelError> {
     let mut file = File::open(path).map_err(ModelError::io(path))?;
     let mut piece = vec![0; PIECE];

@@ -1,9 +1,9 @@
-//! How long each stage of an edit takes, and how much memory: with random weights in the sizes of
-//! a preset, made in memory, one component at a time. Loading alone writes files. And what whole
-//! edits of a model cost, by what is asked for: [`edit_cost`].
+//! Time and memory of each stage of an edit: with random weights in the sizes of a preset, made in
+//! memory, one component at a time; only the loading stage writes files. Also the cost of whole
+//! edits of a model by load: [`edit_cost`].
 //!
-//! A bare time says little on a machine that does other things, too: compare two runs in turn, and
-//! rather by [CPU time](StageTiming::cpu_seconds) than by the clock.
+//! Absolute times vary on a busy machine: compare two alternating runs, preferably by [CPU
+//! time](StageTiming::cpu_seconds).
 
 mod cost;
 mod flops;
@@ -26,31 +26,30 @@ pub use cost::{EditCost, EditLoad, edit_cost};
 pub use stage::BenchStage;
 pub use timing::{Reading, StageTiming};
 
-/// What to measure.
+/// Request of a bench.
 #[derive(Debug, Clone)]
 pub struct BenchRequest {
     /// The sizes of the model.
     pub preset: Preset,
-    /// Both sides of the picture, a positive multiple of 32.
+    /// Both sides of the image, a positive multiple of 32.
     pub size: usize,
-    /// The stages. Their order and repetitions don't count: stages that share a component follow
-    /// each other.
+    /// The stages. Order and repetitions are ignored: stages that share a component run together.
     pub stages: Vec<BenchStage>,
-    /// Runs of each stage before those that count.
+    /// Warm-up runs of each stage.
     pub warmup: usize,
-    /// Runs of each stage that count, 1 or more.
+    /// Measured runs of each stage, 1 or more.
     pub repeat: usize,
-    /// Where to compute.
+    /// The device.
     pub device: Device,
     /// The precision of each component.
     pub dtype: DtypePolicy,
-    /// The folder in which [`BenchStage::Load`] makes its files, 4 GB with [`Preset::Full`]; they
-    /// are gone afterwards.
+    /// The folder of the temporary files of [`BenchStage::Load`], 4 GB with [`Preset::Full`]; they
+    /// are removed afterwards.
     pub scratch: PathBuf,
 }
 
 impl BenchRequest {
-    /// The side of the picture that a preset is made for: 1024 for [`Preset::Full`].
+    /// The default image side of a preset: 1024 for [`Preset::Full`].
     pub fn default_size(preset: Preset) -> usize {
         match preset {
             Preset::Full => 1024,
@@ -73,14 +72,14 @@ impl BenchRequest {
     }
 }
 
-/// What both sides of a picture are multiples of: the codec's 16 pixels per token times the 2
-/// tokens per cell of the transformer, in every preset.
+/// Granularity of the image sides: the codec's 16 pixels per token times the 2 tokens per cell of
+/// the transformer, in every preset.
 const PIXELS_PER_CELL: usize = 32;
 
 /// Attention grows with the fourth power of the side.
 const MAX_SIZE: usize = 4096;
 
-/// What was measured.
+/// Results of a bench.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BenchReport {
     /// The program's version.
@@ -88,13 +87,13 @@ pub struct BenchReport {
     /// The sizes of the model.
     #[serde(serialize_with = "as_text")]
     pub preset: Preset,
-    /// Both sides of the picture, pixels.
+    /// Both sides of the image, pixels.
     pub size: usize,
-    /// Where it was computed.
+    /// The device.
     pub device: String,
     /// The precision of each component.
     pub dtype: DtypePolicy,
-    /// The stages, in the order in which they were measured.
+    /// The stages, in the order of measurement.
     pub stages: Vec<StageTiming>,
 }
 
@@ -102,14 +101,14 @@ fn as_text<S: serde::Serializer>(preset: &Preset, serializer: S) -> Result<S::Ok
     serializer.collect_str(preset)
 }
 
-/// Measures, and shows each stage when it is done.
+/// Measures, and passes each stage to `done` when it is finished.
 ///
-/// Weights live only while the stages of their component run: the largest component of
+/// Weights exist only while the stages of their component run: the largest component of
 /// [`Preset::Full`] is Gemma2, with 10 GB in f32.
 ///
 /// # Errors
-/// [`EditError::Option`] for a request that can't be measured, [`EditError::Stage`] when a stage
-/// fails, [`EditError::Model`] when the files of [`BenchStage::Load`] can't be written or read.
+/// [`EditError::Option`] for an invalid request, [`EditError::Stage`] when a stage fails,
+/// [`EditError::Model`] when the files of [`BenchStage::Load`] cannot be written or read.
 pub fn bench(
     request: &BenchRequest,
     mut done: impl FnMut(&StageTiming),
@@ -131,7 +130,7 @@ pub fn bench(
     })
 }
 
-/// An error in a preset's config, of which there is no file.
+/// An error in a preset's config, which has no file.
 fn config_error(component: &str) -> impl FnOnce(editmgt_core::config::ConfigError) -> ModelError {
     let path = PathBuf::from(component).join("config.json");
     move |source| ModelError::Config { path, source }

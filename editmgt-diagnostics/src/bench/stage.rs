@@ -4,13 +4,13 @@ use std::str::FromStr;
 use editmgt::EditError;
 use serde::Serialize;
 
-/// A part of an edit that is measured by itself.
+/// A separately measured part of an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BenchStage {
-    /// A picture to tokens.
+    /// Encoding an image to tokens.
     VqEncode,
-    /// Tokens to a picture.
+    /// Decoding tokens to an image.
     VqDecode,
     /// The CLIP text tower on one prompt of full length.
     Clip,
@@ -18,18 +18,18 @@ pub enum BenchStage {
     Gemma2,
     /// One guided pass of the transformer: two items, each with text, canvas and reference.
     Transformer,
-    /// The same, with the attention of the official blocks captured for the conditional item.
+    /// The same, with attention capture of the official blocks for the conditional item.
     Capture,
-    /// All of a step that is no network: noise, guidance, score map, hold, unmasking.
+    /// The parts of a step outside the networks: noise, guidance, score map, hold, unmasking.
     Step,
-    /// Loading the transformer from a file: f32 as f32, bf16 as f32 and bf16 as bf16, each in turn
-    /// with just reading the file's bytes. The file is in the system's cache, so what is measured
-    /// is how much conversion adds to that, not the disk.
+    /// Loading the transformer from a file: f32 as f32, bf16 as f32 and bf16 as bf16, each
+    /// alternating with a plain read of the file's bytes. The file is in the system's cache, so the
+    /// result is the cost of conversion, not of the disk.
     Load,
 }
 
 impl BenchStage {
-    /// All of them, in the order in which they are measured.
+    /// All stages, in the order of measurement.
     pub const ALL: [Self; 8] = [
         Self::VqEncode,
         Self::VqDecode,
@@ -55,7 +55,7 @@ impl BenchStage {
         }
     }
 
-    /// The names of all, for messages.
+    /// The names of all stages, for messages.
     pub(super) fn names() -> String {
         Self::ALL.map(Self::name).join(", ")
     }

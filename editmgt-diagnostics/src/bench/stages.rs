@@ -1,4 +1,4 @@
-//! Makes each component, runs its stages, and lets it go.
+//! Builds each component, runs its stages, and drops it.
 
 use std::time::Instant;
 
@@ -39,13 +39,13 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Which of these stages are asked for.
-fn asked<const N: usize>(request: &BenchRequest, stages: [BenchStage; N]) -> Vec<BenchStage> {
+/// The requested ones of these stages.
+fn requested<const N: usize>(request: &BenchRequest, stages: [BenchStage; N]) -> Vec<BenchStage> {
     stages.into_iter().filter(|stage| request.stages.contains(stage)).collect()
 }
 
 fn codec(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), EditError> {
-    let stages = asked(request, [BenchStage::VqEncode, BenchStage::VqDecode]);
+    let stages = requested(request, [BenchStage::VqEncode, BenchStage::VqDecode]);
     if stages.is_empty() {
         return Ok(());
     }
@@ -61,10 +61,8 @@ fn codec(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), Edi
     for stage in stages {
         let encodes = stage == BenchStage::VqEncode;
         let count = if encodes { flops::vq_encode } else { flops::vq_decode };
-        let input = match encodes {
-            true => format!("{size}x{size} pixels"),
-            false => format!("{grid} tokens"),
-        };
+        let input =
+            if encodes { format!("{size}x{size} pixels") } else { format!("{grid} tokens") };
         let stage = Described { stage, input, flops: Some(count(&config, size)), setup_seconds };
         done(if encodes {
             let picture = inputs::picture(size, device);
@@ -77,7 +75,7 @@ fn codec(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), Edi
     Ok(())
 }
 
-/// One prompt that fills the sequence: ids that count up, the last one the end token.
+/// One prompt that fills the sequence: ascending ids, the last one the end token.
 fn prompt(length: usize, end: usize) -> Result<TokenIds, EditError> {
     let mut ids: Vec<u32> = (1..=length as u32).collect();
     ids[length - 1] = end as u32;
@@ -127,7 +125,7 @@ fn transformer(
     config: &MgtConfig,
     done: Done<'_>,
 ) -> Result<(), EditError> {
-    let stages = asked(request, [BenchStage::Transformer, BenchStage::Capture]);
+    let stages = requested(request, [BenchStage::Transformer, BenchStage::Capture]);
     if stages.is_empty() {
         return Ok(());
     }
@@ -156,7 +154,7 @@ fn transformer(
     Ok(())
 }
 
-/// The codec's tokens of the picture: 16 pixels each in every preset.
+/// The codec's tokens of the image: 16 pixels each in every preset.
 fn grid(request: &BenchRequest) -> GridSize {
     let side = request.size / 16;
     GridSize::new(side, side)
@@ -169,7 +167,7 @@ fn text_rows(config: &MgtConfig) -> usize {
     }
 }
 
-/// The first step, at which all of the canvas is masked: the one with the most to draw.
+/// The first step, with a fully masked canvas: the one with the most draws.
 fn step(
     request: &BenchRequest,
     config: &MgtConfig,
@@ -187,7 +185,7 @@ fn step(
     let hold = HoldPolicy::Auto.stage(1)?;
     let (consolidator, noise) = (Consolidator::default(), ChaChaNoise::new(0));
     let stages = LoopStages::new(&transformer, &scheduler, &consolidator, &*hold, &noise);
-    // The values of the features don't matter: no encoder or block reads them here.
+    // Feature values are irrelevant: no encoder or block reads them here.
     let features = inputs::text(1, 1, &spec, device);
     let canvas = TokenGrid::filled(1, grid, spec.mask_token);
     let micro = MicroConditions::uncropped(request.size, request.size);

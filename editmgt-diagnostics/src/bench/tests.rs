@@ -18,7 +18,7 @@ fn request(stages: &[BenchStage]) -> BenchRequest {
 #[test]
 fn every_stage_is_measured_once() {
     let mut shown = Vec::new();
-    // Asked for twice and backwards.
+    // Requested twice and in reverse order.
     let asked: Vec<_> = BenchStage::ALL.into_iter().rev().chain(BenchStage::ALL).collect();
     let report = bench(&request(&asked), |timing| shown.push(timing.clone())).unwrap();
     assert_eq!(report.stages, shown);
@@ -31,7 +31,7 @@ fn every_stage_is_measured_once() {
         assert_eq!(timing.seconds.len(), 2, "{stage}");
         assert!(timing.min_seconds <= timing.median_seconds, "{stage}");
         assert!(timing.median_seconds <= timing.max_seconds, "{stage}");
-        // What is no network has no matrix products and convolutions.
+        // A step outside the networks has no matrix products and convolutions.
         let network = ![BenchStage::Step, BenchStage::Load].contains(&stage);
         assert_eq!(timing.flops.is_some(), network, "{stage}");
         assert_eq!(timing.gflops_per_second.is_some(), timing.flops.is_some(), "{stage}");
@@ -57,7 +57,7 @@ fn loading_is_compared_with_reading_and_leaves_nothing() {
         assert_eq!(reading.ratio, timing.median_seconds / reading.median_seconds);
     }
     let [f32, bf16, same] = [0, 1, 2].map(|i| readings[i].bytes);
-    // The headers are as long, up to a few digits.
+    // The headers have about the same length.
     assert!(bf16 == same && bf16 < f32 && f32 < 2 * bf16, "{f32} {bf16}");
     assert!(std::fs::read_dir(scratch.path()).unwrap().next().is_none(), "a file was left");
 
@@ -75,7 +75,7 @@ fn half_precision_runs_too() {
 }
 
 #[test]
-fn what_can_not_be_measured_is_refused() {
+fn rejects_invalid_loads() {
     let good = request(&[BenchStage::Clip]);
     for (bad, option, got) in [
         (BenchRequest { size: 0, ..good.clone() }, "size", "0"),
@@ -85,8 +85,8 @@ fn what_can_not_be_measured_is_refused() {
         (BenchRequest { stages: Vec::new(), ..good.clone() }, "stages", "none"),
     ] {
         let error = bench(&bad, |_| ()).unwrap_err();
-        let EditError::Option { option: named, got: said, .. } = &error else { panic!("{error}") };
-        assert_eq!((*named, &**said), (option, got), "{error}");
+        let EditError::Option { option: named, got: value, .. } = &error else { panic!("{error}") };
+        assert_eq!((*named, &**value), (option, got), "{error}");
     }
 }
 

@@ -7,57 +7,57 @@ use serde::Serialize;
 use super::{BenchRequest, BenchStage};
 use crate::process;
 
-/// How one stage did.
+/// Measurements of one stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StageTiming {
     /// The stage.
     pub stage: BenchStage,
-    /// What it worked on, for people.
+    /// Description of its input.
     pub input: String,
     /// Seconds of each run, in order.
     pub seconds: Vec<f64>,
-    /// The middle of [`seconds`](Self::seconds); of an even number of runs the mean of both.
+    /// Median of [`seconds`](Self::seconds); of an even number of runs the mean of the two middle
+    /// ones.
     pub median_seconds: f64,
     /// The fastest run.
     pub min_seconds: f64,
     /// The slowest run.
     pub max_seconds: f64,
-    /// Seconds that all cores spent on a run, the mean, in steps of 10 ms over the number of runs;
-    /// `None` where the system doesn't say. On a GPU that is the host's work alone.
+    /// Mean CPU seconds of a run over all cores, with a resolution of 10 ms over the number of
+    /// runs; `None` if the system doesn't report it. On a GPU this covers only the host's work.
     pub cpu_seconds: Option<f64>,
     /// Floating point operations of a run, by the sizes of its matrix products and convolutions,
-    /// two for each multiplication with its addition; `None` where there are none. Norms,
-    /// activations and softmax are not counted.
+    /// two per multiply-add; `None` if there are none. Norms, activations and softmax are ignored.
     pub flops: Option<u64>,
     /// [`flops`](Self::flops) by the median, in 10⁹ per second.
     pub gflops_per_second: Option<f64>,
-    /// The most memory that the process had during the stage, weights included, bytes (the host's,
-    /// not a GPU's); `None` where the system doesn't say.
+    /// Peak memory of the process during the stage, weights included, in bytes (host memory, not a
+    /// GPU's); `None` if the system doesn't report it.
     pub peak_memory_bytes: Option<u64>,
-    /// What it took to make the weights.
+    /// Seconds to create the weights.
     pub setup_seconds: f64,
-    /// What the runs are compared with, where that is reading a file.
+    /// The plain reads of a file that the runs are compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reading: Option<Reading>,
 }
 
-/// Reading the bytes of a file and doing nothing with them, before each run of a stage.
+/// A plain read of a file before each run of a stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reading {
     /// The length of the file.
     pub bytes: u64,
-    /// Seconds of each time, in order.
+    /// Seconds of each read, in order.
     pub seconds: Vec<f64>,
-    /// The middle of [`seconds`](Self::seconds); of an even number the mean of both.
+    /// Median of [`seconds`](Self::seconds); of an even number the mean of the two middle ones.
     pub median_seconds: f64,
-    /// The stage's median by this one.
+    /// The stage's median divided by this one.
     pub ratio: f64,
 }
 
-/// Receives each stage when it is done.
+/// Callback for each finished stage.
 pub(super) type Done<'a> = &'a mut dyn FnMut(StageTiming);
 
-/// What is known of a stage before it runs.
+/// Description of a stage before it runs.
 pub(super) struct Described {
     pub(super) stage: BenchStage,
     pub(super) input: String,
@@ -66,7 +66,7 @@ pub(super) struct Described {
 }
 
 impl Described {
-    /// Runs it as often as asked.
+    /// Runs a stage the requested number of times.
     pub(super) fn measure<T>(
         self,
         request: &BenchRequest,
@@ -75,7 +75,7 @@ impl Described {
         self.measure_after(request, || Ok(()), run)
     }
 
-    /// As [`measure`](Self::measure), with something before each run that doesn't count.
+    /// As [`measure`](Self::measure), with unmeasured work before each run.
     pub(super) fn measure_after<T, E: From<Error>>(
         self,
         request: &BenchRequest,
@@ -102,19 +102,19 @@ impl Described {
     }
 }
 
-/// How runs did.
+/// Measurements of some runs.
 pub(super) struct Measured {
-    /// Of each run, in order.
+    /// Seconds of each run, in order.
     pub(super) seconds: Vec<f64>,
     pub(super) spread: Spread,
-    /// Of all cores, the mean over the runs.
+    /// CPU seconds of all cores, the mean over the runs.
     pub(super) cpu_seconds: Option<f64>,
-    /// Of the process, from the first run that counts on.
+    /// Peak memory of the process, from the first measured run on.
     pub(super) peak_memory_bytes: Option<u64>,
 }
 
-/// Runs something `warmup` times, and `repeat` times, 1 or more, that count. What `run` gives is
-/// thrown away after the clock has stopped.
+/// Runs something `warmup` times, then `repeat` measured times, 1 or more. Results are dropped
+/// after the clock has stopped.
 pub(super) fn measured<T, E: From<Error>>(
     device: &Device,
     warmup: usize,
@@ -124,7 +124,7 @@ pub(super) fn measured<T, E: From<Error>>(
     measured_after(device, warmup, repeat, || Ok(()), run)
 }
 
-/// As [`measured`], with something before each run that doesn't count.
+/// As [`measured`], with unmeasured work before each run.
 fn measured_after<T, E: From<Error>>(
     device: &Device,
     warmup: usize,
@@ -137,7 +137,7 @@ fn measured_after<T, E: From<Error>>(
         run()?;
         wait(device)?;
     }
-    process::forget_peak_memory();
+    process::reset_peak_memory();
     let mut cpu = Some(0.0);
     let mut seconds = Vec::with_capacity(repeat);
     for _ in 0..repeat {
@@ -158,12 +158,12 @@ fn measured_after<T, E: From<Error>>(
     })
 }
 
-/// Waits until the device has done all that it was told: a GPU answers before it has begun.
+/// Waits for the device to finish all queued work: GPU calls are asynchronous.
 fn wait(device: &Device) -> Result<()> {
     device.sync().map_err(|error| Error::device("waiting for the device", error))
 }
 
-/// The middle and the ends of some numbers.
+/// Median and extremes of some numbers.
 pub(super) struct Spread {
     pub(super) median: f64,
     pub(super) min: f64,

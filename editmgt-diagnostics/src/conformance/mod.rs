@@ -1,11 +1,11 @@
-//! Whether a device computes edits right: its operations against exact numbers, and whole edits
-//! against another device, token by token.
+//! Correctness of a device: its operations against exact numbers, and whole edits against another
+//! device, token by token.
 //!
-//! Every draw of an edit is made on the host from its seed, so two devices differ by the rounding
-//! of their logits alone. A decision that falls within rounding of another one is a tie; any other
-//! token that differs is an error of one of the two.
+//! Every draw of an edit is made on the host from its seed, so two devices differ only by the
+//! rounding of their logits. A decision within rounding of another one is a tie; any other
+//! differing token is an error of one of the two.
 //!
-//! And what half precision costs a model on a device: [`precision`](precision()).
+//! Also the error of half precision for a model on a device: [`precision`](precision()).
 
 mod precision;
 #[cfg(test)]
@@ -25,16 +25,16 @@ pub use precision::{
 
 use trace::{EditTrace, StepTrace};
 
-/// Decisions closer to another one than this are ties: shares of a distribution and scores, both
-/// 0..1. Some hundred times what rounding in f32 makes of them.
+/// Tolerance of ties: shares of a distribution and scores, both 0..1. Several hundred times their
+/// rounding in f32.
 const TIE: f64 = 1e-4;
 
-/// How far two edits of one photo by one request agree.
+/// Agreement of two edits of one photo by one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EditAgreement {
     /// Tokens of the grid.
     pub tokens: usize,
-    /// Tokens of the encoded photo that differ. Nothing after it can be judged where some do.
+    /// Tokens of the encoded photo that differ. If there are any, later results are not comparable.
     pub photo_differs: usize,
     /// Every step, in order.
     pub steps: Vec<StepAgreement>,
@@ -42,19 +42,19 @@ pub struct EditAgreement {
     pub pixels_differ_by: u8,
 }
 
-/// How far one step of two edits agrees.
+/// Agreement of one step of two edits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StepAgreement {
     /// Tokens of the canvas that differ after it.
     pub differ: usize,
-    /// Those of them that ties explain. Counted up to the first step that differs: the next ones
-    /// have other canvases to start from.
+    /// The differing tokens that ties explain. Counted up to the first step that differs: later
+    /// steps start from different canvases.
     pub ties: usize,
 }
 
 impl EditAgreement {
-    /// Whether photo and tokens are equal after every step but for ties, and where there are none
-    /// the results, too, but for a level of rounding.
+    /// Whether photo and tokens are equal after every step except for ties, and, without ties, the
+    /// results too, up to one level of rounding.
     pub fn pass(&self) -> bool {
         let first = self.steps.iter().find(|step| step.differ > 0);
         self.photo_differs == 0
@@ -74,7 +74,7 @@ impl EditAgreement {
 }
 
 /// Edits `photo` with two editors, the same model on two devices or in two precisions, and compares
-/// what came of it.
+/// the results.
 ///
 /// ```
 /// # #[cfg(feature = "embedded")]
@@ -82,7 +82,7 @@ impl EditAgreement {
 /// use editmgt::{EditRequest, Editor, Photo, open_device};
 /// use editmgt_diagnostics::conformance;
 ///
-/// let photo = Photo::open("../examples/scenes/scene.png")?;
+/// let photo = Photo::open("testdata/scene.png")?;
 /// let request = EditRequest::new("make the red circle blue").steps(1);
 /// let cpu = Editor::embedded().build()?;
 /// // Any device of the build: "wgpu", "cuda:1", …
@@ -128,14 +128,14 @@ impl EditTrace {
     }
 }
 
-/// Where two lists of one length differ.
+/// Indices at which two lists of one length differ.
 fn differing<'a, T: PartialEq>(a: &'a [T], b: &'a [T]) -> impl Iterator<Item = usize> + 'a {
     (0..a.len()).filter(move |&i| a[i] != b[i])
 }
 
 impl StepTrace {
-    /// Of the tokens that differ from `got` after this step, begun on the same canvas, those that
-    /// ties explain: none where the model itself says something else.
+    /// Of the tokens that differ from `got` after this step, begun on the same canvas, the number
+    /// explained by ties: 0 if the models' predictions differ.
     fn ties(&self, got: &Self) -> usize {
         if !self.same_logits(got) {
             return 0;
@@ -143,20 +143,20 @@ impl StepTrace {
         let same_scores = self.scores.iter().zip(&got.scores).all(|(a, b)| near(*a, *b));
         let explained = |&at: &usize| {
             if self.held[at] != got.held[at] {
-                // The threshold lies between scores that are as good as equal.
+                // The threshold lies between scores that are equal within a tie.
                 same_scores
             } else if self.predicted[at] != got.predicted[at] {
                 self.is_near(at, got.predicted[at])
             } else {
-                // The cut, which is made on the host, lies between confidences that are as good as
-                // equal.
+                // The cut, which is made on the host, lies between confidences that are equal
+                // within a tie.
                 true
             }
         };
         differing(&self.tokens, &got.tokens).filter(explained).count()
     }
 
-    /// Whether both models predict the same, within a tie: every share of the codes up to any code.
+    /// Whether both models predict the same cumulative distribution of codes, within a tie.
     fn same_logits(&self, got: &Self) -> bool {
         let (codes, others) = (self.codes(), got.codes());
         let rows = self.logits.chunks(codes).zip(got.logits.chunks(others));
@@ -180,7 +180,7 @@ impl StepTrace {
     }
 }
 
-/// The share of the codes up to and with each, 0..1.
+/// The cumulative distribution of the codes, 0..1.
 fn edges(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().fold(f32::NEG_INFINITY, |max, &logit| max.max(logit));
     let mut edges: Vec<_> = logits.iter().map(|&logit| f64::from(logit - largest).exp()).collect();

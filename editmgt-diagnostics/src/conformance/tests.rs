@@ -1,6 +1,6 @@
 use super::*;
 
-/// Four tokens of three codes, as sure of each of them.
+/// Four tokens of three codes, all equally likely.
 fn step() -> StepTrace {
     StepTrace {
         tokens: vec![0, 1, 2, 9],
@@ -19,14 +19,14 @@ fn changed(change: impl Fn(&mut StepTrace)) -> StepTrace {
 }
 
 #[test]
-fn what_ties_explain() {
+fn ties_explain_near_decisions() {
     type Change = fn(&mut StepTrace);
     let cases: [(&str, Change, usize, usize); 9] = [
         ("nothing", |_| (), 0, 0),
         ("the next code, on the edge", |s| (s.tokens[0], s.predicted[0]) = (1, 1), 1, 1),
         ("a code far away", |s| (s.tokens[0], s.predicted[0]) = (2, 2), 1, 0),
         ("the next code, not on the edge", |s| (s.tokens[1], s.predicted[1]) = (2, 2), 1, 0),
-        ("no code at all", |s| (s.tokens[0], s.predicted[0]) = (7, 7), 1, 0),
+        ("not a codebook index", |s| (s.tokens[0], s.predicted[0]) = (7, 7), 1, 0),
         ("masked, as good as equal", |s| s.tokens[1] = 9, 1, 1),
         ("masked, by another model", |s| (s.tokens[1], s.logits[7]) = (9, 0.1), 1, 0),
         (
@@ -57,7 +57,7 @@ fn trace(change: impl Fn(&mut EditTrace)) -> EditTrace {
 }
 
 #[test]
-fn agreements() {
+fn edit_agreement_table() {
     type Change = fn(&mut EditTrace);
     fn tie(step: &mut StepTrace) {
         (step.tokens[0], step.predicted[0]) = (1, 1);
@@ -65,16 +65,16 @@ fn agreements() {
     fn error(step: &mut StepTrace) {
         (step.tokens[0], step.predicted[0]) = (2, 2);
     }
-    /// What is changed, how, whether it agrees still, and what differs in each step with its ties.
+    /// Name, change, whether it still agrees, and the differing tokens of each step with its ties.
     type Case = (&'static str, Change, bool, [(usize, usize); 2]);
     let cases: [Case; 7] = [
         ("the same", |_| (), true, [(0, 0), (0, 0)]),
         ("a level of rounding", |r| r.pixels[1] = 5, true, [(0, 0), (0, 0)]),
-        ("another picture from the same tokens", |r| r.pixels[1] = 6, false, [(0, 0), (0, 0)]),
+        ("another image from the same tokens", |r| r.pixels[1] = 6, false, [(0, 0), (0, 0)]),
         ("another photo", |r| r.photo[3] = 1, false, [(0, 0), (0, 0)]),
         ("an error at last", |r| error(&mut r.steps[1]), false, [(0, 0), (1, 0)]),
         (
-            "a tie, and what comes of it",
+            "a tie and its consequences",
             |r| {
                 tie(&mut r.steps[0]);
                 error(&mut r.steps[1]);
@@ -104,7 +104,7 @@ fn agreements() {
 #[cfg(feature = "embedded")]
 #[test]
 fn an_edit_agrees_with_itself_and_not_with_another() {
-    let photo = Photo::open("../examples/scenes/scene.png").unwrap();
+    let photo = Photo::open("testdata/scene.png").unwrap();
     let request = EditRequest::new("make the red circle blue");
     let editor = Editor::embedded().build().unwrap();
     let same = compare_edits(&editor, &editor, &photo, &request).unwrap();
@@ -116,7 +116,7 @@ fn an_edit_agrees_with_itself_and_not_with_another() {
     let got = EditTrace::of(&editor, &photo, &other).unwrap();
     let agreement = expected.agreement(&got);
     assert!(!agreement.pass() && agreement.photo_differs == 0, "{agreement:?}");
-    // Every token that was drawn is where its uniform says.
+    // Every drawn token is where its uniform falls.
     let step = &expected.steps[0];
     let drawn = (0..step.tokens.len()).filter(|&at| !step.held[at]);
     assert!(drawn.clone().count() > 0);

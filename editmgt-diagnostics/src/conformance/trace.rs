@@ -6,7 +6,7 @@ use editmgt_core::{
 };
 use editmgt_sampler::LoopStep;
 
-/// What an edit decided, step by step.
+/// Decisions of an edit, step by step.
 #[derive(Debug, Default)]
 pub(super) struct EditTrace {
     /// The tokens of the photo.
@@ -16,23 +16,23 @@ pub(super) struct EditTrace {
     pub(super) pixels: Vec<u8>,
 }
 
-/// What a step over `N` tokens decided, and what from.
+/// Decisions of a step over `N` tokens, and their inputs.
 #[derive(Debug, Clone)]
 pub(super) struct StepTrace {
     /// The canvas after it.
     pub(super) tokens: Vec<u32>,
-    /// Before the least sure of them were masked again.
+    /// The predictions, before the least confident are masked again.
     pub(super) predicted: Vec<u32>,
     pub(super) held: Vec<bool>,
-    /// Empty where nothing was held by score.
+    /// Empty without a score-based hold.
     pub(super) scores: Vec<f32>,
     /// `[N, V]`.
     pub(super) logits: Vec<f32>,
-    /// What drew each token.
+    /// The uniforms that drew the tokens.
     pub(super) uniforms: Vec<f32>,
 }
 
-/// Keeps the canvas after each step.
+/// Records the canvas after each step.
 #[derive(Default)]
 struct Canvases(Vec<Vec<u32>>);
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Preset;
 
-/// The numbers in which the presets differ.
+/// The sizes that differ between presets.
 struct Sizes {
     heads: usize,
     head_dim: usize,
@@ -85,7 +85,7 @@ const TINY: Sizes = Sizes {
     gemma_vocab: 512,
 };
 
-/// Makes the config files of one preset.
+/// Builds the config files of one preset.
 pub(crate) struct Configs(&'static Sizes);
 
 impl Configs {

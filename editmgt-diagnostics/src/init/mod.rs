@@ -1,9 +1,8 @@
 //! Writes a complete model with random weights in the official layout.
 //!
-//! It edits nothing sensibly; it is for measuring speed and memory, for testing a device or a
-//! deployment without a download, and as the start of a training from nothing. The tokenisers
-//! are byte-level ones without merges: the released ones are not ours to ship, and random
-//! weights don't mind.
+//! It does not edit sensibly; it is for measuring speed and memory, for testing a device or a
+//! deployment without a download, and as the start of a training from scratch. The tokenisers are
+//! byte-level without merges, because the released ones may not be redistributed.
 
 mod configs;
 mod tokenizers;
@@ -26,7 +25,7 @@ use editmgt_vq::VqConfig;
 
 pub(crate) use configs::Configs;
 
-/// Which sizes to write.
+/// Sizes of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
     /// The official model: 14 + 28 blocks of width 1024, the 146M codec, CLIP ViT-H/14 and
@@ -57,18 +56,18 @@ impl fmt::Display for Preset {
     }
 }
 
-/// What to write.
+/// Request of an initialisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InitRequest {
     /// The sizes.
     pub preset: Preset,
     /// The dtype of every weight.
     pub dtype: Dtype,
-    /// Same seed, same weights.
+    /// Seed of the weights.
     pub seed: u64,
 }
 
-/// Writes the model into `out`, tensor by tensor: memory stays at the largest tensor.
+/// Writes the model into `out`, tensor by tensor: peak memory is the largest tensor.
 ///
 /// The folder is made under a temporary name beside `out` and renamed when it is complete.
 ///
@@ -117,10 +116,10 @@ fn write(root: &Path, request: &InitRequest) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// Keys and shapes of a component's checkpoint. Nothing is allocated: parameters of a module are
-/// made when they are first used, and these never are.
+/// Keys and shapes of a component's checkpoint. Allocates nothing: parameters of a module are
+/// created at the first use, and these are never used.
 fn tensors(component: &str, config: &str, dir: &Path) -> Result<Vec<TensorSpec>, ModelError> {
-    // Any device does: the modules are listed, not run.
+    // Any device works: the modules are listed, not run.
     let device = Device::default();
     let listed = || -> Result<Result<Vec<TensorSpec>, CheckpointError>, ConfigError> {
         Ok(match component {

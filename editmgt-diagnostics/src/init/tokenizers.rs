@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::write_text;
 
-/// The printable stand-in of each byte in byte-level BPE, in the order of the released vocabulary:
+/// The printable symbol of each byte in byte-level BPE, in the order of the released vocabulary:
 /// first the printable bytes themselves, then the rest from code point 256 on.
 fn byte_symbols() -> Vec<char> {
     let printable: Vec<u32> = (0x21..=0x7e).chain(0xa1..=0xac).chain(0xae..=0xff).collect();
@@ -15,7 +15,7 @@ fn byte_symbols() -> Vec<char> {
     printable.into_iter().chain(256..256 + others).filter_map(char::from_u32).collect()
 }
 
-/// `vocab.json`, `merges.txt` and the special tokens of a CLIP tokenizer: every byte, alone and at
+/// `vocab.json`, `merges.txt` and the special tokens of a CLIP tokenizer: every byte, within and at
 /// the end of a word; start and end of text are the last two of `vocab_size` ids.
 pub(super) fn write_clip(dir: &Path, vocab_size: usize) -> Result<(), ModelError> {
     let symbols = byte_symbols();

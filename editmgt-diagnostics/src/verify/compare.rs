@@ -1,4 +1,4 @@
-//! Measures how far a result is from the expected values.
+//! Comparison of results with expected values.
 
 use burn::tensor::Tensor;
 use editmgt_core::TokenGrid;
@@ -7,28 +7,28 @@ use serde::Serialize;
 use super::VerifyError;
 use super::golden::GoldenTensor;
 
-/// How a pair was compared, and what came out.
+/// Kind and result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Measure {
     /// Numbers, against an absolute tolerance.
     Values {
-        /// Largest absolute difference; infinite where one side is not a number.
+        /// Largest absolute difference; infinite if one side is NaN.
         max_abs: f64,
         /// Largest difference relative to the largest expected magnitude.
         max_rel: f64,
         /// Largest absolute difference that passes.
         tolerance: f64,
-        /// Share of values that may be further off, 0..1 (0 almost everywhere).
+        /// Share of values that may exceed the tolerance, 0..1 (usually 0).
         may_exceed: f64,
-        /// Share of values that are further off.
+        /// Share of values that exceed the tolerance.
         exceeding: f64,
     },
-    /// Decisions (token ids, masks, counts): every one must be equal.
+    /// Decisions (token ids, masks, counts): all must be equal.
     Tokens {
-        /// How many differ.
+        /// Number of differing decisions.
         differ: usize,
-        /// How many there are.
+        /// Number of decisions.
         total: usize,
     },
 }
@@ -36,7 +36,7 @@ pub enum Measure {
 /// One line of a verification.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// What was compared: the name of the golden tensor, or a sentence.
+    /// The name of the golden tensor, or a description.
     pub name: String,
     /// The outcome.
     pub measure: Measure,
@@ -45,12 +45,12 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Compares numbers; each may be off by `tolerance`.
+    /// Compares numbers with an absolute tolerance.
     pub fn values(name: impl Into<String>, got: &[f32], expected: &[f32], tolerance: f64) -> Self {
         Self::mostly(name, got, expected, tolerance, 0.0)
     }
 
-    /// Compares numbers, of which a share `may_exceed` may be off by more than `tolerance`.
+    /// Compares numbers, of which a share `may_exceed` may exceed the tolerance.
     pub fn mostly(
         name: impl Into<String>,
         got: &[f32],
@@ -79,10 +79,10 @@ impl Comparison {
         Self { name: name.into(), measure, pass: exceeding <= may_exceed }
     }
 
-    /// Compares a tensor, whose shape must be the golden one's, too.
+    /// Compares a tensor, whose shape must equal the golden one's.
     ///
     /// # Errors
-    /// [`VerifyError::Stage`] when the tensor can't be read back.
+    /// [`VerifyError::Stage`] when the read-back fails.
     pub fn tensor<const D: usize>(
         got: Tensor<D>,
         expected: &GoldenTensor<f32>,

@@ -73,7 +73,7 @@ impl GoldenFolder {
         names
     }
 
-    /// Whether a tensor of this name is there.
+    /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.file().is_ok_and(|file| file.tensor(name).is_ok())
     }
@@ -91,7 +91,7 @@ impl GoldenFolder {
         T::deserialize(value).map_err(|e| error(format!("meta{pointer}: {e}")))
     }
 
-    /// What the manifest says a tensor is; empty when it says nothing.
+    /// The manifest's description of a tensor; empty without one.
     pub fn meaning(&self, name: &str) -> &str {
         let tensor = self.manifest.get("tensors").and_then(|tensors| tensors.get(name));
         tensor.and_then(|tensor| tensor["meaning"].as_str()).unwrap_or("")

@@ -25,8 +25,8 @@ pub(super) fn verify(folder: &GoldenFolder) -> Result<Vec<Comparison>, VerifyErr
     Ok(comparisons)
 }
 
-/// `raw` is `[layers, 2, heads, rows, cells]`. Heads and rows are the model's to average; their
-/// mean is taken here as it would be there.
+/// `raw` is `[layers, 2, heads, rows, cells]`. The model averages heads and rows; their mean is
+/// taken here likewise.
 fn aggregate(
     folder: &GoldenFolder,
     name: &str,
@@ -43,7 +43,7 @@ fn aggregate(
     }
     let mut values = Vec::with_capacity(layers * cells);
     for layer in 0..layers {
-        // The conditional half comes last.
+        // The conditional half is last.
         let half = (layer * halves + halves - 1) * heads;
         values.extend((0..cells).map(|cell| {
             let of_head =
@@ -115,13 +115,10 @@ fn smoothing(what: &str) -> Option<Smoothing> {
     Some(Smoothing::new(filter, strength).ok()?.with_preserve_peaks(preserve_peaks))
 }
 
-/// The recorded maps are lists; the official code takes them for squares where they are.
+/// The recorded maps are lists; the official code treats square counts as squares.
 fn square(cells: usize) -> GridSize {
     let side = cells.isqrt();
-    match side * side == cells {
-        true => GridSize::new(side, side),
-        false => GridSize::new(cells, 1),
-    }
+    if side * side == cells { GridSize::new(side, side) } else { GridSize::new(cells, 1) }
 }
 
 fn malformed(folder: &GoldenFolder, message: String) -> VerifyError {

@@ -1,5 +1,5 @@
-//! Runs a stage on the inputs of a golden folder and compares what comes out with the expected
-//! values: the way to check a port of a checkpoint, a backend or a codec.
+//! Runs a stage on the inputs of a golden folder and compares the outputs with the expected values:
+//! the way to check a port of a checkpoint, a backend or a codec.
 //!
 //! The format of a golden folder is described in `docs/golden-format.md`.
 
@@ -24,19 +24,19 @@ use serde::Serialize;
 pub use compare::{Comparison, Measure};
 pub use golden::{GoldenFolder, GoldenTensor};
 
-/// Why a folder could not be verified at all.
+/// Why a folder cannot be verified.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// A file can't be read.
+    /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The golden file or its manifest is not as it should be.
+    /// The golden file or its manifest is malformed.
     #[error("{}: {message}", path.display())]
     Golden {
         /// The file.
@@ -44,13 +44,13 @@ pub enum VerifyError {
         /// What is wrong.
         message: String,
     },
-    /// A stage refused the golden inputs.
+    /// A stage rejected the golden inputs.
     #[error(transparent)]
     Stage(#[from] editmgt_core::Error),
-    /// A component can't be loaded.
+    /// A component cannot be loaded.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A component refuses its files.
+    /// A component rejects its files.
     #[error(transparent)]
     Component(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -61,13 +61,13 @@ impl VerifyError {
         Self::Golden { path, message }
     }
 
-    /// A component that refuses its files.
+    /// A component that rejects its files.
     pub fn component(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Component(Box::new(error))
     }
 }
 
-/// A stage that a golden folder can be for.
+/// The stage that a golden folder is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -88,15 +88,15 @@ pub enum GoldenStage {
     Localisation,
     /// Photo to tensor.
     ImagePreparation,
-    /// All of it.
+    /// The whole pipeline.
     Pipeline,
 }
 
 impl GoldenStage {
-    /// Tells the stage from what the folder holds.
+    /// Detects the stage by the folder's contents.
     ///
     /// # Errors
-    /// [`VerifyError::Golden`] when it looks like none of them.
+    /// [`VerifyError::Golden`] for unknown contents.
     pub fn of(folder: &GoldenFolder) -> Result<Self, VerifyError> {
         let dir = folder.dir();
         let config = std::fs::read_to_string(dir.join("config.json")).unwrap_or_default();
@@ -121,14 +121,14 @@ impl GoldenStage {
     }
 }
 
-/// The outcome of one folder.
+/// Result of one folder.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verification {
     /// The folder.
     pub folder: PathBuf,
-    /// What it was for.
+    /// The stage.
     pub stage: GoldenStage,
-    /// Everything that was compared; never empty.
+    /// All comparisons; never empty.
     pub comparisons: Vec<Comparison>,
 }
 
@@ -139,11 +139,11 @@ impl Verification {
     }
 }
 
-/// Runs the stage that `dir` is for on `device`, in f32.
+/// Runs the stage of `dir` on `device`, in f32.
 ///
 /// # Errors
-/// [`VerifyError`] when the folder can't be verified at all; a wrong number is no error but a
-/// comparison that does not pass.
+/// [`VerifyError`] when the folder cannot be verified; a wrong number is a failed comparison, not
+/// an error.
 pub fn verify(dir: &Path, device: &Device) -> Result<Verification, VerifyError> {
     let folder = GoldenFolder::open(dir)?;
     let stage = GoldenStage::of(&folder)?;
@@ -159,7 +159,7 @@ pub fn verify(dir: &Path, device: &Device) -> Result<Verification, VerifyError> 
         GoldenStage::Pipeline => pipeline::verify(&folder, device),
     }?;
     if comparisons.is_empty() {
-        let message = "nothing to compare: no tensor has a name that this stage knows";
+        let message = "nothing to compare: no tensor has a name known to this stage";
         return Err(VerifyError::golden(dir.to_owned(), message.into()));
     }
     Ok(Verification { folder: dir.to_owned(), stage, comparisons })

@@ -1,4 +1,4 @@
-//! A whole pipeline, replaying the draws that the official generator made.
+//! A whole pipeline, replaying the official generator's draws.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ use super::{Comparison, GoldenFolder, VerifyError};
 
 /// Hidden states and pooled vectors of the text encoders.
 const TEXT: f64 = 1e-4;
-/// Logits of one forward pass may be off by this; guidance multiplies it.
+/// Tolerance of the logits of one forward pass; guidance multiplies it.
 const LOGITS: f64 = 5e-4;
 /// Averaged, rescaled and smoothed attention.
 const MAPS: f64 = 1e-5;
@@ -41,7 +41,7 @@ struct PipelineFile {
     args: PipelineArgs,
 }
 
-/// The arguments that the official pipeline was called with.
+/// The arguments of the official pipeline's call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PipelineArgs {
@@ -60,7 +60,7 @@ struct PipelineArgs {
     has_mask: bool,
 }
 
-/// Hands out what the official generator drew.
+/// Replays the draws of the official generator.
 struct RecordedNoise<'a>(&'a GoldenFolder);
 
 impl NoiseSource for RecordedNoise<'_> {
@@ -68,15 +68,16 @@ impl NoiseSource for RecordedNoise<'_> {
         let name = |what| format!("step{}.{what}", request.step);
         let draw = self.0.tokens(&name("sampled_ids")).map_err(Error::stage)?;
         // The last step re-masks nothing and draws no confidence noise.
-        let confidence = match self.0.has(&name("gumbel_uniform")) {
-            true => self.0.floats(&name("gumbel_uniform")).map_err(Error::stage)?.values,
-            false => vec![0.0; request.batch * request.size.len()],
+        let confidence = if self.0.has(&name("gumbel_uniform")) {
+            self.0.floats(&name("gumbel_uniform")).map_err(Error::stage)?.values
+        } else {
+            vec![0.0; request.batch * request.size.len()]
         };
         Ok(StepNoise { draw: TokenDraw::Tokens(draw), confidence })
     }
 }
 
-/// The parts of the pipeline, by their own types: verification looks inside.
+/// The parts of the pipeline by their concrete types, for access to internals.
 struct Components {
     codec: Box<dyn VqCodec>,
     text: LoadedText,
@@ -110,18 +111,20 @@ pub(super) fn verify(
     let negative_prompt = args.negative_prompt.as_deref().unwrap_or("");
     let conditional = text(folder, &model, &args.prompt, "cond", &mut out)?;
     let negative = text(folder, &model, negative_prompt, "uncond", &mut out)?;
-    let reference = match args.has_reference {
-        true => Some(reference(folder, &model, &args, device, &mut out)?),
-        false => None,
+    let reference = if args.has_reference {
+        Some(reference(folder, &model, &args, device, &mut out)?)
+    } else {
+        None
     };
     let input = loop_input(folder, &model, &args, reference, [conditional, negative])?;
 
     let (first, last) = args.temperature;
     let temperature = Temperature::Range(first, last);
     let scheduler = Parity::new(model.scheduler.masking_schedule, temperature);
-    let hold: Box<dyn RegionHold> = match args.local_guidance > 0.0 {
-        true => Box::new(HoldThreshold::new(args.local_guidance)?),
-        false => Box::new(HoldOff),
+    let hold: Box<dyn RegionHold> = if args.local_guidance > 0.0 {
+        Box::new(HoldThreshold::new(args.local_guidance)?)
+    } else {
+        Box::new(HoldOff)
     };
     let consolidator = Consolidator::parity();
     let noise = RecordedNoise(folder);
@@ -182,7 +185,7 @@ fn text(
     Ok(features)
 }
 
-/// The recordings are the official pipeline's, which knows no small encoder.
+/// The recordings are the official pipeline's, which has no small encoder.
 fn not_official(folder: &GoldenFolder) -> VerifyError {
     let message = "a pipeline with a small text encoder has no official counterpart";
     VerifyError::golden(folder.dir().to_owned(), message.into())
@@ -218,15 +221,15 @@ fn loop_input(
     let size = GridSize::new(args.height / factor, args.width / factor);
     let (canvas, reference) = match (&reference, args.has_mask) {
         (Some(tokens), true) => {
-            // The official code knows neither opacity nor other levels than those of the file.
+            // The official code supports neither opacity nor other mask levels.
             let mask = Photo::open(folder.dir().join("mask.png"))
                 .and_then(|photo| {
                     Mask::from_luma(MaskReading::Luma.levels(&photo)).on_grid_official(size)
                 })
                 .map_err(VerifyError::component)?;
             let canvas = mask.masked(tokens, mask_token)?;
-            // The official canvas and reference are one tensor: the reference stream, too, sees
-            // mask tokens in the region.
+            // The official canvas and reference are one tensor: the reference stream also has mask
+            // tokens in the region.
             (canvas.clone(), Some(canvas))
         }
         _ => (TokenGrid::filled(1, size, mask_token), reference),
@@ -251,7 +254,7 @@ fn loop_input(
     })
 }
 
-/// Everything that the golden file has about a step.
+/// Compares all recorded values of a step.
 fn compare_step(
     folder: &GoldenFolder,
     args: &PipelineArgs,
@@ -294,7 +297,7 @@ fn compare_step(
     Ok(())
 }
 
-/// The decoded image, whole or as the golden file keeps it: a crop and a mean-pooled copy.
+/// The decoded image, whole or as stored: a crop and a mean-pooled copy.
 fn compare_image(
     folder: &GoldenFolder,
     image: Tensor<4>,
@@ -332,7 +335,7 @@ fn compare_image(
     Ok(())
 }
 
-/// Top and left of the stored crop: its manifest entry says "rows T:B cols L:R".
+/// Top and left of the stored crop, from "rows T:B cols L:R" in its manifest entry.
 fn crop_origin(folder: &GoldenFolder) -> Result<[usize; 2], VerifyError> {
     let meaning = folder.meaning("final_image_crop");
     let start = |word: &str| -> Option<usize> {

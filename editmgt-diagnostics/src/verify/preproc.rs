@@ -1,6 +1,5 @@
-//! Image preparation: `in{i}` `[H, W, 3]` bytes of square photos, `out{i}` `[3, h, w]` what the
-//! codec is given, `micro{i}` `[5]` the micro-conditions. Beside them, `in{i}.png`, the same
-//! photos as files.
+//! Image preparation: `in{i}` `[H, W, 3]` bytes of square photos, `out{i}` `[3, h, w]` the codec's
+//! input, `micro{i}` `[5]` the micro-conditions. `in{i}.png` has the same photos as files.
 
 use burn::tensor::Device;
 use editmgt::{Photo, PixelSize, ResizePlan, photo::RgbImage};
@@ -8,7 +7,7 @@ use editmgt_core::{Error, MicroConditions};
 
 use super::{Comparison, GoldenFolder, VerifyError};
 
-/// One grey level of 256 (and a little, for its rounding to f32), on all but 1 in 1000 values.
+/// One grey level of 256 (with its rounding to f32), on all but 1 in 1000 values.
 const ONE_LEVEL: f64 = 1.0 / 255.0 + 1e-6;
 const MAY_EXCEED: f64 = 1e-3;
 
@@ -40,7 +39,7 @@ pub(super) fn verify(
         let rgb = RgbImage::from_raw(width as u32, height as u32, bytes)
             .ok_or_else(|| malformed(format!("{name}: too large")))?;
         let photo = Photo::from_rgb(rgb).map_err(VerifyError::component)?;
-        // The golden sizes suit a codec of their own; any multiple will do here.
+        // The golden sizes are for another codec; any multiple works here.
         let plan = ResizePlan::exact(photo.size(), PixelSize::new(rows, columns), 1)?;
         let got = plan
             .apply(&photo, device)?

@@ -140,9 +140,10 @@ impl Replay<'_> {
 
     fn noise(&self) -> Result<StepNoise, VerifyError> {
         let uniforms = self.name("gumbel_uniform");
-        let confidence = match self.folder.has(&uniforms) {
-            true => self.folder.floats(&uniforms)?.values,
-            false => Vec::new(), // the last step draws none
+        let confidence = if self.folder.has(&uniforms) {
+            self.folder.floats(&uniforms)?.values
+        } else {
+            Vec::new() // the last step draws none
         };
         Ok(StepNoise { draw: TokenDraw::Tokens(self.tokens("sampled_ids")?), confidence })
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Comparison, GoldenFolder, VerifyError};
 
-/// An official search for a keyword, and what it found.
+/// An official keyword search and its result.
 #[derive(Deserialize)]
 struct Query {
     prompt: String,
@@ -38,7 +38,7 @@ pub(super) fn verify(folder: &GoldenFolder) -> Result<Vec<Comparison>, VerifyErr
     Ok(comparisons)
 }
 
-/// Nothing to find and nothing found is right, too.
+/// An expected empty result is correct, too.
 fn found(name: String, rows: &[usize], positions: &[usize]) -> Comparison {
     match positions {
         [] => Comparison::decisions(name, &[rows.is_empty()], &[true]),

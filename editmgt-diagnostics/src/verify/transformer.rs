@@ -1,10 +1,10 @@
 //! The transformer: logits of every recorded variant, attention maps, and the intermediate results
 //! of one edit.
 //!
-//! A folder holds shared text inputs, and per grid (`sq`, `ns`, …) the tokens and one
-//! `<grid>.<variant>.logits` per variant. A variant may bring its own timestep or reference
-//! tokens; `t2i` has no reference, and `…_s1p5` in its name is a reference strength of 1.5
-//! (`s1em9` is 1e-9).
+//! A folder has shared text inputs, and per grid (`sq`, `ns`, …) the tokens and one
+//! `<grid>.<variant>.logits` per variant. A variant may have its own timestep or reference tokens;
+//! `t2i` has no reference, and `…_s1p5` in its name is a reference strength of 1.5 (`s1em9` is
+//! 1e-9).
 
 use burn::tensor::{DType, Device, Tensor};
 use editmgt::{load_component, read_config};
@@ -91,7 +91,7 @@ impl Variant {
     }
 }
 
-/// The strength in the name of a variant, 1 where there is none.
+/// The strength in the name of a variant, 1 by default.
 fn strength(variant: &str) -> f32 {
     let number =
         |part: &str| part.strip_prefix('s')?.replace('p', ".").replace("em", "e-").parse().ok();
@@ -125,7 +125,7 @@ impl Run<'_> {
         Comparison::tensor(logits, &self.folder.floats(name)?, LOGITS_TOLERANCE)
     }
 
-    /// Strength 0 is not among the variants: it must be text-to-image.
+    /// Strength 0 is not recorded: it must equal text-to-image.
     fn without_strength(&self) -> Result<Vec<Comparison>, VerifyError> {
         let mut lines = Vec::new();
         for name in self.folder.names() {

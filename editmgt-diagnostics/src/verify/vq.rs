@@ -7,14 +7,14 @@ use editmgt_vq::VqConfig;
 
 use super::{Comparison, GoldenFolder, VerifyError};
 
-/// Largest difference of latents, codes and images. Sums over thousands of products in f32, in
-/// another order than the reference, stay an order of magnitude below.
+/// Largest difference of latents, codes and images. Sums over thousands of f32 products, in another
+/// order than the reference, differ by an order of magnitude less.
 const TOLERANCE: f64 = 1e-4;
 
 /// Compares every image of the folder (`NAME.image` and its companions).
 ///
-/// Decoding starts from the expected tokens, so that a wrong token does not hide what the decoder
-/// does.
+/// Decoding starts from the expected tokens, so that a wrong token does not hide errors of the
+/// decoder.
 pub(super) fn verify(
     folder: &GoldenFolder,
     device: &Device,
@@ -38,7 +38,7 @@ pub(super) fn verify(
 
         let codes = codec.embed(&tokens)?;
         comparisons.push(Comparison::tensor(codes.clone(), &floats("quantized")?, TOLERANCE)?);
-        // The codes themselves must be found again.
+        // Quantizing the codes must return their ids.
         let found = TokenGrid::from_tensor(codec.nearest_codes(codes.clone())?)?;
         comparisons.push(Comparison::tokens(name("quantized, quantized again"), &found, &tokens));
 

@@ -1,4 +1,4 @@
-//! Folders that are not what they should be.
+//! Malformed model folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::tests::{device, folder};
 use super::{Clip, Dino};
 
-/// A copy that can be spoilt.
+/// A copy of a folder, to be damaged.
 struct Copy(TempDir);
 
 impl Copy {
@@ -35,7 +35,7 @@ impl Copy {
         copy
     }
 
-    /// With another value at a JSON pointer in a file.
+    /// Sets another value at a JSON pointer in a file.
     fn with(name: &str, file: &str, pointer: &str, value: Value) -> Self {
         let copy = Self::of(name);
         let path = copy.path(file);
@@ -87,7 +87,7 @@ fn files_that_are_missing_are_named() {
 }
 
 #[test]
-fn another_kind_of_model_is_told() {
+fn another_kind_of_model_is_named() {
     for (error, named) in [
         (clip(&folder("dinov2")), "model_type: expected clip, got \"dinov2\""),
         (dino(&folder("clip")), "model_type: expected vit or dinov2, got \"clip\""),
@@ -100,7 +100,7 @@ fn another_kind_of_model_is_told() {
 }
 
 #[test]
-fn configs_that_no_code_here_follows_are_refused() {
+fn rejects_unsupported_configs() {
     for (name, file, pointer, value, named) in [
         ("clip", CONFIG, "/vision_config/rotary", json!(true), "rotary"),
         ("clip", CONFIG, "/text_config/rotary", json!(true), "rotary"),
@@ -136,7 +136,7 @@ fn configs_that_no_code_here_follows_are_refused() {
         let error = error.to_string();
         assert!(error.contains(named) && error.contains(file), "{pointer}: {error}");
     }
-    // Towers that know their own size only.
+    // Towers with a fixed size.
     let crop = |name| Copy::with(name, PREPROCESSOR, "/size", json!({"height": 40, "width": 32}));
     let copy = crop("vit");
     let error = dino(copy.0.path());
@@ -156,7 +156,7 @@ fn configs_that_no_code_here_follows_are_refused() {
 }
 
 #[test]
-fn weights_that_are_not_the_configs_are_listed() {
+fn mismatched_weights_are_listed() {
     for (name, pointer, value, named) in [
         ("clip", "/vision_config/intermediate_size", json!(28), "of another shape: vision_model"),
         ("clip", "/text_config/intermediate_size", json!(28), "of another shape: text_model"),
@@ -180,9 +180,9 @@ fn weights_that_are_not_the_configs_are_listed() {
     assert!(matches!(error, ModelError::Weights(CheckpointError::Header { .. })), "{error}");
 }
 
-/// What decides the features is in the identity, and where the folder lies is not.
+/// The identity covers what determines the features, but not the folder's path.
 #[test]
-fn checkpoints_are_told_apart() {
+fn checkpoints_have_distinct_identities() {
     let clip = |dir: &Path| Clip::open(dir, &device()).unwrap().sha256().to_owned();
     let first = clip(&folder("clip"));
     assert_eq!((first.len(), clip(Copy::of("clip").0.path()) == first), (64, true));

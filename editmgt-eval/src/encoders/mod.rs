@@ -1,16 +1,16 @@
-//! Pictures and captions as networks see them: CLIP and DINO, from checkpoints of the user's, and
-//! how similar an edited picture is to others in their eyes.
+//! Image and caption encoders (CLIP and DINO, from local checkpoints), and similarity metrics of
+//! edits by their features.
 //!
 //! ```text
-//! picture ─► Preparation ─► [B,3,H,W] ─► vision tower of CLIP ─┐
+//! image ─► Preparation ─► [B,3,H,W] ─► vision tower of CLIP ─┐
 //! caption ─► PromptTokenizer ─► [B,L] ─► text tower of CLIP ───┼► features ─► cosines
-//! picture ─► Preparation ─► [B,3,H,W] ─► DINO ─────────────────┘
+//! image ─► Preparation ─► [B,3,H,W] ─► DINO ─────────────────┘
 //! ```
 //!
 //! A checkpoint is a folder in the layout of the Hugging Face hub: `config.json`, weights in
-//! safetensors, `preprocessor_config.json` and, for CLIP, a tokeniser. It is read as strictly as
-//! those of the editor are. Features are those of the library `transformers`, in f32 whatever the
-//! type of the weights.
+//! safetensors, `preprocessor_config.json` and, for CLIP, a tokeniser. It is validated as strictly
+//! as the editor's own. Features equal those of the library `transformers`, in f32 whatever the
+//! dtype of the weights.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -36,12 +36,12 @@ mod similarity;
 mod tests;
 mod tower;
 
-/// What a stage of a network gives.
+/// Result of a network's stage.
 pub(crate) type Result<T, E = editmgt::Error> = std::result::Result<T, E>;
 
 pub use clip::Clip;
 pub use dino::Dino;
 pub use similarity::{Compared, Encoders, WithSimilarity};
 
-/// Pictures that are encoded at once: more would only take more memory.
+/// Images per encoder batch; larger batches only take more memory.
 const BATCH: usize = 8;

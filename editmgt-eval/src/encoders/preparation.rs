@@ -1,4 +1,4 @@
-//! From a picture to what a vision tower takes: the image processors of `transformers`.
+//! Image preprocessing for vision towers: the image processors of `transformers`.
 
 use std::path::Path;
 
@@ -14,26 +14,25 @@ use crate::encoders::Result;
 
 const COMPONENT: &str = "image processor";
 /// Far above the pictures of any tower.
-const LARGEST_SIDE: usize = 1 << 14;
+const MAX_SIDE: usize = 1 << 14;
 
-/// The library's class, whose defaults a file may rely on.
+/// The library's image processor class, which determines the defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Processor {
-    /// `CLIPImageProcessor` and `BitImageProcessor`: the shorter side gets its length, and the
-    /// middle is kept.
+    /// `CLIPImageProcessor` and `BitImageProcessor`: resize the shorter side, then crop the centre.
     Clip,
-    /// `ViTImageProcessor`: both sides get their lengths, whatever the proportions.
+    /// `ViTImageProcessor`: resize both sides, whatever the aspect ratio.
     Vit,
 }
 
-/// How pictures are prepared.
+/// Image preprocessing.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Preparation {
     resize: Resize,
     filter: ResizeFilter,
-    /// The size of the result: all that resizing gives, or the middle of it.
+    /// The size of the result: the resized image, or its centre crop.
     size: PixelSize,
-    /// The factor from bytes to the values that the mean is taken off.
+    /// The factor from bytes to the values from which the mean is subtracted.
     factor: f64,
     mean: [f32; 3],
     deviation: [f32; 3],
@@ -41,13 +40,13 @@ pub(super) struct Preparation {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Resize {
-    /// The shorter side gets this length; the proportions stay.
+    /// Resizes the shorter side to this length, with the aspect ratio kept.
     ShortestEdge(usize),
-    /// Both sides get theirs.
+    /// Resizes both sides.
     Exact(PixelSize),
 }
 
-/// The keys of a `preprocessor_config.json`; what is left out, or null, has its class's default.
+/// The keys of a `preprocessor_config.json`; missing or null keys have the class's default.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct File {
@@ -91,7 +90,7 @@ enum Channels {
 }
 
 impl Preparation {
-    /// The name of the file that says it.
+    /// File name of the config.
     pub(super) const FILE: &str = "preprocessor_config.json";
 
     /// Reads the file in the folder `dir`; `usual` is the class where the file names none.
@@ -135,29 +134,30 @@ impl Preparation {
         Ok(Self { resize, filter, size, factor, mean, deviation })
     }
 
-    /// That the result is a square of `side`, for towers that know no other.
+    /// Checks that the result is a square of `side`, for towers of a fixed size.
     pub(super) fn check_square(&self, side: usize) -> Result<(), ModelError> {
         let sides = [self.size.height, self.size.width];
         match sides.into_iter().find(|&got| got != side) {
             None => Ok(()),
-            Some(got) => Err(disagree("side of a picture", side, got)),
+            Some(got) => Err(disagree("side of an image", side, got)),
         }
     }
 
-    /// That there is a whole patch to see.
+    /// Checks that the result has at least one whole patch.
     pub(super) fn check_patch(&self, patch: usize) -> Result<(), ModelError> {
         let side = self.size.height.min(self.size.width);
-        match side >= patch {
-            true => Ok(()),
-            false => Err(disagree("side of a picture with a whole patch", patch, side)),
+        if side >= patch {
+            Ok(())
+        } else {
+            Err(disagree("side of an image with a whole patch", patch, side))
         }
     }
 
-    /// The values of a picture, `[3, H, W]` row-major: to the bit those of the library.
+    /// The preprocessed image, `[3, H, W]` row-major: bit for bit as the library.
     pub(super) fn values(&self, picture: &RgbImage) -> Result<Vec<f32>> {
         let (height, width) = (picture.height() as usize, picture.width() as usize);
         if height == 0 || width == 0 {
-            return Err(Error::shape("picture", "at least one pixel", format!("{width}x{height}")));
+            return Err(Error::shape("image", "at least one pixel", format!("{width}x{height}")));
         }
         let resized = resize_rgb(picture, self.resize.of(height, width), self.filter);
         let PixelSize { height, width } = self.size;
@@ -177,8 +177,7 @@ impl Preparation {
         Ok(values)
     }
 
-    /// What `encode` makes of pictures, `[B, 3, H, W]` to `[B, D]`, some of them at a time: a
-    /// feature for each.
+    /// Runs `encode` (`[B, 3, H, W]` to `[B, D]`) on images in batches; one feature per image.
     pub(super) fn batches(
         &self,
         pictures: &[&RgbImage],
@@ -208,7 +207,7 @@ pub(super) fn rows(features: Tensor<2>) -> Result<Vec<Vec<f32>>> {
 }
 
 impl Resize {
-    /// What a picture of this size becomes. The library cuts off what is less than a pixel.
+    /// The resized size. The library rounds down.
     fn of(self, height: usize, width: usize) -> PixelSize {
         match self {
             Self::Exact(size) => size,
@@ -250,7 +249,7 @@ impl File {
         })
     }
 
-    /// The size of the middle, or of all where nothing is cut off.
+    /// The size of the centre crop, or of the whole resized image.
     fn crop(&self, processor: Processor, resize: Resize) -> Result<PixelSize, ConfigError> {
         const KEY: &str = "do_center_crop";
         match (self.do_center_crop.unwrap_or(processor == Processor::Clip), processor, resize) {
@@ -262,16 +261,17 @@ impl File {
             (true, _, _) => {
                 let crop = self.crop_size.unwrap_or(Size::Side(224)).exact("crop_size")?;
                 let most = resize.of(1, 1);
-                match crop.height <= most.height && crop.width <= most.width {
-                    true => Ok(crop),
+                if crop.height <= most.height && crop.width <= most.width {
+                    Ok(crop)
+                } else {
                     // The library would pad.
-                    false => unsupported("crop_size", format!("at most the size, {most}"), crop),
+                    unsupported("crop_size", format!("at most the size, {most}"), crop)
                 }
             }
         }
     }
 
-    /// By the numbers that Pillow gives its filters.
+    /// Pillow's filter numbers.
     fn filter(&self, processor: Processor) -> Result<ResizeFilter, ConfigError> {
         let usual = if processor == Processor::Clip { 3 } else { 2 };
         match self.resample.unwrap_or(usual) {
@@ -284,7 +284,7 @@ impl File {
 
     fn normalisation(&self, processor: Processor) -> Result<([f32; 3], [f32; 3]), ConfigError> {
         let (mean, deviation) = match processor {
-            // Of the pictures that CLIP was trained on.
+            // The mean and deviation of CLIP's training images.
             Processor::Clip => (
                 Channels::Each([0.48145466, 0.4578275, 0.40821073]),
                 Channels::Each([0.26862954, 0.26130258, 0.27577711]),
@@ -325,9 +325,10 @@ impl Channels {
 }
 
 fn checked(key: &'static str, side: usize) -> Result<usize, ConfigError> {
-    match (1..=LARGEST_SIDE).contains(&side) {
-        true => Ok(side),
-        false => unsupported(key, format!("1 to {LARGEST_SIDE}"), side),
+    if (1..=MAX_SIDE).contains(&side) {
+        Ok(side)
+    } else {
+        unsupported(key, format!("1 to {MAX_SIDE}"), side)
     }
 }
 

@@ -1,5 +1,4 @@
-//! How similar an edited picture is to others, and to what it should show, in the eyes of CLIP and
-//! DINO.
+//! Similarity of an edited image to others and to captions, by CLIP and DINO features.
 
 use editmgt::EditError;
 use editmgt_train::data::Captions;
@@ -11,7 +10,7 @@ use super::{Clip, Dino};
 use crate::encoders::Result as StageResult;
 use crate::{EvalError, Measured, Suite};
 
-/// The networks that look at edits; each is optional.
+/// The encoders of a similarity measurement; each is optional.
 #[derive(Default)]
 pub struct Encoders {
     /// CLIP.
@@ -20,30 +19,30 @@ pub struct Encoders {
     pub dino: Option<Dino>,
 }
 
-/// An edit, to be looked at.
+/// An edit to be compared.
 #[derive(Debug, Clone, Copy)]
 pub struct Compared<'a> {
     /// The photo.
     pub before: &'a RgbImage,
     /// The edited photo.
     pub after: &'a RgbImage,
-    /// How it should look, where that is known.
+    /// The true edited image, if known.
     pub truth: Option<&'a RgbImage>,
-    /// What the photo and the true picture show, in words.
+    /// Captions of the photo and of the true image.
     pub captions: &'a Captions,
 }
 
 impl Encoders {
-    /// Whether there is none.
+    /// Whether there is no encoder.
     pub fn is_empty(&self) -> bool {
         self.clip.is_none() && self.dino.is_none()
     }
 
-    /// Cosines of features, -1..=1, by the names that `docs/evaluation.md` explains, for each
-    /// network that is there; those with captions or the true picture where these are known.
+    /// Cosine similarities of features, -1..=1, by the names in `docs/evaluation.md`, for each
+    /// available encoder; those with captions or the true image only if these are known.
     ///
     /// Sources: Gal et al., 2021 (StyleGAN-NADA) for the direction; the evaluations of MagicBrush
-    /// (Zhang et al., 2023) for the similarity to the true picture and of Emu Edit (Sheynin et al.,
+    /// (Zhang et al., 2023) for the similarity to the true image and of Emu Edit (Sheynin et al.,
     /// 2023) for that to the photo and to the caption.
     ///
     /// # Errors
@@ -56,12 +55,12 @@ impl Encoders {
             let pictures = clip.images(&pictures)?;
             found.push(("clip_i", to_truth(&pictures)));
             found.push(("clip_i_from_photo", cosine(&pictures[1], &pictures[0])));
-            if let Some(wanted) = &edit.captions.after {
-                let wanted = &clip.captions(&[wanted])?[0];
-                found.push(("clip_t", cosine(&pictures[1], wanted)));
-                if let Some(said) = &edit.captions.before {
-                    let said = &clip.captions(&[said])?[0];
-                    let direction = direction([&pictures[0], &pictures[1]], [said, wanted]);
+            if let Some(after) = &edit.captions.after {
+                let after = &clip.captions(&[after])?[0];
+                found.push(("clip_t", cosine(&pictures[1], after)));
+                if let Some(before) = &edit.captions.before {
+                    let before = &clip.captions(&[before])?[0];
+                    let direction = direction([&pictures[0], &pictures[1]], [before, after]);
                     found.push(("clip_direction", direction));
                 }
             }
@@ -82,11 +81,11 @@ impl Encoders {
     }
 }
 
-/// A suite whose edits are also looked at by CLIP, by DINO, or by both.
+/// A suite with additional similarity metrics by CLIP, DINO or both.
 pub struct WithSimilarity<'a> {
-    /// What makes and measures the edits.
+    /// The suite.
     pub suite: &'a dyn Suite,
-    /// Who looks at them.
+    /// The encoders.
     pub encoders: &'a Encoders,
 }
 
@@ -122,14 +121,14 @@ impl Suite for WithSimilarity<'_> {
     }
 }
 
-/// The cosine of the angle between two features of one width; `None` where one of them is 0.
+/// Cosine similarity of two features of equal width; `None` if one of them is 0.
 fn cosine(a: &[f32], b: &[f32]) -> Option<f64> {
     angle(&wide(a), &wide(b))
 }
 
-/// The cosine between the way from the first picture to the second and the way from the first
-/// caption to the second, each way one between features of length 1. Pictures that are the same
-/// went nowhere, which is 0; `None` where the captions are the same, or a feature is 0.
+/// Cosine of the difference between the two image features and the difference between the two
+/// caption features, all normalised first. 0 for equal image features; `None` if the captions are
+/// equal or a feature is 0.
 fn direction(pictures: [&[f32]; 2], captions: [&[f32]; 2]) -> Option<f64> {
     let way = |[from, to]: [&[f32]; 2]| -> Option<Vec<f64>> {
         let (from, to) = (unit(from)?, unit(to)?);
@@ -145,7 +144,7 @@ fn direction(pictures: [&[f32]; 2], captions: [&[f32]; 2]) -> Option<f64> {
 fn angle(a: &[f64], b: &[f64]) -> Option<f64> {
     let lengths = norm(a) * norm(b);
     let product: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
-    // Rounding can make it a little more than 1.
+    // Rounding can exceed 1.
     (lengths > 0.0).then(|| (product / lengths).clamp(-1.0, 1.0))
 }
 

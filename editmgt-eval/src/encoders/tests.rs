@@ -49,7 +49,7 @@ fn references() -> Value {
     serde_json::from_slice(&fs::read(folder("references.json")).unwrap()).unwrap()
 }
 
-/// Features are some units long; sums of some dozens of f32 are taken in another order.
+/// Features are of the order of one; sums of dozens of f32 terms differ in order.
 fn assert_near(got: &[f32], key: &str) {
     let expected = expected(key);
     assert_eq!(got.len(), expected.len(), "{key}");
@@ -58,7 +58,7 @@ fn assert_near(got: &[f32], key: &str) {
     assert!(largest < 1e-5, "{key}: {largest}");
 }
 
-/// Pillow's resizing and NumPy's arithmetic, to the bit.
+/// Bit-for-bit equal to Pillow's resizing and NumPy's arithmetic.
 #[test]
 fn pixels_are_those_of_the_image_processors() {
     let kinds = [Processor::Clip, Processor::Clip, Processor::Clip, Processor::Vit];
@@ -97,9 +97,9 @@ fn features_are_those_of_the_library() {
     }
 }
 
-/// More pictures than are encoded at once are those that they are alone.
+/// Batched images have the same features as single ones.
 #[test]
-fn pictures_do_not_see_each_other() {
+fn batched_images_are_independent() {
     let dino = Dino::open(&folder("vit"), &device()).unwrap();
     let (wide, noise) = (picture("wide"), picture("noise"));
     let many: Vec<&RgbImage> = (0..19).map(|i| if i % 3 == 1 { &wide } else { &noise }).collect();
@@ -166,7 +166,7 @@ fn similarities_are_those_of_torch() {
     }
 }
 
-/// Edits that are made already: the second one was left out.
+/// Precomputed edits, the second of which was skipped.
 struct Made;
 
 impl Suite for Made {
@@ -204,7 +204,7 @@ impl Suite for Made {
 }
 
 #[test]
-fn edits_of_any_suite_are_looked_at() {
+fn similarity_is_added_to_any_suite() {
     let references = references();
     let clip = Clip::open(&folder("clip"), &device()).unwrap();
     let sha256 = clip.sha256().to_owned();

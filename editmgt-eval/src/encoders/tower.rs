@@ -1,4 +1,4 @@
-//! What the vision towers of CLIP, ViT and DINOv2 have in common.
+//! Vision transformer shared by CLIP, ViT and DINOv2.
 
 use burn::module::{Initializer, Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -9,10 +9,10 @@ use editmgt::config::ConfigError;
 use editmgt_text::Activation;
 use serde::Deserialize;
 
-/// Far above any model of this family, and low enough that no product of two overflows.
-const LARGEST_SIZE: usize = 1 << 24;
+/// Far above any model of this family, and low enough that a product of two cannot overflow.
+const MAX_SIZE: usize = 1 << 24;
 /// Each layer costs a few kilobytes before any weight is read.
-const MOST_LAYERS: usize = 1 << 10;
+const MAX_LAYERS: usize = 1 << 10;
 /// Colours of a pixel.
 const CHANNELS: usize = 3;
 
@@ -25,27 +25,27 @@ pub(super) struct TowerConfig {
     pub(super) num_hidden_layers: usize,
     pub(super) num_attention_heads: usize,
     pub(super) num_channels: usize,
-    /// The side of the pictures that the positions were learned for.
+    /// The image side that the positions were learned for.
     pub(super) image_size: usize,
     pub(super) patch_size: usize,
     pub(super) hidden_act: String,
     pub(super) layer_norm_eps: f64,
     /// Whether queries, keys and values have a bias.
     pub(super) qkv_bias: bool,
-    /// Whether the result of each half of a layer is scaled, as in DINOv2.
+    /// Whether the output of each branch is scaled (LayerScale), as in DINOv2.
     #[serde(skip)]
     pub(super) layer_scale: bool,
 }
 
 impl TowerConfig {
-    /// The config, when a tower can have these sizes.
+    /// The config, if the sizes are valid.
     pub(super) fn checked(self, component: &'static str) -> Result<Self, ConfigError> {
         let sizes = [
-            ("hidden_size", self.hidden_size, LARGEST_SIZE),
-            ("intermediate_size", self.intermediate_size, LARGEST_SIZE),
-            ("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS),
-            ("num_attention_heads", self.num_attention_heads, LARGEST_SIZE),
-            ("image_size", self.image_size, LARGEST_SIZE),
+            ("hidden_size", self.hidden_size, MAX_SIZE),
+            ("intermediate_size", self.intermediate_size, MAX_SIZE),
+            ("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS),
+            ("num_attention_heads", self.num_attention_heads, MAX_SIZE),
+            ("image_size", self.image_size, MAX_SIZE),
             ("patch_size", self.patch_size, self.image_size),
         ];
         let unsupported = |key, expected: String, got: &dyn ToString| {
@@ -72,12 +72,12 @@ impl TowerConfig {
         Ok(self)
     }
 
-    /// How many patches a side of `pixels` has.
+    /// Patches per side of `pixels`.
     pub(super) fn patches(&self, pixels: usize) -> usize {
         pixels / self.patch_size
     }
 
-    /// Rows of the table of positions: the class token and the patches.
+    /// Rows of the position table: the class token and the patches.
     pub(super) fn positions(&self) -> usize {
         1 + self.patches(self.image_size).pow(2)
     }
@@ -87,7 +87,7 @@ impl TowerConfig {
         LayerNormConfig::new(self.hidden_size).with_epsilon(self.layer_norm_eps).init(device)
     }
 
-    /// The convolution that makes a row of each patch.
+    /// The patch embedding convolution.
     pub(super) fn patch_embedding(&self, bias: bool, device: &Device) -> Conv2d {
         let side = [self.patch_size; 2];
         Conv2dConfig::new([CHANNELS, self.hidden_size], side)
@@ -96,7 +96,7 @@ impl TowerConfig {
             .init(device)
     }
 
-    /// The layers and the norm after them.
+    /// The layers and the final norm.
     pub(super) fn tower(
         &self,
         component: &'static str,
@@ -116,13 +116,13 @@ impl TowerConfig {
     }
 }
 
-/// The rows of patches, `[B, N, D]`, of pictures `[B, 3, H, W]`; what is left of a side behind the
-/// last whole patch is not seen.
+/// Patch embeddings, `[B, N, D]`, of images `[B, 3, H, W]`; pixels beyond the last whole patch are
+/// ignored.
 pub(super) fn patches(embedding: &Conv2d, pictures: Tensor<4>) -> Tensor<3> {
     embedding.forward(pictures).flatten::<3>(2, 3).swap_dims(1, 2)
 }
 
-/// The layers of a vision transformer, norms first, and a norm after them.
+/// Pre-norm transformer layers with a final norm.
 #[derive(Module, Debug)]
 pub(super) struct Tower {
     layers: Vec<TowerLayer>,
@@ -130,17 +130,16 @@ pub(super) struct Tower {
 }
 
 impl Tower {
-    /// The first row, which is the class token's, of `[B, L, D]` after all layers and the norm:
-    /// `[B, D]`.
+    /// The class token's row of `[B, L, D]` after all layers and the norm: `[B, D]`.
     pub(super) fn class_feature(&self, embedded: Tensor<3>) -> Tensor<2> {
         let hidden = self.layers.iter().fold(embedded, |x, layer| layer.forward(x));
-        // The norm is row by row: the others need none.
+        // The norm is row-wise, so the other rows are not needed.
         self.norm.forward(hidden.narrow(1, 0, 1)).squeeze_dim(1)
     }
 }
 
-/// One layer. The three families of checkpoints name its parts differently: each has a table of
-/// keys beside its config.
+/// One layer. The three families of checkpoints name its parts differently: each has a key table
+/// beside its config.
 #[derive(Module, Debug)]
 struct TowerLayer {
     norm1: LayerNorm,
@@ -218,7 +217,7 @@ impl TowerAttention {
     }
 }
 
-/// A factor for each channel.
+/// LayerScale: a factor per channel.
 #[derive(Module, Debug)]
 struct LayerScale {
     lambda1: Param<Tensor<1>>,

@@ -6,37 +6,37 @@ use super::sizes::check_sizes;
 use super::ssim::ssim_map;
 use crate::EvalError;
 
-/// How far a picture is from another one, over all of its pixels or some.
+/// Difference between two images, over all or some of their pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Difference {
-    /// How many pixels were compared, 1 or more.
+    /// Number of compared pixels, 1 or more.
     pub pixels: usize,
     /// Mean absolute difference of the values, 0..=1.
     pub l1: f64,
     /// Mean squared difference of the values, 0..=1, as MagicBrush and Emu Edit report it.
     pub l2: f64,
-    /// Peak signal-to-noise ratio, decibels; 88.1 for equal pictures ([`decibels`]).
+    /// Peak signal-to-noise ratio, decibels; 88.1 for equal images ([`decibels`]).
     pub psnr: f64,
-    /// Structural similarity, -1..=1: the mean of [`ssim_map`] over those of the pixels that are
-    /// not at the border; `None` where all of them are.
+    /// Structural similarity, -1..=1: the mean of [`ssim_map`] over the pixels off the border;
+    /// `None` if there are none.
     pub ssim: Option<f64>,
-    /// The share of the pixels that are not the same in every channel, 0..=1.
+    /// The share of the pixels that differ in any channel, 0..=1.
     pub changed: f64,
 }
 
-/// How far a picture is from another one: everywhere, where a mask says, and elsewhere.
+/// Difference between two images: overall, inside a mask, and outside it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Differences {
-    /// Everywhere.
+    /// All pixels.
     pub whole: Difference,
-    /// Where the mask is above 0; `None` without a mask, or where nothing is marked.
+    /// Where the mask is above 0; `None` without a mask, or if it is empty.
     pub inside: Option<Difference>,
-    /// Where the mask is 0; `None` without a mask, or where everything is marked.
+    /// Where the mask is 0; `None` without a mask, or if it is full.
     pub outside: Option<Difference>,
 }
 
 impl Differences {
-    /// Compares `image` with `reference`; a mask is above 0 inside.
+    /// Compares `image` with `reference`; the inside is where the mask is above 0.
     ///
     /// # Errors
     /// [`EvalError::Size`] when the two, or the mask, differ in size.
@@ -57,15 +57,15 @@ impl Differences {
         };
         let marked = |position: usize| mask.is_some_and(|mask| mask.as_raw()[position] > 0);
         Ok(Self {
-            // A photo has pixels; a picture without any is equal to itself.
+            // A photo has pixels; an image without any equals itself.
             whole: over(&|_| true).unwrap_or(Difference::NONE),
             inside: mask.and_then(|_| over(&marked)),
             outside: mask.and_then(|_| over(&|position| !marked(position))),
         })
     }
 
-    /// `l1`, `l2`, `psnr` and `ssim`, and the same with `_inside` and `_outside`, as far as they
-    /// are there.
+    /// The available values of `l1`, `l2`, `psnr` and `ssim`, and the same with `_inside` and
+    /// `_outside`.
     pub fn named(&self) -> Metrics {
         let parts = [("", Some(self.whole)), ("_inside", self.inside), ("_outside", self.outside)];
         let mut metrics = Metrics::default();

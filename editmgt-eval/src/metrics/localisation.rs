@@ -1,12 +1,11 @@
 use crate::EvalError;
 
-/// The positions that score so much or more.
+/// The positions with at least this score.
 pub fn above(scores: &[f32], threshold: f32) -> Vec<bool> {
     scores.iter().map(|&score| score >= threshold).collect()
 }
 
-/// Intersection over union of what is marked in either, 0..=1; `None` where nothing is marked in
-/// any.
+/// Intersection over union, 0..=1; `None` if both are empty.
 ///
 /// # Errors
 /// [`EvalError::Size`] when the two differ in length.

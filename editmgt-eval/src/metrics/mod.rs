@@ -1,7 +1,7 @@
-//! Numbers about two pictures, or about a score map and the truth.
+//! Metrics of two images, or of a score map and the true region.
 //!
-//! Each is tested against values of an independent implementation, which
-//! `scripts/make_metric_references.py` writes.
+//! Each is tested against an independent implementation's values, written by
+//! `scripts/make_metric_references.py`.
 
 mod difference;
 mod localisation;
@@ -12,7 +12,7 @@ mod tests;
 mod visibility;
 
 pub use difference::{Difference, Differences};
-/// Area under the curve of scores against the truth.
+/// Area under the ROC curve of scores against the true region.
 pub use editmgt_world::auc;
 pub use localisation::{above, iou};
 pub use ssim::{SSIM_WINDOW, ssim_map};

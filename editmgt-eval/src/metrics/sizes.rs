@@ -1,4 +1,4 @@
-//! Images that are compared have one size.
+//! Size checks of compared images.
 
 use image::{GrayImage, RgbImage};
 
@@ -11,7 +11,7 @@ pub(super) fn check_sizes(
     mask: Option<&GrayImage>,
 ) -> Result<(), EvalError> {
     let expected = reference.dimensions();
-    check("picture", expected, image.dimensions())?;
+    check("image", expected, image.dimensions())?;
     mask.map_or(Ok(()), |mask| check("mask", expected, mask.dimensions()))
 }
 

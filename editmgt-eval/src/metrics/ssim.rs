@@ -17,8 +17,8 @@ const C2: f64 = 58.5225;
 ///
 /// Source: Z. Wang, A. C. Bovik, H. R. Sheikh and E. P. Simoncelli, "Image quality assessment: from
 /// error visibility to structural similarity", 2004, with its Gaussian window and population
-/// variances. Libraries give one number for two pictures, or windows of their own; a mask needs
-/// the map.
+/// variances. Libraries return one number per image pair, or use other windows; masked means
+/// require the map.
 ///
 /// # Errors
 /// [`EvalError::Size`] when the two differ in size.
@@ -51,7 +51,7 @@ pub fn ssim_map(image: &RgbImage, reference: &RgbImage) -> Result<Vec<Option<f64
     Ok(map)
 }
 
-/// Gaussian means around the pixels that are not within the radius of the border.
+/// Gaussian means at the pixels whose window fits.
 fn blur(plane: Vec<f64>, width: usize) -> Vec<f64> {
     let weight = |i: usize| (-0.5 * ((i as f64 - RADIUS as f64) / SIGMA).powi(2)).exp();
     let sum: f64 = (0..SSIM_WINDOW).map(weight).sum();

@@ -1,4 +1,4 @@
-//! Against scikit-image, SciPy and NumPy: `scripts/make_metric_references.py` wrote what is in
+//! Against scikit-image, SciPy and NumPy: `scripts/make_metric_references.py` wrote the values in
 //! `testdata`.
 
 use image::{GrayImage, RgbImage};
@@ -8,12 +8,12 @@ use super::*;
 
 #[derive(Deserialize)]
 struct References {
-    pictures: Vec<Pictures>,
+    pictures: Vec<PairImages>,
     localisation: Vec<Localisation>,
 }
 
 #[derive(Deserialize)]
-struct Pictures {
+struct PairImages {
     name: String,
     whole: Expected,
     inside: Expected,
@@ -110,7 +110,7 @@ fn visibility_is_that_of_libjxl() {
 }
 
 #[test]
-fn what_is_not_there_is_not_seen() {
+fn equal_images_have_no_visible_difference() {
     let picture = before();
     let (width, height) = picture.dimensions();
     let seen = |image: &RgbImage, mask: Option<&GrayImage>| {
@@ -120,7 +120,7 @@ fn what_is_not_there_is_not_seen() {
     assert_eq!(seen(&picture, None), (Some(0.0), None, None));
     let all = GrayImage::from_pixel(width, height, image::Luma([1]));
     assert_eq!(seen(&picture, Some(&all)), (Some(0.0), Some(0.0), None));
-    // A change inside is none outside, however near.
+    // A change inside does not count outside, however near.
     let mut changed = picture.clone();
     changed.put_pixel(20, 10, image::Rgb([255; 3]));
     let (whole, inside, outside) = seen(&changed, Some(&mask()));
@@ -150,7 +150,7 @@ fn localisation_is_that_of_scipy() {
 }
 
 #[test]
-fn equal_pictures_and_empty_regions() {
+fn equal_images_and_empty_regions() {
     let picture = before();
     let same = Differences::between(&picture, &picture, None).unwrap();
     assert_eq!((same.whole.l1, same.whole.l2, same.whole.changed), (0.0, 0.0, 0.0));
@@ -166,7 +166,7 @@ fn equal_pictures_and_empty_regions() {
         ["l1", "l1_inside", "l2", "l2_inside", "psnr", "psnr_inside", "ssim", "ssim_inside"];
     assert_eq!(names, expected);
 
-    // The border alone, where no window fits.
+    // Only the border, where no window fits.
     let mut border = GrayImage::new(width, height);
     border.put_pixel(2, 2, image::Luma([1]));
     let bordered = Differences::between(&picture, &picture, Some(&border)).unwrap();
@@ -178,10 +178,10 @@ fn equal_pictures_and_empty_regions() {
 fn sizes_that_differ_are_refused() {
     let (picture, other) = (RgbImage::new(20, 16), RgbImage::new(16, 20));
     let mask = GrayImage::new(20, 15);
-    for (error, said) in [
+    for (error, expected) in [
         (
             Differences::between(&other, &picture, None).unwrap_err(),
-            "picture: expected 20x16 pixels, got 16x20 pixels",
+            "image: expected 20x16 pixels, got 16x20 pixels",
         ),
         (
             Differences::between(&picture, &picture, Some(&mask)).unwrap_err(),
@@ -191,9 +191,9 @@ fn sizes_that_differ_are_refused() {
             Visibility::between(&picture, &picture, Some(&mask)).unwrap_err(),
             "mask: expected 20x16 pixels, got 20x15 pixels",
         ),
-        (ssim_map(&other, &picture).unwrap_err(), "picture: expected 20x16 pixels, got"),
+        (ssim_map(&other, &picture).unwrap_err(), "image: expected 20x16 pixels, got"),
         (iou(&[true], &[true, false]).unwrap_err(), "positions: expected 2, got 1"),
     ] {
-        assert!(error.to_string().starts_with(said), "{error}");
+        assert!(error.to_string().starts_with(expected), "{error}");
     }
 }

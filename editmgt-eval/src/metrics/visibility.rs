@@ -5,30 +5,30 @@ use image::{GrayImage, RgbImage};
 use super::sizes::check_sizes;
 use crate::EvalError;
 
-/// Pixels of a side from which the metric is defined.
-const LEAST_SIDE: u32 = 8;
+/// Smallest side for which the metric is defined.
+const MIN_SIDE: u32 = 8;
 
-/// How much of a difference people would see, a butteraugli distance each: 0 for equal pictures,
-/// about 1 where a difference begins to be seen, without an upper end. It is libjxl's 3-norm, over
-/// all pixels and three octaves of the norm, so that the worst places count most.
+/// Perceptual difference as a butteraugli distance: 0 for equal images, about 1 at the threshold of
+/// visibility, unbounded above. libjxl's 3-norm, over all pixels and three octaves of the norm, so
+/// that the worst regions dominate.
 ///
-/// Source: the `butteraugli` crate, a port of libjxl's, which stands for J. Alakuijala et al.,
-/// "Guetzli: perceptually guided JPEG encoder", 2017. The pictures are taken as sRGB on a screen of
-/// 80 nits.
+/// Source: the `butteraugli` crate, a port of libjxl's, after J. Alakuijala et al., "Guetzli:
+/// perceptually guided JPEG encoder", 2017. The images are interpreted as sRGB on a screen of 80
+/// nits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Visibility {
-    /// Of the whole picture; `None` for one with a side below 8 pixels.
+    /// Of the whole image; `None` if a side is below 8 pixels.
     pub whole: Option<f64>,
-    /// Of the picture with the reference in place of it where the mask is 0; `None` without a mask,
-    /// or where nothing is marked.
+    /// Inside the mask, with the reference substituted where it is 0; `None` without a mask, or if
+    /// it is empty.
     pub inside: Option<f64>,
-    /// Of the picture with the reference in place of it where the mask is above 0; `None` without a
-    /// mask, or where everything is marked.
+    /// Outside the mask, with the reference substituted where it is above 0; `None` without a mask,
+    /// or if it is full.
     pub outside: Option<f64>,
 }
 
 impl Visibility {
-    /// Compares `image` with `reference`; a mask is above 0 inside.
+    /// Compares `image` with `reference`; the inside is where the mask is above 0.
     ///
     /// # Errors
     /// [`EvalError::Size`] when the two, or the mask, differ in size.
@@ -52,7 +52,7 @@ impl Visibility {
         Ok(Self { whole: distance(image, reference), inside: part(true), outside: part(false) })
     }
 
-    /// `butteraugli`, `butteraugli_inside` and `butteraugli_outside`, as far as they are there.
+    /// The available values of `butteraugli`, `butteraugli_inside` and `butteraugli_outside`.
     pub fn named(&self) -> Metrics {
         let parts = [("", self.whole), ("_inside", self.inside), ("_outside", self.outside)];
         let known = parts.into_iter().filter_map(|(suffix, value)| Some((suffix, value?)));
@@ -62,10 +62,10 @@ impl Visibility {
     }
 }
 
-/// Of pictures of one size.
+/// The distance of images of equal size.
 fn distance(image: &RgbImage, reference: &RgbImage) -> Option<f64> {
     let (width, height) = reference.dimensions();
-    if width < LEAST_SIDE || height < LEAST_SIDE {
+    if width < MIN_SIDE || height < MIN_SIDE {
         return None;
     }
     let pixels = |image: &RgbImage| {
@@ -74,5 +74,5 @@ fn distance(image: &RgbImage, reference: &RgbImage) -> Option<f64> {
     };
     let (reference, image) = (pixels(reference), pixels(image));
     let result = butteraugli(reference.as_ref(), image.as_ref(), &ButteraugliParams::new());
-    Some(result.expect("two pictures of one size, which is large enough").pnorm_3)
+    Some(result.expect("two images of one size, which is large enough").pnorm_3)
 }

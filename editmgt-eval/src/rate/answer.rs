@@ -4,36 +4,36 @@ use serde_json::{Map, Value};
 /// The best score.
 const BEST: f64 = 10.0;
 
-/// What a rater said of an edit.
+/// A rater's answer for an edit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// Its scores.
     Scores(Scores),
-    /// Why its answer could not be used.
+    /// Why the answer is unusable.
     Problem(String),
 }
 
-/// Two scores, 0..=10 each, more is better.
+/// Two scores, 0..=10 each, higher is better.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// How well the edit does what the instruction says.
+    /// How well the edit follows the instruction.
     pub followed: f64,
-    /// How well the rest of the photo is kept, and how natural the result looks.
+    /// How well the rest of the photo is preserved, and how natural the result looks.
     pub kept: f64,
 }
 
 impl Scores {
-    /// One number for both: their geometric mean, as GEdit-Bench takes it, so that neither makes up
-    /// for the other.
+    /// The overall score: the geometric mean, as in GEdit-Bench, so that neither compensates for
+    /// the other.
     pub fn overall(&self) -> f64 {
         (self.followed * self.kept).sqrt()
     }
 }
 
 impl Answer {
-    /// Finds the last JSON object with both scores in what a model said: there may be words around
-    /// it, a code fence, or thoughts with other braces. A score may be a text (`"7"`, `"7/10"`).
+    /// Finds the last JSON object with both scores in a model's answer, which may also contain
+    /// text, a code fence, or other braces. A score may be a string (`"7"`, `"7/10"`).
     pub fn parse(text: &str) -> Self {
         let objects: Vec<Map<String, Value>> = objects(text).collect();
         let has_both = |object: &&Map<String, Value>| {
@@ -55,7 +55,7 @@ impl Answer {
     }
 }
 
-/// Every JSON object that begins at a brace of the text and is not inside an earlier one.
+/// Every JSON object that begins at a brace of the text, not nested in an earlier one.
 fn objects(text: &str) -> impl Iterator<Item = Map<String, Value>> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -83,7 +83,7 @@ fn score(value: &Value) -> Option<f64> {
     (0.0..=BEST).contains(&number).then_some(number)
 }
 
-/// So much of a text that a person sees what it is.
+/// The beginning of a text, for messages.
 pub(super) fn start(text: &str) -> String {
     const LENGTH: usize = 200;
     text.trim().chars().take(LENGTH).collect()
@@ -112,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_quoted() {
-        for (text, said) in [
+    fn invalid_answers_are_quoted() {
+        for (text, expected) in [
             ("I can't rate pictures.", "got \"I can't rate pictures.\""),
             ("", "got \"\""),
             (r#"{"followed": 8"#, "expected a JSON object"),
@@ -125,7 +125,7 @@ mod tests {
             (r#"{"followed": "nan", "kept": 1}"#, "from 0 to 10"),
         ] {
             let Answer::Problem(problem) = Answer::parse(text) else { panic!("{text}") };
-            assert!(problem.contains(said), "{text}: {problem}");
+            assert!(problem.contains(expected), "{text}: {problem}");
         }
         let Answer::Problem(long) = Answer::parse(&"é".repeat(5000)) else { panic!() };
         assert!(long.chars().count() < 300, "{long}");

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::answer::{Answer, start};
 use crate::EvalError;
 
-/// Of an answer; a few sentences have some hundred.
-const LONGEST_ANSWER: u64 = 1 << 20;
-/// Tokens of an answer: the reason, and room to think before it.
-const TOKENS: u32 = 2048;
+/// Bytes of an answer; a few sentences have several hundred.
+const MAX_ANSWER_BYTES: u64 = 1 << 20;
+/// Tokens of an answer: the reason, and reasoning before it.
+const MAX_ANSWER_TOKENS: u32 = 2048;
 
-/// What a rater is told. A change here makes other scores: it is part of a rating's identity.
+/// The rater's prompt. A change affects scores: it is part of a rating's identity.
 pub(super) const TASK: &str = "\
 You judge an edited photo. The first picture is the photo, the second is the photo after an edit by \
 a program that was given the instruction below. Compare the two with care.
@@ -31,33 +31,33 @@ Answer with one JSON object and nothing else:
 
 Instruction: ";
 
-/// A service that answers chat requests with pictures in the way of OpenAI's. It has no `Debug`,
-/// which would tell the key.
+/// An OpenAI-compatible chat service that accepts images. It does not implement `Debug`, which
+/// would expose the key.
 pub struct Endpoint {
     url: String,
     model: String,
     key: Option<String>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Endpoint {
-    /// The service at `url`, to which `/chat/completions` is added (such as
-    /// `http://localhost:8000/v1`), the `model` that it is asked for, the `key` that it wants, and
-    /// how long an answer may take. `https` needs the feature `tls`.
-    pub fn new(url: &str, model: &str, key: Option<String>, patience: Duration) -> Self {
+    /// The service at `url`, to which `/chat/completions` is appended (such as
+    /// `http://localhost:8000/v1`), the `model` to request, the API `key`, and the time limit of an
+    /// answer. `https` needs the feature `tls`.
+    pub fn new(url: &str, model: &str, key: Option<String>, timeout: Duration) -> Self {
         let url = format!("{}/chat/completions", url.trim_end_matches('/'));
-        Self { url, model: model.to_owned(), key, patience }
+        Self { url, model: model.to_owned(), key, timeout }
     }
 
-    /// What its scores depend on: not the key, and not where it is.
+    /// What the scores depend on: neither the key nor the URL.
     pub(super) fn identity(&self) -> Value {
         json!({"model": self.model, "task": TASK})
     }
 
-    /// Asks for scores of an edit; `before` and `after` are PNGs.
+    /// Requests scores of an edit; `before` and `after` are PNGs.
     ///
     /// # Errors
-    /// [`EvalError::Endpoint`] when it can't be reached or does not answer in time,
+    /// [`EvalError::Endpoint`] when it is unreachable or does not answer in time,
     /// [`EvalError::Status`] when it refuses.
     pub(super) fn rate(
         &self,
@@ -74,27 +74,27 @@ impl Endpoint {
         let mut request = json!({
             "model": self.model,
             "temperature": 0,
-            "max_tokens": TOKENS,
+            "max_tokens": MAX_ANSWER_TOKENS,
             "messages": [{"role": "user", "content": content}],
         });
         let reply = self.post_adapting(&mut request)?;
         let reply: Value = match serde_json::from_str(&reply) {
             Ok(reply) => reply,
-            Err(_) => return Ok(no_chat(&reply)),
+            Err(_) => return Ok(not_a_chat_reply(&reply)),
         };
         match reply.pointer("/choices/0/message/content").and_then(Value::as_str) {
             Some(text) => Ok(Answer::parse(text)),
-            None => Ok(no_chat(&reply.to_string())),
+            None => Ok(not_a_chat_reply(&reply.to_string())),
         }
     }
 
-    /// Posts a request, and once more for each parameter that the service refuses by name: newer
-    /// models want `max_completion_tokens` and no temperature of 0.
+    /// Posts a request, and again without each parameter that the service refuses by name: newer
+    /// models require `max_completion_tokens` and no temperature of 0.
     fn post_adapting(&self, request: &mut Value) -> Result<String, EvalError> {
         loop {
             match self.post(request) {
-                Err(EvalError::Status { status: 400 | 422, said, .. })
-                    if give_way(request, &said) => {}
+                Err(EvalError::Status { status: 400 | 422, reply, .. })
+                    if drop_refused_parameter(request, &reply) => {}
                 result => return result,
             }
         }
@@ -112,8 +112,8 @@ impl Endpoint {
         };
         let mut post = minreq::post(&self.url)
             .with_header("Content-Type", "application/json")
-            .with_timeout(self.patience.as_secs().max(1))
-            // The key is for this place.
+            .with_timeout(self.timeout.as_secs().max(1))
+            // The key must not be sent to another host.
             .with_follow_redirects(false)
             .with_body(request.to_string());
         if let Some(key) = &self.key {
@@ -121,33 +121,33 @@ impl Endpoint {
         }
         let response = post.send_lazy().map_err(failed)?;
         let (status, mut text) = (response.status_code, Vec::new());
-        let read = response.take(LONGEST_ANSWER).read_to_end(&mut text);
+        let read = response.take(MAX_ANSWER_BYTES).read_to_end(&mut text);
         read.map_err(|e| failed(minreq::Error::IoError(e)))?;
         let text = String::from_utf8_lossy(&text).into_owned();
         if !(200..300).contains(&status) {
-            let said = start(&text);
-            return Err(EvalError::Status { url: self.url.clone(), status, said });
+            let reply = start(&text);
+            return Err(EvalError::Status { url: self.url.clone(), status, reply });
         }
         Ok(text)
     }
 }
 
-/// Takes the parameter that the answer names out of the request; a limit of tokens is asked for
-/// under its other name once. Whether something changed.
-fn give_way(request: &mut Value, said: &str) -> bool {
+/// Removes the parameter named in the refusal from the request, or renames a token limit once.
+/// Returns whether something changed.
+fn drop_refused_parameter(request: &mut Value, reply: &str) -> bool {
     let Some(request) = request.as_object_mut() else { return false };
-    if said.contains("temperature") && request.remove("temperature").is_some() {
+    if reply.contains("temperature") && request.remove("temperature").is_some() {
         return true;
     }
-    // The advice names the other: "use 'max_completion_tokens' instead".
-    if said.contains("max_tokens") && request.remove("max_tokens").is_some() {
-        request.insert("max_completion_tokens".to_owned(), json!(TOKENS));
+    // The message names the alternative: "use 'max_completion_tokens' instead".
+    if reply.contains("max_tokens") && request.remove("max_tokens").is_some() {
+        request.insert("max_completion_tokens".to_owned(), json!(MAX_ANSWER_TOKENS));
         return true;
     }
-    said.contains("max_completion_tokens") && request.remove("max_completion_tokens").is_some()
+    reply.contains("max_completion_tokens") && request.remove("max_completion_tokens").is_some()
 }
 
-fn no_chat(reply: &str) -> Answer {
+fn not_a_chat_reply(reply: &str) -> Answer {
     let problem = format!("expected a chat's reply with a message, got {:?}", start(reply));
     Answer::Problem(problem)
 }

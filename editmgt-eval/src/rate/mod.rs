@@ -1,5 +1,5 @@
-//! A rater of our own: a model behind an OpenAI-compatible endpoint looks at the photo and the
-//! result of every edit of a run.
+//! Ratings by a vision-language model behind an OpenAI-compatible endpoint, which gets the photo
+//! and the result of every edit of a run.
 
 mod answer;
 mod endpoint;
@@ -30,25 +30,25 @@ struct Rating {
     answer: Answer,
 }
 
-/// What came of a rating.
+/// Results of a rating.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rated {
-    /// Every edit that has scores, with `rated_followed`, `rated_kept` and `rated_overall` as its
+    /// Every edit with scores, with `rated_followed`, `rated_kept` and `rated_overall` as its
     /// metrics.
     pub records: Vec<Record>,
-    /// The edits whose answer could not be used, and why. They are asked for again when the rating
-    /// is started again.
+    /// The edits with an unusable answer, and why. They are requested again when the rating is
+    /// resumed.
     pub problems: Vec<(u64, String)>,
 }
 
-/// Rates every edit of the run in `dir`, and keeps in `out` who rated (`rater.json`) and a line for
-/// each answer (`ratings.jsonl`), as soon as it is there. What has scores is not asked for again.
-/// `progress` gets how many are done and how many there are.
+/// Rates every edit of the run in `dir`, and writes to `out` the rater (`rater.json`) and a line
+/// per answer (`ratings.jsonl`), as it arrives. Edits with scores are not requested again.
+/// `progress` gets the number done and the total.
 ///
 /// # Errors
-/// [`EvalError::NoRecords`] for a run without pictures; [`EvalError::OtherRun`] when `out` is of
-/// another rater; [`EvalError::Endpoint`] and [`EvalError::Status`], after which what was rated
-/// before is kept; [`EvalError::Io`], [`EvalError::Malformed`], [`EvalError::InUse`].
+/// [`EvalError::NoRecords`] for a run without images; [`EvalError::OtherRun`] when `out` is of
+/// another rater; [`EvalError::Endpoint`] and [`EvalError::Status`], with earlier ratings kept;
+/// [`EvalError::Io`], [`EvalError::Malformed`], [`EvalError::InUse`].
 pub fn rate(
     dir: &Path,
     out: &Path,
@@ -58,7 +58,7 @@ pub fn rate(
     rate_with(dir, out, endpoint, Locking::Required, progress)
 }
 
-/// As [`rate`], on a file system that may have no locks.
+/// As [`rate`], optionally on a file system without locks.
 ///
 /// # Errors
 /// Those of [`rate`].
@@ -74,7 +74,7 @@ pub fn rate_with(
     std::fs::create_dir_all(out).map_err(EvalError::io(out))?;
     check_identity(&out.join("rater.json"), &endpoint.identity())?;
     let (mut lines, known) = Lines::open::<Rating>(out.join("ratings.jsonl"), locking)?;
-    // A later answer takes the place of one that could not be used.
+    // A later answer replaces an unusable one.
     let mut answers: BTreeMap<u64, Answer> =
         known.into_iter().map(|rating| (rating.index, rating.answer)).collect();
     let total = records.len() as u64;
@@ -105,7 +105,7 @@ pub fn rate_with(
     Ok(rated)
 }
 
-/// The PNGs of the photo and the result: those of the gallery, or in the layout of GEdit-Bench.
+/// The PNGs of the photo and the result: the gallery's, or in the layout of GEdit-Bench.
 fn pictures(dir: &Path, record: &Record) -> Result<[Vec<u8>; 2], EvalError> {
     let panel = |name: &str| panel_path(dir, record.index, name);
     let mut places = vec![(panel("before"), panel("after"))];
@@ -113,7 +113,7 @@ fn pictures(dir: &Path, record: &Record) -> Result<[Vec<u8>; 2], EvalError> {
     let there = |(before, after): &&(PathBuf, PathBuf)| before.exists() && after.exists();
     let Some((before, after)) = places.iter().find(there) else {
         let problem =
-            format!("expected the pictures of edit {}; make the run with --pictures", record.index);
+            format!("expected the images of edit {}; make the run with --pictures", record.index);
         return Err(EvalError::NoRecords { path: dir.to_owned(), problem });
     };
     let read = |path: &Path| std::fs::read(path).map_err(EvalError::io(path));

@@ -1,4 +1,4 @@
-//! Against a server that says what it is told to say.
+//! Against a server with scripted replies.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{Measured, Panels, RunStore, Shard};
 
-/// What a request had.
+/// A received request.
 struct Request {
     head: String,
     body: Value,
 }
 
-/// Answers as many requests as there are replies, each a status and a body.
+/// Answers one request per reply, each a status and a body.
 struct Stub {
     url: String,
     thread: JoinHandle<Vec<Request>>,
@@ -64,7 +64,7 @@ fn chat(content: &str) -> (u16, String) {
     (200, json!({"choices": [{"message": {"role": "assistant", "content": content}}]}).to_string())
 }
 
-/// A run of so many edits, with pictures.
+/// A run of `count` edits, with images.
 fn edits(dir: &Path, n: u64) {
     let mut store = RunStore::open(dir, &json!({}), Shard::default()).unwrap();
     for index in 0..n {
@@ -126,36 +126,36 @@ fn every_edit_is_rated_once() {
     let rater = std::fs::read_to_string(dir.path().join("ratings/rater.json")).unwrap();
     assert!(rater.contains("judge") && !rater.contains("secret"), "{rater}");
 
-    // Only the two without scores are asked for again, wherever the rater is by now.
+    // Only the two without scores are requested again, at any URL.
     let stub = Stub::new(vec![chat(r#"{"followed": 1, "kept": 1}"#), (500, "no memory".into())]);
     let url = stub.url.clone();
     let error = rated(dir.path(), "judge", &url).unwrap_err();
-    let EvalError::Status { status: 500, said, .. } = &error else { panic!("{error}") };
-    assert_eq!(said, "no memory");
+    let EvalError::Status { status: 500, reply, .. } = &error else { panic!("{error}") };
+    assert_eq!(reply, "no memory");
     assert_eq!(stub.requests().len(), 2);
     let lines = std::fs::read_to_string(dir.path().join("ratings/ratings.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 4);
 }
 
 #[test]
-fn who_can_not_rate_says_why() {
+fn failed_ratings_name_the_cause() {
     let dir = tempfile::tempdir().unwrap();
     edits(dir.path(), 1);
-    // A port that was free a moment ago, and that nobody listens to.
+    // A port that was free a moment ago and has no listener.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nobody = format!("http://{port}/v1");
-    let error = rated(dir.path(), "judge", &nobody).unwrap_err();
+    let unreachable = format!("http://{port}/v1");
+    let error = rated(dir.path(), "judge", &unreachable).unwrap_err();
     assert!(matches!(&error, EvalError::Endpoint { .. }), "{error}");
-    assert!(error.to_string().starts_with(&nobody), "{error}");
+    assert!(error.to_string().starts_with(&unreachable), "{error}");
     // Another rater's scores are not mixed with these.
-    let error = rated(dir.path(), "jury", &nobody).unwrap_err().to_string();
+    let error = rated(dir.path(), "jury", &unreachable).unwrap_err().to_string();
     assert!(error.contains("rater.json") && error.contains("another model"), "{error}");
 
     let bare = tempfile::tempdir().unwrap();
     edits(bare.path(), 1);
     std::fs::remove_dir_all(bare.path().join("pictures")).unwrap();
-    let error = rated(bare.path(), "judge", &nobody).unwrap_err().to_string();
-    assert!(error.contains("the pictures of edit 0") && error.contains("--pictures"), "{error}");
+    let error = rated(bare.path(), "judge", &unreachable).unwrap_err().to_string();
+    assert!(error.contains("the images of edit 0") && error.contains("--pictures"), "{error}");
 }
 
 #[cfg(not(feature = "tls"))]
@@ -163,7 +163,7 @@ fn who_can_not_rate_says_why() {
 fn https_needs_a_feature() {
     let dir = tempfile::tempdir().unwrap();
     edits(dir.path(), 1);
-    // Something listens, so that it is the missing TLS that is told.
+    // There is a listener, so that the error is the missing TLS.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/v1", listener.local_addr().unwrap());
     let error = rated(dir.path(), "judge", &url).unwrap_err().to_string();
@@ -190,7 +190,7 @@ fn asks_again_without_parameters_that_the_service_refuses() {
 }
 
 #[test]
-fn does_not_ask_for_ever() {
+fn retries_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
     edits(dir.path(), 1);
     let refused = |text: &str| (400, text.to_owned());

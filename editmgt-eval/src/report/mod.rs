@@ -1,4 +1,4 @@
-//! A page about a run.
+//! HTML report of a run.
 
 #[cfg(test)]
 mod tests;
@@ -17,30 +17,28 @@ use crate::{Better, COLUMNS, Estimate, EvalError, Record, Summary, plot, plotted
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
 
-/// Edits of no known kind.
+/// Name of the edits without a category.
 const NO_CATEGORY: &str = "unknown";
 
-/// What a report shows.
+/// Options of a report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReportOptions {
-    /// What stands on top.
+    /// The title.
     pub title: String,
     /// The metric by which the worst edits are chosen.
     pub by: String,
-    /// How many edits the gallery has at most.
+    /// Most edits in the gallery.
     pub cases: usize,
     /// The seed of the intervals.
     pub seed: u64,
 }
 
-/// The run in the folder `dir` as one HTML page that needs nothing else, neither files nor the
-/// network: a table, plots, and a gallery of the worst edits, to be filtered by category and sorted
-/// by any metric. An edit's pictures are shown when the run kept them
-/// ([`Panels::save`](crate::Panels::save)).
+/// The run in the folder `dir` as one self-contained HTML page: a table, plots, and a gallery of
+/// the worst edits, which can be filtered by category and sorted by any metric. The images of an
+/// edit are shown if the run saved them ([`Panels::save`](crate::Panels::save)).
 ///
 /// # Errors
-/// [`EvalError::NoRecords`] when no record has the metric; [`EvalError::Io`] for pictures that
-/// can't be read.
+/// [`EvalError::NoRecords`] when no record has the metric; [`EvalError::Io`] for unreadable images.
 pub fn report(
     dir: &Path,
     records: &[Record],
@@ -54,7 +52,7 @@ pub fn report(
     }
     let title = escaped(&options.title);
     let mut page = String::new();
-    // Writing to a string can't fail, here and below.
+    // Writing to a string cannot fail, here and below.
     let _ = write!(
         page,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -72,7 +70,7 @@ pub fn report(
     Ok(page)
 }
 
-/// The worst first; those that are equal in their order.
+/// The worst first; ties in their order.
 fn worst<'a>(records: &'a [Record], options: &ReportOptions) -> Vec<&'a Record> {
     let sign = if Better::of(&options.by) == Better::More { 1.0 } else { -1.0 };
     let key = |record: &Record| record.metrics.get(&options.by).map(|value| sign * value);
@@ -108,7 +106,7 @@ fn table(page: &mut String, summary: &Summary) {
     }
     page.push_str("</tbody>\n</table>\n<p>Means; below each, its 95% bootstrap interval.");
     if summary.skipped > 0 {
-        let _ = write!(page, " {} edits were left out.", summary.skipped);
+        let _ = write!(page, " {} edits were skipped.", summary.skipped);
     }
     page.push_str("</p>\n");
 }
@@ -180,7 +178,7 @@ fn gallery(
     Ok(())
 }
 
-/// Text that means itself in HTML, in attributes as well.
+/// Escapes text for HTML, including attributes.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! The page's structure; and, where there is a Chromium, what a click on its filter does.
+//! The page's structure; and, if a Chromium is installed, its filter.
 
 use std::process::Command;
 
@@ -42,7 +42,7 @@ fn page(cases: usize, by: &str) -> Result<String, EvalError> {
     report(dir.path(), &records(), &options)
 }
 
-/// Where each of these begins, all of them in this order.
+/// Position of each part in the page, all in this order.
 fn in_order(page: &str, parts: &[&str]) {
     let mut from = 0;
     for part in parts {
@@ -76,14 +76,14 @@ fn a_page_has_the_table_the_plots_and_the_worst_edits() {
     );
     assert_eq!(page.matches("<article").count(), 3);
     assert_eq!(page.matches("<img").count(), 4);
-    // It stands for itself.
+    // It is self-contained.
     for outside in ["http-equiv", "<link", "src=\"http", "@import", "url("] {
         assert!(!page.contains(outside), "{outside}");
     }
 }
 
 #[test]
-fn the_gallery_is_as_long_as_wanted_and_the_worst_depend_on_the_metric() {
+fn gallery_has_the_requested_length_and_order() {
     let worst = page(1, "success").unwrap();
     assert_eq!(worst.matches("<article").count(), 1);
     in_order(&worst, &["The worst 1 of 3 edits by success", "<h3>remove the fox</h3>"]);
@@ -91,10 +91,11 @@ fn the_gallery_is_as_long_as_wanted_and_the_worst_depend_on_the_metric() {
     assert!(error.contains("expected edits with the metric colour"), "{error}");
 }
 
-/// Where this is set, a missing browser is a failure.
+/// If this is set, a missing browser is a failure.
 const NEED_BROWSER: &str = "EDITMGT_NEED_BROWSER";
 
-/// Chooses a category and a metric as a reader would, once the page is there, and looks.
+/// Chooses a category and a metric as a reader would, once the page has loaded, and reads the
+/// gallery.
 const CLICKS: &str = "
 <script>
   const choose = (id, value) => {
@@ -128,7 +129,7 @@ fn the_filter_filters_in_a_browser() {
     std::fs::write(&path, page(9, "l1").unwrap().replace("</body>", CLICKS)).unwrap();
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--no-first-run"])
-        // It looks at one file, and has nothing to ask the network.
+        // It opens one file, and needs no network.
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         .arg("--disable-quic")
         .arg(format!("--user-data-dir={}", dir.path().join("profile").display()))

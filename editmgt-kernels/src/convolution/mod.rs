@@ -13,9 +13,10 @@ use crate::work::for_rows;
 
 /// The layer's convolution.
 ///
-/// Large 3x3 convolutions with stride 1 use Winograd's algorithm, with 4 products in place of 9; others use
-/// im2col a few rows at a time (burn-flex 0.22.1 copies the whole image, on one thread). Kernels support any
-/// stride and explicit padding; convolutions with groups, dilation or a 1x1 kernel run burn's implementation.
+/// Large 3x3 convolutions with stride 1 use Winograd's algorithm, with 4 products in place of 9;
+/// others use im2col a few rows at a time (burn-flex 0.22.1 copies the whole image, on one thread).
+/// Kernels support any stride and explicit padding; convolutions with groups, dilation or a 1x1
+/// kernel run burn's implementation.
 ///
 /// # Shapes
 /// `[B, C, H, W]` to `[B, C', H', W']`.
@@ -74,7 +75,8 @@ fn kernel(
     HostTensor::new(out).into_tensor([batch, out_channels, out_height, out_width])
 }
 
-/// Adds the convolution of images `[B, C, H, W]` with weights `[C', C, kernel]` to `[B, C', H', W']`.
+/// Adds the convolution of images `[B, C, H, W]` with weights `[C', C, kernel]` to `[B, C', H',
+/// W']`.
 type Algorithm = fn(&Geometry, &[f32], &[f32], &mut [f32]);
 
 /// Sizes of a convolution, `[height, width]` each.
@@ -101,7 +103,8 @@ struct RowTask<'a> {
 }
 
 impl Geometry {
-    /// Splits the output into tasks of `rows` rows of all channels, which aren't adjacent in memory.
+    /// Splits the output into tasks of `rows` rows of all channels, which aren't adjacent in
+    /// memory.
     fn tasks<'a>(&self, images: &'a [f32], out: &'a mut [f32], rows: usize) -> Vec<RowTask<'a>> {
         let [height, width] = self.size;
         let [out_height, out_width] = self.out_size;

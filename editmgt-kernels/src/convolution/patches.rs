@@ -29,8 +29,8 @@ pub(super) fn run(geometry: &Geometry, images: &[f32], weight: &[f32], out: &mut
 }
 
 impl Geometry {
-    /// Fills `patches`: a row for each channel and kernel position, with the input value for each output
-    /// pixel of the task.
+    /// Fills `patches`: a row for each channel and kernel position, with the input value for each
+    /// output pixel of the task.
     fn patches(&self, task: &RowTask<'_>, patches: &mut [f32]) {
         let [kernel_height, kernel_width] = self.kernel;
         let [_, out_width] = self.out_size;
@@ -49,7 +49,8 @@ impl Geometry {
         }
     }
 
-    /// The values of one image row at column `right` of the kernel, for each output pixel of the row.
+    /// The values of one image row at column `right` of the kernel, for each output pixel of the
+    /// row.
     fn line(&self, from: &[f32], right: usize, to: &mut [f32]) {
         let (stride, before) = (self.stride[1], self.before[1]);
         // Output pixels whose input is in the left padding, and those whose input is in the image.

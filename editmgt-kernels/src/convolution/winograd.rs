@@ -1,9 +1,10 @@
-//! Winograd's algorithm for 3x3 convolutions with stride 1, F(2x2, 3x3) (Lavin and Gray, arXiv 1509.09308).
+//! Winograd's algorithm for 3x3 convolutions with stride 1, F(2x2, 3x3) (Lavin and Gray, arXiv
+//! 1509.09308).
 //!
-//! For each 2x2 output pixels, the 4x4 input pixels and the kernel are transformed into 16 values each; their
-//! products, summed over the channels and transformed back, are the output: 16 products instead of
-//! 4 pixels x 9 = 36. The transforms consist of additions (and factors of 1/2 for the weights), so f32 results
-//! are as exact as those of direct summation, which a test checks.
+//! For each 2x2 output pixels, the 4x4 input pixels and the kernel are transformed into 16 values
+//! each; their products, summed over the channels and transformed back, are the output: 16 products
+//! instead of 4 pixels x 9 = 36. The transforms consist of additions (and factors of 1/2 for the
+//! weights), so f32 results are as exact as those of direct summation, which a test checks.
 
 use rayon::prelude::*;
 
@@ -149,7 +150,8 @@ fn transform_output(
 ) {
     let products: Vec<&[f32]> = products.chunks_exact(products.len() / TRANSFORM_SIZE).collect();
     let (by_row, _) = products.as_chunks::<4>();
-    // The two output rows of a row of tiles, for each of the four columns of a tile; then the pixels.
+    // The two output rows of a row of tiles, for each of the four columns of a tile; then the
+    // pixels.
     let mut upper = vec![0.0; 4 * columns];
     let mut lower = vec![0.0; 4 * columns];
     let mut pixels = vec![0.0; 2 * columns];

@@ -19,15 +19,16 @@ pub(super) struct AblateArgs {
     editor: EditorArgs,
     #[command(flatten)]
     scenes: SceneArgs,
-    /// Where the tables, plots and runs go; what is done already is not done again
+    /// Output folder of tables, plots and runs; finished edits are not repeated
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
     lock: LockArgs,
-    /// Only these: steps, hold, layers, filter, keyword, holding, composite, strength, guidance
+    /// Only these ablations: steps, hold, layers, filter, keyword, holding, composite, strength,
+    /// guidance
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Option<Vec<String>>,
-    /// The seed of the intervals and tests
+    /// Seed of the intervals and tests
     #[arg(long, default_value_t = 0)]
     interval_seed: u64,
 }

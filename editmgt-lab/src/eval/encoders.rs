@@ -1,4 +1,4 @@
-//! The networks that look at edits, beside the metrics that need none.
+//! Options of the similarity metrics.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,8 @@ use editmgt_store::FileRoles;
 #[derive(Args)]
 pub(super) struct EncoderArgs {
     /// Measure similarity by the CLIPModel in this folder (Hugging Face layout: config.json,
-    /// safetensors, preprocessor_config.json, tokeniser): to the true picture, to the photo and,
-    /// where the data has captions, to these
+    /// safetensors, preprocessor_config.json, tokeniser): to the true image, to the photo and, if
+    /// the data has captions, to these
     #[arg(long, value_name = "DIR")]
     clip: Option<PathBuf>,
     /// Measure similarity by the ViTModel (DINO) or Dinov2Model in this folder, in the same layout
@@ -21,7 +21,7 @@ pub(super) struct EncoderArgs {
 }
 
 impl EncoderArgs {
-    /// Declares the files of the networks as inputs.
+    /// Declares the files of the encoders as inputs.
     pub(super) fn declare(&self, roles: &mut FileRoles) {
         for dir in [&self.clip, &self.dino].into_iter().flatten() {
             roles.input_tree("encoder", dir);

@@ -8,26 +8,26 @@ use editmgt_eval::{GeditData, GeditSuite};
 use editmgt_store::FileRoles;
 
 use super::encoders::EncoderArgs;
-use super::{EditorArgs, RunArgs};
+use super::{EditorArgs, SuiteArgs};
 use crate::Outcome;
 
 #[derive(Args)]
 pub(super) struct GeditArgs {
-    /// A folder with info.jsonl (key, task_type, instruction, instruction_language) and a
-    /// KEY_SRCIMG.png for each line
+    /// Folder with info.jsonl (key, task_type, instruction, instruction_language) and a
+    /// KEY_SRCIMG.png per line
     data: PathBuf,
     #[command(flatten)]
     editor: EditorArgs,
     /// Only the instructions in this language: en or cn
     #[arg(long)]
     language: Option<String>,
-    /// The first so many instructions only
+    /// Number of instructions, from the first
     #[arg(long)]
     n: Option<u64>,
     #[command(flatten)]
     encoders: EncoderArgs,
     #[command(flatten)]
-    run: RunArgs,
+    run: SuiteArgs,
 }
 
 pub(super) fn run(args: &GeditArgs) -> Outcome {

@@ -30,20 +30,19 @@ pub(crate) struct EvalArgs {
 
 #[derive(Subcommand)]
 enum What {
-    /// Edit held-out scenes of the training world, judge every picture by the world's truth, and
-    /// measure it
+    /// Edit held-out scenes of the training world, and measure the results against its ground truth
     World(Box<world::WorldEvalArgs>),
-    /// Edit the pictures of a data set of pairs and compare the results with the pictures after
+    /// Edit the images of a data set of pairs, and compare the results with the images after
     Pairs(Box<pairs::PairsArgs>),
-    /// Edit the photos of GEdit-Bench, and write the results where its rating scripts look for them
+    /// Edit the photos of GEdit-Bench, and write the results in the layout of its rating scripts
     Gedit(Box<gedit::GeditArgs>),
-    /// Let a model behind an OpenAI-compatible endpoint rate every edit of a run
+    /// Rate every edit of a run by a model behind an OpenAI-compatible endpoint
     Rate(rate::RateArgs),
-    /// Vary one option after the other over scenes of the training world: tables and plots
+    /// Vary one option at a time over scenes of the training world: tables and plots
     Ablate(Box<ablate::AblateArgs>),
-    /// Summarise the run in a folder, all of its parts
+    /// Summarise the run in a folder, with all its shards
     Summary(results::SummaryArgs),
-    /// Write a page about the run in a folder: table, plots, and the worst edits to look at
+    /// Write an HTML report of the run in a folder: table, plots, and the worst edits
     Report(results::ReportArgs),
     /// Compare two runs edit by edit, with intervals and paired tests
     Compare(results::CompareArgs),
@@ -62,15 +61,15 @@ pub(crate) fn run(args: EvalArgs) -> Outcome {
     }
 }
 
-/// Who edits, and how.
+/// Options of the editor and its edits.
 #[derive(Args)]
 struct EditorArgs {
     #[command(flatten)]
     model: ModelArg,
-    /// Options of the edits, as in a report's `request`, JSON; what it leaves out keeps its default
+    /// Options of the edits, as in a report's `request`, JSON; missing keys have their defaults
     #[arg(long, value_name = "JSON")]
     request: Option<PathBuf>,
-    /// Where to compute: see `editmgt devices`
+    /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
 }
@@ -99,32 +98,32 @@ impl EditorArgs {
     }
 }
 
-/// What every suite can be told.
+/// Options shared by all suites.
 #[derive(Args)]
-struct RunArgs {
-    /// The run's own folder: `run.json`, `trials.jsonl` with a line for each edit. A run that was
-    /// stopped goes on where it was when it is started again
+struct SuiteArgs {
+    /// Output folder of the run: `run.json`, and `trials.jsonl` with a line per edit. A run that
+    /// was stopped resumes when it is started again
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Do every N-th edit, from the I-th on; N processes share one folder
+    /// Run every N-th edit, from the I-th on; N processes share one folder
     #[arg(long, value_name = "I/N", default_value = "1/1", requires = "out")]
     shard: Shard,
     #[command(flatten)]
     lock: LockArgs,
-    /// Write the summary
+    /// Write the summary to this file
     #[arg(long, value_name = "JSON")]
     summary: Option<PathBuf>,
-    /// Keep the pictures of every edit in the run's folder, for `editmgt-lab eval report`
+    /// Save the images of every edit in the run's folder, for `editmgt-lab eval report`
     #[arg(long, requires = "out")]
     pictures: bool,
-    /// The seed of the intervals
+    /// Seed of the intervals
     #[arg(long, default_value_t = 0)]
     interval_seed: u64,
 }
 
-impl RunArgs {
-    /// What can be found wrong before a model is loaded: an output that can't be written, that is
-    /// one of the files that are read (`inputs`), or another output.
+impl SuiteArgs {
+    /// Checks the outputs before a model is loaded: each must be writable, and differ from the
+    /// inputs (`inputs`) and from other outputs.
     fn check(&self, mut inputs: FileRoles) -> Result<(), Box<dyn Error>> {
         if let Some(out) = &self.out {
             inputs.output("run's own files", out.join("run.json"))?;
@@ -134,17 +133,17 @@ impl RunArgs {
                 inputs.output("run's own files", file)?;
             }
             for folder in ["pictures", "fullset"] {
-                inputs.output_tree("run's pictures", out.join(folder))?;
+                inputs.output_tree("run's images", out.join(folder))?;
             }
         }
         files::check_outputs(inputs, [("summary", self.summary.as_deref())])
     }
 
-    /// Does what is left of a suite's part, and prints and writes its summary. The encoders look at
-    /// every edit.
+    /// Runs the remaining edits of a suite's shard, and prints and writes its summary. The encoders
+    /// measure every edit.
     fn run(&self, suite: &dyn Suite, encoders: &Encoders) -> Result<(), Box<dyn Error>> {
         let looked_at = WithSimilarity { suite, encoders };
-        // A run that nobody looks at is not another one since somebody could.
+        // Without saved images a run is still the same run.
         let suite = if encoders.is_empty() { suite } else { &looked_at };
         let identity = suite.identity()?;
         let store = self
@@ -167,7 +166,7 @@ impl RunArgs {
                 bar.set_position(done);
             })?;
         bar.finish_and_clear();
-        tell(&Summary::of(&records, self.interval_seed), self.summary.as_deref())
+        report_summary(&Summary::of(&records, self.interval_seed), self.summary.as_deref())
     }
 }
 
@@ -186,8 +185,8 @@ fn declare_run(roles: &mut FileRoles, what: &str, dir: &Path) {
     }
 }
 
-/// Prints a summary, and writes it where that is wanted.
-fn tell(summary: &Summary, path: Option<&Path>) -> Result<(), Box<dyn Error>> {
+/// Prints a summary, and writes it if requested.
+fn report_summary(summary: &Summary, path: Option<&Path>) -> Result<(), Box<dyn Error>> {
     if let Some(path) = path {
         files::write(path, serde_json::to_string_pretty(summary)? + "\n")?;
     }

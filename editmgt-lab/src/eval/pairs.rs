@@ -12,34 +12,33 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::encoders::EncoderArgs;
-use super::{EditorArgs, RunArgs};
+use super::{EditorArgs, SuiteArgs};
 use crate::Outcome;
 
 #[derive(Args)]
 pub(super) struct PairsArgs {
-    /// A folder with a sub-folder for each column, a list in JSON lines, or parquet files (in a
-    /// build with the feature `parquet`)
+    /// A folder with a sub-folder per column, a JSON Lines file, or parquet files (in a build with
+    /// the feature `parquet`)
     data: PathBuf,
     #[command(flatten)]
     editor: EditorArgs,
-    /// Whose names the columns have: plain, magic_brush, emu_edit or crisp_edit
+    /// Layout of the columns: plain, magic_brush, emu_edit or crisp_edit
     #[arg(long, default_value = "plain")]
     layout: String,
-    /// Names of columns that replace those of the layout: before, after, instruction, mask,
-    /// category, caption_before, caption_after, as NAME=COLUMN; an empty one takes an optional
-    /// column out
+    /// Column names that replace those of the layout: before, after, instruction, mask, category,
+    /// caption_before, caption_after, as NAME=COLUMN; an empty COLUMN removes an optional one
     #[arg(long, value_name = "NAME=COLUMN")]
     column: Vec<String>,
-    /// What a mask marks: auto, white or transparent
+    /// Meaning of a mask: auto, white or transparent
     #[arg(long, default_value = "auto")]
     mask: String,
-    /// The first so many rows only
+    /// Number of rows, from the first
     #[arg(long)]
     n: Option<u64>,
     #[command(flatten)]
     encoders: EncoderArgs,
     #[command(flatten)]
-    run: RunArgs,
+    run: SuiteArgs,
 }
 
 pub(super) fn run(args: &PairsArgs) -> Outcome {
@@ -58,7 +57,7 @@ pub(super) fn run(args: &PairsArgs) -> Outcome {
     args.run.check(inputs)?;
     let pairs = PairPhotos::open(format, &args.data, &columns, mask)?;
     if pairs.skips().total() > 0 {
-        eprintln!("rows left out: {}", pairs.skips());
+        eprintln!("rows skipped: {}", pairs.skips());
     }
     let editor = args.editor.editor()?;
     let encoders = args.encoders.open(&editor, args.editor.model.unknown_keys())?;
@@ -72,12 +71,12 @@ fn named<T: DeserializeOwned>(option: &str, name: &str) -> Result<T, Box<dyn Err
     value.map_err(|e| format!("{option}: {e}").into())
 }
 
-fn column_names(said: &[String]) -> Result<ColumnNames, Box<dyn Error>> {
+fn column_names(arguments: &[String]) -> Result<ColumnNames, Box<dyn Error>> {
     let mut names = serde_json::Map::new();
-    for said in said {
-        let (name, column) = said
+    for argument in arguments {
+        let (name, column) = argument
             .split_once('=')
-            .ok_or_else(|| format!("--column: expected NAME=COLUMN, got {said:?}"))?;
+            .ok_or_else(|| format!("--column: expected NAME=COLUMN, got {argument:?}"))?;
         names.insert(name.to_owned(), column.into());
     }
     serde_json::from_value(names.into()).map_err(|e| format!("--column: {e}").into())

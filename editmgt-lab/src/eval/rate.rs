@@ -9,36 +9,36 @@ use editmgt_eval::{Endpoint, Summary, rate_with};
 use editmgt_store::FileRoles;
 use indicatif::ProgressBar;
 
-use super::{declare_run, tell};
+use super::{declare_run, report_summary};
 use crate::lock::LockArgs;
 use crate::{Outcome, files};
 
 #[derive(Args)]
 pub(super) struct RateArgs {
-    /// The run's folder, with its pictures
+    /// The run's folder, with its images
     dir: PathBuf,
-    /// Where the rater is, up to what stands before /chat/completions: http://localhost:8000/v1
+    /// URL of the rater, without /chat/completions: http://localhost:8000/v1
     #[arg(long, value_name = "URL")]
     endpoint: String,
-    /// Which model to ask there
+    /// The model to request
     #[arg(long, value_name = "NAME")]
     rater_model: String,
-    /// The environment variable that has the key
+    /// Environment variable with the API key
     #[arg(long, value_name = "VAR")]
     key_env: Option<String>,
-    /// Where the ratings go; a rating that was stopped goes on where it was [default: the folder
+    /// Output folder of the ratings; a rating that was stopped is resumed [default: the folder
     /// ratings in the run's]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
     lock: LockArgs,
-    /// Seconds that an answer may take
+    /// Time limit of an answer in seconds
     #[arg(long, default_value_t = 120)]
     timeout: u64,
-    /// Write the summary
+    /// Write the summary to this file
     #[arg(long, value_name = "JSON")]
     summary: Option<PathBuf>,
-    /// The seed of the intervals
+    /// Seed of the intervals
     #[arg(long, default_value_t = 0)]
     interval_seed: u64,
 }
@@ -54,8 +54,8 @@ pub(super) fn run(args: &RateArgs) -> Outcome {
     let key = args.key_env.as_deref().map(|name| {
         std::env::var(name).map_err(|e| format!("--key-env: expected a key in {name}: {e}"))
     });
-    let patience = Duration::from_secs(args.timeout);
-    let endpoint = Endpoint::new(&args.endpoint, &args.rater_model, key.transpose()?, patience);
+    let timeout = Duration::from_secs(args.timeout);
+    let endpoint = Endpoint::new(&args.endpoint, &args.rater_model, key.transpose()?, timeout);
     let bar = ProgressBar::new(0);
     let mut progress = |done, total| {
         bar.set_length(total);
@@ -63,7 +63,7 @@ pub(super) fn run(args: &RateArgs) -> Outcome {
     };
     let rated = rate_with(&args.dir, &out, &endpoint, args.lock.locking(), &mut progress)?;
     bar.finish_and_clear();
-    tell(&Summary::of(&rated.records, args.interval_seed), args.summary.as_deref())?;
+    report_summary(&Summary::of(&rated.records, args.interval_seed), args.summary.as_deref())?;
     if let Some((index, problem)) = rated.problems.first() {
         println!(
             "\n{} answers could not be used, that to edit {index} for instance: {problem}. Start \

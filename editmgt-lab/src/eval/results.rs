@@ -1,4 +1,4 @@
-//! `editmgt-lab eval summary`, `compare` and `report`: what is done with runs.
+//! `editmgt-lab eval summary`, `compare` and `report`: commands on finished runs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,17 +7,17 @@ use clap::Args;
 use editmgt_eval::{Comparison, ReportOptions, Summary, read_records};
 use editmgt_store::FileRoles;
 
-use super::{declare_run, tell};
+use super::{declare_run, report_summary};
 use crate::{Outcome, files};
 
 #[derive(Args)]
 pub(super) struct SummaryArgs {
     /// The run's folder
     dir: PathBuf,
-    /// Write the summary
+    /// Write the summary to this file
     #[arg(long, value_name = "JSON")]
     summary: Option<PathBuf>,
-    /// The seed of the intervals
+    /// Seed of the intervals
     #[arg(long, default_value_t = 0)]
     interval_seed: u64,
 }
@@ -28,17 +28,17 @@ pub(super) struct CompareArgs {
     a: PathBuf,
     /// The second run's folder
     b: PathBuf,
-    /// Write the comparison
+    /// Write the comparison to this file
     #[arg(long, value_name = "JSON")]
     out: Option<PathBuf>,
-    /// The seed of the intervals and tests
+    /// Seed of the intervals and tests
     #[arg(long, default_value_t = 0)]
     interval_seed: u64,
 }
 
 #[derive(Args)]
 pub(super) struct ReportArgs {
-    /// The run's folder; made with `--pictures`, or the gallery has only words and numbers
+    /// The run's folder; run with `--pictures`, or the gallery has no images
     dir: PathBuf,
     /// The page to write
     #[arg(long, value_name = "HTML")]
@@ -46,13 +46,13 @@ pub(super) struct ReportArgs {
     /// The metric by which the worst edits are chosen
     #[arg(long, default_value = "l1")]
     by: String,
-    /// How many edits the gallery has at most
+    /// Most edits in the gallery
     #[arg(long, default_value_t = 60)]
     cases: usize,
-    /// What stands on top
+    /// Title of the page
     #[arg(long, default_value = "How well it edits")]
     title: String,
-    /// The seed of the intervals
+    /// Seed of the intervals
     #[arg(long, default_value_t = 0)]
     interval_seed: u64,
 }
@@ -62,7 +62,7 @@ pub(super) fn summary(args: &SummaryArgs) -> Outcome {
     declare_run(&mut run, "run", &args.dir);
     files::check_outputs(run, [("summary", args.summary.as_deref())])?;
     let records = read_records(&args.dir)?;
-    tell(&Summary::of(&records, args.interval_seed), args.summary.as_deref())?;
+    report_summary(&Summary::of(&records, args.interval_seed), args.summary.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,7 @@ use editmgt_store::FileRoles;
 use editmgt_world::{Split, World, WorldConfig};
 
 use super::encoders::EncoderArgs;
-use super::{EditorArgs, RunArgs, read};
+use super::{EditorArgs, SuiteArgs, read};
 use crate::Outcome;
 
 #[derive(Args)]
@@ -19,27 +19,27 @@ pub(super) struct WorldEvalArgs {
     editor: EditorArgs,
     #[command(flatten)]
     scenes: SceneArgs,
-    /// Make no edits: judge the true pictures as the codec gives them back, which is the best that
-    /// any edit can do
+    /// Make no edits: measure the true images after the codec's round trip, an upper bound for
+    /// every edit
     #[arg(long, conflicts_with = "request")]
     codec_only: bool,
     #[command(flatten)]
     encoders: EncoderArgs,
     #[command(flatten)]
-    run: RunArgs,
+    run: SuiteArgs,
 }
 
-/// Which scenes of which world.
+/// Options that select scenes of a world.
 #[derive(Args)]
 pub(super) struct SceneArgs {
-    /// How many scenes
+    /// Number of scenes
     #[arg(long, default_value_t = 512)]
     pub(super) n: u64,
     /// train, validation or test
     #[arg(long, default_value = "test")]
     split: String,
-    /// A world's config in JSON, where what it leaves out keeps its default; the embedded model's
-    /// world if none is given
+    /// A world's config in JSON, with defaults for missing keys [default: the embedded model's
+    /// world]
     #[arg(long)]
     world: Option<PathBuf>,
 }

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use editmgt::Flow;
 use editmgt_train::codec::CodecRun;
 
-use super::options::RunArgs;
+use super::options::TrainRunArgs;
 use super::view::View;
 use crate::Outcome;
 
-pub(super) fn run(args: &RunArgs) -> Outcome {
+pub(super) fn run(args: &TrainRunArgs) -> Outcome {
     let path = args.config.display();
     let text = editmgt_store::read_text(&args.config)?;
     let run = CodecRun::from_toml(&text).map_err(|e| format!("{path}: {e}"))?;

@@ -8,11 +8,11 @@ use editmgt::Flow;
 use editmgt_store::FileRoles;
 use editmgt_train::edit::EditFile;
 
-use super::options::{ExportArgs, RunArgs};
+use super::options::{ExportArgs, TrainRunArgs};
 use super::view::View;
 use crate::Outcome;
 
-pub(super) fn run(args: &RunArgs) -> Outcome {
+pub(super) fn run(args: &TrainRunArgs) -> Outcome {
     let run = read(&args.config)?;
     let mut roles = args.check_files(|roles| run.declare_inputs(roles))?;
     run.data().declare_outputs(&mut roles)?;

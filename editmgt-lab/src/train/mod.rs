@@ -8,7 +8,7 @@ mod view;
 use clap::{Args, Subcommand};
 
 use crate::Outcome;
-use options::{ExportArgs, RunArgs};
+use options::{ExportArgs, TrainRunArgs};
 
 #[derive(Args)]
 pub(crate) struct TrainArgs {
@@ -19,11 +19,11 @@ pub(crate) struct TrainArgs {
 #[derive(Subcommand)]
 enum What {
     /// Train a VQ codec.
-    Codec(RunArgs),
-    /// Train to edit: a small model from nothing, or a model that there is (`init_from`), all of
-    /// it or a LoRA adapter.
-    Edit(RunArgs),
-    /// Write the model of the newest checkpoint of an edit run, which may go on meanwhile.
+    Codec(TrainRunArgs),
+    /// Train an editing model: a small one from scratch, or an existing one (`init_from`), in full
+    /// or by a LoRA adapter.
+    Edit(TrainRunArgs),
+    /// Export the newest checkpoint of an edit run, which may still be active.
     Export(ExportArgs),
 }
 

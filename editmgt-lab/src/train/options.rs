@@ -12,31 +12,31 @@ use crate::lock::LockArgs;
 pub(super) struct ExportArgs {
     /// The run's config, TOML
     pub(super) config: PathBuf,
-    /// The run's own folder; the model goes to its folder `model`
+    /// The run's folder; the model is written to its sub-folder `model`
     #[arg(long)]
     pub(super) out: PathBuf,
 }
 
 #[derive(Args)]
-pub(super) struct RunArgs {
+pub(super) struct TrainRunArgs {
     /// The run's config, TOML
     pub(super) config: PathBuf,
-    /// The run's own folder: checkpoints, metrics.jsonl, and the result
+    /// Output folder of the run: checkpoints, metrics.jsonl, and the result
     #[arg(long)]
     pub(super) out: PathBuf,
-    /// Go on with the run in the folder
+    /// Resume the run in the folder
     #[arg(long)]
     pub(super) resume: bool,
     #[command(flatten)]
     pub(super) lock: LockArgs,
-    /// Where to compute: see `editmgt devices`
+    /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     pub(super) device: String,
 }
 
-impl RunArgs {
-    /// Refuses, before anything is loaded, a folder that can't be used and files of the run that it
-    /// also reads: its config, and what `declare` declares.
+impl TrainRunArgs {
+    /// Checks, before anything is loaded, that the run's folder is usable and that no output is
+    /// also an input: its config, and what `declare` declares.
     pub(super) fn check_files(
         &self,
         declare: impl FnOnce(&mut FileRoles),

@@ -7,12 +7,12 @@ use editmgt_train::run::TrainEvent;
 use editmgt_world::Metrics;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar on a terminal, a line now and then elsewhere.
+/// A progress bar on a terminal, occasional lines otherwise.
 pub(super) struct View {
     bar: ProgressBar,
     is_terminal: bool,
     log_every: u64,
-    /// When this process began, and after how many steps of the run.
+    /// Start time of this process, and the run's step at that time.
     start: (Instant, u64),
 }
 
@@ -69,10 +69,7 @@ impl View {
     }
 
     fn line(&self, text: &str) {
-        match self.is_terminal {
-            true => self.bar.println(text),
-            false => eprintln!("{text}"),
-        }
+        if self.is_terminal { self.bar.println(text) } else { eprintln!("{text}") }
     }
 }
 

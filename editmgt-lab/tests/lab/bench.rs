@@ -47,7 +47,7 @@ fn loading_is_measured_when_asked_for() {
 }
 
 #[test]
-fn what_can_not_be_measured_is_refused() {
+fn rejects_invalid_loads() {
     for (options, named) in [
         ("--stages clip,vq", &["stages", "vq-encode", "got vq"][..]),
         ("--preset small", &["preset", "full or tiny"]),
@@ -59,10 +59,11 @@ fn what_can_not_be_measured_is_refused() {
         ("--stages load --scratch no/such", &["no/such", "No such file"]),
     ] {
         let args = format!("bench --preset tiny --stages clip {options}");
-        // A list that is given again takes the place of the first.
-        let args = match options.starts_with("--stages") || options.starts_with("--preset") {
-            true => format!("bench {options}"),
-            false => args,
+        // A repeated list replaces the first.
+        let args = if options.starts_with("--stages") || options.starts_with("--preset") {
+            format!("bench {options}")
+        } else {
+            args
         };
         lab(args.split(' ')).refused(options, named);
     }

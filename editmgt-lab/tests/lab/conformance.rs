@@ -45,7 +45,7 @@ fn the_cpu_conforms() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_refused() {
+fn rejects_missing_device() {
     lab(["conformance", "--device", "gpu"]).refused("gpu", &["\"gpu\"", "flex"]);
     lab(["conformance", "--device", "flex:7"]).refused("flex:7", &["not found"]);
 }

@@ -21,11 +21,11 @@ fn a_plot_and_its_numbers_are_written() {
     }
     assert_eq!(table.lines().count(), rows.len(), "{table}");
     let svg = std::fs::read_to_string(scratch.out("cost.of.edits.svg")).unwrap();
-    assert!(svg.starts_with("<svg") && svg.contains("pictures at once"), "{svg}");
+    assert!(svg.starts_with("<svg") && svg.contains("images per batch"), "{svg}");
 }
 
 #[test]
-fn what_can_not_be_measured_is_refused() {
+fn rejects_invalid_loads() {
     let scratch = Scratch::new();
     let out = scratch.out("cost");
     for (options, named) in [

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::program::{GOLDEN_MODEL, Ran, Scratch, lab};
 
-/// A small canvas and one step: the same code as an evaluation in earnest, soon done.
+/// A small canvas and one step: the same code as a full evaluation, but fast.
 fn world(scratch: &Scratch, options: &[&str]) -> Ran {
     let config = scratch.write("world.json", r#"{"canvas": 80}"#);
     let request = scratch.write("request.json", r#"{"steps": 1, "size": 80, "hold": "auto"}"#);
@@ -25,7 +25,7 @@ fn records(path: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn a_run_that_was_killed_goes_on_and_is_the_same() {
+fn killed_run_resumes_with_equal_results() {
     let scratch = Scratch::new();
     let (whole, killed) = (scratch.out("whole"), scratch.out("killed"));
     let run =
@@ -97,7 +97,7 @@ fn parts_make_the_whole_and_runs_are_compared() {
     world(&scratch, &["--shard", "3/2", "--out", "x"]).misused("shard", &["3/2", "I/N"]);
 }
 
-/// Two pairs in folders, one of them without its picture after.
+/// Two pairs in folders, one of them without its image after.
 fn pairs(root: &Path) {
     for column in ["before", "after", "instruction", "mask"] {
         std::fs::create_dir_all(root.join(column)).unwrap();
@@ -117,7 +117,7 @@ fn pairs(root: &Path) {
 }
 
 #[test]
-fn pairs_of_pictures_are_edited_and_compared() {
+fn image_pairs_are_edited_and_compared() {
     let scratch = Scratch::new();
     let (data, out) = (scratch.path("data"), scratch.out("run"));
     pairs(&data);
@@ -129,7 +129,7 @@ fn pairs_of_pictures_are_edited_and_compared() {
         lab(args)
     };
     let table = eval(&data, &["--out", out.to_str().unwrap()]).done();
-    assert!(table.contains("| all | 1 | ") && table.contains("1 edits were left out"), "{table}");
+    assert!(table.contains("| all | 1 | ") && table.contains("1 edits were skipped"), "{table}");
     let lines = records(&out.join("trials.jsonl"));
     assert_eq!((lines.len(), &lines[0]["name"], &lines[1]["name"]), (2, &"a".into(), &"b".into()));
     for metric in ["l1_inside", "l1_outside", "ssim", "pixels_changed_outside", "score_auc"] {
@@ -137,7 +137,7 @@ fn pairs_of_pictures_are_edited_and_compared() {
     }
     assert!(lines[1]["skipped"].as_str().unwrap().starts_with("corrupt image"), "{}", lines[1]);
 
-    // Looked at by CLIP and DINO; the same run is not gone on with by other eyes.
+    // With CLIP and DINO metrics; a run cannot be resumed with other encoders.
     std::fs::create_dir(data.join("caption_after")).unwrap();
     std::fs::write(data.join("caption_after/a.txt"), "a red circle").unwrap();
     let (looked, encoders) = (scratch.out("looked"), "editmgt-eval/testdata/encoders");
@@ -197,7 +197,7 @@ fn one_option_after_the_other_is_varied() {
         printed.contains("| strict | 2 | ") && printed.contains("| parity | 2 | "),
         "{printed}"
     );
-    // Holding alone keeps tokens; pixels are only the photo's with composite.
+    // Holding by itself keeps tokens; only the composite keeps the photo's pixels.
     let (tokens, pixels) = ("tokens_changed_outside -", "pixels_changed_outside -");
     for (variation, metric, found) in [
         ("hold", tokens, true),
@@ -233,7 +233,7 @@ fn one_option_after_the_other_is_varied() {
     let names = editmgt_eval::ABLATION_NAMES.join(", ");
     ablate(&["--only", "colour"]).refused("an unknown one", &["--only", &names, "colour"]);
 
-    // Without smoothing the map is another one, and so is what is held.
+    // Without smoothing the map differs, and with it the held tokens.
     let filters = ablate(&["--only", "filter"]).done();
     let row = |name: &str| filters.lines().find(|line| line.starts_with(&format!("| {name} |")));
     assert!(row("adaptive").is_some() && filters.contains("from `adaptive`"), "{filters}");
@@ -261,7 +261,7 @@ fn steps_are_weighed_against_time() {
     assert!(times.contains("| 1 | 1.00 | "), "{times}");
     let plot = std::fs::read_to_string(out.join("steps-time.svg")).unwrap();
     assert!(plot.contains("time, × that of 1"), "{plot}");
-    // The times are the run's, and not those of looking at it again.
+    // The times are the run's, not those of reading it again.
     assert_eq!(records(&out.join("runs/steps-8/seconds.jsonl")).len(), 1);
     assert_eq!(ablate(), table);
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::pictures::{png, read};
+use crate::images::{png, read};
 use crate::program::{GOLDEN_MODEL, Ran, Scratch, lab};
 
-/// Two instructions for one photo, in two languages, and one for a photo that is none.
+/// Two instructions for one photo, in two languages, and one for an invalid photo.
 fn benchmark(scratch: &Scratch) -> PathBuf {
     let line = |key: &str, task: &str, language: &str| {
         json!({
@@ -63,7 +63,7 @@ fn rater(answers: usize) -> String {
 }
 
 #[test]
-fn results_lie_where_the_official_scripts_look_and_are_rated() {
+fn results_have_the_official_layout_and_are_rated() {
     let scratch = Scratch::new();
     let data = benchmark(&scratch);
     let out = scratch.out("ours");
@@ -94,17 +94,17 @@ fn results_lie_where_the_official_scripts_look_and_are_rated() {
     assert!(rated.contains("rated_followed | rated_kept | rated_overall"), "{rated}");
     assert!(rated.contains("| subject-add | 2 | 4.00 [4.00, 4.00] | 9.00 "), "{rated}");
     assert!(rated.contains("| all | 2 | ") && rated.contains(" 6.00 [6.00, 6.00] |"), "{rated}");
-    // All is known: nobody needs to answer.
+    // All is rated: no request is sent.
     assert_eq!(rate("http://127.0.0.1:9/v1", &[]).done(), rated);
     let other = scratch.out("other");
     rate("http://127.0.0.1:9/v1", &["--out", other.to_str().unwrap()])
-        .refused("nobody there", &["http://127.0.0.1:9/v1/chat/completions"]);
+        .refused("no listener", &["http://127.0.0.1:9/v1/chat/completions"]);
     rate("http://127.0.0.1:9/v1", &["--key-env", "EDITMGT_NO_SUCH_KEY"])
         .refused("no key", &["--key-env", "EDITMGT_NO_SUCH_KEY"]);
 }
 
 #[test]
-fn what_is_no_benchmark_is_refused() {
+fn rejects_invalid_benchmark_folders() {
     let scratch = Scratch::new();
     let data = benchmark(&scratch);
     let out = scratch.out("ours");

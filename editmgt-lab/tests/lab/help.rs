@@ -35,7 +35,7 @@ fn every_command_explains_itself() {
             assert!(text.contains(part), "{args:?}: expected {part:?} in {text}");
         }
     }
-    // Without a command the help is the answer, and nothing was done.
+    // Without a command the help is printed, and the status is 2.
     let bare = lab([""; 0]);
     assert_eq!(bare.status, Some(2), "{bare:?}");
     assert!(bare.stderr.contains("Usage: editmgt-lab <COMMAND>"), "{bare:?}");

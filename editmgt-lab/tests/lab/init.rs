@@ -32,7 +32,7 @@ fn the_seed_decides_the_weights() {
 }
 
 #[test]
-fn init_keeps_what_is_there() {
+fn init_refuses_existing_files() {
     let scratch = Scratch::new();
     let taken = scratch.path("taken");
     std::fs::create_dir(&taken).unwrap();
@@ -54,7 +54,7 @@ fn init_keeps_what_is_there() {
     assert_eq!(std::fs::read_dir(&taken).unwrap().count(), 1);
     assert_eq!(std::fs::read(file).unwrap(), b"mine");
     scratch.assert_nothing_written("init");
-    // Nothing but what the test made: no half-written model beside.
+    // Only the test's files: no half-written model.
     let mut names: Vec<_> = std::fs::read_dir(scratch.path(""))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -62,7 +62,7 @@ fn init_keeps_what_is_there() {
     names.sort();
     assert_eq!(names, ["file", "out", "taken"]);
 
-    // An empty folder is as good as none.
+    // An empty folder is accepted.
     std::fs::create_dir(scratch.path("empty")).unwrap();
     init(&scratch.path("empty"), &[]);
     assert_eq!(all_weights(&scratch.path("empty")).len(), COMPONENTS.len());

@@ -1,4 +1,4 @@
-//! The program as its users see it: what it writes, what it prints, how it refuses.
+//! End-to-end tests of the program: outputs, messages, refusals.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -17,4 +17,4 @@ mod program;
 mod run_files;
 
 #[cfg(feature = "train")]
-use editmgt_tests::pictures;
+use editmgt_tests::images;

@@ -7,7 +7,7 @@ use crate::program::{CAT, GOLDEN_MODEL, lab};
 const SMALL: [&str; 7] = ["precision", "--model", GOLDEN_MODEL, "--steps", "2", "--size", "64"];
 
 #[test]
-fn what_halves_cost_a_model() {
+fn reports_half_precision_errors() {
     let edits = ["-i", "make the cat black", "-i", "make the cat white", "--seed", "3", CAT];
     let args = || SMALL.into_iter().chain(edits);
     let json = lab(args().chain(["--json"])).done();
@@ -47,7 +47,7 @@ fn the_small_model_is_measured_when_none_is_named() {
 }
 
 #[test]
-fn what_can_not_be_measured_is_refused() {
+fn rejects_invalid_loads() {
     let args = |more: [&'static str; 2]| ["precision", "-m", GOLDEN_MODEL].into_iter().chain(more);
     for (more, named) in [
         (["--device", "gpu"], ["\"gpu\"", "flex"]),

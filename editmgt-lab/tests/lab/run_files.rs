@@ -1,4 +1,4 @@
-//! Runs of training and evaluation whose own files are files that they read.
+//! Runs of training and evaluation with outputs that are also inputs.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::pictures::png;
+use crate::images::png;
 use crate::program::{GOLDEN_MODEL, Ran, Scratch, lab, root};
 
-/// A copy of a config with `keys` replaced; a run of it ends at its first file that is not there.
+/// A copy of a config with `keys` replaced; a run of it ends at its first missing file.
 fn config(scratch: &Scratch, name: &str, replaced: &[(&str, &Path)]) -> PathBuf {
     let mut text = fs::read_to_string(root().join("configs").join(name)).unwrap();
     for (path, with) in replaced {
@@ -35,7 +35,7 @@ fn started(scratch: &Scratch) -> PathBuf {
     out
 }
 
-/// Makes one file reachable by several names, and refuses a run to which each of them belongs.
+/// Links one file under several names, and refuses a run to which each of them belongs.
 fn each_name(photo: &Path, place: &Path, mut run: impl FnMut() -> Ran, named: &str) {
     let bytes = fs::read(photo).unwrap();
     fs::create_dir_all(place.parent().unwrap()).unwrap();
@@ -96,7 +96,7 @@ fn no_file_of_a_tuning_run_is_its_model_or_its_data() {
     each_name(&photo, &out.join("adapter/x"), resume, "this is the data");
     let shard = cache.join("0123456789abcdef/tokens.safetensors");
     each_name(&photo, &shard, resume, "token cache");
-    // What it starts from would be replaced by what comes out.
+    // The result would replace the initial model.
     train("edit", &tune, &scratch.path("first"), true)
         .refused("itself", &["this is the model to start from"]);
     assert_eq!(fs::read(&weights).unwrap(), b"weights");
@@ -156,7 +156,7 @@ fn no_file_of_an_evaluation_is_a_photo_or_an_option() {
 }
 
 #[test]
-fn what_a_run_wrote_does_not_stand_in_its_own_way() {
+fn finished_run_can_be_repeated_and_summarised() {
     let scratch = Scratch::new();
     let request = scratch.write("request.json", r#"{"steps": 1, "size": 16}"#);
     let world = scratch.write("world.json", r#"{"canvas": 80}"#);

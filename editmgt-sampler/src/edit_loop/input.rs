@@ -100,8 +100,8 @@ pub struct LoopInput {
 }
 
 impl LoopInput {
-    /// Fills `canvas` from `text` in `steps` steps: without guidance, reference, captured attention and
-    /// user's mask.
+    /// Fills `canvas` from `text` in `steps` steps: without guidance, reference, captured attention
+    /// and user's mask.
     pub fn new(
         text: TextConditioning,
         canvas: TokenGrid,

@@ -1,5 +1,5 @@
-//! The loop of an edit (EditMGT, arXiv 2512.11715: region-hold sampling with multi-layer attention consolidation, on
-//! the iterative decoding of MaskGIT, arXiv 2202.04200, section 3.2).
+//! The loop of an edit (EditMGT, arXiv 2512.11715: region-hold sampling with multi-layer attention
+//! consolidation, on the iterative decoding of MaskGIT, arXiv 2202.04200, section 3.2).
 //!
 //! ```text
 //! input: text, negative, photo tokens R, canvas T (all MASK, or R with MASK where the user's mask is white),
@@ -27,8 +27,8 @@
 //! output: T, to be decoded
 //! ```
 //!
-//! A step is a pure function of the canvas, the scores of the first step, and noise that is addressed by step, so a
-//! stopped loop resumes to the same result.
+//! A step is a pure function of the canvas, the scores of the first step, and noise that is
+//! addressed by step, so a stopped loop resumes to the same result.
 
 mod input;
 
@@ -81,8 +81,9 @@ impl<'a> EditLoop<'a> {
     /// Plans a loop.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the parts of `input` don't fit together, [`Error::Value`] for an invalid
-    /// guidance scale or interval, no steps, a missing negative prompt, or a canvas without mask tokens.
+    /// [`Error::Shape`] when the parts of `input` don't fit together, [`Error::Value`] for an
+    /// invalid guidance scale or interval, no steps, a missing negative prompt, or a canvas without
+    /// mask tokens.
     pub fn new(stages: LoopStages<'a>, input: LoopInput) -> Result<Self> {
         let batch = input.canvas.batch();
         if !input.guidance_scale.is_finite() {
@@ -119,8 +120,8 @@ impl<'a> EditLoop<'a> {
         Ok(Self { stages, input, schedule, text, reference, progress })
     }
 
-    /// Resumes where another loop of the same stages and input stopped: the remaining steps give the
-    /// same result as in an unbroken run.
+    /// Resumes where another loop of the same stages and input stopped: the remaining steps give
+    /// the same result as in an unbroken run.
     ///
     /// # Errors
     /// Those of [`new`](Self::new) and of [`LoopProgress::check`].
@@ -270,9 +271,10 @@ impl<'a> EditLoop<'a> {
         let forward_batch = if guided { 2 * batch } else { batch };
         let tokens =
             if guided { self.progress.tokens.repeat(2) } else { self.progress.tokens.clone() };
-        let (text, reference) = match guided {
-            true => (&self.text, self.reference.as_ref()),
-            false => (&self.input.text, self.input.reference.as_ref()),
+        let (text, reference) = if guided {
+            (&self.text, self.reference.as_ref())
+        } else {
+            (&self.input.text, self.input.reference.as_ref())
         };
         let input = StepInput {
             tokens: &tokens,
@@ -283,9 +285,10 @@ impl<'a> EditLoop<'a> {
             timestep: &vec![timestep; forward_batch],
         };
         let output = self.stages.transformer.forward(&input, &self.request(guided, batch))?;
-        let logits = match guided {
-            true => classifier_free_guidance(output.logits, self.input.guidance_scale)?,
-            false => output.logits,
+        let logits = if guided {
+            classifier_free_guidance(output.logits, self.input.guidance_scale)?
+        } else {
+            output.logits
         };
         Ok((logits, output.maps))
     }

@@ -11,11 +11,11 @@ const MIN_RANGE: f32 = 1e-3;
 
 /// The least share of the variance that the split must explain. Cut in two, a single hump explains
 /// 0.64 (a bell) to 0.75 (a box) of its own variance, so less than this does not prove two kinds.
-/// A prototype, on 512 scenes of the embedded model's world and raw scores of cells: 365 of 366 local edits are
-/// found, 3 background and 3 style edits are taken for local ones.
+/// A prototype, on 512 scenes of the embedded model's world and raw scores of cells: 365 of 366
+/// local edits are found, 3 background and 3 style edits are taken for local ones.
 const MIN_SEPARATION: f64 = 0.80;
 
-/// The largest share of the picture that an edit of a *part* of it can have. A map that is high
+/// The largest share of the image that an edit of a *part* of it can have. A map that is high
 /// over more than this says "the background" or "everything".
 const MAX_SHARE: f64 = 0.5;
 
@@ -39,7 +39,7 @@ pub enum AutoThreshold {
         /// The share of the variance that the best cut explains.
         separation: f32,
     },
-    /// More than half of the picture is meant: an edit of the background, or of everything.
+    /// More than half of the image is meant: an edit of the background, or of everything.
     Everywhere {
         /// The share of the tokens above the best cut.
         share: f32,
@@ -129,20 +129,21 @@ fn best_cut(sorted: &[f64]) -> (usize, f64) {
 /// [`AutoThreshold::of`]; holds **nothing** when the histogram gives no clear answer.
 ///
 /// - A flat map, or one whose scores make a single hump (noise, a slow gradient): nothing is held.
-/// - A map that is high over more than half of the picture (change the background, change the
+/// - A map that is high over more than half of the image (change the background, change the
 ///   style): nothing is held. A fixed threshold would hold back parts of what was asked for.
 /// - A map that is high at one lonely spot (an attention sink), or over a few percent but not by
 ///   much: nothing is held.
 /// - Two clear kinds of tokens: the lower ones are held.
 ///
 /// The threshold is found, and applied, on the model's attention grid where the request has scores
-/// there ([`HoldRequest::cells`]): a token is held when its cell is. Without, it is found and applied
-/// on the tokens' scores.
+/// there ([`HoldRequest::cells`]): a token is held when its cell is. Without, it is found and
+/// applied on the tokens' scores.
 ///
-/// Each image is judged by its own maps. The first step decides *whether* anything is held: where its
-/// map gives no clear answer, neither do later ones (in an edit of the whole picture they say what is
-/// still to fill, which looks like an object). Where it does, each step says *what* by its own map. Put
-/// a [`HoldMargin`](crate::HoldMargin) around it where the attention is coarser than the tokens.
+/// Each image is judged by its own maps. The first step decides *whether* anything is held: where
+/// its map gives no clear answer, neither do later ones (in an edit of the whole image they say
+/// what is still to fill, which looks like an object). Where it does, each step says *what* by its
+/// own map. Put a [`HoldMargin`](crate::HoldMargin) around it where the attention is coarser than
+/// the tokens.
 ///
 /// ```
 /// use editmgt_core::{GridSize, HoldRequest, RegionHold, ScoreMap};
@@ -203,9 +204,10 @@ impl RegionHold for HoldAuto {
             let got = format!("{} of {}", scores.batch(), scores.size());
             return Err(Error::shape("scores of the cells", tokens.batch(), got));
         }
-        let cells = match tokens.size().is_empty() {
-            true => Vec::new(),
-            false => cells_of_tokens(tokens.size(), scores.size()),
+        let cells = if tokens.size().is_empty() {
+            Vec::new()
+        } else {
+            cells_of_tokens(tokens.size(), scores.size())
         };
         let mut held = Vec::with_capacity(tokens.values().len());
         for image in 0..scores.batch() {
@@ -238,7 +240,7 @@ mod tests {
         ChaChaNoise::new(seed).step_noise(&request).unwrap().confidence
     }
 
-    /// A disk of `share` of the picture, as bright as `object`, on a background; noise on both.
+    /// A disk of `share` of the image, as bright as `object`, on a background; noise on both.
     fn disk(share: f32, object: f32, noise: f32) -> (Vec<f32>, Vec<bool>) {
         let radius = share / std::f32::consts::PI * (SIDE * SIDE) as f32;
         let uniforms = uniforms(7);
@@ -297,7 +299,7 @@ mod tests {
             ("a small faint object", disk(0.01, 0.3, 0.6).0, "Unseparated"),
             ("a sink", sink, "Nowhere"),
             ("the background", inverse, "Everywhere"),
-            ("most of the picture", disk(0.7, 0.8, 0.3).0, "Everywhere"),
+            ("most of the image", disk(0.7, 0.8, 0.3).0, "Everywhere"),
         ] {
             let found = AutoThreshold::of(&scores).unwrap();
             assert_eq!(found.threshold(), None, "{what}: {found:?}");

@@ -4,7 +4,7 @@ use editmgt_core::{Error, HoldMask, HoldRequest, RegionHold, Result, UserMask};
 ///
 /// The tokens with the highest scores may change, the first of equals in reading order; with a
 /// user's mask, only those that it releases count as candidates (the budget stays a share of the
-/// whole picture). The number is rounded down, so a budget below one token holds everything. The
+/// whole image). The number is rounded down, so a budget below one token holds everything. The
 /// budget bounds the whole edit under [`Strict`](crate::Strict), where a held token stays held;
 /// [`Parity`](crate::Parity) can free others at a later step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,7 +13,7 @@ pub struct HoldBudget {
 }
 
 impl HoldBudget {
-    /// A budget in 0..=1 of the picture.
+    /// A budget in 0..=1 of the image.
     ///
     /// # Errors
     /// [`Error::Value`] outside 0..=1 or for NaN.
@@ -24,7 +24,7 @@ impl HoldBudget {
         Ok(Self { share })
     }
 
-    /// The share of the picture that may change.
+    /// The share of the image that may change.
     pub fn share(&self) -> f32 {
         self.share
     }

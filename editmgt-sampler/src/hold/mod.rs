@@ -55,7 +55,7 @@ impl RegionHold for HoldThreshold {
     }
 
     fn hold(&self, HoldRequest { scores, .. }: &HoldRequest<'_>) -> Result<HoldMask> {
-        // A NaN is not below anything: everything could change, and nobody would know why.
+        // NaN comparisons are false, so everything could change without an explanation.
         if self.threshold > 0.0
             && let Some(score) = scores.values().iter().find(|score| score.is_nan())
         {

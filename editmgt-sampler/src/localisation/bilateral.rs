@@ -5,8 +5,8 @@ use super::border::{disk, reflect_101};
 /// Bilateral filter on bytes, as OpenCV's `bilateralFilter` on 8-bit images: values in 0..1 are
 /// truncated to bytes, weights are f32, the window is a disk, results are rounded half to even.
 ///
-/// `sigma` is both the spatial σ, in cells, and that of the values, in 1/255. With a `diameter` of 0, the
-/// window is derived from `sigma`.
+/// `sigma` is both the spatial σ, in cells, and that of the values, in 1/255. With a `diameter` of
+/// 0, the window is derived from `sigma`.
 pub(super) fn bilateral(map: &[f32], size: GridSize, diameter: usize, sigma: f64) -> Vec<f32> {
     let radius =
         if diameter == 0 { (1.5 * sigma).round_ties_even() as usize } else { diameter / 2 };

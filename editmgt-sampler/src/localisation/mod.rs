@@ -1,9 +1,9 @@
-//! Localisation of an edit (EditMGT, arXiv 2512.11715, multi-layer attention consolidation): from attention maps
-//! to one score per token.
+//! Localisation of an edit (EditMGT, arXiv 2512.11715, multi-layer attention consolidation): from
+//! attention maps to one score per token.
 //!
-//! Mean over layers, rescale to 0..1, smooth, and interpolate from the cells of the model's inner grid to
-//! tokens. All of it runs on the host in f32: a map has a few thousand values, and a score decides whether a
-//! token may change.
+//! Mean over layers, rescale to 0..1, smooth, and interpolate from the cells of the model's inner
+//! grid to tokens. All of it runs on the host in f32: a map has a few thousand values, and a score
+//! decides whether a token may change.
 //!
 //! Source: the official `local_guidance`, which smooths with scipy, OpenCV and scikit-image; their
 //! borders and roundings are kept.
@@ -77,8 +77,8 @@ impl Default for Consolidator {
 }
 
 impl Consolidator {
-    /// As [`default`](Self::default), but bug for bug: a map of 1024 or 4096 cells is smoothed as a square even if
-    /// its grid isn't one, and any other map as a one-dimensional signal.
+    /// As [`default`](Self::default), but bug for bug: a map of 1024 or 4096 cells is smoothed as a
+    /// square even if its grid isn't one, and any other map as a one-dimensional signal.
     pub fn parity() -> Self {
         Self { smoothing_grid: SmoothingGrid::Guessed, ..Self::default() }
     }
@@ -89,8 +89,8 @@ impl Consolidator {
         self
     }
 
-    /// Sets whether each map is rescaled to 0..1 before smoothing. Without rescaling, the bilateral filter, which
-    /// works on bytes, clips to 0..1.
+    /// Sets whether each map is rescaled to 0..1 before smoothing. Without rescaling, the bilateral
+    /// filter, which works on bytes, clips to 0..1.
     pub fn with_rescale(mut self, rescale: bool) -> Self {
         self.rescale = rescale;
         self

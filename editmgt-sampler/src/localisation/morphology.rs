@@ -2,8 +2,8 @@ use editmgt_core::GridSize;
 
 use super::border::{disk, symmetric};
 
-/// Opening, then closing, by a disk with symmetric borders, as in scikit-image: removes spots, then fills holes,
-/// that are smaller than the disk.
+/// Opening, then closing, by a disk with symmetric borders, as in scikit-image: removes spots, then
+/// fills holes, that are smaller than the disk.
 pub(super) fn open_close(map: &[f32], size: GridSize, radius: usize) -> Vec<f32> {
     let disk = disk(radius);
     let erode = |map: &[f32]| extreme(map, size, &disk, f32::min);

@@ -6,8 +6,8 @@ const A: f32 = -0.75;
 /// Bicubic interpolation (kernel a = -0.75, corners not aligned, edges repeated) of the cells of a
 /// map to tokens. Values may leave the map's range by a little.
 ///
-/// If each cell covers f×f tokens and the last one maybe fewer, which is how the model downsamples, the
-/// positions of tokens are exact; otherwise the map is stretched.
+/// If each cell covers f×f tokens and the last one maybe fewer, which is how the model downsamples,
+/// the positions of tokens are exact; otherwise the map is stretched.
 pub(super) fn bicubic(map: Vec<f32>, from: GridSize, to: GridSize) -> Vec<f32> {
     if from == to {
         return map;

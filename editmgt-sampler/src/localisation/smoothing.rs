@@ -8,7 +8,8 @@ pub const MAX_STRENGTH: f64 = 16.0;
 /// How a score map is smoothed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Filter {
-    /// Gaussian of σ = 1.5 × strength, reduced where the local variance is high, which preserves edges.
+    /// Gaussian of σ = 1.5 × strength, reduced where the local variance is high, which preserves
+    /// edges.
     #[default]
     Adaptive,
     /// Gaussian of σ = 2 × strength.

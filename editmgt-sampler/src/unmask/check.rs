@@ -1,7 +1,7 @@
 use editmgt_core::{Error, GridSize, HoldMask, Result, StepState, TokenDraw};
 
-/// Checks that the inputs of a step match each other and that all values are valid, except logits, which are
-/// checked when they are read.
+/// Checks that the inputs of a step match each other and that all values are valid, except logits,
+/// which are checked when they are read.
 pub(super) fn check(state: &StepState<'_>) -> Result<()> {
     let StepState { schedule, step, tokens, noise, .. } = state;
     let steps = schedule.len();

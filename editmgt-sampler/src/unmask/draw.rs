@@ -1,5 +1,5 @@
-//! Draws a code for each undecided position and reads its probability: the only part of a step that runs on the
-//! device.
+//! Draws a code for each undecided position and reads its probability: the only part of a step that
+//! runs on the device.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Element, FloatDType, Int, Tensor, TensorData};
@@ -28,12 +28,12 @@ pub(super) struct Picked {
     pub(super) probability: f32,
 }
 
-/// Resolves picks, in ascending order of positions, for `[B, N, V]` logits of any float type. The softmax is
-/// computed in f32, and only for positions with a pick.
+/// Resolves picks, in ascending order of positions, for `[B, N, V]` logits of any float type. The
+/// softmax is computed in f32, and only for positions with a pick.
 ///
 /// # Errors
-/// [`Error::TokenOutOfRange`] for a given id that is not a codebook index, [`Error::Value`] for logits that are
-/// NaN, [`Error::Device`] if the device fails.
+/// [`Error::TokenOutOfRange`] for a given id that is not a codebook index, [`Error::Value`] for
+/// logits that are NaN, [`Error::Device`] if the device fails.
 pub(super) fn pick(logits: Tensor<3>, picks: &[Pick]) -> Result<Vec<Picked>> {
     if picks.is_empty() {
         return Ok(Vec::new());
@@ -125,7 +125,8 @@ fn codes(probabilities: &Tensor<2>, picks: &[Pick]) -> Tensor<2, Int> {
         Code::Given(_) => 0.0f32,
         Code::Drawn(uniform) => uniform,
     });
-    // Explicit: the device's default float may be f16 or bf16, which can't represent 24-bit uniforms.
+    // Explicit: the device's default float may be f16 or bf16, which can't represent 24-bit
+    // uniforms.
     let uniforms = Tensor::from_data(uniforms, (&device, DType::F32));
     let drawn = draw(probabilities.clone(), uniforms);
     given.clone().mask_where(given.equal_scalar(DRAWN), drawn)
@@ -139,10 +140,11 @@ fn column<E: Element>(picks: &[Pick], value: impl Fn(&Pick) -> E) -> TensorData 
 /// Draws one code per row of `[R, V]` probabilities by inverting their cumulative distribution at
 /// `[R, 1]` uniforms: `[R, 1]` codes.
 ///
-/// The search has two levels: chunks of about √V codes, then the codes of one chunk. A cumulative sum over V
-/// costs V² reads per row on GPU backends, which have no parallel scan, and loses small probabilities that
-/// follow large ones to rounding. Two sums of √V values have neither problem: rounding errors move a draw by at
-/// most about √V · 2⁻²³ of probability. A prime V has no such chunks and uses one cumulative sum.
+/// The search has two levels: chunks of about √V codes, then the codes of one chunk. A cumulative
+/// sum over V costs V² reads per row on GPU backends, which have no parallel scan, and loses small
+/// probabilities that follow large ones to rounding. Two sums of √V values have neither problem:
+/// rounding errors move a draw by at most about √V · 2⁻²³ of probability. A prime V has no such
+/// chunks and uses one cumulative sum.
 ///
 /// Never returns a code of probability 0, in spite of rounding (see [`first_above`]).
 fn draw(probabilities: Tensor<2>, uniforms: Tensor<2>) -> Tensor<2, Int> {
@@ -171,12 +173,12 @@ fn chunk_width(codes: usize) -> usize {
     (1..=codes.isqrt()).rev().find(|width| codes.is_multiple_of(*width)).unwrap_or(1)
 }
 
-/// The index at which the cumulative sums `edges` `[R, K]` first exceed `target` `[R, 1]`, at most the index at
-/// which they reach their total: `[R, 1]` indices.
+/// The index at which the cumulative sums `edges` `[R, K]` first exceed `target` `[R, 1]`, at most
+/// the index at which they reach their total: `[R, 1]` indices.
 ///
-/// The sum has just increased at that index, so its summand is above 0, and the index is below K. The second
-/// bound matters if rounding moves the target to the total or beyond it. Rows of NaN return some index below K;
-/// the NaN probability is detected later.
+/// The sum has just increased at that index, so its summand is above 0, and the index is below K.
+/// The second bound matters if rounding moves the target to the total or beyond it. Rows of NaN
+/// return some index below K; the NaN probability is detected later.
 fn first_above(edges: Tensor<2>, target: Tensor<2>) -> Tensor<2, Int> {
     let last = edges.dims()[1] - 1;
     let total = edges.clone().narrow(1, last, 1);
@@ -225,8 +227,8 @@ mod tests {
 
     #[test]
     fn draw_never_returns_a_code_of_probability_zero() {
-        // The full codebook, with rounding everywhere: every second code, the first and the last have
-        // probability 0; uniforms are dense at both ends.
+        // The full codebook, with rounding everywhere: every second code, the first and the last
+        // have probability 0; uniforms are dense at both ends.
         let (rows, codes) = (64, 8192);
         let request =
             NoiseRequest { first_image: 0, batch: 1, size: GridSize::new(rows, codes), step: 0 };
@@ -252,8 +254,8 @@ mod tests {
     fn draws_follow_the_distribution() {
         let p = [0.3, 0.0, 0.05, 0.2, 0.01, 0.04, 0.25, 0.15];
         let draws = 1 << 14;
-        // Evenly spaced uniforms draw each code in proportion to its probability, up to one draw at each of its
-        // two ends.
+        // Evenly spaced uniforms draw each code in proportion to its probability, up to one draw at
+        // each of its two ends.
         let uniforms: Vec<f32> = (0..draws).map(|i| i as f32 / draws as f32).collect();
         let mut counts = [0usize; 8];
         for code in drawn(p.repeat(draws), uniforms) {
@@ -272,7 +274,8 @@ mod tests {
         }
     }
 
-    /// With 1024 codes of similar probability, half precision distinguishes few probabilities and no sums.
+    /// With 1024 codes of similar probability, half precision distinguishes few probabilities and
+    /// no sums.
     #[test]
     fn half_precision_logits_are_drawn_in_f32() {
         for dtype in [DType::BF16, DType::F16] {

@@ -10,8 +10,8 @@ use super::config::PooledToken;
 use super::layer::{ClipLayer, norm, normalise};
 use crate::TokenIds;
 
-/// A CLIP text tower with projection. Field names are the checkpoint's. Weights of linear layers and tables
-/// may be narrower than those of norms, whose dtype activations have.
+/// A CLIP text tower with projection. Field names are the checkpoint's. Weights of linear layers
+/// and tables may be narrower than those of norms, whose dtype activations have.
 #[derive(Module, Debug)]
 pub struct ClipText {
     token_embedding: Embedding,

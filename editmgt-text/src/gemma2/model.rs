@@ -11,8 +11,9 @@ use super::layer::Gemma2Layer;
 use super::norm::Gemma2Norm;
 use crate::TokenIds;
 
-/// Gemma2 without its last layer, final norm and language head. Field names are the checkpoint's. Weights of
-/// linear layers and the table may be narrower than those of norms, whose dtype activations have.
+/// Gemma2 without its last layer, final norm and language head. Field names are the checkpoint's.
+/// Weights of linear layers and the table may be narrower than those of norms, whose dtype
+/// activations have.
 #[derive(Module, Debug)]
 pub struct Gemma2 {
     embed_tokens: Embedding,

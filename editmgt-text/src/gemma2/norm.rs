@@ -28,9 +28,10 @@ impl Gemma2Norm {
     pub(super) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let dtype = x.dtype();
         let widen = is_half(dtype);
-        let (x, weight) = match widen {
-            true => (x.cast(DType::F32), self.weight.val().cast(DType::F32)),
-            false => (x, self.weight.val()),
+        let (x, weight) = if widen {
+            (x.cast(DType::F32), self.weight.val().cast(DType::F32))
+        } else {
+            (x, self.weight.val())
         };
         let rms = (x.clone().square().mean_dim(2) + self.epsilon).sqrt();
         let x = x / rms * (weight + 1.0).unsqueeze();

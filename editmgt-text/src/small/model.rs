@@ -122,7 +122,7 @@ impl SmallText {
 struct Padding {
     /// `[B, 1, 1, L]`, true at padding.
     mask: Tensor<4, Bool>,
-    /// `[B, 1, L]`: 1/n at the n rows that are none.
+    /// `[B, 1, L]`: 1/n at the n other rows.
     shares: Tensor<3>,
 }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{TokenIds, TokenizerError};
 
-/// What is written between words and says nothing to the model. Everything else belongs to a word,
-/// so that no sign with a meaning is passed over.
+/// Punctuation between words, without meaning to the model. Everything else belongs to a word,
+/// so that no meaningful character is ignored.
 const PUNCTUATION: &[char] = &['.', ',', ';', ':', '!', '?', '"', '(', ')'];
 
 /// A closed vocabulary: the contents of a `vocab.json`.

@@ -37,10 +37,8 @@ pub(super) fn load(dir: &Path) -> Result<PromptTokenizer, TokenizerError> {
         })
     };
     let (start, end) = settings.added_around(true, false);
-    let wanted = |wanted: bool, role| match wanted {
-        true => id(role).map(|id| vec![id]),
-        false => Ok(Vec::new()),
-    };
+    let wanted =
+        |wanted: bool, role| if wanted { id(role).map(|id| vec![id]) } else { Ok(Vec::new()) };
     let layout = Layout {
         length: GEMMA_LENGTH,
         before: wanted(start, "bos_token")?,

@@ -51,7 +51,7 @@ fn after_words<'a>(text: &'a str, words: &[&str]) -> Option<&'a str> {
     })
 }
 
-/// Whether no word goes on across byte `at`.
+/// Whether no word continues across byte `at`.
 fn is_border(text: &str, at: usize) -> bool {
     let (before, after) = text.split_at(at);
     match (before.chars().next_back(), after.chars().next()) {

@@ -4,31 +4,31 @@ use editmgt_core::{Error, KeyMap, Result};
 
 use crate::run::{Checkpoint, CheckpointWriter, Stream, TrainError};
 
-/// Latents on the host, `[count, channels]` row-major, and the code of each.
+/// Latents on the host, `[count, channels]` row-major, and the nearest code of each.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Vectors {
+pub struct Latents {
     /// The latents.
     pub values: Vec<f32>,
-    /// The id of the code that is nearest to each.
+    /// The id of the nearest code of each latent.
     pub ids: Vec<u32>,
 }
 
-impl Vectors {
-    /// Reads `[B, C, h, w]` latents from their device.
+impl Latents {
+    /// Reads `[B, C, h, w]` latents back from their device.
     ///
     /// # Errors
-    /// [`Error::Device`] when it does not hand them over.
+    /// [`Error::Device`] when the read-back fails.
     pub(super) fn read(latents: Tensor<4>) -> Result<Vec<f32>> {
         let read = latents.permute([0, 2, 3, 1]).try_into_vec_as::<f32>();
         read.map_err(|e| Error::device("reading latents", e))
     }
 }
 
-/// The codes, each the moving average of the latents that it is nearest to:
-/// `count = d * count + (1 - d) * n` and `sum = d * sum + (1 - d) * (sum of the n latents)` at
-/// each step, and the code is `sum / count` (van den Oord et al., 2017, appendix).
+/// A codebook learned by exponential moving averages of the latents assigned to each code:
+/// `count = d * count + (1 - d) * n` and `sum = d * sum + (1 - d) * (sum of the n latents)` at each
+/// step, and the code is `sum / count` (van den Oord et al., 2017, appendix).
 ///
-/// On the host: a few thousand short rows, and so the same on every device.
+/// Computed on the host (a few thousand short rows), so the result is the same on every device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Codebook {
     channels: usize,
@@ -37,10 +37,10 @@ pub struct Codebook {
     sums: Vec<f32>,
 }
 
-/// A code with a smaller count keeps its place: the quotient of two tiny numbers is no mean.
+/// A code with a smaller count is not moved: the quotient of two tiny numbers is inaccurate.
 const MIN_COUNT: f32 = 1e-6;
 
-/// What a checkpoint holds besides the codes, which are part of the codec.
+/// The codebook's state in a checkpoint; the codes themselves are saved with the codec.
 #[derive(Module, Debug)]
 struct State {
     counts: Param<Tensor<1>>,
@@ -50,7 +50,7 @@ struct State {
 const NAME: &str = "codebook";
 
 impl Codebook {
-    /// `codes` are `[count, channels]`, row-major; no latent has been near any of them yet.
+    /// `codes` are `[count, channels]`, row-major; all counts start at 0.
     pub fn new(codes: Vec<f32>, channels: usize) -> Self {
         let counts = vec![0.0; codes.len() / channels];
         Self { channels, sums: vec![0.0; codes.len()], codes, counts }
@@ -61,20 +61,20 @@ impl Codebook {
         &self.codes
     }
 
-    /// How many latents of a step are nearest to each code, on average.
+    /// Moving average of the number of latents per step that are assigned to each code.
     pub fn counts(&self) -> &[f32] {
         &self.counts
     }
 
-    /// The codes as a tensor.
+    /// The codes as a tensor `[count, channels]`.
     pub(super) fn tensor(&self, device: &Device) -> Tensor<2> {
         let shape = [self.counts.len(), self.channels];
         Tensor::from_data(TensorData::new(self.codes.clone(), shape), device)
     }
 
-    /// Starts with the centres of k-means: `nearest` gives the id of the nearest code of a
-    /// codebook for each of `vectors`, which are `[n, channels]` with `n` no less than the number
-    /// of codes. `per_step` is the number of latents in a training step.
+    /// Initialises the codes by k-means. `nearest` gives the id of the nearest code of a codebook
+    /// for each of `vectors` (`[n, channels]`, n at least the number of codes); `per_step` is the
+    /// number of latents in a training step.
     ///
     /// # Errors
     /// Those of `nearest`.
@@ -87,14 +87,15 @@ impl Codebook {
         mut nearest: impl FnMut(&Self) -> Result<Vec<u32>>,
     ) -> Result<()> {
         let rows = vectors.len() / self.channels;
-        self.spread(&vectors, draws);
-        let mut vectors = Vectors { values: vectors, ids: Vec::new() };
+        self.seed_kmeans_plus_plus(&vectors, draws);
+        let mut vectors = Latents { values: vectors, ids: Vec::new() };
         for iteration in 0..iterations {
             vectors.ids = nearest(self)?;
             self.update(&vectors, 0.0);
-            // Not after the last: a code would stand on a latent that was counted for another.
+            // Not after the last iteration: a revived code would sit on a latent assigned to
+            // another code.
             if iteration + 1 < iterations {
-                self.revive(&vectors, 0.5, draws);
+                self.revive_dead_codes(&vectors, 0.5, draws);
             }
         }
         let scale = per_step as f32 / rows as f32;
@@ -102,28 +103,27 @@ impl Codebook {
         Ok(())
     }
 
-    /// Puts the codes on latents far from each other: each on one drawn with a probability that
-    /// grows with the squared distance to the nearest code so far (Arthur and Vassilvitskii,
-    /// 2007, "k-means++").
-    fn spread(&mut self, vectors: &[f32], draws: &mut Stream) {
+    /// k-means++ seeding (Arthur and Vassilvitskii, 2007): each code is drawn among the latents
+    /// with a probability proportional to the squared distance to the nearest code so far.
+    fn seed_kmeans_plus_plus(&mut self, vectors: &[f32], draws: &mut Stream) {
         let mut distances = vec![f32::INFINITY; vectors.len() / self.channels];
         let mut row = draws.below(distances.len());
         for code in 0..self.counts.len() {
-            self.place(code, row_of(vectors, row, self.channels), 0.0);
+            self.move_code(code, row_of(vectors, row, self.channels), 0.0);
             let code = row_of(&self.codes, code, self.channels);
             for (nearest, vector) in distances.iter_mut().zip(vectors.chunks(self.channels)) {
                 *nearest = nearest.min(squared_distance(vector, code));
             }
             row = match Weighted::new(distances.iter().copied()) {
                 Some(weighted) => weighted.draw(draws),
-                // Every latent is a code already.
+                // All latents are codes already.
                 None => draws.below(distances.len()),
             };
         }
     }
 
     /// Moves the codes towards the latents of a step.
-    pub fn update(&mut self, vectors: &Vectors, decay: f32) {
+    pub fn update(&mut self, vectors: &Latents, decay: f32) {
         let mut counts = vec![0.0; self.counts.len()];
         let mut sums = vec![0.0; self.sums.len()];
         for (vector, &id) in vectors.values.chunks(self.channels).zip(&vectors.ids) {
@@ -142,26 +142,32 @@ impl Codebook {
         }
     }
 
-    /// Puts every code whose count is below `below` on a latent, drawn with a probability that
-    /// grows with the squared distance to its present code. Says how many.
-    pub fn revive(&mut self, vectors: &Vectors, below: f32, draws: &mut Stream) -> usize {
+    /// Dead-code revival: moves every code whose count is below `below` to a latent drawn with a
+    /// probability proportional to the squared distance to its present code. Returns the number of
+    /// revived codes.
+    pub fn revive_dead_codes(
+        &mut self,
+        vectors: &Latents,
+        below: f32,
+        draws: &mut Stream,
+    ) -> usize {
         let distances =
             vectors.values.chunks(self.channels).zip(&vectors.ids).map(|(vector, &id)| {
                 squared_distance(vector, row_of(&self.codes, id as usize, self.channels))
             });
-        // Where every latent is a code already there is no better place.
+        // If all latents are codes already, there is no better position.
         let Some(weighted) = Weighted::new(distances) else { return 0 };
         let dead: Vec<_> =
             (0..self.counts.len()).filter(|&code| self.counts[code] < below).collect();
         for &code in &dead {
             let row = weighted.draw(draws);
-            // Alive for now: it has until its count has decayed to find latents of its own.
-            self.place(code, row_of(&vectors.values, row, self.channels), below.max(1.0));
+            // Alive for now: the count decays unless latents are assigned to the code.
+            self.move_code(code, row_of(&vectors.values, row, self.channels), below.max(1.0));
         }
         dead.len()
     }
 
-    fn place(&mut self, code: usize, vector: &[f32], count: f32) {
+    fn move_code(&mut self, code: usize, vector: &[f32], count: f32) {
         let range = code * self.channels..(code + 1) * self.channels;
         self.counts[code] = count;
         self.codes[range.clone()].copy_from_slice(vector);
@@ -211,7 +217,7 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
 }
 
-/// Draws indices with given weights.
+/// Samples indices with given weights.
 struct Weighted {
     cumulative: Vec<f64>,
 }
@@ -240,7 +246,7 @@ mod tests {
     use super::*;
     use crate::run::Draws;
 
-    /// Brute force.
+    /// Exhaustive search.
     fn nearest(codebook: &Codebook, vectors: &[f32]) -> Vec<u32> {
         let distance =
             |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum() };
@@ -258,7 +264,7 @@ mod tests {
         codebook.counts = vec![4.0, 2.0];
         codebook.sums = vec![0.0, 0.0, 16.0, 16.0];
         // Two latents at the first code, none at the second.
-        let vectors = Vectors { values: vec![1.0, 2.0, 3.0, -4.0], ids: vec![0, 0] };
+        let vectors = Latents { values: vec![1.0, 2.0, 3.0, -4.0], ids: vec![0, 0] };
         codebook.update(&vectors, 0.75);
         // Counts: 0.75 * 4 + 0.25 * 2 and 0.75 * 2; sums of the first: 0.25 * (4, -2).
         assert_eq!(codebook.counts, [3.5, 1.5]);
@@ -291,17 +297,21 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_rise_where_codes_are_missing() {
+    fn dead_codes_are_revived_where_codes_are_missing() {
         let mut codebook = Codebook::new(vec![0.0, 50.0, 60.0], 1);
         codebook.counts = vec![5.0, 0.001, 0.002];
-        let vectors = Vectors { values: vec![0.0, 0.0, 7.0, 0.0], ids: vec![0; 4] };
+        let vectors = Latents { values: vec![0.0, 0.0, 7.0, 0.0], ids: vec![0; 4] };
         let mut draws = Draws::new(1).stream("revive", 0);
-        assert_eq!(codebook.revive(&vectors, 0.01, &mut draws), 2);
+        assert_eq!(codebook.revive_dead_codes(&vectors, 0.01, &mut draws), 2);
         assert_eq!(codebook.codes, [0.0, 7.0, 7.0]);
-        assert_eq!(codebook.revive(&vectors, 0.01, &mut draws), 0, "nobody is dead now");
-        // Nothing is far from its code: the dead stay where they are.
+        assert_eq!(
+            codebook.revive_dead_codes(&vectors, 0.01, &mut draws),
+            0,
+            "no code is dead now"
+        );
+        // All latents coincide with their codes: dead codes stay where they are.
         codebook.counts[2] = 0.0;
-        let exact = Vectors { values: vec![0.0, 7.0], ids: vec![0, 1] };
-        assert_eq!(codebook.revive(&exact, 0.01, &mut draws), 0);
+        let exact = Latents { values: vec![0.0, 7.0], ids: vec![0, 1] };
+        assert_eq!(codebook.revive_dead_codes(&exact, 0.01, &mut draws), 0);
     }
 }

@@ -8,23 +8,23 @@ use crate::run::{LearnerOptions, LoopOptions, TrainError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodecTrainingConfig {
-    /// Same seed, same run.
+    /// Seed; equal seeds give equal runs.
     pub seed: u64,
-    /// The precision that the trained codec is written in. What learns from its tokens should be
-    /// trained on the written codec, not on a more precise one.
+    /// Precision of the exported codec. Train models on the exported codec, not on a more precise
+    /// one.
     #[serde(default = "full_precision")]
     pub weights: Dtype,
-    /// Pairs that an evaluation measures, the first of the held-out ones.
+    /// Number of held-out pairs measured by an evaluation, from the first.
     pub evaluation_pairs: u64,
-    /// How long, and what is done how often.
+    /// Step count and logging, evaluation and checkpoint intervals.
     pub run: LoopOptions,
-    /// What a step sees.
+    /// Crops of a step.
     pub crops: CropOptions,
-    /// What makes a good reconstruction.
+    /// Weights of the reconstruction loss.
     pub loss: LossOptions,
-    /// How the codes are learned.
+    /// How the codebook is learned.
     pub codebook: CodebookOptions,
-    /// How the weights are learned.
+    /// Optimizer, learning rate and average of the weights.
     pub learner: LearnerOptions,
     /// The codec's own config, with its `_class_name`.
     pub codec: CodecConfig,
@@ -34,20 +34,20 @@ fn full_precision() -> Dtype {
     Dtype::F32
 }
 
-/// Which part of which images a step sees.
+/// Which parts of which images make a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CropOptions {
-    /// Crops in a batch.
+    /// Crops per batch.
     pub batch: usize,
     /// Pixels along each side: a multiple of the codec's downsampling.
     pub size: usize,
-    /// Whether crops start at whole patches. For images whose objects stand on the token grid:
-    /// the codec then sees the very patches that it is to encode.
+    /// Whether crops start at multiples of the patch size, for images whose objects are aligned
+    /// with the token grid: training then sees exactly the patches to encode.
     pub aligned: bool,
-    /// Crops come from the first so many images.
+    /// Crops are taken from the first `images` images.
     pub images: u64,
-    /// Pixels that the image's mask marks count this much, others 1.
+    /// Weight of pixels marked by the image's mask; other pixels have weight 1.
     pub marked_weight: f32,
 }
 
@@ -55,13 +55,13 @@ pub struct CropOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossOptions {
-    /// Of absolute differences.
+    /// Weight of absolute differences.
     pub l1: f32,
-    /// Of squared differences.
+    /// Weight of squared differences.
     pub l2: f32,
-    /// Of absolute differences between the finite differences of neighbouring pixels.
+    /// Weight of absolute differences between finite differences of neighbouring pixels.
     pub edges: f32,
-    /// Of the squared distance between latents and their codes.
+    /// Weight of the squared distance between latents and their codes (commitment loss).
     pub commitment: f32,
 }
 
@@ -69,22 +69,22 @@ pub struct LossOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodebookOptions {
-    /// The step before which the codes start as k-means centres; nothing is quantized earlier.
+    /// The step before which k-means initialises the codes; nothing is quantized earlier.
     pub start_at: u64,
-    /// Whether the encoder stays as it is from then on. In a world of finitely many patches the
-    /// latents then stand still, and every code comes to lie on its own; an encoder that goes on
-    /// moving leaves the codes of rare patches behind.
+    /// Whether the encoder is frozen from then on. With a finite set of patches the latents then
+    /// stay fixed and every code converges to its own; an encoder that keeps moving leaves the
+    /// codes of rare patches behind.
     #[serde(default)]
     pub freeze_encoder: bool,
-    /// Latents that the centres are found on.
+    /// Number of latents for k-means.
     pub kmeans_vectors: usize,
     /// Iterations of k-means.
     pub kmeans_iterations: usize,
-    /// Decay of the moving average that is a code.
+    /// Decay of the codes' moving average.
     pub decay: f32,
-    /// Dead codes are revived every so many steps.
+    /// Interval of dead-code revival, in steps.
     pub revive_every: u64,
-    /// A code is dead when it is the nearest of fewer latents than this in a step, on average.
+    /// A code is dead when it is the nearest of fewer latents per step than this, on average.
     pub revive_below: f32,
 }
 

@@ -5,32 +5,33 @@ use super::CropOptions;
 use crate::run::{Stream, TrainError};
 use editmgt_world::EditPair;
 
-/// An image to learn from.
+/// An image to train on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingImage {
     /// The image.
     pub image: RgbImage,
-    /// Not 0 where the image deserves more attention; of the image's size.
+    /// Weight mask of the image's size: non-zero where the reconstruction counts more.
     pub marked: Option<GrayImage>,
 }
 
-/// Images by index, of any sizes. The same index gives the same image.
+/// Images by index, of any sizes. Deterministic: an index always gives the same image.
 pub trait ImageSource: Send + Sync {
     /// Image `index`.
     ///
     /// # Errors
-    /// [`TrainError::Data`] when it can't be had.
+    /// [`TrainError::Data`] when the image cannot be read.
     fn image(&self, index: u64) -> Result<TrainingImage, TrainError>;
 }
 
-/// Edit pairs by index. The same index gives the same pair.
+/// Edit pairs by index. Deterministic: an index always gives the same pair.
 ///
-/// As an [`ImageSource`] it gives the pictures before and after in turn, with what changed marked.
+/// As an [`ImageSource`] it yields the images before and after alternately, with the changed pixels
+/// as the mask.
 pub trait PairSource: Send + Sync {
     /// Pair `index`.
     ///
     /// # Errors
-    /// [`TrainError::Data`] when it can't be had.
+    /// [`TrainError::Data`] when the pair cannot be read.
     fn pair(&self, index: u64) -> Result<EditPair, TrainError>;
 }
 
@@ -57,7 +58,7 @@ pub(super) struct Crops {
 }
 
 impl Crops {
-    /// Draws crops at places where they start at multiples of `grid`.
+    /// Draws crops whose corners are multiples of `grid`.
     pub(super) fn draw(
         source: &dyn ImageSource,
         options: &CropOptions,
@@ -80,7 +81,7 @@ impl Crops {
             if let Some(marked) = &marked
                 && marked.dimensions() != image.dimensions()
             {
-                return Err(refuse(format!("{width}x{height} pixels, its mask has other sizes")));
+                return Err(refuse(format!("{width}x{height} pixels, its mask has another size")));
             }
             let mut start = |side: u32| grid * draws.below((side as usize - size) / grid + 1);
             let (left, top) = (start(width), start(height));

@@ -9,11 +9,11 @@ use super::{CodecData, CodecReport, CodecTrainingConfig, train_codec};
 use crate::run::{RunFolder, TrainError, TrainEvent};
 use editmgt_world::{Split, World, WorldConfig};
 
-/// What `editmgt-lab train codec` reads: the world to learn from, and how.
+/// Config of `editmgt-lab train codec`: the world to train on, and the training options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodecRun {
-    /// The world. Training looks at its training split, evaluations at the validation split.
+    /// The world. Training uses its training split, evaluations the validation split.
     pub world: WorldConfig,
     /// How to train.
     pub training: CodecTrainingConfig,
@@ -23,7 +23,7 @@ impl CodecRun {
     /// Reads and checks a config.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for what is not TOML of a config or a key nobody knows,
+    /// [`TrainError::Config`] for invalid TOML or an unknown key,
     /// [`TrainError::Option`] and [`TrainError::Component`] for a value out of range.
     pub fn from_toml(text: &str) -> Result<Self, TrainError> {
         let run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
@@ -31,7 +31,7 @@ impl CodecRun {
         Ok(run)
     }
 
-    /// Trains into the folder `root`, or goes on with the run there; see [`train_codec`].
+    /// Trains into the folder `root`, or resumes the run there; see [`train_codec`].
     ///
     /// # Errors
     /// Those of [`RunFolder::open`] and [`train_codec`].

@@ -2,8 +2,8 @@ use burn::tensor::Tensor;
 
 use super::LossOptions;
 
-/// How far `[B, 3, H, W]` images are from what they should be, each pixel weighted by
-/// `[B, 1, H, W]`: a tensor of one value.
+/// Reconstruction loss of `[B, 3, H, W]` images, each pixel weighted by `[B, 1, H, W]`; a tensor of
+/// one value.
 pub(super) fn reconstruction(
     images: Tensor<4>,
     targets: Tensor<4>,
@@ -24,7 +24,7 @@ pub(super) fn reconstruction(
         loss = loss + mean(difference.clone().square(), weights.clone()) * options.l2;
     }
     if options.edges > 0.0 {
-        // The difference of finite differences is the finite difference of the difference.
+        // Finite differences are linear: difference of the differences.
         let mut edges = |later: [std::ops::Range<usize>; 4],
                          earlier: [std::ops::Range<usize>; 4]| {
             let mut of_weights = later.clone();
@@ -39,7 +39,8 @@ pub(super) fn reconstruction(
     loss
 }
 
-/// The value of `codes`, the gradient of `latents` (van den Oord et al., 2017).
+/// Straight-through estimator: the value of `codes`, the gradient of `latents` (van den Oord et
+/// al., 2017).
 pub(super) fn straight_through(latents: Tensor<4>, codes: Tensor<4>) -> Tensor<4> {
     let step = (codes - latents.clone()).detach();
     latents + step
@@ -70,7 +71,7 @@ mod tests {
             let got = reconstruction(image.clone(), target.clone(), weights.clone(), &options);
             let got = got.into_scalar::<f32>();
             // Sums of a few numbers in f32.
-            assert!((got - expected).abs() < 1e-5, "{options:?}: {got} is not {expected}");
+            assert!((got - expected).abs() < 1e-5, "{options:?}: {got} expected {expected}");
         }
     }
 

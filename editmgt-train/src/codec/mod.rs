@@ -1,5 +1,4 @@
-//! Training of VQ codecs: autoencoder, codebook, and what tells whether edits can be learned with
-//! the tokens that come out.
+//! Training of VQ codecs: autoencoder, codebook, and metrics of the tokens.
 //!
 //! ```text
 //! crops of images ► encoder ► latents ─┬─► nearest codes ─► decoder ► crops again
@@ -22,7 +21,7 @@ mod tests;
 mod trainable;
 mod trainer;
 
-pub use codebook::{Codebook, Vectors};
+pub use codebook::{Codebook, Latents};
 pub use config::{CodebookOptions, CodecTrainingConfig, CropOptions, LossOptions};
 pub use data::{ImageSource, PairSource, TrainingImage};
 pub use file::CodecRun;

@@ -9,20 +9,20 @@ use super::PairSource;
 use super::data::to_tensor;
 use crate::run::{Metrics, TrainError};
 
-/// How good a codec is, and how well edits can be learned with its tokens.
+/// Quality of a codec: reconstruction, codebook use, and consistency of its tokens under edits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CodecReport {
-    /// Peak signal-to-noise ratio in dB, of the mean squared error over all pictures.
+    /// Peak signal-to-noise ratio in dB, of the mean squared error over all images.
     pub psnr: f64,
-    /// Codes that stand for at least one patch.
+    /// Codes that are used by at least one patch.
     pub live_codes: usize,
-    /// `exp` of the entropy of the codes: as many codes used equally often would be as telling.
+    /// Perplexity: `exp` of the entropy of the codes.
     pub perplexity: f64,
-    /// How often two patches of the same pixels, wherever they stand, have the same token: 0..1.
-    /// 1 where no two patches are the same.
+    /// Share of pairs of patches with equal pixels, at any position, that have equal tokens, 0..1;
+    /// 1 if no two patches are equal.
     pub determinism: f64,
     /// Share of the tokens that differ between before and after although neither their patch nor
-    /// one of its eight neighbours changed: 0..1.
+    /// one of its eight neighbours changed, 0..1.
     pub changed_outside: f64,
 }
 
@@ -40,7 +40,7 @@ impl CodecReport {
 /// Measures a codec on pairs `0..pairs`.
 ///
 /// # Errors
-/// A pair that can't be had, whose two pictures differ in size, or whose sides are no multiple of
+/// A pair that cannot be read, whose two images differ in size, or whose sides are not multiples of
 /// the codec's downsampling.
 pub fn measure(
     codec: &dyn VqCodec,
@@ -74,7 +74,7 @@ struct Tally {
     /// Pixels along each side of a patch.
     patch: usize,
     errors: f64,
-    /// How often each token stands for each patch.
+    /// How often each token occurs for each patch.
     patches: HashMap<Vec<u8>, HashMap<u32, u64>>,
     outside: u64,
     changed_outside: u64,
@@ -157,8 +157,8 @@ mod tests {
     use super::*;
     use editmgt_world::EditPair;
 
-    /// Patches of 2x2 pixels; the token is the red of the patch's first pixel, plus the red of
-    /// the picture's last pixel where `global`. Decodes to black.
+    /// Test codec with 2x2 patches: a token is the red level of the patch's first pixel, plus that
+    /// of the image's last pixel if `global`. Decodes to black.
     struct Reds {
         spec: CodecSpec,
         global: bool,
@@ -219,13 +219,13 @@ mod tests {
         let report = measure(&global, &pair, 1, &Device::flex()).unwrap();
         // Of the patches in grey 51, eight have token 102 and seven 153.
         assert_eq!(report.determinism, (28.0 + 21.0) / 105.0);
-        // The two columns on the left don't touch the change, and all of their tokens change.
+        // The two left columns are not adjacent to the change, and all of their tokens change.
         assert_eq!(report.changed_outside, 1.0);
         assert_eq!(report.live_codes, 3);
     }
 
     #[test]
-    fn pictures_of_two_sizes_are_refused() {
+    fn rejects_images_of_two_sizes() {
         let spec = CodecSpec { downsample_factor: 2, codebook_size: 256 };
         let odd = |index| pair(index).map(|pair| EditPair { after: RgbImage::new(2, 2), ..pair });
         let codec = Reds { spec, global: false };

@@ -117,7 +117,7 @@ fn train(
 }
 
 #[test]
-fn a_resumed_run_is_an_unbroken_one_to_the_bit() {
+fn resumed_run_equals_unbroken_run() {
     for codec in [patch_codec(), official_codec()] {
         let dir = tempfile::tempdir().unwrap();
         let [whole, broken] = ["whole", "broken"].map(|name| dir.path().join(name));
@@ -138,7 +138,7 @@ fn a_resumed_run_is_an_unbroken_one_to_the_bit() {
 }
 
 #[test]
-fn training_helps_and_the_result_loads_as_a_codec() {
+fn training_improves_and_the_result_loads_as_a_codec() {
     let dir = tempfile::tempdir().unwrap();
     let mut long = config(patch_codec());
     long.run.steps = 120;
@@ -149,7 +149,7 @@ fn training_helps_and_the_result_loads_as_a_codec() {
     let (losses, report) = train(dir.path(), &long, false, 0).unwrap();
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     assert!(mean(&losses[110..]) < 0.5 * mean(&losses[..10]), "{losses:?}");
-    // Plain grey for every picture has about 10 dB here.
+    // Plain grey for every image has about 10 dB here.
     assert!(report.psnr > 13.0 && report.live_codes > 4, "{report:?}");
     assert_eq!((report.determinism, report.changed_outside), (1.0, 0.0));
 

@@ -9,7 +9,7 @@ use editmgt_vq::CodecConfig;
 use super::data::Crops;
 use super::loss::{reconstruction, straight_through};
 use super::{
-    Codebook, CodecReport, CodecTrainingConfig, ImageSource, PairSource, TrainableCodec, Vectors,
+    Codebook, CodecReport, CodecTrainingConfig, ImageSource, Latents, PairSource, TrainableCodec,
     measure,
 };
 use crate::run::{
@@ -17,17 +17,17 @@ use crate::run::{
     Trainee, initialise, run,
 };
 
-/// What a codec learns from and is measured on.
+/// Training and validation data of a codec.
 #[derive(Clone, Copy)]
 pub struct CodecData<'a> {
-    /// To learn from.
+    /// To train on.
     pub train: &'a dyn ImageSource,
-    /// To measure on; none of them is among the former.
+    /// To evaluate on; disjoint from the training data.
     pub held_out: &'a dyn PairSource,
 }
 
-/// Trains a codec to its last step, or until `watch` says stop, and writes it to the folder
-/// `codec` of the run, in the official layout. Gives that folder and how good the codec is.
+/// Trains a codec to its last step, or until `watch` returns stop, and writes it to the folder
+/// `codec` of the run, in the official layout. Returns that folder and the codec's report.
 ///
 /// # Errors
 /// A config out of range, and the errors of [`run`].
@@ -63,7 +63,7 @@ pub(super) struct CodecTrainer<'a, C: TrainableCodec> {
 }
 
 impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
-    /// `device` has autodiff.
+    /// `device` must support autodiff.
     pub(super) fn new(
         codec: C,
         keys: KeyMap,
@@ -93,7 +93,7 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
         Ok((dir, self.report()?))
     }
 
-    /// Writes config and weights, in place of an earlier export.
+    /// Writes config and weights, replacing an earlier export.
     fn export(&self, dir: &Path) -> Result<(), TrainError> {
         let staging = editmgt_store::StagedFolder::replacing(dir)?;
         let options = WriteOptions::new(WeightsName::Diffusion, self.config.weights.into());
@@ -108,14 +108,14 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
         serde_json::to_string_pretty(&self.config.codec).expect("names and numbers are JSON")
     }
 
-    /// How good the codec is that [`export`](Self::export) writes.
+    /// Report of the codec that [`export`](Self::export) writes.
     fn report(&self) -> Result<CodecReport, TrainError> {
         let device = self.device.clone().inner();
         let codec = self.learner.trained().map(&mut Rounded(self.config.weights.into()));
         measure(&codec, self.data.held_out, self.config.evaluation_pairs, &device)
     }
 
-    /// Codes start as the k-means centres of the latents of many crops.
+    /// Initialises the codes by k-means on the latents of many crops.
     fn start_codebook(&mut self, step: u64) -> Result<(), TrainError> {
         let options = &self.config.codebook;
         let mut draws = self.draws.stream("k-means", step);
@@ -125,7 +125,7 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
         let (mut values, mut per_batch) = (Vec::new(), 0);
         while values.len() < options.kmeans_vectors * channels {
             let crops = self.crops(&mut draws, &device)?;
-            let vectors = Vectors::read(codec.encode_latents(crops.images)?)?;
+            let vectors = Latents::read(codec.encode_latents(crops.images)?)?;
             per_batch = vectors.len() / channels;
             values.extend(vectors);
         }
@@ -142,7 +142,7 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
         self.put_codes()
     }
 
-    /// The codec gets the codes of the codebook.
+    /// Copies the codebook's codes into the codec.
     fn put_codes(&mut self) -> Result<(), TrainError> {
         let codes = self.codebook.tensor(&self.device);
         self.learner.change(|codec| Ok(codec.with_codebook(codes)?))
@@ -169,21 +169,19 @@ impl<C: TrainableCodec> Trainee for CodecTrainer<'_, C> {
             .map(|_| self.crops(&mut draws, &self.device))
             .collect::<Result<Vec<_>, _>>()?;
 
-        let mut vectors = Vectors::default();
+        let mut vectors = Latents::default();
         let update = self.learner.update(step, config.run.steps, |codec, batch| {
             let Crops { images, weights } = &batches[batch];
             let latents = codec.encode_latents(images.clone())?;
-            let latents = match quantizes && options.freeze_encoder {
-                true => latents.detach(),
-                false => latents,
-            };
+            let latents =
+                if quantizes && options.freeze_encoder { latents.detach() } else { latents };
             if !quantizes {
                 let decoded = codec.decode_unclipped(latents)?;
                 return Ok(reconstruction(decoded, images.clone(), weights.clone(), &config.loss));
             }
             let ids = codec.nearest_codes(latents.clone().detach())?;
             let codes = lookup(codec.codebook().detach(), ids.clone());
-            vectors.values.extend(Vectors::read(latents.clone().detach())?);
+            vectors.values.extend(Latents::read(latents.clone().detach())?);
             vectors.ids.extend(read_ids(ids)?);
             let commitment = (latents.clone() - codes.clone()).square().mean();
             let decoded = codec.decode_unclipped(straight_through(latents, codes))?;
@@ -199,7 +197,8 @@ impl<C: TrainableCodec> Trainee for CodecTrainer<'_, C> {
             self.codebook.update(&vectors, options.decay);
             if (step + 1).is_multiple_of(options.revive_every) {
                 let mut draws = self.draws.stream("revival", step);
-                let revived = self.codebook.revive(&vectors, options.revive_below, &mut draws);
+                let revived =
+                    self.codebook.revive_dead_codes(&vectors, options.revive_below, &mut draws);
                 metrics = metrics.with("revived_codes", revived as f64);
             }
             self.put_codes()?;
@@ -223,7 +222,7 @@ impl<C: TrainableCodec> Trainee for CodecTrainer<'_, C> {
     }
 }
 
-/// Rounds every weight to a dtype, and keeps its own.
+/// Rounds every weight to a dtype, and casts it back to its own.
 struct Rounded(DType);
 
 impl ModuleMapper for Rounded {

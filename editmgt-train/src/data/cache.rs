@@ -12,19 +12,19 @@ use super::tokens::EntryKey;
 use super::{Columns, PairOptions, Skip};
 use crate::run::TrainError;
 
-/// Raised when an entry changes its meaning: what makes the tokens, or how they are written.
+/// Version of the cache: raised when the computation or the format of its tokens changes.
 const FORMAT: u32 = 1;
 
-/// Entries of a shard: what is lost at most when a run is killed while it encodes.
+/// Entries per shard: the most that is lost when a run is killed while it encodes.
 const SHARD: usize = 256;
 
-/// What the tokens of a data set depend on, but for the rows.
+/// What the tokens of a data set depend on, besides its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CacheKey(String);
 
 impl CacheKey {
-    /// The key of a codec (its config and all bytes of its weights) and of what happens to
-    /// pictures. On which device the codec runs is no part of it.
+    /// The key of a codec (its config and all bytes of its weights) and of the image options. The
+    /// device of the codec is not part of it.
     pub(super) fn new(
         codec: &CodecConfig,
         weights: &WeightFiles,
@@ -47,14 +47,14 @@ impl CacheKey {
     }
 }
 
-/// Tokens on the disk: a folder for each key, in it files of some hundred entries.
+/// Token cache on disk: a folder per key, with files of several hundred entries.
 #[derive(Debug)]
 pub(super) struct TokenCache {
     dir: PathBuf,
     grid: GridSize,
     known: HashMap<EntryKey, Known>,
     pending: Vec<(EntryKey, Outcome)>,
-    /// Files that were damaged or of another form, and are gone.
+    /// Number of files that were damaged or of another format, and were removed.
     damaged: u64,
 }
 
@@ -67,20 +67,19 @@ pub(super) fn folders(root: &Path) -> Vec<PathBuf> {
 }
 
 impl TokenCache {
-    /// Opens the cache in the folder `root`, which is made where it is missing, and reads all that
-    /// it has for the key. Files that are not what was written are removed: their entries will be
-    /// encoded again.
+    /// Opens the cache in the folder `root`, creating it if needed, and reads all entries of the
+    /// key. Damaged files are removed; their entries will be encoded again.
     pub(super) fn open(root: &Path, key: &CacheKey, grid: GridSize) -> Result<Self, TrainError> {
         let name = Fingerprint::default().with(&key.0).with(format!("{grid}")).bytes::<8>();
         let dir = root.join(hex(&name));
         std::fs::create_dir_all(&dir).map_err(TrainError::io(&dir))?;
-        // For people: nothing reads it.
+        // For people; no code reads it.
         editmgt_store::write(dir.join("key.json"), &key.0)?;
         let mut cache = Self { dir, grid, known: HashMap::new(), pending: Vec::new(), damaged: 0 };
         let entries = std::fs::read_dir(&cache.dir).map_err(TrainError::io(&cache.dir))?;
         for entry in entries {
             let path = entry.map_err(TrainError::io(&cache.dir))?.path();
-            // Files that a system put beside them are not the cache's, and stay.
+            // Sidecar files of the operating system are not part of the cache, and are kept.
             let is_own = !path.file_name().is_some_and(editmgt_store::is_sidecar);
             if is_own && path.extension().is_some_and(|extension| extension == "safetensors") {
                 cache.take(&path)?;
@@ -102,7 +101,7 @@ impl TokenCache {
         Ok(())
     }
 
-    /// What is known of an entry.
+    /// The state of an entry, if known.
     pub(super) fn get(&self, key: &EntryKey) -> Option<&Known> {
         self.known.get(key)
     }
@@ -125,7 +124,7 @@ impl TokenCache {
         let path = shard::write(&self.dir, self.grid, &self.pending)?;
         self.pending.clear();
         let known = shard::open(&path, self.grid)?;
-        let unread = || TrainError::malformed(&path, "can't be read back after it was written");
+        let unread = || TrainError::malformed(&path, "cannot be read back after it was written");
         self.known.extend(known.ok_or_else(unread)?);
         Ok(())
     }
@@ -137,7 +136,7 @@ pub(super) fn entry_key(name: &str, stamp: u64, crop: usize) -> EntryKey {
     Fingerprint::default().with(name).with(numbers.concat()).bytes()
 }
 
-/// What the cache has of an entry that is known: its place, or why it is left out.
+/// The cached result of a known entry: the place of its tokens, or why it is skipped.
 pub(super) fn settled(known: &Known) -> Result<&Place, &Skip> {
     match known {
         Known::Tokens(place) => Ok(place),
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_there_the_next_time_and_only_for_their_key() {
+    fn entries_persist_under_their_key_only() {
         let root = tempfile::tempdir().unwrap();
         filled(root.path());
         check(&open(root.path()));
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_goes_and_its_entries_are_unknown() {
+    fn damaged_file_is_removed_and_its_entries_are_encoded_again() {
         let root = tempfile::tempdir().unwrap();
         let shard = filled(root.path());
         let whole = std::fs::read(&shard).unwrap();
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_damaged_later_is_no_silent_error() {
+    fn file_damaged_after_opening_is_an_error() {
         let root = tempfile::tempdir().unwrap();
         let shard = filled(root.path());
         let cache = open(root.path());

@@ -6,36 +6,36 @@ use editmgt_world::Category;
 /// An edit in tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EditExample {
-    /// The tokens of the picture before, row-major.
+    /// The tokens of the image before, row-major.
     pub before: Vec<u32>,
-    /// The tokens of the picture after.
+    /// The tokens of the image after.
     pub after: Vec<u32>,
     /// Whether each token is part of the edit.
     pub changed: Vec<bool>,
     /// The instruction.
     pub instruction: String,
-    /// The kind of edit, where it is known.
+    /// The kind of edit, if known.
     pub category: Option<Category>,
 }
 
-/// Edits to learn from, all on one grid.
+/// Edits to train on, all on one grid.
 pub trait EditDataset {
-    /// How many there are, 1 or more.
+    /// Number of edits, 1 or more.
     fn len(&self) -> u64;
 
-    /// Whether there are none; no data set is empty.
+    /// Always false: no data set is empty.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The token grid of every picture.
+    /// The token grid of every image.
     fn grid(&self) -> GridSize;
 
-    /// What the model is told about the pictures.
+    /// Micro-conditioning of the images.
     fn micro(&self) -> MicroConditions;
 
-    /// These examples, each index below [`len`](Self::len). The same index gives the same example
-    /// on every call.
+    /// These examples, each index below [`len`](Self::len). Deterministic: an index always gives
+    /// the same example.
     ///
     /// # Errors
     /// [`TrainError::Data`] with the index.

@@ -7,7 +7,7 @@ use editmgt_vq::CodecConfig;
 
 use super::cache::{CacheKey, TokenCache, entry_key, settled};
 use super::geometry::{Geometry, check_sizes};
-use super::row::{Listing, Pictures, Row};
+use super::row::{Listing, PairImages, Row};
 use super::shard::{Outcome, Place};
 use super::tokens::{EntryKey, PairTokens};
 use super::{Columns, PairOptions, Skip, SkipCause};
@@ -22,15 +22,15 @@ pub struct PairCodec<'a> {
     pub weights: &'a WeightFiles,
     /// The codec itself.
     pub codec: &'a dyn VqCodec,
-    /// Where it lies.
+    /// The device of its weights.
     pub device: &'a Device,
 }
 
-/// Pixels of the pictures that are encoded at once: two of 1024x1024.
+/// Pixels of the images per encoder batch: two of 1024x1024.
 const BATCH_PIXELS: usize = 2 << 20;
 
-/// Tells the progress after so many rows.
-const TELL_EVERY: u64 = 16;
+/// Rows between progress reports.
+const PROGRESS_INTERVAL: u64 = 16;
 
 /// Fills the cache.
 pub(super) struct Encoder<'a> {
@@ -42,7 +42,7 @@ pub(super) struct Encoder<'a> {
     encoded: u64,
 }
 
-/// A crop of a pair that waits to be encoded.
+/// A crop of a pair, queued for encoding.
 struct Crop {
     key: EntryKey,
     before: Tensor<4>,
@@ -80,7 +80,7 @@ impl<'a> Encoder<'a> {
         self.grid
     }
 
-    /// Examples that were encoded.
+    /// Number of examples encoded.
     pub(super) fn encoded(&self) -> u64 {
         self.encoded
     }
@@ -89,8 +89,8 @@ impl<'a> Encoder<'a> {
         self.cache.damaged()
     }
 
-    /// Encodes all crops of these rows, which are ascending, that the cache does not have, and
-    /// gives those that can't be used.
+    /// Encodes all crops of these rows, in ascending order, that are not in the cache, and returns
+    /// the unusable rows.
     pub(super) fn encode(
         &mut self,
         listing: &Listing,
@@ -104,7 +104,7 @@ impl<'a> Encoder<'a> {
         listing.pictures.read(&wanted, &mut |row, pictures| {
             match pictures.and_then(|pictures| self.crops(&listing.rows[row], &pictures)) {
                 Ok(crops) => self.batch.extend(crops),
-                // It may be there the next time.
+                // A transient failure: not recorded in the cache.
                 Err(skip) if skip.cause == SkipCause::MissingImage => {
                     lost.insert(row, skip);
                 }
@@ -118,7 +118,7 @@ impl<'a> Encoder<'a> {
                 self.encode_batch()?;
             }
             done += 1;
-            if done % TELL_EVERY == 0 || done == all {
+            if done % PROGRESS_INTERVAL == 0 || done == all {
                 progress(done, all);
             }
             Ok(())
@@ -148,7 +148,7 @@ impl<'a> Encoder<'a> {
             || (0..self.options.pictures.crops).all(|crop| known(crop).is_some())
     }
 
-    fn crops(&self, row: &Row, pictures: &Pictures) -> Result<Vec<Crop>, Skip> {
+    fn crops(&self, row: &Row, pictures: &PairImages) -> Result<Vec<Crop>, Skip> {
         let options = &self.options.pictures;
         check_sizes(pictures, options.accept_rescaled)?;
         let crop = |number: usize| {

@@ -1,4 +1,4 @@
-//! Pictures that are files, which folders and lists of paths have in common.
+//! Image files of a row, shared by the folder and JSON Lines formats.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -7,19 +7,19 @@ use std::time::UNIX_EPOCH;
 use editmgt::photo::{Photo, PhotoError};
 
 use super::hash::Fingerprint;
-use super::row::{EachPictures, PictureReader, Pictures};
+use super::row::{EachImages, ImageReader, PairImages};
 use super::{Skip, SkipCause};
 use crate::run::TrainError;
 
 /// The files of a row.
-pub(super) struct PictureFiles {
+pub(super) struct ImageFiles {
     pub(super) before: PathBuf,
     pub(super) after: PathBuf,
     pub(super) mask: Option<PathBuf>,
 }
 
-impl PictureFiles {
-    /// What changes when any of them does: path, length, time of the last change.
+impl ImageFiles {
+    /// Changes when any of the files does: path, length, modification time.
     pub(super) fn stamp(&self) -> Result<u64, Skip> {
         let mut stamp = Fingerprint::default();
         for path in [&self.before, &self.after].into_iter().chain(&self.mask) {
@@ -29,10 +29,10 @@ impl PictureFiles {
     }
 }
 
-/// What changes when a file does.
+/// Path, length and modification time of a file.
 pub(super) fn file_stamp(path: &Path) -> std::io::Result<[u8; 32]> {
     let metadata = std::fs::metadata(path)?;
-    // A system without times leaves the length.
+    // A system without modification times leaves the length.
     let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let nanoseconds = changed.unwrap_or_default().as_nanos();
     let path = std::path::absolute(path)?;
@@ -44,16 +44,16 @@ pub(super) fn file_stamp(path: &Path) -> std::io::Result<[u8; 32]> {
 }
 
 /// Reads the files of row `i` from entry `i`.
-pub(super) struct FileReader(pub(super) Vec<PictureFiles>);
+pub(super) struct FileReader(pub(super) Vec<ImageFiles>);
 
-impl PictureReader for FileReader {
-    fn read(&self, wanted: &[usize], each: &mut EachPictures<'_>) -> Result<(), TrainError> {
+impl ImageReader for FileReader {
+    fn read(&self, wanted: &[usize], each: &mut EachImages<'_>) -> Result<(), TrainError> {
         wanted.iter().try_for_each(|&row| each(row, pictures(&self.0[row])))
     }
 }
 
-fn pictures(files: &PictureFiles) -> Result<Pictures, Skip> {
-    Ok(Pictures {
+fn pictures(files: &ImageFiles) -> Result<PairImages, Skip> {
+    Ok(PairImages {
         before: open(&files.before)?,
         after: open(&files.after)?,
         mask: files.mask.as_deref().map(open).transpose()?,
@@ -67,7 +67,7 @@ fn open(path: &Path) -> Result<Photo, Skip> {
     })
 }
 
-/// What the system refuses may be there another time, unlike a picture that is damaged.
+/// An I/O error may be transient, unlike a damaged image.
 fn missing(path: &Path, error: &std::io::Error) -> Skip {
     let path = path.display();
     Skip::new(

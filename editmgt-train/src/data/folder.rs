@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use editmgt_store::is_sidecar;
 
-use super::files::{FileReader, PictureFiles};
+use super::files::{FileReader, ImageFiles};
 use super::row::{Listing, Row, Words};
 use super::{Columns, Skip, SkipCause, Skips};
 use crate::run::TrainError;
@@ -16,7 +16,7 @@ type Column = BTreeMap<String, Vec<PathBuf>>;
 
 /// Lists the rows of the folder `root`.
 pub(super) fn list(root: &Path, columns: &Columns) -> Result<Listing, TrainError> {
-    // A data set that is not there is no data set without rows.
+    // A missing data set is an error, not an empty one.
     std::fs::read_dir(root).map_err(TrainError::io(root))?;
     let files = Files {
         columns,
@@ -57,7 +57,7 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
-    fn row(&self, stem: &str) -> Result<(Row, PictureFiles), Skip> {
+    fn row(&self, stem: &str) -> Result<(Row, ImageFiles), Skip> {
         let picture = |column: &Column, name: &str| {
             let missing = || Skip::new(SkipCause::MissingImage, format!("no {name}/{stem}.*"));
             only(column, stem)?.cloned().ok_or_else(missing)
@@ -70,7 +70,7 @@ impl Files<'_> {
             caption_before: text(&self.caption_before)?,
             caption_after: text(&self.caption_after)?,
         };
-        let files = PictureFiles {
+        let files = ImageFiles {
             before: picture(&self.before, &self.columns.before)?,
             after: picture(&self.after, &self.columns.after)?,
             mask: only(&self.mask, stem)?.cloned(),
@@ -85,7 +85,7 @@ fn column(root: &Path, name: Option<&String>) -> Result<Column, TrainError> {
     let Some(name) = name else { return Ok(column) };
     let dir = root.join(name);
     let entries = match std::fs::read_dir(&dir) {
-        // Optional columns need not be there, and rows without a needed one are counted.
+        // Optional columns may be missing; rows without a required one are counted.
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(column),
         entries => entries.map_err(TrainError::io(&dir))?,
     };

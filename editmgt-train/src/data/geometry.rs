@@ -3,17 +3,17 @@ use editmgt::photo::{Photo, PixelSize, ResizePlan};
 use editmgt_core::GridSize;
 
 use super::hash::Fingerprint;
-use super::row::Pictures;
-use super::{Crop, MaskReading, PictureOptions, Skip, SkipCause};
+use super::row::PairImages;
+use super::{Crop, ImageOptions, MaskReading, Skip, SkipCause};
 use crate::run::Draws;
 
-/// How far the proportions of two pictures of one pair may differ.
+/// Largest relative difference between the aspect ratios of the two images of a pair.
 const ASPECT_TOLERANCE: f64 = 0.01;
 
-/// What happens to the pictures of a pair, and to its mask: resize, crop, and perhaps mirror.
+/// Transformation of a pair's images and its mask: resize, crop, optional mirroring.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Geometry {
-    /// The size before the crop: no side is shorter than that of the crop.
+    /// The size before the crop: no side is shorter than the crop's.
     resized: PixelSize,
     /// The size after it.
     size: PixelSize,
@@ -23,10 +23,10 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    /// Crop number `number` of the row `name`, whose picture before is of size `photo`: a function
-    /// of these and the options alone.
+    /// Crop number `number` of the row `name`, whose image before has size `photo`: a pure function
+    /// of the arguments.
     pub(super) fn draw(
-        options: &PictureOptions,
+        options: &ImageOptions,
         photo: PixelSize,
         name: &str,
         number: usize,
@@ -43,10 +43,10 @@ impl Geometry {
         Self { resized, size, top, left, flip: draws.uniform() < options.flip }
     }
 
-    /// A picture of the pair: `[1, 3, H, W]`, RGB in 0..1.
+    /// An image of the pair: `[1, 3, H, W]`, RGB in 0..1.
     ///
     /// # Errors
-    /// A picture so narrow that it can't be resized.
+    /// An image too narrow to be resized.
     pub(super) fn apply(&self, photo: &Photo, device: &Device) -> Result<Tensor<4>, Skip> {
         let narrow = |e| Skip::new(SkipCause::CorruptImage, e);
         let plan = ResizePlan::exact(photo.size(), self.resized, 1).map_err(narrow)?;
@@ -56,7 +56,7 @@ impl Geometry {
         Ok(if self.flip { crop.flip([3]) } else { crop })
     }
 
-    /// Whether anything of the edit that a mask marks lies in each token's patch, row-major.
+    /// Whether the masked part of the edit overlaps each token's patch, row-major.
     pub(super) fn touched(&self, mask: &Photo, reading: MaskReading, grid: GridSize) -> Vec<bool> {
         let is_edit = edit_of(mask, reading);
         let from = mask.size();
@@ -85,7 +85,7 @@ impl Geometry {
     }
 }
 
-/// One side of the way from a mask's pixels to the cells of the token grid.
+/// The mapping from a mask's pixels to the cells of the token grid, along one axis.
 struct Cells {
     from: usize,
     resized: usize,
@@ -95,10 +95,10 @@ struct Cells {
 }
 
 impl Cells {
-    /// The cells in which a pixel of the mask has a say.
+    /// The cells that a pixel of the mask affects.
     fn of(&self, pixel: usize) -> std::ops::Range<usize> {
         let scale = self.resized as f64 / self.from as f64;
-        // A resized picture mixes what lies up to a pixel apart.
+        // Resizing mixes pixels up to a pixel apart.
         let reach = if self.resized == self.from { 0.0 } else { 1.0 };
         let start = self.start as f64;
         let (first, last) = (pixel as f64 * scale - reach, (pixel + 1) as f64 * scale + reach);
@@ -108,7 +108,7 @@ impl Cells {
     }
 }
 
-/// The smallest size with about the proportions of `photo` that covers `size`.
+/// The smallest size of about the aspect ratio of `photo` that covers `size`.
 fn cover(photo: PixelSize, size: PixelSize) -> PixelSize {
     let ratio = |to: usize, from: usize| to as f64 / from as f64;
     let scale = ratio(size.height, photo.height).max(ratio(size.width, photo.width));
@@ -116,14 +116,14 @@ fn cover(photo: PixelSize, size: PixelSize) -> PixelSize {
     PixelSize::new(side(photo.height, size.height), side(photo.width, size.width))
 }
 
-/// Whether a mask marks a pixel of its own: by half and more.
+/// Whether a mask marks a pixel of its own size: at half intensity or more.
 pub(super) fn edit_of(mask: &Photo, reading: MaskReading) -> impl Fn(u32, u32) -> bool {
     let levels = reading.levels(mask);
     move |x, y| levels.get_pixel(x, y).0[0] >= 128
 }
 
-/// Checks that the pictures of a row belong together: see [`PictureOptions::accept_rescaled`].
-pub(super) fn check_sizes(pictures: &Pictures, accept_rescaled: bool) -> Result<(), Skip> {
+/// Checks that the images of a row match: see [`ImageOptions::accept_rescaled`].
+pub(super) fn check_sizes(pictures: &PairImages, accept_rescaled: bool) -> Result<(), Skip> {
     let (before, after) = (pictures.before.size(), pictures.after.size());
     if before != after && !(accept_rescaled && same_shape(before, after)) {
         let detail = format!("{before} before, {after} after");
@@ -131,14 +131,14 @@ pub(super) fn check_sizes(pictures: &Pictures, accept_rescaled: bool) -> Result<
     }
     match pictures.mask.as_ref().map(Photo::size) {
         Some(mask) if !same_shape(before, mask) => {
-            let detail = format!("a mask of {mask} for a picture of {before}");
+            let detail = format!("a mask of {mask} for an image of {before}");
             Err(Skip::new(SkipCause::MaskMismatch, detail))
         }
         _ => Ok(()),
     }
 }
 
-/// Whether one is the other, resized: to one in a hundred, or the pixel that rounding takes.
+/// Whether the sizes have the same aspect ratio: to one in a hundred, or one pixel of rounding.
 fn same_shape(one: PixelSize, other: PixelSize) -> bool {
     let near = |got: usize, of: usize, to: usize, from: usize| {
         let expected = of as f64 * to as f64 / from as f64;
@@ -154,7 +154,7 @@ mod tests {
     use image::{RgbImage, Rgba, RgbaImage};
 
     fn photo(width: u32, height: u32) -> Photo {
-        // Every pixel tells where it is.
+        // Every pixel encodes its position.
         let at = |x, y| image::Rgb([x as u8, y as u8, 0]);
         Photo::from_rgb(RgbImage::from_fn(width, height, at)).unwrap()
     }
@@ -178,7 +178,7 @@ mod tests {
             ((8, 8), (16, 16), (0, 0)),
             ((33, 32), (16, 17), (0, 0)),
         ] {
-            let options = PictureOptions::new(16, 16);
+            let options = ImageOptions::new(16, 16);
             let drawn = Geometry::draw(&options, PixelSize::new(height, width), "row", 0);
             assert_eq!((drawn.resized.height, drawn.resized.width), resized, "{width}x{height}");
             assert_eq!((drawn.top, drawn.left, drawn.flip), (top, left, false));
@@ -187,10 +187,9 @@ mod tests {
 
     #[test]
     fn a_crop_is_a_function_of_seed_row_and_number() {
-        let options =
-            PictureOptions { crop: Crop::Random, flip: 0.5, ..PictureOptions::new(16, 16) };
+        let options = ImageOptions { crop: Crop::Random, flip: 0.5, ..ImageOptions::new(16, 16) };
         let draw = |seed, name, number| {
-            let options = PictureOptions { seed, ..options.clone() };
+            let options = ImageOptions { seed, ..options.clone() };
             Geometry::draw(&options, PixelSize::new(16, 1000), name, number)
         };
         assert_eq!(draw(1, "a", 0), draw(1, "a", 0));
@@ -206,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn both_pictures_are_cropped_at_the_same_place_and_mirrored_together() {
-        let options = PictureOptions { crop: Crop::Random, flip: 1.0, ..PictureOptions::new(8, 8) };
+    fn pair_is_cropped_and_mirrored_together() {
+        let options = ImageOptions { crop: Crop::Random, flip: 1.0, ..ImageOptions::new(8, 8) };
         let geometry = Geometry::draw(&options, PixelSize::new(8, 40), "row", 3);
         let device = Device::flex();
         let photo = photo(40, 8);
@@ -220,10 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_marks_the_tokens_that_it_reaches_into() {
+    fn mask_marks_the_tokens_it_overlaps() {
         let grid = GridSize::new(2, 4);
         let geometry = |photo: (usize, usize), flip: f32| {
-            let options = PictureOptions { flip, ..PictureOptions::new(16, 32) };
+            let options = ImageOptions { flip, ..ImageOptions::new(16, 32) };
             Geometry::draw(&options, PixelSize::new(photo.0, photo.1), "row", 0)
         };
         let touched = |geometry: Geometry, mask: &Photo| {
@@ -238,23 +237,23 @@ mod tests {
         assert_eq!(touched(geometry((32, 64), 0.0), &inner), [0, 0, 0, 0, 1, 1, 0, 0]);
         // A quarter of the crop's size: a pixel of the mask covers half a token.
         let coarse = mask(8, 8, |x, y| x == 0 && y == 0);
-        let square = Geometry::draw(&PictureOptions::new(32, 32), PixelSize::new(32, 32), "row", 0);
+        let square = Geometry::draw(&ImageOptions::new(32, 32), PixelSize::new(32, 32), "row", 0);
         let reached = square.touched(&coarse, MaskReading::Auto, GridSize::new(4, 4));
         assert_eq!(reached.iter().filter(|reached| **reached).count(), 1);
-        // What is cut off marks nothing.
+        // Cropped parts mark nothing.
         let outside = mask(64, 16, |x, _| x < 15);
         assert_eq!(touched(geometry((16, 64), 0.0), &outside), [0; 8]);
     }
 
     #[test]
-    fn a_mask_is_white_or_a_hole() {
+    fn mask_is_read_by_brightness_or_opacity() {
         let hole = RgbaImage::from_fn(16, 16, |x, _| {
             Rgba(if x < 8 { [255, 255, 255, 0] } else { [255, 255, 255, 255] })
         });
         let mut png = std::io::Cursor::new(Vec::new());
         hole.write_to(&mut png, image::ImageFormat::Png).unwrap();
         let hole = Photo::from_bytes(png.get_ref()).unwrap();
-        let geometry = Geometry::draw(&PictureOptions::new(16, 16), hole.size(), "row", 0);
+        let geometry = Geometry::draw(&ImageOptions::new(16, 16), hole.size(), "row", 0);
         let grid = GridSize::new(1, 2);
         for (mask, reading, expected) in [
             (&hole, MaskReading::Auto, [true, false]),
@@ -268,8 +267,8 @@ mod tests {
     }
 
     #[test]
-    fn pictures_that_do_not_belong_together() {
-        let pair = |after: (u32, u32), mask: Option<(u32, u32)>| Pictures {
+    fn rejects_mismatched_images() {
+        let pair = |after: (u32, u32), mask: Option<(u32, u32)>| PairImages {
             before: photo(30, 20),
             after: photo(after.0, after.1),
             mask: mask.map(|(width, height)| photo(width, height)),

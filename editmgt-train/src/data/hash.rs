@@ -2,8 +2,8 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256 of a sequence of texts or bytes, each with its length, so that none can run into the
-/// next. The same on every machine, in every version.
+/// SHA-256 of a sequence of texts or bytes, each prefixed by its length so that boundaries are
+/// unambiguous. The same on every machine and in every version.
 #[derive(Clone, Default)]
 pub(super) struct Fingerprint(Sha256);
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_do_not_run_into_each_other() {
+    fn part_boundaries_change_the_hash() {
         let of = |parts: [&str; 2]| Fingerprint::default().with(parts[0]).with(parts[1]).number();
         assert_ne!(of(["ab", "c"]), of(["a", "bc"]));
         assert_eq!(of(["ab", "c"]), of(["ab", "c"]));

@@ -1,4 +1,4 @@
-//! Which files a data set is read from, and which its token cache writes.
+//! The files read by a data set, and those written by its token cache.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use editmgt_store::{FileRoles, StoreError};
 use super::{Columns, DataOptions, PairFormat, ValidationPart, cache};
 
 impl PairFormat {
-    /// Declares the files of the data set at `path` as inputs. What can't be read is left out here
-    /// and refused when the data set is opened.
+    /// Declares the files of the data set at `path` as inputs. Unreadable ones are ignored here and
+    /// refused when the data set is opened.
     pub fn declare_inputs(self, path: &Path, columns: &Columns, roles: &mut FileRoles) {
         const WHAT: &str = "data";
         match self {

@@ -1,18 +1,18 @@
-//! A data set in a file of JSON objects, one a line.
+//! A data set in a JSON Lines file: one object per line.
 
 use std::path::{Path, PathBuf};
 
 use editmgt_store::{TextLines, json};
 use serde_json::{Map, Value};
 
-use super::files::{FileReader, PictureFiles};
+use super::files::{FileReader, ImageFiles};
 use super::row::{Listing, Row, Words};
 use super::{Columns, Skip, SkipCause, Skips};
 use crate::run::TrainError;
 
 type Object = Map<String, Value>;
 
-/// Lists the rows of the file `path`; its pictures are paths from its own folder.
+/// Lists the rows of the file `path`; image paths are relative to its folder.
 pub(super) fn list(path: &Path, columns: &Columns) -> Result<Listing, TrainError> {
     let mut lines = TextLines::open(path)?;
     let root = path.parent().unwrap_or(Path::new(""));
@@ -30,7 +30,7 @@ pub(super) fn list(path: &Path, columns: &Columns) -> Result<Listing, TrainError
     Ok(Listing { rows, skips, pictures: Box::new(FileReader(pictures)) })
 }
 
-/// The pictures that the lines name; lines that can't be read name none.
+/// The images named by the lines; unreadable lines name none.
 pub(super) fn pictures(path: &Path, columns: &Columns) -> Vec<PathBuf> {
     let root = path.parent().unwrap_or(Path::new(""));
     let names: Vec<&String> =
@@ -46,12 +46,7 @@ pub(super) fn pictures(path: &Path, columns: &Columns) -> Vec<PathBuf> {
     found
 }
 
-fn row(
-    line: &[u8],
-    name: &str,
-    root: &Path,
-    columns: &Columns,
-) -> Result<(Row, PictureFiles), Skip> {
+fn row(line: &[u8], name: &str, root: &Path, columns: &Columns) -> Result<(Row, ImageFiles), Skip> {
     let object: Object =
         json::parse_object(line).map_err(|e| Skip::new(SkipCause::Malformed, e))?;
     let picture = |column: &str| {
@@ -67,7 +62,7 @@ fn row(
         caption_before: optional(&columns.caption_before)?.map(str::to_owned),
         caption_after: optional(&columns.caption_after)?.map(str::to_owned),
     };
-    let files = PictureFiles {
+    let files = ImageFiles {
         before: picture(&columns.before)?,
         after: picture(&columns.after)?,
         mask: optional(&columns.mask)?.map(|path| root.join(path)),

@@ -1,18 +1,18 @@
-//! Edits to learn from, as tokens: those of the world, and of data sets of pairs in folders, lists
-//! of files and parquet files.
+//! Edits as tokens, for training: those of the world, and of data sets of pairs in folders, JSON
+//! Lines files and parquet files.
 //!
 //! ```text
-//! folder | JSONL | parquet ─► rows ─► split by group ─► pictures ─► one crop for all of a pair
+//! folder | JSONL | parquet ─► rows ─► split by group ─► images ─► one crop for all of a pair
 //!                              │                           │                     ▼
 //!                              └───────► Skips ◄───────────┘                   codec
 //!                                          │                                     ▼
 //!                                     DataReport             PairEdits ◄─── token cache
 //! ```
 //!
-//! [`PairData::open`] lists and splits the rows, [`PairData::prepare`] looks at the pictures and
-//! fills the cache. A row that can't be used is left out, counted by its cause and reported. What
-//! is in the cache is neither decoded nor encoded again: see [`PairOptions::cache`].
-//! [`PairPhotos`] gives the pictures themselves, to evaluate on.
+//! [`PairData::open`] lists and splits the rows, [`PairData::prepare`] reads the images and fills
+//! the cache. An unusable row is skipped, counted by its cause and reported. Cached examples are
+//! neither decoded nor encoded again: see [`PairOptions::cache`]. [`PairPhotos`] gives the images
+//! themselves, for evaluation.
 
 mod cache;
 mod columns;
@@ -46,7 +46,7 @@ pub use columns::{ColumnNames, Columns, Layout};
 pub use dataset::{EditDataset, EditExample};
 pub use encode::PairCodec;
 pub use error::DataError;
-pub use options::{Crop, DataOptions, PairFormat, PairOptions, PictureOptions, ValidationPart};
+pub use options::{Crop, DataOptions, ImageOptions, PairFormat, PairOptions, ValidationPart};
 pub use pairs::{PairData, PairEdits, PreparedPairs, ReadableInstruction};
 pub use photos::PairPhotos;
 pub use report::{DataReport, PartReport};

@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 use super::{ColumnNames, Columns, Layout};
 use crate::run::TrainError;
 
-/// Where a run's edits come from: the section `[data]` of its config.
+/// The source of a run's edits: the section `[data]` of its config.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DataOptions {
     /// The generated world.
     World {},
-    /// A folder with a sub-folder for each column; the files of one stem are a row. Pictures are
-    /// image files, everything else is text files.
+    /// A folder with a sub-folder per column; the files of one stem are a row. Images are image
+    /// files, everything else is text files.
     Folder(PairOptions),
-    /// A file of JSON objects, one a line; pictures are paths, from the folder of the file.
+    /// A JSON Lines file; image paths are relative to its folder.
     Jsonl(PairOptions),
-    /// Parquet files with embedded pictures; needs the feature `parquet`. The path is a file, a
+    /// Parquet files with embedded images; needs the feature `parquet`. The path is a file, a
     /// folder of `*.parquet`, or a pattern such as `data/train-*.parquet`.
     Parquet(PairOptions),
 }
@@ -42,7 +42,7 @@ impl DataOptions {
         }
     }
 
-    /// How the pairs are kept; `None` for the world.
+    /// The storage format of the pairs; `None` for the world.
     pub fn format(&self) -> Option<PairFormat> {
         match self {
             Self::World {} => None,
@@ -65,21 +65,21 @@ impl DataOptions {
     }
 }
 
-/// How a data set of pairs is kept: see [`DataOptions`].
+/// The storage format of a data set of pairs: see [`DataOptions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PairFormat {
-    /// A sub-folder for each column.
+    /// A sub-folder per column.
     Folder,
-    /// A JSON object a line.
+    /// A JSON object per line.
     Jsonl,
     /// Parquet files.
     Parquet,
 }
 
 impl PairFormat {
-    /// What lies at `path`, by the look of it: `.parquet` files, a folder of some or a pattern for
-    /// some; else a folder; else a list.
+    /// Detects the format at `path`: parquet for `.parquet` files, a folder of them or a pattern;
+    /// otherwise folder for a folder, and JSON Lines for anything else.
     pub fn of(path: &Path) -> Self {
         let is_parquet = |path: &Path| path.extension().is_some_and(|end| end == "parquet");
         let holds_parquet = || {
@@ -87,11 +87,14 @@ impl PairFormat {
             let is_data = |name| !editmgt_store::is_sidecar(name);
             entries.into_iter().any(|entry| is_parquet(&entry.path()) && is_data(entry.file_name()))
         };
-        match path.is_dir() {
-            _ if is_parquet(path) => Self::Parquet,
-            true if holds_parquet() => Self::Parquet,
-            true => Self::Folder,
-            false => Self::Jsonl,
+        if is_parquet(path) {
+            Self::Parquet
+        } else if !path.is_dir() {
+            Self::Jsonl
+        } else if holds_parquet() {
+            Self::Parquet
+        } else {
+            Self::Folder
         }
     }
 }
@@ -100,28 +103,28 @@ impl PairFormat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PairOptions {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// The names of its columns.
+    /// The layout of its columns.
     #[serde(default)]
     pub layout: Layout,
     /// Names that replace those of the layout.
     #[serde(default)]
     pub columns: ColumnNames,
-    /// What a mask says.
+    /// The meaning of a mask.
     #[serde(default)]
     pub mask: MaskReading,
-    /// What is evaluated on.
+    /// The validation split.
     pub validation: ValidationPart,
-    /// The folder of the token cache, which runs and data sets may share. It can be removed at any
-    /// time: what is missing is encoded again.
+    /// The folder of the token cache, which runs and data sets may share. It can be deleted at any
+    /// time; missing entries are encoded again.
     pub cache: PathBuf,
-    /// The closed vocabulary of a small text encoder is the so many words that the training
-    /// instructions use most.
+    /// Size of a small text encoder's closed vocabulary: the most frequent words of the training
+    /// instructions.
     #[serde(default = "default_vocabulary")]
     pub vocabulary: usize,
-    /// What becomes of the pictures.
-    pub pictures: PictureOptions,
+    /// How images are transformed.
+    pub pictures: ImageOptions,
 }
 
 fn default_vocabulary() -> usize {
@@ -152,43 +155,41 @@ impl PairOptions {
     }
 }
 
-/// Which pairs are evaluated on, and not learned from.
+/// The rows of the validation split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValidationPart {
-    /// This share of the groups, above 0 and below 1. A hash of a group's name decides, so a row
-    /// stays on its side when others come or go.
+    /// This share of the groups, above 0 and below 1. A hash of a group's name decides, so adding
+    /// or removing rows does not move others between splits.
     Share(f64),
     /// Another data set with the same columns.
     Path(PathBuf),
 }
 
-/// How a pair of pictures becomes one of the size of the run. What happens to one of the two
-/// happens to the other, and to the mask: they are resized until they cover the size, and what
-/// sticks out is cut off.
+/// How the images of a pair are brought to the size of the run. Both images and the mask are
+/// transformed alike: resized until they cover the size, then cropped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PictureOptions {
-    /// Rows of pixels: a multiple of the codec's patches.
+pub struct ImageOptions {
+    /// Height in pixels: a multiple of the codec's downsampling.
     pub height: u32,
-    /// Columns of pixels: a multiple of the codec's patches.
+    /// Width in pixels: a multiple of the codec's downsampling.
     pub width: u32,
-    /// Which part is left.
+    /// The position of the crop.
     #[serde(default)]
     pub crop: Crop,
-    /// Crops of each pair, 1 or more; each is an example of its own. More than one needs random
-    /// crops or flips.
+    /// Crops per pair, 1 or more; each is a separate example. More than one requires random crops
+    /// or flips.
     #[serde(default = "one")]
     pub crops: usize,
-    /// The share of the crops that are mirrored, 0..=1. 0 unless no instruction ever says left or
-    /// right.
+    /// The share of mirrored crops, 0..=1. Use 0 unless no instruction says left or right.
     #[serde(default)]
     pub flip: f32,
-    /// Crops and flips follow from it.
+    /// Seed of crops and flips.
     #[serde(default)]
     pub seed: u64,
-    /// Takes pairs whose pictures differ in size, as long as they have the same proportions (to
-    /// one in a hundred). Otherwise they are left out.
+    /// Accepts pairs whose images differ in size but have the same aspect ratio (to one in a
+    /// hundred). Otherwise they are skipped.
     #[serde(default)]
     pub accept_rescaled: bool,
 }
@@ -197,8 +198,8 @@ fn one() -> usize {
     1
 }
 
-impl PictureOptions {
-    /// Whole pictures of a size, cropped in the middle.
+impl ImageOptions {
+    /// Whole images of a size, cropped in the centre.
     pub fn new(height: u32, width: u32) -> Self {
         Self {
             height,
@@ -229,17 +230,17 @@ impl PictureOptions {
     }
 }
 
-/// Longest side of a picture to learn from, pixels.
+/// Longest side of a training image, in pixels.
 const LONGEST_SIDE: u32 = 8192;
 
-/// Which part of a picture is left.
+/// Position of the crop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Crop {
-    /// The middle.
+    /// The centre.
     #[default]
     Centre,
-    /// Any, as a function of the seed and the row alone.
+    /// Random, by the seed and the row.
     Random,
 }
 
@@ -265,7 +266,7 @@ mod tests {
         options.validate().unwrap();
         let pairs = options.pairs().unwrap();
         assert_eq!(pairs.columns().unwrap(), Layout::Plain.columns());
-        assert_eq!(pairs.pictures, PictureOptions::new(64, 96));
+        assert_eq!(pairs.pictures, ImageOptions::new(64, 96));
         let written = toml::to_string(&options).unwrap();
         assert_eq!(read(&written).unwrap(), options);
         for text in [

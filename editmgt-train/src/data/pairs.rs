@@ -13,35 +13,34 @@ use crate::run::TrainError;
 use editmgt_core::{GridSize, MicroConditions};
 use editmgt_world::Category;
 
-/// The rows of a data set, split into those to learn from and those to evaluate on. No picture has
-/// been read.
+/// The rows of a data set, split into training and validation. No image has been read.
 pub struct PairData {
     options: PairOptions,
     columns: Columns,
-    /// One data set, or one for each side.
+    /// One data set, or one per split.
     listings: Vec<Listing>,
     train: Vec<RowIndex>,
-    /// In the order of a hash of their names, so that the first few are like all of them.
+    /// Ordered by a hash of their names, so that the first few are representative.
     validation: Vec<RowIndex>,
 }
 
-/// The sides, for messages.
+/// Names of the splits, for messages.
 const TRAINING: &str = "training";
 const VALIDATION: &str = "validation";
 
 /// A listing, and a row of it.
 type RowIndex = (usize, usize);
 
-/// Why an instruction can't be read, if that is so.
+/// Checks that the text encoder can encode an instruction; the error says why not.
 pub type ReadableInstruction<'a> = dyn Fn(&str) -> Result<(), String> + 'a;
 
-/// A data set that is ready to learn from.
+/// A data set that is ready for training.
 pub struct PreparedPairs {
-    /// To learn from.
+    /// To train on.
     pub train: PairEdits,
     /// To evaluate on.
     pub validation: PairEdits,
-    /// What became of the rows.
+    /// Counts of used and skipped rows.
     pub report: DataReport,
 }
 
@@ -49,9 +48,9 @@ impl PairData {
     /// Lists the rows of a data set and splits them.
     ///
     /// # Errors
-    /// [`TrainError::Option`] for the world or an option out of range; [`TrainError::Io`] for a
-    /// data set that can't be read; [`TrainError::Dataset`] when there is no row at all, or none on
-    /// one side.
+    /// [`TrainError::Option`] for the world or an option out of range; [`TrainError::Io`] for an
+    /// unreadable data set; [`TrainError::Dataset`] when there is no row at all, or none in one
+    /// split.
     pub fn open(source: &DataOptions) -> Result<Self, TrainError> {
         source.validate()?;
         let options = source.format().zip(source.pairs());
@@ -60,9 +59,10 @@ impl PairData {
         let columns = options.columns()?;
         let list = |path: &PathBuf| {
             let listing = formats::list(format, path, &columns)?;
-            match listing.rows.is_empty() && listing.skips.total() == 0 {
-                true => Err(TrainError::from(DataError::NoRows { path: path.clone() })),
-                false => Ok(listing),
+            if listing.rows.is_empty() && listing.skips.total() == 0 {
+                Err(TrainError::from(DataError::NoRows { path: path.clone() }))
+            } else {
+                Ok(listing)
             }
         };
         let mut listings = vec![list(&options.path)?];
@@ -123,13 +123,12 @@ impl PairData {
         &self.listings[listing].rows[row]
     }
 
-    /// The instructions to learn from.
+    /// The training instructions.
     pub fn instructions(&self) -> impl Iterator<Item = &str> {
         self.train.iter().map(|&row| self.row(row).instruction.as_str())
     }
 
-    /// The first instruction of each category to learn from; those of no known category count as
-    /// one.
+    /// The first training instruction of each category; rows without a known category count as one.
     pub fn examples_by_category(&self) -> Vec<&str> {
         let mut seen = BTreeSet::new();
         let rows = self.train.iter().map(|&row| self.row(row));
@@ -137,15 +136,14 @@ impl PairData {
         first.map(|row| row.instruction.as_str()).collect()
     }
 
-    /// Looks at the pictures and turns them into tokens, as far as the cache does not have them.
-    /// Of the validation rows, the first `evaluated` that can be used are taken. Rows whose
-    /// instruction is not `readable` are left out. `progress` gets the rows that are done, and all
-    /// that there are to do, now and then.
+    /// Reads the images and encodes those that are not in the cache. Of the validation rows, the
+    /// first `evaluated` usable ones are taken. Rows whose instruction is not `readable` are
+    /// skipped. `progress` gets the number of rows done and the total from time to time.
     ///
     /// # Errors
-    /// [`TrainError::Option`] when the size is no multiple of the codec's patches, or the codec has
-    /// more than 65,536 codes; [`TrainError::Dataset`] when no row is left; [`TrainError::Io`] for a
-    /// cache that can't be written; the codec's errors.
+    /// [`TrainError::Option`] when the size is not a multiple of the codec's downsampling, or the
+    /// codec has more than 65,536 codes; [`TrainError::Dataset`] when no row is left;
+    /// [`TrainError::Io`] for a cache that cannot be written; the codec's errors.
     pub fn prepare(
         self,
         codec: PairCodec<'_>,
@@ -166,7 +164,7 @@ impl PairData {
         side.take(&self.train, &mut train, progress)?;
         let mut validation = Part::default();
         let mut left = self.validation.as_slice();
-        // Rows that can't be used are made up for by others.
+        // Unusable rows are replaced by further ones.
         while !left.is_empty() && validation.rows.len() < evaluated {
             let missing = evaluated - validation.rows.len();
             let (next, rest) = left.split_at(missing.min(left.len()));
@@ -194,7 +192,7 @@ impl PairData {
     }
 }
 
-/// Decides which rows of a side can be used.
+/// Selects the usable rows of a split.
 struct Side<'a, 'b> {
     data: &'a PairData,
     encoder: &'a mut Encoder<'b>,
@@ -235,7 +233,7 @@ impl Side<'_, '_> {
     }
 }
 
-/// The rows of one side that can be used.
+/// The usable rows of one split.
 #[derive(Default)]
 struct Part {
     rows: Vec<RowIndex>,
@@ -274,7 +272,7 @@ impl Part {
     }
 }
 
-/// Edits of a data set, whose tokens are read from the cache when they are asked for.
+/// Edits of a data set, whose tokens are read from the cache on demand.
 #[derive(Debug)]
 pub struct PairEdits {
     examples: Vec<Example>,
@@ -298,8 +296,8 @@ impl EditDataset for PairEdits {
         self.grid
     }
 
-    /// Pictures of the run's size, as an edit tells the model. (The official training tells the
-    /// size of the original and where it was cropped.)
+    /// Micro-conditioning of uncropped images of the run's size, as an edit uses. (The official
+    /// training uses the original's size and its crop.)
     fn micro(&self) -> MicroConditions {
         self.micro
     }
@@ -313,7 +311,7 @@ impl EditDataset for PairEdits {
             };
             let Example { place, instruction, category } = found.ok_or_else(missing)?;
             let tokens = place.read()?;
-            // Tokens that are equal are no change, whatever the mask says.
+            // Equal tokens count as unchanged, whatever the mask says.
             let changed = tokens.before.iter().zip(&tokens.after).zip(&tokens.touched);
             Ok(EditExample {
                 changed: changed.map(|((b, a), &touched)| touched && b != a).collect(),

@@ -1,5 +1,5 @@
-//! A data set in parquet files, as Hugging Face writes them: pictures are structs of their file's
-//! `bytes` and a `path`, or the bytes alone.
+//! A data set in parquet files as written by Hugging Face: images are structs of their file's
+//! `bytes` and a `path`, or plain bytes.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 
 use super::files::file_stamp;
 use super::hash::Fingerprint;
-use super::row::{EachPictures, Listing, PictureReader, Pictures, Row, Words};
+use super::row::{EachImages, ImageReader, Listing, PairImages, Row, Words};
 use super::{Columns, DataError, Skip, SkipCause, Skips};
 use crate::run::TrainError;
 
@@ -31,11 +31,13 @@ pub(super) fn list(path: &Path, columns: &Columns) -> Result<Listing, TrainError
 
 /// The files that a path names, without sidecar files.
 pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
-    let pattern = match path.is_dir() {
-        // What the folder itself is called is no pattern.
-        true => Path::new(&glob::Pattern::escape(&path.to_string_lossy())).join("*.parquet"),
-        false if path.is_file() => return Ok(vec![path.to_owned()]),
-        false => path.to_owned(),
+    let pattern = if path.is_dir() {
+        // The folder's own name is not a pattern.
+        Path::new(&glob::Pattern::escape(&path.to_string_lossy())).join("*.parquet")
+    } else if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    } else {
+        path.to_owned()
     };
     let matches = glob::glob(&pattern.to_string_lossy())
         .map_err(|e| TrainError::option("path", "a file, a folder or a pattern", e))?;
@@ -45,10 +47,11 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
     // Copies between systems leave sidecar files, such as `._a.parquet`, beside the files.
     let sidecar = |path: &PathBuf| path.file_name().is_some_and(editmgt_store::is_sidecar);
     let files: Vec<PathBuf> = files.into_iter().filter(|path| !sidecar(path)).collect();
-    // In the order of the alphabet: so they come.
-    match files.is_empty() {
-        true => Err(DataError::NoRows { path: path.to_owned() }.into()),
-        false => Ok(files),
+    // In alphabetical order.
+    if files.is_empty() {
+        Err(DataError::NoRows { path: path.to_owned() }.into())
+    } else {
+        Ok(files)
     }
 }
 
@@ -138,7 +141,7 @@ struct Leaves {
 impl Leaves {
     fn find(schema: &SchemaDescriptor, columns: &Columns) -> Result<Self, Skip> {
         let picture = |name: &str| {
-            let expected = "a picture's bytes, alone or in a struct";
+            let expected = "an image's bytes, plain or in a struct";
             find(schema, name, &["bytes"], &[Type::BYTE_ARRAY], expected)
         };
         let text = |name: &str, types: &[Type]| find(schema, name, &[], types, "texts");
@@ -169,7 +172,7 @@ impl Leaves {
     }
 }
 
-/// The column `name`, or what stands under one of `below` in it. `None` where there is none.
+/// The column `name`, or one of `below` nested in it. `None` if missing.
 fn find(
     schema: &SchemaDescriptor,
     name: &str,
@@ -209,11 +212,11 @@ fn find(
 #[derive(Debug, Clone, Copy)]
 struct Leaf {
     column: usize,
-    /// The definition level of a value that is there.
+    /// The definition level of a non-null value.
     max_level: i16,
 }
 
-/// A text, nothing, or something else.
+/// A text, null, or another type.
 type Text = std::result::Result<Option<String>, Skip>;
 
 impl Leaf {
@@ -273,7 +276,7 @@ fn changed() -> ParquetError {
     ParquetError::General("a column has another type than it had".into())
 }
 
-/// Reads pictures out of the files, one row at a time.
+/// Reads images from the files, one row at a time.
 #[derive(Default)]
 struct Reader {
     files: Vec<(PathBuf, Leaves)>,
@@ -285,12 +288,12 @@ struct Reader {
 struct Place {
     file: usize,
     group: usize,
-    /// In the row group.
+    /// Index in the row group.
     row: usize,
 }
 
-impl PictureReader for Reader {
-    fn read(&self, wanted: &[usize], each: &mut EachPictures<'_>) -> Result<(), TrainError> {
+impl ImageReader for Reader {
+    fn read(&self, wanted: &[usize], each: &mut EachImages<'_>) -> Result<(), TrainError> {
         let file_of = |row: &usize| self.places[*row].file;
         for wanted in wanted.chunk_by(|a, b| file_of(a) == file_of(b)) {
             let (path, leaves) = &self.files[file_of(&wanted[0])];
@@ -330,7 +333,7 @@ impl Cells {
         }
     }
 
-    /// The value of a row that is not before those already read.
+    /// The value of a row; rows must be read in ascending order.
     fn at(&mut self, row: usize) -> Result<Option<ByteArray>> {
         let skipped = self.reader.skip_records(row - self.next)?;
         let (mut levels, mut values) = (Vec::new(), Vec::new());
@@ -347,12 +350,12 @@ fn pictures(
     before: Option<ByteArray>,
     after: Option<ByteArray>,
     mask: Option<ByteArray>,
-) -> Result<Pictures, Skip> {
+) -> Result<PairImages, Skip> {
     let missing = || Skip::new(SkipCause::MissingImage, "the file does not hold its bytes");
     let decode = |bytes: ByteArray| {
         Photo::from_bytes(bytes.data()).map_err(|e| Skip::new(SkipCause::CorruptImage, e))
     };
-    Ok(Pictures {
+    Ok(PairImages {
         before: decode(before.ok_or_else(missing)?)?,
         after: decode(after.ok_or_else(missing)?)?,
         mask: mask.map(decode).transpose()?,

@@ -5,13 +5,12 @@ use image::{GrayImage, Luma};
 
 use super::geometry::{check_sizes, edit_of};
 use super::hash::{Fingerprint, hex};
-use super::row::{Captions, Listing, Pictures};
+use super::row::{Captions, Listing, PairImages};
 use super::{Columns, DataError, MaskReading, PairFormat, Skips, formats};
 use crate::run::TrainError;
 use editmgt_world::EditPair;
 
-/// The pairs of a data set as pictures, in their own size: to edit them and compare, not to learn
-/// from.
+/// The pairs of a data set as images in their own size, for editing and comparison.
 pub struct PairPhotos {
     listing: Listing,
     columns: Columns,
@@ -19,11 +18,10 @@ pub struct PairPhotos {
 }
 
 impl PairPhotos {
-    /// Lists the rows of the data set at `path`. No picture is read.
+    /// Lists the rows of the data set at `path`. No image is read.
     ///
     /// # Errors
-    /// [`TrainError::Io`] for a data set that can't be read; [`TrainError::Dataset`] when there is
-    /// no row that can be used.
+    /// [`TrainError::Io`] for an unreadable data set; [`TrainError::Dataset`] without a usable row.
     pub fn open(
         format: PairFormat,
         path: &Path,
@@ -42,28 +40,28 @@ impl PairPhotos {
         }
     }
 
-    /// How many rows have their words in order, 1 or more.
+    /// Number of rows with valid text, 1 or more.
     pub fn len(&self) -> usize {
         self.listing.rows.len()
     }
 
-    /// Whether there are none; no data set is empty.
+    /// Always false: no data set is empty.
     pub fn is_empty(&self) -> bool {
         self.listing.rows.is_empty()
     }
 
-    /// The rows whose words are not in order; they have no index.
+    /// The rows without valid text; they have no index.
     pub fn skips(&self) -> &Skips {
         &self.listing.skips
     }
 
-    /// What the data calls a row. Panics when `index` is not below [`len`](Self::len).
+    /// The name of a row. Panics when `index` is not below [`len`](Self::len).
     pub fn name(&self, index: usize) -> &str {
         &self.listing.rows[index].name
     }
 
-    /// Tells what can be read apart: by the columns, what a mask says, and the names,
-    /// instructions and captions of the rows in their order. (Not by the pictures, which are not read for it.)
+    /// Hash of what is read separately from the images: columns, mask meaning, and the names,
+    /// instructions and captions of the rows in order.
     pub fn fingerprint(&self) -> String {
         let read = format!("{:?} {:?}", self.columns, self.mask);
         let mut fingerprint = Fingerprint::default().with(read);
@@ -75,31 +73,31 @@ impl PairPhotos {
         hex(&fingerprint.bytes::<16>())
     }
 
-    /// The words of a row. Panics when `index` is not below [`len`](Self::len).
+    /// The instruction of a row. Panics when `index` is not below [`len`](Self::len).
     pub fn instruction(&self, index: usize) -> &str {
         &self.listing.rows[index].instruction
     }
 
-    /// What the pictures of a row show. Panics when `index` is not below [`len`](Self::len).
+    /// The captions of a row. Panics when `index` is not below [`len`](Self::len).
     pub fn captions(&self, index: usize) -> &Captions {
         &self.listing.rows[index].captions
     }
 
-    /// The pair of a row, or what is wrong with its pictures. The mask comes in the size of the
-    /// picture before. Panics when `index` is not below [`len`](Self::len).
+    /// The pair of a row, or what is wrong with its images. The mask has the size of the image
+    /// before. Panics when `index` is not below [`len`](Self::len).
     ///
     /// # Errors
-    /// A file of many rows that can't be read at all.
+    /// An unreadable file of many rows.
     pub fn read(&self, index: usize) -> Result<Result<EditPair, String>, TrainError> {
         let row = &self.listing.rows[index];
-        let mut pair = Err("its pictures are not there".to_owned());
+        let mut pair = Err("its images are missing".to_owned());
         self.listing.pictures.read(&[index], &mut |_, pictures| {
             let checked = pictures.and_then(|pictures| {
                 check_sizes(&pictures, false)?;
                 Ok(pictures)
             });
             let pictures = checked.map_err(|skip| format!("{}: {}", skip.cause, skip.detail));
-            pair = pictures.map(|Pictures { before, after, mask }| EditPair {
+            pair = pictures.map(|PairImages { before, after, mask }| EditPair {
                 changed: mask.map(|mask| fitted(&mask, before.size(), self.mask)),
                 before: before.rgb().clone(),
                 instruction: row.instruction.clone(),
@@ -113,7 +111,7 @@ impl PairPhotos {
     }
 }
 
-/// The edit that a mask marks, 255, in the size of the picture: the nearest of its pixels.
+/// The masked edit (255) resized to the image by nearest neighbour.
 fn fitted(mask: &Photo, size: PixelSize, reading: MaskReading) -> GrayImage {
     let is_edit = edit_of(mask, reading);
     let from = mask.size();

@@ -7,59 +7,60 @@ use serde::{Deserialize, Serialize};
 use super::{DataError, Skips};
 use crate::run::TrainError;
 
-/// What became of the rows of a data set. Printed, it is a few lines for people.
+/// Counts of a data set's used and skipped rows; its `Display` is a summary in a few lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataReport {
     /// The data set.
     pub path: PathBuf,
-    /// All rows.
+    /// Number of all rows.
     pub rows: u64,
-    /// What is learned from.
+    /// The training split.
     pub train: PartReport,
-    /// What is evaluated on.
+    /// The validation split.
     pub validation: PartReport,
-    /// Rows of the validation part that were not looked at: an evaluation needs no more.
+    /// Unread rows of the validation split, beyond those that an evaluation needs.
     pub spare: u64,
-    /// Rows that were left out.
+    /// Skipped rows.
     pub skipped: Skips,
-    /// Examples whose tokens were made now.
+    /// Examples encoded now.
     pub encoded: u64,
-    /// Examples whose tokens were in the cache.
+    /// Examples read from the cache.
     pub cached: u64,
-    /// Files of the cache that were damaged, and made again.
+    /// Damaged cache files, encoded again.
     pub damaged_cache_files: u64,
-    /// A hash of all examples: their pictures' files, instructions and order.
+    /// A hash of all examples: their image files, instructions and order.
     pub fingerprint: String,
 }
 
-/// The rows on one side of the split.
+/// Counts of one split.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartReport {
-    /// Rows that are used.
+    /// Used rows.
     pub rows: u64,
-    /// Examples that they make: as many as there are crops of each.
+    /// Examples: rows times crops.
     pub examples: u64,
     /// Rows by category; those without a known one are under `unknown`.
     pub categories: BTreeMap<String, u64>,
 }
 
 impl DataReport {
-    /// The file of a run's folder that holds it.
+    /// The report's file in a run's folder.
     pub const FILE: &str = "data.json";
 
-    /// Leaves the report in the folder of a run.
+    /// Saves the report in the folder of a run.
     ///
     /// # Errors
-    /// [`DataError::Changed`] when there is one already, of other data.
+    /// [`DataError::Changed`] when the folder has a report of other data.
     pub fn save(&self, run: &Path) -> Result<(), TrainError> {
         let path = run.join(Self::FILE);
         if path.exists() {
             let text = std::fs::read_to_string(&path).map_err(TrainError::io(&path))?;
             let began: Self =
                 serde_json::from_str(&text).map_err(|e| TrainError::malformed(&path, e))?;
-            return match began.fingerprint == self.fingerprint {
-                true => Ok(()),
-                false => Err(DataError::Changed { path }.into()),
+            return if began.fingerprint == self.fingerprint {
+                Ok(())
+            } else {
+                Err(DataError::Changed { path }.into())
             };
         }
         let text =
@@ -72,9 +73,12 @@ impl fmt::Display for DataReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, rows, train, validation, spare, skipped, .. } = self;
         writeln!(f, "{}: {rows} rows", path.display())?;
-        let examples = |part: &PartReport| match part.examples == part.rows {
-            true => part.rows.to_string(),
-            false => format!("{} ({} crops)", part.rows, part.examples),
+        let examples = |part: &PartReport| {
+            if part.examples == part.rows {
+                part.rows.to_string()
+            } else {
+                format!("{} ({} crops)", part.rows, part.examples)
+            }
         };
         write!(f, "  training {}, validation {}", examples(train), examples(validation))?;
         if *spare > 0 {
@@ -84,7 +88,7 @@ impl fmt::Display for DataReport {
         if self.damaged_cache_files > 0 {
             writeln!(f, "  damaged files of the cache: {}", self.damaged_cache_files)?;
         }
-        write!(f, "  left out: {skipped}")?;
+        write!(f, "  skipped: {skipped}")?;
         for (cause, rows) in skipped.iter() {
             for example in &rows.examples {
                 write!(f, "\n    {cause}: {example}")?;

@@ -5,13 +5,13 @@ use super::{Columns, Skip, SkipCause, Skips};
 use crate::run::TrainError;
 use editmgt_world::Category;
 
-/// A row whose words are in order; its pictures have not been looked at.
+/// A row with validated text; images not yet read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
-    /// Names the row for people, and in the cache: as long as the data stays where it is, the
-    /// same row has the same name.
+    /// Identifies the row in messages and in the cache; stable as long as the data stays at its
+    /// path.
     pub(super) name: String,
-    /// Changes whenever the files with its pictures do.
+    /// Changes whenever the row's image files do.
     pub(super) stamp: u64,
     /// A hash of the name of its group.
     pub(super) group: u64,
@@ -20,45 +20,44 @@ pub(super) struct Row {
     pub(super) captions: Captions,
 }
 
-/// What the pictures of a row show, in words, where the data says so.
+/// The captions of a row's images, where available.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Captions {
-    /// The picture before.
+    /// The image before.
     pub before: Option<String>,
-    /// The picture after.
+    /// The image after.
     pub after: Option<String>,
 }
 
-/// The pictures of a row.
-pub(super) struct Pictures {
+/// The images of a row.
+pub(super) struct PairImages {
     pub(super) before: Photo,
     pub(super) after: Photo,
     pub(super) mask: Option<Photo>,
 }
 
-/// Reads the pictures of the rows of a [`Listing`].
-pub(super) trait PictureReader {
-    /// Hands the pictures of the rows `wanted` over, one row after the other, in their order,
-    /// which is ascending.
+/// Reads the images of the rows of a [`Listing`].
+pub(super) trait ImageReader {
+    /// Passes the images of the rows `wanted` to `each`, in ascending order of rows.
     ///
     /// # Errors
-    /// Those of `each`, and files that can't be read at all.
-    fn read(&self, wanted: &[usize], each: &mut EachPictures<'_>) -> Result<(), TrainError>;
+    /// Those of `each`, and unreadable files.
+    fn read(&self, wanted: &[usize], each: &mut EachImages<'_>) -> Result<(), TrainError>;
 }
 
-/// Gets the pictures of a row, or what is wrong with them.
-pub(super) type EachPictures<'a> =
-    dyn FnMut(usize, Result<Pictures, Skip>) -> Result<(), TrainError> + 'a;
+/// Receives the images of a row, or what is wrong with them.
+pub(super) type EachImages<'a> =
+    dyn FnMut(usize, Result<PairImages, Skip>) -> Result<(), TrainError> + 'a;
 
 /// All rows of a data set.
 pub(super) struct Listing {
     pub(super) rows: Vec<Row>,
-    /// The rows whose words are not in order.
+    /// The rows without valid text.
     pub(super) skips: Skips,
-    pub(super) pictures: Box<dyn PictureReader>,
+    pub(super) pictures: Box<dyn ImageReader>,
 }
 
-/// The words of a row as they stand in the data.
+/// The text fields of a row, not yet validated.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     pub(super) instruction: Option<String>,
@@ -69,12 +68,12 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// Checks them.
+    /// Validates them.
     pub(super) fn into_row(self, name: String, stamp: u64, columns: &Columns) -> Result<Row, Skip> {
         let missing = || Skip::new(SkipCause::MissingColumn, format!("no {}", columns.instruction));
         let instruction = self.instruction.ok_or_else(missing)?.trim().to_owned();
         if instruction.is_empty() {
-            return Err(Skip::new(SkipCause::EmptyInstruction, "there is nothing to do"));
+            return Err(Skip::new(SkipCause::EmptyInstruction, "the instruction is empty"));
         }
         let group = match (&columns.group, self.group) {
             (Some(_), Some(group)) => group,
@@ -85,9 +84,9 @@ impl Words {
         };
         let group = Fingerprint::default().with(group).number();
         let category = self.category.and_then(|name| Category::from_name(&name));
-        let caption = |said: Option<String>| {
-            let said = said?.trim().to_owned();
-            (!said.is_empty()).then_some(said)
+        let caption = |text: Option<String>| {
+            let text = text?.trim().to_owned();
+            (!text.is_empty()).then_some(text)
         };
         let captions =
             Captions { before: caption(self.caption_before), after: caption(self.caption_after) };

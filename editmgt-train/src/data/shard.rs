@@ -1,8 +1,8 @@
-//! A file of the token cache: some hundred entries, in the safetensors format.
+//! A file of the token cache: several hundred entries, in the safetensors format.
 //!
-//! Tensors `before` and `after` (`[n, h, w]`, U16) and `touched` (`[n, h, w]`, U8); under `rows`
-//! in the metadata, as JSON, the entries that have tokens, in order, each with a checksum; under
-//! `skips` those that have none because something is wrong with them.
+//! Tensors `before` and `after` (`[n, h, w]`, U16) and `touched` (`[n, h, w]`, U8); the metadata's
+//! `rows` has, as JSON, the entries with tokens, in order, each with a checksum; `skips` has the
+//! entries without tokens and the reason.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,7 +18,7 @@ use super::tokens::{EntryKey, PairTokens, checksum};
 use super::{Skip, SkipCause};
 use crate::run::TrainError;
 
-/// What the cache knows of an entry.
+/// The cached result of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     Tokens(PairTokens),
@@ -32,20 +32,20 @@ pub(super) struct Place {
     pub(super) slot: usize,
 }
 
-/// An entry of a shard, as far as it is kept in memory.
+/// The part of an entry that is kept in memory.
 #[derive(Debug, Clone)]
 pub(super) enum Known {
     Tokens(Place),
     Skip(Skip),
 }
 
-/// A shard on the disk whose entries were checked.
+/// A shard on disk whose entries were checked.
 #[derive(Debug)]
 pub(super) struct ShardFile {
     path: PathBuf,
-    /// Where the three parts of the first entry begin.
+    /// Offsets of the three parts of the first entry.
     starts: [u64; 3],
-    /// Bytes of each part of an entry.
+    /// Bytes per entry of each part.
     lengths: [usize; 3],
     rows: Vec<(EntryKey, [u8; 8])>,
 }
@@ -69,8 +69,8 @@ const PARTS: [&str; 3] = ["before", "after", "touched"];
 const ROWS: &str = "rows";
 const SKIPS: &str = "skips";
 
-/// Writes a shard into `dir`, which appears when it is complete, and gives its path. Its name
-/// follows from its entries: the same entries are the same file.
+/// Writes a shard into `dir`, where it appears when complete, and returns its path. Its name is a
+/// hash of its entries: equal entries are the same file.
 pub(super) fn write(
     dir: &Path,
     grid: GridSize,
@@ -118,7 +118,7 @@ fn dtype(part: usize) -> Dtype {
     if part < 2 { Dtype::U16 } else { Dtype::U8 }
 }
 
-/// Reads all of a shard and checks every entry. `None` when it is damaged or of another form.
+/// Reads a shard and checks every entry. `None` when it is damaged or of another format.
 pub(super) fn open(
     path: &Path,
     grid: GridSize,
@@ -178,7 +178,7 @@ impl Place {
     /// Reads the tokens of the entry.
     ///
     /// # Errors
-    /// The file is gone, or is no longer what was checked.
+    /// The file is gone, or has changed since it was checked.
     pub(super) fn read(&self) -> Result<PairTokens, TrainError> {
         let ShardFile { path, starts, lengths, rows } = &*self.shard;
         let mut file = File::open(path).map_err(TrainError::io(path))?;

@@ -3,29 +3,29 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a row of a data set can't be learned from.
+/// Why a row of a data set is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SkipCause {
-    /// The row is no row: a line that is no JSON object, two files for one value.
+    /// The row is malformed: a line without a JSON object, two files for one value.
     Malformed,
-    /// A column that every row needs is not there, or holds nothing.
+    /// A required column is missing or empty.
     MissingColumn,
-    /// A column holds something else than it should: a number for an instruction.
+    /// A column has another type than expected: a number for an instruction.
     WrongType,
-    /// The instruction has no word.
+    /// The instruction has no words.
     EmptyInstruction,
-    /// The text encoder can't read the instruction: words outside a closed vocabulary, or too many.
+    /// The text encoder cannot encode the instruction: words outside a closed vocabulary, or too
+    /// many.
     UnreadableInstruction,
-    /// A picture is not there, or the system refuses to read it.
+    /// An image is missing or cannot be opened.
     MissingImage,
-    /// A picture can't be used: damaged, cut off, no image at all, too small, too large or too
-    /// narrow.
+    /// An image is unusable: damaged, truncated, not an image, too small, too large or too narrow.
     CorruptImage,
-    /// The pictures before and after differ in size.
+    /// The images before and after differ in size.
     SizeMismatch,
-    /// The mask has not the proportions of the picture before.
+    /// The mask's aspect ratio differs from that of the image before.
     MaskMismatch,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for SkipCause {
     }
 }
 
-/// A row that is left out, and what is wrong with it.
+/// A skipped row, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Skip {
     pub(super) cause: SkipCause,
@@ -58,21 +58,21 @@ impl Skip {
     }
 }
 
-/// The rows that were left out for one cause.
+/// The rows skipped for one cause.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedRows {
     /// How many.
     pub count: u64,
-    /// What was wrong with the first few, each with its row.
+    /// The first few rows, each with its reason.
     pub examples: Vec<String>,
 }
 
-/// All rows that were left out, by cause.
+/// All skipped rows, by cause.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Skips(BTreeMap<SkipCause, SkippedRows>);
 
-/// Examples that are kept of each cause: enough to find out what is wrong.
+/// Examples kept per cause.
 const EXAMPLES: usize = 5;
 
 impl Skips {
@@ -81,12 +81,12 @@ impl Skips {
         self.0.iter().map(|(cause, rows)| (*cause, rows))
     }
 
-    /// How many rows were left out for a cause.
+    /// Number of rows skipped for a cause.
     pub fn count(&self, cause: SkipCause) -> u64 {
         self.0.get(&cause).map_or(0, |rows| rows.count)
     }
 
-    /// How many rows were left out.
+    /// Number of skipped rows.
     pub fn total(&self) -> u64 {
         self.0.values().map(|rows| rows.count).sum()
     }
@@ -95,7 +95,7 @@ impl Skips {
         self.add_many(row, skip, 1);
     }
 
-    /// So many rows with the same fault, the first of which is `row`.
+    /// Adds `count` rows with the same fault, the first of which is `row`.
     pub(super) fn add_many(&mut self, row: &str, skip: &Skip, count: u64) {
         let rows = self.0.entry(skip.cause).or_default();
         rows.count += count;
@@ -114,7 +114,7 @@ impl Skips {
     }
 }
 
-/// `3 missing image, 1 empty instruction`; `none` where nothing was left out.
+/// `3 missing image, 1 empty instruction`; `none` if no row was skipped.
 impl fmt::Display for Skips {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {

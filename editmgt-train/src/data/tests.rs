@@ -1,4 +1,4 @@
-//! Tiny data sets, and a codec that can be worked out by hand.
+//! Tiny data sets, and a codec simple enough to predict.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -42,11 +42,11 @@ impl VqCodec for Levels {
     }
 
     fn decode(&self, _tokens: &TokenGrid) -> editmgt_core::Result<Tensor<4>> {
-        unreachable!("nothing here looks at pictures made of tokens")
+        unreachable!("no test decodes tokens")
     }
 }
 
-/// A codec and a data set, each in a folder of its own.
+/// A codec and a data set in temporary folders.
 struct Bench {
     root: tempfile::TempDir,
     codec: Levels,
@@ -85,7 +85,7 @@ impl Bench {
             validation: ValidationPart::Share(0.5),
             cache: self.path("cache"),
             vocabulary: 100,
-            pictures: PictureOptions::new(16, 24),
+            pictures: ImageOptions::new(16, 24),
         }
     }
 
@@ -112,16 +112,15 @@ impl Bench {
             codec: &self.codec,
             device: &Device::flex(),
         };
-        let readable = |instruction: &str| match instruction.contains("zebra") {
-            true => Err("there is no zebra".to_owned()),
-            false => Ok(()),
+        let readable = |instruction: &str| {
+            if instruction.contains("zebra") { Err("there is no zebra".to_owned()) } else { Ok(()) }
         };
         PairData::open(source)?.prepare(codec, evaluated, &readable, &mut |done, all| {
             assert!(done <= all);
         })
     }
 
-    /// Pictures that were encoded since the last time.
+    /// Number of images encoded since the last call.
     fn encoded(&self) -> usize {
         self.codec.encoded.swap(0, Ordering::Relaxed)
     }
@@ -141,7 +140,7 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// Row `number` of a good folder: a flat picture becomes another.
+/// Row `number` of a good folder: a flat image becomes another.
 fn add_row(root: &Path, number: u8) {
     let name = format!("{number:03}");
     save(&root.join(format!("before/{name}.png")), &flat(number, 24, 16));
@@ -200,7 +199,7 @@ fn a_folder_and_a_list_of_the_same_pairs_are_the_same_examples() {
             let number = example.before[0];
             assert_eq!(example.before, [number; 6]);
             assert_eq!(example.after, [number + 100; 6]);
-            // Of all tokens that differ, the mask tells which were meant.
+            // The mask selects among all tokens that differ.
             assert_eq!(example.changed, [false, false, false, false, false, true]);
             assert_eq!(example.instruction, format!("make it {number}"));
             assert_eq!(example.category, Some(Category::Colour));
@@ -220,7 +219,7 @@ fn a_folder_and_a_list_of_the_same_pairs_are_the_same_examples() {
 }
 
 #[test]
-fn what_is_in_the_cache_is_not_encoded_again() {
+fn cached_rows_are_not_encoded_again() {
     let bench = Bench::new();
     let root = bench.path("pairs");
     folder(&root, 10);
@@ -236,7 +235,7 @@ fn what_is_in_the_cache_is_not_encoded_again() {
     assert_eq!(second.report.skipped, first.report.skipped);
     assert_eq!(second.report.fingerprint, first.report.fingerprint);
 
-    // A picture that was exchanged, and one that was repaired.
+    // One image is replaced, another repaired.
     save(&root.join("after/002.png"), &flat(77, 24, 16));
     save(&root.join("after/004.png"), &flat(78, 24, 16));
     let third = bench.prepare(&source).unwrap();
@@ -312,7 +311,7 @@ fn bad_rows_of_a_folder_are_counted_by_cause() {
         assert_eq!((report.rows, report.train.rows + report.validation.rows), (20, 8), "{report}");
         assert!(report.to_string().contains("corrupt image: 005"), "{report}");
     }
-    // Pictures of one shape in two sizes are a matter of choice.
+    // Images of equal aspect ratio but different sizes are accepted by option.
     save(&root.join("after/007.png"), &flat(1, 48, 32));
     assert_eq!(causes(&bench.prepare(&source).unwrap().report.skipped), expected);
     options.pictures.accept_rescaled = true;
@@ -370,7 +369,7 @@ fn bad_rows_of_a_list_are_counted_by_cause() {
 
 /// With a byte order mark, line ends of Windows, numbers with a decimal point and `null`.
 #[test]
-fn lists_of_other_programs_are_read_and_no_row_is_dropped_in_silence() {
+fn reads_lists_of_other_programs_and_counts_every_row() {
     let bench = Bench::new();
     let root = bench.path("pairs");
     folder(&root, 6);
@@ -412,7 +411,7 @@ fn lists_of_other_programs_are_read_and_no_row_is_dropped_in_silence() {
         assert_eq!(sorted(&got.train), sorted(&expected.train), "{text}");
         assert_eq!(sorted(&got.validation), sorted(&expected.validation), "{text}");
     }
-    // What can't be used is counted, and the message names the line and the key.
+    // Unusable rows are counted, and the message names the line and the key.
     for (bad, named) in [
         (row(0, r#", "scene": null"#), "line 1: no scene"),
         (row(0, r#", "scene": [1]"#), "line 1: scene: expected a text, got [1]"),
@@ -465,7 +464,7 @@ fn sidecar_files_are_no_rows_and_no_tokens() {
 }
 
 #[test]
-fn a_data_set_without_a_good_row_is_an_error_that_says_why() {
+fn data_set_without_a_usable_row_is_an_error_with_the_reason() {
     let bench = Bench::new();
     let options = |path: &str| DataOptions::Folder(bench.options(path));
     let error = |source: &DataOptions| bench.prepare(source).err().unwrap();
@@ -481,7 +480,7 @@ fn a_data_set_without_a_good_row_is_an_error_that_says_why() {
     let message = error(&DataOptions::Folder(layout)).to_string();
     assert!(message.contains("3 missing image (missing image, 000: no image/000.*)"), "{message}");
 
-    // Every picture is damaged: it shows when they are looked at.
+    // Every image is damaged, which is found when they are read.
     folder(&bench.path("damaged"), 12);
     for number in 0..12 {
         let path = bench.path("damaged").join(format!("before/{number:03}.png"));
@@ -491,7 +490,7 @@ fn a_data_set_without_a_good_row_is_an_error_that_says_why() {
     let message = damaged.to_string();
     assert!(matches!(damaged, TrainError::Dataset(DataError::NothingLeft { .. })), "{message}");
     assert!(
-        message.contains("no row is left for training; left out: 12 corrupt image"),
+        message.contains("no row is left for training; skipped: 12 corrupt image"),
         "{message}"
     );
 
@@ -507,7 +506,7 @@ fn a_data_set_without_a_good_row_is_an_error_that_says_why() {
 }
 
 #[test]
-fn a_row_stays_on_its_side_when_others_come() {
+fn rows_keep_their_split_when_rows_are_added() {
     let bench = Bench::new();
     let root = bench.path("pairs");
     folder(&root, 30);
@@ -531,8 +530,7 @@ fn an_evaluation_gets_as_many_rows_as_it_needs() {
     let bench = Bench::new();
     folder(&bench.path("train"), 3);
     folder(&bench.path("held"), 9);
-    // The validation part is looked at in an order of its own: whichever they are, some that are
-    // wanted are bad.
+    // The validation split is shuffled: whatever the order, some of the requested rows are bad.
     for number in 0..6 {
         let path = bench.path("held").join(format!("after/{number:03}.png"));
         std::fs::write(path, "no picture").unwrap();
@@ -562,7 +560,7 @@ fn several_crops_of_a_pair_are_several_examples() {
         save(&root.join(format!("after/{number:03}.png")), &ramp(100));
     }
     let mut options = bench.options("pairs");
-    options.pictures = PictureOptions { crop: Crop::Random, crops: 3, seed: 5, ..options.pictures };
+    options.pictures = ImageOptions { crop: Crop::Random, crops: 3, seed: 5, ..options.pictures };
     let source = DataOptions::Folder(options.clone());
     let prepared = bench.prepare(&source).unwrap();
     assert_eq!(prepared.report.train.examples, 3 * prepared.report.train.rows);
@@ -572,7 +570,7 @@ fn several_crops_of_a_pair_are_several_examples() {
     for example in &examples {
         let left = example.before[0];
         assert_eq!(example.before[..3], [left, left + 8, left + 16]);
-        // The same place of both pictures.
+        // The same position in both images.
         assert_eq!(example.after[..3], [left + 100, left + 108, left + 116]);
         places.push(left);
     }
@@ -587,7 +585,7 @@ fn several_crops_of_a_pair_are_several_examples() {
 }
 
 #[test]
-fn a_run_goes_on_with_the_data_that_it_began_with() {
+fn run_resumes_only_with_its_original_data() {
     let bench = Bench::new();
     folder(&bench.path("pairs"), 12);
     std::fs::create_dir(bench.path("run")).unwrap();
@@ -603,7 +601,7 @@ fn a_run_goes_on_with_the_data_that_it_began_with() {
 }
 
 #[test]
-fn an_index_that_is_too_great_is_no_panic() {
+fn index_out_of_range_is_an_error() {
     let bench = Bench::new();
     folder(&bench.path("pairs"), 12);
     let prepared = bench.prepare(&DataOptions::Folder(bench.options("pairs"))).unwrap();
@@ -616,7 +614,7 @@ fn photos_come_in_their_own_size_with_their_mask() {
     let bench = Bench::new();
     let root = bench.path("photos");
     folder(&root, 3);
-    // Half the size of the picture, white on the left.
+    // Half the size of the image, white on the left.
     let mask = GrayImage::from_fn(12, 8, |x, _| Luma([if x < 6 { 255 } else { 0 }]));
     std::fs::create_dir(root.join("mask")).unwrap();
     mask.save(root.join("mask/001.png")).unwrap();
@@ -652,7 +650,7 @@ fn photos_come_in_their_own_size_with_their_mask() {
 }
 
 #[test]
-fn captions_are_read_where_there_are_some() {
+fn captions_are_optional() {
     let bench = Bench::new();
     let root = bench.path("photos");
     folder(&root, 2);
@@ -696,7 +694,7 @@ mod parquet {
             path: Path::new(ROWS).join(file),
             layout,
             validation: ValidationPart::Path(Path::new(ROWS).join("magic_brush.parquet")),
-            pictures: PictureOptions::new(16, 16),
+            pictures: ImageOptions::new(16, 16),
             ..bench.options("")
         };
         DataOptions::Parquet(options)
@@ -709,7 +707,7 @@ mod parquet {
         let source = source(&bench, "magic_brush.parquet", Layout::MagicBrush);
         let prepared = bench.prepare(&source).unwrap();
         let report = &prepared.report;
-        // Each fault is found twice: the validation part is the same file here.
+        // Each fault is found twice: the validation split is the same file here.
         let expected = BTreeMap::from([
             (EmptyInstruction, 2),
             (MissingColumn, 2),
@@ -784,7 +782,7 @@ mod parquet {
                 path,
                 layout: Layout::CrispEdit,
                 validation: ValidationPart::Share(0.5),
-                pictures: PictureOptions::new(16, 16),
+                pictures: ImageOptions::new(16, 16),
                 ..bench.options("")
             };
             bench.prepare(&DataOptions::Parquet(options)).map(|prepared| prepared.report.rows)

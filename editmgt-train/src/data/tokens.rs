@@ -3,11 +3,11 @@ use super::hash::Fingerprint;
 /// The tokens of a crop of a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PairTokens {
-    /// Of the picture before, row-major.
+    /// Of the image before, row-major.
     pub(super) before: Vec<u16>,
-    /// Of the picture after.
+    /// Of the image after.
     pub(super) after: Vec<u16>,
-    /// Whether the edit, as far as it is known, reaches into each token's patch.
+    /// Whether the edit, as far as it is known, overlaps each token's patch.
     pub(super) touched: Vec<bool>,
 }
 
@@ -32,11 +32,11 @@ impl PairTokens {
     }
 }
 
-/// Tells whether parts are those that were written for this entry.
+/// Checksum of the parts of an entry.
 pub(super) fn checksum(entry: &EntryKey, parts: [&[u8]; 3]) -> [u8; 8] {
     let [before, after, touched] = parts;
     Fingerprint::default().with(entry).with(before).with(after).with(touched).bytes()
 }
 
-/// Names a crop of a row, in the present state of its files.
+/// Identifies a crop of a row, in the present state of its files.
 pub(super) type EntryKey = [u8; 16];

@@ -8,7 +8,7 @@ use editmgt_world::touched;
 use editmgt_world::{Split, World};
 use image::RgbImage;
 
-/// The edits of the world, drawn and encoded when they are asked for.
+/// The edits of the world, drawn and encoded on demand.
 pub struct WorldEdits {
     world: World,
     codec: Box<dyn VqCodec>,
@@ -19,11 +19,11 @@ pub struct WorldEdits {
 }
 
 impl WorldEdits {
-    /// The first `len` examples of a split, in the tokens of `codec`, which lies on `device`.
+    /// The first `len` examples of a split, as tokens of `codec`, which is on `device`.
     ///
     /// # Errors
-    /// [`TrainError::Option`] when there is no example, or pictures are no multiple of the codec's
-    /// patches.
+    /// [`TrainError::Option`] when there is no example, or the image size is not a multiple of the
+    /// codec's downsampling.
     pub fn new(
         world: World,
         codec: Box<dyn VqCodec>,
@@ -77,9 +77,9 @@ impl EditDataset for WorldEdits {
         let grid = self.grid();
         let example = |pair: EditPair| {
             let (Some(before), Some(after)) = (tokens.next(), tokens.next()) else {
-                return Err(Error::shape("encoded pictures", "two of each pair", "fewer").into());
+                return Err(Error::shape("encoded images", "two of each pair", "fewer").into());
             };
-            // Tokens that are equal are no change, whatever happened to their pixels.
+            // Equal tokens count as unchanged, whatever happened to their pixels.
             let differs = before.iter().zip(&after).map(|(before, after)| before != after);
             let changed = match &pair.changed {
                 Some(mask) => {

@@ -5,28 +5,28 @@ use editmgt_core::{GridSize, MicroConditions, Result, TokenGrid};
 use super::{DroppedText, EditExample, EditOptions, LossOptions};
 use crate::run::Draws;
 
-/// A batch as the model sees it, and what it should say.
+/// A batch: the model's inputs and its targets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EditBatch {
     /// The canvas: the target with mask tokens.
     pub canvas: TokenGrid,
-    /// The reference; `None` where it is dropped.
+    /// The reference; `None` if dropped.
     pub reference: Option<TokenGrid>,
-    /// What the canvas should become.
+    /// Target tokens of the canvas.
     pub target: TokenGrid,
-    /// The instructions; empty where they are dropped.
+    /// The instructions; empty if dropped.
     pub prompts: Vec<String>,
     /// One timestep per sample.
     pub timestep: Vec<f32>,
-    /// What the model is told about the pictures.
+    /// Micro-conditioning of the images.
     pub micro: Vec<MicroConditions>,
-    /// Whether each token is masked, `[B, N]` row-major: the labels of the loss.
+    /// Whether each token is masked, `[B, N]` row-major: the positions of the loss.
     pub masked: Vec<bool>,
     /// Whether each token differs from the reference, `[B, N]` row-major.
     pub changed: Vec<bool>,
 }
 
-/// What is the same for all batches of a run.
+/// Settings shared by all batches of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BatchSettings<'a> {
     pub(super) options: &'a EditOptions,
@@ -40,7 +40,7 @@ impl EditBatch {
     /// Batch number `number` of the run. A pure function of its arguments.
     ///
     /// # Errors
-    /// [`editmgt_core::Error::Shape`] when an example is of another grid.
+    /// [`editmgt_core::Error::Shape`] when an example has another grid.
     pub(super) fn new(
         settings: BatchSettings<'_>,
         number: u64,
@@ -58,13 +58,14 @@ impl EditBatch {
             let sample = number * options.batch as u64 + position as u64;
             let without_text =
                 draws.stream("edit text dropout", sample).uniform() < conditions.text_dropout;
-            // Nobody can be asked to copy what is not shown.
+            // A sample without reference cannot be asked to copy it.
             let copies = without_text
                 && !without_reference
                 && conditions.dropped_text == DroppedText::Reference;
-            let (after, is_changed) = match copies {
-                true => (example.before.clone(), vec![false; example.changed.len()]),
-                false => (example.after, example.changed),
+            let (after, is_changed) = if copies {
+                (example.before.clone(), vec![false; example.changed.len()])
+            } else {
+                (example.after, example.changed)
             };
             let mask = options.masking.draw(draws, sample, grid.len());
             let hide = |(&id, &masked): (&u32, &bool)| if masked { mask_token } else { id };
@@ -93,7 +94,7 @@ impl EditBatch {
         })
     }
 
-    /// What each token counts in the likelihood, `[B, N]`: 0 unless masked.
+    /// Weight of each token in the likelihood, `[B, N]`: 0 unless masked.
     pub(super) fn weights(&self, options: &LossOptions) -> Vec<f32> {
         let tokens = self.target.size().len();
         let items = self.masked.chunks(tokens).zip(self.changed.chunks(tokens)).enumerate();
@@ -112,7 +113,7 @@ impl EditBatch {
                 (None, ..) => (options.changed_weight, 1.0),
                 // Nothing is masked.
                 (_, 0.0, 0.0) => (0.0, 0.0),
-                // Where there is none of one kind, the other has it all.
+                // If one kind is empty, the other has the whole weight.
                 (_, 0.0, kept) => (0.0, 1.0 / kept),
                 (_, changed, 0.0) => (1.0 / changed, 0.0),
                 (Some(share), changed, kept) => (share / changed, (1.0 - share) / kept),
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_a_kind_share_what_they_count() {
+    fn rarity_divides_the_weight_of_equal_tokens() {
         let mut batch = batch(&EditOptions::paper(1), 0);
         batch.masked = vec![true; 8];
         batch.target = TokenGrid::new(1, GRID, vec![7, 7, 7, 7, 5, 5, 5, 9]).unwrap();
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_really_dropped() {
+    fn conditions_are_dropped() {
         let mut options = EditOptions::paper(8);
         options.conditions = ConditionOptions {
             text_dropout: 0.25,

@@ -5,10 +5,10 @@ use crate::run::{Draws, Stream, TrainError};
 
 /// Deviation of the weights that make logits: those of the other convolutions.
 const OUTPUT_DEVIATION: f64 = 0.02;
-/// How much of a row's deviation has nothing to do with its code, so that no two start the same.
+/// Share of random noise in a row's deviation, so that no two rows start equal.
 const NOISE: f64 = 0.2;
 
-/// Lets the tokens of a model start as random projections of their codes, `[codes, channels]`.
+/// Initialises the token embeddings as random projections of their codes, `[codes, channels]`.
 pub(super) fn embed_codes(
     model: EditModel,
     codes: Tensor<2>,
@@ -17,7 +17,8 @@ pub(super) fn embed_codes(
     let device = codes.device();
     let [count, channels] = codes.dims();
     let centred = codes.clone() - codes.mean_dim(0);
-    // One scale for all channels: a direction in which codes hardly differ says little.
+    // One scale for all channels: a direction with little variance among the codes carries little
+    // information.
     let codes = centred.clone() / (centred.square().mean().unsqueeze::<2>() + 1e-12).sqrt();
     let width = model.transformer().width();
     let normal = |stream: &mut Stream, shape: [usize; 2]| {

@@ -4,17 +4,17 @@ use serde::{Deserialize, Serialize};
 use super::TrainingPlan;
 use crate::run::{Precision, TrainError};
 
-/// How a run uses its devices. None of it changes what is learned, but for rounding.
+/// How a run uses its devices. Affects results only by rounding.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ComputeOptions {
     /// The precision of losses and gradients.
     pub precision: Precision,
-    /// Computes cheap activations anew for the gradients instead of keeping them: less memory, more
+    /// Gradient checkpointing: recomputes cheap activations in the backward pass; less memory, more
     /// time.
     pub gradient_checkpointing: bool,
-    /// Names of devices beside the run's own (`cuda:1`): each does its share of the batches of a
-    /// step, of which there must be a multiple.
+    /// Additional devices by name (`cuda:1`): each computes its share of a step's batches, whose
+    /// number must be a multiple of the device count.
     pub devices: Vec<String>,
 }
 
@@ -26,16 +26,13 @@ impl ComputeOptions {
     /// The device to train on.
     pub(super) fn training(&self, device: &Device) -> Device {
         let device = device.clone().autodiff();
-        match self.gradient_checkpointing {
-            true => device.gradient_checkpointing(),
-            false => device,
-        }
+        if self.gradient_checkpointing { device.gradient_checkpointing() } else { device }
     }
 
-    /// The plan with these options.
+    /// Adds these options to the plan.
     ///
     /// # Errors
-    /// [`TrainError::Option`] for a device that can't be had.
+    /// [`TrainError::Option`] for an unavailable device.
     pub(super) fn plan(&self, plan: TrainingPlan) -> Result<TrainingPlan, TrainError> {
         let open = |name: &String| {
             editmgt::open_device(name)

@@ -28,7 +28,7 @@ fn write_codec(dir: &Path) {
     std::fs::write(dir.join("config.json"), config).unwrap();
 }
 
-/// Pairs of the world, as anyone could have drawn them.
+/// Pairs drawn by the world, written as an ordinary data set.
 fn write_pairs(dir: &Path, pairs: u64) {
     let world = World::new(shapes::WorldConfig { canvas: 80, ..Default::default() }).unwrap();
     for column in ["before", "after", "mask", "instruction"] {
@@ -40,7 +40,7 @@ fn write_pairs(dir: &Path, pairs: u64) {
         pair.before.save(path("before", "png")).unwrap();
         pair.after.save(path("after", "png")).unwrap();
         pair.changed.unwrap().save(path("mask", "png")).unwrap();
-        // Few words, so that those of the validation part are learned, too.
+        // Few words, so that the validation part has no unknown ones.
         let instruction = ["make it so", "do it", "so do it"][index as usize % 3];
         std::fs::write(path("instruction", "txt"), instruction).unwrap();
     }
@@ -134,7 +134,7 @@ fn a_run_over_a_folder_makes_a_model_and_encodes_once() {
 }
 
 #[test]
-fn keys_without_an_effect_are_refused() {
+fn rejects_keys_without_effect() {
     let root = Path::new("nowhere");
     for (more, named) in [
         ("examples = 5", "examples: expected none beside other data"),

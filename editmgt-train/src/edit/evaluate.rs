@@ -9,20 +9,20 @@ use crate::run::{Draws, Metrics, TrainError};
 use editmgt_world::Category;
 use editmgt_world::auc;
 
-/// Shares of the canvas that are masked for the loss by bucket.
+/// Mask ratios of the canvas at which the loss is measured.
 const RATIOS: [f32; 4] = [1.0, 0.75, 0.5, 0.25];
 
-/// Names the draws of evaluations, which are the same in every run.
+/// Seed of the evaluation's draws, the same in every run.
 const SEED: u64 = 0;
 
 /// Measures a model on the first examples of a data set:
 ///
-/// - `nll@r`: the loss, all tokens alike, where a share r of the canvas is masked;
-/// - `changed`, `changed/<category>`: the share of changed tokens that a fully masked canvas gets
-///   right at once, the most probable code each;
-/// - `kept`: the same of the tokens that should stay;
-/// - `map_auc`: how well the mean attention map of the supervised blocks tells cells with changed
-///   tokens from the others, on a fully masked canvas (0.5 is chance).
+/// - `nll@r`: the loss with equal token weights at mask ratio r;
+/// - `changed`, `changed/<category>`: accuracy of the most probable code on changed tokens of a
+///   fully masked canvas;
+/// - `kept`: the same for the unchanged tokens;
+/// - `map_auc`: ROC AUC of the mean attention map of the supervised blocks for cells with changed
+///   tokens, on a fully masked canvas (0.5 is chance).
 pub(super) fn evaluate(
     model: &EditModel,
     text: &TextSide,
@@ -91,7 +91,7 @@ impl Mean {
     }
 }
 
-/// Tokens that are right.
+/// Counts of correct tokens.
 #[derive(Debug, Default)]
 struct Tokens {
     kept: Mean,
@@ -134,8 +134,8 @@ impl Tokens {
     }
 }
 
-/// The mean map of each item against its region; items that change everywhere or nowhere have no
-/// score.
+/// ROC AUC of each item's mean map against its region; `None` for items that change everywhere or
+/// nowhere.
 fn map_aucs(maps: &[Tensor<2>], region: &[f32], mean: &mut Mean) -> Result<(), TrainError> {
     let Some(first) = maps.first() else { return Ok(()) };
     let [_, cells] = first.dims();
@@ -152,7 +152,7 @@ fn map_aucs(maps: &[Tensor<2>], region: &[f32], mean: &mut Mean) -> Result<(), T
 }
 
 impl EditBatch {
-    /// The same batch with this share of every canvas masked.
+    /// The same batch with every canvas masked at this ratio.
     fn remasked(&self, settings: BatchSettings<'_>, number: u64, ratio: f32) -> Self {
         let mut batch = self.clone();
         let positions = self.target.size().len();

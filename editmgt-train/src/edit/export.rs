@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{EditModel, TimestepConvention};
 use crate::run::TrainError;
 
-/// A trained model, and what its folder needs besides weights.
+/// A trained model, and the other contents of its folder.
 pub(super) struct Export<'a> {
     /// Without autodiff.
     pub(super) model: EditModel,
@@ -26,15 +26,14 @@ pub(super) struct Export<'a> {
     pub(super) codec: &'a Path,
     pub(super) codec_config: &'a CodecConfig,
     pub(super) timestep: TimestepConvention,
-    /// How the model wants to be used.
+    /// Default options of an edit.
     pub(super) defaults: &'a EditDefaults,
 }
 
-/// The folder of the result within that of its run.
+/// Folder of the result within the run folder.
 pub(super) const MODEL: &str = "model";
 
-/// Writes a model folder in the official layout, weights in f16, which appears when it is
-/// complete.
+/// Writes a model folder in the official layout with f16 weights; it appears when it is complete.
 pub(super) fn export(root: &Path, what: Export<'_>) -> Result<PathBuf, TrainError> {
     let staging = StagedFolder::replacing(root.join(MODEL))?;
     let folder = |name: &str| staging.path().join(name);
@@ -71,20 +70,19 @@ pub(super) fn export(root: &Path, what: Export<'_>) -> Result<PathBuf, TrainErro
     Ok(staging.publish()?)
 }
 
-/// A trained model that was one before: what was not trained comes from the folder that it was
-/// loaded from.
+/// A fine-tuned model: components that were not trained are copied from the original folder.
 pub(super) struct Tuned<'a> {
     /// Without autodiff.
     pub(super) model: &'a EditModel,
     pub(super) transformer: &'a MgtConfig,
-    /// The small text encoder, where it belongs to what was trained.
+    /// The small text encoder, if it was trained.
     pub(super) text: Option<&'a SmallTextConfig>,
     pub(super) folder: &'a ModelFolder,
     pub(super) timestep: TimestepConvention,
 }
 
-/// Writes a model folder in the official layout, as [`export`]; what was trained in f32, for the
-/// next stage goes on with it.
+/// Writes a model folder in the official layout, as [`export`]; trained components in f32, so that
+/// a next stage can start from them.
 pub(super) fn export_tuned(root: &Path, what: Tuned<'_>) -> Result<PathBuf, TrainError> {
     let staging = StagedFolder::replacing(root.join(MODEL))?;
     let at = |name: &str| staging.path().join(name);
@@ -113,13 +111,13 @@ pub(super) fn export_tuned(root: &Path, what: Tuned<'_>) -> Result<PathBuf, Trai
         copy_folder(tokenizer, &at("llm_encoder"))?;
     }
     copy_folder(&folder.scheduler, &at("scheduler"))?;
-    tell_scheduler(&at("scheduler").join("scheduler_config.json"), timestep)?;
+    set_timestep_convention(&at("scheduler").join("scheduler_config.json"), timestep)?;
     copy_settings(&folder.root, staging.path())?;
     Ok(staging.publish()?)
 }
 
-/// Makes the scheduler count as the model was trained.
-fn tell_scheduler(path: &Path, timestep: TimestepConvention) -> Result<(), TrainError> {
+/// Writes the model's timestep convention into the scheduler's config.
+fn set_timestep_convention(path: &Path, timestep: TimestepConvention) -> Result<(), TrainError> {
     let text = editmgt_store::read_text(path)?;
     let scheduler: Value =
         serde_json::from_str(&text).map_err(|e| TrainError::malformed(path, e))?;
@@ -137,8 +135,8 @@ fn tell_scheduler(path: &Path, timestep: TimestepConvention) -> Result<(), Train
     write(path, &scheduler)
 }
 
-/// Copies the small files beside the components, which say how the model wants to be used. Not the
-/// one that says where the components are: they are elsewhere now.
+/// Copies the small files beside the components, such as the default options; not the file with the
+/// components' paths, which have changed.
 fn copy_settings(from: &Path, to: &Path) -> Result<(), TrainError> {
     for entry in std::fs::read_dir(from).map_err(TrainError::io(from))? {
         let path = entry.map_err(TrainError::io(from))?.path();
@@ -154,7 +152,7 @@ fn copy_settings(from: &Path, to: &Path) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// Copies the files of a component; there are no folders in one.
+/// Copies the files of a component, which has no sub-folders.
 fn copy_folder(from: &Path, to: &Path) -> Result<(), TrainError> {
     create(to)?;
     for entry in std::fs::read_dir(from).map_err(TrainError::io(from))? {

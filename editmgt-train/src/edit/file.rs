@@ -40,12 +40,12 @@ struct Prepared {
     transformer: MgtConfig,
     text: SmallTextConfig,
     tokenizer: WordTokenizer,
-    /// Of data that are not made for the purpose.
+    /// Report of the data set; `None` for the world.
     report: Option<DataReport>,
 }
 
 impl Prepared {
-    /// Writes the model as it is now.
+    /// Exports the current model.
     fn export(&self, run: &EditRun, root: &Path) -> Result<PathBuf, TrainError> {
         let what = Export {
             model: self.trainer.trained(),
@@ -77,9 +77,9 @@ impl Lessons for WorldLessons {
 /// A config of `editmgt-lab train edit`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EditFile {
-    /// A small model from nothing.
+    /// A small model from scratch.
     New(Box<EditRun>),
-    /// A run that goes on with a model that there is: its config says `init_from`.
+    /// A run that starts from an existing model: its config has `init_from`.
     Tune(Box<TuneRun>),
 }
 
@@ -93,14 +93,15 @@ impl EditFile {
             let error: toml::de::Error = e;
             TrainError::Config(error.to_string())
         })?;
-        Ok(match table.contains_key("init_from") {
-            true => Self::Tune(Box::new(TuneRun::from_toml(text)?)),
-            false => Self::New(Box::new(EditRun::from_toml(text)?)),
+        Ok(if table.contains_key("init_from") {
+            Self::Tune(Box::new(TuneRun::from_toml(text)?))
+        } else {
+            Self::New(Box::new(EditRun::from_toml(text)?))
         })
     }
 
-    /// Declares the files that the run reads as inputs: the codec or the model to start from, and
-    /// the data.
+    /// Declares the files that the run reads as inputs: the codec or the initial model, and the
+    /// data.
     pub fn declare_inputs(&self, roles: &mut FileRoles) {
         match self {
             Self::New(run) => roles.input_tree("codec", &run.codec),
@@ -112,7 +113,7 @@ impl EditFile {
         self.data().declare_inputs(roles);
     }
 
-    /// Where the edits come from.
+    /// The source of the edits.
     pub fn data(&self) -> &DataOptions {
         match self {
             Self::New(run) => &run.data,
@@ -120,7 +121,7 @@ impl EditFile {
         }
     }
 
-    /// How long the run is, and what it does how often.
+    /// Step count and logging, evaluation and checkpoint intervals.
     pub fn loop_options(&self) -> &LoopOptions {
         match self {
             Self::New(run) => &run.run,
@@ -146,34 +147,34 @@ impl EditFile {
     }
 }
 
-/// What `editmgt-lab train edit` reads: the data to learn from, the model, and how.
+/// Config of `editmgt-lab train edit` for a new model: data, model and training options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EditRun {
-    /// Everything random follows from it.
+    /// Seed of all randomness.
     pub seed: u64,
     /// The folder of the codec.
     pub codec: PathBuf,
-    /// How many examples of the world's training split there are before they come again. Must be
-    /// there for the world, and must not be for other data.
+    /// Number of distinct examples drawn from the world's training split. Required for the world,
+    /// an error for other data.
     pub examples: Option<u64>,
-    /// The world; the default one where it is not said. Training looks at its training split,
-    /// evaluations at the validation split. Must not be there for other data.
+    /// The world; the default one if omitted. Training uses its training split, evaluations the
+    /// validation split. An error for other data.
     pub world: Option<WorldConfig>,
-    /// Where the edits come from; the world by default.
+    /// Source of the edits; the world by default.
     #[serde(default, skip_serializing_if = "DataOptions::is_world")]
     pub data: DataOptions,
     /// The model.
     pub model: SmallModelOptions,
-    /// What the model wants of an edit where its user says nothing; the size is the world's and
-    /// the negative prompt is empty unless it says otherwise.
+    /// Default options of an edit with the trained model. The size is the world's, and the negative
+    /// prompt is empty unless set.
     #[serde(default)]
     pub edit_defaults: EditDefaults,
-    /// What is learned.
+    /// Losses, masking and conditioning.
     pub training: EditOptions,
-    /// How it is learned.
+    /// Optimizer, learning rate and average of the weights.
     pub learner: LearnerOptions,
-    /// For how long.
+    /// Step count and logging, evaluation and checkpoint intervals.
     pub run: LoopOptions,
     /// How the devices are used.
     #[serde(default, skip_serializing_if = "ComputeOptions::is_default")]
@@ -184,25 +185,25 @@ impl EditRun {
     /// Reads a config.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for what is not TOML of a config or a key nobody knows,
+    /// [`TrainError::Config`] for invalid TOML or an unknown key,
     /// [`TrainError::Option`] for a value out of range.
     pub fn from_toml(text: &str) -> Result<Self, TrainError> {
         let mut run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
         run.training.validate(run.model.double_blocks.saturating_add(run.model.single_blocks))?;
-        run.model.awake.validate(run.model.heads)?;
+        run.model.structured_init.validate(run.model.heads)?;
         run.run.validate()?;
         run.edit_defaults.check()?;
         run.data.validate()?;
         check_source(&run.data, run.world.is_some(), run.examples)?;
         run.check_world_options()?;
         if run.data.is_world() {
-            // The run's own copy of the config tells which world it was.
+            // The run's copy of the config records the world.
             run.world.get_or_insert_default();
         }
         Ok(run)
     }
 
-    /// Reading and judging need the truth, which only a world tells.
+    /// Text lessons and judged edits need ground truth, which only the world has.
     fn check_world_options(&self) -> Result<(), TrainError> {
         if self.data.is_world() {
             return Ok(());
@@ -216,12 +217,11 @@ impl EditRun {
         }
     }
 
-    /// Trains into the folder `root`, or goes on with the run there, and gives the folder of the
+    /// Trains into the folder `root`, or resumes the run there, and returns the folder of the
     /// model, in the official layout; `None` when `watch` stopped the run before its end.
     ///
     /// # Errors
-    /// Those of [`RunFolder::open`] and [`run`]; a codec that can't be loaded; configs that don't
-    /// belong together.
+    /// Those of [`RunFolder::open`] and [`run`]; a codec that fails to load; incompatible configs.
     pub fn train(
         &self,
         root: &Path,
@@ -243,11 +243,11 @@ impl EditRun {
         prepared.export(self, root).map(Some)
     }
 
-    /// Writes the model of the newest checkpoint of the run in `root`, which may go on meanwhile,
-    /// and gives its folder and the steps it has learned for.
+    /// Exports the newest checkpoint of the run in `root`, which may still be running, and returns
+    /// the folder and the number of steps trained.
     ///
     /// # Errors
-    /// [`TrainError::NoRun`] where there is no checkpoint; a checkpoint of another config.
+    /// [`TrainError::NoRun`] without a checkpoint; a checkpoint of another config.
     pub fn export(&self, root: &Path, device: &Device) -> Result<(PathBuf, u64), TrainError> {
         let newest = RunFolder::newest_checkpoint(root)?;
         let newest = newest.ok_or_else(|| TrainError::NoRun { dir: root.to_owned() })?;
@@ -256,12 +256,12 @@ impl EditRun {
         Ok((prepared.export(self, root)?, newest.step()))
     }
 
-    /// What the model wants where its user says nothing.
+    /// Default options of an edit with this model.
     fn defaults(&self) -> EditDefaults {
         let mut defaults = self.edit_defaults.clone();
         let canvas = self.world.as_ref().map(|world| world.canvas() as usize);
         defaults.size = defaults.size.or(canvas);
-        // A closed vocabulary has no words for flaws.
+        // A closed vocabulary cannot encode the official negative prompt.
         defaults.negative_prompt.get_or_insert_default();
         defaults
     }
@@ -274,9 +274,10 @@ impl EditRun {
     ) -> Result<Prepared, TrainError> {
         let Codec { config: codec_config, codec, codes } = self.codec(device)?;
         let spec = codec.spec().clone();
-        let Source { data, tokenizer, report, world } = match self.data.is_world() {
-            true => self.world_source(codec, device)?,
-            false => self.pair_source((&codec_config, &*codec), device, watch)?,
+        let Source { data, tokenizer, report, world } = if self.data.is_world() {
+            self.world_source(codec, device)?
+        } else {
+            self.pair_source((&codec_config, &*codec), device, watch)?
         };
         let text = self.model.text(tokenizer.vocabulary().words.len());
         let transformer = self.model.transformer(spec.codebook_size);
@@ -291,7 +292,8 @@ impl EditRun {
             _ => model,
         };
         let draws = Draws::new(self.seed);
-        let mut model = self.model.awake.wake(initialise(model, &draws), self.model.axes);
+        let mut model =
+            self.model.structured_init.apply(initialise(model, &draws), self.model.axes);
         if self.model.embed_codes {
             model = embed_codes(model, codes, &draws)?;
         }
@@ -354,7 +356,7 @@ impl EditRun {
     }
 }
 
-/// Keys that would have no effect are no silent mistake.
+/// Keys without effect are an error.
 pub(super) fn check_source(
     data: &DataOptions,
     world: bool,

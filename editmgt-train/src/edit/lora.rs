@@ -6,21 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::{Draws, TrainError};
 
-/// A low-rank adapter to train in place of the model. The defaults are those of the official
-/// script.
+/// A low-rank adapter to train in place of the model's weights. The defaults are those of the
+/// official script.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraOptions {
     /// Regular expressions on the names of linear layers in the official checkpoint
-    /// (`transformer_blocks.0.attn.to_q`): what any of them matches gets factors. Each must match.
+    /// (`transformer_blocks.0.attn.to_q`): matching layers get factors. Each pattern must match a
+    /// layer.
     pub targets: Vec<String>,
-    /// Rows of A and columns of B, 1 or more.
+    /// Rank: rows of A and columns of B, 1 or more.
     pub rank: usize,
-    /// The product B A counts `alpha / rank` times.
+    /// Scale numerator: the product B A is multiplied by `alpha / rank`.
     pub alpha: f64,
-    /// The share of a layer's inputs that the adapter misses in each pass, 0 to below 1.
+    /// Dropout of a layer's inputs to the adapter, 0 to below 1.
     pub dropout: f64,
-    /// The rows that it changes.
+    /// Streams whose rows the adapter is applied to.
     pub streams: LoraStreams,
 }
 
@@ -53,18 +54,18 @@ impl LoraOptions {
         Ok(())
     }
 
-    /// What the adapter's own folder says about it.
+    /// The adapter's `adapter_config.json`.
     pub(super) fn config(&self) -> LoraConfig {
         let Self { rank, alpha, dropout, .. } = *self;
         LoraConfig { rank, alpha, rank_stabilised: false, dropout }
     }
 
-    /// Attaches a new adapter, and freezes all else in the model. A is uniform in
-    /// `±1/sqrt(inputs)` and B is 0, as PEFT begins: the model is as it was.
+    /// Attaches a new adapter and freezes all other parameters. A is uniform in `±1/sqrt(inputs)`
+    /// and B is 0, as in PEFT: outputs are unchanged at first.
     ///
     /// # Errors
-    /// [`TrainError::Option`] for a pattern that is no regular expression or matches no layer,
-    /// [`TrainError::Stage`] for a layer that no row of the streams goes through.
+    /// [`TrainError::Option`] for an invalid regular expression or one that matches no layer,
+    /// [`TrainError::Stage`] for a layer that the selected streams do not use.
     pub(super) fn attach(
         &self,
         model: MgtModel,

@@ -1,4 +1,4 @@
-//! What training minimises.
+//! Losses of edit training.
 
 use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, TensorData, activation};
 use editmgt_core::{Error, Result, TokenGrid};
@@ -6,12 +6,12 @@ use editmgt_core::{Error, Result, TokenGrid};
 /// The weighted mean of the negative log-likelihood of `targets`, `[1]`.
 ///
 /// `logits` is `[B, N, V]`, `targets` and `weights` are `[B, N]` row-major; positions of weight 0
-/// are no labels, and their target may be any code. With a weight of 1 at every masked position
-/// this is the official loss: the mean over all masked tokens of the batch.
+/// are ignored, whatever their target. With weight 1 at every masked position this is the official
+/// loss: the mean over all masked tokens of the batch.
 ///
 /// # Errors
-/// [`Error::Shape`] when the parts don't belong together, [`Error::TokenOutOfRange`] for a target
-/// that is no code, [`Error::Value`] when no position has a weight above 0.
+/// [`Error::Shape`] for mismatched inputs, [`Error::TokenOutOfRange`] for a target that is not a
+/// codebook index, [`Error::Value`] when no weight is above 0.
 pub fn masked_nll(logits: Tensor<3>, targets: &TokenGrid, weights: &[f32]) -> Result<Tensor<1>> {
     let [batch, positions, codes] = logits.dims();
     let expected = [batch, positions];
@@ -37,9 +37,9 @@ pub fn masked_nll(logits: Tensor<3>, targets: &TokenGrid, weights: &[f32]) -> Re
 
 /// `Σ share · -ln softmax(logits)[label]`; `labels` and `shares` are `[B, N, 1]`, without autodiff.
 ///
-/// The gradient is known beforehand, `share · (softmax - one at the label)`, so it is computed with
-/// the value: recorded operation by operation, this largest tensor of a training step would be
-/// passed through five times more, and as many copies of it kept.
+/// The gradient, `share · (softmax - one-hot label)`, is computed with the value: recorded
+/// operation by operation, this largest tensor of a training step would be traversed five more
+/// times and kept as often.
 fn mean_nll(logits: Tensor<3>, labels: Tensor<3, Int>, shares: Tensor<3>) -> Tensor<1> {
     let values = logits.clone().inner();
     let at_label = values.clone().gather(2, labels.clone());
@@ -53,23 +53,23 @@ fn mean_nll(logits: Tensor<3>, labels: Tensor<3, Int>, shares: Tensor<3>) -> Ten
     }
     let gradient = exponentials * (shares.clone() / sum);
     let gradient = gradient.scatter(2, labels, shares.neg(), IndexingUpdateOp::Add);
-    // A linear function with that gradient, moved to the value.
-    // (Constants stay without autodiff: they fit any checkpointing strategy then.)
+    // A linear function with that gradient, shifted to the value. (Constants carry no autodiff
+    // graph, so they work with any checkpointing strategy.)
     let linear = (logits * gradient).sum();
     linear.clone() - linear.detach() + value
 }
 
-/// How far attention maps are from the true region: the mean Kullback-Leibler divergence
-/// `Σ q ln(q / p)`, `[1]`, over maps and the items that have a region.
+/// Mean Kullback-Leibler divergence `Σ q ln(q / p)` of attention maps from the true region, `[1]`,
+/// over maps and the items that have a region.
 ///
-/// Each of `maps` is `[B, cells]`, 0 or more, and is taken as a distribution over the cells;
-/// `region` is `[B, cells]` row-major, 0 or more, likewise. Items whose region is empty (nothing
-/// changes, or it is not known) are left out; the divergence is 0 when all are.
+/// Each of `maps` is `[B, cells]`, 0 or more, and is normalised to a distribution over the cells;
+/// `region` is `[B, cells]` row-major, 0 or more, likewise. Items with an empty region (no change,
+/// or unknown) are ignored; the divergence is 0 if all are.
 ///
 /// # Errors
-/// [`Error::Shape`] when the sizes differ or there is no map.
+/// [`Error::Shape`] when the sizes differ or `maps` is empty.
 pub fn map_divergence(maps: &[Tensor<2>], region: &[f32]) -> Result<Tensor<1>> {
-    /// Far below any share of attention that a trained map has, and no zero in f32.
+    /// Far below any share of attention of a trained map, but not 0 in f32.
     const SMALLEST: f64 = 1e-8;
     let Some(first) = maps.first() else {
         return Err(Error::shape("attention maps", "at least one", 0));
@@ -82,7 +82,7 @@ pub fn map_divergence(maps: &[Tensor<2>], region: &[f32]) -> Result<Tensor<1>> {
     }
     let sums: Vec<f32> = region.chunks_exact(cells).map(|item| item.iter().sum()).collect();
     let items = sums.iter().filter(|&&sum| sum > 0.0).count().max(1);
-    // Every item's distribution q, divided by the number of things averaged over.
+    // Each item's distribution q, divided by the number of averaged terms.
     let average = (items * maps.len()) as f32;
     let (mut truth, mut entropy) = (Vec::with_capacity(region.len()), 0.0);
     for (item, &sum) in region.chunks_exact(cells).zip(&sums) {
@@ -106,12 +106,12 @@ pub fn map_divergence(maps: &[Tensor<2>], region: &[f32]) -> Result<Tensor<1>> {
     Ok(cross - entropy / items as f32)
 }
 
-/// The mean cross-entropy, `[1]`, over questions and items, and the share of right answers:
-/// `logits` `[B, all classes]` holds the classes of one question after the other, `answers` one
-/// class for each item and question, item by item.
+/// Mean cross-entropy, `[1]`, over questions and items, and the accuracy: `logits` `[B, all
+/// classes]` holds the classes of one question after the other, `answers` one class for each item
+/// and question, item by item.
 ///
 /// # Errors
-/// [`Error::Shape`] when classes or answers are not as many as the logits say.
+/// [`Error::Shape`] when classes or answers don't match the logits.
 pub fn slot_cross_entropy(
     logits: Tensor<2>,
     classes: &[usize],
@@ -149,10 +149,10 @@ pub fn slot_cross_entropy(
     Ok((loss / answers, right as f64 / answers))
 }
 
-/// The mean cross-entropy, `[1]`, of `logits` `[B, N]` that say whether a token changes.
+/// Mean binary cross-entropy, `[1]`, of `logits` `[B, N]` for whether a token changes.
 ///
 /// # Errors
-/// [`Error::Shape`] when there are not as many answers as logits.
+/// [`Error::Shape`] when the number of answers differs.
 pub fn changed_cross_entropy(logits: Tensor<2>, changed: &[bool]) -> Result<Tensor<1>> {
     let [batch, positions] = logits.dims();
     if changed.len() != batch * positions {
@@ -186,7 +186,7 @@ mod tests {
         TokenGrid::new(BATCH, GridSize::new(1, POSITIONS), vec![4, 0, 2, 1, 3, 3]).unwrap()
     }
 
-    /// By the definition, in f64.
+    /// Reference implementation in f64.
     fn expected(logits: &[f64], weights: &[f32]) -> f64 {
         let rows = logits.chunks_exact(CODES).zip(targets().ids().to_vec());
         let nll = rows.map(|(row, target)| {
@@ -198,7 +198,7 @@ mod tests {
 
     const WEIGHTINGS: [[f32; BATCH * POSITIONS]; 3] = [
         [1.0; 6],
-        // Official: only masked tokens count, each as much as any other.
+        // Official: equal weights of all masked tokens.
         [1.0, 0.0, 1.0, 0.0, 0.0, 1.0],
         [4.0, 1.0, 0.0, 1.0, 4.0, 0.0],
     ];
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_label_is_refused() {
+    fn rejects_invalid_targets_and_weights() {
         let logits = || Tensor::<3>::zeros([BATCH, POSITIONS, CODES], &Device::flex());
         let outside = TokenGrid::filled(BATCH, GridSize::new(1, POSITIONS), CODES as u32);
         let small = TokenGrid::filled(1, GridSize::new(1, POSITIONS), 0);
@@ -271,7 +271,7 @@ mod tests {
         assert!((value(std::slice::from_ref(&uniform), &region) - expected).abs() < 1e-5);
         assert!(value(std::slice::from_ref(&right), &region).abs() < 1e-5);
         assert!((value(&[right, uniform.clone()], &region) - expected / 2.0).abs() < 1e-5);
-        // An item without region does not count.
+        // An item without a region is ignored.
         let second = [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.0];
         assert!((value(std::slice::from_ref(&uniform), &second) - 2f32.ln()).abs() < 1e-5);
         assert_eq!(value(std::slice::from_ref(&uniform), &[0.0; 8]), 0.0);

@@ -2,12 +2,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::Draws;
 
-/// How canvases are masked.
+/// Mask distribution of training canvases.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskingOptions {
-    /// The share of samples whose canvas is masked from end to end, 0..1, on top of those that are
-    /// by chance. An edit in few steps lives from its first one. 0 in the paper.
+    /// Additional share of samples whose canvas is fully masked, 0..1: few-step edits depend on
+    /// their first step. 0 in the paper.
     pub fully_masked: f32,
 }
 
@@ -21,7 +21,7 @@ impl Default for MaskingOptions {
 /// The masked positions of one sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MaskDraw {
-    /// The share that was aimed at, above 0 up to 1; what the timestep tells the model.
+    /// The drawn mask ratio, above 0 up to 1, which determines the timestep.
     pub ratio: f32,
     /// Whether each position is masked; at least one is.
     pub masked: Vec<bool>,
@@ -59,7 +59,7 @@ pub fn masked_count(positions: usize, ratio: f32) -> usize {
     ((positions as f32 * ratio).round_ties_even() as usize).clamp(1, positions)
 }
 
-/// Marks the `count` smallest values; of equal ones the first.
+/// Marks the `count` smallest values; ties are broken by index.
 fn smallest(values: &[f32], count: usize) -> Vec<bool> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));

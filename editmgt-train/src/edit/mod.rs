@@ -1,18 +1,17 @@
 //! Training the transformer to edit.
 //!
 //! ```text
-//! EditDataset ──► EditBatch    masks, dropped conditions, timesteps: from addressed draws alone
+//! EditDataset ──► EditBatch    masks, dropped conditions, timesteps, by addressed draws
 //!                     ▼
 //!                 EditModel    transformer, small text encoder, a head for the changed tokens
 //!                     ▼
 //!                 masked_nll (+ map_divergence, changed_cross_entropy)
 //! ```
 //!
-//! [`EditTrainer`] is the [`Trainee`](crate::run::Trainee) that puts these together. With
-//! [`EditOptions::paper`] it minimises what the official training script does; every departure is
-//! an option of its own.
+//! [`EditTrainer`] is the [`Trainee`](crate::run::Trainee) that combines these. With
+//! [`EditOptions::paper`] it minimises the official training script's loss; every departure is a
+//! separate option.
 
-mod awake;
 mod batch;
 mod codes;
 mod compute;
@@ -31,6 +30,7 @@ mod probe;
 mod small;
 mod source;
 mod start;
+mod structured_init;
 #[cfg(test)]
 mod tests;
 mod timestep;
@@ -38,7 +38,6 @@ mod trainer;
 mod tune;
 
 pub use crate::data::{EditDataset, EditExample, WorldEdits};
-pub use awake::Awake;
 pub use batch::EditBatch;
 pub use compute::ComputeOptions;
 pub use file::{EditFile, EditRun};
@@ -50,6 +49,7 @@ pub use options::{ConditionOptions, DroppedText, EditOptions, LossOptions, TextL
 pub use order::Order;
 pub use probe::Probe;
 pub use small::SmallModelOptions;
+pub use structured_init::StructuredInit;
 pub use timestep::TimestepConvention;
 pub use trainer::{EditData, EditTrainer, Lessons, TextSide, TrainingPlan};
 pub use tune::TuneRun;

@@ -8,7 +8,7 @@ use editmgt_transformer::{MgtModel, TrainingOutput};
 use super::{EditBatch, LossOptions, changed_cross_entropy, map_divergence, masked_nll};
 use crate::run::{Draws, initialise};
 
-/// All that is trained together.
+/// All modules that are trained together.
 #[derive(Module, Debug)]
 pub struct EditModel {
     transformer: MgtModel,
@@ -22,13 +22,12 @@ pub struct EditModel {
 pub struct EditParts {
     /// The transformer.
     pub transformer: MgtModel,
-    /// The text encoder, where it is trained, too.
+    /// The text encoder, if it is trained.
     pub text: Option<SmallText>,
 }
 
 impl EditModel {
-    /// Puts the parts together, with a new head of the transformer's `width` where the loss needs
-    /// one.
+    /// Combines the parts, with a new head of the transformer's `width` if the loss needs one.
     pub fn new(parts: EditParts, loss: &LossOptions, width: usize, device: &Device) -> Self {
         let EditParts { transformer, text } = parts;
         let wanted = loss.changed_head_weight > 0.0;
@@ -36,8 +35,7 @@ impl EditModel {
         Self { transformer, text, changed_head, slot_head: None }
     }
 
-    /// The same model with a new head that reads off the pooled text what an instruction says:
-    /// `classes` are those of each question.
+    /// Adds a head that classifies the pooled text; `classes` are those of each question.
     pub fn with_slot_head(mut self, classes: &[usize]) -> Self {
         self.slot_head = self.text.as_ref().map(|text| {
             let device = text.devices().into_iter().next().unwrap_or_default();
@@ -46,12 +44,12 @@ impl EditModel {
         self
     }
 
-    /// What the pooled text says, `[B, all classes]` logits; `None` without the head.
+    /// Classifies the pooled text: `[B, all classes]` logits; `None` without the head.
     pub(super) fn slots(&self, text: &TextConditioning) -> Option<Tensor<2>> {
         self.slot_head.as_ref().map(|head| head.forward(text.pooled.clone()))
     }
 
-    /// The same with a new head that follows from `draws`, where there is one; all else stays.
+    /// Replaces the head, if there is one, by one initialised from `draws`.
     pub fn with_drawn_head(mut self, draws: &Draws) -> Self {
         self.changed_head = self.changed_head.map(|head| initialise(head, draws));
         self
@@ -67,7 +65,7 @@ impl EditModel {
         EditParts { transformer: self.transformer, text: self.text }
     }
 
-    /// The same model with its transformer changed.
+    /// Replaces the transformer by `change` of it.
     pub(super) fn map_transformer(
         mut self,
         change: impl FnOnce(MgtModel) -> Result<MgtModel>,
@@ -76,12 +74,12 @@ impl EditModel {
         Ok(self)
     }
 
-    /// The text encoder, where it is trained, too.
+    /// The text encoder, if it is trained.
     pub fn text(&self) -> Option<&SmallText> {
         self.text.as_ref()
     }
 
-    /// A pass over a batch, with the attention maps of `blocks`.
+    /// Forward pass over a batch, with the attention maps of `blocks`.
     ///
     /// # Errors
     /// Those of [`MgtModel::forward_training`].
@@ -103,7 +101,7 @@ impl EditModel {
         self.transformer.forward_training(&input, blocks)
     }
 
-    /// What a batch costs, `[1]`.
+    /// The loss of a batch, `[1]`.
     ///
     /// # Errors
     /// Those of [`forward`](Self::forward) and of the losses.

@@ -3,51 +3,50 @@ use serde::{Deserialize, Serialize};
 use super::{MaskingOptions, TimestepConvention};
 use crate::run::TrainError;
 
-/// What a sample without text is to become.
+/// Target of a sample without text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DroppedText {
-    /// The edited picture, as any other sample: guidance pushes away from what an edit looks like
-    /// without knowing which.
+    /// The edited image, as for any other sample: guidance then moves away from generic edits.
     #[default]
     Target,
-    /// The reference: no instruction means no edit, so that guidance pushes away from copying.
+    /// The reference: no instruction means no edit, so guidance moves away from copying.
     Reference,
 }
 
-/// How often the model has to do without a condition, which is what guidance needs.
+/// Dropout of conditions, required for classifier-free guidance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConditionOptions {
-    /// The share of samples that get an empty instruction, 0..1. (The official script has such an
+    /// The share of samples with an empty instruction, 0..1. (The official script has such an
     /// option, but overwrites its outcome: it never drops anything.)
     pub text_dropout: f32,
-    /// What these are to become.
+    /// Target of these samples.
     pub dropped_text: DroppedText,
-    /// The share of batches without reference, 0..1. Whole batches, for a model without reference
-    /// has no reference stream at all.
+    /// The share of batches without reference, 0..1. Whole batches, because without reference the
+    /// model has no reference stream.
     pub reference_dropout: f32,
 }
 
-/// What is minimised.
+/// Terms and weights of the loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossOptions {
-    /// How much a changed token counts; 1 as in the paper.
+    /// Weight of a changed token; 1 as in the paper.
     pub changed_weight: f32,
-    /// Where it is set, every sample counts the same, and the changed tokens have this share of
-    /// it, the others the rest, however many there are of each; 0..1 without both ends. Then
-    /// `changed_weight` must be 1.
+    /// If set, every sample has equal weight, of which the changed tokens get this share and the
+    /// others the rest, whatever their numbers; above 0 and below 1. Requires a `changed_weight` of
+    /// 1.
     pub changed_share: Option<f32>,
-    /// How much less a token counts for every other of its kind: where a picture has `n` of them,
-    /// each counts `n^-rarity`; 0 (as in the paper) to 1. Plain backgrounds, which are most of a
-    /// drawn picture, say little about the objects on them.
+    /// Down-weighting of repeated tokens: each of the `n` equal tokens of an image has weight
+    /// `n^-rarity`; 0 (as in the paper) to 1. Plain backgrounds, which are most of a drawn image,
+    /// say little about the objects on them.
     pub rarity: f32,
     /// Weight of the divergence between attention maps and the true region; 0 as in the paper.
     pub map_weight: f32,
-    /// The blocks whose maps are supervised; must be empty where the weight is 0.
+    /// The blocks whose maps are supervised; must be empty if the weight is 0.
     pub map_blocks: Vec<usize>,
-    /// Weight of a head that says which tokens change, for training alone; 0 as in the paper.
+    /// Weight of an auxiliary head that predicts which tokens change; 0 as in the paper.
     pub changed_head_weight: f32,
 }
 
@@ -65,48 +64,48 @@ impl Default for LossOptions {
     }
 }
 
-/// Learning to read before learning to edit: the first steps of a run train the text encoder
-/// alone, to tell what an instruction says. Minutes on a CPU, and the transformer needn't find out
-/// through the pictures which words matter.
+/// Text-encoder warm-up phase: the first steps of a run train only the text encoder, to classify
+/// what an instruction asks for. It takes minutes on a CPU, and the transformer needn't learn the
+/// relevant words through the images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextLessons {
-    /// How many of the run's steps.
+    /// Number of warm-up steps of the run.
     pub steps: u64,
-    /// Instructions of a step, 1 or more.
+    /// Instructions per step, 1 or more.
     pub batch: usize,
 }
 
-/// How a model learns to edit.
+/// Options of edit training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EditOptions {
-    /// Samples of a batch, 1 or more.
+    /// Samples per batch, 1 or more.
     pub batch: usize,
-    /// Of the canvas.
+    /// Masking of the canvas.
     #[serde(default)]
     pub masking: MaskingOptions,
-    /// Of text and reference.
+    /// Dropout of text and reference.
     #[serde(default)]
     pub conditions: ConditionOptions,
-    /// How the model is told how far the canvas is.
+    /// Encoding of the canvas's progress.
     #[serde(default)]
     pub timestep: TimestepConvention,
-    /// What is minimised.
+    /// Terms and weights of the loss.
     #[serde(default)]
     pub loss: LossOptions,
-    /// What comes first.
+    /// Text-encoder warm-up.
     #[serde(default)]
     pub text_lessons: Option<TextLessons>,
-    /// The first so many examples of the validation data are evaluated.
+    /// Number of validation examples evaluated, from the first.
     pub evaluated: usize,
-    /// So many held-out scenes are edited at each evaluation, where the data are a world's.
+    /// Number of held-out scenes edited at each evaluation; only for a world's data.
     #[serde(default)]
     pub edited: u64,
 }
 
 impl EditOptions {
-    /// The official training: no option on.
+    /// The official training: every option off.
     pub fn paper(batch: usize) -> Self {
         Self {
             batch,
@@ -120,7 +119,7 @@ impl EditOptions {
         }
     }
 
-    /// Checks the ranges, for a model with so many blocks.
+    /// Checks the ranges, for a model with this number of blocks.
     ///
     /// # Errors
     /// [`TrainError::Option`] with the key.

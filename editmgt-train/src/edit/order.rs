@@ -1,7 +1,7 @@
 use crate::run::Draws;
 
-/// The order in which a run goes through a data set: every example once in an epoch, each epoch in
-/// an order of its own.
+/// The order of a run through a data set: every example once per epoch, each epoch in another
+/// random order.
 #[derive(Debug, Clone)]
 pub struct Order {
     draws: Draws,
@@ -19,7 +19,7 @@ impl Order {
         order
     }
 
-    /// The example of sample `sample` of the run, 0 being the first of all.
+    /// The example index of sample `sample` of the run, counted from 0.
     pub fn at(&mut self, sample: u64) -> u64 {
         let epoch = sample / self.len;
         if epoch != self.epoch {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_holds_every_example_once_and_is_the_same_wherever_it_is_entered() {
+    fn epoch_has_every_example_once_from_any_start() {
         let mut order = Order::new(Draws::new(4), 7);
         let two: Vec<u64> = (0..14).map(|sample| order.at(sample)).collect();
         for epoch in two.chunks(7) {

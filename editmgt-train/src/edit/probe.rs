@@ -11,17 +11,17 @@ use crate::run::{Metrics, TrainError};
 use editmgt_world::{Example, Split, World, contact_sheet};
 use editmgt_world::{Trial, TrialSummary, trial};
 
-/// What an evaluation measures besides the loss.
+/// Additional measurements of an evaluation.
 pub trait Probe {
-    /// Measures a model, without autodiff, after so many steps.
+    /// Measures a model, without autodiff, after `step` steps.
     ///
     /// # Errors
-    /// Whatever keeps it from measuring.
+    /// Any failure to measure.
     fn measure(&self, model: EditModel, step: u64) -> Result<Metrics, TrainError>;
 }
 
-/// Edits held-out scenes as a user would, has the world judge the pictures, and keeps a sheet of
-/// them to look at.
+/// Edits held-out scenes with the public API, has the world judge the results, and saves a sheet of
+/// the images.
 pub(super) struct WorldProbe {
     pub(super) world: World,
     pub(super) codec: Box<dyn Fn() -> Result<Box<dyn VqCodec>, TrainError>>,
@@ -29,13 +29,13 @@ pub(super) struct WorldProbe {
     pub(super) timestep: TimestepConvention,
     pub(super) defaults: EditDefaults,
     pub(super) device: Device,
-    /// The first so many scenes of the validation split.
+    /// The number of scenes of the validation split, from the first.
     pub(super) scenes: u64,
-    /// Where the sheets go.
+    /// The folder of the sheets.
     pub(super) samples: PathBuf,
 }
 
-/// Scenes on a sheet.
+/// Scenes per sheet.
 const SHEET: usize = 21;
 
 impl Probe for WorldProbe {

@@ -2,9 +2,9 @@ use editmgt_text::{SmallTextConfig, WordTokenizer};
 use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
 use serde::{Deserialize, Serialize};
 
-use super::Awake;
+use super::StructuredInit;
 
-/// The sizes of a small model that is trained from nothing, together with its text encoder.
+/// Sizes of a small model trained from scratch, together with its text encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SmallModelOptions {
@@ -14,24 +14,24 @@ pub struct SmallModelOptions {
     pub single_blocks: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Channels of a head: each of them for no position, row or column.
+    /// Channels per head: without position, for the row, for the column.
     pub axes: [usize; 3],
-    /// Base of the frequencies of the positions; the official one by default.
+    /// Base of the rotary frequencies; the official one by default.
     #[serde(default = "official_theta")]
     pub rope_theta: f64,
-    /// Whether 2x2 tokens are one inside the blocks.
+    /// Whether the blocks work on 2x2 downsampled tokens.
     pub merge_tokens: bool,
     /// Rows of the text: one more than the longest instruction has words.
     pub text_rows: usize,
     /// Layers of the text encoder, which has the transformer's width and heads.
     pub text_layers: usize,
-    /// Whether the tokens start as random projections of their codes, so that what looks alike
-    /// starts alike, and not at random.
+    /// Whether token embeddings are initialised as random projections of their codes, so that
+    /// similar codes start with similar embeddings.
     #[serde(default)]
     pub embed_codes: bool,
-    /// How the blocks start.
-    #[serde(default)]
-    pub awake: Awake,
+    /// Structured initialisation of the blocks.
+    #[serde(default, rename = "awake")]
+    pub structured_init: StructuredInit,
 }
 
 fn official_theta() -> f64 {
@@ -63,7 +63,7 @@ impl SmallModelOptions {
             pooled_projection_dim: self.heads * head,
             axes_dims_rope: self.axes,
             rope_theta: self.rope_theta,
-            // The mask token is the one row that is no code.
+            // The mask token is the one row beyond the codes.
             vocab_size: codes + 1,
             codebook_size: codes,
             downsample: self.merge_tokens,

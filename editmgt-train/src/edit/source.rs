@@ -1,4 +1,4 @@
-//! What a run learns from: the world, or pairs of pictures.
+//! Sources of training data: the world, or pairs of images.
 
 use burn::tensor::Device;
 use editmgt_checkpoint::WeightFiles;
@@ -11,13 +11,13 @@ use crate::data::{DataReport, PairCodec, PairData};
 use crate::run::{TrainError, TrainEvent};
 use editmgt_world::{Split, World};
 
-/// What a run learns from, and the words of its instructions.
+/// Training data and the tokenizer of its instructions.
 pub(super) struct Source {
     pub(super) data: EditData,
     pub(super) tokenizer: WordTokenizer,
-    /// Of data that are not made for the purpose.
+    /// Report of the data set; `None` for the world.
     pub(super) report: Option<DataReport>,
-    /// Of data that are.
+    /// The world; `None` for a data set.
     pub(super) world: Option<World>,
 }
 
@@ -77,8 +77,8 @@ impl EditRun {
         Ok(Source { data, tokenizer, report: Some(prepared.report), world: None })
     }
 
-    /// The most frequent words of the training instructions, and one instruction of each category
-    /// as an example, if it has no others.
+    /// The most frequent words of the training instructions, and one example instruction per
+    /// category unless the options have their own.
     fn pair_tokenizer(&self, pairs: &PairData, words: usize) -> Result<WordTokenizer, TrainError> {
         let tokenizer = |vocabulary| {
             WordTokenizer::new(vocabulary, self.model.text_rows)
@@ -93,7 +93,7 @@ impl EditRun {
     }
 }
 
-/// Why an instruction can't be read, without all that can be.
+/// Why an instruction can't be encoded, without the list of the known words.
 fn unreadable(error: editmgt_core::Error) -> String {
     let editmgt_core::Error::Stage(source) = &error else { return error.to_string() };
     match source.downcast_ref() {

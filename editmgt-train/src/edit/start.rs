@@ -1,4 +1,4 @@
-//! The model that a run goes on with.
+//! The initial model of a fine-tuning run.
 
 use std::path::{Path, PathBuf};
 
@@ -16,20 +16,20 @@ use crate::run::TrainError;
 pub(super) struct Start {
     pub(super) folder: ModelFolder,
     pub(super) config: MgtConfig,
-    /// On the device to train on.
+    /// On the training device.
     pub(super) transformer: MgtModel,
     pub(super) text: StartText,
 }
 
 /// The text encoder of a model.
 pub(super) enum StartText {
-    /// A small one can be trained, too.
+    /// A small one can be trained.
     Small(Box<SmallStart>),
-    /// Any other stays as it is.
+    /// Any other is frozen.
     Frozen(Box<dyn TextEncoder>),
 }
 
-/// A small text encoder, on the device to train on.
+/// A small text encoder, on the training device.
 pub(super) struct SmallStart {
     pub(super) config: SmallTextConfig,
     pub(super) module: SmallText,
@@ -40,7 +40,7 @@ impl Start {
     /// Loads the model in `path`: its own folder, or that of the run that made it.
     ///
     /// # Errors
-    /// A folder that is no model, weights that don't fit, a run that has no result yet.
+    /// A folder without a model, weights that don't fit, a run without a result.
     pub(super) fn load(path: &Path, learning: &Device) -> Result<Self, TrainError> {
         let folder = ModelFolder::open(&model_to_start_from(path))?;
         let (config, transformer) = folder.load_transformer(&f32_on(learning))?;
@@ -52,15 +52,12 @@ impl Start {
     }
 }
 
-/// The folder of the model: `path`, or that of the result where `path` is a run's folder.
+/// The folder of the model: `path`, or the result's folder within a run's folder.
 pub(super) fn model_to_start_from(path: &Path) -> PathBuf {
-    match path.join("config.toml").is_file() {
-        true => path.join(MODEL),
-        false => path.to_owned(),
-    }
+    if path.join("config.toml").is_file() { path.join(MODEL) } else { path.to_owned() }
 }
 
-/// Everything in f32: gradients are too small for less.
+/// All in f32: half precision is too coarse for gradients.
 pub(super) fn f32_on(device: &Device) -> LoadOptions {
     LoadOptions::new(device.clone(), DtypePolicy::uniform(Dtype::F32))
 }

@@ -1,4 +1,4 @@
-//! A model of a few thousand parameters on edits that a rule makes.
+//! A model of a few thousand parameters on edits made by a rule.
 
 use std::path::Path;
 
@@ -142,7 +142,7 @@ fn loss(model: &EditModel, batch: &EditBatch, options: &EditOptions) -> Tensor<1
     model.loss(batch, &text, &options.loss).unwrap()
 }
 
-/// Paths of the parameters that no gradient reaches.
+/// Paths of the parameters without a gradient.
 struct Untouched<'a> {
     gradients: &'a GradientsParams,
     path: Vec<String>,
@@ -178,8 +178,8 @@ fn a_step_lowers_the_loss_and_every_parameter_has_a_gradient() {
         let mut untouched =
             Untouched { gradients: &gradients, path: Vec::new(), found: Vec::new() };
         model.visit(&mut untouched);
-        // A key's bias moves all scores of a query alike, which softmax does not see. The model's
-        // own queries and keys are normed after the bias; the small text encoder's are not.
+        // A key's bias shifts all scores of a query equally, so softmax cancels it. The model's own
+        // queries and keys are normalised after the bias; the small text encoder's are not.
         let unseen = ["text.layers.0.k_proj.bias"];
         let found: Vec<_> =
             untouched.found.iter().filter(|path| !unseen.contains(&path.as_str())).collect();
@@ -228,8 +228,8 @@ fn the_gradient_is_the_slope() {
         let moved = model.clone().map(&mut Move { gradients: &gradients, by });
         f64::from(loss(&moved, &batch, &options).into_scalar::<f32>())
     };
-    // A step that moves the loss by a hundredth: far above its rounding, and short enough for the
-    // curvature to cancel out.
+    // The step changes the loss by about one hundredth: far above rounding, and short enough for
+    // the curvature to cancel out.
     let by = (0.01 / square) as f32;
     let slope = (at(by) - at(-by)) / (2.0 * f64::from(by));
     assert!((slope / square - 1.0).abs() < 0.01, "{slope}, expected {square}");
@@ -279,7 +279,7 @@ fn losses(dir: &Path, resume: bool, stop: u64) -> Vec<f64> {
 }
 
 #[test]
-fn a_resumed_run_has_the_losses_of_an_unbroken_one() {
+fn resumed_run_has_the_losses_of_an_unbroken_run() {
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let expected = losses(whole.path(), false, LOOP.steps);
     let mut got = losses(broken.path(), false, 3);
@@ -290,7 +290,7 @@ fn a_resumed_run_has_the_losses_of_an_unbroken_one() {
 }
 
 #[test]
-fn an_evaluation_knows_what_was_learned() {
+fn evaluation_improves_after_training() {
     use crate::run::Trainee;
     let mut trainer = trainer(40, TextSide::Trained(words()));
     let before = trainer.evaluate(0).unwrap();
@@ -308,7 +308,7 @@ fn an_evaluation_knows_what_was_learned() {
 }
 
 #[test]
-fn a_frozen_text_encoder_stays_as_it_is() {
+fn frozen_text_encoder_does_not_change() {
     use crate::run::Trainee;
     let text = initialise(text_config().init(&Device::flex()).unwrap(), &Draws::new(2));
     let frozen = SmallTextEncoder::new(text, words()).unwrap();
@@ -345,7 +345,7 @@ fn options_out_of_range_are_named() {
     }
 }
 
-/// From a config to an edit: the folder that a run leaves behind is a model like any other.
+/// From a config to an edit: a run's result is a complete model folder.
 #[test]
 fn a_run_makes_a_model_that_edits() {
     use editmgt::{
@@ -385,7 +385,7 @@ fn a_run_makes_a_model_that_edits() {
             text_rows: 16,
             text_layers: 1,
             embed_codes: true,
-            awake: Awake { place_heads: 1, attention_gain: 1.5, gate: 1.0 },
+            structured_init: StructuredInit { place_heads: 1, attention_gain: 1.5, gate: 1.0 },
         },
         edit_defaults: Default::default(),
         training: EditOptions { batch: 2, evaluated: 2, ..everything() },
@@ -401,7 +401,7 @@ fn a_run_makes_a_model_that_edits() {
     let model = run.train(&out, false, &device, &mut |_| Flow::Continue).unwrap().unwrap();
     let options = LoadOptions::new(device, DtypePolicy::uniform(Dtype::F32));
     let model = Model::load(&ModelFolder::open(&model).unwrap(), &options).unwrap();
-    // The official negative prompt is no text for a closed vocabulary, nor is the size this model's.
+    // A closed vocabulary has no official negative prompt, and the model has no official size.
     assert_eq!(model.defaults.size, Some(80));
     assert_eq!(model.defaults.negative_prompt.as_deref(), Some(""));
     assert_eq!(model.scheduler.timesteps, editmgt::sampler::Timesteps::MaskRatio);

@@ -13,11 +13,11 @@ use crate::run::{
     Trainee, freeze,
 };
 
-/// Where the features of instructions come from.
+/// Source of the text features.
 pub enum TextSide {
-    /// From the text encoder of the [`EditModel`], which is trained.
+    /// The text encoder of the [`EditModel`], which is trained.
     Trained(WordTokenizer),
-    /// From an encoder that stays as it is, on the model's device without autodiff.
+    /// A frozen encoder, on the model's device without autodiff.
     Frozen(Box<dyn TextEncoder>),
 }
 
@@ -30,13 +30,13 @@ impl TextSide {
         match (self, model.text()) {
             (Self::Trained(tokenizer), Some(text)) => text.forward(&tokenizer.encode(prompts)?),
             (Self::Trained(_), None) => {
-                let expected = "one, for a text side that is trained";
+                let expected = "one, since the text side is trained";
                 Err(editmgt_core::Error::value("text encoder of the model", expected, "none"))
             }
             (Self::Frozen(encoder), _) => {
                 let text = encoder.encode(prompts)?;
-                // A copy of the model may be elsewhere. The features are constants: they need no
-                // autodiff to meet weights that have it.
+                // A copy of the model may be on another device. The features are constants and need
+                // no autodiff to be combined with weights that have it.
                 let Some(device) = model.transformer().devices().into_iter().next() else {
                     return Ok(text);
                 };
@@ -50,44 +50,43 @@ impl TextSide {
     }
 }
 
-/// The data of a run; both sets must be of one grid.
+/// Training and validation data of a run, of one grid.
 pub struct EditData {
-    /// To learn from.
+    /// To train on.
     pub train: Box<dyn EditDataset>,
-    /// To evaluate.
+    /// To evaluate on.
     pub validation: Box<dyn EditDataset>,
 }
 
-/// Instructions and what they say, to learn reading from.
+/// Instructions with their meaning, for the text-encoder warm-up.
 pub trait Lessons {
-    /// How many classes each question has.
+    /// The number of classes of each question.
     fn classes(&self) -> Vec<usize>;
 
-    /// Lesson `index`: an instruction, and the class that answers each question. The same index
-    /// gives the same lesson on every call.
+    /// Lesson `index`: an instruction, and the correct class of each question. Deterministic.
     ///
     /// # Errors
     /// [`TrainError::Data`] with the index.
     fn lesson(&self, index: u64) -> Result<(String, Vec<u32>), TrainError>;
 }
 
-/// How a run learns, but for what is minimised.
+/// How a run is trained: everything but the loss.
 #[derive(Debug, Clone)]
 pub struct TrainingPlan {
-    /// Batches of a step, optimizer, learning rate.
+    /// Batches per step, optimizer, learning rate.
     pub learner: LearnerOptions,
-    /// All steps of the run.
+    /// Number of steps of the run.
     pub steps: u64,
-    /// Everything random follows from it.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// Regular expressions on the paths of parameters that stay as they are (see [`freeze`]).
+    /// Regular expressions on the paths of parameters to freeze (see [`freeze`]).
     pub freeze: Vec<String>,
     /// The precision of losses and gradients.
     pub precision: Precision,
-    /// Devices beside the model's own, each of which does its share of the batches of a step.
+    /// Devices beside the model's own, each of which computes its share of a step's batches.
     pub other_devices: Vec<Device>,
-    /// Whether the model draws on its device (the dropout of an adapter): the device is seeded
-    /// before each step then. Anything else that draws there at the same time disturbs it.
+    /// Whether the model draws random numbers on its device (the dropout of an adapter): the device
+    /// is then seeded before each step. Other random draws on that device would disturb it.
     pub draws_on_device: bool,
 }
 
@@ -123,10 +122,10 @@ pub struct EditTrainer {
 }
 
 impl EditTrainer {
-    /// A run as planned. The model comes with its weights and on an autodiff device.
+    /// A run with this plan. The model must be initialised and on an autodiff device.
     ///
     /// # Errors
-    /// [`TrainError::Option`] for an option out of range or a pattern that freezes nothing,
+    /// [`TrainError::Option`] for an option out of range or a freeze pattern without a match,
     /// [`TrainError::Stage`] when the two data sets differ in their grid.
     pub fn new(
         model: EditModel,
@@ -171,24 +170,24 @@ impl EditTrainer {
         })
     }
 
-    /// Learns to read from these first, as long as [`EditOptions::text_lessons`] says. The model
-    /// must have the head for it ([`EditModel::with_slot_head`]).
+    /// Sets the lessons of the text-encoder warm-up ([`EditOptions::text_lessons`]). The model must
+    /// have a head for them ([`EditModel::with_slot_head`]).
     pub fn with_lessons(mut self, lessons: Box<dyn Lessons>) -> Self {
         self.lessons = Some(lessons);
         self
     }
 
-    /// Measures this at every evaluation, too.
+    /// Adds a probe to every evaluation.
     pub fn with_probe(mut self, probe: Box<dyn Probe>) -> Self {
         self.probe = Some(probe);
         self
     }
 
-    /// A step of learning to read.
+    /// A warm-up step of the text encoder.
     fn read(&mut self, step: u64, options: TextLessons) -> Result<Metrics, TrainError> {
         let batch = options.batch as u64;
         let Self { learner, text, lessons, accumulate, .. } = self;
-        let expected = "lessons, as the options say that there are some";
+        let expected = "lessons, since the options set text_lessons";
         let lessons =
             lessons.as_ref().ok_or_else(|| TrainError::option("text_lessons", expected, "none"))?;
         let mut right = 0.0;
@@ -199,7 +198,7 @@ impl EditTrainer {
                 lessons_of_step.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
             let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
             let text = text.encode(model, &prompts)?;
-            let expected = "a model that learns to read";
+            let expected = "a model with a slot head";
             let logits = model
                 .slots(&text)
                 .ok_or_else(|| TrainError::option("text_lessons", expected, "none"))?;
@@ -214,7 +213,7 @@ impl EditTrainer {
             .with("learning_rate", update.learning_rate))
     }
 
-    /// The model to use: averaged where the run averages, without autodiff.
+    /// The trained model without autodiff: the average, if the run keeps one.
     pub fn trained(&self) -> EditModel {
         self.learner.trained()
     }
@@ -239,7 +238,7 @@ impl Trainee for EditTrainer {
         };
         let size = options.batch as u64;
         let accumulate = self.accumulate;
-        // The learning rate begins anew after the lessons.
+        // The learning rate schedule starts after the lessons.
         let lessons = options.text_lessons.map_or(0, |lessons| lessons.steps);
         let update = learner.update(step - lessons, self.steps - lessons, |model, part| {
             let number = step * accumulate + part as u64;

@@ -23,20 +23,20 @@ use crate::data::{DataOptions, DataReport, PairCodec, PairData};
 use crate::run::{Draws, LearnerOptions, LoopOptions, RunFolder, TrainError, TrainEvent, run};
 use editmgt_world::{Split, World, WorldConfig};
 
-/// What `editmgt-lab train edit` reads where a run goes on with a model that there is: all of it, some
-/// of it, or a low-rank adapter beside it.
+/// Config of `editmgt-lab train edit` for fine-tuning an existing model: all of it, a part, or a
+/// low-rank adapter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TuneRun {
-    /// Everything random follows from it.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// The model to start from: its folder, or the folder of the run that made it.
+    /// The initial model: its folder, or the folder of the run that made it.
     pub init_from: PathBuf,
-    /// Regular expressions on parameter paths (`transformer.embed.conv`, `text.layers.0…`): what any
-    /// of them matches stays as it is. Each must match.
+    /// Regular expressions on the paths of parameters to freeze (`transformer.embed.conv`,
+    /// `text.layers.0…`). Each must match.
     #[serde(default)]
     pub freeze: Vec<String>,
-    /// An adapter to train instead of the weights; they all stay as they are then.
+    /// An adapter to train instead of the weights, which are then frozen.
     #[serde(default)]
     pub lora: Option<LoraOptions>,
     /// How the devices are used.
@@ -48,14 +48,14 @@ pub struct TuneRun {
     /// As in [`EditRun`](super::EditRun).
     #[serde(default)]
     pub world: Option<WorldConfig>,
-    /// Where the edits come from; the world by default.
+    /// Source of the edits; the world by default.
     #[serde(default, skip_serializing_if = "DataOptions::is_world")]
     pub data: DataOptions,
-    /// What is learned.
+    /// Losses, masking and conditioning.
     pub training: EditOptions,
-    /// How it is learned.
+    /// Optimizer, learning rate and average of the weights.
     pub learner: LearnerOptions,
-    /// For how long.
+    /// Step count and logging, evaluation and checkpoint intervals.
     pub run: LoopOptions,
 }
 
@@ -63,7 +63,7 @@ impl TuneRun {
     /// Reads a config.
     ///
     /// # Errors
-    /// [`TrainError::Config`] for what is not TOML of a config or a key nobody knows,
+    /// [`TrainError::Config`] for invalid TOML or an unknown key,
     /// [`TrainError::Option`] for a value out of range.
     pub fn from_toml(text: &str) -> Result<Self, TrainError> {
         let run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
@@ -74,13 +74,13 @@ impl TuneRun {
         Ok(run)
     }
 
-    /// Trains into the folder `root`, or goes on with the run there, and gives the folder of the
-    /// result: `model`, in the official layout, or `adapter`, in PEFT's. `None` when `watch` stopped
-    /// the run before its end.
+    /// Trains into the folder `root`, or resumes the run there, and returns the folder of the
+    /// result: `model`, in the official layout, or `adapter`, in PEFT's. `None` when `watch`
+    /// stopped the run before its end.
     ///
     /// # Errors
-    /// Those of [`RunFolder::open`] and [`run`]; a model that can't be loaded; patterns that match
-    /// nothing.
+    /// Those of [`RunFolder::open`] and [`run`]; a model that fails to load; patterns without a
+    /// match.
     pub fn train(
         &self,
         root: &Path,
@@ -103,12 +103,11 @@ impl TuneRun {
                 frozen.push(r"^text\.".to_owned());
             }
         }
-        let (data, report) = match self.data.is_world() {
-            true => (self.world_data(&folder, device)?, None),
-            false => {
-                let (data, report) = self.pair_data(&folder, &text, device, watch)?;
-                (data, Some(report))
-            }
+        let (data, report) = if self.data.is_world() {
+            (self.world_data(&folder, device)?, None)
+        } else {
+            let (data, report) = self.pair_data(&folder, &text, device, watch)?;
+            (data, Some(report))
         };
         let (text, text_config, side) = match text {
             StartText::Small(small) => {
@@ -165,7 +164,7 @@ impl TuneRun {
         let weights = WeightFiles::open(&folder.vqvae)?;
         let codec = folder.load_codec(&f32_on(device))?;
         let codec = PairCodec { config: &config, weights: &weights, codec: &*codec, device };
-        // A closed vocabulary can't read everything; a large encoder cuts off what is too long.
+        // A closed vocabulary lacks some words; a large encoder truncates.
         let readable = |instruction: &str| match text {
             StartText::Small(small) => {
                 let rows = small.tokenizer.prompt_rows(instruction);
@@ -186,7 +185,7 @@ impl TuneRun {
         Ok((EditData { train, validation }, prepared.report))
     }
 
-    /// An adapter can't bring another convention: the scheduler is the model's own.
+    /// An adapter cannot change the convention: the scheduler is the model's own.
     fn check_timestep(&self, folder: &ModelFolder) -> Result<(), TrainError> {
         let path = folder.scheduler.join("scheduler_config.json");
         let text = editmgt_store::read_text(&path)?;
@@ -217,7 +216,7 @@ impl TuneRun {
     }
 }
 
-/// The folder of an adapter within that of its run.
+/// Folder of an adapter within the run folder.
 const ADAPTER: &str = "adapter";
 
 fn export_adapter(

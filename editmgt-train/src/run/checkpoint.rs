@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 
-/// Raised when a checkpoint's files change their meaning.
+/// Version of the checkpoint format.
 const FORMAT: u32 = 1;
 const STATE: &str = "state.json";
 
@@ -21,7 +21,7 @@ struct State {
     step: u64,
 }
 
-/// A checkpoint that is being written, in a folder of its own.
+/// A checkpoint being written, in its own folder.
 #[derive(Debug)]
 pub struct CheckpointWriter {
     dir: PathBuf,
@@ -33,7 +33,7 @@ impl CheckpointWriter {
         Ok(Self { dir })
     }
 
-    /// Where a file of the checkpoint goes.
+    /// The path of a file of the checkpoint.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -41,7 +41,7 @@ impl CheckpointWriter {
     /// Writes the weights of a module, as f32, to a folder in the official layout.
     ///
     /// # Errors
-    /// Whatever the system refuses.
+    /// An I/O error.
     pub fn module<M: Module>(
         &self,
         name: &str,
@@ -52,10 +52,10 @@ impl CheckpointWriter {
         Ok(save_module(&self.path(name), module, keys, &options)?)
     }
 
-    /// Writes a file, whose name may lead into the folder of a module.
+    /// Writes a file, whose name may include the folder of a module.
     ///
     /// # Errors
-    /// Whatever the system refuses.
+    /// An I/O error.
     pub fn file(&self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
         let path = self.path(name);
         File::create(&path)
@@ -81,7 +81,7 @@ impl Checkpoint {
     /// Opens the folder of a checkpoint.
     ///
     /// # Errors
-    /// [`TrainError::Io`] when it is no checkpoint, [`TrainError::Malformed`] when it is damaged
+    /// [`TrainError::Io`] when it is not a checkpoint, [`TrainError::Malformed`] when it is damaged
     /// or of another version.
     pub fn open(dir: &Path) -> Result<Self, TrainError> {
         let path = dir.join(STATE);
@@ -100,12 +100,12 @@ impl Checkpoint {
         &self.dir
     }
 
-    /// Steps that were done: the index of the next one.
+    /// Steps done, which is the index of the next step.
     pub fn step(&self) -> u64 {
         self.step
     }
 
-    /// Where a file of the checkpoint is.
+    /// The path of a file of the checkpoint.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }

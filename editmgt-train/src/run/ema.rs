@@ -2,9 +2,9 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-/// An exponential moving average of a module's float parameters:
-/// `average = decay * average + (1 - decay) * weight` at each update, from a copy of the weights.
-/// (Written so that a weight that does not move is its own average, to the bit.)
+/// An exponential moving average of a module's float parameters: `average = decay * average + (1 -
+/// decay) * weight` at each update, initially a copy of the weights. (Computed so that the average
+/// of a constant weight is the weight, bit for bit.)
 #[derive(Debug, Clone)]
 pub struct Ema<M> {
     module: M,
@@ -17,7 +17,7 @@ impl<M: Module> Ema<M> {
         Self { module: module.valid(), decay }
     }
 
-    /// Goes on with averages that were saved.
+    /// Resumes with saved averages.
     pub fn resume(average: M, decay: f64) -> Self {
         Self::new(&average, decay)
     }
@@ -37,7 +37,7 @@ impl<M: Module> Ema<M> {
     }
 }
 
-/// The parameters of a module by id; a container for gradients holds any tensors.
+/// The parameters of a module by id, in burn's container for gradients.
 struct Weights(GradientsParams);
 
 impl ModuleVisitor for Weights {

@@ -4,19 +4,19 @@ use editmgt_checkpoint::CheckpointError;
 use editmgt_core::config::ConfigError;
 use editmgt_store::StoreError;
 
-/// Why a run can't start or go on.
+/// Why a run cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The system refused to read or write; a full disk is one of these.
+    /// An I/O error, such as a full disk.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file can't be written, locked or read.
+    /// A file cannot be written, locked or read.
     #[error(transparent)]
     Store(StoreError),
     /// Another run writes to the folder.
@@ -25,12 +25,12 @@ pub enum TrainError {
         /// The folder.
         dir: PathBuf,
     },
-    /// A new run would mix its files with others.
+    /// A new run would mix its files with existing ones.
     #[error("{}: {found} is already there; resume the run or choose another folder", dir.display())]
     NotEmpty {
         /// The folder.
         dir: PathBuf,
-        /// What is there.
+        /// The existing files.
         found: String,
     },
     /// There is no run to resume.
@@ -39,7 +39,7 @@ pub enum TrainError {
         /// The folder.
         dir: PathBuf,
     },
-    /// A run can only be resumed with the config that it was started with.
+    /// A run can only be resumed with its original config.
     #[error("{}: the run was started with another config ({}); use that one", path.display(), keys.join(", "))]
     OtherConfig {
         /// The config of the run.
@@ -47,7 +47,7 @@ pub enum TrainError {
         /// The keys that differ.
         keys: Vec<String>,
     },
-    /// A file of a run that is not what was written.
+    /// A damaged file of a run.
     #[error("{}: {problem}", path.display())]
     Malformed {
         /// The file.
@@ -62,16 +62,16 @@ pub enum TrainError {
         key: &'static str,
         /// Its range.
         expected: String,
-        /// What came.
+        /// The value.
         got: String,
     },
-    /// The config is no TOML of the expected form.
+    /// The config is not valid TOML, or has unknown keys.
     #[error("config: {0}")]
     Config(String),
     /// The config of a component.
     #[error(transparent)]
     Component(#[from] ConfigError),
-    /// A loss or a gradient is not a number.
+    /// A loss or a gradient is not finite.
     #[error("the {what} is {value}; a lower learning rate or gradient clipping may help")]
     NotFinite {
         /// Which number.
@@ -86,25 +86,25 @@ pub enum TrainError {
         step: u64,
         /// The last good checkpoint.
         kept: Option<PathBuf>,
-        /// Why.
+        /// The cause.
         source: Box<TrainError>,
     },
-    /// Weights can't be read or written.
+    /// Weights cannot be read or written.
     #[error(transparent)]
     Weights(#[from] CheckpointError),
-    /// The model to start from, or an adapter of it.
+    /// The initial model, or an adapter of it, cannot be loaded.
     #[error(transparent)]
     Model(#[from] editmgt::ModelError),
-    /// A stage refused its input, or a device failed.
+    /// A stage rejected its input, or a device failed.
     #[error(transparent)]
     Stage(#[from] editmgt_core::Error),
-    /// A data set can't be learned from.
+    /// A data set cannot be used for training.
     #[error(transparent)]
     Dataset(#[from] crate::data::DataError),
-    /// The data can't be had.
+    /// An example cannot be read.
     #[error("example {index}: {message}")]
     Data {
-        /// Which example.
+        /// The index of the example.
         index: u64,
         /// What is wrong with it.
         message: String,

@@ -14,9 +14,9 @@ const LOCK: &str = "run.lock";
 const CHECKPOINTS: &str = "checkpoints";
 const PARTIAL: &str = ".partial";
 
-/// The output folder of a run, which no other run can open while this one has it.
+/// The output folder of a run, locked against other runs.
 ///
-/// The lock is the system's: it goes with the process, however that ends, so there is no stale one.
+/// The lock is the operating system's: it ends with the process, so it cannot become stale.
 #[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
@@ -24,13 +24,13 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens the folder for a new run, which makes it where it is missing, or to go on with the
-    /// run that is there. `access` is whether to resume, or a [`RunAccess`].
+    /// Opens the folder for a new run, creating it if needed, or to resume the run in it. `access`
+    /// is whether to resume, or a [`RunAccess`].
     ///
     /// # Errors
-    /// [`TrainError::InUse`] while another run has it; [`TrainError::NotEmpty`] for a new run in
-    /// a folder that holds something; [`TrainError::NoRun`] or [`TrainError::OtherConfig`] when
-    /// there is no run of this config to resume.
+    /// [`TrainError::InUse`] while another run has it; [`TrainError::NotEmpty`] for a new run in a
+    /// folder with files; [`TrainError::NoRun`] or [`TrainError::OtherConfig`] when there is no run
+    /// of this config to resume.
     pub fn open(
         root: &Path,
         config: &impl Serialize,
@@ -54,7 +54,7 @@ impl RunFolder {
         } else {
             refuse_contents(root)?;
             let text = toml::to_string(&config).map_err(|e| TrainError::Config(e.to_string()))?;
-            // Last, and at once: a folder with a config is one of a run.
+            // Written last and atomically: a folder with a config is a valid run folder.
             let checkpoints = root.join(CHECKPOINTS);
             std::fs::create_dir(&checkpoints).map_err(TrainError::io(&checkpoints))?;
             editmgt_store::write(&path, text)?;
@@ -64,22 +64,24 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Says whether [`open`](Self::open) would find what it needs, before anything is loaded, and
-    /// writes nothing.
+    /// Checks whether [`open`](Self::open) would succeed, before anything is loaded, without
+    /// writing.
     ///
     /// # Errors
-    /// [`TrainError::NotEmpty`] for a new run in a folder that holds something,
+    /// [`TrainError::NotEmpty`] for a new run in a folder with files,
     /// [`TrainError::NoRun`] when there is no run to resume.
     pub fn check(root: &Path, resume: bool) -> Result<(), TrainError> {
-        match resume {
-            true if !root.join(CONFIG).is_file() => Err(TrainError::NoRun { dir: root.to_owned() }),
-            false if root.exists() => refuse_contents(root),
-            _ => Ok(()),
+        if resume && !root.join(CONFIG).is_file() {
+            Err(TrainError::NoRun { dir: root.to_owned() })
+        } else if !resume && root.exists() {
+            refuse_contents(root)
+        } else {
+            Ok(())
         }
     }
 
-    /// Declares what is in the folder of a run, but for its copy of the config, as written: a run
-    /// adds to these files or replaces them.
+    /// Declares the files of a run's folder, except its copy of the config, as outputs: a run
+    /// appends to them or replaces them.
     ///
     /// # Errors
     /// [`StoreError::OverInput`] where one of them is an input.
@@ -107,7 +109,7 @@ impl RunFolder {
         Self::newest_checkpoint(&self.root)
     }
 
-    /// The newest checkpoint of the run in `root`, if there is one; the run may go on meanwhile.
+    /// The newest checkpoint of the run in `root`, if any; the run may still be active.
     ///
     /// # Errors
     /// A checkpoint that is damaged or of another version.
@@ -115,12 +117,12 @@ impl RunFolder {
         checkpoints(root)?.last().map(|dir| Checkpoint::open(dir)).transpose()
     }
 
-    /// Writes the checkpoint of `step` steps done: all of it or nothing. Then removes the oldest,
-    /// so that `keep` are left.
+    /// Writes the checkpoint after `step` steps atomically, then removes the oldest, so that `keep`
+    /// remain.
     ///
     /// # Errors
-    /// Those of `write`, and whatever the system refuses (a full disk). The earlier checkpoints
-    /// are untouched then, and the unfinished one is gone.
+    /// Those of `write`, and I/O errors (a full disk). Earlier checkpoints are then untouched, and
+    /// the incomplete one is removed.
     pub fn save(
         &self,
         step: u64,
@@ -139,9 +141,9 @@ impl RunFolder {
             let _ = std::fs::remove_dir_all(&partial);
             return Err(error);
         }
-        // As wide as any step, so that names sort like numbers.
+        // Zero-padded, so that names sort like numbers.
         let dir = self.root.join(CHECKPOINTS).join(format!("step-{step:012}"));
-        // Of a run that was stopped right after saving, and is the same to the bit.
+        // From a run that was stopped right after saving: identical.
         remove_if_there(&dir)?;
         editmgt_store::publish_folder(&partial, &dir)?;
         let checkpoints = checkpoints(&self.root)?;

@@ -3,12 +3,12 @@ use burn::tensor::Tensor;
 
 use super::TrainError;
 
-/// Freezes every parameter whose path (`encoder.layers.0.bias`) any of the regular expressions
-/// matches: it has no gradient, no state of the optimizer, no decay, and does not move.
+/// Freezes every parameter whose path (`encoder.layers.0.bias`) matches any of the regular
+/// expressions: no gradient, no optimizer state, no weight decay.
 ///
 /// # Errors
-/// [`TrainError::Option`] for a pattern that is no regular expression or matches no parameter, and
-/// when nothing is left to train.
+/// [`TrainError::Option`] for an invalid regular expression or one that matches no parameter, and
+/// when no parameter is left to train.
 pub fn freeze<M: Module>(module: M, patterns: &[String]) -> Result<M, TrainError> {
     let mut module = module;
     for pattern in patterns {
@@ -30,7 +30,7 @@ pub fn freeze<M: Module>(module: M, patterns: &[String]) -> Result<M, TrainError
     }
 }
 
-/// Counts the parameters of a group, or those that are trained.
+/// Counts the parameters of a group, or the trainable ones.
 struct Count<'a> {
     path: Vec<String>,
     group: Option<&'a ParamGroup>,

@@ -12,14 +12,14 @@ pub(super) fn scaled<M: Module>(module: &M, from: GradientsParams, factor: f32) 
     scaled.to
 }
 
-/// Scales the gradients of a module so that their norm, over all parameters together, is at most
-/// `max_norm` (`None` leaves them), and gives the norm that they had.
+/// Global norm clipping: scales the gradients of a module so that their norm over all parameters is
+/// at most `max_norm` (`None` leaves them), and returns the norm before.
 ///
-/// burn's own clipping is for each parameter alone, which changes the direction of a step.
+/// burn's own clipping works per parameter, which changes the direction of a step.
 ///
 /// # Errors
-/// [`TrainError::NotFinite`] when the norm is not a number, [`TrainError::Stage`] when the device
-/// does not hand it over.
+/// [`TrainError::NotFinite`] when the norm is not finite, [`TrainError::Stage`] when the read-back
+/// fails.
 pub fn clip_by_norm<M: Module>(
     module: &M,
     gradients: GradientsParams,
@@ -40,7 +40,7 @@ pub fn clip_by_norm<M: Module>(
     }
 }
 
-/// One number from a device.
+/// Reads one number back from a device.
 pub(super) fn scalar(tensor: Tensor<1>, doing: &'static str) -> Result<f32, TrainError> {
     Ok(tensor.try_into_scalar::<f32>().map_err(|e| Error::device(doing, e))?)
 }

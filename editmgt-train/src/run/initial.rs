@@ -3,32 +3,31 @@ use burn::tensor::{Tensor, TensorData};
 
 use editmgt_world::{Draws, Stream, fnv1a};
 
-/// Deviation of random parameters that no rule is known for, common for transformers.
+/// Deviation of random parameters of other layers, common for transformers.
 const DEVIATION: f32 = 0.02;
 
 /// Prepares a module for training: its random parameters are drawn from `draws`, so that a seed
-/// means the same weights on every device (a device's own generator is shared by all threads),
-/// and every parameter gets an id that follows from its path, by which the optimizer's state is
-/// found again after a restart.
+/// gives the same weights on every device (a device's own generator is shared by all threads), and
+/// every parameter's id is derived from its path, by which the optimizer's state is found after a
+/// restart.
 ///
 /// Weights and biases of linear layers and convolutions are uniform within `±1/sqrt(inputs)`,
 /// embeddings are standard normal: burn's own rules. Other random parameters are normal with
-/// deviation 0.02. A parameter that its module made constant (the scale of a norm, a layer that
-/// starts at zero) stays.
+/// deviation 0.02. Constant parameters (the scale of a norm, a zero-initialised layer) are kept.
 pub fn initialise<M: Module>(module: M, draws: &Draws) -> M {
     module.map(&mut Initial { draws: Some(*draws), path: Vec::new(), bound: 0.0 })
 }
 
-/// Gives every parameter the id that [`initialise`] gives it, and leaves its values alone.
+/// Sets the ids that [`initialise`] sets, and keeps all values.
 pub(super) fn with_path_ids<M: Module>(module: M) -> M {
     module.map(&mut Initial { draws: None, path: Vec::new(), bound: 0.0 })
 }
 
 struct Initial {
     draws: Option<Draws>,
-    /// Names, and the kind of module that each is a field of.
+    /// Path components, each with the type of the module that contains it.
     path: Vec<(String, String)>,
-    /// `1/sqrt(inputs)` of the layer whose weight came last: its bias comes next.
+    /// `1/sqrt(inputs)` of the layer whose weight was visited last: its bias follows.
     bound: f32,
 }
 
@@ -88,7 +87,7 @@ impl ModuleMapper for Initial {
 fn is_constant<const D: usize>(tensor: &Tensor<D>) -> bool {
     let tensor = tensor.clone().inner();
     let least = tensor.clone().min().into_scalar::<f32>();
-    // A single value is always its own maximum: only the usual constants count.
+    // A single value always equals its own maximum, so only the usual constants count.
     least == tensor.clone().max().into_scalar::<f32>()
         && (tensor.shape().num_elements() > 1 || [0.0, 1.0].contains(&least))
 }

@@ -10,16 +10,16 @@ use super::{
     Checkpoint, CheckpointWriter, Ema, LearnerOptions, Precision, TrainError, clip_by_norm,
 };
 
-/// What a step of a [`Learner`] was like.
+/// Outcome of a step of a [`Learner`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Update {
     /// Mean loss of the batches.
     pub loss: f32,
-    /// Norm of the gradients before clipping.
+    /// Gradient norm before clipping.
     pub gradient_norm: f32,
     /// The learning rate.
     pub learning_rate: f64,
-    /// Whether the gradients overflowed in f16, and the weights stayed as they were.
+    /// Whether the gradients overflowed in f16, so that the weights were not updated.
     pub skipped: bool,
 }
 
@@ -30,13 +30,13 @@ pub struct Learner<M: Module> {
     ema: Option<Ema<M>>,
     options: LearnerOptions,
     precision: Precision,
-    /// In f16 alone.
+    /// Only in f16.
     loss_scale: Option<LossScale>,
     /// Devices beside the model's own.
     others: Vec<Device>,
 }
 
-/// A copy of the model on one of the devices, and the gradients that it has.
+/// A copy of the model on one of the devices, and its gradients.
 struct Worker<M: Module> {
     model: M,
     accumulator: GradientsAccumulator<M>,
@@ -54,8 +54,8 @@ const OPTIMIZER: &str = "optimizer.bpk";
 const LOSS_SCALE: &str = "loss_scale.json";
 
 impl<M: Module> Learner<M> {
-    /// Starts with the weights of `model` (see [`initialise`](super::initialise) for weights that
-    /// follow from a seed).
+    /// Starts with the weights of `model` (see [`initialise`](super::initialise) for weights
+    /// derived from a seed).
     ///
     /// # Errors
     /// [`TrainError::Option`] for an option out of range.
@@ -74,12 +74,12 @@ impl<M: Module> Learner<M> {
         })
     }
 
-    /// The model as it is trained, with autodiff.
+    /// The model in training, with autodiff.
     pub fn model(&self) -> &M {
         &self.model
     }
 
-    /// The model to use: the average where there is one, without autodiff.
+    /// The trained model without autodiff: the average, if one is kept.
     pub fn trained(&self) -> M {
         match &self.ema {
             Some(ema) => ema.module().clone(),
@@ -87,10 +87,10 @@ impl<M: Module> Learner<M> {
         }
     }
 
-    /// Changes the model by other means than gradients.
+    /// Changes the model other than by gradients.
     ///
     /// # Errors
-    /// Those of `change`; the model is as before then.
+    /// Those of `change`; the model is then unchanged.
     pub fn change(
         &mut self,
         change: impl FnOnce(M) -> Result<M, TrainError>,
@@ -99,10 +99,10 @@ impl<M: Module> Learner<M> {
         Ok(())
     }
 
-    /// Computes losses and their gradients in this precision.
+    /// Sets the precision of losses and gradients.
     ///
     /// # Errors
-    /// [`TrainError::Option`] when a device of the run can't.
+    /// [`TrainError::Option`] when a device of the run does not support it.
     pub fn with_precision(mut self, precision: Precision) -> Result<Self, TrainError> {
         self.devices().iter().try_for_each(|device| precision.check(device))?;
         self.loss_scale = (precision == Precision::F16).then(LossScale::new);
@@ -110,13 +110,14 @@ impl<M: Module> Learner<M> {
         Ok(self)
     }
 
-    /// Spreads the batches of a step over the model's own device and these: copies of the model
-    /// compute their gradients, which are summed up on the model's device, where the step is made.
-    /// A GPU does its part while others do theirs, for nothing is read before all have their work.
+    /// Data parallelism: spreads the batches of a step over the model's own device and these.
+    /// Copies of the model compute gradients, which are summed on the model's device, where the
+    /// optimizer step is made. Nothing is read back before all devices have their work, so they run
+    /// concurrently.
     ///
     /// # Errors
-    /// [`TrainError::Option`] when the batches of a step are no multiple of the devices, or a device
-    /// can't compute in the precision.
+    /// [`TrainError::Option`] when the batches of a step are not a multiple of the devices, or a
+    /// device does not support the precision.
     pub fn with_devices(mut self, others: Vec<Device>) -> Result<Self, TrainError> {
         let (count, batches) = (others.len() + 1, self.options.accumulate);
         if !batches.is_multiple_of(count) {
@@ -134,13 +135,13 @@ impl<M: Module> Learner<M> {
         own.chain(self.others.iter().cloned()).collect()
     }
 
-    /// Step `step` of `total`: `loss` is asked for the loss of each batch that makes the step
-    /// (its index is below [`LearnerOptions::accumulate`]), a tensor of one value on the device of
-    /// the model that it gets.
+    /// Step `step` of `total`. `loss` computes the loss of each batch of the step (its index is
+    /// below [`LearnerOptions::accumulate`]), a tensor of one value on the device of the given
+    /// model.
     ///
     /// # Errors
-    /// [`TrainError::NotFinite`] for a loss or gradient that is not a number, and the errors of
-    /// `loss`. The model is as before then. (In f16 a step whose gradients overflow is left out
+    /// [`TrainError::NotFinite`] for a loss or gradient that is not finite, and the errors of
+    /// `loss`. The model is then unchanged. (In f16 a step whose gradients overflow is skipped
     /// instead: see [`Update::skipped`].)
     pub fn update(
         &mut self,
@@ -175,7 +176,7 @@ impl<M: Module> Learner<M> {
         let batches = self.options.accumulate;
         let scale = self.loss_scale.map_or(1.0, |scale| scale.scale);
         let mut workers = vec![Worker::new(self.model.clone())];
-        // A fork keeps what the model's tensors know about autodiff, and is a leaf of its own graph.
+        // A fork keeps the tensors' autodiff settings, and is a leaf of its own graph.
         let forks = self.others.iter().map(|device| self.model.clone().fork(device));
         workers.extend(forks.map(Worker::new));
         let mut losses = Vec::with_capacity(batches);
@@ -213,7 +214,7 @@ impl<M: Module> Learner<M> {
     /// Adds weights, averages and the optimizer's state to a checkpoint.
     ///
     /// # Errors
-    /// Whatever the system refuses.
+    /// An I/O error.
     pub fn save(&self, to: &CheckpointWriter, keys: &KeyMap) -> Result<(), TrainError> {
         to.module(WEIGHTS, &self.model, keys)?;
         if let Some(ema) = &self.ema {
@@ -229,10 +230,10 @@ impl<M: Module> Learner<M> {
         Ok(())
     }
 
-    /// Goes on from a checkpoint.
+    /// Resumes from a checkpoint.
     ///
     /// # Errors
-    /// A file that is missing or not of this model.
+    /// A file that is missing or of another model.
     pub fn load(&mut self, from: &Checkpoint, keys: &KeyMap) -> Result<(), TrainError> {
         self.model = from.module(WEIGHTS, self.model.clone(), keys)?;
         if let Some(decay) = self.options.ema {

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 
-/// The file's name within the folder of a run.
+/// The log's file name in the folder of a run.
 pub(super) const METRICS: &str = "metrics.jsonl";
 
-/// What a line of the log is about.
+/// Kind of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
@@ -18,7 +18,7 @@ pub(super) enum Kind {
     Evaluation,
 }
 
-/// `metrics.jsonl`: a line for each step that is logged and each evaluation.
+/// `metrics.jsonl`: a line per logged step and per evaluation.
 pub(super) struct MetricsLog {
     path: PathBuf,
     file: File,
@@ -39,8 +39,8 @@ struct Step {
 }
 
 impl MetricsLog {
-    /// Opens the log to go on after `step` steps: what a killed run wrote about later ones is
-    /// removed, for they are done again.
+    /// Opens the log after `step` steps: lines of later steps, written by a killed run, are
+    /// removed, because those steps are repeated.
     pub(super) fn open(root: &Path, step: u64) -> Result<Self, TrainError> {
         let path = root.join(METRICS);
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
@@ -52,7 +52,7 @@ impl MetricsLog {
             line.clear();
             let length = lines.read_line(&mut line).map_err(TrainError::io(&path))?;
             let known = serde_json::from_str::<Step>(&line).is_ok_and(|line| line.step <= step);
-            // A last line without its end was cut off in the middle of writing.
+            // A last line without its line end was interrupted.
             if length == 0 || !known || !line.ends_with('\n') {
                 break;
             }
@@ -65,13 +65,13 @@ impl MetricsLog {
         Ok(log)
     }
 
-    /// Waits until the lines are on the disk, where the file system can: a checkpoint never stands
-    /// for steps whose lines a crash of the system can still take.
+    /// Syncs the log to disk, where the file system can: a checkpoint must not outlive the lines of
+    /// its steps after a system crash.
     pub(super) fn sync(&self) -> Result<(), TrainError> {
         Ok(editmgt_store::sync_log(&self.path, &self.file)?)
     }
 
-    /// Appends a line, at once.
+    /// Appends a line immediately.
     pub(super) fn write(
         &mut self,
         step: u64,
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_steps_that_are_done_again_go() {
+    fn lines_of_repeated_steps_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metrics.jsonl");
         let loss = |loss: f64| Metrics::default().with("loss", loss);

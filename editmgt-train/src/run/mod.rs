@@ -1,15 +1,15 @@
-//! What every training run needs, whatever it trains.
+//! Infrastructure shared by all training runs.
 //!
 //! ```text
 //! RunFolder            config.toml, run.lock, metrics.jsonl, checkpoints/step-*/
 //!   └─ run(trainee)    the loop: step, log, evaluate, save
-//!        └─ Trainee    what is trained, a step of it, what a checkpoint holds
+//!        └─ Trainee    the trained modules, a step, the contents of a checkpoint
 //!             └─ Learner   a model and its optimizer: losses, clipping, schedule, average
 //! ```
 //!
-//! A run survives: a checkpoint holds everything that the next step reads, randomness is addressed
-//! by (seed, purpose, step) and has no state ([`Draws`]), and a resumed run gives the very losses
-//! of an unbroken one.
+//! Runs are resumable: a checkpoint has everything that the next step reads, randomness is
+//! addressed by (seed, purpose, step) and has no state ([`Draws`]), and a resumed run has exactly
+//! the losses of an unbroken one.
 mod checkpoint;
 mod ema;
 mod error;

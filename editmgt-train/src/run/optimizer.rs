@@ -8,16 +8,16 @@ use super::{LrSchedule, TrainError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdamWOptions {
-    /// Decay of the mean of gradients.
+    /// Decay of the first moment, beta1.
     pub beta_1: f32,
-    /// Decay of the mean of their squares.
+    /// Decay of the second moment, beta2.
     pub beta_2: f32,
-    /// Added to the root of the latter.
+    /// Added to the root of the second moment.
     pub epsilon: f32,
-    /// Weights shrink by this times the learning rate.
+    /// Decoupled weight decay, times the learning rate.
     pub weight_decay: f32,
-    /// Regular expressions on parameter paths (`encoder.layers.0.bias`): what any of them
-    /// matches doesn't shrink.
+    /// Regular expressions on the paths of parameters without weight decay
+    /// (`encoder.layers.0.bias`).
     pub no_decay: Vec<String>,
 }
 
@@ -40,16 +40,16 @@ impl AdamWOptions {
     }
 }
 
-/// How a [`Learner`](super::Learner) learns.
+/// Options of a [`Learner`](super::Learner).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LearnerOptions {
-    /// Gradients of this many batches make one step.
+    /// Gradient accumulation: batches per step.
     pub accumulate: usize,
-    /// Gradients are scaled down to this norm, over all parameters together; `None` leaves them.
+    /// Global gradient norm limit; `None` disables clipping.
     #[serde(default)]
     pub clip_norm: Option<f32>,
-    /// Decay of the average of the weights; `None` keeps none.
+    /// Decay of the weights' moving average; `None` keeps none.
     #[serde(default)]
     pub ema: Option<f64>,
     /// The learning rate.

@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 
-/// The precision in which losses and gradients are computed. Weights, gradients of weights, their
-/// average and the optimizer's state are f32 in any case; norms, softmax and losses are computed in
-/// f32 where the model says so.
+/// Precision of losses and gradients. Weights, their gradients and average, and the optimizer's
+/// state are always f32; norms, softmax and losses are f32 where the model requires it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -15,7 +14,7 @@ pub enum Precision {
     F32,
     /// bf16 activations: the range of f32, 8 bits of precision.
     Bf16,
-    /// f16 activations, with a loss that is scaled up so that small gradients don't vanish.
+    /// f16 activations, with loss scaling so that small gradients don't underflow.
     F16,
 }
 
@@ -28,7 +27,7 @@ impl Precision {
         }
     }
 
-    /// Checks that a device can compute so.
+    /// Checks that a device supports the precision.
     pub(super) fn check(self, device: &Device) -> Result<(), TrainError> {
         if device.supports_dtype(self.dtype()) {
             return Ok(());
@@ -38,7 +37,7 @@ impl Precision {
     }
 }
 
-/// The module with its weights rounded, as part of the graph: gradients arrive at the f32 weights.
+/// The module with rounded weights, as part of the graph: gradients arrive at the f32 weights.
 pub(super) fn rounded<M: Module>(module: M, precision: Precision) -> M {
     match precision {
         Precision::F32 => module,
@@ -54,30 +53,30 @@ impl ModuleMapper for Round {
     }
 }
 
-/// What a loss is multiplied with before its gradients are computed in f16, so that they lie in its
-/// range: halved when they overflow (that step is left out), doubled after many that don't.
+/// Dynamic loss scale of f16 gradients: halved when they overflow (that step is skipped), doubled
+/// after many steps without overflow.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LossScale {
     pub(super) scale: f32,
-    /// Steps since it changed last.
+    /// Steps since the last change.
     steps: u32,
 }
 
 impl LossScale {
-    /// The usual start: halved within a few steps where it is too much.
+    /// The usual start: halved within a few steps if too large.
     const START: f32 = 65536.0;
-    /// Steps without overflow after which twice the scale is tried.
-    const PATIENCE: u32 = 2000;
+    /// Steps without overflow before the scale is doubled.
+    const GROWTH_INTERVAL: u32 = 2000;
 
     pub(super) fn new() -> Self {
         Self { scale: Self::START, steps: 0 }
     }
 
-    /// Takes note of a step.
+    /// Updates the scale after a step.
     ///
     /// # Errors
-    /// [`TrainError::NotFinite`] when gradients overflow although they are not scaled up.
+    /// [`TrainError::NotFinite`] when gradients overflow without scaling.
     pub(super) fn update(&mut self, overflowed: bool) -> Result<(), TrainError> {
         if overflowed {
             *self = Self { scale: self.scale / 2.0, steps: 0 };
@@ -88,7 +87,7 @@ impl LossScale {
             return Ok(());
         }
         self.steps += 1;
-        if self.steps == Self::PATIENCE {
+        if self.steps == Self::GROWTH_INTERVAL {
             *self = Self { scale: self.scale * 2.0, steps: 0 };
         }
         Ok(())
@@ -100,11 +99,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scale_finds_its_place() {
+    fn loss_scale_adapts_to_overflows() {
         let mut scale = LossScale::new();
         scale.update(true).unwrap();
         assert_eq!(scale.scale, 32768.0);
-        for _ in 0..LossScale::PATIENCE {
+        for _ in 0..LossScale::GROWTH_INTERVAL {
             assert_eq!(scale.scale, 32768.0);
             scale.update(false).unwrap();
         }

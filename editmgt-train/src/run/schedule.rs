@@ -2,13 +2,13 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 
-/// What the learning rate does after the warm-up.
+/// Learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
-    /// Stays.
+    /// Constant.
     Constant,
-    /// Falls to the floor along half a cosine.
+    /// Cosine decay to the floor.
     Cosine,
 }
 
@@ -18,9 +18,9 @@ pub enum Decay {
 pub struct LrSchedule {
     /// The highest rate.
     pub peak: f64,
-    /// Steps in which the rate rises to the peak.
+    /// Number of warm-up steps.
     pub warm_up: u64,
-    /// What follows.
+    /// Decay after the warm-up.
     pub decay: Decay,
     /// The rate at the end of a cosine.
     pub floor: f64,

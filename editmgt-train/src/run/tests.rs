@@ -1,4 +1,4 @@
-//! A run on a model small enough to work out by hand.
+//! A run of a model simple enough to predict.
 
 use std::path::Path;
 
@@ -53,7 +53,7 @@ struct Tiny {
 struct Sums {
     learner: Learner<Tiny>,
     config: TinyConfig,
-    /// The step whose loss is not a number.
+    /// The step whose loss is NaN.
     fails_at: Option<u64>,
     losses: Vec<f32>,
 }
@@ -119,7 +119,7 @@ fn log(dir: &Path) -> String {
 }
 
 #[test]
-fn a_resumed_run_is_an_unbroken_one_to_the_bit() {
+fn resumed_run_equals_unbroken_run() {
     let dir = tempfile::tempdir().unwrap();
     let [whole, broken] = ["whole", "broken"].map(|name| dir.path().join(name));
     let expected = train(&whole, &config(), false, 0).unwrap();
@@ -135,7 +135,7 @@ fn a_resumed_run_is_an_unbroken_one_to_the_bit() {
 }
 
 #[test]
-fn steps_after_the_last_checkpoint_are_done_again() {
+fn steps_after_the_last_checkpoint_are_repeated() {
     let dir = tempfile::tempdir().unwrap();
     let [whole, killed] = ["whole", "killed"].map(|name| dir.path().join(name));
     train(&whole, &config(), false, 0).unwrap();
@@ -149,7 +149,7 @@ fn steps_after_the_last_checkpoint_are_done_again() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_keeps_the_last_checkpoint() {
+fn nan_loss_keeps_the_last_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::open(dir.path(), &config(), false).unwrap();
     let mut sums = Sums { fails_at: Some(4), ..Sums::new(&config()) };
@@ -267,7 +267,7 @@ fn learner(accumulate: usize) -> Learner<Tiny> {
 }
 
 #[test]
-fn two_devices_make_the_step_of_one() {
+fn step_on_two_devices_equals_step_on_one() {
     let other = || vec![Device::flex()];
     let (one, one_weights) = one_step(learner(1), 1);
     let (two, two_weights) = one_step(learner(2), 2);
@@ -321,7 +321,7 @@ fn an_overflow_in_f16_skips_the_step_and_is_remembered() {
             learner.model().first.weight.val().try_into_vec_as::<f32>().unwrap(),
         )
     };
-    // A gradient of 1 at the output is 65536 before it is scaled back: no f16.
+    // A gradient of 1 at the output is scaled to 65536, which overflows f16.
     let (skipped, after) = step(1.0);
     assert!(skipped);
     assert_eq!(after, before);
@@ -365,7 +365,7 @@ fn frozen_parameters_stay_and_the_others_move() {
         [first, bias].concat()
     };
     let second = |model: &Tiny| model.second.weight.val().try_into_vec_as::<f32>().unwrap();
-    // The average of what stays is what it is, to the bit.
+    // The average of a constant weight is the weight, bit for bit.
     for model in [learner.model(), &learner.trained()] {
         assert_eq!(flat(model), flat(&before));
         assert!(second(model).iter().zip(second(&before)).all(|(after, before)| *after != before));
@@ -404,7 +404,7 @@ fn checkpointing_of_gradients_gives_the_same_step() {
 
 #[test]
 fn decay_spares_what_the_patterns_name() {
-    // Without a gradient from the loss (its factor is 0), only decay moves a weight.
+    // The loss has no gradient (its factor is 0), so only decay changes a weight.
     let mut config = config();
     config.learner.adamw.no_decay = vec!["bias$".into(), "^second".into()];
     let mut sums = Sums::new(&config);

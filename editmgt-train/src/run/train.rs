@@ -7,47 +7,47 @@ use super::metrics::{Kind, MetricsLog};
 use super::{Checkpoint, CheckpointWriter, Metrics, RunFolder, TrainError};
 use crate::data::DataReport;
 
-/// What is trained.
+/// What a run trains.
 pub trait Trainee {
-    /// One step; 0 is the first. What it does may depend on nothing but `step`, the config, and
-    /// the state that [`save`](Self::save) saves.
+    /// One step, counted from 0. It may depend only on `step`, the config, and the state that
+    /// [`save`](Self::save) saves.
     ///
     /// # Errors
-    /// Anything; the run stops and its checkpoints stay.
+    /// Any error; the run stops and its checkpoints remain.
     fn step(&mut self, step: u64) -> Result<Metrics, TrainError>;
 
-    /// Measures the state after `step` steps, and leaves it as it is.
+    /// Measures the state after `step` steps, without changing it.
     ///
     /// # Errors
     /// As [`step`](Self::step).
     fn evaluate(&self, step: u64) -> Result<Metrics, TrainError>;
 
-    /// Writes everything that the next step reads.
+    /// Saves everything that the next step reads.
     ///
     /// # Errors
-    /// Whatever the system refuses.
+    /// An I/O error.
     fn save(&self, to: &CheckpointWriter) -> Result<(), TrainError>;
 
-    /// Reads what [`save`](Self::save) wrote.
+    /// Loads the state written by [`save`](Self::save).
     ///
     /// # Errors
-    /// A checkpoint that is damaged or of something else.
+    /// A checkpoint that is damaged or of another model.
     fn load(&mut self, from: &Checkpoint) -> Result<(), TrainError>;
 }
 
-/// How long a run is, and what it does how often.
+/// Step count and logging, evaluation and checkpoint intervals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoopOptions {
-    /// All steps of the run.
+    /// Number of steps of the run.
     pub steps: u64,
-    /// A line in the log every so many steps.
+    /// Logging interval in steps.
     pub log_every: u64,
-    /// An evaluation every so many steps, and at the end.
+    /// Evaluation interval in steps; also at the end.
     pub evaluate_every: u64,
-    /// A checkpoint every so many steps, and at the end.
+    /// Checkpoint interval in steps; also at the end.
     pub checkpoint_every: u64,
-    /// So many checkpoints are kept, the newest.
+    /// Number of the newest checkpoints to keep.
     pub keep: usize,
 }
 
@@ -72,23 +72,23 @@ impl LoopOptions {
     }
 }
 
-/// Something that happened in a run.
+/// An event of a run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TrainEvent<'a> {
-    /// Pictures of the data become tokens, before the run begins.
+    /// Images of the data are being encoded, before the run begins.
     Encoding {
         /// Rows done.
         completed: u64,
-        /// All rows that are not in the cache.
+        /// All uncached rows.
         total: u64,
     },
     /// The data are ready, before the run begins.
     Data {
-        /// What became of the rows.
+        /// Counts of used and skipped rows.
         report: &'a DataReport,
     },
-    /// The run goes on after so many steps; 0 for a new one.
+    /// The run starts, or resumes after `step` steps.
     Started {
         /// Steps done.
         completed: u64,
@@ -101,14 +101,14 @@ pub enum TrainEvent<'a> {
         completed: u64,
         /// All steps.
         total: u64,
-        /// Its numbers.
+        /// Its metrics.
         metrics: &'a Metrics,
     },
     /// An evaluation is done.
     Evaluation {
         /// Steps done.
         completed: u64,
-        /// Its numbers.
+        /// Its metrics.
         metrics: &'a Metrics,
     },
     /// A checkpoint is written.
@@ -118,12 +118,12 @@ pub enum TrainEvent<'a> {
     },
 }
 
-/// Trains until the last step, or until `watch` answers [`Flow::Stop`] to a step: then the state
-/// is saved, and a resumed run goes on from there. Says how many steps are done.
+/// Trains to the last step, or until `watch` answers [`Flow::Stop`] to a step: then the state is
+/// saved, from which a run can be resumed. Returns the number of steps done.
 ///
 /// # Errors
-/// [`TrainError::Step`] with the step, the cause and the last good checkpoint; before the first
-/// step, whatever keeps the run from starting.
+/// [`TrainError::Step`] with the step, the cause and the last good checkpoint; any other error
+/// before the first step.
 pub fn run(
     trainee: &mut impl Trainee,
     folder: &RunFolder,

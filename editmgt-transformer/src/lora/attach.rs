@@ -9,12 +9,13 @@ use super::{Lora, StreamLora, StreamLoraPart};
 use crate::MgtModel;
 
 impl MgtModel {
-    /// Attaches adapters, without changing the weights. With `trained`, their factors are the only trainable
-    /// parameters: all others are frozen. An adapter with scale 0 is ignored.
+    /// Attaches adapters, without changing the weights. With `trained`, their factors are the only
+    /// trainable parameters: all others are frozen. An adapter with scale 0 is ignored.
     ///
     /// # Errors
-    /// [`Error::Value`] for an unknown layer, a layer that no token of the adapter's streams goes through, or a
-    /// model that already has adapters; [`Error::Shape`] for factors of the wrong size.
+    /// [`Error::Value`] for an unknown layer, a layer that no token of the adapter's streams goes
+    /// through, or a model that already has adapters; [`Error::Shape`] for factors of the wrong
+    /// size.
     pub fn with_lora(self, loras: &[Lora], trained: bool) -> Result<Self> {
         let layers = self.visit_layers();
         if layers.adapted {

@@ -11,8 +11,8 @@ impl MgtModel {
     /// Adds `scale · B A` to the weights. A scale of 0 changes nothing.
     ///
     /// # Errors
-    /// [`Error::Value`] for an unknown layer, or an adapter that is not for all streams; [`Error::Shape`] for
-    /// factors of the wrong size.
+    /// [`Error::Value`] for an unknown layer, or an adapter that is not for all streams;
+    /// [`Error::Shape`] for factors of the wrong size.
     pub fn merge_lora(self, lora: &Lora) -> Result<Self> {
         if lora.streams != LoraStreams::Both {
             let got = format!("{:?}", lora.streams);
@@ -30,8 +30,8 @@ impl MgtModel {
 /// Merges an adapter into weights.
 struct Merge<'a> {
     lora: &'a Lora,
-    /// The dtype of activations, and of merged weights also if they were in half precision: the sum keeps its
-    /// precision.
+    /// The dtype of activations, and of merged weights also if they were in half precision: the sum
+    /// keeps its precision.
     dtype: DType,
 }
 

@@ -1,10 +1,11 @@
 //! Low-rank adapters of linear layers (LoRA, Hu et al., arXiv 2106.09685).
 //!
-//! The factors are burn's [`LoraAdapter`], attached to the weight that they change, so that optimizers,
-//! checkpoints and devices treat them like any other parameter. burn adds an adapter to the weight, for all
-//! inputs. Here the reference shares its weights with image and text, and an adapter may apply to one of these
-//! streams only, so its product is added to the layer's output for the tokens of that stream, which also
-//! leaves the frozen weight without a gradient to compute.
+//! The factors are burn's [`LoraAdapter`], attached to the weight that they change, so that
+//! optimizers, checkpoints and devices treat them like any other parameter. burn adds an adapter to
+//! the weight, for all inputs. Here the reference shares its weights with image and text, and an
+//! adapter may apply to one of these streams only, so its product is added to the layer's output
+//! for the tokens of that stream, which also leaves the frozen weight without a gradient to
+//! compute.
 
 mod attach;
 mod merge;
@@ -47,8 +48,8 @@ impl Reparameterization for StreamLora {
 }
 
 impl StreamLora {
-    /// Adds the products of this stream's adapters to the `output` of a layer, `[rows, outputs]`. The input
-    /// comes in pieces, `[rows, inputs of the piece]` each.
+    /// Adds the products of this stream's adapters to the `output` of a layer, `[rows, outputs]`.
+    /// The input comes in pieces, `[rows, inputs of the piece]` each.
     pub(crate) fn add(&self, output: Tensor<2>, rows: &[Tensor<2>], stream: Stream) -> Tensor<2> {
         let parts = self.parts.iter().filter(|part| part.streams.includes(stream));
         parts.fold(output, |output, part| output + part.product(rows))

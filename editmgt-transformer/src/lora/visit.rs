@@ -21,7 +21,8 @@ pub(crate) enum LinearRole {
     Conditioning,
 }
 
-/// The roles of a model's linear layers, by their weights. Each module declares those of its fields.
+/// The roles of a model's linear layers, by their weights. Each module declares those of its
+/// fields.
 #[derive(Debug, Default)]
 pub(crate) struct LinearRoles(BTreeMap<ParamId, LinearRole>);
 
@@ -46,8 +47,8 @@ impl MgtModel {
         self.visit_layers().found.into_iter().map(|(layer, _)| layer).collect()
     }
 
-    /// Reads back the factors of the attached adapter, by the path of the layer; if there are several adapters,
-    /// those of the first.
+    /// Reads back the factors of the attached adapter, by the path of the layer; if there are
+    /// several adapters, those of the first.
     ///
     /// # Errors
     /// [`Error::Device`] if reading from the device fails.

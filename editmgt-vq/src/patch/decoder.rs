@@ -9,8 +9,8 @@ use super::PatchVqConfig;
 use crate::images::IMAGE_CHANNELS;
 use crate::resnet::conv3x3;
 
-/// Decodes codes into an image, coarsest level first. Without norms, so that distant parts of the image don't
-/// influence each other.
+/// Decodes codes into an image, coarsest level first. Without norms, so that distant parts of the
+/// image don't influence each other.
 #[derive(Module, Debug)]
 pub(crate) struct PatchDecoder {
     conv_in: Conv2d,

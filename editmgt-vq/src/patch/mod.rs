@@ -17,9 +17,9 @@
 //! [B, 3, H, W] RGB, clipped to 0..1
 //! ```
 //!
-//! The official codec's group norms make every token depend on the whole image, so the same patch has different
-//! tokens in different images, and an edit changes distant tokens. Here the same patch always has the same token,
-//! so that a small transformer can learn edits from few examples.
+//! The official codec's group norms make every token depend on the whole image, so the same patch
+//! has different tokens in different images, and an edit changes distant tokens. Here the same
+//! patch always has the same token, so that a small transformer can learn edits from few examples.
 
 mod config;
 mod decoder;

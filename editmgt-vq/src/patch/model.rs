@@ -9,12 +9,14 @@ use crate::images::check_images;
 use crate::quantizer::VectorQuantizer;
 use crate::resample::shrink_codes;
 
-/// The patch-local codec: a token depends only on its patch; the decoder also uses neighbouring tokens.
+/// The patch-local codec: a token depends only on its patch; the decoder also uses neighbouring
+/// tokens.
 ///
-/// Edits use it as a [`VqCodec`]; its other methods are the intermediate stages, for training. They are
-/// differentiable, except [`nearest_codes`](Self::nearest_codes).
+/// Edits use it as a [`VqCodec`]; its other methods are the intermediate stages, for training. They
+/// are differentiable, except [`nearest_codes`](Self::nearest_codes).
 ///
-/// Weights are f32, f16 or bf16; images are cast to the weights' type. Distances are computed in f32.
+/// Weights are f32, f16 or bf16; images are cast to the weights' type. Distances are computed in
+/// f32.
 ///
 /// Built by [`PatchVqConfig::init`].
 #[derive(Module, Debug)]

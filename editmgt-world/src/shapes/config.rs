@@ -5,11 +5,10 @@ use super::names::{Background, Colour, Shape, Size, Style};
 use super::scene::Layout;
 use crate::Category;
 
-/// The version of the generator: what a seed means. It changes with anything that changes a
-/// picture or an instruction.
+/// Version of the generator. It changes with anything that affects an image or an instruction.
 pub const WORLD_VERSION: u32 = 2;
 
-/// Where objects can stand: with steps of a whole cell, a codec that looks at one cell sees an
+/// Positions of objects. With steps of a whole cell, a codec with patches of one cell encodes an
 /// object as a fixed pattern of codes; with steps of two, so does a transformer that merges 2x2
 /// tokens into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,41 +22,39 @@ pub enum Positions {
     CellPairs,
 }
 
-/// Which world to generate.
+/// Config of the world of shapes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
     /// Must be [`WORLD_VERSION`]: a config written for another generator is refused, not
     /// reinterpreted.
     pub version: u32,
-    /// Same seed, same world.
+    /// Seed; equal seeds give equal worlds.
     pub seed: u64,
-    /// Pixels along each side of a picture: a multiple of `cells`, 64..=512.
+    /// Pixels along each side of an image: a multiple of `cells`, 64..=512.
     pub canvas: u32,
-    /// Cells along each side of a picture, 8..=32, even.
+    /// Cells along each side of an image, 8..=32, even.
     pub cells: u32,
     /// Cells along the box of an object that is not big: 2 or 4, and at most a quarter of all.
     pub object_cells: u32,
-    /// Objects in a scene before an edit: 1 to this, 1..=6. Where they don't find room there are
-    /// fewer.
+    /// Most objects in a scene before an edit, 1..=6. There are fewer if they don't fit.
     pub max_objects: usize,
-    /// Where objects can stand.
+    /// Positions of objects.
     pub positions: Positions,
-    /// Cells that objects keep from the border, 0..=2; none or two where they stand at every second
-    /// cell.
+    /// Cells between objects and the border, 0..=2; none or two with [`Positions::CellPairs`].
     pub margin: u32,
-    /// At least two.
+    /// Shapes, at least two.
     pub shapes: Vec<Shape>,
-    /// At least two.
+    /// Colours, at least two.
     pub colours: Vec<Colour>,
-    /// At least one.
+    /// Sizes, at least one.
     pub sizes: Vec<Size>,
-    /// At least two.
+    /// Backgrounds, at least two.
     pub backgrounds: Vec<Background>,
-    /// The styles that an instruction can ask for: at least one, not the normal one.
+    /// Styles that an instruction can request: at least one, without the normal one.
     pub styles: Vec<Style>,
-    /// Example `i` is of category `i` modulo their number: exactly balanced over any stretch of
-    /// indices. One that is named twice is seen twice as often.
+    /// Example `i` is of category `i` modulo their number: exactly balanced over any range of
+    /// indices. Repeated categories are proportionally more frequent.
     pub categories: Vec<Category>,
 }
 
@@ -86,8 +83,8 @@ impl Default for WorldConfig {
 }
 
 impl WorldConfig {
-    /// The world of the small model that ships with the program: fewer shapes and backgrounds, and
-    /// pictures of 80 pixels, where an object fills one place of 5x5.
+    /// The world of the embedded small model: fewer shapes and backgrounds, and images of 80
+    /// pixels, with 5x5 places of an object.
     pub fn small() -> Self {
         use Background::{Grass, Sand, Sky, Slate, Snow};
         use Shape::{Circle, Heart, Square, Star, Triangle};
@@ -100,15 +97,15 @@ impl WorldConfig {
         }
     }
 
-    /// Reads a config; keys that are not named keep their default.
+    /// Reads a config; missing keys have their defaults.
     ///
     /// # Errors
-    /// [`ConfigError::Parse`] for what is not JSON of a config, or a key nobody knows.
+    /// [`ConfigError::Parse`] for invalid JSON or an unknown key.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
         parse("world", text, &[])
     }
 
-    /// What the canvas is divided into.
+    /// Geometry of the canvas.
     pub(super) fn layout(&self) -> Layout {
         let cell = self.canvas / self.cells;
         let (step, gap) = match self.positions {
@@ -160,7 +157,7 @@ impl WorldConfig {
         if self.styles.contains(&Style::Normal) {
             return bad("styles", "no `normal`: it is what scenes start from", "normal".into());
         }
-        // An edit needs a shape and colour that no object of the scene has.
+        // An edit needs a combination of shape and colour that no object of the scene has.
         let kinds = self.shapes.len() * self.colours.len();
         if kinds <= self.max_objects {
             return bad(
@@ -169,14 +166,14 @@ impl WorldConfig {
                 format!("{} with {kinds}", self.max_objects),
             );
         }
-        // Adding needs room for two.
+        // Adding requires space for two.
         let layout = self.layout();
         let room = |&&size: &&Size| {
             let (first, last) = layout.range(size);
             first + layout.side(size) + layout.gap <= last
         };
         if !self.sizes.iter().any(|size| room(&size)) {
-            let expected = "a size that two objects beside each other have room for";
+            let expected = "a size at which two objects fit beside each other";
             return bad("sizes", expected, format!("{:?} at {:?}", self.sizes, self.positions));
         }
         if self.categories.is_empty() {
@@ -191,6 +188,6 @@ fn distinct<T: PartialEq>(key: &'static str, list: &[T], least: usize) -> Result
     if once && list.len() >= least {
         return Ok(());
     }
-    let got = if once { list.len().to_string() } else { "one that is named twice".into() };
+    let got = if once { list.len().to_string() } else { "a repeated one".into() };
     Err(ConfigError::unsupported("world", key, format!("at least {least}, each once"), got))
 }

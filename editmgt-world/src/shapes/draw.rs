@@ -1,4 +1,4 @@
-//! What a world's chance decides: scenes and edits.
+//! Random scenes and edits.
 
 use super::World;
 use super::edit::{Destination, Edit};
@@ -7,7 +7,7 @@ use super::scene::{Object, Scene};
 use crate::Category;
 use crate::random::{Choose, Draws};
 
-/// Places tried for an object before it is left out.
+/// Positions tried for an object before it is skipped.
 const MAX_PLACEMENTS: usize = 16;
 
 impl World {
@@ -35,7 +35,7 @@ impl World {
         Object { shape, colour, size, x, y }
     }
 
-    /// An edit of this category, which may turn out to be impossible.
+    /// A random edit of this category, which may be impossible.
     pub(super) fn draw_edit(&self, category: Category, scene: &Scene, draws: &mut Draws) -> Edit {
         let object = *draws.pick(&scene.objects);
         match category {

@@ -4,59 +4,58 @@ use super::names::{Background, Colour, Direction, Place, Shape, Style};
 use super::scene::{Layout, Object, Scene};
 use crate::Category;
 
-/// What an instruction asks for, in full: the scene after is a function of the scene before and
-/// this.
+/// The full meaning of an instruction: the scene after is a function of the scene before and this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Edit {
-    /// An object appears at a place.
+    /// Adds an object at a place.
     Add {
-        /// The new object; its coordinates are those of the place.
+        /// The new object, at the coordinates of the place.
         object: Object,
-        /// The place that the instruction names.
+        /// The place named by the instruction.
         place: Place,
     },
-    /// An object disappears.
+    /// Removes an object.
     Remove {
         /// The object.
         object: Object,
     },
-    /// An object becomes another of the same size at the same place.
+    /// Replaces an object by another of the same size at the same place.
     Replace {
         /// The object before.
         object: Object,
-        /// What it becomes.
+        /// The new shape.
         shape: Shape,
         /// Its new colour; `None` keeps the old one.
         colour: Option<Colour>,
     },
-    /// An object changes its colour.
+    /// Changes an object's colour.
     Colour {
         /// The object before.
         object: Object,
         /// The new colour.
         colour: Colour,
     },
-    /// Everything behind the objects changes.
+    /// Changes everything behind the objects.
     Background {
         /// The new background.
         background: Background,
     },
-    /// The scene is rendered differently.
+    /// Renders the scene differently.
     Style {
-        /// How; the negative of a negative is the normal rendering.
+        /// The new style; the negative of a negative is the normal rendering.
         style: Style,
     },
-    /// An object goes a width of a regular object in one direction, or to a place.
+    /// Moves an object by the width of a regular object in one direction, or to a place.
     Motion {
         /// The object before.
         object: Object,
-        /// Where to.
+        /// The destination.
         to: Destination,
     },
 }
 
-/// Where something is moved.
+/// Destination of a motion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Destination {
@@ -67,7 +66,7 @@ pub enum Destination {
 }
 
 impl Edit {
-    /// Its kind.
+    /// The category.
     pub fn category(&self) -> Category {
         match self {
             Self::Add { .. } => Category::Add,
@@ -80,7 +79,7 @@ impl Edit {
         }
     }
 
-    /// The object that the instruction points at in the scene before.
+    /// The object that the instruction refers to in the scene before.
     pub fn target(&self) -> Option<&Object> {
         match self {
             Self::Remove { object }
@@ -91,7 +90,7 @@ impl Edit {
         }
     }
 
-    /// What stands in the scene after in place of the target, or anew.
+    /// The object of the scene after that replaces the target, or is new.
     pub(super) fn result(&self, layout: Layout) -> Option<Object> {
         match *self {
             Self::Add { object, .. } => Some(object),
@@ -110,15 +109,15 @@ impl Edit {
         }
     }
 
-    /// The scene after; `None` where the edit can't be done, changes nothing, or would leave two
-    /// objects that words can't tell apart.
+    /// The scene after; `None` if the edit is impossible, changes nothing, or would leave two
+    /// objects with the same description.
     pub(super) fn apply(&self, before: &Scene, layout: Layout) -> Option<Scene> {
         let after = match *self {
             Self::Background { background } => Scene { background, ..before.clone() },
             Self::Style { style: Style::Negative } if before.style == Style::Negative => {
                 Scene { style: Style::Normal, ..before.clone() }
             }
-            // Any other style has lost what it would take to go on from it.
+            // Other styles have lost information that further edits need.
             Self::Style { style } if before.style == Style::Normal => {
                 Scene { style, ..before.clone() }
             }
@@ -134,8 +133,8 @@ impl Edit {
         (after != *before).then_some(after)
     }
 
-    /// The edit that leads back, where words can say it exactly: a removed object must have stood
-    /// at a named place, and a picture without colours can't be coloured.
+    /// The inverse edit, if an instruction can express it exactly: a removed object must have stood
+    /// at a named place, and an image without colours cannot be coloured.
     pub(super) fn inverse(&self, before: &Scene, layout: Layout) -> Option<Self> {
         match *self {
             Self::Add { object, .. } => Some(Self::Remove { object }),

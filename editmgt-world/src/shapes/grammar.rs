@@ -1,5 +1,5 @@
-//! How an edit is said. Every choice is drawn anew, so the same edit is said in many ways; and
-//! no instruction means two things in one scene (a test goes through all that can be said).
+//! Instructions of edits. Wording is random, so the same edit has many instructions; no instruction
+//! has two meanings in one scene (a test enumerates all instructions).
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::names::{Background, Colour, Direction, Place, Shape, Size, Style};
 use super::scene::{Object, Scene};
 use crate::random::Choose;
 
-/// `{it}` is what the edit is about, `{to}` what or where it becomes.
+/// `{it}` is the target of the edit, `{to}` its new state or place.
 const ADD: &[&str] =
     &["add {it} {to}", "put {it} {to}", "draw {it} {to}", "place {it} {to}", "{to} add {it}"];
 const REMOVE: &[&str] = &[
@@ -65,23 +65,23 @@ const DRAWING: &[&str] = &[
 ];
 const MOTION: &[&str] = &["move {it} {to}", "shift {it} {to}", "slide {it} {to}"];
 
-/// What the background and the whole picture are called.
+/// Names of the background and of the whole image.
 const BACKGROUNDS: &[&str] = &["background", "backdrop"];
 const PICTURES: &[&str] = &["picture", "image"];
-/// What an object is called whose colour alone tells it from the others.
+/// Names of an object that is identified by its colour only.
 const ANYTHING: &[&str] = &["one", "shape"];
 
 /// Put before a noun when it is filled in.
 const ARTICLES: [&str; 3] = ["a", "an", "the"];
 
-/// What is said, and the part of it that names what the edit is about.
-pub(super) struct Said {
+/// An instruction, and its phrase that names the target.
+pub(super) struct Wording {
     pub(super) instruction: String,
     pub(super) phrase: String,
 }
 
-/// Says an edit of a scene in one of the ways it can be said.
-pub(super) fn say(edit: &Edit, scene: &Scene, choose: &mut impl Choose) -> Said {
+/// A random instruction for an edit of a scene.
+pub(super) fn wording(edit: &Edit, scene: &Scene, choose: &mut impl Choose) -> Wording {
     let templates = match edit {
         Edit::Add { .. } => ADD,
         Edit::Remove { .. } => REMOVE,
@@ -120,7 +120,7 @@ pub(super) fn say(edit: &Edit, scene: &Scene, choose: &mut impl Choose) -> Said 
         Edit::Remove { .. } | Edit::Style { .. } => String::new(),
     };
     let it = if new { indefinite(&phrase) } else { format!("the {phrase}") };
-    Said { instruction: template.replace("{it}", &it).replace("{to}", &to), phrase }
+    Wording { instruction: template.replace("{it}", &it).replace("{to}", &to), phrase }
 }
 
 fn style_templates(style: Style) -> &'static [&'static str] {
@@ -132,11 +132,11 @@ fn style_templates(style: Style) -> &'static [&'static str] {
     }
 }
 
-/// Words that name this object and no other of the scene.
+/// A phrase that refers to this object and no other of the scene.
 fn reference(object: &Object, scene: &Scene, choose: &mut impl Choose) -> String {
     let only =
         |same: &dyn Fn(&Object) -> bool| scene.objects.iter().filter(|o| same(o)).count() == 1;
-    // In full twice: it is what people say.
+    // The full description twice: it is the most natural.
     let mut options = vec![words(&[object.colour.name(), object.shape.name()]); 2];
     if only(&|o| o.shape == object.shape) {
         options.push(object.shape.name().to_string());
@@ -157,7 +157,7 @@ fn indefinite(noun: &str) -> String {
     format!("{article} {noun}")
 }
 
-/// Every word that an instruction of this world can contain, sorted.
+/// All words of this world's instructions, sorted.
 pub(super) fn vocabulary(config: &WorldConfig) -> Vec<String> {
     let fixed = [ADD, REMOVE, REPLACE, COLOUR, BACKGROUND, MOTION, BACKGROUNDS, PICTURES, ANYTHING];
     let mut all: Vec<&str> = fixed.concat();

@@ -12,10 +12,10 @@ use crate::window::Window;
 /// The share of the changed cells that may be wrong.
 const WRONG_CHANGED_SHARE: f32 = 0.02;
 
-/// Judges an edited picture.
+/// Judges an edited image.
 ///
 /// # Errors
-/// [`editmgt_core::Error::Value`] when the picture has another size than the example's.
+/// [`editmgt_core::Error::Value`] when the image's size differs from the example's.
 pub(super) fn judge(
     painter: &Painter,
     layout: Layout,
@@ -31,7 +31,7 @@ pub(super) fn judge(
         wrong_changed_share: WRONG_CHANGED_SHARE,
     };
     let alternatives = alternatives(layout, example).into_iter().filter_map(|scene| {
-        // Elsewhere the alternative is the truth, and equally far.
+        // Elsewhere the alternative equals the true image, at the same distance.
         let window = differing(&scene, &example.scene_after, layout)?;
         let picture = painter.paint_window(&scene, window);
         Some((scene, window, picture))
@@ -39,7 +39,7 @@ pub(super) fn judge(
     crate::judge::judge(&judged, alternatives)
 }
 
-/// What the picture might show instead, in scenes that differ from the true one in one thing.
+/// Alternatives that differ from the true scene in one thing.
 fn alternatives(layout: Layout, example: &Example) -> Vec<Scene> {
     let (before, after) = (&example.scene_before, &example.scene_after);
     let mut scenes = vec![before.clone()];
@@ -59,7 +59,7 @@ fn alternatives(layout: Layout, example: &Example) -> Vec<Scene> {
         Edit::Style { .. } => {
             scenes.extend(Style::ALL.iter().map(|&style| Scene { style, ..before.clone() }));
         }
-        // Where nothing should be left, anything might be.
+        // After a removal any object could remain.
         Edit::Remove { object } => {
             scenes.extend(lookalikes(layout, &object).map(|other| placed(after, other)));
         }
@@ -71,7 +71,7 @@ fn alternatives(layout: Layout, example: &Example) -> Vec<Scene> {
     scenes
 }
 
-/// Every other object that could be taken for this one.
+/// All objects that could be confused with this one.
 fn lookalikes(layout: Layout, object: &Object) -> impl Iterator<Item = Object> {
     let o = *object;
     let kinds = Shape::ALL.iter().flat_map(move |&shape| {
@@ -79,7 +79,7 @@ fn lookalikes(layout: Layout, object: &Object) -> impl Iterator<Item = Object> {
     });
     let moved = Direction::ALL.iter().filter_map(move |&way| layout.offset(&o, way, layout.cell()));
     let sized = Size::ALL.iter().map(move |&size| {
-        // Around the same centre, but not beyond the margin.
+        // Around the same centre, but within the margin.
         let (first, last) = layout.range(size);
         let centred = |at: u32| {
             (at + layout.side(o.size) / 2).saturating_sub(layout.side(size) / 2).clamp(first, last)
@@ -89,7 +89,7 @@ fn lookalikes(layout: Layout, object: &Object) -> impl Iterator<Item = Object> {
     kinds.chain(moved).chain(sized)
 }
 
-/// The scene with one more object, whatever stands in its way.
+/// The scene with one more object, ignoring collisions.
 fn placed(scene: &Scene, object: Object) -> Scene {
     let mut scene = scene.clone();
     scene.objects.push(object);
@@ -97,7 +97,7 @@ fn placed(scene: &Scene, object: Object) -> Scene {
     scene
 }
 
-/// Where the pictures of two scenes can differ, if anywhere.
+/// The window in which the images of two scenes can differ, if any.
 fn differing(a: &Scene, b: &Scene, layout: Layout) -> Option<Window> {
     if (a.background, a.style) != (b.background, b.style) {
         return Some(layout.whole());

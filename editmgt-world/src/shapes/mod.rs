@@ -1,9 +1,9 @@
-//! A small world of flat pictures in which every edit is known exactly.
+//! A world of flat shapes in which every edit has exact ground truth.
 //!
-//! Named objects stand on a named background; an instruction from a small grammar asks for one
-//! change; the scene after is a function of the scene before and the instruction, and the
-//! pictures are functions of the scenes. So a trainer gets the true edit, the true mask and the
-//! words that name the target, and an evaluator can tell success from failure ([`World::judge`]).
+//! Named objects stand on a named background; an instruction from a small grammar requests one
+//! change; the scene after is a function of the scene before and the instruction, and the images
+//! are functions of the scenes. Training gets the true edit, the true mask and the phrase that
+//! names the target; evaluation can tell success from failure ([`World::judge`]).
 //!
 //! ```
 //! use editmgt_world::Split;
@@ -18,20 +18,20 @@
 //! ```
 //!
 //! # The rules
-//! The canvas is a grid of cells. Sizes, named places, distances and the tiles of backgrounds are
-//! whole cells; [`Positions`] says where objects can stand, and how far they keep from each other
-//! and from the border. No two share both shape and colour.
+//! The canvas is a grid of cells. Sizes, named places, distances and background tiles are whole
+//! cells; [`Positions`] determines the positions of objects, their distance, and that to the
+//! border. No two objects share both shape and colour.
 //!
-//! - **add**: an object at one of nine places, small unless `big` or `large` is said.
-//! - **remove**: the background shows.
-//! - **replace**: another shape of the same size at the same place; the colour is kept unless a
-//!   new one is said.
-//! - **colour**: nothing but the colour changes.
-//! - **background**: objects stay.
+//! - **add**: an object at one of nine places, small unless the instruction says `big` or `large`.
+//! - **remove**: shows the background.
+//! - **replace**: another shape of the same size at the same place; the colour is kept unless the
+//!   instruction names a new one.
+//! - **colour**: changes only the colour.
+//! - **background**: keeps all objects.
 //! - **style**: a function of every pixel (greyscale, negative) or of the scene (a drawing of
-//!   outlines on white paper). The negative of a negative is the picture itself.
-//! - **motion**: `left`, `right`, `up` and `down` are the width of a regular object; `to the` corner or
-//!   centre is that place.
+//!   outlines on white paper). The negative of a negative is the original image.
+//! - **motion**: `left`, `right`, `up` and `down` move by the width of a regular object; `to the`
+//!   corner or centre moves to that place.
 
 mod config;
 mod draw;
@@ -61,31 +61,31 @@ pub use names::{Background, Colour, Direction, Place, Shape, Size, Style};
 pub use scene::{Object, Scene};
 pub use slots::Slots;
 
-/// The truth about one example, without its pictures.
+/// Ground truth of one example, without its images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The scene that is edited.
+    /// The scene before.
     pub scene_before: Scene,
-    /// The scene that should come out.
+    /// The scene after.
     pub scene_after: Scene,
-    /// What is asked for.
+    /// The edit.
     pub edit: Edit,
-    /// How it is said.
+    /// The instruction.
     pub instruction: String,
-    /// The words of the instruction that name what is edited.
+    /// The phrase of the instruction that names the target.
     pub phrase: String,
 }
 
-/// One example with its pictures.
+/// One example with its images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// Pictures, instruction, mask, category and phrase.
+    /// Images, instruction, mask, category and phrase.
     pub pair: EditPair,
-    /// The scene of the picture before.
+    /// The scene of the image before.
     pub scene_before: Scene,
-    /// The scene of the picture after.
+    /// The scene of the image after.
     pub scene_after: Scene,
-    /// What was asked for.
+    /// The edit.
     pub edit: Edit,
 }
 
@@ -97,8 +97,8 @@ pub struct World {
     painter: Painter,
 }
 
-/// Draws before the generator is declared broken. A scene of a small split that has room for its
-/// edit takes tens.
+/// Attempts before the generator is considered broken. A scene of a small split that fits its edit
+/// takes tens.
 const MAX_ATTEMPTS: usize = 1_000_000;
 
 impl World {
@@ -117,19 +117,18 @@ impl World {
         &self.config
     }
 
-    /// Every word that an instruction can contain, sorted. Instructions are lower case words with
-    /// single spaces between them, at most ten.
+    /// All words of the instructions, sorted. Instructions are lower case words with single spaces
+    /// between them, at most ten.
     pub fn vocabulary(&self) -> Vec<String> {
         grammar::vocabulary(&self.config)
     }
 
-    /// Example `index` of a split: the same bytes on every call. Categories take turns in the
-    /// order of the config.
+    /// Example `index` of a split; deterministic. Categories alternate in the order of the config.
     pub fn pair(&self, split: Split, index: u64) -> Example {
         self.paint(self.plan(split, index))
     }
 
-    /// The truth about example `index`: [`World::pair`] without the pictures, some hundred times
+    /// Ground truth of example `index`: [`World::pair`] without the images, several hundred times
     /// faster.
     pub fn plan(&self, split: Split, index: u64) -> Plan {
         let categories = &self.config.categories;
@@ -148,10 +147,10 @@ impl World {
         panic!("a validated world has scenes for every category");
     }
 
-    /// The way back from example `index`, as more variety for training: the edit of the picture
-    /// after that restores the picture before. `None` where words can't say it exactly (what was
-    /// removed stood at no named place, the style has lost the colours) or where the picture
-    /// after belongs to another split.
+    /// The inverse of example `index`, as additional training data: the edit of the image after
+    /// that restores the image before. `None` if no instruction can express it exactly (a removed
+    /// object stood at no named place, the style has lost the colours) or if the image after
+    /// belongs to another split.
     pub fn inverse(&self, split: Split, index: u64) -> Option<Example> {
         let there = self.plan(split, index);
         let edit = there.edit.inverse(&there.scene_before, self.layout)?;
@@ -165,16 +164,16 @@ impl World {
         Some(self.paint(plan(before, after, edit, &mut draws)))
     }
 
-    /// Whether an edited picture is what the example asked for; [`Judgement`](crate::Judgement) says how that is
-    /// decided.
+    /// Judges whether an edited image is what the example asked for, by the criteria of
+    /// [`Judgement`](crate::Judgement).
     ///
     /// # Errors
-    /// [`editmgt_core::Error::Value`] when the picture has another size than the example's.
+    /// [`editmgt_core::Error::Value`] when the image's size differs from the example's.
     pub fn judge(&self, example: &Example, image: &RgbImage) -> Result<crate::Judgement<Scene>> {
         judge::judge(&self.painter, self.layout, example, image)
     }
 
-    /// The picture of a scene; what lies beyond the canvas is cut off.
+    /// The image of a scene, clipped to the canvas.
     pub fn picture(&self, scene: &Scene) -> RgbImage {
         self.painter.paint(scene)
     }
@@ -200,6 +199,12 @@ impl World {
 }
 
 fn plan(scene_before: Scene, scene_after: Scene, edit: Edit, draws: &mut Draws) -> Plan {
-    let said = grammar::say(&edit, &scene_before, draws);
-    Plan { scene_before, scene_after, edit, instruction: said.instruction, phrase: said.phrase }
+    let wording = grammar::wording(&edit, &scene_before, draws);
+    Plan {
+        scene_before,
+        scene_after,
+        edit,
+        instruction: wording.instruction,
+        phrase: wording.phrase,
+    }
 }

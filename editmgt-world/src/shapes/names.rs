@@ -1,9 +1,9 @@
-//! Everything in the world that has a name, and the words for it.
+//! Everything in the world that has a name, with its words.
 
 use serde::{Deserialize, Serialize};
 
 named! {
-    /// What an object is.
+    /// Shape of an object.
     Shape {
         /// A disc.
         Circle => "circle",
@@ -66,9 +66,9 @@ impl Colour {
 }
 
 named! {
-    /// How large an object is.
+    /// Size of an object.
     Size {
-        /// As many cells as the world says.
+        /// The regular size of the config.
         Regular => "small",
         /// Three eighths of the canvas.
         Big => "big",
@@ -76,7 +76,7 @@ named! {
 }
 
 impl Size {
-    /// The adjectives for it; the empty one means that it can go without saying.
+    /// The adjectives for it; an empty one means that it can be omitted.
     pub(super) fn words(self) -> &'static [&'static str] {
         match self {
             Self::Regular => &["", "small"],
@@ -86,7 +86,7 @@ impl Size {
 }
 
 named! {
-    /// What is behind the objects.
+    /// The background of a scene.
     Background {
         /// Nearly white.
         Snow => "snow",
@@ -108,10 +108,10 @@ named! {
 }
 
 impl Background {
-    /// The two colours of its tiles, sRGB; the same twice where it is plain.
+    /// The two colours of its tiles, sRGB; equal for a plain one.
     ///
-    /// Those of two backgrounds differ by 20 levels or more, and by 10 in luma from every colour
-    /// of an object, so that it can still be seen in greyscale.
+    /// Two backgrounds differ by 20 levels or more, and from every object colour by 10 in luma, so
+    /// that objects are visible in greyscale.
     pub(super) fn tones(self) -> [[u8; 3]; 2] {
         match self {
             Self::Snow => [[246, 248, 250]; 2],
@@ -125,7 +125,7 @@ impl Background {
         }
     }
 
-    /// Which of the two tones the tile in this column and row has.
+    /// The index of the tone of the tile in this column and row.
     pub(super) fn tone(self, column: u32, row: u32) -> usize {
         let parity = match self {
             Self::Stripes => row,
@@ -136,9 +136,9 @@ impl Background {
 }
 
 named! {
-    /// How a scene is rendered.
+    /// Rendering style of a scene.
     Style {
-        /// As it is.
+        /// Normal.
         Normal => "normal",
         /// Luminance only.
         Greyscale => "greyscale",
@@ -174,8 +174,8 @@ named! {
 }
 
 impl Place {
-    /// The places that something can be moved to by name: the corners and the centre. `to the
-    /// left` is a [`Direction`].
+    /// The named destinations of a motion: the corners and the centre. `to the left` is a
+    /// [`Direction`].
     pub const OF_MOTION: [Self; 5] =
         [Self::TopLeft, Self::TopRight, Self::Centre, Self::BottomLeft, Self::BottomRight];
 
@@ -185,7 +185,7 @@ impl Place {
         (i % 3, i / 3)
     }
 
-    /// Where something is added.
+    /// Phrases of the place in `add`.
     pub(crate) fn locatives(self) -> &'static [&'static str] {
         match self {
             Self::TopLeft => &["in the top left", "in the top left corner", "to the top left"],
@@ -204,7 +204,8 @@ impl Place {
         }
     }
 
-    /// Where something is moved to; empty for a place that is not in [`Place::OF_MOTION`].
+    /// Phrases of the destination in `motion`; empty for a place that is not in
+    /// [`Place::OF_MOTION`].
     pub(crate) fn destinations(self) -> &'static [&'static str] {
         match self {
             Self::TopLeft => &["to the top left", "to the top left corner"],
@@ -218,7 +219,7 @@ impl Place {
 }
 
 named! {
-    /// Which way something is moved, by the width of a regular object.
+    /// Direction of a motion, by the width of a regular object.
     Direction {
         /// Towards smaller x.
         Left => "left",
@@ -232,7 +233,7 @@ named! {
 }
 
 impl Direction {
-    /// The way back.
+    /// The opposite direction.
     pub fn opposite(self) -> Self {
         match self {
             Self::Left => Self::Right,
@@ -242,7 +243,7 @@ impl Direction {
         }
     }
 
-    /// Columns to the right and rows down for one step.
+    /// Columns and rows of one step.
     pub(crate) fn unit(self) -> (i64, i64) {
         match self {
             Self::Left => (-1, 0),
@@ -252,7 +253,7 @@ impl Direction {
         }
     }
 
-    /// Where something is moved.
+    /// Phrases of the direction.
     pub(crate) fn words(self) -> &'static [&'static str] {
         match self {
             Self::Left => &["left", "to the left"],

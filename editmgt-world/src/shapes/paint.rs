@@ -9,7 +9,7 @@ use crate::window::Window;
 const PAPER: [u8; 3] = [252, 251, 247];
 const INK: [u8; 3] = [40, 42, 54];
 
-/// Turns scenes into pictures, each an exact function of its scene.
+/// Renders scenes; each image is an exact function of its scene.
 #[derive(Debug)]
 pub(super) struct Painter {
     layout: Layout,
@@ -17,8 +17,8 @@ pub(super) struct Painter {
     sprites: Vec<Sprite>,
 }
 
-/// The coverage of a shape, drawn once: objects stand at whole pixels, so it is the same wherever
-/// they are. 0..=255 a pixel, row by row.
+/// The coverage of a shape, rasterised once: objects stand at whole pixels, so it is the same at
+/// every position. 0..=255 per pixel, row by row.
 #[derive(Debug)]
 struct Sprite {
     side: u32,
@@ -37,12 +37,12 @@ impl Painter {
         Self { layout, sprites }
     }
 
-    /// The picture of a scene; what lies beyond the canvas is cut off.
+    /// The image of a scene, clipped to the canvas.
     pub(super) fn paint(&self, scene: &Scene) -> RgbImage {
         self.paint_window(scene, self.layout.whole())
     }
 
-    /// The part of the picture that lies in a window.
+    /// The image of a scene inside a window.
     pub(super) fn paint_window(&self, scene: &Scene, window: Window) -> RgbImage {
         let drawing = scene.style == Style::Drawing;
         let mut image = if drawing {
@@ -95,7 +95,7 @@ fn blend(under: u8, over: u8, alpha: u8) -> u8 {
     ((under * (255 - alpha) + over * alpha + 127) / 255) as u8
 }
 
-/// Rec. 601 luma in whole numbers.
+/// Rec. 601 luma, rounded to an integer.
 fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((77 * u32::from(r) + 150 * u32::from(g) + 29 * u32::from(b) + 128) >> 8) as u8
 }
@@ -125,7 +125,7 @@ impl Sprite {
 }
 
 /// The outline of a shape in the unit square, which it touches on all four sides. `cells` is the
-/// number of cells along the square: where a shape can have its edges between cells, it does.
+/// number of cells along the square: edges are aligned with cell borders where possible.
 fn outline(shape: Shape, cells: u32) -> Option<Path> {
     let mut path = PathBuilder::new();
     match shape {
@@ -181,8 +181,7 @@ fn polygon(path: &mut PathBuilder, corners: &[(f32, f32)]) {
 
 /// Ten corners on two circles, stretched to the unit square.
 fn star() -> Vec<(f32, f32)> {
-    /// Radius of the inner circle over the outer: a little stout, so that the tips survive a
-    /// codec.
+    /// Ratio of the inner radius to the outer: large enough for the tips to survive a codec.
     const WAIST: f32 = 0.46;
     let corner = |i: u8| {
         let angle = f32::from(i) * std::f32::consts::PI / 5.0;

@@ -7,11 +7,11 @@ use crate::window::Window;
 /// One object of a scene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Object {
-    /// What it is.
+    /// Its shape.
     pub shape: Shape,
     /// Its colour.
     pub colour: Colour,
-    /// How large it is.
+    /// Its size.
     pub size: Size,
     /// Left edge of its box, in pixels.
     pub x: u32,
@@ -19,23 +19,23 @@ pub struct Object {
     pub y: u32,
 }
 
-/// All that there is to know about a picture: equal scenes are equal pictures.
+/// Full description of an image: equal scenes have equal images.
 ///
-/// Objects don't overlap and stand in reading order (by row, then column), no two have both shape
-/// and colour in common.
+/// Objects don't overlap and are in reading order (by row, then column); no two have both shape and
+/// colour in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scene {
-    /// What is behind the objects.
+    /// The background.
     pub background: Background,
-    /// How the scene is rendered.
+    /// The style.
     pub style: Style,
     /// The objects, in reading order.
     pub objects: Vec<Object>,
 }
 
 impl Scene {
-    /// Adds an object, if it lies inside the margin, keeps clear of the others, and can be told
-    /// from them by its words.
+    /// Adds an object, if it is inside the margin, keeps its distance to the others, and has a
+    /// distinct description.
     pub(super) fn with(&self, object: Object, layout: Layout) -> Option<Self> {
         let fits = layout.inside(&object)
             && self.objects.iter().all(|other| {
@@ -58,8 +58,8 @@ impl Scene {
         Some(scene)
     }
 
-    /// A number that depends on nothing but what the picture shows, the same on every machine
-    /// and in every version (FNV-1a, finished like SplitMix so that all its bits are good).
+    /// A hash of the visible content, the same on every machine and in every version (FNV-1a, with
+    /// SplitMix's finaliser for uniform bits).
     pub(super) fn fingerprint(&self) -> u64 {
         let mut bytes = vec![self.background as u8, self.style as u8];
         for o in &self.objects {
@@ -74,21 +74,21 @@ impl Scene {
 /// Cells along a tile of a background.
 pub(super) const TILE: u32 = 2;
 
-/// Where things can be on a canvas.
+/// Geometry of a canvas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Pixels along each side, a multiple of the cells.
     pub(super) canvas: u32,
     /// Cells along each side: sizes, places and distances are whole cells, so that a codec whose
-    /// patches are cells sees each object on its token grid.
+    /// patches are cells encodes each object on its token grid.
     pub(super) cells: u32,
     /// Cells along the box of a regular object.
     pub(super) object: u32,
-    /// Pixels between two positions that an object can stand at, along each side.
+    /// Step between two object positions, in pixels.
     pub(super) step: u32,
-    /// Pixels between two objects; a multiple of the step.
+    /// Distance between two objects in pixels; a multiple of the step.
     pub(super) gap: u32,
-    /// Pixels between an object and the border; a multiple of the step.
+    /// Distance between an object and the border in pixels; a multiple of the step.
     pub(super) margin: u32,
 }
 
@@ -118,12 +118,12 @@ impl Layout {
         Window { x: object.x, y: object.y, width: side, height: side }
     }
 
-    /// Smallest and largest coordinate that the box of an object may start at.
+    /// Smallest and largest coordinate of an object's box.
     pub(super) fn range(self, size: Size) -> (u32, u32) {
         (self.margin, self.canvas - self.margin - self.side(size))
     }
 
-    /// Where the box of an object starts at a place.
+    /// Start of an object's box at a place.
     pub(super) fn at(self, place: Place, size: Size) -> (u32, u32) {
         let (first, last) = self.range(size);
         let coordinate = |third| match third {
@@ -135,7 +135,7 @@ impl Layout {
         (coordinate(x), coordinate(y))
     }
 
-    /// The place that the object stands at, if it does.
+    /// The place of the object, if it is at one.
     pub(super) fn place_of(self, object: &Object) -> Option<Place> {
         Place::ALL
             .iter()
@@ -145,7 +145,7 @@ impl Layout {
 
     /// The object one step away; `None` beyond the border.
     pub(super) fn shifted(self, object: &Object, way: Direction) -> Option<Object> {
-        // The same everywhere, so the target is a fixed offset away.
+        // Constant, so the target is at a fixed offset.
         self.offset(object, way, self.side(Size::Regular))
     }
 

@@ -5,15 +5,15 @@ use super::names::{Background, Colour, Direction, Place, Shape, Size, Style};
 use super::{Plan, World};
 use crate::{Category, Split};
 
-/// What an instruction says, question by question: a class for each, 0 where it says nothing.
+/// The meaning of an instruction as classes, one for each question; 0 is `not mentioned`.
 ///
-/// A text encoder that can answer these has read all that an edit depends on.
+/// A text encoder that predicts these has encoded all that an edit depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slots(pub Vec<u32>);
 
 impl Slots {
-    /// How many classes each question has: category, shape and colour of what is there, size,
-    /// shape and colour of what comes, background, style, place, direction.
+    /// Number of classes of each question: category, shape and colour of the target, size, shape
+    /// and colour of the result, background, style, place, direction.
     pub const CLASSES: [usize; 10] = [
         Category::ALL.len(),
         1 + Shape::ALL.len(),
@@ -27,7 +27,7 @@ impl Slots {
         1 + Direction::ALL.len(),
     ];
 
-    /// Reads the truth off a plan: what the edit is, as far as the instruction says it.
+    /// The classes of a plan, as far as the instruction mentions them.
     pub(super) fn of(plan: &Plan) -> Self {
         let class = |index: usize| index as u32 + 1;
         let shape = |shape: Shape| class(shape as usize);
@@ -36,9 +36,10 @@ impl Slots {
         let [category, target_shape, target_colour, size, new_shape, new_colour, ..] = &mut slots;
         *category = plan.edit.category() as u32;
         if let Some(target) = plan.edit.target() {
-            let said = |name: &str| plan.phrase.split(' ').any(|word| word == name);
-            *target_shape = if said(target.shape.name()) { shape(target.shape) } else { 0 };
-            *target_colour = if said(target.colour.name()) { colour(target.colour) } else { 0 };
+            let mentioned = |name: &str| plan.phrase.split(' ').any(|word| word == name);
+            *target_shape = if mentioned(target.shape.name()) { shape(target.shape) } else { 0 };
+            *target_colour =
+                if mentioned(target.colour.name()) { colour(target.colour) } else { 0 };
         }
         match plan.edit {
             Edit::Add { object, .. } => {
@@ -67,7 +68,7 @@ impl Slots {
 }
 
 impl World {
-    /// The instruction of example `index` and what it says, without drawing a picture.
+    /// The instruction of example `index` and its classes, without drawing an image.
     pub fn lesson(&self, split: Split, index: u64) -> (String, Slots) {
         let plan = self.plan(split, index);
         let slots = Slots::of(&plan);
@@ -82,7 +83,7 @@ mod tests {
     use crate::Split;
 
     #[test]
-    fn slots_say_what_the_instruction_says_and_no_more() {
+    fn slots_are_the_meaning_of_the_instruction() {
         let world = World::new(WorldConfig::default()).unwrap();
         let mut seen = vec![std::collections::HashSet::new(); Slots::CLASSES.len()];
         for index in 0..700 {
@@ -103,8 +104,8 @@ mod tests {
                 }
             }
         }
-        // Everything with a name comes up; the shipped world leaves out two shapes and colours,
-        // two backgrounds, two styles and a size.
+        // Every name occurs; the shipped world lacks two shapes and colours, two backgrounds, two
+        // styles and a size.
         let counts: Vec<_> = seen.iter().map(|seen| seen.len()).collect();
         assert_eq!(counts, [7, 7, 7, 2, 7, 7, 7, 3, 10, 5]);
     }

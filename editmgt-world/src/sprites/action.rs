@@ -16,28 +16,29 @@ pub enum Reference {
         /// What it is.
         thing: Thing,
     },
-    /// "the dog", where there is one.
+    /// "the dog", if there is one.
     Thing {
         /// What it is.
         thing: Thing,
     },
-    /// "the red one", where one is red.
+    /// "the red one", if one is red.
     Colour {
         /// Its colour.
         colour: Colour,
     },
-    /// "the big dog", where one of the dogs is big.
+    /// "the big dog", if one of the dogs is big.
     Size {
         /// How large it is.
         size: Size,
         /// What it is.
         thing: Thing,
     },
-    /// "the left dog", "the biggest one": of two or more, one is farther to that end than all others.
+    /// "the left dog", "the biggest one": of two or more, if one is farther to that end than all
+    /// others.
     Extreme {
         /// Which end.
         extreme: Extreme,
-        /// Of these; of all objects where it is `None`.
+        /// The kind; all objects if `None`.
         thing: Option<Thing>,
     },
     /// "the second dog from the left", of three or more, no two of which start in one column.
@@ -47,7 +48,7 @@ pub enum Reference {
         /// From the left; else from the right.
         from_left: bool,
     },
-    /// "both dogs", where there are two.
+    /// "both dogs", if there are two.
     Both {
         /// What they are.
         thing: Thing,
@@ -58,7 +59,7 @@ pub enum Reference {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Naming {
-    /// By colour and kind, which is always enough.
+    /// By colour and kind, which is always unambiguous.
     Full,
     /// By kind only.
     Thing,
@@ -79,7 +80,7 @@ impl Naming {
     pub const ALL: [Self; 7] =
         [Self::Full, Self::Thing, Self::Colour, Self::Size, Self::Place, Self::Order, Self::Both];
 
-    /// The references of this kind that might name an object.
+    /// References of this kind that may apply to the object.
     pub(super) fn references(self, o: &Object) -> Vec<Reference> {
         let (thing, colour) = (o.thing, o.colour);
         let extremes = |of: &[Extreme]| -> Vec<Reference> {
@@ -109,7 +110,7 @@ impl Naming {
 }
 
 impl Reference {
-    /// Which kind it is.
+    /// The kind of this reference.
     pub fn naming(&self) -> Naming {
         match self {
             Self::Full { .. } => Naming::Full,
@@ -123,7 +124,7 @@ impl Reference {
         }
     }
 
-    /// The objects that it names in a scene; `None` where it names nothing, or not clearly.
+    /// The objects that it refers to in a scene; `None` if there is none or it is ambiguous.
     pub fn resolve(&self, scene: &Scene) -> Option<Vec<Object>> {
         let of = |keep: &dyn Fn(&Object) -> bool| -> Vec<Object> {
             scene.objects.iter().copied().filter(|o| keep(o)).collect()
@@ -168,7 +169,7 @@ impl Reference {
     }
 }
 
-/// Where something is put.
+/// Destination of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Destination {
@@ -176,16 +177,15 @@ pub enum Destination {
     Place(Place),
     /// Beside another object.
     Beside(Side, Reference),
-    /// Some way from where it is; not for something new.
+    /// An offset from the present position; not for a new object.
     Direction(Direction, Distance),
 }
 
-/// What an instruction asks for, in full: the scene after is a function of the scene before and
-/// this.
+/// The full meaning of an instruction: the scene after is a function of the scene before and this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// An object appears.
+    /// Adds an object.
     Add {
         /// What it is.
         thing: Thing,
@@ -196,12 +196,12 @@ pub enum Action {
         /// Where.
         to: Destination,
     },
-    /// Objects disappear.
+    /// Removes objects.
     Remove {
         /// Which.
         what: Reference,
     },
-    /// An object becomes another of the same size on the same ground.
+    /// Replaces an object by another of the same size on the same ground line.
     Replace {
         /// Which.
         what: Reference,
@@ -210,24 +210,24 @@ pub enum Action {
         /// Its new colour; `None` keeps the old one.
         colour: Option<Colour>,
     },
-    /// Objects change their colour.
+    /// Changes the colour of objects.
     Colour {
         /// Which.
         what: Reference,
         /// The new colour.
         colour: Colour,
     },
-    /// Everything behind the objects changes.
+    /// Changes everything behind the objects.
     Background {
         /// The new background.
         background: Background,
     },
-    /// The scene is rendered differently.
+    /// Renders the scene differently.
     Style {
         /// How.
         style: Style,
     },
-    /// An object moves.
+    /// Moves an object.
     Motion {
         /// Which.
         what: Reference,
@@ -237,7 +237,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Its kind.
+    /// The category.
     pub fn category(&self) -> Category {
         match self {
             Self::Add { .. } => Category::Add,
@@ -250,7 +250,7 @@ impl Action {
         }
     }
 
-    /// How it names what it changes.
+    /// The reference to the target.
     pub fn what(&self) -> Option<&Reference> {
         match self {
             Self::Remove { what }
@@ -261,7 +261,7 @@ impl Action {
         }
     }
 
-    /// The scene after; `None` where this can't be done, is not clear, or changes nothing.
+    /// The scene after; `None` if the action is impossible, ambiguous, or changes nothing.
     pub(super) fn apply(&self, before: &Scene, layout: Layout) -> Option<Scene> {
         let targets = match self.what() {
             Some(what) => what.resolve(before)?,
@@ -270,7 +270,7 @@ impl Action {
         let rest = targets.iter().fold(before.clone(), |scene, target| scene.without(target));
         let after = match *self {
             Self::Background { background } => Scene { background, ..before.clone() },
-            // What a style has lost can't be edited any more.
+            // A style loses information that further edits need.
             Self::Style { style } if before.style == Style::Normal => {
                 Scene { style, ..before.clone() }
             }
@@ -300,7 +300,7 @@ impl Action {
     }
 }
 
-/// The scene `rest` and an object at its destination, which is named as in the scene `before`.
+/// Places an object in the scene `rest` at its destination, which refers to the scene `before`.
 fn put(
     before: &Scene,
     rest: &Scene,

@@ -1,4 +1,4 @@
-//! Backgrounds: each a picture of its own, of gradients, hills, clouds and waves.
+//! Backgrounds: distinct images of gradients, hills, clouds and waves.
 
 use image::{Rgb, RgbImage};
 use tiny_skia::{
@@ -8,7 +8,7 @@ use tiny_skia::{
 
 use super::names::Background;
 
-/// The picture of a background, `canvas` pixels along each side.
+/// The image of a background, `canvas` pixels along each side.
 pub(super) fn backdrop(background: Background, canvas: u32) -> RgbImage {
     let mut scene = Backdrop {
         pixels: Pixmap::new(canvas, canvas).expect("a canvas has at least one pixel"),
@@ -30,7 +30,7 @@ pub(super) fn backdrop(background: Background, canvas: u32) -> RgbImage {
     })
 }
 
-/// A picture that is being painted; coordinates are those of a canvas of 128.
+/// An image being painted; coordinates are those of a canvas of 128.
 struct Backdrop {
     pixels: Pixmap,
     scale: f32,
@@ -165,7 +165,8 @@ impl Backdrop {
         self.pixels.fill_path(&path, &paint, FillRule::Winding, scale, None);
     }
 
-    /// From `top` to the bottom of the canvas, one colour at `top`, the other at `bottom` and below.
+    /// From `top` to the bottom of the canvas, one colour at `top`, the other at `bottom` and
+    /// below.
     fn gradient(&mut self, top: f32, bottom: f32, from: [u8; 3], to: [u8; 3]) {
         let stop = |at, [r, g, b]: [u8; 3]| GradientStop::new(at, Color::from_rgba8(r, g, b, 255));
         let shader = LinearGradient::new(
@@ -201,8 +202,8 @@ impl Backdrop {
         self.fill(path.finish(), colour);
     }
 
-    /// Everything below a smooth line through points of these heights, evenly spaced; the line starts
-    /// at `start`.
+    /// Everything below a smooth line through points of these heights, evenly spaced; the line
+    /// starts at `start`.
     fn hill(&mut self, start: f32, heights: &[f32], colour: [u8; 3]) {
         let mut path = PathBuilder::new();
         path.move_to(0.0, start);

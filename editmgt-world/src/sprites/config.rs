@@ -6,20 +6,19 @@ use super::names::{Background, Colour, Size, Style, Thing};
 use super::scene::Layout;
 use crate::Category;
 
-/// The version of the generator: what a seed means. It changes with anything that changes a
-/// picture or an instruction.
+/// Version of the generator. It changes with anything that affects an image or an instruction.
 pub const SPRITES_VERSION: u32 = 1;
 
-/// The key that tells this config from that of the world of shapes.
+/// The key that distinguishes this config from that of the world of shapes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpritesKind {
-    /// The only one.
+    /// The only kind.
     #[default]
     Sprites,
 }
 
-/// Which world to generate.
+/// Config of the world of sprites.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SpritesConfig {
@@ -28,46 +27,45 @@ pub struct SpritesConfig {
     /// Must be [`SPRITES_VERSION`]: a config written for another generator is refused, not
     /// reinterpreted.
     pub version: u32,
-    /// Same seed, same world.
+    /// Seed; equal seeds give equal worlds.
     pub seed: u64,
-    /// Pixels along each side of a picture: a multiple of `cells`, 64..=512.
+    /// Pixels along each side of an image: a multiple of `cells`, 64..=512.
     pub canvas: u32,
-    /// Cells along each side of a picture, 16..=64. Objects are 3, 4 or 6 cells large, and pictures
+    /// Cells along each side of an image, 16..=64. Objects are 3, 4 or 6 cells large, and images
     /// are judged cell by cell.
     pub cells: u32,
-    /// Objects stand at multiples of so many pixels, 1 to a fourth of the canvas. With steps of a
-    /// cell, a codec that looks at one cell sees an object as a fixed pattern of codes; with steps of
-    /// two, so does a transformer that merges 2x2 tokens into one.
+    /// Step between object positions in pixels, 1 to a quarter of the canvas. With steps of a cell,
+    /// a codec with patches of one cell encodes an object as a fixed pattern of codes; with steps
+    /// of two, so does a transformer that merges 2x2 tokens into one.
     pub step: u32,
-    /// Pixels by which the boxes of two objects may overlap; what stands lower is nearer.
+    /// Largest overlap of two objects' boxes in pixels; the lower object is in front.
     pub overlap: u32,
     /// Whether objects cast a shadow on the ground.
     pub shadows: bool,
-    /// Objects in a scene before an edit: 1 to this, 1..=6. Where they don't find room there are
-    /// fewer.
+    /// Most objects in a scene before an edit, 1..=6. There are fewer if they don't fit.
     pub max_objects: usize,
-    /// At least two.
+    /// Things, at least two.
     pub things: Vec<Thing>,
-    /// At least two.
+    /// Colours, at least two.
     pub colours: Vec<Colour>,
-    /// At least one.
+    /// Sizes, at least one.
     pub sizes: Vec<Size>,
-    /// At least two.
+    /// Backgrounds, at least two.
     pub backgrounds: Vec<Background>,
-    /// The styles that an instruction can ask for: at least one, not the normal one.
+    /// Styles that an instruction can request: at least one, without the normal one.
     pub styles: Vec<Style>,
-    /// How objects are named: with `full`, which is always possible. One that is named twice is
-    /// chosen twice as often.
+    /// Kinds of references to objects; must include `full`, which is always possible. Repeated
+    /// kinds are proportionally more frequent.
     pub naming: Vec<Naming>,
-    /// Whether an instruction asks for two edits, one after the other. For evaluation.
+    /// Whether an instruction requests two successive edits. For evaluation.
     pub two_steps: bool,
-    /// Example `i` is of category `i` modulo their number: exactly balanced over any stretch of
-    /// indices. One that is named twice is seen twice as often.
+    /// Example `i` is of category `i` modulo their number: exactly balanced over any range of
+    /// indices. Repeated categories are proportionally more frequent.
     pub categories: Vec<Category>,
 }
 
 impl Default for SpritesConfig {
-    /// All that there is.
+    /// All features enabled.
     fn default() -> Self {
         Self {
             kind: SpritesKind::Sprites,
@@ -133,7 +131,7 @@ impl SpritesConfig {
         if !self.naming.contains(&Naming::Full) {
             return bad("naming", "`full` among them", format!("{:?}", self.naming));
         }
-        // An edit needs a thing and colour that no object of the scene has.
+        // An edit needs a combination of thing and colour that no object of the scene has.
         let kinds = self.things.len() * self.colours.len();
         if kinds <= self.max_objects {
             let expected = "fewer than there are things times colours";
@@ -151,6 +149,6 @@ fn distinct<T: PartialEq>(key: &'static str, list: &[T], least: usize) -> Result
     if once && list.len() >= least {
         return Ok(());
     }
-    let got = if once { list.len().to_string() } else { "one that is named twice".into() };
+    let got = if once { list.len().to_string() } else { "a repeated one".into() };
     Err(ConfigError::unsupported("world", key, format!("at least {least}, each once"), got))
 }

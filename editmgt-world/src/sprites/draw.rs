@@ -1,4 +1,4 @@
-//! What a world's chance decides: scenes and actions.
+//! Random scenes and actions.
 
 use super::World;
 use super::action::{Action, Destination, Naming, Reference};
@@ -8,9 +8,9 @@ use crate::Category;
 use crate::random::{Choose, Draws};
 use crate::shapes::{Direction, Place};
 
-/// Places tried for an object before it is left out.
+/// Positions tried for an object before it is skipped.
 const MAX_PLACEMENTS: usize = 16;
-/// One of so many objects is of a kind that is there already.
+/// One in this many objects is of a kind that the scene has already.
 const ALIKE: usize = 3;
 
 impl World {
@@ -35,7 +35,7 @@ impl World {
         let size = *draws.pick(&self.config.sizes);
         let positions = self.layout.positions(size) as usize;
         let x = draws.index(positions);
-        // The ground is below: of two heights mostly the lower one.
+        // Objects stand on the ground: the lower of two heights is preferred.
         let (one, other) = (draws.index(positions), draws.index(positions));
         let y = if draws.index(2) == 0 { one.max(other) } else { one };
         let step = self.layout.step;
@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    /// An action of this category, which may turn out to be impossible.
+    /// A random action of this category, which may be impossible.
     pub(super) fn draw_action(
         &self,
         category: Category,
@@ -104,7 +104,7 @@ impl World {
         })
     }
 
-    /// A destination beside this object, which is named by what it is.
+    /// A destination beside this object, which is referred to by its description.
     fn draw_beside(&self, other: &Object, scene: &Scene, draws: &mut Draws) -> Option<Destination> {
         let plain = [Naming::Full, Naming::Thing];
         let references = named(other, scene, &plain);
@@ -112,8 +112,8 @@ impl World {
             .then(|| Destination::Beside(*draws.pick(Side::ALL), *draws.pick(&references)))
     }
 
-    /// One of the ways that the config knows to name this object, and with `both` also this and
-    /// another of its kind.
+    /// A random reference of the config's kinds to this object, and with `both` to this and another
+    /// one of its kind.
     fn draw_reference(
         &self,
         object: &Object,
@@ -137,7 +137,8 @@ impl World {
     }
 }
 
-/// The references of these kinds that name this object in the scene: alone, or as one of both.
+/// References of these kinds that resolve to this object in the scene: by itself, or as one of
+/// both.
 fn named(object: &Object, scene: &Scene, kinds: &[Naming]) -> Vec<Reference> {
     let references = kinds.iter().flat_map(|kind| kind.references(object));
     references

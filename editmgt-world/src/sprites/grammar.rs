@@ -1,4 +1,4 @@
-//! How an action is said. Every choice is drawn anew, so the same action is said in many ways.
+//! Instructions of actions. Wording is random, so the same action has many instructions.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::names::{Colour, Distance, Extreme, Side, Style};
 use crate::random::Choose;
 use crate::shapes::{Direction, Place};
 
-/// `{it}` is what the action is about, `{to}` what or where it becomes.
+/// `{it}` is the target of the action, `{to}` its new state or place.
 const ADD: &[&str] = &["add {it} {to}", "put {it} {to}", "place {it} {to}", "draw {it} {to}"];
 const REMOVE: &[&str] =
     &["remove {it}", "delete {it}", "erase {it}", "take away {it}", "get rid of {it}"];
@@ -39,33 +39,36 @@ const MOTION: &[&str] = &["move {it} {to}", "shift {it} {to}", "slide {it} {to}"
 const THEN: &[&str] = &["and", "then", "and then"];
 
 const PICTURES: &[&str] = &["the picture", "the image"];
-/// What an object is called where nothing says what it is.
+/// Names of an object without its kind.
 const ANYTHING: &[&str] = &["one", "thing"];
 const ARTICLES: &[&str] = &["a", "an", "the", "both", "second", "from the left", "from the right"];
 
-/// What is said, and the part of it that names what the action is about.
-pub(super) struct Said {
+/// An instruction, and its phrase that names the target.
+pub(super) struct Wording {
     pub(super) instruction: String,
     pub(super) phrase: String,
 }
 
-/// Says actions that are done one after the other.
-pub(super) fn say(actions: &[Action], choose: &mut impl Choose) -> Said {
-    let mut said: Option<Said> = None;
+/// A random instruction for successive actions.
+pub(super) fn wording(actions: &[Action], choose: &mut impl Choose) -> Wording {
+    let mut wording: Option<Wording> = None;
     for action in actions {
-        let next = say_one(action, choose);
-        said = Some(match said {
+        let next = wording_of_one(action, choose);
+        wording = Some(match wording {
             None => next,
-            Some(Said { instruction, phrase }) => {
+            Some(Wording { instruction, phrase }) => {
                 let then = *choose.pick(THEN);
-                Said { instruction: format!("{instruction} {then} {}", next.instruction), phrase }
+                Wording {
+                    instruction: format!("{instruction} {then} {}", next.instruction),
+                    phrase,
+                }
             }
         });
     }
-    said.unwrap_or(Said { instruction: String::new(), phrase: String::new() })
+    wording.unwrap_or(Wording { instruction: String::new(), phrase: String::new() })
 }
 
-fn say_one(action: &Action, choose: &mut impl Choose) -> Said {
+fn wording_of_one(action: &Action, choose: &mut impl Choose) -> Wording {
     let (template, phrase, to) = match *action {
         Action::Add { thing, colour, size, to } => {
             let size = *choose.pick(size.words());
@@ -99,7 +102,7 @@ fn say_one(action: &Action, choose: &mut impl Choose) -> Said {
         }
     };
     let instruction = template.replace("{it}", &phrase).replace("{to}", &to);
-    Said { instruction, phrase }
+    Wording { instruction, phrase }
 }
 
 /// A noun phrase with its article.
@@ -158,7 +161,7 @@ fn indefinite(noun: &str) -> String {
     format!("{article} {noun}")
 }
 
-/// Every word that an instruction of this world can contain, sorted.
+/// All words of this world's instructions, sorted.
 pub(super) fn vocabulary(config: &SpritesConfig) -> Vec<String> {
     let fixed = [ADD, REMOVE, REPLACE, COLOUR, BACKGROUND, BACKGROUND_PLACE, MOTION];
     let mut all: Vec<&str> = fixed.concat();

@@ -12,7 +12,7 @@ use crate::{Category, EditPair};
 /// The share of the changed cells that may be wrong.
 const WRONG_CHANGED_SHARE: f32 = 0.0626;
 
-/// Judges an edited picture.
+/// Judges an edited image.
 pub(super) fn judge(
     world: &World,
     plan: &Plan,
@@ -28,7 +28,7 @@ pub(super) fn judge(
         wrong_changed_share: WRONG_CHANGED_SHARE,
     };
     let alternatives = alternatives(world, plan).into_iter().filter_map(|scene| {
-        // Elsewhere the alternative is the truth, and equally far.
+        // Elsewhere the alternative equals the true image, at the same distance.
         let window = differing(&scene, &plan.scene_after, world.layout)?;
         let picture = world.painter.paint_window(&scene, window);
         Some((scene, window, picture))
@@ -36,10 +36,10 @@ pub(super) fn judge(
     crate::judge::judge(&judged, alternatives)
 }
 
-/// What the picture might show instead: the scene before; each object missing, of another kind, colour
-/// or size, or a cell off; all other backgrounds and styles; for a removal anything left in the place;
-/// what is gone still there. In a style, where colours may look alike, only missing
-/// objects and other styles count.
+/// Alternatives: the scene before; each object missing, of another kind, colour or size, or a cell
+/// off; all other backgrounds and styles; for a removal any object left in the place, and the
+/// removed one. In a style with indistinguishable colours only missing objects and other styles
+/// count.
 fn alternatives(world: &World, plan: &Plan) -> Vec<Scene> {
     let (before, after, layout) = (&plan.scene_before, &plan.scene_after, world.layout);
     let mut scenes = vec![before.clone()];
@@ -58,7 +58,7 @@ fn alternatives(world: &World, plan: &Plan) -> Vec<Scene> {
     if has(Category::Style) {
         scenes.extend(Style::ALL.iter().map(|&style| Scene { style, ..after.clone() }));
     }
-    // Where nothing should be left, anything might be.
+    // After a removal any object could remain.
     let gone = before.objects.iter().filter(|object| !after.objects.contains(object));
     for object in gone {
         if has(Category::Remove) && after.style == Style::Normal {
@@ -70,7 +70,7 @@ fn alternatives(world: &World, plan: &Plan) -> Vec<Scene> {
     scenes
 }
 
-/// Every other object that could be taken for this one.
+/// All objects that could be confused with this one.
 fn lookalikes<'a>(world: &'a World, object: &Object) -> impl Iterator<Item = Object> + use<'a> {
     let (o, layout, config) = (*object, world.layout, &world.config);
     let kinds = config.things.iter().flat_map(move |&thing| {
@@ -78,7 +78,7 @@ fn lookalikes<'a>(world: &'a World, object: &Object) -> impl Iterator<Item = Obj
     });
     let moved = Direction::ALL.iter().filter_map(move |&way| layout.offset(&o, way, layout.cell()));
     let sized = config.sizes.iter().map(move |&size| {
-        // On the same ground, around the same middle, but not beyond the border.
+        // On the same ground line, around the same centre, but within the canvas.
         let (old, new) = (layout.side(o.size), layout.side(size));
         let last = layout.canvas - new;
         let x = (o.x + old / 2).saturating_sub(new / 2).min(last);
@@ -87,7 +87,7 @@ fn lookalikes<'a>(world: &'a World, object: &Object) -> impl Iterator<Item = Obj
     kinds.chain(moved).chain(sized).filter(move |other| *other != o)
 }
 
-/// Where the pictures of two scenes can differ, if anywhere.
+/// The window in which the images of two scenes can differ, if any.
 fn differing(a: &Scene, b: &Scene, layout: Layout) -> Option<Window> {
     let styled = a.style != Style::Normal || b.style != Style::Normal;
     if (a.background, a.style) != (b.background, b.style) || styled && a != b {

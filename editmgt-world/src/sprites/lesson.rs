@@ -4,9 +4,9 @@ use super::names::{Background, Colour, Distance, Extreme, Side, Size, Style, Thi
 use crate::shapes::{Direction, Place};
 use crate::{Category, Split};
 
-/// How many answers each question of a lesson has: category; thing, colour, size, end and order of what
-/// is there, whether both are meant; thing, colour and size of what comes; background; style; place;
-/// direction; distance; side; thing and colour of what it is beside. 0 is `not said`.
+/// Number of classes of each question of a lesson: category; thing, colour, size, end and order of
+/// the target, whether both are meant; thing, colour and size of the result; background; style;
+/// place; direction; distance; side; thing and colour of the neighbour. 0 is `not mentioned`.
 pub const fn lesson_classes() -> [usize; QUESTIONS] {
     [
         Category::ALL.len(),
@@ -33,8 +33,8 @@ pub const fn lesson_classes() -> [usize; QUESTIONS] {
 const QUESTIONS: usize = 18;
 
 impl World {
-    /// The instruction of example `index` and the answers to the questions of [`lesson_classes`], those
-    /// of its first action.
+    /// The instruction of example `index` and the classes of its first action, for the questions of
+    /// [`lesson_classes`].
     pub fn lesson(&self, split: Split, index: u64) -> (String, Vec<u32>) {
         let plan = self.plan(split, index);
         let answers = answers(&plan.edit[0]).to_vec();

@@ -1,6 +1,6 @@
-//! A world of drawn things in places that look like places.
+//! A world of drawn objects in scenery.
 //!
-//! Sprites, Microsoft's Fluent emoji, stand in a meadow, on a beach, in a room. Their colours are
+//! Sprites (Microsoft's Fluent emoji) stand in a meadow, on a beach or in a room. Recolouring is
 //! exact: a sprite's main fills change their hue and keep their shading.
 //!
 //! ```
@@ -17,19 +17,19 @@
 //!
 //! # The rules
 //! The canvas is a grid of cells; small things are three of them large, medium ones four, big ones
-//! six. What stands lower is nearer. No two things of a scene share kind and colour.
+//! six. Lower objects are in front. No two things of a scene share kind and colour.
 //!
 //! - **add**: a thing of a size at one of nine places, or beside another, on the same line.
-//! - **remove**: what is behind shows.
-//! - **replace**: another thing of the same size in the same box; the colour is kept unless a new
-//!   one is said.
-//! - **colour**: only the colour changes.
-//! - **background**: things stay.
-//! - **style**: a function of the picture.
+//! - **remove**: shows what is behind.
+//! - **replace**: another thing of the same size in the same box; the colour is kept unless the
+//!   instruction names a new one.
+//! - **colour**: changes only the colour.
+//! - **background**: keeps all things.
+//! - **style**: a function of the image.
 //! - **motion**: four cells in a direction, `a little` two, `far` six; to a corner or the centre;
-//!   beside another thing. `next to` is to the right where there is room, else to the left.
+//!   beside another thing. `next to` is to the right if there is space, else to the left.
 //!
-//! Things are named by kind, colour, size, place and order: see [`Reference`].
+//! Things are referred to by kind, colour, size, place and order: see [`Reference`].
 
 mod action;
 mod backdrop;
@@ -61,23 +61,23 @@ pub use lesson::lesson_classes;
 pub use names::{Background, Colour, Distance, Extreme, Side, Size, Style, Thing};
 pub use scene::{Object, Scene};
 
-/// The truth about one example, without its pictures.
+/// Ground truth of one example, without its images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The scene that is edited.
+    /// The scene before.
     pub scene_before: Scene,
-    /// The scene that should come out.
+    /// The scene after.
     pub scene_after: Scene,
-    /// What is asked for, one after the other: one action, or two in a world of two steps.
+    /// The successive actions: one, or two in a world of two steps.
     pub edit: Vec<Action>,
-    /// How it is said.
+    /// The instruction.
     pub instruction: String,
-    /// The words of the instruction that name what is edited.
+    /// The phrase of the instruction that names the target.
     pub phrase: String,
 }
 
 impl Plan {
-    /// The kind of edit, of two that of the first.
+    /// The category, of two actions that of the first.
     pub fn category(&self) -> Category {
         self.edit[0].category()
     }
@@ -91,8 +91,8 @@ pub struct World {
     painter: Painter,
 }
 
-/// Draws before the generator is declared broken. A scene of a small split that has room for its
-/// edit takes tens.
+/// Attempts before the generator is considered broken. A scene of a small split that fits its edit
+/// takes tens.
 const MAX_ATTEMPTS: usize = 1_000_000;
 
 impl World {
@@ -111,13 +111,13 @@ impl World {
         &self.config
     }
 
-    /// Every word that an instruction can contain, sorted.
+    /// All words of the instructions, sorted.
     pub fn vocabulary(&self) -> Vec<String> {
         grammar::vocabulary(&self.config)
     }
 
-    /// The truth about example `index` of a split: the same on every call. Categories take turns in
-    /// the order of the config.
+    /// Ground truth of example `index` of a split; deterministic. Categories alternate in the order
+    /// of the config.
     pub fn plan(&self, split: Split, index: u64) -> Plan {
         let categories = &self.config.categories;
         let category = categories[(index % categories.len() as u64) as usize];
@@ -141,13 +141,13 @@ impl World {
                     _ => continue,
                 }
             }
-            let said = grammar::say(&edit, &mut draws);
+            let wording = grammar::wording(&edit, &mut draws);
             return Plan {
                 scene_before: before,
                 scene_after: after,
                 edit,
-                instruction: said.instruction,
-                phrase: said.phrase,
+                instruction: wording.instruction,
+                phrase: wording.phrase,
             };
         }
         panic!("a validated world has scenes for every category");
@@ -163,7 +163,7 @@ impl World {
         Some((vec![action], action.apply(scene, self.layout)?))
     }
 
-    /// The pictures of an example.
+    /// The images of an example.
     pub fn paint(&self, plan: &Plan) -> EditPair {
         let before = self.painter.paint(&plan.scene_before);
         let after = self.painter.paint(&plan.scene_after);
@@ -178,17 +178,17 @@ impl World {
         }
     }
 
-    /// The picture of a scene.
+    /// The image of a scene.
     pub fn picture(&self, scene: &Scene) -> RgbImage {
         self.painter.paint(scene)
     }
 
-    /// Whether an edited picture is what the example asked for; [`Judgement`] says how that is
-    /// decided. Of the changed cells 6% may be wrong: one of a medium thing, two of a big one, whose
-    /// details are finer than a codec's.
+    /// Judges whether an edited image is what the example asked for, by the criteria of
+    /// [`Judgement`]. Up to 6% of the changed cells may be wrong: one of a medium thing, two of a
+    /// big one, whose details are finer than a codec's.
     ///
     /// # Errors
-    /// [`editmgt_core::Error::Value`] when the picture has another size than the example's.
+    /// [`editmgt_core::Error::Value`] when the image's size differs from the example's.
     pub fn judge(
         &self,
         plan: &Plan,

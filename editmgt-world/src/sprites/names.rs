@@ -1,29 +1,29 @@
-//! Everything in the world that has a name, and the words for it.
+//! Everything in the world that has a name, with its words.
 
 use serde::{Deserialize, Serialize};
 
 use super::svg::Drawing;
 
-/// Things that can be drawn: a name, its plural, the file of its sprite, and the fills that change
-/// with its colour, the first of which becomes the colour itself.
+/// Kinds of objects: a name, its plural, the file of its sprite, and the fills that change with its
+/// colour, the first of which becomes exactly that colour.
 macro_rules! things {
     ($($(#[$doc:meta])* $variant:ident => $word:literal, $plural:literal, $file:literal, [$($fill:literal),+]);+ $(;)?) => {
         named! {
-            /// What an object is.
+            /// Kind of an object.
             Thing {
                 $($(#[$doc])* $variant => $word),+
             }
         }
 
         impl Thing {
-            /// Its name for several of them.
+            /// Its plural.
             pub fn plural(self) -> &'static str {
                 match self {
                     $(Self::$variant => $plural),+
                 }
             }
 
-            /// Its sprite, in the colours of the file.
+            /// Its sprite in the original colours.
             pub(super) fn svg(self) -> &'static str {
                 match self {
                     $(Self::$variant => include_str!(concat!("../../sprites/", $file, ".svg"))),+
@@ -109,7 +109,7 @@ impl Thing {
         Drawing::parse(self.svg()).expect("sprites are plain paths, as a test makes sure")
     }
 
-    /// The fills that change with its colour; the first becomes the colour itself.
+    /// The fills that change with its colour; the first becomes exactly that colour.
     pub(super) fn main(self) -> impl Iterator<Item = [u8; 3]> {
         self.main_fills().iter().map(|fill| [(fill >> 16) as u8, (fill >> 8) as u8, *fill as u8])
     }
@@ -157,7 +157,7 @@ impl Colour {
 }
 
 named! {
-    /// How large an object is.
+    /// Size of an object.
     Size {
         /// Three cells.
         Small => "small",
@@ -189,7 +189,7 @@ impl Size {
 }
 
 named! {
-    /// The place behind the objects.
+    /// The background of a scene.
     Background {
         /// Sky, clouds and green hills.
         Meadow => "meadow",
@@ -211,7 +211,7 @@ named! {
 }
 
 impl Background {
-    /// What a background is set to.
+    /// Nouns of the background.
     pub(super) fn nouns(self) -> &'static [&'static str] {
         match self {
             Self::Meadow => &["a meadow", "a green meadow"],
@@ -225,7 +225,7 @@ impl Background {
         }
     }
 
-    /// Where everything is put.
+    /// Phrases for placing all objects.
     pub(super) fn locatives(self) -> &'static [&'static str] {
         match self {
             Self::Meadow => &["in a meadow"],
@@ -241,9 +241,9 @@ impl Background {
 }
 
 named! {
-    /// How a picture is rendered.
+    /// Rendering style of a scene.
     Style {
-        /// As it is.
+        /// Normal.
         Normal => "normal",
         /// Dark and blue.
         Night => "night",
@@ -261,7 +261,7 @@ named! {
 }
 
 impl Style {
-    /// How it is asked for; `{it}` is the picture.
+    /// Templates of its instruction; `{it}` is the image.
     pub(super) fn templates(self) -> &'static [&'static str] {
         match self {
             Self::Normal => &[],
@@ -285,7 +285,7 @@ impl Style {
 }
 
 named! {
-    /// Which end of a row, a column or of sizes.
+    /// An extreme of a row, a column or of sizes.
     Extreme {
         /// Smallest x.
         Left => "left",
@@ -303,7 +303,7 @@ named! {
 }
 
 impl Extreme {
-    /// Before the noun.
+    /// Adjectives before the noun.
     pub(super) fn adjectives(self) -> &'static [&'static str] {
         match self {
             Self::Left => &["left", "leftmost"],
@@ -315,7 +315,7 @@ impl Extreme {
         }
     }
 
-    /// After the noun; empty where only adjectives are said.
+    /// Phrases after the noun; empty if there are only adjectives.
     pub(super) fn locatives(self) -> &'static [&'static str] {
         match self {
             Self::Left => &["on the left"],
@@ -328,7 +328,7 @@ impl Extreme {
 }
 
 named! {
-    /// How far something is moved.
+    /// Distance of a motion.
     Distance {
         /// Two cells.
         Near => "a little",
@@ -349,7 +349,7 @@ impl Distance {
         }
     }
 
-    /// After the direction; the empty one goes without saying.
+    /// Phrases after the direction; an empty one means that it can be omitted.
     pub(super) fn words(self) -> &'static [&'static str] {
         match self {
             Self::Near => &["a little", "a bit"],
@@ -360,19 +360,19 @@ impl Distance {
 }
 
 named! {
-    /// On which side of another object something stands.
+    /// Side of a neighbouring object.
     Side {
         /// To its left.
         Left => "left",
         /// To its right.
         Right => "right",
-        /// To its right where there is room, else to its left.
+        /// To its right if there is space, else to its left.
         Beside => "beside",
     }
 }
 
 impl Side {
-    /// Before the other object.
+    /// Phrases before the neighbour.
     pub(super) fn words(self) -> &'static [&'static str] {
         match self {
             Self::Left => &["to the left of"],

@@ -9,8 +9,8 @@ use super::style::rendered;
 use super::svg::{Drawing, over, shifted};
 use crate::window::Window;
 
-/// Turns scenes into pictures, each an exact function of its scene. Sprites and backgrounds are drawn
-/// once: objects stand at whole pixels, so they are the same wherever they are.
+/// Renders scenes; each image is an exact function of its scene. Sprites and backgrounds are
+/// rasterised once: objects stand at whole pixels, so they are the same at every position.
 #[derive(Debug)]
 pub(super) struct Painter {
     layout: Layout,
@@ -45,18 +45,18 @@ impl Painter {
         }
     }
 
-    /// The picture of a scene.
+    /// The image of a scene.
     pub(super) fn paint(&self, scene: &Scene) -> RgbImage {
         let whole = self.layout.whole();
         rendered(self.unstyled(scene, whole), scene.style)
     }
 
-    /// The part of the picture that lies in a window.
+    /// The image of a scene inside a window.
     pub(super) fn paint_window(&self, scene: &Scene, window: Window) -> RgbImage {
         if scene.style == Style::Normal {
             return self.unstyled(scene, window);
         }
-        // A style may look at the neighbours of a pixel.
+        // A style may read the neighbours of a pixel.
         let Window { x, y, width, height } = window;
         image::imageops::crop_imm(&self.paint(scene), x, y, width, height).to_image()
     }
@@ -87,7 +87,7 @@ impl Painter {
         image
     }
 
-    /// Objects are those of the config: scenes are drawn from it.
+    /// Objects come from the config: scenes are drawn from it.
     fn sprite(&self, object: &Object) -> &Pixmap {
         let at = |found: Option<usize>| found.expect("objects are of the world's own config");
         let thing = at(self.things.iter().position(|thing| *thing == object.thing));
@@ -111,9 +111,8 @@ fn sprite(drawing: &Drawing, (thing, colour): (Thing, Colour), side: u32, shadow
         }
     }
     let main: Vec<[u8; 3]> = thing.main().collect();
-    drawing.paint(&mut pixels.as_mut(), |fill| match main.contains(&fill) {
-        true => shifted(fill, main[0], colour.rgb()),
-        false => fill,
+    drawing.paint(&mut pixels.as_mut(), |fill| {
+        if main.contains(&fill) { shifted(fill, main[0], colour.rgb()) } else { fill }
     });
     pixels
 }

@@ -20,29 +20,30 @@ pub struct Object {
     pub y: u32,
 }
 
-/// All that there is to know about a picture: equal scenes are equal pictures.
+/// Full description of an image: equal scenes have equal images.
 ///
-/// Objects are listed from the farthest to the nearest: what stands lower is nearer, of two that
-/// stand on one line the right one. No two start at the same pixel.
+/// Objects are listed from back to front: lower objects are in front, and of two on one line the
+/// right one. No two start at the same pixel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scene {
-    /// What is behind the objects.
+    /// The background.
     pub background: Background,
-    /// How the scene is rendered.
+    /// The style.
     pub style: Style,
     /// The objects, from the farthest to the nearest.
     pub objects: Vec<Object>,
 }
 
 impl Scene {
-    /// Adds an object if it lies on the canvas and overlaps no other by more than the layout allows.
+    /// Adds an object if it lies on the canvas and overlaps no other by more than the layout
+    /// allows.
     pub(super) fn with(&self, object: Object, layout: Layout) -> Option<Self> {
         let fits =
             layout.inside(&object) && self.objects.iter().all(|other| layout.clear(&object, other));
         fits.then(|| self.with_anyway(object, layout))
     }
 
-    /// Adds an object, whatever stands in its way.
+    /// Adds an object, ignoring collisions.
     pub(super) fn with_anyway(&self, object: Object, layout: Layout) -> Self {
         let mut scene = self.clone();
         scene.objects.push(object);
@@ -57,7 +58,7 @@ impl Scene {
         scene
     }
 
-    /// A number that depends on nothing but what the picture shows.
+    /// A hash of the visible content.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut bytes = vec![self.background as u8, self.style as u8];
         for o in &self.objects {
@@ -69,16 +70,16 @@ impl Scene {
     }
 }
 
-/// Where things can be on a canvas.
+/// Geometry of a canvas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Pixels along each side.
     pub(super) canvas: u32,
     /// Cells along each side.
     pub(super) cells: u32,
-    /// Positions are multiples of so many pixels.
+    /// Step between object positions in pixels.
     pub(super) step: u32,
-    /// Pixels by which two boxes may overlap.
+    /// Largest overlap of two boxes in pixels.
     pub(super) overlap: u32,
 }
 
@@ -104,12 +105,12 @@ impl Layout {
         Window { x: object.x, y: object.y, width: side, height: side }
     }
 
-    /// How many positions there are along a side.
+    /// Number of positions along a side.
     pub(super) fn positions(self, size: Size) -> u32 {
         (self.canvas - self.side(size)) / self.step + 1
     }
 
-    /// Where the box of an object starts at a place.
+    /// Start of an object's box at a place.
     pub(super) fn at(self, place: Place, size: Size) -> (u32, u32) {
         let last = self.positions(size) - 1;
         let coordinate = |third| {
@@ -132,8 +133,8 @@ impl Layout {
         self.inside(&object).then_some(object)
     }
 
-    /// Where something of a size stands beside another object, on the same line: as near as the
-    /// steps allow without an overlap. `None` beyond the border.
+    /// Start of a box of this size beside another object, on the same line: as near as the steps
+    /// allow without an overlap. `None` beyond the border.
     pub(super) fn beside(self, size: Size, side: Side, other: &Object) -> Option<(u32, u32)> {
         let (own, its) = (self.side(size), self.side(other.size));
         let down = |at: u32| at / self.step * self.step;
@@ -150,7 +151,7 @@ impl Layout {
         object.x + side <= self.canvas && object.y + side <= self.canvas
     }
 
-    /// Whether two boxes overlap by no more than they may.
+    /// Whether two boxes overlap by no more than the limit.
     fn clear(self, a: &Object, b: &Object) -> bool {
         let apart = |a_at: u32, a_side: u32, b_at: u32, b_side: u32| {
             a_at + a_side <= b_at + self.overlap || b_at + b_side <= a_at + self.overlap

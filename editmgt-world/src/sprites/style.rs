@@ -1,20 +1,20 @@
-//! Styles: functions of a whole picture.
+//! Styles: functions of a whole image.
 
 use image::{Rgb, RgbImage};
 
 use super::names::Style;
 
-/// Pixels along each side of a large one of pixel art, of a canvas of 128.
+/// Side of a pixel-art pixel, on a canvas of 128.
 const LARGE_PIXEL: u32 = 4;
 
-/// The picture in a style.
+/// Renders the image in a style.
 pub(super) fn rendered(picture: RgbImage, style: Style) -> RgbImage {
     match style {
         Style::Normal => picture,
         Style::Night => mapped(picture, |[r, g, b]| {
             let part =
                 |value: u8, share: u32, least: u32| (least + u32::from(value) * share / 256) as u8;
-            // Colours lose a part of what makes them differ, too.
+            // Colours lose a part of their differences, too.
             let grey = luma([r, g, b]);
             let dim = |value: u8| ((3 * u32::from(value) + u32::from(grey)) / 4) as u8;
             [part(dim(r), 88, 6), part(dim(g), 104, 10), part(dim(b), 150, 34)]
@@ -37,7 +37,7 @@ fn mapped(mut picture: RgbImage, map: impl Fn([u8; 3]) -> [u8; 3]) -> RgbImage {
     picture
 }
 
-/// Rec. 601 luma in whole numbers.
+/// Rec. 601 luma, rounded to an integer.
 fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((77 * u32::from(r) + 150 * u32::from(g) + 29 * u32::from(b) + 128) >> 8) as u8
 }
@@ -66,12 +66,12 @@ fn large_pixels(picture: &RgbImage) -> RgbImage {
     large
 }
 
-/// Dark where the luminance changes, else paper with a trace of shading.
+/// Dark where the luminance changes, else paper with faint shading.
 fn pencil(picture: &RgbImage) -> RgbImage {
     let at = |x: u32, y: u32| {
         let (x, y) = (x.min(picture.width() - 1), y.min(picture.height() - 1));
         let Rgb([r, g, b]) = *picture.get_pixel(x, y);
-        // Strokes follow colours, too: two of one luma still have an edge between them.
+        // Strokes follow colours, too: two colours of equal luma have an edge between them.
         [i32::from(luma([r, g, b])), (i32::from(r) - i32::from(b)) / 2]
     };
     RgbImage::from_fn(picture.width(), picture.height(), |x, y| {

@@ -1,4 +1,4 @@
-//! Sprites: SVG files of filled paths, and how they get their colours.
+//! Sprites: SVG files of filled paths, and their recolouring.
 
 use roxmltree::{Document, Node};
 use svgtypes::{SimplePathSegment, SimplifyingPathParser};
@@ -16,8 +16,8 @@ pub(super) struct Drawing {
 }
 
 impl Drawing {
-    /// Reads the part of SVG that the sprites use: groups of paths with plain fills, in a view box of
-    /// [`UNITS`]. The error says what else the file has.
+    /// Parses the SVG subset used by the sprites: groups of paths with plain fills, in a view box
+    /// of [`UNITS`]. The error names unsupported content.
     pub(super) fn parse(svg: &str) -> Result<Self, String> {
         let document = Document::parse(svg).map_err(|error| error.to_string())?;
         let root = document.root_element();
@@ -104,8 +104,8 @@ fn hex(colour: &str) -> Option<[u8; 3]> {
     }
 }
 
-/// What a fill of the main family becomes when its first fill, `base`, becomes `target`: the hue of
-/// `target`, and its saturation and lightness moved as the fill's are moved from those of `base`. The
+/// Recolours a fill of the main family when its first fill, `base`, becomes `target`: the hue of
+/// `target`, with saturation and lightness shifted as the fill's differ from those of `base`. The
 /// base itself becomes `target` exactly.
 pub(super) fn shifted(fill: [u8; 3], base: [u8; 3], target: [u8; 3]) -> [u8; 3] {
     if fill == base {
@@ -115,14 +115,14 @@ pub(super) fn shifted(fill: [u8; 3], base: [u8; 3], target: [u8; 3]) -> [u8; 3] 
         (hsl(fill), hsl(base), hsl(target));
     let saturation = match (base_s > GREY, fill_s > GREY) {
         (true, true) => s * (fill_s / base_s).min(1.15),
-        // A grey of the family is a pale shade of it.
+        // A grey of the family becomes a pale shade of the target.
         (true, false) => s * 0.6,
         (false, _) => s,
     };
     rgb([hue, saturation.clamp(0.0, 1.0), (l + 0.8 * (fill_l - base_l)).clamp(0.08, 0.94)])
 }
 
-/// A colour of less saturation is a grey.
+/// Saturation below which a colour counts as grey.
 const GREY: f32 = 0.05;
 
 /// Hue in turns, saturation and lightness 0..=1.
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sprite_may_not_contain_is_named() {
+    fn unsupported_svg_content_is_named() {
         let svg = |body: &str| {
             let svg =
                 format!("<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'>{body}</svg>");

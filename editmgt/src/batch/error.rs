@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use crate::error::{EditError, StoppedEdit};
 
-/// How many bad lines a message names.
+/// Most bad lines named in a message.
 const NAMED: usize = 10;
 
-/// A line of a file of jobs that is none.
+/// An invalid line of a file of jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLine {
     /// Its number, from 1.
@@ -16,51 +16,51 @@ pub struct BadLine {
     pub problem: String,
 }
 
-/// Why a batch can't begin or go on. (A job that fails is no such reason.)
+/// Why a batch cannot begin or continue. (A failed job is not an error of the batch.)
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
-    /// A file can't be read or written.
+    /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file can't be written, locked or read.
+    /// A file cannot be written, locked or read.
     #[error(transparent)]
     Store(editmgt_store::StoreError),
-    /// Lines that are no jobs.
+    /// Invalid lines in the file of jobs.
     #[error("{}: {}", path.display(), Lines(lines))]
     Lines {
         /// The file of jobs.
         path: PathBuf,
-        /// All of them.
+        /// All invalid lines.
         lines: Vec<BadLine>,
     },
-    /// There is nothing to do.
+    /// The file has no jobs.
     #[error("{}: expected a JSON object a line, got an empty file", path.display())]
     NoJobs {
         /// The file of jobs.
         path: PathBuf,
     },
-    /// Another process writes to the folder.
+    /// Another process is using the folder.
     #[error("{}: another batch is writing to this folder; wait for it or use another", dir.display())]
     InUse {
         /// The folder.
         dir: PathBuf,
     },
-    /// The folder has results.
+    /// The folder has results of an earlier run.
     #[error(
-        "{}: there are results of an earlier run; go on with it (resume) or use another folder",
+        "{}: there are results of an earlier run; resume it or use another folder",
         manifest.display()
     )]
     Begun {
         /// Their manifest.
         manifest: PathBuf,
     },
-    /// The folder has results that were split otherwise, so that jobs could be done twice.
+    /// The folder has results of another number of shards, so that jobs could be done twice.
     #[error(
         "{}: this folder's jobs were split otherwise; use the same number of shards or another \
          folder",
@@ -70,7 +70,7 @@ pub enum BatchError {
         /// A manifest of the earlier run.
         manifest: PathBuf,
     },
-    /// The folder has results of another model, or of one with other LoRA adapters.
+    /// The folder has results of another model, or of the model with other LoRA adapters.
     #[error(
         "{}: expected {made_with}, which made {job}, got {got}; use that model or another folder",
         manifest.display()
@@ -78,14 +78,14 @@ pub enum BatchError {
     OtherModel {
         /// The manifest.
         manifest: PathBuf,
-        /// A result that is there.
+        /// An existing result.
         job: String,
         /// The model that made it.
         made_with: String,
-        /// The batch's.
+        /// The batch's model.
         got: String,
     },
-    /// A manifest that is damaged in its middle.
+    /// A damaged line of a manifest, other than the last.
     #[error("{}: line {line}: {source}", path.display())]
     Manifest {
         /// The manifest.
@@ -95,7 +95,7 @@ pub enum BatchError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// The folder or its manifest is not there any more.
+    /// The folder or its manifest no longer exists.
     #[error(
         "{}: the output folder vanished while the batch was running; what it held is lost",
         dir.display()
@@ -104,10 +104,10 @@ pub enum BatchError {
         /// The folder.
         dir: PathBuf,
     },
-    /// A result can't be written, so no other can either.
+    /// A result cannot be written, so the batch stops.
     #[error(transparent)]
     Output(EditError),
-    /// The observer stopped the batch; the job that ran is not recorded.
+    /// The observer stopped the batch; the current job is not recorded.
     #[error(transparent)]
     Stopped(StoppedEdit),
 }

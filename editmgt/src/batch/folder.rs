@@ -14,16 +14,16 @@ use crate::model::ModelSource;
 use crate::model::identity::digits;
 
 const LOCK: &str = "batch.lock";
-/// How the names of manifests begin.
+/// Prefix of manifest names.
 const MANIFEST: &str = "manifest";
 
-/// How a job ended.
+/// Outcome of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
-    /// The result is there.
+    /// The result is written.
     Done,
-    /// There is none; `error` says why.
+    /// Failed; `error` has the reason.
     Failed,
 }
 
@@ -36,18 +36,18 @@ pub struct BatchEntry {
     pub line: usize,
     /// See [`BatchJob::sha256`].
     pub sha256: String,
-    /// How it ended.
+    /// Its outcome.
     pub status: JobStatus,
     /// The result, a file in the output folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// Its length, bytes.
+    /// Its length in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<u64>,
-    /// A SHA-256 over its bytes.
+    /// The SHA-256 of its contents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_sha256: Option<String>,
-    /// Why there is none.
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The [`EditReport`](crate::EditReport).
@@ -56,10 +56,10 @@ pub struct BatchEntry {
 }
 
 impl BatchEntry {
-    /// Says that the result is `output`, a complete file in the folder `dir`.
+    /// Sets the result to `output`, a complete file in the folder `dir`.
     ///
     /// # Errors
-    /// [`BatchError::Io`] when it can't be read.
+    /// [`BatchError::Io`] when it cannot be read.
     pub fn set_output(&mut self, dir: &Path, output: String) -> Result<(), BatchError> {
         let path = dir.join(&output);
         let (bytes, sha256) = digest(&path).map_err(BatchError::io(&path))?;
@@ -77,13 +77,12 @@ fn digest(path: &Path) -> std::io::Result<(u64, String)> {
     Ok((bytes, digits(hash)))
 }
 
-/// The last entry of each job, by its name.
+/// The last entry of each job, by name.
 type Entries = HashMap<String, BatchEntry>;
 
-/// The output folder of a batch, or of one shard of it, which no other process can write to
-/// meanwhile.
+/// The output folder of a batch, or of one shard of it, locked against other processes.
 ///
-/// The locks are the system's: they go with the process, however that ends.
+/// The locks are the operating system's: they end with the process.
 #[derive(Debug)]
 pub struct BatchFolder {
     dir: PathBuf,
@@ -93,11 +92,10 @@ pub struct BatchFolder {
 }
 
 impl BatchFolder {
-    /// Opens the folder, which is made where it is missing. `access` is whether to go on with the
-    /// batch that is there, if there is one, or a [`RunAccess`]. Temporary files that a killed run
-    /// left are removed.
+    /// Opens the folder, creating it if needed. `access` is whether to resume an existing batch, or
+    /// a [`RunAccess`]. Temporary files of killed runs are removed.
     ///
-    /// The shards of a batch can share a folder (each has a manifest of its own), and run at once.
+    /// The shards of a batch can share a folder (each has its own manifest), and run concurrently.
     ///
     /// # Errors
     /// [`BatchError::InUse`], [`BatchError::Begun`] without resuming, [`BatchError::OtherShards`],
@@ -110,7 +108,7 @@ impl BatchFolder {
         let RunAccess { resume, locking } = access.into();
         let dir = dir.as_ref();
         fs::create_dir_all(dir).map_err(BatchError::io(dir))?;
-        // All of it, or one of its shards: then others may have the folder, but not this shard.
+        // The whole batch locks out all others; a shard only itself.
         let in_use = |error| match error {
             StoreError::Locked { .. } => BatchError::InUse { dir: dir.to_owned() },
             error => error.into(),
@@ -136,7 +134,8 @@ impl BatchFolder {
         let entries =
             editmgt_store::open_log(&manifest, |line, text| parse(&manifest, line, text))?;
         let entries = by_name(entries);
-        // One without a line is of a run that came to nothing, for instance for want of a model.
+        // A manifest without lines is of a run that ended early, for instance because its model was
+        // missing.
         if !resume && !entries.is_empty() {
             return Err(BatchError::Begun { manifest });
         }
@@ -163,8 +162,8 @@ impl BatchFolder {
         &self.dir
     }
 
-    /// Whether this very job was done and its result is there, byte for byte: length and hash are
-    /// checked, so the file is read.
+    /// Whether this job was done and its result is intact: length and hash are checked, so the file
+    /// is read.
     pub fn is_done(&self, job: &BatchJob) -> bool {
         let entry = self.entries.get(&job.name);
         entry.is_some_and(|entry| entry.sha256 == job.sha256 && self.is_intact(entry))
@@ -187,7 +186,7 @@ impl BatchFolder {
         entry.status == JobStatus::Done && result.is_some_and(|result| result.is_file())
     }
 
-    /// The manifests of the other shards, which may be at work on them.
+    /// The manifests of the other shards, which may be running.
     fn others(&self) -> Result<Vec<(PathBuf, Entries)>, BatchError> {
         let mut others = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(BatchError::io(&self.dir))? {
@@ -202,11 +201,11 @@ impl BatchFolder {
         Ok(others)
     }
 
-    /// Checks that the results that are there, also those of other shards, were made by this model;
-    /// `None` for one of parts of your own.
+    /// Checks that the existing results, including those of other shards, were made by this model;
+    /// `None` for custom parts.
     pub(super) fn check_model(&self, model: Option<&ModelSource>) -> Result<(), BatchError> {
         let named = |model: Option<&ModelSource>| {
-            model.map_or_else(|| "a model of other parts".to_owned(), ToString::to_string)
+            model.map_or_else(|| "a model of custom parts".to_owned(), ToString::to_string)
         };
         let others = self.others()?;
         let all =
@@ -231,18 +230,19 @@ impl BatchFolder {
         Ok(())
     }
 
-    /// Whether the folder is still there.
+    /// Checks that the folder still exists.
     ///
     /// # Errors
     /// [`BatchError::Gone`].
     pub fn check(&self) -> Result<(), BatchError> {
-        match self.manifest.is_file() {
-            true => Ok(()),
-            false => Err(BatchError::Gone { dir: self.dir.clone() }),
+        if self.manifest.is_file() {
+            Ok(())
+        } else {
+            Err(BatchError::Gone { dir: self.dir.clone() })
         }
     }
 
-    /// Adds a line to the manifest; it is on the disk when this returns.
+    /// Appends a line to the manifest, synced to disk when this returns.
     ///
     /// # Errors
     /// [`BatchError::Gone`], [`BatchError::Io`].
@@ -274,7 +274,7 @@ fn parse(manifest: &Path, line: usize, text: &[u8]) -> Result<BatchEntry, BatchE
     })
 }
 
-/// A later entry takes the place of an earlier one.
+/// A later entry replaces an earlier one.
 fn by_name(entries: Vec<BatchEntry>) -> Entries {
     entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect()
 }

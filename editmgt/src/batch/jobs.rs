@@ -10,7 +10,7 @@ use crate::model::identity::{digits, part};
 use crate::photo::MaskReading;
 use crate::request::EditRequest;
 
-/// Longest name of a job, bytes.
+/// Longest name of a job in bytes.
 const MAX_NAME: usize = 100;
 
 /// One edit of a batch.
@@ -18,30 +18,29 @@ const MAX_NAME: usize = 100;
 pub struct BatchJob {
     /// The number of its line, from 1.
     pub line: usize,
-    /// What its result is called, without extension.
+    /// The name of its result, without extension.
     pub name: String,
     /// The photo.
     pub photo: PathBuf,
     /// White where the photo may change.
     pub mask: Option<PathBuf>,
-    /// What of the mask counts; the key `mask_reads`.
+    /// The channel of the mask; the key `mask_reads`.
     pub mask_reads: MaskReading,
-    /// How to edit.
+    /// The edit request.
     pub request: EditRequest,
-    /// Tells the job from any other: a SHA-256 over what its line says.
+    /// Identity of the job: a SHA-256 of its line's contents.
     pub sha256: String,
 }
 
-/// Reads a file of jobs, UTF-8 with or without a byte order mark: a JSON object a line, with `photo`, if need be `mask` (paths from the
-/// file's own folder) and `name`, and the keys of an [`EditRequest`]. Empty lines and keys
-/// that are `null` are left out; `7.0` is the integer 7.
+/// Reads a file of jobs, UTF-8 with or without a byte order mark: a JSON object per line, with
+/// `photo`, optional `mask` (paths relative to the file's folder) and `name`, and the keys of an
+/// [`EditRequest`]. Empty lines and keys with the value `null` are ignored; `7.0` is the integer 7.
 ///
-/// The name, letters, digits, `.`, `-` and `_`, says what the result is called; without one it is
-/// the line's number and the photo's name, for instance `000012-cat`. No two jobs share a name,
-/// upper and lower case apart.
+/// The name (letters, digits, `.`, `-` and `_`) is that of the result; by default it is the line's
+/// number and the photo's name, for instance `000012-cat`. Names must be unique, ignoring case.
 ///
 /// # Errors
-/// [`BatchError::Io`], [`BatchError::Lines`] with all lines that are bad, [`BatchError::NoJobs`].
+/// [`BatchError::Io`], [`BatchError::Lines`] with all invalid lines, [`BatchError::NoJobs`].
 pub fn read_jobs(path: impl AsRef<Path>) -> Result<Vec<BatchJob>, BatchError> {
     let path = path.as_ref();
     let mut lines = TextLines::open(path)?;
@@ -69,7 +68,7 @@ pub fn read_jobs(path: impl AsRef<Path>) -> Result<Vec<BatchJob>, BatchError> {
 impl BatchJob {
     /// Whether it is in this shard: every N-th line.
     pub fn is_in(&self, shard: Shard) -> bool {
-        // Lines count from 1.
+        // Lines are counted from 1.
         shard.has(self.line as u64 - 1)
     }
 
@@ -126,7 +125,7 @@ fn checked(name: String) -> Result<String, String> {
     ))
 }
 
-/// The photo's name, fit for any file system.
+/// The photo's name, valid on any file system.
 fn readable(photo: &Path) -> String {
     let stem = photo.file_stem().unwrap_or_default().to_string_lossy();
     let plain = |letter| if is_plain(letter) { letter } else { '_' };

@@ -1,13 +1,13 @@
-//! Many edits with one model: a file of jobs in, pictures and a manifest out.
+//! Many edits with one model: from a file of jobs to images and a manifest.
 //!
 //! ```text
 //! jobs.jsonl ─► read_jobs ─► [BatchJob] ─► Shard ─► Batch::edit ─► OUT/000001-cat.png
-//!                                             BatchFolder ─► OUT/manifest.jsonl, a line a job
+//!                                             BatchFolder ─► OUT/manifest.jsonl, a line per job
 //! ```
 //!
-//! A line of the manifest is written when the picture is complete and on the disk, with its length and
-//! SHA-256. So a run that is killed has lost at most the job that it was at; when it is resumed, results
-//! that are not what was written are made again.
+//! A line of the manifest is written when the image is complete and synced to disk, with its length
+//! and SHA-256. A killed run therefore loses at most the current job; when it is resumed, missing
+//! or damaged results are made again.
 //!
 //! ```no_run
 //! use editmgt::batch::{Batch, BatchFolder, Shard, read_jobs};

@@ -12,19 +12,19 @@ use crate::photo::{Mask, Photo, PhotoError, PhotoLimits, SaveOptions};
 use crate::record::EditRecord;
 use crate::report::EditReport;
 
-/// Does the jobs of a batch, one after the other, and keeps the folder's manifest.
+/// Runs the jobs of a batch sequentially, and keeps the folder's manifest.
 pub struct Batch<'a> {
     editor: Editor,
     folder: &'a mut BatchFolder,
-    /// What the results are called at the end, and so their format: `png` at first.
+    /// File extension of the results, which determines their format: `png` by default.
     pub extension: String,
-    /// How large photos and masks may be.
+    /// Size limits of photos and masks.
     pub limits: PhotoLimits,
-    /// How to write results.
+    /// Options for writing results.
     pub save: SaveOptions,
-    /// Whether a PNG says how it was made ([`EditRecord`]); yes at first.
+    /// Whether a PNG gets the record of its edit ([`EditRecord`]); true by default.
     pub record: bool,
-    /// The last photo: jobs that follow each other often share it.
+    /// The last photo: consecutive jobs often share it.
     open: Option<(PathBuf, OpenPhoto)>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     /// [`BatchError::OtherModel`] when a result in the folder is another model's, or was made with
-    /// other LoRA adapters. (The precision may be another one.)
+    /// other LoRA adapters. (The precision may differ.)
     pub fn new(editor: Editor, folder: &'a mut BatchFolder) -> Result<Self, BatchError> {
         folder.check_model(editor.model().source.as_ref())?;
         Ok(Self {
@@ -47,18 +47,18 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Whether this very job was done in an earlier run.
+    /// Whether this job was done in an earlier run.
     pub fn is_done(&self, job: &BatchJob) -> bool {
         self.folder.is_done(job)
     }
 
-    /// Does a job, and records how it ended when its result is on the disk. A panic in it, a backend's for instance, is a job that
-    /// failed, too (where panics unwind).
+    /// Runs a job, and records its outcome when its result is synced to disk. A panic in it, for
+    /// instance in a backend, is a failed job, too (where panics unwind).
     ///
     /// # Errors
-    /// Not those of the job, which are in the entry: [`BatchError::Stopped`] when the observer says
-    /// so, [`BatchError::Gone`], [`BatchError::Output`] and [`BatchError::Io`] when results can't
-    /// be written. The job is not recorded then.
+    /// Not those of the job, which are in the entry: [`BatchError::Stopped`] when the observer
+    /// stops it, [`BatchError::Gone`], [`BatchError::Output`] and [`BatchError::Io`] when results
+    /// cannot be written. The job is then not recorded.
     pub fn edit(
         &mut self,
         job: &BatchJob,
@@ -77,8 +77,8 @@ impl<'a> Batch<'a> {
             error: None,
             report: None,
         };
-        // Sound: an edit changes nothing of the model, a result appears under its name when it is
-        // complete, and the open photo is dropped.
+        // Unwind safe: an edit does not change the model, a result appears under its name when
+        // complete, and the cached photo is dropped.
         let made = panic::catch_unwind(AssertUnwindSafe(|| self.make(job, &output, observer)));
         let made = match made {
             Ok(made) => made,
@@ -120,7 +120,7 @@ impl<'a> Batch<'a> {
         observer: &mut dyn EditObserver,
     ) -> Result<EditReport, EditError> {
         if self.open.as_ref().is_none_or(|(path, _)| *path != job.photo) {
-            // The old one first: two photos need twice the memory.
+            // Drops the old one first: two photos need twice the memory.
             self.open = None;
             let photo = Photo::open_within(&job.photo, &self.limits)?;
             self.open = Some((job.photo.clone(), self.editor.open_photo(photo)));

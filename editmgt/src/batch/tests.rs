@@ -51,7 +51,7 @@ fn a_line_is_a_photo_a_mask_and_a_request() {
     assert_eq!(jobs[1].mask, Some(dir.path().join("m.png")));
     assert_eq!((jobs[0].request.steps, jobs[1].request.seed), (Some(3), 7));
     assert_ne!(jobs[0].sha256, jobs[1].sha256);
-    // The same words elsewhere are the same job.
+    // The same contents on another line are the same job.
     let other = tempfile::tempdir().unwrap();
     let again = read_jobs(write(other.path(), &fs::read_to_string(&path).unwrap())).unwrap();
     assert_eq!(again[0].sha256, jobs[0].sha256);
@@ -100,7 +100,7 @@ fn jobs_are_split_by_line() {
 }
 
 #[test]
-fn a_result_that_is_not_what_was_written_is_not_done() {
+fn modified_result_is_not_done() {
     let dir = tempfile::tempdir().unwrap();
     let (out, jobs) = (dir.path().join("out"), jobs(1));
     let mut folder = BatchFolder::open(&out, Shard::ALL, false).unwrap();
@@ -117,7 +117,7 @@ fn a_result_that_is_not_what_was_written_is_not_done() {
     }
     fs::write(&result, RESULT).unwrap();
     assert!(folder.is_done(&jobs[0]));
-    // A manifest without hashes proves nothing.
+    // A manifest without hashes is not trusted.
     let unproven = BatchEntry { output_sha256: None, ..entry(&jobs[0], JobStatus::Done) };
     folder.record(unproven).unwrap();
     assert!(!folder.is_done(&jobs[0]));
@@ -154,7 +154,7 @@ fn jobs_of_other_programs_are_read() {
 }
 
 #[test]
-fn a_manifest_that_an_editor_saved_is_read_and_other_types_are_named() {
+fn reads_manifest_saved_by_a_text_editor_and_names_wrong_types() {
     let dir = tempfile::tempdir().unwrap();
     let jobs = jobs(2);
     let line = |job| serde_json::to_string(&entry(job, JobStatus::Done)).unwrap();
@@ -181,7 +181,7 @@ fn a_manifest_that_an_editor_saved_is_read_and_other_types_are_named() {
 }
 
 #[test]
-fn what_is_done_is_what_was_recorded_and_is_there() {
+fn done_jobs_are_recorded_and_have_a_result() {
     let dir = tempfile::tempdir().unwrap();
     let (out, jobs) = (dir.path().join("out"), jobs(3));
     let mut folder = BatchFolder::open(&out, Shard::ALL, false).unwrap();
@@ -213,7 +213,7 @@ fn what_is_done_is_what_was_recorded_and_is_there() {
 }
 
 #[test]
-fn two_at_once_are_refused_unless_they_are_shards_of_one_split() {
+fn concurrent_batches_must_be_shards_of_one_split() {
     let dir = tempfile::tempdir().unwrap();
     let open = |shard: &str| BatchFolder::open(dir.path(), shard.parse().unwrap(), true);
     let whole = open("1/1").unwrap();
@@ -233,7 +233,7 @@ fn two_at_once_are_refused_unless_they_are_shards_of_one_split() {
 }
 
 #[test]
-fn a_folder_that_vanished_is_an_error_and_is_not_made_again() {
+fn deleted_folder_is_an_error_and_is_not_recreated() {
     let dir = tempfile::tempdir().unwrap();
     let (out, jobs) = (dir.path().join("out"), jobs(1));
     let mut folder = BatchFolder::open(&out, Shard::ALL, false).unwrap();

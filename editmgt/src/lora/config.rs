@@ -8,30 +8,31 @@ use serde_json::{Value, json};
 
 use super::LoraError;
 
-/// What an adapter is, apart from its factors.
+/// Config of an adapter, without its factors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoraConfig {
     /// Rows of A and columns of B, 1 or more.
     pub rank: usize,
-    /// The product B A counts `alpha / rank` times, before the scale of a request.
+    /// The product B A is multiplied by `alpha / rank`, before the scale of a request.
     pub alpha: f64,
     /// `alpha / sqrt(rank)` instead (PEFT's `use_rslora`).
     pub rank_stabilised: bool,
-    /// What it was trained with; nothing at inference.
+    /// The dropout of its training; unused at inference.
     pub dropout: f64,
 }
 
 impl LoraConfig {
-    /// How much the product counts at a scale of 1.
+    /// The factor of the product at a scale of 1.
     pub fn strength(&self) -> f64 {
-        match self.rank_stabilised {
-            true => self.alpha / (self.rank as f64).sqrt(),
-            false => self.alpha / self.rank as f64,
+        if self.rank_stabilised {
+            self.alpha / (self.rank as f64).sqrt()
+        } else {
+            self.alpha / self.rank as f64
         }
     }
 
-    /// Reads PEFT's `adapter_config.json`. Keys that change the maths are checked; others, which
-    /// differ from one version of PEFT to the next, decide nothing here.
+    /// Reads PEFT's `adapter_config.json`. Keys that affect the result are checked; others, which
+    /// vary between versions of PEFT, are ignored.
     pub(super) fn read(path: &Path) -> Result<Self, LoraError> {
         let text = editmgt_store::read_text(path)?;
         let value = serde_json::from_str(&text)
@@ -39,7 +40,7 @@ impl LoraConfig {
         Self::of(path, value)
     }
 
-    /// The same, of a config that was parsed; `path` stands for it in errors.
+    /// The same for a parsed config; `path` is for errors.
     pub(super) fn of(path: &Path, value: Value) -> Result<Self, LoraError> {
         #[derive(Deserialize)]
         struct File {
@@ -88,7 +89,7 @@ impl LoraConfig {
         Ok(Self { rank, alpha, rank_stabilised: use_rslora, dropout })
     }
 
-    /// The text of an `adapter_config.json` for these layers.
+    /// The `adapter_config.json` for these layers.
     pub(super) fn json(&self, layers: &[&str]) -> String {
         let value = json!({
             "alpha_pattern": {},
@@ -116,13 +117,13 @@ impl LoraConfig {
     }
 }
 
-/// What `init_lora_weights` may be, and the way out.
+/// Accepted values of `init_lora_weights`, for messages.
 const PLAIN: &str = "true, false, gaussian, eva or orthogonal, which leave the base weights as they \
                      are; convert the adapter to a plain LoRA with PEFT's save_pretrained(..., \
                      path_initial_model_for_weight_conversion=...)";
 
-/// Whether an initialisation leaves the base weights as they are. PiSSA, OLoRA, CorDA, LoftQ and
-/// LoRA-GA subtract from them what the factors start with, so that the factors fit another base.
+/// Whether an initialisation keeps the base weights. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA
+/// subtract the initial factors from them, so that the adapter requires a modified base.
 fn keeps_base(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) => true,
@@ -133,7 +134,7 @@ fn keeps_base(value: &Value) -> bool {
     }
 }
 
-/// Whether an option of PEFT is absent or at rest.
+/// Whether an option of PEFT is absent or disabled.
 fn is_off(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -144,8 +145,7 @@ fn is_off(value: &Value) -> bool {
     }
 }
 
-/// What PEFT's config has no key for. It stands in a file of its own, for PEFT refuses keys that
-/// it doesn't know.
+/// Keys that PEFT's config lacks. They are in a separate file, because PEFT rejects unknown keys.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OwnConfig {
@@ -153,7 +153,7 @@ pub(super) struct OwnConfig {
 }
 
 impl OwnConfig {
-    /// All streams where there is no file: an adapter from elsewhere.
+    /// All streams without the file, as for adapters from other programs.
     pub(super) fn read(path: &Path) -> Result<Self, LoraError> {
         let text = match editmgt_store::read_text(path) {
             Ok(text) => text,

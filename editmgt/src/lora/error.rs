@@ -2,22 +2,22 @@ use std::path::{Path, PathBuf};
 
 use editmgt_checkpoint::CheckpointError;
 
-/// Why a LoRA adapter can't be read, written or applied.
+/// Why a LoRA adapter cannot be read, written or applied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoraError {
-    /// A file can't be read or written.
+    /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file can't be written, locked or read.
+    /// A file cannot be written, locked or read.
     #[error(transparent)]
     Store(editmgt_store::StoreError),
-    /// A config that is not understood.
+    /// A malformed config.
     #[error("{}: {problem}", path.display())]
     Config {
         /// The file.
@@ -25,22 +25,22 @@ pub enum LoraError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A kind of adapter that this program has no maths for.
+    /// An unsupported kind of adapter.
     #[error("{}: {key}: expected {expected}, got {got}", path.display())]
     Unsupported {
         /// The config.
         path: PathBuf,
         /// The key.
         key: &'static str,
-        /// What it may be.
+        /// The supported values.
         expected: &'static str,
-        /// What it is.
+        /// The value.
         got: String,
     },
     /// The weights' file.
     #[error(transparent)]
     Weights(#[from] CheckpointError),
-    /// A tensor whose name is not one of an adapter's.
+    /// A tensor with an unknown name.
     #[error(
         "{}: {key:?}: expected base_model.model.<layer> or transformer.<layer> with .lora_A.weight and \
          .lora_B.weight, or lora_unet_<layer> or lora_transformer_<layer> with .lora_down.weight, \
@@ -62,10 +62,10 @@ pub enum LoraError {
     NoAdapter {
         /// The folder or file.
         path: PathBuf,
-        /// The safetensors files that are there.
+        /// The safetensors files in it.
         found: Vec<String>,
     },
-    /// A layer of which one factor is there and the other is not.
+    /// A layer with only one of its factors.
     #[error("{}: the layer {layer} has only one of lora_A and lora_B", path.display())]
     Half {
         /// The file.
@@ -73,14 +73,14 @@ pub enum LoraError {
         /// The layer.
         layer: String,
     },
-    /// The factors of a layer are not of the adapter's rank, or not matrices.
+    /// Factors of another rank than the adapter's, or not matrices.
     #[error("{}: {layer}: expected A [{rank}, ...] and B [..., {rank}], got {a:?} and {b:?}", path.display())]
     Rank {
         /// The file.
         path: PathBuf,
         /// The layer.
         layer: String,
-        /// The rank that the config says.
+        /// The rank of the config.
         rank: usize,
         /// Shape of A.
         a: Vec<usize>,
@@ -95,7 +95,7 @@ pub enum LoraError {
         /// Their names.
         layers: Vec<String>,
     },
-    /// The factors don't fit the model's layer.
+    /// Factors of another size than the model's layer.
     #[error(
         "{}: {layer}: expected A [{rank}, {}] and B [{}, {rank}], got [{rank}, {}] and [{}, {rank}]",
         path.display(), expected.0, expected.1, got.0, got.1
@@ -112,18 +112,18 @@ pub enum LoraError {
         /// Inputs and outputs that the factors are for.
         got: (usize, usize),
     },
-    /// The model refuses the adapter.
+    /// The model rejects the adapter.
     #[error("{}: {source}", path.display())]
     Model {
         /// The adapter's folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: editmgt_core::Error,
     },
-    /// A choice that is not `PATH[:SCALE[:STREAMS]]`.
+    /// A text that is not `PATH[:SCALE[:STREAMS]]`.
     #[error("{text:?}: expected PATH[:SCALE[:STREAMS]], with image, reference or both as streams")]
     Choice {
-        /// What came.
+        /// The text.
         text: String,
     },
 }

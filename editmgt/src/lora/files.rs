@@ -1,4 +1,4 @@
-//! The files of an adapter, and the names that PEFT, diffusers and kohya give its tensors.
+//! The files of an adapter, and the tensor names of PEFT, diffusers and kohya.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,21 +11,21 @@ use serde_json::{Map, Value};
 
 use super::{CONFIG, LoraConfig, LoraError, LoraFactors, PREFIX, WEIGHTS};
 
-/// Weights that diffusers writes to a folder.
+/// The weights file of diffusers.
 const DIFFUSERS_WEIGHTS: &str = "pytorch_lora_weights.safetensors";
-/// Prefixes of kohya's names, in which underscores stand for dots.
+/// Prefixes of kohya's names, in which underscores replace dots.
 const FLAT_PREFIXES: [&str; 2] = ["lora_unet_", "lora_transformer_"];
 
-/// Where the parts of an adapter are.
+/// The files of an adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AdapterFiles {
-    /// PEFT's config; `None` for weights that stand alone.
+    /// PEFT's config; `None` for a single weights file.
     pub(super) config: Option<PathBuf>,
     pub(super) weights: PathBuf,
 }
 
 impl AdapterFiles {
-    /// The parts of the folder or file `path`.
+    /// Finds the files in the folder or file `path`.
     pub(super) fn find(path: &Path) -> Result<Self, LoraError> {
         let metadata = std::fs::metadata(path).map_err(LoraError::io(path))?;
         if !metadata.is_dir() {
@@ -34,7 +34,7 @@ impl AdapterFiles {
             return Ok(Self { config: is_peft.then_some(beside), weights: path.to_owned() });
         }
         let (config, weights) = (path.join(CONFIG), path.join(WEIGHTS));
-        // A config without its weights may lie beside a file of another layout.
+        // A config without its weights may be beside a file of another layout.
         if weights.is_file() {
             return Ok(Self { config: Some(config), weights });
         }
@@ -53,15 +53,15 @@ impl AdapterFiles {
             _ => return Err(LoraError::NoAdapter { path: path.to_owned(), found }),
         };
         if config.is_file() {
-            // Its numbers are not those of weights of another layout, but it says whether the base
-            // was changed.
+            // Its numbers don't apply to weights of another layout, but it reveals whether the base
+            // was modified.
             LoraConfig::read(&config)?;
         }
         Ok(Self { config: None, weights: path.join(weights) })
     }
 }
 
-/// What a tensor of an adapter is.
+/// The role of an adapter's tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     A,
@@ -69,7 +69,7 @@ pub(super) enum Part {
     Alpha,
 }
 
-/// The layer and the part that a tensor's name stands for. Kohya's layers keep their prefix.
+/// Parses a tensor's name to a layer and a role. Kohya's layers keep their prefix.
 fn parse(key: &str) -> Option<(&str, Part)> {
     let suffixes = [
         (".lora_A.weight", Part::A),
@@ -89,7 +89,7 @@ fn parse(key: &str) -> Option<(&str, Part)> {
     Some((layer, part))
 }
 
-/// The name of the model's layer that `layer` stands for, `None` where it is none or in doubt.
+/// The name of the model's layer for `layer`, `None` if unknown or ambiguous.
 pub(super) fn resolve<'a, T>(layer: &str, known: &'a BTreeMap<String, T>) -> Option<&'a str> {
     if let Some((name, _)) = known.get_key_value(layer) {
         return Some(name);
@@ -102,7 +102,7 @@ pub(super) fn resolve<'a, T>(layer: &str, known: &'a BTreeMap<String, T>) -> Opt
     }
 }
 
-/// Reads weights that stand alone. The strength of each layer is multiplied into its B.
+/// Reads a single weights file. The strength of each layer is multiplied into its B.
 pub(super) fn read_single(
     path: &Path,
 ) -> Result<(LoraConfig, BTreeMap<String, LoraFactors>), LoraError> {
@@ -162,9 +162,9 @@ pub(super) fn read_single(
     Ok((config, layers))
 }
 
-/// What the header of a file says about all layers.
+/// File-wide values of a header.
 struct Metadata {
-    /// The config that diffusers keeps, of the transformer.
+    /// The config of the transformer in diffusers' metadata.
     config: Option<LoraConfig>,
     /// kohya's `ss_network_alpha`.
     alpha: Option<f64>,
@@ -195,10 +195,7 @@ impl Metadata {
                     .into_iter()
                     .filter_map(|(key, v)| Some((key.strip_prefix("transformer.")?.to_owned(), v)))
                     .collect();
-                match config.is_empty() {
-                    true => None,
-                    false => Some(LoraConfig::of(path, config.into())?),
-                }
+                if config.is_empty() { None } else { Some(LoraConfig::of(path, config.into())?) }
             }
         };
         let alpha = texts.get("ss_network_alpha").filter(|text| *text != "None");
@@ -209,7 +206,7 @@ impl Metadata {
         Ok(Self { config, alpha: alpha.transpose()? })
     }
 
-    /// How much the product of a layer without an alpha counts.
+    /// The factor of a layer's product without an alpha.
     fn strength(&self, path: &Path, layer: &str, rank: usize) -> Result<f64, LoraError> {
         match (&self.config, self.alpha) {
             (Some(config), _) if config.rank == rank => Ok(config.strength()),

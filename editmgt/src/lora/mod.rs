@@ -1,11 +1,12 @@
-//! LoRA adapters. A single file of weights may have the names of PEFT, diffusers or kohya; what is
-//! written is in PEFT's layout: a folder with `adapter_model.safetensors` and
-//! `adapter_config.json`, the layers under their names in the official checkpoint.
+//! LoRA adapters. A single file of weights may use the names of PEFT, diffusers or kohya; adapters
+//! are written in PEFT's layout: a folder with `adapter_model.safetensors` and
+//! `adapter_config.json`, with layers named as in the official checkpoint.
 //!
-//! An adapter for all streams is added to the weights when a model is loaded. One that is meant for
-//! the reference alone, or for everything else, can't be: both share their weights. It stays beside
-//! them. PEFT's config has no key for the streams, so a third file says it, `editmgt_adapter.json`;
-//! an adapter without it is for all streams, unless a [`LoraUse`] says otherwise.
+//! An adapter for all streams is merged into the weights when a model is loaded. One for the
+//! reference stream only, or for all others, cannot be merged, because the streams share weights:
+//! it is computed beside them. PEFT's config has no key for the streams, so they are in a third
+//! file, `editmgt_adapter.json`; an adapter without it is for all streams, unless a [`LoraUse`]
+//! overrides it.
 
 mod config;
 mod error;
@@ -37,22 +38,22 @@ const CONFIG: &str = "adapter_config.json";
 const OWN_CONFIG: &str = "editmgt_adapter.json";
 const PREFIX: &str = "base_model.model.";
 
-/// An adapter to use, and how.
+/// An adapter to load, with its options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraUse {
     /// Its folder or file.
     pub path: PathBuf,
-    /// How much of it: 1 as it was trained, 0 not at all.
+    /// Scale: 1 as trained, 0 without effect.
     pub scale: f32,
-    /// The rows that it changes; `None`: those that it was trained for.
+    /// The streams to apply it to; `None` for those that it was trained for.
     pub streams: Option<LoraStreams>,
-    /// Whether an adapter for all streams is added to the weights (the default), or computed beside
-    /// them: the same up to rounding, and slower.
+    /// Whether an adapter for all streams is merged into the weights (the default), or computed
+    /// beside them: equal up to rounding, but slower.
     pub merge: bool,
 }
 
 impl LoraUse {
-    /// The whole adapter as it was trained.
+    /// The adapter at scale 1, on the streams that it was trained for.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), scale: 1.0, streams: None, merge: true }
     }
@@ -73,7 +74,7 @@ impl FromStr for LoraUse {
         let number = rest.rsplit_once(':').and_then(|(path, n)| Some((path, n.parse().ok()?)));
         let (path, scale) = match number {
             Some((path, scale)) => (path, scale),
-            // Streams are only read behind a scale.
+            // Streams are only recognised after a scale.
             None if streams.is_some() => return Err(wrong()),
             None => (rest, 1.0f32),
         };
@@ -84,13 +85,13 @@ impl FromStr for LoraUse {
     }
 }
 
-/// An adapter that was read, its layers under their names in the official checkpoint.
+/// A parsed adapter, with layers named as in the official checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraFile {
     path: PathBuf,
-    /// What it is.
+    /// Its config.
     pub config: LoraConfig,
-    /// The rows that it was trained for.
+    /// The streams that it was trained for.
     pub streams: LoraStreams,
     /// Its factors by layer, for instance `transformer_blocks.0.attn.to_out.0`.
     pub layers: BTreeMap<String, LoraFactors>,
@@ -109,8 +110,8 @@ impl LoraFile {
     /// Reads an adapter: a folder in PEFT's layout, a file of weights, or a folder with one.
     ///
     /// # Errors
-    /// [`LoraError`]: a config that is not understood or of another kind of adapter, a tensor that
-    /// is no factor, a factor without its other half or of another rank.
+    /// [`LoraError`]: a malformed config or an unsupported kind of adapter, an unknown tensor, a
+    /// factor without its counterpart or of another rank.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LoraError> {
         let place = path.as_ref();
         let AdapterFiles { config, weights: path } = AdapterFiles::find(place)?;
@@ -131,11 +132,11 @@ impl LoraFile {
         Ok(Self { path: place.to_owned(), config, streams, layers })
     }
 
-    /// Writes the adapter to the folder `dir`, which must be new or empty. It appears when it is
+    /// Writes the adapter to the folder `dir`, which must be new or empty. It appears when
     /// complete.
     ///
     /// # Errors
-    /// A folder that holds something, whatever the system refuses; nothing is left behind then.
+    /// A folder with files, or an I/O error; nothing is left behind then.
     pub fn save(&self, dir: &Path) -> Result<(), LoraError> {
         let parent = dir.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent).map_err(LoraError::io(parent))?;
@@ -173,10 +174,11 @@ impl LoraFile {
         Ok(())
     }
 
-    /// The adapter of a trained model, to be saved: what [`MgtModel::with_lora`] attached first.
+    /// The adapter of a trained model, for saving: the first one attached by
+    /// [`MgtModel::with_lora`].
     ///
     /// # Errors
-    /// A device that does not hand over the factors, a key map that is none.
+    /// A failed read-back, or an invalid key map.
     pub fn of_model(
         model: &MgtModel,
         keys: &KeyMap,
@@ -192,7 +194,7 @@ impl LoraFile {
         Ok(Self::new(config, streams, layers.collect()))
     }
 
-    /// The adapter as a model takes it.
+    /// Converts the adapter for a model.
     ///
     /// # Errors
     /// [`LoraError::UnknownLayers`] and [`LoraError::Size`] when it is for another model.
@@ -231,7 +233,7 @@ impl LoraFile {
 /// The linear layers of a model by their names in its official checkpoint.
 ///
 /// # Errors
-/// A key map that is none.
+/// An invalid key map.
 pub fn linear_layers(
     model: &MgtModel,
     keys: &KeyMap,
@@ -254,11 +256,11 @@ pub fn open_loras(loras: &[LoraUse]) -> Result<Vec<(LoraUse, LoraFile)>, LoraErr
     loras.iter().map(|choice| Ok((choice.clone(), LoraFile::open(&choice.path)?))).collect()
 }
 
-/// Applies adapters to a model: those for all streams are added to its weights (unless their
-/// [`LoraUse::merge`] is off), the others attached. An adapter of scale 0 is checked and left out.
+/// Applies adapters to a model: those for all streams are merged into its weights (unless
+/// [`LoraUse::merge`] is off), the others attached. An adapter of scale 0 is validated and ignored.
 ///
 /// # Errors
-/// Those of [`LoraFile::for_model`]; a layer that no row of the streams goes through.
+/// Those of [`LoraFile::for_model`]; a layer that the selected streams do not use.
 pub fn apply_loras(
     mut model: MgtModel,
     keys: &KeyMap,

@@ -8,18 +8,18 @@ use sha2::{Digest, Sha256};
 use super::{AdapterFiles, LoraError, LoraFile, LoraUse};
 use crate::model::identity::{digits, part, weights};
 
-/// An adapter that a model was loaded with: enough to know it again.
+/// Identity and options of an adapter that a model was loaded with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoraSource {
-    /// What its folder or file is called.
+    /// The name of its folder or file.
     pub name: String,
-    /// Tells adapters apart: a SHA-256 over its `adapter_config.json`, where it has one, and, of its weights, what
-    /// [`identity`](crate::identity) looks at.
+    /// Identity: a SHA-256 of its `adapter_config.json`, if there is one, and of the parts of its
+    /// weights that [`identity`](crate::identity) samples.
     pub sha256: String,
-    /// How much of it: see [`LoraUse::scale`].
+    /// Its scale: see [`LoraUse::scale`].
     pub scale: f32,
-    /// The rows that it changes.
+    /// The streams that it is applied to.
     pub streams: LoraStreams,
 }
 
@@ -39,7 +39,7 @@ impl LoraSource {
         })
     }
 
-    /// Whether it is the same adapter, used in the same way, whatever its folder is called.
+    /// Whether it is the same adapter with the same options, whatever its folder's name.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.sha256, self.scale, self.streams) == (&other.sha256, other.scale, other.streams)
     }
@@ -52,7 +52,7 @@ impl fmt::Display for LoraSource {
             LoraStreams::Reference => "reference",
             LoraStreams::Both => "both",
         };
-        // Its name may come from a file: nothing that steers a terminal.
+        // Its name may come from a file: escaped against terminal control characters.
         write!(f, "LoRA adapter {:?} (scale {}, streams {streams})", self.name, self.scale)
     }
 }

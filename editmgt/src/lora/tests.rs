@@ -68,7 +68,7 @@ fn a_saved_adapter_has_the_keys_of_peft_and_reads_back() {
 
     let read = LoraFile::open(&dir).unwrap();
     assert_eq!(LoraFile { path: PathBuf::new(), ..read.clone() }, saved);
-    // Nothing is written over.
+    // Nothing is overwritten.
     assert!(matches!(saved.save(&dir), Err(LoraError::Io { .. } | LoraError::Store(_))));
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
 
@@ -142,7 +142,7 @@ fn folders_that_are_no_adapter_are_refused() {
     for init in [json!(null), json!(true), json!(false), json!("gaussian"), json!("eva")] {
         let mut config = good.clone();
         config["init_lora_weights"] = init;
-        // Where training was done decides nothing.
+        // Training infrastructure is ignored.
         config["megatron_core"] = json!("megatron.core");
         config["lora_bias"] = json!(false);
         std::fs::write(&path, config.to_string()).unwrap();
@@ -151,7 +151,7 @@ fn folders_that_are_no_adapter_are_refused() {
     std::fs::write(&path, good.to_string()).unwrap();
     std::fs::write(dir.join(OWN_CONFIG), r#"{"streams": "text"}"#).unwrap();
     assert!(matches!(LoraFile::open(&dir), Err(LoraError::Config { .. })));
-    // An adapter from elsewhere has no such file.
+    // An adapter from another program has no such file.
     std::fs::remove_file(dir.join(OWN_CONFIG)).unwrap();
     assert_eq!(LoraFile::open(&dir).unwrap().streams, LoraStreams::Both);
     assert!(matches!(LoraFile::open(root.path()), Err(LoraError::NoAdapter { .. })));
@@ -242,13 +242,13 @@ fn reads_single_files_with_the_names_of_peft_diffusers_and_kohya() {
         assert_eq!(lora.scale, 1.0);
         LoraSource::read(&LoraUse::new(&path), &file).unwrap();
     }
-    // The folder that holds it will do, and what diffusers writes is preferred.
+    // Its folder works as well, and diffusers' file is preferred.
     LoraFile::open(root.path()).unwrap();
     for sidecar in ["._style.safetensors", "._adapter_model.safetensors", ".DS_Store"] {
         std::fs::write(root.path().join(sidecar), "sidecar").unwrap();
     }
     LoraFile::open(root.path()).unwrap();
-    // A config of PEFT's beside it is not its own, but an adapter of a changed base stays refused.
+    // Another layout's PEFT config is ignored, but an adapter of a modified base stays refused.
     let config = root.path().join("adapter_config.json");
     let beside = |init: Value| {
         let text = json!({
@@ -270,7 +270,7 @@ fn reads_single_files_with_the_names_of_peft_diffusers_and_kohya() {
 }
 
 #[test]
-fn refuses_single_files_that_are_in_doubt() {
+fn rejects_ambiguous_single_files() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("style.safetensors");
     let pair = |layer: &str| {

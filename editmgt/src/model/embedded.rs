@@ -1,28 +1,31 @@
-//! The small model that is part of the program.
+//! The small model embedded in the library.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::DType;
 use editmgt_checkpoint::{WeightFiles, load_module};
-use editmgt_core::KeyMap;
 use editmgt_core::config::ConfigError;
+use editmgt_core::{KeyMap, TextEncoder, VqCodec};
 use editmgt_sampler::SchedulerConfig;
 use editmgt_text::{SmallTextConfig, SmallTextEncoder, WordTokenizer};
 use editmgt_transformer::MgtConfig;
 use editmgt_vq::PatchVqConfig;
 
+use super::base::{BaseModel, BaseTransformer, ModelMetadata};
 use super::identity::embedded_identity;
 use super::loaded::Model;
-use super::options::{LoadOptions, ModelSource};
+use super::options::LoadOptions;
+use crate::custom::CustomParts;
 use crate::error::ModelError;
-use crate::lora::{LoraUse, apply_loras, open_loras};
+use crate::lora::{LoraUse, open_loras};
 use crate::request::EditDefaults;
 
-/// Stands for the folder of the files in errors.
+/// Path of the files in errors.
 const ROOT: &str = "embedded";
 
-/// A file of the folder `embedded` beside the sources, which is a model folder like any other.
+/// A file of the folder `embedded` beside the sources, which is an ordinary model folder.
 macro_rules! embedded {
     ($name:literal) => {
         File { name: $name, bytes: include_bytes!(concat!("../../embedded/", $name)) }
@@ -40,8 +43,12 @@ impl File {
         Path::new(ROOT).join(self.name)
     }
 
+    fn wrong(self) -> impl Fn(ConfigError) -> ModelError {
+        move |source| ModelError::Config { path: self.path(), source }
+    }
+
     fn parse<T>(self, parse: impl Fn(&str) -> Result<T, ConfigError>) -> Result<T, ModelError> {
-        let wrong = |source| ModelError::Config { path: self.path(), source };
+        let wrong = self.wrong();
         let text = std::str::from_utf8(self.bytes).map_err(|error| {
             wrong(ConfigError::unsupported("text", "encoding", "UTF-8", error.to_string()))
         })?;
@@ -55,78 +62,106 @@ impl File {
 }
 
 impl Model {
-    /// Loads the small model that is part of the program, and LoRA adapters into its transformer.
+    /// Loads the embedded small model, and LoRA adapters into its transformer.
     ///
     /// # Errors
     /// [`ModelError::Lora`] for an adapter that is malformed or for another model.
     pub fn embedded(options: &LoadOptions, loras: &[LoraUse]) -> Result<Self, ModelError> {
-        let LoadOptions { device, dtype, .. } = options;
         let loras = open_loras(loras)?;
-        let wrong = |file: File| move |source| ModelError::Config { path: file.path(), source };
-
-        let file = embedded!("editmgt/config.json");
-        let config = file.parse(MgtConfig::from_json)?;
-        let transformer = config.init(device).map_err(wrong(file))?;
-        let transformer = embedded!("editmgt/diffusion_pytorch_model.safetensors").load(
-            transformer,
-            &config.keys(),
-            dtype.transformer.into(),
-        )?;
-        let transformer = apply_loras(transformer, &config.keys(), &loras)?;
-
-        let file = embedded!("vqvae/config.json");
-        let config = file.parse(PatchVqConfig::from_json)?;
-        let codec = config.init(device).map_err(wrong(file))?;
-        let codec = embedded!("vqvae/diffusion_pytorch_model.safetensors").load(
-            codec,
-            &config.keys(),
-            dtype.vq.into(),
-        )?;
-
-        let file = embedded!("text_encoder/config.json");
-        let config = file.parse(SmallTextConfig::from_json)?;
-        let text = config.init(device).map_err(wrong(file))?;
-        let text = embedded!("text_encoder/model.safetensors").load(
-            text,
-            &config.keys(),
-            dtype.text.into(),
-        )?;
-        let vocabulary = embedded!("tokenizer/vocab.json");
-        let tokenizer =
-            WordTokenizer::from_json(&vocabulary.path(), vocabulary.bytes, text.spec().rows)?;
-
-        let identity = embedded_identity(
-            [
-                (
-                    "transformer",
-                    embedded!("editmgt/config.json").bytes,
-                    embedded!("editmgt/diffusion_pytorch_model.safetensors").bytes,
-                ),
-                (
-                    "vqvae",
-                    embedded!("vqvae/config.json").bytes,
-                    embedded!("vqvae/diffusion_pytorch_model.safetensors").bytes,
-                ),
-                (
-                    "text_encoder",
-                    embedded!("text_encoder/config.json").bytes,
-                    embedded!("text_encoder/model.safetensors").bytes,
-                ),
-            ],
-            embedded!("scheduler/scheduler_config.json").bytes,
-        );
-        let model = Self {
-            codec: Box::new(codec),
-            text: Box::new(SmallTextEncoder::new(text, tokenizer)?),
-            transformer: Box::new(transformer),
-            scheduler: embedded!("scheduler/scheduler_config.json")
-                .parse(SchedulerConfig::from_json)?,
-            defaults: embedded!("edit_defaults.json").parse(EditDefaults::from_json)?,
-            source: Some(ModelSource::new(identity, *dtype, &loras)?),
-            device: device.clone(),
-        };
-        model.checked(Path::new(ROOT))
+        load_base(options, &CustomParts::default())?.model(&loras)
     }
+}
+
+/// Loads what `parts` don't replace.
+pub(crate) fn load_base(
+    options: &LoadOptions,
+    parts: &CustomParts,
+) -> Result<BaseModel, ModelError> {
+    let scheduler = match parts.scheduler {
+        Some(scheduler) => scheduler,
+        None => embedded!("scheduler/scheduler_config.json").parse(SchedulerConfig::from_json)?,
+    };
+    let defaults = match &parts.defaults {
+        Some(defaults) => defaults.clone(),
+        None => embedded!("edit_defaults.json").parse(EditDefaults::from_json)?,
+    };
+    Ok(BaseModel {
+        transformer: match &parts.transformer {
+            Some(own) => BaseTransformer::Own(own.clone()),
+            None => load_transformer(options)?,
+        },
+        codec: match &parts.codec {
+            Some(own) => own.clone(),
+            None => load_codec(options)?,
+        },
+        text: match &parts.text {
+            Some(own) => own.clone(),
+            None => load_text(options)?,
+        },
+        metadata: ModelMetadata {
+            root: ROOT.into(),
+            scheduler,
+            defaults,
+            source: (!parts.change_model()).then(|| (identity(), options.dtype)),
+            device: options.device.clone(),
+        },
+    })
+}
+
+fn load_transformer(options: &LoadOptions) -> Result<BaseTransformer, ModelError> {
+    let file = embedded!("editmgt/config.json");
+    let config = file.parse(MgtConfig::from_json)?;
+    let keys = config.keys();
+    let model = config.init(&options.device).map_err(file.wrong())?;
+    let model = embedded!("editmgt/diffusion_pytorch_model.safetensors").load(
+        model,
+        &keys,
+        options.dtype.transformer.into(),
+    )?;
+    Ok(BaseTransformer::Loaded { model: Box::new(model), keys })
+}
+
+fn load_codec(options: &LoadOptions) -> Result<Arc<dyn VqCodec>, ModelError> {
+    let file = embedded!("vqvae/config.json");
+    let config = file.parse(PatchVqConfig::from_json)?;
+    let codec = config.init(&options.device).map_err(file.wrong())?;
+    let weights = embedded!("vqvae/diffusion_pytorch_model.safetensors");
+    Ok(Arc::new(weights.load(codec, &config.keys(), options.dtype.vq.into())?))
+}
+
+fn load_text(options: &LoadOptions) -> Result<Arc<dyn TextEncoder>, ModelError> {
+    let file = embedded!("text_encoder/config.json");
+    let config = file.parse(SmallTextConfig::from_json)?;
+    let text = config.init(&options.device).map_err(file.wrong())?;
+    let weights = embedded!("text_encoder/model.safetensors");
+    let text = weights.load(text, &config.keys(), options.dtype.text.into())?;
+    let vocabulary = embedded!("tokenizer/vocab.json");
+    let tokenizer =
+        WordTokenizer::from_json(&vocabulary.path(), vocabulary.bytes, text.spec().rows)?;
+    Ok(Arc::new(SmallTextEncoder::new(text, tokenizer)?))
+}
+
+fn identity() -> String {
+    embedded_identity(
+        [
+            (
+                "transformer",
+                embedded!("editmgt/config.json").bytes,
+                embedded!("editmgt/diffusion_pytorch_model.safetensors").bytes,
+            ),
+            (
+                "vqvae",
+                embedded!("vqvae/config.json").bytes,
+                embedded!("vqvae/diffusion_pytorch_model.safetensors").bytes,
+            ),
+            (
+                "text_encoder",
+                embedded!("text_encoder/config.json").bytes,
+                embedded!("text_encoder/model.safetensors").bytes,
+            ),
+        ],
+        embedded!("scheduler/scheduler_config.json").bytes,
+    )
 }
 
 #[cfg(test)]
@@ -139,7 +174,7 @@ mod tests {
     use crate::model::identity::identity;
 
     #[test]
-    fn it_is_what_its_folder_is() {
+    fn embedded_model_equals_its_folder() {
         let folder = ModelFolder::open(Path::new(ROOT)).unwrap();
         let dtype = DtypePolicy::uniform(Dtype::F32);
         let options = LoadOptions::new(Device::flex(), dtype);

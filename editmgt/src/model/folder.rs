@@ -1,4 +1,4 @@
-//! Where the components of a model lie.
+//! Paths of a model's components.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ use serde::Deserialize;
 
 use super::index::ModelIndex;
 use super::options::LoadOptions;
+use crate::custom::CustomParts;
 use crate::error::ModelError;
 
-/// The folders of a model's components. Nothing is loaded yet.
+/// The folders of a model's components. Loads nothing.
 ///
 /// Two layouts are read:
 /// - the official one: `editmgt/` (or `transformer/`), `vqvae/`, `text_encoder/`, `tokenizer/`,
@@ -31,7 +32,7 @@ pub struct ModelFolder {
     pub text_encoder: PathBuf,
     /// CLIP's tokenizer.
     pub tokenizer: PathBuf,
-    /// Config and weights of the LLM, where there is one.
+    /// Config and weights of the LLM, if there is one.
     pub llm_encoder: Option<PathBuf>,
     /// The LLM's tokenizer.
     pub llm_tokenizer: Option<PathBuf>,
@@ -45,8 +46,8 @@ struct PipelineFile {
 }
 
 impl ModelFolder {
-    /// Declares the files of the model in `root` as inputs, also those that its `pipeline.json`
-    /// names elsewhere. A folder that can't be opened is refused when it is loaded.
+    /// Declares the files of the model in `root` as inputs, including those of folders named in its
+    /// `pipeline.json`. Unreadable folders are refused when the model is loaded.
     pub fn declare_inputs(root: &Path, what: &str, roles: &mut FileRoles) {
         roles.input_tree(what, root);
         if let Ok(folder) = Self::open(root) {
@@ -61,16 +62,22 @@ impl ModelFolder {
     /// Finds the components.
     ///
     /// # Errors
-    /// [`ModelError::Folder`] naming every component that is not there, [`ModelError::Class`] for a component of a
+    /// [`ModelError::Folder`] naming every missing component, [`ModelError::Class`] for a component of a
     /// class that this program doesn't compute, [`ModelError::Io`] when the folder, its `pipeline.json` or
-    /// `model_index.json` can't be read.
+    /// `model_index.json` cannot be read.
     pub fn open(root: &Path) -> Result<Self, ModelError> {
+        Self::open_with(root, &CustomParts::default())
+    }
+
+    /// Finds the components that these parts don't replace. The folder of one that they replace need
+    /// not be there.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(crate) fn open_with(root: &Path, parts: &CustomParts) -> Result<Self, ModelError> {
         std::fs::read_dir(root).map_err(ModelError::io(root))?;
         let pipeline = root.join("pipeline.json");
-        let named = match pipeline.is_file() {
-            true => Some(read_pipeline(&pipeline)?),
-            false => None,
-        };
+        let named = if pipeline.is_file() { Some(read_pipeline(&pipeline)?) } else { None };
         let index = match named {
             None => ModelIndex::read(root)?,
             Some(_) => ModelIndex::default(),
@@ -85,9 +92,12 @@ impl ModelFolder {
             }
         };
         let mut missing = Vec::new();
-        let mut require = |component: &str, folders: &[&str]| {
-            let found = find(component, folders).filter(|dir| dir.is_dir());
+        let mut require = |replaced: bool, component: &str, folders: &[&str]| {
+            let found = find(component, folders).filter(|dir| replaced || dir.is_dir());
             found.unwrap_or_else(|| {
+                if replaced {
+                    return root.join(folders[0]);
+                }
                 missing.push(match &named {
                     None if folders.iter().any(|folder| index.names(folder)) => {
                         format!("{component}/ of model_index.json")
@@ -101,20 +111,24 @@ impl ModelFolder {
             })
         };
         let mut folder = Self {
-            transformer: require("transformer", &["editmgt", "transformer"]),
-            vqvae: require("vqvae", &["vqvae"]),
-            text_encoder: require("text_encoder", &["text_encoder"]),
-            tokenizer: require("tokenizer", &["tokenizer"]),
-            scheduler: require("scheduler", &["scheduler"]),
+            transformer: require(
+                parts.transformer.is_some(),
+                "transformer",
+                &["editmgt", "transformer"],
+            ),
+            vqvae: require(parts.codec.is_some(), "vqvae", &["vqvae"]),
+            text_encoder: require(parts.text.is_some(), "text_encoder", &["text_encoder"]),
+            tokenizer: require(parts.text.is_some(), "tokenizer", &["tokenizer"]),
+            scheduler: require(parts.scheduler.is_some(), "scheduler", &["scheduler"]),
             llm_encoder: find("llm_encoder", &["llm_encoder"]),
             llm_tokenizer: find("llm_tokenizer", &["llm_tokenizer"]),
             root: root.to_owned(),
         };
-        // These may be absent, but not named and then absent.
+        // These are optional, but must exist if named.
         for (component, dir) in
             [("llm_encoder", &folder.llm_encoder), ("llm_tokenizer", &folder.llm_tokenizer)]
         {
-            if dir.as_ref().is_some_and(|dir| !dir.is_dir()) {
+            if parts.text.is_none() && dir.as_ref().is_some_and(|dir| !dir.is_dir()) {
                 missing.push(match &named {
                     None => format!("{component}/ of model_index.json"),
                     Some(_) => format!("{component} of pipeline.json"),

@@ -8,20 +8,20 @@ use sha2::{Digest, Sha256};
 use super::folder::ModelFolder;
 use crate::error::ModelError;
 
-/// How many places of a weights file's data are looked at, and how many bytes at each.
+/// Number of samples of a weights file's data, and bytes of each.
 const SAMPLES: u64 = 64;
 const SAMPLE: u64 = 4096;
 
-/// A number that tells models apart, 64 hexadecimal digits: a SHA-256 over the components' configs
-/// and, of each weights file, its header (names, dtypes, shapes, places of all tensors), its length
-/// and 64 samples of 4 KiB spread evenly over its data.
+/// Identity of a model, 64 hexadecimal digits: a SHA-256 over the components' configs and, of each
+/// weights file, its header (names, dtypes, shapes and offsets of all tensors), its length and 64
+/// samples of 4 KiB spread evenly over its data.
 ///
-/// Reading gigabytes before each edit would be too slow, so this is a sample: it tells apart
-/// different architectures, trainings and dtypes, wherever the folder lies. It is no proof that no
-/// byte was changed, and it does not look at tokenizers or at `edit_defaults.json`.
+/// Hashing gigabytes before each edit would be too slow, so data is sampled: the identity
+/// distinguishes architectures, trainings and dtypes, wherever the folder is. It does not detect
+/// every changed byte, and ignores tokenizers and `edit_defaults.json`.
 ///
 /// # Errors
-/// [`ModelError`] naming the file that can't be read.
+/// [`ModelError`] naming the file that cannot be read.
 pub fn identity(folder: &ModelFolder) -> Result<String, ModelError> {
     variant_identity(folder, None)
 }
@@ -44,11 +44,11 @@ pub fn variant_identity(folder: &ModelFolder, variant: Option<&str>) -> Result<S
     Ok(digits(hash))
 }
 
-/// The same number for a checkpoint that is no part of a model: of the files `names` in its folder,
-/// as far as they are there, and of its weights.
+/// The same for a checkpoint outside a model: over the existing ones of the files `names` in its
+/// folder, and its weights.
 ///
 /// # Errors
-/// [`ModelError`] naming the file that can't be read.
+/// [`ModelError`] naming the file that cannot be read.
 pub fn checkpoint_identity(dir: &Path, names: &[&str]) -> Result<String, ModelError> {
     files_identity(dir, names, None)
 }
@@ -73,8 +73,8 @@ pub(crate) fn files_identity(
     Ok(digits(hash))
 }
 
-/// The same number for a model in the program: name, config and weights of each component in the
-/// order of [`ModelFolder::components`], and the scheduler's config.
+/// The same for the embedded model: name, config and weights of each component in the order of
+/// [`ModelFolder::components`], and the scheduler's config.
 #[cfg(feature = "embedded")]
 pub(crate) fn embedded_identity(components: [(&str, &[u8], &[u8]); 3], scheduler: &[u8]) -> String {
     let mut hash = Sha256::new();
@@ -97,13 +97,13 @@ fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
     std::fs::read(path).map_err(ModelError::io(path))
 }
 
-/// Adds bytes with their number before them, so that no two lists of parts read alike.
+/// Hashes bytes with their length as prefix, so that boundaries are unambiguous.
 pub(crate) fn part(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_le_bytes());
     hash.update(bytes);
 }
 
-/// Adds a safetensors file whose header was checked.
+/// Hashes a safetensors file whose header was checked.
 pub(crate) fn weights<F: Read + Seek>(
     hash: &mut Sha256,
     open: impl FnOnce() -> std::io::Result<F>,
@@ -128,14 +128,14 @@ pub(crate) fn weights<F: Read + Seek>(
     Ok(())
 }
 
-/// Where the samples of the data from `start` to `end` begin: the first at its beginning, the last
-/// at its end, and all of the data where it is short.
+/// Offsets of the samples of the data from `start` to `end`: the first at its beginning, the last
+/// at its end; all of the data if it is short.
 fn places(start: u64, end: u64) -> Vec<u64> {
     let length = end.saturating_sub(start);
     if length <= SAMPLES * SAMPLE {
         return (0..length.div_ceil(SAMPLE)).map(|i| start + i * SAMPLE).collect();
     }
-    // As u128: no file is too long for the product.
+    // As u128: the product cannot overflow.
     let last = u128::from(length - SAMPLE);
     let place = |i| start + (last * u128::from(i) / u128::from(SAMPLES - 1)) as u64;
     (0..SAMPLES).map(place).collect()

@@ -1,21 +1,23 @@
 //! Loading a model from its folder.
 
+use super::base::LoraFiles;
 use super::folder::ModelFolder;
 use super::loaded::Model;
 use super::options::LoadOptions;
 use super::stored::StoredModel;
+use crate::custom::CustomParts;
 use crate::error::ModelError;
-use crate::lora::LoraUse;
+use crate::lora::{LoraUse, open_loras};
 
 impl Model {
     /// Loads every component of a folder, one tensor at a time.
     ///
-    /// On flex in f32, matrices of transformer and text encoder that are stored in f16 or bf16 stay so: they
-    /// are widened where they are used, which gives the same results, bit for bit, in half the memory.
+    /// On flex in f32, transformer and text encoder keep matrices stored in f16 or bf16 in that
+    /// dtype: they are widened on use, with bit-for-bit equal results in half the memory.
     ///
     /// # Errors
     /// [`ModelError`] naming the file, and for weights all missing, unused and mis-shaped keys;
-    /// [`ModelError::Disagree`] when the components are not of one model.
+    /// [`ModelError::Disagree`] for components of different models.
     pub fn load(folder: &ModelFolder, options: &LoadOptions) -> Result<Self, ModelError> {
         Self::load_with_loras(folder, options, &[])
     }
@@ -30,29 +32,41 @@ impl Model {
         options: &LoadOptions,
         loras: &[LoraUse],
     ) -> Result<Self, ModelError> {
-        StoredModel::open(folder, options, loras)?.load()
+        let (stored, loras) = open(folder, options, loras)?;
+        stored.load()?.model(&loras)
     }
 
-    /// Opens a folder without reading its weights: each stage reads its own when it is needed, and
-    /// lets go of them when another one is, so that one component at a time is in memory. CLIP and
-    /// Gemma2 are two. Edits come out the same, bit for bit; each costs the time of loading every
-    /// component once and the codec twice (and the codec and the transformer again for each
-    /// preview), which counts as the time of the stage that had to wait.
+    /// Opens a folder without reading its weights: each stage loads its component on demand,
+    /// evicting the previous one, so that only one component is in memory at a time. CLIP and
+    /// Gemma2 are two components. Results are bit-for-bit equal; each edit loads every component
+    /// once and the codec twice (and the codec and the transformer again for each preview), which
+    /// counts as time of the waiting stage.
     ///
-    /// Configs, tokenisers and adapters are read now, and keys and shapes are compared. A component
-    /// whose config or weights have changed (as [`checkpoint_identity`](crate::checkpoint_identity)
-    /// tells) when it is read later is refused. Edits that run at once would take the components
-    /// from each other: let them follow each other.
+    /// Configs, tokenisers and adapters are read now, and keys and shapes are checked. A component
+    /// whose config or weights have changed (by its
+    /// [`checkpoint_identity`](crate::checkpoint_identity)) when it is loaded later is refused.
+    /// Concurrent edits would evict each other's components: run them sequentially.
     ///
     /// # Errors
-    /// Those of [`load_with_loras`](Self::load_with_loras). What goes wrong when weights are read
-    /// is an error of that stage: [`Error::Stage`](editmgt_core::Error::Stage) with a
-    /// [`ModelError`], which an edit gives as [`EditError::Model`](crate::EditError::Model).
+    /// Those of [`load_with_loras`](Self::load_with_loras). A failure to read weights later is an
+    /// error of the stage: [`Error::Stage`](editmgt_core::Error::Stage) with a [`ModelError`],
+    /// which an edit returns as [`EditError::Model`](crate::EditError::Model).
     pub fn on_demand(
         folder: &ModelFolder,
         options: &LoadOptions,
         loras: &[LoraUse],
     ) -> Result<Self, ModelError> {
-        StoredModel::open(folder, options, loras)?.on_demand()
+        let (stored, loras) = open(folder, options, loras)?;
+        stored.on_demand(loras)
     }
+}
+
+fn open(
+    folder: &ModelFolder,
+    options: &LoadOptions,
+    loras: &[LoraUse],
+) -> Result<(StoredModel, LoraFiles), ModelError> {
+    let loras = open_loras(loras)?;
+    let stored = StoredModel::open(folder, options, &loras, &CustomParts::default())?;
+    Ok((stored, loras))
 }

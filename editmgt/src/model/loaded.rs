@@ -10,8 +10,8 @@ use super::options::ModelSource;
 use crate::error::ModelError;
 use crate::request::EditDefaults;
 
-/// A loaded model. Any part can be replaced by your own before an [`Editor`](crate::Editor) is
-/// made of it.
+/// A loaded model. Any part can be replaced by a custom one before an [`Editor`](crate::Editor) is
+/// built from it.
 pub struct Model {
     /// Photo to tokens and back.
     pub codec: Box<dyn VqCodec>,
@@ -19,19 +19,19 @@ pub struct Model {
     pub text: Box<dyn TextEncoder>,
     /// Tokens to logits.
     pub transformer: Box<dyn MgtTransformer>,
-    /// How many tokens are fixed when.
+    /// The schedule: how many tokens each step fixes.
     pub scheduler: SchedulerConfig,
-    /// How it wants to be used.
+    /// Default options of an edit.
     pub defaults: EditDefaults,
-    /// What it was loaded from, for reports; not checked against the parts, so take it away (or
-    /// set your own) when you replace one. `None` for parts of your own.
+    /// What it was loaded from, for reports. Not checked against the parts: remove or replace it
+    /// when you replace one. `None` for custom parts.
     pub source: Option<ModelSource>,
-    /// Where the tensors live.
+    /// The device of the tensors.
     pub device: Device,
 }
 
 impl Model {
-    /// The model, when its parts and its defaults belong together; `root` is where it is from.
+    /// The model, if its parts and its defaults are compatible; `root` is its folder.
     pub(crate) fn checked(self, root: &Path) -> Result<Self, ModelError> {
         self.check()?;
         let blocks = self.transformer.spec().blocks();
@@ -41,12 +41,12 @@ impl Model {
         }
     }
 
-    /// What both sides of the pictures that it works on are multiples of.
+    /// Granularity of the image sides in pixels.
     pub fn pixels_per_cell(&self) -> usize {
         self.codec.spec().downsample_factor * self.transformer.spec().grid_factor
     }
 
-    /// Checks that the parts belong together; [`load`](Self::load) has done so.
+    /// Checks that the parts are compatible; [`load`](Self::load) has done so.
     ///
     /// # Errors
     /// [`ModelError::Disagree`] with the two numbers.

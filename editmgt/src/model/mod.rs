@@ -1,13 +1,14 @@
-//! A model: where its components lie, how they are loaded, and the loaded parts.
+//! Models: component paths, loading, and the loaded parts.
 //!
 //! ```text
-//! ModelFolder ──► StoredModel (configs, keys and shapes checked) ──load──────► Model
+//! ModelFolder ──► StoredModel (configs, keys and shapes checked) ──load──────► BaseModel ──adapters─► Model
 //!                                                                └─on_demand─► Model that reads its weights when needed
-//! the small model in the program ────────────────────────────────────────────► Model
+//! the small model in the program, or parts of the user's own ────────────────► BaseModel ──adapters─► Model
 //! ```
 
+pub(crate) mod base;
 #[cfg(feature = "embedded")]
-mod embedded;
+pub(crate) mod embedded;
 mod folder;
 pub(crate) mod identity;
 mod index;
@@ -15,7 +16,7 @@ mod load;
 mod loaded;
 mod on_demand;
 mod options;
-mod stored;
+pub(crate) mod stored;
 
 pub use folder::ModelFolder;
 pub use loaded::Model;

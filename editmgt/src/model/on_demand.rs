@@ -1,5 +1,4 @@
-//! A model that reads the weights of a component when a stage needs them, and keeps one component
-//! at a time.
+//! Models that load a component's weights on demand and keep one component at a time.
 
 use std::any::Any;
 use std::ops::Range;
@@ -13,74 +12,76 @@ use editmgt_core::{
 };
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
+use super::base::LoraFiles;
 use super::loaded::Model;
-use super::stored::{Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer};
+use super::stored::{
+    Part, Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer,
+};
 use crate::error::ModelError;
 use crate::lora::apply_loras;
 
-/// Room for one component, known by its type.
+/// Single-slot cache for one component, by type.
 #[derive(Clone, Default)]
-struct Room(Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>);
+struct ComponentSlot(Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>);
 
-impl Room {
-    /// The component that is here if it is a `T`, else what `load` gives: it stays until another
-    /// one is asked for.
+impl ComponentSlot {
+    /// Returns the cached component if it is a `T`, else the result of `load`, which replaces it.
     fn get<T: Send + Sync + 'static>(
         &self,
         load: impl FnOnce() -> Result<T, ModelError>,
     ) -> Result<Arc<T>, ModelError> {
-        let mut room = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Ok(here)) = room.clone().map(Arc::downcast) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ok(here)) = slot.clone().map(Arc::downcast) {
             return Ok(here);
         }
-        // The old one goes before the new one comes.
-        *room = None;
+        // Evict before loading.
+        *slot = None;
         let loaded = Arc::new(load()?);
-        *room = Some(loaded.clone());
+        *slot = Some(loaded.clone());
         Ok(loaded)
     }
 }
 
-/// A stage whose weights are read when it computes.
+/// A stage that loads its weights when it computes.
 struct OnDemand<T> {
-    /// The stage without weights: what it is, in numbers.
-    shell: T,
+    /// The stage without weights, for its spec.
+    unloaded: T,
     load: Box<dyn Fn() -> Result<T, ModelError> + Send + Sync>,
-    room: Room,
+    slot: ComponentSlot,
 }
 
 impl<T: Send + Sync + 'static> OnDemand<T> {
-    /// A stage that `make` makes of the module in `stored`, which is as it is now when it is read.
+    /// A stage built by `make` from the module in `stored`, whose identity is recorded now.
     fn new<M: Module + Send + Sync + 'static>(
-        room: &Room,
-        shell: T,
+        slot: &ComponentSlot,
+        unloaded: T,
         stored: Stored<M>,
         make: impl Fn(M) -> Result<T, ModelError> + Send + Sync + 'static,
     ) -> Result<Self, ModelError> {
         let known = stored.identity()?;
         let load = move || {
             let loaded = stored.load();
-            // Afterwards, so that no change goes unnoticed, and whatever came of it.
+            // Checked after loading, even a failed one, so that no change goes unnoticed.
             if stored.identity()? != known {
                 return Err(ModelError::Changed { dir: stored.dir.clone() });
             }
             make(loaded?)
         };
-        Ok(Self { shell, load: Box::new(load), room: room.clone() })
+        Ok(Self { unloaded, load: Box::new(load), slot: slot.clone() })
     }
 
     fn get(&self) -> Result<Arc<T>> {
-        self.room.get(&self.load).map_err(Error::stage)
+        self.slot.get(&self.load).map_err(Error::stage)
     }
 }
 
 impl<T: VqCodec + 'static> VqCodec for OnDemand<T> {
     fn spec(&self) -> &CodecSpec {
-        self.shell.spec()
+        self.unloaded.spec()
     }
 
     fn is_local(&self) -> bool {
-        self.shell.is_local()
+        self.unloaded.is_local()
     }
 
     fn encode(&self, images: Tensor<4>) -> Result<TokenGrid> {
@@ -98,7 +99,7 @@ impl<T: VqCodec + 'static> VqCodec for OnDemand<T> {
 
 impl<T: MgtTransformer + 'static> MgtTransformer for OnDemand<T> {
     fn spec(&self) -> &TransformerSpec {
-        self.shell.spec()
+        self.unloaded.spec()
     }
 
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput> {
@@ -108,7 +109,7 @@ impl<T: MgtTransformer + 'static> MgtTransformer for OnDemand<T> {
 
 impl<T: TextEncoder + 'static> TextEncoder for OnDemand<T> {
     fn spec(&self) -> TextSpec {
-        self.shell.spec()
+        self.unloaded.spec()
     }
 
     fn encode(&self, prompts: &[&str]) -> Result<TextConditioning> {
@@ -116,33 +117,33 @@ impl<T: TextEncoder + 'static> TextEncoder for OnDemand<T> {
     }
 
     fn spans(&self, prompt: &str, phrase: &str) -> Result<Vec<Range<usize>>> {
-        self.shell.spans(prompt, phrase)
+        self.unloaded.spans(prompt, phrase)
     }
 
     fn prompt_rows(&self, prompt: &str) -> Result<Range<usize>> {
-        self.shell.prompt_rows(prompt)
+        self.unloaded.prompt_rows(prompt)
     }
 
     fn truncation(&self, prompt: &str) -> Result<Vec<Truncation>> {
-        self.shell.truncation(prompt)
+        self.unloaded.truncation(prompt)
     }
 }
 
 /// CLIP and Gemma2, one after the other.
 struct ClipThenGemma2 {
-    shell: ClipGemma2Encoder,
+    unloaded: ClipGemma2Encoder,
     clip: OnDemand<ClipEncoder>,
     gemma: OnDemand<Gemma2>,
 }
 
 impl TextEncoder for ClipThenGemma2 {
     fn spec(&self) -> TextSpec {
-        self.shell.spec()
+        self.unloaded.spec()
     }
 
     fn encode(&self, prompts: &[&str]) -> Result<TextConditioning> {
         let pooled = self.clip.encode(prompts)?.pooled;
-        let ids = self.shell.tokenizer().encode(prompts)?;
+        let ids = self.unloaded.tokenizer().encode(prompts)?;
         Ok(TextConditioning { hidden: self.gemma.get()?.forward(&ids)?, pooled })
     }
 
@@ -150,73 +151,93 @@ impl TextEncoder for ClipThenGemma2 {
         let mut each = self.clip.encode_each(prompts)?;
         let gemma = self.gemma.get()?;
         for (features, prompt) in each.iter_mut().zip(prompts) {
-            features.hidden = gemma.forward(&self.shell.tokenizer().encode(&[prompt])?)?;
+            features.hidden = gemma.forward(&self.unloaded.tokenizer().encode(&[prompt])?)?;
         }
         Ok(each)
     }
 
     fn spans(&self, prompt: &str, phrase: &str) -> Result<Vec<Range<usize>>> {
-        self.shell.spans(prompt, phrase)
+        self.unloaded.spans(prompt, phrase)
     }
 
     fn prompt_rows(&self, prompt: &str) -> Result<Range<usize>> {
-        self.shell.prompt_rows(prompt)
+        self.unloaded.prompt_rows(prompt)
     }
 
     fn truncation(&self, prompt: &str) -> Result<Vec<Truncation>> {
-        self.shell.truncation(prompt)
+        self.unloaded.truncation(prompt)
     }
 }
 
 impl StoredModel {
-    /// A model whose stages share one [`Room`].
-    pub(crate) fn on_demand(self) -> Result<Model, ModelError> {
-        let Self { transformer, codec, text, rest } = self;
-        let room = Room::default();
-        let StoredTransformer { model, keys, loras } = transformer;
-        let make = move |model| Ok(apply_loras(model, &keys, &loras)?);
-        let transformer = OnDemand::new(&room, model.shell.clone(), model, make)?;
-        rest.model(Box::new(transformer), codec.on_demand(&room)?, text.on_demand(&room)?)
+    /// A model whose stages share one [`ComponentSlot`]; parts of the user's own stay as they are.
+    pub(crate) fn on_demand(self, loras: LoraFiles) -> Result<Model, ModelError> {
+        let Self { transformer, codec, text, metadata } = self;
+        let slot = ComponentSlot::default();
+        let codec = match codec {
+            Part::Stored(codec) => codec.on_demand(&slot)?,
+            Part::Own(codec) => Box::new(codec),
+        };
+        let text = match text {
+            Part::Stored(text) => text.on_demand(&slot)?,
+            Part::Own(text) => Box::new(text),
+        };
+        let source = metadata.source(&loras)?;
+        let transformer: Box<dyn MgtTransformer> = match transformer {
+            Part::Stored(StoredTransformer { model, keys }) => {
+                let make = move |model| Ok(apply_loras(model, &keys, &loras)?);
+                Box::new(OnDemand::new(&slot, model.unloaded.clone(), model, make)?)
+            }
+            Part::Own(transformer) => Box::new(transformer),
+        };
+        metadata.model(transformer, codec, text, source)
     }
 }
 
 impl StoredCodec {
-    fn on_demand(self, room: &Room) -> Result<Box<dyn VqCodec>, ModelError> {
+    fn on_demand(self, slot: &ComponentSlot) -> Result<Box<dyn VqCodec>, ModelError> {
         Ok(match self {
             Self::Official(codec) => {
-                Box::new(OnDemand::new(room, codec.shell.clone(), *codec, Ok)?)
+                Box::new(OnDemand::new(slot, codec.unloaded.clone(), *codec, Ok)?)
             }
-            Self::Patch(codec) => Box::new(OnDemand::new(room, codec.shell.clone(), *codec, Ok)?),
+            Self::Patch(codec) => {
+                Box::new(OnDemand::new(slot, codec.unloaded.clone(), *codec, Ok)?)
+            }
         })
     }
 }
 
 impl StoredClip {
-    fn on_demand(self, room: &Room) -> Result<OnDemand<ClipEncoder>, ModelError> {
+    fn on_demand(self, slot: &ComponentSlot) -> Result<OnDemand<ClipEncoder>, ModelError> {
         let Self { model, tokenizer } = self;
-        let shell = ClipEncoder::new(model.shell.clone(), tokenizer.clone())?;
+        let unloaded = ClipEncoder::new(model.unloaded.clone(), tokenizer.clone())?;
         let make = move |model| Ok(ClipEncoder::new(model, tokenizer.clone())?);
-        OnDemand::new(room, shell, model, make)
+        OnDemand::new(slot, unloaded, model, make)
     }
 }
 
 impl StoredText {
-    fn on_demand(self, room: &Room) -> Result<Box<dyn TextEncoder>, ModelError> {
+    fn on_demand(self, slot: &ComponentSlot) -> Result<Box<dyn TextEncoder>, ModelError> {
         Ok(match self {
-            Self::Clip(clip) => Box::new(clip.on_demand(room)?),
+            Self::Clip(clip) => Box::new(clip.on_demand(slot)?),
             Self::ClipGemma2 { clip, gemma, tokenizer } => {
-                let clip = clip.on_demand(room)?;
-                let (clip_shell, gemma_shell) = (clip.shell.clone(), gemma.shell.clone());
+                let clip = clip.on_demand(slot)?;
+                let (unloaded_clip, unloaded_gemma) =
+                    (clip.unloaded.clone(), gemma.unloaded.clone());
                 Box::new(ClipThenGemma2 {
-                    shell: ClipGemma2Encoder::new(clip_shell, gemma_shell.clone(), tokenizer)?,
+                    unloaded: ClipGemma2Encoder::new(
+                        unloaded_clip,
+                        unloaded_gemma.clone(),
+                        tokenizer,
+                    )?,
                     clip,
-                    gemma: OnDemand::new(room, gemma_shell, *gemma, Ok)?,
+                    gemma: OnDemand::new(slot, unloaded_gemma, *gemma, Ok)?,
                 })
             }
             Self::Small(model, tokenizer) => {
-                let shell = SmallTextEncoder::new(model.shell.clone(), tokenizer.clone())?;
+                let unloaded = SmallTextEncoder::new(model.unloaded.clone(), tokenizer.clone())?;
                 let make = move |model| Ok(SmallTextEncoder::new(model, tokenizer.clone())?);
-                Box::new(OnDemand::new(room, shell, *model, make)?)
+                Box::new(OnDemand::new(slot, unloaded, *model, make)?)
             }
         })
     }
@@ -232,27 +253,27 @@ mod tests {
     fn one_component_at_a_time() {
         struct Clip;
         struct Codec;
-        let room = Room::default();
-        let clip: Weak<Clip> = Arc::downgrade(&room.get(|| Ok(Clip)).unwrap());
+        let slot = ComponentSlot::default();
+        let clip: Weak<Clip> = Arc::downgrade(&slot.get(|| Ok(Clip)).unwrap());
         assert!(clip.upgrade().is_some(), "it stays for the next call");
-        room.get::<Clip>(|| panic!("it is here")).unwrap();
-        let codec = room.get(|| {
+        slot.get::<Clip>(|| panic!("it is here")).unwrap();
+        let codec = slot.get(|| {
             assert!(clip.upgrade().is_none(), "it goes before another one comes");
             Ok(Codec)
         });
         let codec: Weak<Codec> = Arc::downgrade(&codec.unwrap());
 
-        let failed = room.get(|| Err::<Clip, _>(ModelError::Changed { dir: "clip".into() }));
+        let failed = slot.get(|| Err::<Clip, _>(ModelError::Changed { dir: "clip".into() }));
         assert!(failed.is_err());
         assert!(codec.upgrade().is_none());
-        room.get(|| Ok(Clip)).unwrap();
+        slot.get(|| Ok(Clip)).unwrap();
     }
 
     #[test]
     fn a_component_in_use_outlives_its_turn() {
-        let room = Room::default();
-        let number = room.get(|| Ok(7u32)).unwrap();
-        room.get(|| Ok("text")).unwrap();
+        let slot = ComponentSlot::default();
+        let number = slot.get(|| Ok(7u32)).unwrap();
+        slot.get(|| Ok("text")).unwrap();
         assert_eq!(*number, 7);
     }
 }

@@ -1,16 +1,16 @@
-//! How a model is loaded, and what it was loaded from.
+//! Loading options and the origin of a model.
 
 use std::fmt;
 
 use burn::tensor::Device;
-use editmgt_backends::DtypePolicy;
+use editmgt_backends::{DeviceError, DtypePolicy};
 use editmgt_core::config::UnknownKeys;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::lora::{LoraFile, LoraSource, LoraUse};
 
-/// Where a model lives, in which precision, and how its files are read.
+/// Device and precision of a model, and how its files are read.
 ///
 /// ```
 /// use editmgt::{Dtype, DtypePolicy, LoadOptions};
@@ -57,10 +57,21 @@ impl LoadOptions {
     }
 }
 
+impl LoadOptions {
+    /// This device, in the precision that suits it.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when it can't compute in any.
+    pub fn for_device(device: Device) -> Result<Self, DeviceError> {
+        let dtype = DtypePolicy::choose(&device, None)?;
+        Ok(Self::new(device, dtype))
+    }
+}
+
 /// What a model was loaded from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSource {
-    /// Tells models apart: see [`identity`](crate::identity).
+    /// Identity: see [`identity`](crate::identity).
     pub sha256: String,
     /// The precision of each component.
     pub dtype: DtypePolicy,
@@ -89,7 +100,7 @@ impl ModelSource {
 }
 
 impl fmt::Display for ModelSource {
-    /// The first digits of its identity, and the adapters.
+    /// The beginning of its identity, and the adapters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "model {:.12}", self.sha256)?;
         self.loras.iter().try_for_each(|lora| write!(f, " with the {lora}"))

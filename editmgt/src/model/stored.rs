@@ -1,6 +1,7 @@
-//! The components of a model folder, all but their weights.
+//! The components of a model folder without their weights.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device};
@@ -16,25 +17,26 @@ use editmgt_text::{
 use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture};
 use editmgt_vq::{CodecConfig, PatchVqModel, VqModel};
 
+use super::base::{BaseModel, BaseTransformer, ModelMetadata};
 use super::folder::ModelFolder;
 use super::identity::{files_identity, variant_identity};
-use super::loaded::Model;
-use super::options::{LoadOptions, ModelSource};
+use super::options::LoadOptions;
+use crate::custom::CustomParts;
 use crate::error::ModelError;
-use crate::lora::{LoraFile, LoraUse, apply_loras, open_loras};
+use crate::lora::{LoraFile, LoraUse};
 use crate::request::EditDefaults;
 
-/// A component whose config was read, and whose files have the keys and shapes that it asks for.
+/// An unloaded component: its config was read, and its files have the expected keys and shapes.
 pub(crate) struct Stored<M> {
-    /// The module before its parameters are made: it knows its sizes and takes no memory.
-    pub(crate) shell: M,
+    /// The module with uninitialised parameters: it knows its sizes and takes no memory.
+    pub(crate) unloaded: M,
     /// Its folder.
     pub(crate) dir: PathBuf,
     keys: KeyMap,
     files: WeightFiles,
     dtype: DType,
-    /// Whether matrices that are stored in half precision stay so.
-    keeps_halves: bool,
+    /// Whether matrices stored in half precision keep their dtype.
+    keeps_half_precision: bool,
 }
 
 impl<M: Module> Stored<M> {
@@ -46,15 +48,15 @@ impl<M: Module> Stored<M> {
     ) -> Result<Self, ModelError> {
         let dir = files.dir().to_owned();
         let path = dir.join("config.json");
-        let (keys, shell) = build().map_err(|source| ModelError::Config { path, source })?;
-        check_module(&shell, &files, &keys, dtype)?;
-        Ok(Self { shell, dir, keys, files, dtype, keeps_halves: false })
+        let (keys, unloaded) = build().map_err(|source| ModelError::Config { path, source })?;
+        check_module(&unloaded, &files, &keys, dtype)?;
+        Ok(Self { unloaded, dir, keys, files, dtype, keeps_half_precision: false })
     }
 
-    /// For a module that widens its matrices where it uses them: those that are stored in half precision
-    /// stay so, where that changes no result and costs no time.
-    fn keeping_halves(self, device: &Device) -> Self {
-        Self { keeps_halves: keeps_half_precision(device, self.dtype), ..self }
+    /// For a module that widens matrices on use: matrices stored in half precision keep their
+    /// dtype, if that changes no result and costs no time.
+    fn with_half_precision_kept(self, device: &Device) -> Self {
+        Self { keeps_half_precision: keeps_half_precision(device, self.dtype), ..self }
     }
 
     /// Tells its config and weights apart from others, as they are now.
@@ -62,22 +64,22 @@ impl<M: Module> Stored<M> {
         files_identity(&self.dir, &["config.json"], self.files.variant())
     }
 
-    /// The component with its weights; each call reads them anew.
+    /// Loads the component's weights; each call reads them again.
     pub(crate) fn load(&self) -> Result<M, ModelError> {
         let options = editmgt_checkpoint::LoadOptions::new(self.dtype)
-            .with_keep_half_precision(self.keeps_halves);
-        Ok(load_module(self.shell.clone(), &self.files, &self.keys, options)?)
+            .with_keep_half_precision(self.keeps_half_precision);
+        Ok(load_module(self.unloaded.clone(), &self.files, &self.keys, options)?)
     }
 }
 
-/// Whether matrices that are stored in half precision stay so when a model is loaded in `dtype` for inference on
-/// `device`: they do in f32 where the device's kernels widen them, since that changes no result.
+/// Whether matrices stored in half precision keep their dtype when a model is loaded in `dtype` for
+/// inference on `device`: in f32 if the device's kernels widen them, since that changes no result.
 pub fn keeps_half_precision(device: &Device, dtype: DType) -> bool {
     dtype == DType::F32 && widens(device)
 }
 
-/// Loads the weights in `dir` into the module that `build` makes of its config, in `dtype`. Missing and unknown
-/// keys and wrong shapes are errors.
+/// Loads the weights in `dir` into the module that `build` makes of its config, in `dtype`. Missing
+/// and unknown keys and wrong shapes are errors.
 ///
 /// # Errors
 /// [`ModelError`] naming the file.
@@ -89,20 +91,19 @@ pub fn load_component<M: Module>(
     Stored::open(WeightFiles::open(dir)?, dtype, build)?.load()
 }
 
-/// A transformer and what is added to it.
+/// A component of the folder, or one of the user's own in its place.
+pub(crate) enum Part<S, T: ?Sized> {
+    Stored(S),
+    Own(Arc<T>),
+}
+
+/// A transformer and the names of its layers in adapters.
 pub(crate) struct StoredTransformer {
     pub(crate) model: Stored<MgtModel>,
     pub(crate) keys: KeyMap,
-    pub(crate) loras: Vec<(LoraUse, LoraFile)>,
 }
 
-impl StoredTransformer {
-    fn load(self) -> Result<MgtModel, ModelError> {
-        Ok(apply_loras(self.model.load()?, &self.keys, &self.loras)?)
-    }
-}
-
-/// The codec that the folder's config names.
+/// The codec named in the folder's config.
 pub(crate) enum StoredCodec {
     Official(Box<Stored<VqModel>>),
     Patch(Box<Stored<PatchVqModel>>),
@@ -117,7 +118,7 @@ impl StoredCodec {
     }
 }
 
-/// The text encoder that a transformer's config names, and its tokenisers.
+/// The text encoder named in a transformer's config, and its tokenisers.
 pub(crate) enum StoredText {
     Clip(Box<StoredClip>),
     ClipGemma2 { clip: Box<StoredClip>, gemma: Box<Stored<Gemma2>>, tokenizer: PromptTokenizer },
@@ -151,20 +152,20 @@ impl StoredText {
     }
 }
 
-/// A text encoder by its own type.
+/// A text encoder by its concrete type.
 #[non_exhaustive]
 pub enum LoadedText {
-    /// CLIP's text tower, which gives rows and pooled vector.
+    /// CLIP's text tower, for both rows and pooled vector.
     Clip(Box<ClipEncoder>),
-    /// Gemma 2 gives the rows, CLIP the pooled vector.
+    /// Gemma 2 for the rows, CLIP for the pooled vector.
     ClipGemma2(Box<ClipGemma2Encoder>),
     /// The small encoder, trained with its transformer.
     Small(Box<SmallTextEncoder>),
 }
 
 impl LoadedText {
-    /// The encoder behind its trait.
-    pub fn boxed(self) -> Box<dyn TextEncoder> {
+    /// The encoder as a trait object.
+    pub fn into_boxed(self) -> Box<dyn TextEncoder> {
         match self {
             Self::Clip(encoder) => encoder,
             Self::ClipGemma2(encoder) => encoder,
@@ -173,87 +174,101 @@ impl LoadedText {
     }
 }
 
-/// All of a folder but the weights.
+/// An unloaded model: all of a folder except the weights.
 pub(crate) struct StoredModel {
-    pub(crate) transformer: StoredTransformer,
-    pub(crate) codec: StoredCodec,
-    pub(crate) text: StoredText,
-    pub(crate) rest: Rest,
-}
-
-/// What of a model is small.
-pub(crate) struct Rest {
-    root: PathBuf,
-    scheduler: SchedulerConfig,
-    defaults: EditDefaults,
-    source: ModelSource,
-    device: Device,
+    pub(crate) transformer: Part<StoredTransformer, dyn MgtTransformer>,
+    pub(crate) codec: Part<StoredCodec, dyn VqCodec>,
+    pub(crate) text: Part<StoredText, dyn TextEncoder>,
+    pub(crate) metadata: ModelMetadata,
 }
 
 impl StoredModel {
-    /// Reads everything that is small, and compares all keys and shapes: a mistake should not cost
-    /// a minute of loading.
+    /// Reads everything that is small and that `parts` don't replace, and compares all keys and
+    /// shapes, those of the adapters, too: a mistake should not cost a minute of loading.
     pub(crate) fn open(
         folder: &ModelFolder,
         options: &LoadOptions,
-        loras: &[LoraUse],
+        loras: &[(LoraUse, LoraFile)],
+        parts: &CustomParts,
     ) -> Result<Self, ModelError> {
-        let loras = open_loras(loras)?;
-        let defaults = EditDefaults::read(&folder.root)?;
-        let (config, model) = open_transformer(folder, options)?;
-        let keys = config.keys();
-        for (choice, file) in &loras {
-            let streams = choice.streams.unwrap_or(file.streams);
-            file.for_model(&model.shell, &keys, choice.scale, streams)?;
-        }
+        let defaults = match &parts.defaults {
+            Some(defaults) => defaults.clone(),
+            None => EditDefaults::read(&folder.root)?,
+        };
+        let (transformer, architecture) = match &parts.transformer {
+            Some(own) => (Part::Own(own.clone()), None),
+            None => {
+                let (config, model) = open_transformer(folder, options)?;
+                let keys = config.keys();
+                for (choice, file) in loras {
+                    let streams = choice.streams.unwrap_or(file.streams);
+                    file.for_model(&model.unloaded, &keys, choice.scale, streams)?;
+                }
+                let model = model.with_half_precision_kept(&options.device);
+                let stored = StoredTransformer { model, keys };
+                (Part::Stored(stored), Some(config.text_encoder_architecture))
+            }
+        };
         Ok(Self {
-            codec: open_codec(folder.weights(&folder.vqvae, options)?, options)?,
-            text: open_text(folder, &config.text_encoder_architecture, options)?,
-            rest: Rest {
+            codec: match &parts.codec {
+                Some(own) => Part::Own(own.clone()),
+                None => Part::Stored(open_codec(folder.weights(&folder.vqvae, options)?, options)?),
+            },
+            text: match &parts.text {
+                Some(own) => Part::Own(own.clone()),
+                None => {
+                    let architecture = match architecture {
+                        Some(architecture) => architecture,
+                        None => text_architecture(folder, options)?,
+                    };
+                    Part::Stored(open_text(folder, &architecture, options)?)
+                }
+            },
+            metadata: ModelMetadata {
                 root: folder.root.clone(),
-                scheduler: read_scheduler(&folder.scheduler, options.unknown_keys)?,
+                scheduler: match parts.scheduler {
+                    Some(scheduler) => scheduler,
+                    None => read_scheduler(&folder.scheduler, options.unknown_keys)?,
+                },
                 defaults,
-                source: ModelSource::new(
-                    variant_identity(folder, options.variant.as_deref())?,
-                    options.dtype,
-                    &loras,
-                )?,
+                source: if parts.change_model() {
+                    None
+                } else {
+                    Some((variant_identity(folder, options.variant.as_deref())?, options.dtype))
+                },
                 device: options.device.clone(),
             },
-            transformer: StoredTransformer {
-                model: model.keeping_halves(&options.device),
-                keys,
-                loras,
-            },
+            transformer,
         })
     }
 
     /// Loads every component, one tensor at a time.
-    pub(crate) fn load(self) -> Result<Model, ModelError> {
-        let Self { transformer, codec, text, rest } = self;
-        rest.model(Box::new(transformer.load()?), codec.load()?, text.load()?.boxed())
+    pub(crate) fn load(self) -> Result<BaseModel, ModelError> {
+        let Self { transformer, codec, text, metadata } = self;
+        Ok(BaseModel {
+            transformer: match transformer {
+                Part::Stored(StoredTransformer { model, keys }) => {
+                    BaseTransformer::Loaded { model: Box::new(model.load()?), keys }
+                }
+                Part::Own(own) => BaseTransformer::Own(own),
+            },
+            codec: match codec {
+                Part::Stored(codec) => codec.load()?.into(),
+                Part::Own(own) => own,
+            },
+            text: match text {
+                Part::Stored(text) => text.load()?.into_boxed().into(),
+                Part::Own(own) => own,
+            },
+            metadata,
+        })
     }
 }
 
-impl Rest {
-    /// The model of these parts, when they belong together.
-    pub(crate) fn model(
-        self,
-        transformer: Box<dyn MgtTransformer>,
-        codec: Box<dyn VqCodec>,
-        text: Box<dyn TextEncoder>,
-    ) -> Result<Model, ModelError> {
-        let Self { root, scheduler, defaults, source, device } = self;
-        let source = Some(source);
-        let model = Model { codec, text, transformer, scheduler, defaults, source, device };
-        model.checked(&root)
-    }
-}
-
-/// Single components, for those who need no editor: a trainer, for instance.
+/// Single components, for use without an editor, for instance in training.
 impl ModelFolder {
-    /// Loads the transformer alone, with its config. All of its weights have the dtype of the options, as
-    /// training wants them.
+    /// Loads the transformer, with its config. All of its weights have the dtype of the options, as
+    /// training requires.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -265,7 +280,7 @@ impl ModelFolder {
         Ok((config, model.load()?))
     }
 
-    /// Loads the codec alone.
+    /// Loads the codec.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -273,15 +288,15 @@ impl ModelFolder {
         open_codec(self.weights(&self.vqvae, options)?, options)?.load()
     }
 
-    /// Loads the text encoder alone, the one that the transformer's config names.
+    /// Loads the text encoder named in the transformer's config.
     ///
     /// # Errors
     /// As [`Model::load`].
     pub fn load_text(&self, options: &LoadOptions) -> Result<Box<dyn TextEncoder>, ModelError> {
-        Ok(self.load_text_encoder(options)?.boxed())
+        Ok(self.load_text_encoder(options)?.into_boxed())
     }
 
-    /// As [`load_text`](Self::load_text), the encoder by its own type.
+    /// As [`load_text`](Self::load_text), with the concrete type.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -311,6 +326,31 @@ fn open_transformer(
     Ok((config, model))
 }
 
+/// The text encoder of a folder whose transformer is replaced: what the transformer's config says
+/// where there is one, else what the encoder's own files say.
+fn text_architecture(
+    folder: &ModelFolder,
+    options: &LoadOptions,
+) -> Result<TextArchitecture, ModelError> {
+    const CONFIG: &str = "config.json";
+    if folder.transformer.join(CONFIG).is_file() {
+        let config = read_component(&folder.transformer, options, MgtConfig::from_json_with)?;
+        return Ok(config.text_encoder_architecture);
+    }
+    if folder.llm_encoder.is_some() {
+        return Ok(TextArchitecture::ClipGemma2);
+    }
+    let path = folder.text_encoder.join(CONFIG);
+    let text = editmgt_store::read_text(&path)?;
+    let config: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| ModelError::folder(path, error.to_string()))?;
+    Ok(if config["model_type"] == SmallTextConfig::MODEL_TYPE {
+        TextArchitecture::Small
+    } else {
+        TextArchitecture::Clip
+    })
+}
+
 fn open_codec(files: WeightFiles, options: &LoadOptions) -> Result<StoredCodec, ModelError> {
     let (device, dtype) = (&options.device, options.dtype.vq.into());
     Ok(match read_component(files.dir(), options, CodecConfig::from_json_with)? {
@@ -336,26 +376,26 @@ fn open_text(
         let config = read_component(dir, options, SmallTextConfig::from_json_with)?;
         let files = folder.weights(dir, options)?;
         let model = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-        let model = model.keeping_halves(device);
-        let tokenizer = WordTokenizer::open(&folder.tokenizer, model.shell.spec().rows)?;
+        let model = model.with_half_precision_kept(device);
+        let tokenizer = WordTokenizer::open(&folder.tokenizer, model.unloaded.spec().rows)?;
         return Ok(StoredText::Small(Box::new(model), tokenizer));
     }
     let config = read_component(dir, options, ClipTextConfig::from_json_with)?;
     let files = folder.weights(dir, options)?;
     let model = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let model = model.keeping_halves(device);
+    let model = model.with_half_precision_kept(device);
     let clip = Box::new(StoredClip { model, tokenizer: PromptTokenizer::clip(&folder.tokenizer)? });
     if *architecture == TextArchitecture::Clip {
         return Ok(StoredText::Clip(clip));
     }
     let (Some(dir), Some(tokenizer)) = (&folder.llm_encoder, &folder.llm_tokenizer) else {
-        let problem = "the transformer reads CLIP and Gemma2, but there is no llm_encoder";
+        let problem = "the transformer needs CLIP and Gemma2, but there is no llm_encoder";
         return Err(ModelError::folder(&folder.root, problem));
     };
     let config = read_component(dir, options, Gemma2Config::from_json_with)?;
     let files = folder.weights(dir, options)?;
     let gemma = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let gemma = gemma.keeping_halves(device);
+    let gemma = gemma.with_half_precision_kept(device);
     let tokenizer = PromptTokenizer::gemma(tokenizer)?;
     Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
 }

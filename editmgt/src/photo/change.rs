@@ -2,11 +2,11 @@ use editmgt_core::{Error, HoldMask, Result};
 
 use super::{Mask, PhotoError, PixelSize, ResizePlan};
 
-/// Widest feather, pixels.
+/// Widest feather in pixels.
 pub(crate) const MAX_FEATHER: usize = 4096;
 
-/// How much of an edit each pixel of a photo shows: 0 is the photo's own byte, and stays it;
-/// [`ALL`](Self::ALL) is the edit.
+/// Weight of the edit in each pixel of a photo: 0 keeps the photo's byte, [`ALL`](Self::ALL) takes
+/// the edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeMask {
     size: PixelSize,
@@ -14,12 +14,12 @@ pub struct ChangeMask {
 }
 
 impl ChangeMask {
-    /// The weight of a pixel that is all edit.
+    /// The weight of a fully edited pixel.
     pub const ALL: u16 = u16::MAX;
 
-    /// Nothing for the pixels of held tokens and for those that the plan does not show to the
-    /// model, all for the others. A pixel on the border of two tokens belongs to the one that its
-    /// upper left corner lies in.
+    /// 0 for the pixels of held tokens and for those outside the plan's area, [`ALL`](Self::ALL)
+    /// for the others. A pixel on the border of two tokens belongs to the one that contains its
+    /// upper left corner.
     ///
     /// # Errors
     /// [`Error::Shape`] when the mask is empty or has no image of this index.
@@ -41,9 +41,8 @@ impl ChangeMask {
         Ok(Self { size: plan.photo(), weights })
     }
 
-    /// Times the user's mask, pixel by pixel: what that leaves black is the photo's own, also in a
-    /// token of which the most is white, and what it leaves grey is a mixture.
-    ///
+    /// Multiplies by the user's mask, pixel by pixel: black pixels keep the photo's bytes even in a
+    /// token that is mostly white, and grey ones are a mixture.
     /// # Errors
     /// [`PhotoError::MaskAspect`].
     pub fn within(mut self, mask: &Mask) -> Result<Self, PhotoError> {
@@ -54,9 +53,9 @@ impl ChangeMask {
         Ok(self)
     }
 
-    /// Lets the edit fade in over so many pixels, counted from the nearest pixel that is all photo
-    /// (the larger of the horizontal and the vertical distance); 0 leaves the edge hard. The ramp
-    /// lies on the edit's side: the photo's pixels stay exact.
+    /// Fades the edit in over this many pixels, by the distance to the nearest pixel of weight 0
+    /// (the larger of the horizontal and the vertical distance); 0 leaves a hard edge. The ramp is
+    /// on the edit's side: the photo's pixels stay exact.
     ///
     /// # Errors
     /// [`Error::Value`] above 4096.
@@ -67,7 +66,7 @@ impl ChangeMask {
         if feather == 0 {
             return Ok(self);
         }
-        // A pixel `steps` away from the photo's is all edit.
+        // A pixel `steps` away from the photo's has the full weight.
         let steps = feather as u16 + 1;
         let near = |&weight: &u16| if weight == 0 { 0 } else { steps };
         let mut distance: Vec<u16> = self.weights.iter().map(near).collect();
@@ -78,7 +77,7 @@ impl ChangeMask {
         Ok(self)
     }
 
-    /// Times a weight for each pixel, by its index, row-major.
+    /// Multiplies by a weight for each pixel, by its row-major index.
     pub(crate) fn weighted(mut self, weight: impl Fn(usize) -> u16) -> Self {
         for (i, own) in self.weights.iter_mut().enumerate() {
             *own = times(*own, weight(i).into(), Self::ALL.into());
@@ -86,9 +85,9 @@ impl ChangeMask {
         self
     }
 
-    /// Lets the edit fade out over `feather` pixels around what shows it (the larger of the
-    /// horizontal and the vertical distance), times `released`. No weight falls but where
-    /// `released` is below [`ALL`](Self::ALL): the ramp lies on the photo's side.
+    /// Fades the edit out over `feather` pixels around its visible part (the larger of the
+    /// horizontal and the vertical distance), multiplied by `released`. Weights only decrease where
+    /// `released` is below [`ALL`](Self::ALL): the ramp is on the photo's side.
     ///
     /// # Errors
     /// [`Error::Value`] above 4096, [`Error::Shape`] for a mask of another size.
@@ -126,8 +125,8 @@ fn times(weight: u16, part: u32, whole: u32) -> u16 {
     ((u32::from(weight) * part + whole / 2) / whole) as u16
 }
 
-/// Replaces each value by a neighbour's plus `step` where that is smaller: forwards from the
-/// neighbours before a pixel, then backwards from those after it.
+/// Replaces each value by a neighbour's plus `step` if that is smaller: a forward pass over the
+/// preceding neighbours, then a backward pass over the following ones.
 fn spread(distance: &mut [u16], width: usize, step: u16) {
     let Some(last) = distance.len().checked_sub(1) else { return };
     let relax = |distance: &mut [u16], i: usize, backwards: bool| {
@@ -163,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// The left half of a picture of 8x8 is held.
+    /// The left half of an 8x8 image is held.
     fn half() -> ChangeMask {
         let hold = HoldMask::new(1, GridSize::new(1, 2), vec![true, false]).unwrap();
         let plan = ResizePlan::native(PixelSize::new(8, 8), 1).unwrap();
@@ -210,7 +209,7 @@ mod tests {
             Mask::from_luma(GrayImage::from_fn(8, 8, |x, _| image::Luma([levels[x as usize]])));
         let soft = half().within(&mask).unwrap();
         assert_eq!(soft.weights()[..8], [0, 0, 0, 0, 0, 13107, 26214, 65535]);
-        // The ramp begins at the mask's black, too.
+        // The ramp also begins at the mask's black pixels.
         let soft = soft.feathered(1).unwrap();
         assert_eq!(soft.weights()[..8], [0, 0, 0, 0, 0, 6554, 26214, 65535]);
         let other = Mask::from_luma(GrayImage::new(8, 16));
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_model_does_not_see_stays() {
+    fn pixels_outside_the_plans_area_stay() {
         let photo = PixelSize::new(40, 100);
         let plan = ResizePlan::crop(photo, 64, 32).unwrap();
         assert_eq!(plan.model(), PixelSize::new(32, 96), "the case tests a crop");
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_that_are_none_are_refused() {
+    fn rejects_masks_of_another_size_or_aspect() {
         let plan = ResizePlan::native(PixelSize::new(8, 8), 1).unwrap();
         let empty = HoldMask::none(1, GridSize::new(0, 2));
         assert!(ChangeMask::new(&empty, 0, &plan).is_err());

@@ -6,37 +6,37 @@ use serde::{Deserialize, Serialize};
 
 use super::{ChangeMask, PixelSize};
 
-/// In which numbers photo and edit are mixed where a pixel shows some of both.
+/// Colour space in which photo and edit are mixed.
 ///
 /// In JSON `"srgb"` and `"linear"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blend {
-    /// The values as they stand in the file.
+    /// The encoded values of the file.
     #[default]
     Srgb,
-    /// Amounts of light, by sRGB's curve, whatever the photo's colour profile.
+    /// Linear light, by sRGB's transfer function, whatever the photo's colour profile.
     Linear,
 }
 
-/// Puts the photo's own pixels back where it was not edited.
+/// Restores the photo's own pixels outside the edit.
 ///
-/// A codec changes every pixel a little, also those of tokens that were never touched. After
-/// this, the pixels whose weight is 0 are the photo's own bytes.
+/// A codec changes every pixel slightly, even those of unchanged tokens. The composite restores the
+/// photo's bytes in pixels of weight 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Composite<'a> {
     /// The photo.
     pub photo: &'a RgbImage,
     /// The decoded edit, at the photo's size.
     pub edit: &'a RgbImage,
-    /// How much of the edit each pixel shows.
+    /// Weight of the edit in each pixel.
     pub change: &'a ChangeMask,
-    /// How the two are mixed.
+    /// The colour space of the mixture.
     pub blend: Blend,
 }
 
 impl Composite<'_> {
-    /// The picture.
+    /// Renders the composite.
     ///
     /// # Errors
     /// [`Error::Shape`] when photo, edit and mask differ in size.
@@ -74,27 +74,21 @@ impl Composite<'_> {
     }
 }
 
-/// So much of the edit, rounded.
+/// Mixes in this weight of the edit, rounded.
 fn mix(photo: u8, edit: u8, weight: u16) -> u8 {
     let (all, weight) = (u32::from(ChangeMask::ALL), u32::from(weight));
     let sum = u32::from(photo) * (all - weight) + u32::from(edit) * weight;
     ((sum + all / 2) / all) as u8
 }
 
-/// The amount of light of an sRGB value, 0..1 both. Source: IEC 61966-2-1.
+/// Linear light of an sRGB value, 0..1 both. Source: IEC 61966-2-1.
 fn light(level: f32) -> f32 {
-    match level <= 0.04045 {
-        true => level / 12.92,
-        false => ((level + 0.055) / 1.055).powf(2.4),
-    }
+    if level <= 0.04045 { level / 12.92 } else { ((level + 0.055) / 1.055).powf(2.4) }
 }
 
-/// The sRGB value of an amount of light, 0..1 both.
+/// The sRGB value of linear light, 0..1 both.
 fn level(light: f32) -> f32 {
-    match light <= 0.003_130_8 {
-        true => light * 12.92,
-        false => 1.055 * light.powf(1.0 / 2.4) - 0.055,
-    }
+    if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 }
 }
 
 #[cfg(test)]
@@ -113,7 +107,7 @@ mod tests {
         })
     }
 
-    /// The second of two masks: a checkerboard.
+    /// A checkerboard of two masks.
     fn checkerboard(size: GridSize) -> HoldMask {
         let held = (0..2 * size.len())
             .map(|i| i >= size.len() && (i / size.width + i % size.width).is_multiple_of(2))
@@ -154,7 +148,7 @@ mod tests {
         }
     }
 
-    /// Half of black and half of white, as file values and as light.
+    /// Half of black and half of white, as encoded values and as light.
     #[test]
     fn light_and_levels_mix_differently() {
         let photo = RgbImage::new(2, 1);
@@ -170,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mixture_of_a_picture_with_itself_is_the_picture() {
+    fn mixing_an_image_with_itself_changes_nothing() {
         let photo = noise(16, 16, 3);
         let plan = ResizePlan::native(PixelSize::of(&photo), 1).unwrap();
         let hold = checkerboard(GridSize::new(2, 2));
@@ -182,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_do_not_belong_together_are_refused() {
+    fn rejects_mismatched_parts() {
         let (photo, other) = (RgbImage::new(8, 8), RgbImage::new(8, 9));
         let change = |photo: &RgbImage| {
             let plan = ResizePlan::native(PixelSize::of(photo), 1).unwrap();

@@ -7,12 +7,12 @@ use image::error::UnsupportedErrorKind;
 
 use super::{MIN_SIDE, PixelSize};
 
-/// Where a picture came from, for messages.
+/// Source of an image, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A file.
     File(PathBuf),
-    /// Bytes or pixels that the caller handed over.
+    /// Bytes or pixels in memory.
     Memory,
 }
 
@@ -25,12 +25,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The kind of image that is not read; in the decoder's terms where nothing better is known.
+/// The unsupported kind of image; in the decoder's terms if nothing better is known.
 fn what_is_unsupported(error: &image::ImageError) -> String {
     match error {
         image::ImageError::Unsupported(unsupported) => match unsupported.kind() {
             UnsupportedErrorKind::GenericFeature(what) if what.starts_with("a ") => {
-                format!("expected an image of a kind that is read, got {what}")
+                format!("expected a supported kind of image, got {what}")
             }
             _ => error.to_string(),
         },
@@ -38,16 +38,16 @@ fn what_is_unsupported(error: &image::ImageError) -> String {
     }
 }
 
-/// Why a picture can't be read, used or written. Sizes are printed width x height.
+/// Why an image cannot be read, used or written. Sizes are printed as width x height.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PhotoError {
-    /// The file can't be opened or read.
+    /// The file cannot be opened or read.
     #[error("can't read {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A folder was given for a photo.
@@ -56,7 +56,7 @@ pub enum PhotoError {
         /// The folder.
         path: PathBuf,
     },
-    /// There are no bytes.
+    /// The file is empty.
     #[error("{origin}: expected an image, got an empty file")]
     Empty {
         /// The photo.
@@ -69,25 +69,25 @@ pub enum PhotoError {
     FileTooLarge {
         /// The photo.
         origin: Origin,
-        /// Its length, bytes.
+        /// Its length in bytes.
         bytes: u64,
         /// `PhotoLimits::max_bytes`.
         limit: u64,
     },
-    /// The content is no image that anyone here knows.
+    /// The contents are not an image of a known format.
     #[error("{origin}: expected a PNG, JPEG, WebP, BMP, TIFF or GIF image, got {got}")]
     NotAnImage {
         /// The file.
         origin: Origin,
-        /// What the content looks like.
+        /// The detected contents.
         got: String,
     },
-    /// A known format, of a kind that can't be decoded.
+    /// A known format, of an unsupported kind.
     #[error("{origin}: {}; save it as an 8-bit PNG or JPEG first", what_is_unsupported(reason))]
     Unsupported {
         /// The photo.
         origin: Origin,
-        /// What is not supported, in the decoder's form; the message has it in words.
+        /// What is not supported, in the decoder's form; the message has a description.
         reason: image::ImageError,
     },
     /// The file is damaged.
@@ -95,9 +95,9 @@ pub enum PhotoError {
     Corrupt {
         /// The photo.
         origin: Origin,
-        /// The format that its first bytes promise.
+        /// The detected format.
         format: &'static str,
-        /// What the decoder stumbled over.
+        /// The decoder's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// More pixels than the limits allow.
@@ -110,7 +110,7 @@ pub enum PhotoError {
         origin: Origin,
         /// Its size.
         size: PixelSize,
-        /// The field of `PhotoLimits` that lifts the limit.
+        /// The field of `PhotoLimits` that sets the limit.
         option: &'static str,
         /// The value of that field.
         limit: u64,
@@ -120,10 +120,10 @@ pub enum PhotoError {
     TooMuchMemory {
         /// The photo.
         origin: Origin,
-        /// The decoder's words.
+        /// The decoder's error.
         source: image::ImageError,
     },
-    /// A side is too short for a photo.
+    /// A side is too short.
     #[error("{origin}: {size} pixels; expected at least {MIN_SIDE} on each side")]
     TooSmall {
         /// The photo.
@@ -132,7 +132,7 @@ pub enum PhotoError {
         size: PixelSize,
     },
 
-    /// The output's name doesn't say which format to write.
+    /// The output's extension is not a supported format.
     #[error("{}: expected a name that ends in .png, .jpg, .webp, .bmp or .tiff", path.display())]
     UnknownExtension {
         /// The output.
@@ -152,67 +152,68 @@ pub enum PhotoError {
         /// Its folder.
         folder: PathBuf,
     },
-    /// The output's format has no room for so large a picture.
+    /// The output's format does not support such a large image.
     #[error("{}: {size} pixels, but {format} holds at most {max} a side; choose .png", path.display())]
     TooLargeForFormat {
         /// The output.
         path: PathBuf,
-        /// The picture's size.
+        /// The image's size.
         size: PixelSize,
         /// The format.
         format: &'static str,
-        /// Its longest side.
+        /// The format's longest side.
         max: usize,
     },
-    /// A JPEG quality that doesn't exist.
+    /// A JPEG quality out of range.
     #[error("JPEG quality: expected 1 to 100, got {got}")]
     Quality {
-        /// The value that came.
+        /// The value.
         got: u8,
     },
-    /// The output can't be written.
+    /// The output cannot be written.
     #[error("can't write {}: {source}", path.display())]
     Write {
         /// The output.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The output can't be written, for another reason: it is read-only, or its links have no end.
+    /// The output cannot be written for another reason, such as a read-only file or a loop of
+    /// links.
     #[error(transparent)]
     Store(editmgt_store::StoreError),
-    /// The photo can't be encoded in memory.
+    /// The photo cannot be encoded in memory.
     #[error("can't encode as {format}: {source}")]
     EncodeBytes {
         /// The format.
         format: &'static str,
-        /// The encoder's reason.
+        /// The encoder's error.
         source: ImageError,
     },
-    /// A format that is not written.
+    /// A format that cannot be written.
     #[error("expected PNG, JPEG, WebP, BMP or TIFF to encode to, got {format}")]
     UnknownFormat {
         /// The format.
         format: String,
     },
-    /// The encoder refused.
+    /// The encoder's error.
     #[error("can't encode {}: {source}", path.display())]
     Encode {
         /// The output.
         path: PathBuf,
-        /// The encoder's words.
+        /// The encoder's error.
         source: image::ImageError,
     },
 
-    /// A file that was asked for its text is no PNG, or is damaged.
+    /// A file that should have a text is not a PNG, or is damaged.
     #[error("{}: expected a PNG: {source}", path.display())]
     NoText {
         /// The file.
         path: PathBuf,
-        /// What the decoder stumbled over.
+        /// The decoder's error.
         source: png::DecodingError,
     },
-    /// A PNG that doesn't say how it was edited.
+    /// A PNG without a record of its edit.
     #[error(
         "{}: this PNG does not say how it was edited: expected a text chunk named {keyword:?}",
         path.display()
@@ -223,18 +224,18 @@ pub enum PhotoError {
         /// The chunk's keyword.
         keyword: &'static str,
     },
-    /// A PNG that says how it was edited in words that are not understood here.
+    /// A PNG with an unreadable record of its edit.
     #[error("{}: the record of its edit (by version {version}) is not understood: {source}", path.display())]
     Record {
         /// The file.
         path: PathBuf,
-        /// The version that wrote it, as it says.
+        /// The version that wrote it, by the record.
         version: String,
         /// What is wrong with it.
         source: serde_json::Error,
     },
 
-    /// Mask and photo have different shapes.
+    /// Mask and photo have different aspect ratios.
     #[error(
         "mask {origin}: {mask} pixels do not have the proportions of the photo, which is {photo} \
          when upright; draw the mask over the photo as it is shown"
@@ -247,7 +248,7 @@ pub enum PhotoError {
         /// The photo's size, upright.
         photo: PixelSize,
     },
-    /// The mask lets nothing change.
+    /// The mask is black on every token.
     #[error(
         "mask {origin}: no token of the {grid} grid has any white, so nothing may change; paint the \
          area to edit white"
@@ -258,7 +259,7 @@ pub enum PhotoError {
         /// The token grid, height x width.
         grid: GridSize,
     },
-    /// No pixel of the mask is bright enough to be white.
+    /// No pixel of the mask is bright enough to count as white.
     #[error(
         "mask {origin}: its brightest level is {brightest} of 255, so nothing may change; expected \
          white (255) where the photo may change, or, read by opacity, a transparent area"
@@ -270,7 +271,7 @@ pub enum PhotoError {
         brightest: u8,
     },
 
-    /// A size or value that doesn't fit.
+    /// A size or value out of range.
     #[error(transparent)]
     Value(#[from] editmgt_core::Error),
 }

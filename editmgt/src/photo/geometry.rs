@@ -6,29 +6,29 @@ use serde::{Deserialize, Serialize};
 use super::resize::{ResizeFilter, resize_rgb};
 use super::{Photo, PixelArea, PixelSize};
 
-/// Longest side that a plan may ask the model for, pixels: four times what anyone has run.
+/// Longest side of the model's image in pixels: four times the largest size in use.
 pub(crate) const MAX_SIDE: usize = 1 << 14;
 
-/// How far from the ideal [`ResizePlan::fit`] looks for a better shape, as a share of a side.
+/// Search range of [`ResizePlan::fit`] around the ideal size, as a share of a side.
 const REACH: f64 = 0.1;
 
-/// What a deviation in area costs [`ResizePlan::fit`] compared with one in proportions: a picture
-/// that is a little larger or smaller goes unnoticed, one that is stretched doesn't.
+/// Weight of a deviation in area relative to one in aspect ratio in [`ResizePlan::fit`]: a slightly
+/// larger or smaller image is hardly noticed, a stretched one is.
 const AREA_WEIGHT: f64 = 0.1;
 
-/// How a photo becomes a picture whose sides suit the model.
+/// How a photo is fitted to sides that the model supports.
 ///
 /// In JSON `"fit"`, `"pad"`, `"crop"` and `"native"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resize {
-    /// The whole photo, stretched by a few percent where its proportions ask for it:
+    /// The whole photo, stretched by a few percent if its aspect ratio requires it:
     /// [`ResizePlan::fit`].
     #[default]
     Fit,
-    /// The whole photo in its exact proportions, with a rim around it: [`ResizePlan::pad`].
+    /// The whole photo with its exact aspect ratio, padded: [`ResizePlan::pad`].
     Pad,
-    /// The middle of the photo in its exact proportions; a rim of it is not edited:
+    /// The centre of the photo with its exact aspect ratio; the rest is not edited:
     /// [`ResizePlan::crop`].
     Crop,
     /// Not resized: [`ResizePlan::native`].
@@ -36,7 +36,7 @@ pub enum Resize {
 }
 
 impl Resize {
-    /// The plan for a photo; `side` is not read by [`Native`](Self::Native).
+    /// The plan for a photo; [`Native`](Self::Native) ignores `side`.
     ///
     /// # Errors
     /// Those of the plan.
@@ -50,7 +50,7 @@ impl Resize {
     }
 }
 
-/// How a photo of any size maps onto the pixels that the model works on, and back.
+/// Mapping between a photo of any size and the model's image.
 ///
 /// ```text
 /// photo              model
@@ -61,9 +61,8 @@ impl Resize {
 /// └─────────────┘    └─────────────┘
 /// ```
 ///
-/// Unless asked for ([`crop`](Self::crop)) the area is the whole photo: nothing is cropped. A plan
-/// is a record: the same plan takes the photo to the model and the result back to the photo's
-/// size.
+/// Except for [`crop`](Self::crop) the area is the whole photo: nothing is cropped. The same plan
+/// transforms the photo to the model's size and the result back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ResizePlan {
     photo: PixelSize,
@@ -75,14 +74,13 @@ pub struct ResizePlan {
 }
 
 impl ResizePlan {
-    /// The default: about as many pixels as a square of `side`, both sides multiples of
-    /// `multiple`, proportions kept as well as that allows.
+    /// The default: about as many pixels as a square of `side`, both sides multiples of `multiple`,
+    /// with the aspect ratio preserved as far as possible.
     ///
-    /// `multiple` is the codec's downsampling factor times the transformer's grid factor; `side`
-    /// is what the model was trained on, for instance 1024. Of all sizes within about 10% of the
-    /// ideal sides it takes the one that distorts least (a larger or smaller area counts a tenth of
-    /// a distortion): never worse than rounding both sides, and none at all for the usual 1:1, 4:3
-    /// and 3:2 at 1024.
+    /// `multiple` is the codec's downsampling factor times the transformer's grid factor; `side` is
+    /// the training size, for instance 1024. Of all sizes within about 10% of the ideal sides it
+    /// selects the least distorted one (a deviation in area counts a tenth of a distortion): never
+    /// worse than rounding both sides, and exact for the usual 1:1, 4:3 and 3:2 at 1024.
     ///
     /// # Errors
     /// [`Error::Value`] when `multiple` is 0, `side` is below `multiple` or above 16,384, or the
@@ -119,10 +117,9 @@ impl ResizePlan {
         Self::exact(photo, PixelSize::new(rows * multiple, columns * multiple), multiple)
     }
 
-    /// The whole photo in its exact proportions (up to a pixel of the model's), in the middle of a
-    /// picture of [`fit`](Self::fit)'s size. The rim repeats the photo's outermost pixels, so that
-    /// there is no contour that the model could take for a part of the picture; it is cut off by
-    /// [`invert`](Self::invert).
+    /// The whole photo with its exact aspect ratio (up to a pixel of the model's image), centred in
+    /// an image of [`fit`](Self::fit)'s size. The padding repeats the photo's outermost pixels, to
+    /// avoid an edge that the model could mistake for content; [`invert`](Self::invert) removes it.
     ///
     /// # Errors
     /// Those of [`fit`](Self::fit).
@@ -132,9 +129,9 @@ impl ResizePlan {
         Ok(Self { place, ..plan })
     }
 
-    /// The largest part in the middle of the photo that has the proportions of
-    /// [`fit`](Self::fit)'s picture (up to a pixel of the photo's). What is cropped is not lost:
-    /// [`invert`](Self::invert) leaves the photo's own pixels there.
+    /// The largest centred part of the photo with the aspect ratio of [`fit`](Self::fit)'s image
+    /// (up to a pixel of the photo). Cropped pixels are not lost: [`invert`](Self::invert) keeps
+    /// the photo's own pixels there.
     ///
     /// # Errors
     /// Those of [`fit`](Self::fit).
@@ -144,15 +141,15 @@ impl ResizePlan {
         Ok(Self { area, ..plan })
     }
 
-    /// No resize at all, for a photo whose sides suit the codec already.
+    /// No resizing, for a photo with sides that the codec supports.
     ///
     /// # Errors
-    /// [`Error::Value`] when a side is no multiple of `multiple`, or longer than 16,384.
+    /// [`Error::Value`] when a side is not a multiple of `multiple`, or longer than 16,384.
     pub fn native(photo: PixelSize, multiple: usize) -> Result<Self> {
         Self::exact(photo, photo, multiple)
     }
 
-    /// A square, whatever the photo's proportions: what the official example does.
+    /// A square, whatever the photo's aspect ratio, as in the official example.
     ///
     /// # Errors
     /// Those of [`exact`](Self::exact).
@@ -160,11 +157,11 @@ impl ResizePlan {
         Self::exact(photo, PixelSize::new(side, side), multiple)
     }
 
-    /// A size of your choice. Proportions that differ from the photo's stretch it; it is stretched
-    /// back by [`invert`](Self::invert).
+    /// A chosen size. The photo is stretched to another aspect ratio; [`invert`](Self::invert)
+    /// reverses this.
     ///
     /// # Errors
-    /// [`Error::Value`] when a side of `model` is 0, no multiple of `multiple`, or longer than
+    /// [`Error::Value`] when a side of `model` is 0, not a multiple of `multiple`, or longer than
     /// 16,384, or the photo is empty.
     pub fn exact(photo: PixelSize, model: PixelSize, multiple: usize) -> Result<Self> {
         let suits = |side: usize| {
@@ -172,7 +169,7 @@ impl ResizePlan {
         };
         if !suits(model.height) || !suits(model.width) {
             let expected = format!("sides that are multiples of {multiple}, up to {MAX_SIDE}");
-            return Err(Error::value("size of the picture to edit", expected, model));
+            return Err(Error::value("size of the image to edit", expected, model));
         }
         if photo.shorter() == 0 {
             return Err(Error::value("photo", "at least one pixel", photo));
@@ -187,9 +184,9 @@ impl ResizePlan {
         })
     }
 
-    /// The plan with other filters. By default [`Bilinear`](ResizeFilter::Bilinear) takes the photo
-    /// to the model, as in the official preparation, and [`Bicubic`](ResizeFilter::Bicubic) takes
-    /// the result back: sharper where it must grow, without the halos of Lanczos.
+    /// Replaces the filters. By default [`Bilinear`](ResizeFilter::Bilinear) is used towards the
+    /// model, as in the official preparation, and [`Bicubic`](ResizeFilter::Bicubic) for the
+    /// result: sharper upsampling without the halos of Lanczos.
     pub fn with_filters(self, shrink: ResizeFilter, restore: ResizeFilter) -> Self {
         Self { shrink, restore, ..self }
     }
@@ -199,23 +196,23 @@ impl ResizePlan {
         self.photo
     }
 
-    /// The size that the model sees.
+    /// The size of the model's image.
     pub fn model(&self) -> PixelSize {
         self.model
     }
 
-    /// The part of the photo that the model sees: all of it, unless the plan crops.
+    /// The part of the photo in the model's image: all of it, unless the plan crops.
     pub fn area(&self) -> PixelArea {
         self.area
     }
 
-    /// Where that lies in the model's picture: all over it, unless the plan pads.
+    /// Its position in the model's image: all of it, unless the plan pads.
     pub fn place(&self) -> PixelArea {
         self.place
     }
 
-    /// Of each row of the photo the row of tokens that its upper edge lies in, for a grid of so
-    /// many rows; `None` for rows that the model doesn't see.
+    /// For each row of the photo the token row that contains its upper edge, for a grid with this
+    /// number of rows; `None` for rows outside the area.
     pub fn token_rows(&self, rows: usize) -> Vec<Option<usize>> {
         let (area, place) = (self.area, self.place);
         let (start, length) = (area.top, area.size.height);
@@ -228,7 +225,7 @@ impl ResizePlan {
         )
     }
 
-    /// Of each column of the photo the column of tokens that its left edge lies in, as
+    /// For each column of the photo the token column that contains its left edge, as
     /// [`token_rows`](Self::token_rows).
     pub fn token_columns(&self, columns: usize) -> Vec<Option<usize>> {
         let (area, place) = (self.area, self.place);
@@ -242,13 +239,13 @@ impl ResizePlan {
         )
     }
 
-    /// The token grid of a codec with this downsampling factor. Panics when that is 0.
+    /// The token grid of a codec with this downsampling factor. Panics when it is 0.
     pub fn grid(&self, downsample_factor: usize) -> GridSize {
         GridSize::new(self.model.height / downsample_factor, self.model.width / downsample_factor)
     }
 
-    /// The photo as the model reads it: `[1, 3, H, W]`, RGB in 0..1, f32. Fully transparent pixels
-    /// have the colours of [`Photo::visible_rgb`].
+    /// The model's input: `[1, 3, H, W]`, RGB in 0..1, f32. Fully transparent pixels have the
+    /// colours of [`Photo::visible_rgb`].
     ///
     /// Source: the official `process_image` (8-bit bilinear resize, then division by 255).
     ///
@@ -261,14 +258,12 @@ impl ResizePlan {
         let PixelArea { top, left, size } = self.area;
         let visible = photo.visible_rgb();
         let cut;
-        let seen = match size == self.photo {
-            true => &*visible,
-            false => {
-                let [left, top, width, height] =
-                    [left, top, size.width, size.height].map(|n| n as u32);
-                cut = imageops::crop_imm(&*visible, left, top, width, height).to_image();
-                &cut
-            }
+        let seen = if size == self.photo {
+            &*visible
+        } else {
+            let [left, top, width, height] = [left, top, size.width, size.height].map(|n| n as u32);
+            cut = imageops::crop_imm(&*visible, left, top, width, height).to_image();
+            &cut
         };
         let resized = self.padded(resize_rgb(seen, self.place.size, self.shrink));
         let pixels = resized.as_raw().as_chunks::<3>().0;
@@ -279,7 +274,7 @@ impl ResizePlan {
         Ok(Tensor::from_data(TensorData::new(planes, shape), (device, DType::F32)))
     }
 
-    /// A picture at `place`, its outermost pixels repeated around it.
+    /// Pads an image at `place` by repeating its outermost pixels.
     fn padded(&self, picture: RgbImage) -> RgbImage {
         let PixelArea { top, left, size } = self.place;
         if size == self.model {
@@ -293,13 +288,13 @@ impl ResizePlan {
         })
     }
 
-    /// The model's picture at the photo's size: `[1, 3, H, W]`, RGB in 0..1 (what is outside is
-    /// clamped), rounded to bytes, the rim cut off, then resized. What the model didn't see of
-    /// `photo` is its own.
+    /// Transforms the model's image to the photo's size: `[1, 3, H, W]`, RGB in 0..1 (clamped),
+    /// rounded to bytes, without the padding, then resized. Pixels of `photo` outside the area are
+    /// unchanged.
     ///
     /// # Errors
-    /// [`Error::Shape`] for another shape, or a photo of another size; [`Error::Value`] when a
-    /// value is not a number, [`Error::Device`] when the picture can't be read back.
+    /// [`Error::Shape`] for another shape, or a photo of another size; [`Error::Value`] for NaN,
+    /// [`Error::Device`] when the read-back fails.
     pub fn invert(&self, picture: Tensor<4>, photo: &Photo) -> Result<RgbImage> {
         if photo.size() != self.photo {
             return Err(Error::shape("photo of this resize plan", self.photo, photo.size()));
@@ -307,7 +302,7 @@ impl ResizePlan {
         self.restore(to_rgb(picture, self.model)?, photo)
     }
 
-    /// As [`invert`](Self::invert), of bytes; `picture` has the model's size.
+    /// As [`invert`](Self::invert), from bytes; `picture` has the model's size.
     pub(crate) fn restore(&self, mut picture: RgbImage, photo: &Photo) -> Result<RgbImage> {
         if self.place.size != self.model {
             let PixelArea { top, left, size } = self.place;
@@ -326,8 +321,7 @@ impl ResizePlan {
     }
 }
 
-/// A picture of `size` from `[1, 3, H, W]`, RGB in 0..1 (what is outside is clamped), rounded to
-/// bytes.
+/// Converts `[1, 3, H, W]`, RGB in 0..1 (clamped), to an image of `size`, rounded to bytes.
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Value`] for NaN, [`Error::Device`].
@@ -336,13 +330,13 @@ pub(crate) fn to_rgb(picture: Tensor<4>, size: PixelSize) -> Result<RgbImage> {
     if picture.dims() != [1, 3, height, width] {
         let (expected, got) = ([1, 3, height, width], picture.dims());
         let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
-        return Err(Error::shape("decoded picture", expected, got));
+        return Err(Error::shape("decoded image", expected, got));
     }
     let planes = picture
         .try_into_vec_as::<f32>()
-        .map_err(|e| Error::device("reading the decoded picture", e))?;
+        .map_err(|e| Error::device("reading the decoded image", e))?;
     if planes.iter().any(|value| value.is_nan()) {
-        return Err(Error::value("decoded picture", "numbers", "NaN"));
+        return Err(Error::value("decoded image", "numbers", "NaN"));
     }
     let area = height * width;
     let pixels = (0..area)
@@ -352,8 +346,9 @@ pub(crate) fn to_rgb(picture: Tensor<4>, size: PixelSize) -> Result<RgbImage> {
     Ok(RgbImage::from_raw(width as u32, height as u32, pixels).expect("three bytes for each pixel"))
 }
 
-/// Of each of `photo` pixels the one of `count` cells that its start lies in. The pixels of `area`
-/// (start and length) lie at `place` among `model` pixels, over which the cells are spread.
+/// For each of `photo` pixels the index of the cell, of `count`, that contains its start. The
+/// pixels of `area` (start and length) are at `place` among `model` pixels, over which the cells
+/// are spread.
 fn cells(
     photo: usize,
     area: (usize, usize),
@@ -361,7 +356,7 @@ fn cells(
     place: (usize, usize),
     count: usize,
 ) -> Vec<Option<usize>> {
-    // In units of (a pixel of the model / the area's length), so that all is whole.
+    // In units of (a pixel of the model / the area's length), so that all values are integers.
     let cell = |i: usize| {
         let at = place.0 * area.1 + i.checked_sub(area.0)? * place.1;
         (i < area.0 + area.1).then(|| at * count / (area.1 * model))
@@ -369,7 +364,7 @@ fn cells(
     (0..photo).map(cell).collect()
 }
 
-/// The largest ratio of a photo's sides that leaves one `multiple` for the short side and at most
+/// The largest aspect ratio with at least one `multiple` for the short side and at most
 /// [`MAX_SIDE`] for the long one.
 fn ratio_limit(side: usize, multiple: usize) -> f64 {
     let side = side as f64;

@@ -1,4 +1,4 @@
-//! What the decoder doesn't tell about a JPEG: its scans, and whether all of it is there.
+//! Structure of JPEG files beyond the decoder's: scans, and completeness.
 //!
 //! Source: ITU T.81, annex B.
 
@@ -23,7 +23,7 @@ pub(super) struct JpegLayout {
     scans: Vec<Scan>,
     /// Where the data of the last scan end.
     end: usize,
-    /// Bytes behind the end marker; `None` without such a marker.
+    /// Bytes after the end marker; `None` without one.
     trailer: Option<usize>,
 }
 
@@ -38,9 +38,8 @@ struct Scan {
 
 impl JpegLayout {
     /// Walks the segments; `None` when there is no frame or no scan.
-    ///
-    /// Segments before the pixel data carry their length and are skipped: an EXIF thumbnail is a
-    /// JPEG of its own, with an end of its own.
+    /// Segments before the pixel data have a length and are skipped: an EXIF thumbnail is a
+    /// complete JPEG with its own end marker.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         let mut layout = Self {
             frame: 0,
@@ -87,12 +86,12 @@ impl JpegLayout {
         (!layout.components.is_empty() && !layout.scans.is_empty()).then_some(layout)
     }
 
-    /// Bytes behind the end marker; `None` when the marker is missing.
+    /// Bytes after the end marker; `None` when it is missing.
     pub(super) fn trailer(&self) -> Option<usize> {
         self.trailer
     }
 
-    /// Checks that the process is one that is decoded here.
+    /// Checks that the coding process is supported.
     ///
     /// # Errors
     /// [`ImageError::Unsupported`] with its name.
@@ -111,14 +110,14 @@ impl JpegLayout {
         Err(unsupported(format!("a JPEG with {kind}")))
     }
 
-    /// Whether `image`'s decoder gets this file wrong: it takes the first scan of a sequential
-    /// frame for all components.
+    /// Whether `image`'s decoder fails on this file: it decodes the first scan of a sequential
+    /// frame as all components.
     pub(super) fn needs_other_decoder(&self) -> bool {
         let sequential = matches!(self.frame, 0xc0 | 0xc1);
         sequential && self.scans.iter().any(|s| s.components.len() < self.components.len())
     }
 
-    /// Whether there is a scan for every component and, of a progressive frame, for every bit of
+    /// Whether there is a scan for every component and, in a progressive frame, for every bit of
     /// every coefficient.
     fn has_all_scans(&self) -> bool {
         self.components.iter().all(|component| {
@@ -134,11 +133,11 @@ impl JpegLayout {
         })
     }
 
-    /// The file with an end marker behind its last scan, if every block of the picture is there;
-    /// `None` for a file that was cut off. `decode` gives the picture of a file.
+    /// Appends an end marker after the last scan, if every block of the image is present; `None`
+    /// for a truncated file. `decode` decodes a file.
     ///
-    /// A decoder invents what is missing at the end from whatever follows. So the picture is whole
-    /// when it does not depend on what follows: it is decoded with several endings and compared.
+    /// A decoder makes up missing data at the end from the bytes that follow. So the image is
+    /// complete if it does not depend on them: it is decoded with several endings and compared.
     pub(super) fn completed<E>(
         &self,
         bytes: &[u8],
@@ -167,13 +166,13 @@ impl Scan {
     }
 }
 
-/// The content of the segment whose marker is at `at`.
+/// The contents of the segment whose marker is at `at`.
 fn segment(bytes: &[u8], at: usize) -> Option<&[u8]> {
     let length = usize::from(u16::from_be_bytes(*bytes.get(at + 2..)?.first_chunk()?));
     bytes.get(at + 4..at + 2 + length.max(2))
 }
 
-/// The length of a scan's data: up to a marker that isn't a restart.
+/// The length of a scan's data: up to a marker other than a restart.
 fn scan_data(bytes: &[u8]) -> usize {
     let mut at = 0;
     while at < bytes.len() {
@@ -197,7 +196,7 @@ fn unsupported(what: String) -> ImageError {
 /// Decodes with the `jpeg-decoder` crate.
 ///
 /// # Errors
-/// The decoder's; [`ImageError::Unsupported`] for what it does not know.
+/// The decoder's; [`ImageError::Unsupported`] for unsupported files.
 pub(super) fn decode_separate_scans(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
     let error = |error: jpeg_decoder::Error| match error {
@@ -208,7 +207,7 @@ pub(super) fn decode_separate_scans(bytes: &[u8]) -> Result<DynamicImage, ImageE
         )),
     };
     let pixels = decoder.decode().map_err(error)?;
-    let info = decoder.info().expect("the picture was decoded, so its header was read");
+    let info = decoder.info().expect("the image was decoded, so its header was read");
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     let image = match info.pixel_format {
         jpeg_decoder::PixelFormat::L8 => {

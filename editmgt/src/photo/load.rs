@@ -22,24 +22,24 @@ mod lengths;
 mod tiff_lzw;
 mod tiff_tags;
 
-/// The shortest side of a photo, pixels: below, there is nothing that an edit could mean.
+/// Shortest side of a photo in pixels: smaller images cannot be edited sensibly.
 pub const MIN_SIDE: usize = 8;
 
-/// Memory that a decoder may use beside the picture itself, bytes.
+/// Memory for a decoder in addition to the image, in bytes.
 const DECODER_HEADROOM: u64 = 64 << 20;
 
 /// Decodes; a panic of a decoder (`png` 0.18.1 has one for a palette that ends within a colour) is
-/// the error of a damaged file.
+/// returned as the error of a damaged file.
 fn caught(
     decode: impl FnOnce() -> Result<DynamicImage, ImageError>,
 ) -> Result<DynamicImage, ImageError> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).unwrap_or_else(|_| {
         let hint = ImageFormatHint::Unknown;
-        Err(ImageError::Decoding(DecodingError::new(hint, "the decoder can't make sense of it")))
+        Err(ImageError::Decoding(DecodingError::new(hint, "the decoder failed")))
     })
 }
 
-/// How large a photo may be. All are checked before a pixel is decoded.
+/// Size limits of a photo. All are checked before pixels are decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PhotoLimits {
     /// Most pixels; 50 million by default (a full-frame camera has 24 to 60).
@@ -58,11 +58,10 @@ impl Default for PhotoLimits {
 
 /// A photo, upright, as 8-bit RGB.
 ///
-/// Grey and palette images become RGB; more than 8 bits per channel are rounded to 8, since that is
-/// what the model reads and writes; an alpha channel is kept aside and comes back when the photo is
-/// saved in a format that has one. Of an animation the first frame is read, and of a TIFF the first
-/// page. Colour values are taken
-/// as they stand in the file: an ICC profile is kept, not applied, as in the official code.
+/// Grey and palette images become RGB; more than 8 bits per channel are rounded to 8, as the model
+/// uses; an alpha channel is kept separately and restored when the photo is saved in a format that
+/// supports it. Only the first frame of an animation and the first page of a TIFF are read. Colour
+/// values are used as stored: an ICC profile is kept, not applied, as in the official code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Photo {
     rgb: RgbImage,
@@ -74,8 +73,8 @@ pub struct Photo {
 impl TryFrom<DynamicImage> for Photo {
     type Error = PhotoError;
 
-    /// An image of the `image` crate, upright, without metadata: colours as 8 bits each; opacity,
-    /// where it has any, is kept aside.
+    /// Converts an upright image of the `image` crate, without metadata, to 8 bits per channel;
+    /// opacity is kept separately.
     ///
     /// # Errors
     /// [`PhotoError::TooSmall`].
@@ -92,16 +91,16 @@ impl TryFrom<DynamicImage> for Photo {
 
 impl Photo {
     /// Reads a PNG, JPEG, WebP, BMP, TIFF or GIF file, within the default limits. The format is
-    /// taken from the content, whatever the name says. EXIF orientation is applied.
+    /// detected by content, not by extension. EXIF orientation is applied.
     ///
     /// # Errors
-    /// [`PhotoError`] when the file is missing, unreadable, a folder, empty, no image, damaged,
-    /// cut off, too large (see [`PhotoLimits`]), or a side is shorter than [`MIN_SIDE`].
+    /// [`PhotoError`] when the file is missing, unreadable, a folder, empty, not an image, damaged,
+    /// truncated, too large (see [`PhotoLimits`]), or a side is shorter than [`MIN_SIDE`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
         Self::open_within(path, &PhotoLimits::default())
     }
 
-    /// [`open`](Self::open) with limits of your own.
+    /// [`open`](Self::open) with custom limits.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
@@ -111,15 +110,15 @@ impl Photo {
         decode_from(&bytes, limits, &Origin::File(path.to_owned()))
     }
 
-    /// Reads an image file that is in memory, within the default limits.
+    /// Reads an image file in memory, within the default limits.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open) that are about content.
+    /// Those of [`open`](Self::open) for the contents.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PhotoError> {
         Self::from_bytes_within(bytes, &PhotoLimits::default())
     }
 
-    /// [`from_bytes`](Self::from_bytes) with limits of your own.
+    /// [`from_bytes`](Self::from_bytes) with custom limits.
     ///
     /// # Errors
     /// Those of [`from_bytes`](Self::from_bytes).
@@ -127,8 +126,8 @@ impl Photo {
         decode_from(bytes, limits, &Origin::Memory)
     }
 
-    /// Pixels in memory: upright, opaque, without metadata. For other images, `Photo::try_from` an
-    /// [`image::DynamicImage`].
+    /// Pixels in memory: upright, opaque, without metadata. For other images, use `Photo::try_from`
+    /// with an [`image::DynamicImage`].
     ///
     /// # Errors
     /// [`PhotoError::TooSmall`].
@@ -137,7 +136,7 @@ impl Photo {
         Ok(Self { rgb, alpha: None, metadata: Metadata::default(), notes: Vec::new() })
     }
 
-    /// This photo with other pixels: transparency and metadata stay.
+    /// Replaces the pixels; transparency and metadata are kept.
     ///
     /// # Errors
     /// [`PhotoError::Value`] when `rgb` has another size.
@@ -149,8 +148,8 @@ impl Photo {
         Ok(Self { rgb, alpha, metadata, notes: Vec::new() })
     }
 
-    /// The pixels as an image of the `image` crate: RGB, or RGBA where the photo has opacity, 8 bits
-    /// each. The metadata is left behind.
+    /// Converts the pixels to an image of the `image` crate: RGB, or RGBA if the photo has opacity,
+    /// 8 bits each. Metadata is dropped.
     pub fn into_dynamic(self) -> DynamicImage {
         let Some(alpha) = self.alpha else { return DynamicImage::ImageRgb8(self.rgb) };
         let pixels = self.rgb.pixels().zip(alpha.pixels());
@@ -170,24 +169,23 @@ impl Photo {
         &self.rgb
     }
 
-    /// Opacity (0 transparent, 255 opaque), upright; `None` where all is opaque.
+    /// Opacity (0 transparent, 255 opaque), upright; `None` if all pixels are opaque.
     pub fn alpha(&self) -> Option<&GrayImage> {
         self.alpha.as_ref()
     }
 
-    /// Colour profile, camera data and what else travels with the photo.
+    /// Colour profile, camera data and other metadata of the photo.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// Whether this is the first frame of a file that has more (GIF, WebP, PNG).
+    /// Whether this is the first frame of an animation (GIF, WebP, PNG).
     pub fn is_animation(&self) -> bool {
         self.notes.contains(&PhotoNote::Animation)
     }
 
-    /// The pixels as a model should see them: those that are fully transparent get the mean colour
-    /// of what is visible around them, so that what nobody sees doesn't steer an edit. The others
-    /// are the photo's.
+    /// The pixels for a model: fully transparent pixels get the mean colour of the visible ones
+    /// around them, so that hidden colours don't affect an edit. The others are unchanged.
     pub fn visible_rgb(&self) -> Cow<'_, RgbImage> {
         match &self.alpha {
             Some(alpha) => opacity::fill_hidden(&self.rgb, alpha),
@@ -195,7 +193,7 @@ impl Photo {
         }
     }
 
-    /// What reading the file left out or changed; empty for a photo that came whole.
+    /// Parts of the file that were ignored or changed by reading it; empty if none.
     pub fn notes(&self) -> &[PhotoNote] {
         &self.notes
     }
@@ -311,7 +309,7 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
     Ok(Photo { rgb, alpha, metadata, notes })
 }
 
-/// A refusal that names the kind of TIFF.
+/// An error that names the unsupported kind of TIFF.
 fn unsupported_tiff(what: &str) -> ImageError {
     ImageError::Unsupported(UnsupportedError::from_format_and_kind(
         ImageFormatHint::Exact(ImageFormat::Tiff),
@@ -319,10 +317,10 @@ fn unsupported_tiff(what: &str) -> ImageError {
     ))
 }
 
-/// How the names of kinds of TIFFs begin.
+/// Prefix of the names of TIFF kinds.
 const NAMED_TIFF: &str = "a TIFF with ";
 
-/// Whether a refusal names a kind as [`unsupported_tiff`] does.
+/// Whether an error names a kind as [`unsupported_tiff`] does.
 fn is_named(error: &ImageError) -> bool {
     let ImageError::Unsupported(error) = error else { return false };
     let kind = error.kind();
@@ -338,7 +336,7 @@ fn open_decoder<'a>(
     let bytes = Cursor::new(bytes);
     let all = decoder_limits(limits);
     if format == ImageFormat::Png {
-        // A compressed colour profile can grow a thousandfold while the header is read.
+        // A compressed colour profile can expand a thousandfold while the header is read.
         let mut decoder = PngDecoder::with_limits(bytes, header_limits())?;
         decoder.set_limits(all)?;
         return Ok(Box::new(decoder));
@@ -348,16 +346,17 @@ fn open_decoder<'a>(
     Ok(Box::new(reader.into_decoder()?))
 }
 
-/// The picture; `None` for a file that was cut off.
+/// Decodes the image; `None` for a truncated file.
 fn decode_jpeg(
     bytes: &[u8],
     limits: &PhotoLimits,
     notes: &mut Vec<PhotoNote>,
 ) -> Result<Option<DynamicImage>, ImageError> {
     let Some(layout) = JpegLayout::of(bytes) else { return Ok(None) };
-    let decode = |bytes: &[u8]| match layout.needs_other_decoder() {
-        true => jpeg::decode_separate_scans(bytes),
-        false => {
+    let decode = |bytes: &[u8]| {
+        if layout.needs_other_decoder() {
+            jpeg::decode_separate_scans(bytes)
+        } else {
             let decoder = open_decoder(bytes, ImageFormat::Jpeg, limits)?;
             caught(|| DynamicImage::from_decoder(decoder))
         }
@@ -379,7 +378,7 @@ fn decode_jpeg(
     }
 }
 
-/// Takes the sample beside a TIFF's colours for what the file says it is.
+/// Interprets the extra sample of a TIFF as the file declares it.
 fn apply_extra_sample(
     image: DynamicImage,
     tags: &TiffTags,
@@ -395,10 +394,10 @@ fn apply_extra_sample(
     }
 }
 
-/// The format that the content says it has, or what the content looks like instead.
+/// Detects the format by content, or describes the content.
 fn sniff(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
     let start = || bytes[..bytes.len().min(8)].escape_ascii().to_string();
-    // The phone format is what people are most likely to try.
+    // HEIC, the phone format, is the most likely unsupported one.
     if matches!(bytes.get(4..12), Some(b"ftypheic" | b"ftypheix" | b"ftypmif1" | b"ftypmsf1")) {
         return Err("HEIC; export it as a JPEG first".into());
     }
@@ -417,7 +416,7 @@ fn sniff(bytes: &[u8]) -> Result<(ImageFormat, &'static str), String> {
     }
 }
 
-/// What may be asked for while a header is read.
+/// Limits while a header is read.
 fn header_limits() -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(DECODER_HEADROOM);
@@ -427,7 +426,7 @@ fn header_limits() -> Limits {
 fn decoder_limits(limits: &PhotoLimits) -> Limits {
     let largest_pixel = image::ColorType::Rgba32F.bytes_per_pixel();
     let pixels = limits.max_pixels.saturating_mul(u64::from(largest_pixel));
-    // Sides are checked by `check_size`, which can say what to do.
+    // Sides are checked by `check_size`, whose message is more helpful.
     let mut decoder = Limits::no_limits();
     decoder.max_alloc = Some(pixels.saturating_add(DECODER_HEADROOM));
     decoder
@@ -447,9 +446,10 @@ fn check_size(size: PixelSize, limits: &PhotoLimits, origin: &Origin) -> Result<
 }
 
 fn check_min_side(size: PixelSize, origin: &Origin) -> Result<(), PhotoError> {
-    match size.shorter() < MIN_SIDE {
-        true => Err(PhotoError::TooSmall { origin: origin.clone(), size }),
-        false => Ok(()),
+    if size.shorter() < MIN_SIDE {
+        Err(PhotoError::TooSmall { origin: origin.clone(), size })
+    } else {
+        Ok(())
     }
 }
 

@@ -8,19 +8,19 @@ use super::{
     MaskReading, Origin, Photo, PhotoError, PhotoLimits, PhotoNote, PixelSize, ResizePlan,
 };
 
-/// How far the proportions of mask and photo may differ.
+/// Largest relative difference of the aspect ratios of mask and photo.
 const ASPECT_TOLERANCE: f64 = 0.01;
 
-/// Levels this near to black or white are taken as such in a file: JPEG leaves such traces.
+/// Levels this close to black or white count as such in a file: JPEG artefacts.
 const TRACE: u8 = 8;
-/// The least brightness of a mask's brightest pixel.
+/// Least brightness of a mask's brightest pixel.
 const WHITE: u8 = 128;
 
-/// Where the edit may happen: white may change, black must stay.
+/// User mask: white may change, black must stay.
 ///
-/// Any size with the photo's proportions, drawn over the photo as it is shown (upright).
-/// [`MaskReading`] says whether brightness or opacity counts. A mask of two levels has the
-/// brighter one for white and the darker one for black, whatever they are.
+/// Any size with the photo's aspect ratio, aligned with the upright photo. [`MaskReading`] selects
+/// brightness or opacity. In a mask of two levels the brighter one counts as white and the darker
+/// one as black.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mask {
     luma: GrayImage,
@@ -29,15 +29,15 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Reads a mask from an image file, any format that [`Photo::open`] reads.
+    /// Reads a mask from an image file in any format of [`Photo::open`].
     ///
     /// # Errors
-    /// Those of [`Photo::open`]; [`PhotoError::MaskDark`] when nothing is white.
+    /// Those of [`Photo::open`]; [`PhotoError::MaskDark`] without white pixels.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
         Self::open_within(path, &PhotoLimits::default())
     }
 
-    /// [`open`](Self::open) with limits of your own.
+    /// [`open`](Self::open) with custom limits.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
@@ -45,7 +45,7 @@ impl Mask {
         Self::open_reading(path, MaskReading::Auto, limits)
     }
 
-    /// [`open_within`](Self::open_within), read by brightness or by opacity.
+    /// [`open_within`](Self::open_within), by brightness or by opacity.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
@@ -59,10 +59,10 @@ impl Mask {
         Self::read(&picture, reading, Origin::File(path.to_owned()))
     }
 
-    /// Takes a picture that was read already for a mask.
+    /// Converts a photo to a mask.
     ///
     /// # Errors
-    /// [`PhotoError::MaskDark`] when nothing is white.
+    /// [`PhotoError::MaskDark`] without white pixels.
     pub fn from_photo(picture: &Photo, reading: MaskReading) -> Result<Self, PhotoError> {
         Self::read(picture, reading, Origin::Memory)
     }
@@ -89,19 +89,19 @@ impl Mask {
         }
         let brightest = luma.iter().copied().max().unwrap_or(0);
         if brightest < WHITE {
-            // As the file has it.
+            // As stored.
             let brightest = reading.levels(picture).iter().copied().max().unwrap_or(0);
             return Err(PhotoError::MaskDark { origin, brightest });
         }
         Ok(Self { luma, origin, notes })
     }
 
-    /// Takes grey levels: 255 may change, 0 must stay.
+    /// A mask of grey levels: 255 may change, 0 must stay.
     pub fn from_luma(luma: GrayImage) -> Self {
         Self { luma, origin: Origin::Memory, notes: Vec::new() }
     }
 
-    /// How the file was read, where that is worth a word.
+    /// Remarks on how the file was interpreted.
     pub fn notes(&self) -> &[PhotoNote] {
         &self.notes
     }
@@ -111,21 +111,20 @@ impl Mask {
         PixelSize::of(&self.luma)
     }
 
-    /// The mask on the token grid: each token gets the white share of its area in the photo,
-    /// exactly; one that lies outside what the plan shows of the photo gets 0. A token may change
-    /// when any of it is white.
+    /// Reduces the mask to the token grid: each token gets the exact white share of its area in the
+    /// photo, and 0 outside the plan's area. A token may change if any of it is white.
     ///
     /// # Errors
-    /// [`PhotoError::MaskAspect`] when the proportions differ from the photo's by more than 1%
-    /// (or a pixel of the mask), [`PhotoError::MaskEmpty`] when no token may change,
-    /// [`PhotoError::Value`] for an empty grid.
+    /// [`PhotoError::MaskAspect`] when the aspect ratios differ by more than 1% (or a pixel of the
+    /// mask), [`PhotoError::MaskEmpty`] when no token may change, [`PhotoError::Value`] for an
+    /// empty grid.
     pub fn on_grid(&self, plan: &ResizePlan, grid: GridSize) -> Result<UserMask, PhotoError> {
         self.check_aspect(plan.photo())?;
         self.finish(grid, UserMask::new(grid, white_share(&self.luma, plan, grid))?)
     }
 
-    /// The grey levels at the photo's size (bilinear): 255 may change, 0 must stay, what lies
-    /// between may change a little.
+    /// The grey levels at the photo's size (bilinear): 255 may change, 0 must stay, levels between
+    /// are mixed.
     ///
     /// # Errors
     /// [`PhotoError::MaskAspect`].
@@ -134,27 +133,26 @@ impl Mask {
         Ok(resize_luma(&self.luma, photo, ResizeFilter::Bilinear))
     }
 
-    /// The mask on the token grid as the official pipeline makes it: resized to one pixel per token
-    /// with an antialiased Lanczos filter in 8 bits, then white from level 128 on. No value between
-    /// 0 and 1; the proportions are not checked.
+    /// Reduces the mask as the official pipeline does: resized to one pixel per token with an
+    /// antialiased Lanczos filter in 8 bits, then white from level 128 on. Values are 0 or 1;
+    /// aspect ratios are not checked.
     ///
-    /// Differs from [`on_grid`](Self::on_grid) at the rim of the white area only: the filter looks
-    /// three tokens far, so a token's neighbours have a say.
+    /// Differs from [`on_grid`](Self::on_grid) only at the border of the white area, because the
+    /// filter's support is three tokens.
     ///
     /// Source: the pipeline's mask processor (diffusers `VaeImageProcessor`: resize, grey,
-    /// binarise), which is given the token grid as its size. It rounds that down to multiples of
-    /// the codec's factor, and so fails on other grids; here any grid will do.
+    /// binarise) with the token grid as its size. It rounds that down to multiples of the codec's
+    /// factor, and so fails on other grids; any grid works here.
     ///
     /// # Errors
     /// [`PhotoError::MaskEmpty`], [`PhotoError::Value`] for an empty grid.
     pub fn on_grid_official(&self, grid: GridSize) -> Result<UserMask, PhotoError> {
-        let values = match grid.is_empty() {
-            true => Vec::new(),
-            false => {
-                let size = PixelSize::new(grid.height, grid.width);
-                let resized = resize_luma(&self.luma, size, ResizeFilter::Lanczos);
-                resized.iter().map(|&level| f32::from(u8::from(level >= 128))).collect()
-            }
+        let values = if grid.is_empty() {
+            Vec::new()
+        } else {
+            let size = PixelSize::new(grid.height, grid.width);
+            let resized = resize_luma(&self.luma, size, ResizeFilter::Lanczos);
+            resized.iter().map(|&level| f32::from(u8::from(level >= 128))).collect()
         };
         self.finish(grid, UserMask::new(grid, values)?)
     }
@@ -166,7 +164,7 @@ impl Mask {
         Err(PhotoError::MaskEmpty { origin: self.origin.clone(), grid })
     }
 
-    /// Checks that the mask has the photo's proportions, which [`on_grid`](Self::on_grid) asks for.
+    /// Checks that the mask has the photo's aspect ratio, as [`on_grid`](Self::on_grid) requires.
     ///
     /// # Errors
     /// [`PhotoError::MaskAspect`] with both sizes.
@@ -176,7 +174,7 @@ impl Mask {
         let close = |got: usize, expected: f64| {
             (got as f64 - expected).abs() <= (expected * ASPECT_TOLERANCE).max(1.0)
         };
-        // A small mask is the photo's shape rounded to pixels, by either of its sides.
+        // A small mask has the photo's aspect ratio rounded to pixels, by either side.
         if close(mask.width, expected(mask.height, photo.height, photo.width))
             || close(mask.height, expected(mask.width, photo.width, photo.height))
         {
@@ -186,17 +184,17 @@ impl Mask {
     }
 }
 
-/// The two levels of an image that has no others, the darker first.
+/// The levels of an image with exactly two, the darker first.
 fn two_levels(luma: &GrayImage) -> Option<(u8, u8)> {
     let (darkest, brightest) = (luma.iter().min()?, luma.iter().max()?);
     let only = luma.iter().all(|level| level == darkest || level == brightest);
     (only && darkest != brightest).then_some((*darkest, *brightest))
 }
 
-/// Mean level of each cell, 0..1, row-major. A pixel on the border of two cells counts for each
-/// with the part that lies in it.
+/// Mean level of each cell, 0..1, row-major. A pixel on the border of two cells is divided between
+/// them by area.
 ///
-/// In whole numbers, so that a white mask is exactly 1 and a half white cell exactly one half.
+/// Computed in integers, so that a white mask is exactly 1 and a half white cell exactly one half.
 fn white_share(luma: &GrayImage, plan: &ResizePlan, grid: GridSize) -> Vec<f32> {
     let (mask, photo, model) = (PixelSize::of(luma), plan.photo(), plan.model());
     let (area, place) = (plan.area(), plan.place());
@@ -236,21 +234,21 @@ fn white_share(luma: &GrayImage, plan: &ResizePlan, grid: GridSize) -> Vec<f32> 
     shares
 }
 
-/// One side of the way from token cells over the model's pixels and the photo's to the mask's.
+/// Mapping along one axis from token cells over the model's and the photo's pixels to the mask's.
 struct Side {
     mask: usize,
     photo: usize,
-    /// Start and length of what the model sees of the photo.
+    /// Start and length of the plan's area in the photo.
     area: (usize, usize),
-    /// Where that lies in the model's picture.
+    /// Its position in the model's image.
     place: (usize, usize),
     model: usize,
     cells: usize,
 }
 
 impl Side {
-    /// The mask's pixels under a cell, each with the length that they share, in units in which
-    /// everything is whole.
+    /// The mask's pixels that overlap a cell, each with the length of the overlap, in integer
+    /// units.
     fn overlaps(&self, cell: usize) -> impl Iterator<Item = (u128, u128)> + Clone {
         let pixel = (self.cells * self.place.1) as u128 * self.photo as u128;
         let (start, end) = (self.boundary(cell), self.boundary(cell + 1));
@@ -260,7 +258,7 @@ impl Side {
         })
     }
 
-    /// Where a cell begins in the mask. Photos and masks can be long enough for more than 64 bits.
+    /// Start of a cell in the mask. Large photos and masks can exceed 64 bits.
     fn boundary(&self, cell: usize) -> u128 {
         let (start, length) = (self.place.0 * self.cells, self.place.1 * self.cells);
         let inside = (cell * self.model).clamp(start, start + length) - start;
@@ -335,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_that_lets_nothing_change_is_refused() {
+    fn rejects_empty_mask() {
         let mask = Mask::from_luma(GrayImage::new(64, 64));
         let grid = GridSize::new(8, 8);
         for result in [on_grid(&mask, mask.size(), grid), mask.on_grid_official(grid)] {

@@ -3,38 +3,38 @@ use serde::{Deserialize, Serialize};
 
 use super::Photo;
 
-/// Opacity from which on a pixel counts as visible.
+/// Opacity at which a pixel counts as visible.
 const VISIBLE: u8 = 128;
-/// How far a channel may lie from black or white and still be a drawing's.
+/// Largest deviation of a drawing's channels from black or white.
 const INK_TOLERANCE: u8 = 4;
-/// How far the channels of a grey pixel may lie apart.
+/// Largest difference between the channels of a grey pixel.
 const GREY_TOLERANCE: u8 = 8;
-/// The share of the visible pixels that may be grey, at the rims of strokes.
+/// Largest share of grey among the visible pixels, at the edges of strokes.
 const RIM_SHARE: f64 = 0.05;
 
-/// What of a mask says where the edit may happen. In JSON `"auto"`, `"alpha"` and `"luma"`.
+/// Channel of a mask. In JSON `"auto"`, `"alpha"` and `"luma"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MaskReading {
-    /// [`Luma`](Self::Luma) for masks without transparency and for drawings in black and white
-    /// on a transparent layer, [`Alpha`](Self::Alpha) for all others: a photo, or flat colour,
-    /// with a hole (the convention of OpenAI's edits API, GIMP and ComfyUI).
+    /// [`Luma`](Self::Luma) for masks without transparency and for black and white drawings on a
+    /// transparent layer, [`Alpha`](Self::Alpha) for all others: a photo, or flat colour, with a
+    /// transparent part (the convention of OpenAI's edits API, GIMP and ComfyUI).
     ///
-    /// A drawing is black and white where it is visible, with some white; where all of it is
-    /// white, what is transparent has another colour (an erased part of a white layer keeps its
+    /// A drawing is black and white where it is visible, with some white; if all of it is white,
+    /// its transparent pixels have another colour (an erased part of a white layer keeps its
     /// white).
     #[default]
     Auto,
-    /// Opacity: what is transparent may change.
+    /// Opacity: transparent pixels may change.
     #[serde(alias = "transparent")]
     Alpha,
-    /// Brightness: what is white may change; what is transparent counts as black.
+    /// Brightness: white may change; transparent pixels count as black.
     #[serde(alias = "white")]
     Luma,
 }
 
 impl MaskReading {
-    /// Whether a mask is read by its opacity.
+    /// Whether a mask uses its opacity.
     pub fn reads_alpha(self, mask: &Photo) -> bool {
         match self {
             Self::Auto => mask.alpha().is_some_and(|alpha| !is_drawing(mask, alpha)),
@@ -43,21 +43,22 @@ impl MaskReading {
         }
     }
 
-    /// The mask's levels, in its own size: 255 may change, 0 must stay.
+    /// The mask's levels, at its own size: 255 may change, 0 must stay.
     pub fn levels(self, mask: &Photo) -> GrayImage {
         let (width, height) = mask.rgb().dimensions();
         let opacity = |x, y| mask.alpha().map_or(u8::MAX, |alpha| alpha.get_pixel(x, y).0[0]);
-        match self.reads_alpha(mask) {
-            true => GrayImage::from_fn(width, height, |x, y| Luma([u8::MAX - opacity(x, y)])),
-            false => GrayImage::from_fn(width, height, |x, y| {
+        if self.reads_alpha(mask) {
+            GrayImage::from_fn(width, height, |x, y| Luma([u8::MAX - opacity(x, y)]))
+        } else {
+            GrayImage::from_fn(width, height, |x, y| {
                 let level = u32::from(luma(mask.rgb().get_pixel(x, y).0));
                 Luma([((level * u32::from(opacity(x, y)) + 127) / 255) as u8])
-            }),
+            })
         }
     }
 }
 
-/// Rec. 601 luma in 16 binary places, as Pillow converts to grey.
+/// Rec. 601 luma in 16-bit fixed point, as in Pillow's conversion to grey.
 fn luma(rgb: [u8; 3]) -> u8 {
     let [r, g, b] = rgb.map(u32::from);
     ((r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16) as u8
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_and_a_drawing_mean_what_their_tools_mean() {
+    fn auto_reading_matches_holes_and_drawings_of_other_tools() {
         let scene = |x: u32, y: u32| [(x * 15) as u8, (y * 15) as u8, 90];
         let with = |[r, g, b]: [u8; 3], a: u8| [r, g, b, a];
         let product = |x: u32, y: u32| if x < 2 && y < 2 { [9, 9, 160] } else { [250; 3] };
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_read() {
+    fn explicit_reading_overrides_detection() {
         let hole = mask(|x, _| [255, 255, 255, if x < 8 { 255 } else { 0 }]);
         for (reading, left, right) in
             [(MaskReading::Alpha, 0, 255), (MaskReading::Luma, 255, 0), (MaskReading::Auto, 0, 255)]
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_older_configs_are_read() {
+    fn reads_names_of_older_configs() {
         for (word, reading) in [
             ("auto", MaskReading::Auto),
             ("alpha", MaskReading::Alpha),

@@ -1,15 +1,15 @@
-//! Everything between image files and tensors.
+//! Image files, geometry and compositing: everything between files and tensors.
 //!
 //! ```text
 //! file ─► Photo (upright RGB, alpha, metadata) ─► ResizePlan::apply ─► [1, 3, H, W] ─► codec
 //!           │                                                                            │
 //!           │    Mask ─► UserMask on the token grid                                      ▼
 //!           ▼                                                                      edited tensor
-//! file ◄─ Photo::save ◄─ Photo::edited ◄─ Composite (ChangeMask: what is the photo's own) ◄─ ResizePlan::invert
+//! file ◄─ Photo::save ◄─ Photo::edited ◄─ Composite (ChangeMask) ◄─ ResizePlan::invert
 //! ```
 //!
-//! A photo comes out as it went in: same size, same orientation on the screen, same transparency,
-//! colour profile and camera data, and where nothing was edited the very same pixel values.
+//! A photo keeps its size, orientation, transparency, colour profile and camera data, and its exact
+//! pixel values outside the edit.
 //!
 //! ```no_run
 //! use editmgt::photo::{Photo, ResizePlan, SaveOptions, check_writable};

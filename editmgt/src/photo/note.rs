@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Something that a photo carries beside its colours.
+/// A kind of metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -11,14 +11,14 @@ pub enum MetadataKind {
     CameraData,
     /// An ICC profile.
     ColourProfile,
-    /// What the numbers mean as colours, otherwise than by a profile (PNG's gAMA, cHRM and cICP,
-    /// calibrated colours of a BMP).
+    /// Colour space other than by a profile (PNG's gAMA, cHRM and cICP, calibrated colours of a
+    /// BMP).
     Colours,
     /// An XMP packet.
     Xmp,
-    /// Pixels per inch, or the proportions of a pixel.
+    /// Print resolution, or pixel aspect ratio.
     Resolution,
-    /// How opaque each pixel is.
+    /// Opacity.
     Opacity,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for MetadataKind {
     }
 }
 
-/// What reading or writing a photo left out or changed, for its owner: the CLI prints it, the
+/// A remark on data that reading or writing a photo dropped or changed: the CLI prints it, the
 /// report lists it.
 ///
 /// In JSON each note has a `kind` and its values.
@@ -45,84 +45,85 @@ impl fmt::Display for MetadataKind {
 pub enum PhotoNote {
     /// The file is an animation (GIF, WebP, PNG): its first frame is edited.
     Animation,
-    /// The file holds more pictures: pages of a TIFF, views or frames of a JPEG. The first is
+    /// The file contains more images: pages of a TIFF, views or frames of a JPEG. The first is
     /// edited.
     MorePictures,
-    /// The file holds a gain map (Ultra HDR, Apple HDR), which brightens the picture on an HDR
-    /// screen. It would describe other pixels.
+    /// The file contains a gain map (Ultra HDR, Apple HDR), which brightens the image on an HDR
+    /// screen. It would not match the edited pixels.
     GainMap,
-    /// Camera data without a public definition, MakerNote among them, are left out: they may hold
-    /// a preview of the photo before the edit.
+    /// Camera data without a public definition, such as MakerNote, are dropped: they may contain a
+    /// preview of the photo before the edit.
     PrivateCameraData,
-    /// Captions in the form of IPTC and Photoshop are left out.
+    /// Captions in the form of IPTC and Photoshop are dropped.
     Captions,
-    /// XMP data beyond the first segment of a JPEG are left out: they hold previews and depth maps.
+    /// XMP data beyond the first segment of a JPEG are dropped: they contain previews and depth
+    /// maps.
     ExtendedXmp,
-    /// The colour profile is not for RGB, as the edited photo is.
+    /// The colour profile is not for RGB and is dropped.
     OtherProfile,
-    /// A BMP names a file with its colour profile, which is not read.
+    /// A BMP refers to an external file with its colour profile, which is not read.
     LinkedProfile,
-    /// It can't be read, or not entirely; what can't is left out.
+    /// Metadata that cannot be read completely; the unreadable part is dropped.
     Damaged {
-        /// What is damaged.
+        /// The damaged kind.
         what: MetadataKind,
     },
-    /// The output's format has no place for it.
+    /// The output's format does not support it.
     NotWritten {
-        /// What is not written.
+        /// The dropped kind.
         what: MetadataKind,
         /// The output's format.
         format: &'static str,
     },
-    /// It is longer than the output's format can hold, so it is not written.
+    /// It is longer than the output's format supports, and is dropped.
     TooLong {
-        /// What is not written.
+        /// The dropped kind.
         what: MetadataKind,
         /// The output's format.
         format: &'static str,
         /// Its length in bytes.
         length: usize,
-        /// The longest that has a place, bytes.
+        /// The format's limit in bytes.
         max: usize,
     },
-    /// The file's opacity is 0 in every pixel, as clipboards write it: taken as opaque.
+    /// The file's opacity is 0 in every pixel, as clipboards write it: treated as opaque.
     OpacityIgnored,
-    /// A JPEG without its end marker, whose blocks are all there.
+    /// A JPEG without its end marker, but with all of its blocks.
     NoEndMarker,
-    /// A JPEG with something behind its end: pictures of other sizes, a gain map, a film.
+    /// A JPEG with data after its end: images of other sizes, a gain map, a video.
     Trailer {
         /// Its length.
         bytes: usize,
     },
-    /// A TIFF with a sample beside the colours that the file doesn't call opacity.
+    /// A TIFF with an extra sample that is not declared as opacity.
     ExtraSample,
-    /// A mask whose opacity says where the edit may happen: where it is transparent.
+    /// A mask that is read by opacity: transparent pixels may change.
     MaskByOpacity,
-    /// A mask of two levels that are not black and white: taken as such.
+    /// A mask of two levels other than black and white: treated as such.
     MaskLevels {
         /// The darker level, of 255: must stay.
         black: u8,
         /// The brighter level, of 255: may change.
         white: u8,
     },
-    /// Some of the edit lies where the photo is transparent, and does not show.
+    /// Part of the edit is where the photo is transparent, and is invisible.
     EditTransparent {
-        /// The share of the changed pixels that does not show, weighted by opacity, percent.
+        /// The invisible share of the changed pixels, weighted by opacity, in percent.
         percent: u8,
     },
 }
 
 impl fmt::Display for PhotoNote {
-    /// A predicate, to follow the file's name.
+    /// A predicate that follows the file's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            Self::Animation => "is an animation: its first frame is edited, no other",
+            Self::Animation => "is an animation: only its first frame is edited",
             Self::OpacityIgnored => "has opacity 0 in every pixel: taken as opaque",
             Self::NoEndMarker => "has no end marker, but all of its blocks: read as it is",
             Self::Trailer { bytes } => {
-                return write!(f, "has {bytes} bytes behind its end, which are left out");
+                return write!(f, "has {bytes} bytes after its end, which are dropped");
             }
-            Self::ExtraSample => "has a channel that is not declared as opacity, which is left out",
+            Self::ExtraSample => "has a channel that is not declared as opacity, which is dropped",
             Self::MaskByOpacity => {
                 "is read by its opacity: what is transparent may change (--mask-reads luma reads \
                  its brightness)"
@@ -136,22 +137,22 @@ impl fmt::Display for PhotoNote {
                     "is transparent where {percent}% of the edit lies: it does not show there"
                 );
             }
-            Self::MorePictures => "holds more than one picture: the first is edited, no other",
+            Self::MorePictures => "has more than one image: only the first is edited",
             Self::GainMap => {
-                "has a gain map for HDR screens: it is left out, since it would describe other \
+                "has a gain map for HDR screens: it is dropped, since it would describe other \
                  pixels"
             }
             Self::PrivateCameraData => {
                 "has camera data that only its maker can read (MakerNote or the like): they are \
-                 left out, since they may show the photo before the edit"
+                 dropped, since they may show the photo before the edit"
             }
-            Self::Captions => "has captions in the form of IPTC or Photoshop: they are left out",
+            Self::Captions => "has captions in the form of IPTC or Photoshop: they are dropped",
             Self::ExtendedXmp => {
-                "has XMP data in several segments: those after the first are left out, since they \
+                "has XMP data in several segments: those after the first are dropped, since they \
                  hold previews and depth maps"
             }
             Self::OtherProfile => {
-                "has a colour profile that is not for RGB: it is left out, since the edited photo \
+                "has a colour profile that is not for RGB: it is dropped, since the edited photo \
                  is RGB"
             }
             Self::LinkedProfile => {
@@ -159,10 +160,10 @@ impl fmt::Display for PhotoNote {
                  profile"
             }
             Self::Damaged { what } => {
-                return write!(f, "has a damaged {what}: what can't be read is left out");
+                return write!(f, "has a damaged {what}: the unreadable part is dropped");
             }
             Self::NotWritten { what, format } => {
-                return write!(f, "loses its {what}: {format} has no place for it");
+                return write!(f, "loses its {what}: {format} does not support it");
             }
             Self::TooLong { what, format, length, max } => {
                 return write!(

@@ -1,4 +1,4 @@
-//! The forms of opacity, and what is hidden under it.
+//! Forms of opacity, and hidden pixels.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use image::{DynamicImage, GrayImage, Luma, Primitive, Rgb, RgbImage, RgbaImage};
 
 use super::Photo;
 
-/// Opacity that says something.
+/// Non-trivial opacity.
 pub(super) enum Opacity {
     /// 0 in every pixel: a channel that its writer left empty.
     Nowhere,
@@ -31,8 +31,8 @@ impl Opacity {
     }
 }
 
-/// Divides colours by the opacity that they are multiplied by, in the depth that they have.
-/// Colours above their opacity are invalid and become the brightest; under opacity 0 there is none.
+/// Divides premultiplied colours by their opacity, at their bit depth. Colours above their opacity
+/// are invalid and become the brightest; with opacity 0 they are undefined.
 pub(super) fn unassociated(mut image: DynamicImage) -> DynamicImage {
     match &mut image {
         DynamicImage::ImageLumaA8(pixels) => divide::<_, 2>(pixels, 255.0),
@@ -51,7 +51,7 @@ pub(super) fn unassociated(mut image: DynamicImage) -> DynamicImage {
 }
 
 fn divide<T: Primitive, const N: usize>(samples: &mut [T], most: f64) {
-    // All samples of 16 bits and their quotients are exact enough in f64 to round right.
+    // Samples of 16 bits and their quotients are exact enough in f64 to round correctly.
     for pixel in samples.as_chunks_mut::<N>().0 {
         let alpha = pixel[N - 1].to_f64().expect("a sample of 8 or 16 bits is a number");
         for colour in &mut pixel[..N - 1] {
@@ -62,7 +62,7 @@ fn divide<T: Primitive, const N: usize>(samples: &mut [T], most: f64) {
     }
 }
 
-/// The colours alone.
+/// The colours without the opacity.
 pub(super) fn without(image: DynamicImage) -> DynamicImage {
     match image {
         DynamicImage::ImageLumaA8(_) => image.into_luma8().into(),
@@ -73,12 +73,12 @@ pub(super) fn without(image: DynamicImage) -> DynamicImage {
     }
 }
 
-/// Sides of the cells that hidden colours are averaged over, pixels: each is a multiple of the
-/// one before, and the last covers any picture that is read.
+/// Sides of the cells over which hidden colours are averaged, in pixels: each is a multiple of the
+/// previous one, and the last covers any allowed image.
 const CELLS: [u32; 5] = [8, 32, 128, 1024, u32::MAX];
 
-/// Gives fully transparent pixels the mean colour of the visible ones in the smallest cell around
-/// them that has any. A photo without visible pixels stays.
+/// Sets fully transparent pixels to the mean colour of the visible ones in the smallest cell around
+/// them that has any. A photo without visible pixels is unchanged.
 pub(super) fn fill_hidden<'a>(rgb: &'a RgbImage, alpha: &GrayImage) -> Cow<'a, RgbImage> {
     if alpha.iter().all(|&opacity| opacity > 0) {
         return Cow::Borrowed(rgb);
@@ -114,9 +114,9 @@ pub(super) fn fill_hidden<'a>(rgb: &'a RgbImage, alpha: &GrayImage) -> Cow<'a, R
     Cow::Owned(filled)
 }
 
-/// Puts the photo's own bytes back where it is fully transparent, and gives the share of the
-/// changed pixels that does not show, weighted by opacity, 0..1; 0 for an opaque photo and for an
-/// edit that changed nothing.
+/// Restores the photo's own bytes where it is fully transparent, and returns the invisible share of
+/// the changed pixels, weighted by opacity, 0..1; 0 for an opaque photo and for an edit without
+/// changes.
 pub(crate) fn keep_hidden(photo: &Photo, edited: &mut RgbImage) -> f32 {
     let Some(alpha) = photo.alpha() else { return 0.0 };
     let (mut changed, mut hidden) = (0_u64, 0_u64);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_keeps_what_is_hidden_and_says_how_much_does_not_show() {
+    fn edit_keeps_hidden_pixels_and_reports_the_invisible_share() {
         let original =
             photo(&RgbaImage::from_fn(8, 8, |x, _| Rgba([7, 7, 7, if x < 4 { 0 } else { 255 }])));
         for (columns, share) in [(0..8, 0.5), (4..8, 0.0), (0..4, 1.0), (0..0, 0.0)] {

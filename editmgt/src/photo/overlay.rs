@@ -4,36 +4,36 @@ use image::{Rgb, RgbImage};
 
 use super::{ChangeMask, PixelSize, ResizePlan};
 
-/// The outline is so many times thinner than the photo is long, so that it shows at any size.
+/// Ratio of the photo's length to the outline's width, so that it is visible at any size.
 const LINE: usize = 400;
 
-/// Where an edit was allowed, drawn over the photo.
+/// Overlay of the editable region on the photo.
 ///
-/// The photo in grey; the score of each token as a colour of *viridis* (dark blue 0, yellow 1; its
-/// brightness rises evenly, also for the colour-blind); what was held, or was not shown to the
-/// model, at half the brightness, with a white line around what could change. What could change but
-/// is the photo's own in the composite is at three quarters of the brightness.
+/// The photo in grey; the score of each token as a colour of *viridis* (dark blue 0, yellow 1;
+/// perceptually uniform); held tokens and pixels outside the model's image at half the brightness,
+/// with a white outline around the rest. Editable pixels that the composite takes from the photo
+/// are at three quarters of the brightness.
 #[derive(Debug, Clone, Copy)]
 pub struct Overlay<'a> {
     /// The photo.
     pub photo: &'a RgbImage,
-    /// The score map; without one there are no colours.
+    /// The score map; `None` for no colours.
     pub scores: Option<&'a ScoreMap>,
     /// Which tokens were held.
     pub hold: &'a HoldMask,
-    /// How much of the edit each pixel shows, where the photo's pixels were put back.
+    /// The edit's weight in each pixel, if the composite used one.
     pub change: Option<&'a ChangeMask>,
-    /// Which image of the masks' batch this is.
+    /// Index of the image in the masks' batch.
     pub image: usize,
-    /// How the photo was shown to the model.
+    /// The photo's resize plan.
     pub plan: &'a ResizePlan,
 }
 
 impl Overlay<'_> {
-    /// The picture, of the photo's size.
+    /// Renders the overlay, of the photo's size.
     ///
     /// # Errors
-    /// [`Error::Shape`] when photo, plan, scores and mask don't belong together.
+    /// [`Error::Shape`] when photo, plan, scores and mask don't match.
     pub fn render(&self) -> Result<RgbImage> {
         let size = self.plan.photo();
         if PixelSize::of(self.photo) != size {
@@ -77,11 +77,14 @@ impl Overlay<'_> {
                 _ => [grey; 3],
             };
             let put_back = self.change.is_some_and(|c| c.weights()[y * size.width + x] == 0);
-            Rgb(match stays(x, y) {
-                true => colour.map(|level| level / 2),
-                false if at_border(x, y) => [u8::MAX; 3],
-                false if put_back => colour.map(|level| level - level / 4),
-                false => colour,
+            Rgb(if stays(x, y) {
+                colour.map(|level| level / 2)
+            } else if at_border(x, y) {
+                [u8::MAX; 3]
+            } else if put_back {
+                colour.map(|level| level - level / 4)
+            } else {
+                colour
             })
         }))
     }
@@ -98,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_are_colours_held_is_dark_and_a_line_goes_around_the_rest() {
+    fn overlay_has_score_colours_dark_held_tokens_and_an_outline() {
         let photo = RgbImage::from_pixel(16, 8, Rgb([100; 3]));
         let plan = ResizePlan::native(PixelSize::of(&photo), 1).unwrap();
         let grid = GridSize::new(1, 2);
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_do_not_belong_together_are_refused() {
+    fn rejects_mismatched_parts() {
         let (photo, other) = (RgbImage::new(8, 8), RgbImage::new(8, 9));
         let plan = ResizePlan::native(PixelSize::of(&photo), 1).unwrap();
         let hold = HoldMask::none(1, GridSize::new(2, 2));

@@ -1,4 +1,4 @@
-//! Text beside the pixels of a PNG.
+//! Text chunks of PNG files.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -6,21 +6,21 @@ use std::path::Path;
 
 use super::PhotoError;
 
-/// Longest text that is read, bytes: a compressed one may claim anything.
+/// Longest unpacked text in bytes, against decompression bombs.
 const MAX_TEXT: usize = 1 << 20;
 
-/// The text of this keyword in a PNG file, wherever in it and in whatever kind of chunk (iTXt, tEXt,
-/// zTXt); `None` where it has none.
+/// The text of this keyword in a PNG file, at any position and in any kind of chunk (iTXt, tEXt,
+/// zTXt); `None` if there is none.
 ///
 /// # Errors
-/// [`PhotoError::Read`], and [`PhotoError::NoText`] for a file that is no PNG or is damaged.
+/// [`PhotoError::Read`], and [`PhotoError::NoText`] for a file that is damaged or not a PNG.
 pub(crate) fn read_text(path: &Path, keyword: &str) -> Result<Option<String>, PhotoError> {
     let file =
         File::open(path).map_err(|source| PhotoError::Read { path: path.to_owned(), source })?;
     let error = |source| PhotoError::NoText { path: path.to_owned(), source };
     let mut reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(error)?;
     if find(&reader, keyword).map_err(error)?.is_none() {
-        // Other programs move text behind the pixels.
+        // Other programs move text after the pixels.
         reader.finish().map_err(error)?;
     }
     find(&reader, keyword).map_err(error)
@@ -48,8 +48,8 @@ fn find(
     Ok(None)
 }
 
-/// Undoes the reading of UTF-8 as Latin-1: what moves a text into a chunk for Latin-1 often copies
-/// its bytes. A text in real Latin-1 is hardly ever valid UTF-8, and stays.
+/// Undoes UTF-8 decoded as Latin-1: programs that move a text into a Latin-1 chunk often copy its
+/// bytes. Real Latin-1 text is hardly ever valid UTF-8, and is kept.
 fn as_utf8(text: String) -> String {
     let bytes: Option<Vec<u8>> = text.chars().map(|letter| u8::try_from(letter).ok()).collect();
     bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(text)
@@ -80,7 +80,7 @@ mod tests {
         read_text(&path, keyword)
     }
 
-    /// A PNG of one pixel with a chunk before or behind it.
+    /// A PNG of one pixel with a chunk before or after it.
     fn png_with(chunk: &impl png::text_metadata::EncodableTextChunk, late: bool) -> Vec<u8> {
         let mut info = Info::with_size(1, 1);
         info.color_type = ColorType::Grayscale;
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn text_comes_back_and_the_pixels_too() {
+    fn text_and_pixels_round_trip() {
         let text = [("editmgt", "{\"ü\": \"🦊\"}"), ("other", "")];
         let text = text.map(|(keyword, text)| (keyword.to_owned(), text.to_owned()));
         let bytes = png(&text);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn reads_every_kind_of_text_chunk_before_and_behind_the_pixels() {
-        // What a program writes that copies the bytes of UTF-8 into a chunk for Latin-1.
+        // The output of a program that copies UTF-8 bytes into a Latin-1 chunk.
         let copied = |text: &str| text.bytes().map(char::from).collect::<String>();
         for late in [false, true] {
             let mut compressed = ITXtChunk::new("editmgt", "ü🦊");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_png_has_no_text() {
+    fn damaged_png_has_no_text() {
         let bytes = png(&[]);
         for bytes in [&bytes[..40], b"hello", b""] {
             let error = text_of(bytes, "editmgt").unwrap_err();

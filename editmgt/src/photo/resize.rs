@@ -1,10 +1,10 @@
-//! Resampling of 8-bit images, bit for bit as Pillow does it.
+//! Resampling of 8-bit images, bit for bit as in Pillow.
 //!
-//! The official code resizes photos and masks with Pillow, and the codec turns pixels into tokens
-//! by nearest code: one grey level can flip a token. So the arithmetic is Pillow's own: per side,
-//! weights in 64-bit floats, normalised, rounded to 22 binary places; sums in 32-bit integers;
-//! rows first, rounded to bytes, then columns. (`image::imageops::resize` keeps floats between
-//! the passes; a tenth to a fifth of all values then come out one level off.)
+//! The official code resizes photos and masks with Pillow, and the codec selects the nearest code,
+//! so that one grey level can flip a token. The arithmetic is therefore Pillow's: per axis, weights
+//! in 64-bit floats, normalised, rounded to 22-bit fixed point; sums in 32-bit integers; rows
+//! first, rounded to bytes, then columns. (`image::imageops::resize` keeps floats between the
+//! passes, and a tenth to a fifth of all values then differ by one level.)
 
 use std::f64::consts::PI;
 
@@ -13,18 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use super::PixelSize;
 
-/// How pixels are mixed when a picture changes its size. When it shrinks, each filter is widened
-/// by the factor, so nothing aliases.
+/// Resampling filter. When downsampling, each filter is widened by the factor to avoid aliasing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ResizeFilter {
-    /// A triangle, 1 pixel to each side: the official image preparation.
+    /// Triangle, support 1 pixel: the official image preparation.
     Bilinear,
-    /// Cubic convolution with `a = -0.5`, 2 pixels to each side: sharper; the official example
-    /// script's way back to the photo's size.
+    /// Cubic convolution with `a = -0.5`, support 2 pixels: sharper; the official example script's
+    /// resize to the photo's size.
     Bicubic,
-    /// A sinc windowed by a sinc, 3 pixels to each side: the official mask preparation.
+    /// Windowed sinc (Lanczos), support 3 pixels: the official mask preparation.
     Lanczos,
 }
 
@@ -53,13 +52,13 @@ fn sinc(x: f64) -> f64 {
     if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) }
 }
 
-/// Resizes an RGB image, bit for bit as Pillow's `Image.resize` does.
+/// Resizes an RGB image, bit for bit as Pillow's `Image.resize`.
 ///
 /// # Panics
 /// When a side of the image or of `size` is 0.
 pub fn resize_rgb(image: &RgbImage, size: PixelSize, filter: ResizeFilter) -> RgbImage {
     let sides = [size.height, size.width, image.height() as usize, image.width() as usize];
-    assert!(!sides.contains(&0), "no picture without pixels can be resized, or be the result");
+    assert!(!sides.contains(&0), "images to resize and their results have pixels");
     let pixels = resample::<3>(image.as_raw(), PixelSize::of(image), size, filter);
     RgbImage::from_raw(size.width as u32, size.height as u32, pixels)
         .expect("resampling fills every pixel")
@@ -87,14 +86,14 @@ fn resample<const C: usize>(
     mix_rows(pixels, to.width * C, &taps(from.height, to.height, filter))
 }
 
-/// The input pixels that make an output pixel: `weights` for those from `start` on.
+/// The input pixels of an output pixel: `weights` for those from `start` on.
 struct Taps {
     start: usize,
     weights: Vec<i32>,
 }
 
-/// Binary places of a weight. 8 for the byte and 2 for filters whose positive weights sum to more
-/// than 1 leave 22 of 32.
+/// Fractional bits of a weight. 8 bits for the byte and 2 for filters whose positive weights sum to
+/// more than 1 leave 22 of 32.
 const PRECISION: u32 = 22;
 const HALF: i32 = 1 << (PRECISION - 1);
 
@@ -163,7 +162,7 @@ mod tests {
         })
     }
 
-    /// What Pillow 13.0 makes of the pattern.
+    /// Pillow 13.0's result for the pattern.
     #[test]
     fn equals_pillow() {
         use ResizeFilter::{Bicubic, Bilinear, Lanczos};

@@ -7,17 +7,17 @@ use image::{ImageError, ImageFormat};
 use super::metadata::{Pixels, encode, losses};
 use super::{Photo, PhotoError, PhotoNote, PixelSize};
 
-/// How to write a photo.
+/// Options for writing a photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaveOptions {
-    /// JPEG quality, 1 to 100; 95 by default, where a re-compressed photo still looks the same.
+    /// JPEG quality, 1 to 100; 95 by default, which is visually lossless.
     pub jpeg_quality: u8,
-    /// Whether to write what came with the photo, all of [`Metadata`](super::Metadata): colour
-    /// profile and colours, camera data (where the photo was taken among them), XMP and print size;
-    /// yes by default. Without its profile a photo in a wide colour space looks pale.
+    /// Whether to write the photo's [`Metadata`](super::Metadata): colour profile and colours,
+    /// camera data (including the location), XMP and print resolution; true by default. Without its
+    /// profile a photo in a wide colour space looks pale.
     pub metadata: bool,
-    /// Keywords (1 to 79 Latin-1 letters) and texts that go into a PNG; none by default. The other
-    /// formats have no place for them.
+    /// Keywords (1 to 79 Latin-1 letters) and texts for a PNG; none by default. Ignored by other
+    /// formats.
     pub text: Vec<(String, String)>,
 }
 
@@ -79,7 +79,7 @@ impl OutputFormat {
         }
     }
 
-    /// The longest side that the format's header can say, where a photo could exceed it.
+    /// The longest side that the format's header supports, if a photo could exceed it.
     fn longest_side(self) -> Option<(&'static str, usize)> {
         match self {
             Self::Jpeg => Some(("JPEG", 65_535)),
@@ -89,9 +89,9 @@ impl OutputFormat {
     }
 }
 
-/// Checks, before any work, that a photo of `size` can be written to `path`: the extension names a
-/// format that has room for it, the folder is there and can be written to, the options are valid.
-/// Leaves nothing behind.
+/// Checks, before any work, that a photo of `size` can be written to `path`: the extension is a
+/// supported format for that size, the folder exists and is writable, the options are valid. Leaves
+/// nothing behind.
 ///
 /// # Errors
 /// [`PhotoError`] with what is wrong.
@@ -104,16 +104,15 @@ pub fn check_writable(
 }
 
 impl Photo {
-    /// Writes the photo in the format of the name's extension: `.png`, `.jpg`/`.jpeg`, `.webp`
-    /// (lossless), `.bmp` or `.tif`/`.tiff`.
+    /// Writes the photo in the format of the extension: `.png`, `.jpg`/`.jpeg`, `.webp` (lossless),
+    /// `.bmp` or `.tif`/`.tiff`.
     ///
-    /// The file appears under its name only when it is complete and on the disk; an existing one is
-    /// replaced, and stays untouched when anything fails. A symbolic link is written through. Opacity
-    /// is written where the format has it, not multiplied into the colours (JPEG has not: the colours
-    /// below are written as they are). Of [`Metadata`](super::Metadata), PNG, JPEG, WebP and TIFF have
-    /// places for all, BMP for the colour profile and the resolution; colours that a PNG tells of
-    /// become an ICC profile in the others. [`losses`](Self::losses) tells beforehand what has no
-    /// place.
+    /// The file is written atomically and synced to disk; an existing one is replaced, and
+    /// unchanged on failure. Symbolic links are followed. Opacity is written unassociated if the
+    /// format supports it (JPEG does not: its colours are written unchanged). PNG, JPEG, WebP and
+    /// TIFF support all [`Metadata`](super::Metadata), BMP the colour profile and the resolution; a
+    /// PNG's other colour metadata becomes an ICC profile in the other formats.
+    /// [`losses`](Self::losses) lists beforehand what would be dropped.
     ///
     /// # Errors
     /// Those of [`check_writable`], [`PhotoError::Write`] and [`PhotoError::Encode`].
@@ -121,7 +120,7 @@ impl Photo {
         self.save_with(path, &SaveOptions::default())
     }
 
-    /// [`save`](Self::save) with options of your own.
+    /// [`save`](Self::save) with custom options.
     ///
     /// # Errors
     /// Those of [`save`](Self::save).
@@ -147,13 +146,13 @@ impl Photo {
     /// The file that [`save`](Self::save) would write, in memory.
     ///
     /// # Errors
-    /// [`PhotoError::UnknownFormat`] for a format other than PNG, JPEG, WebP, BMP and TIFF; those of
-    /// [`save`](Self::save) that are about content.
+    /// [`PhotoError::UnknownFormat`] for a format other than PNG, JPEG, WebP, BMP and TIFF; those
+    /// of [`save`](Self::save) for the contents.
     pub fn encode(&self, format: ImageFormat) -> Result<Vec<u8>, PhotoError> {
         self.encode_with(format, &SaveOptions::default())
     }
 
-    /// [`encode`](Self::encode) with options of your own.
+    /// [`encode`](Self::encode) with custom options.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).
@@ -177,16 +176,16 @@ impl Photo {
         Ok(bytes.into_inner())
     }
 
-    /// What [`save`](Self::save) to `path` would leave out, since its format has no place for it:
-    /// opacity, and with [`SaveOptions::metadata`] anything of [`Metadata`](super::Metadata). Empty
-    /// for a name that `save` refuses.
+    /// The data that [`save`](Self::save) to `path` would drop because its format does not support
+    /// it: opacity, and with [`SaveOptions::metadata`] anything of [`Metadata`](super::Metadata).
+    /// Empty for a name that `save` refuses.
     pub fn losses(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Vec<PhotoNote> {
         let Some(format) = OutputFormat::of(path.as_ref()) else { return Vec::new() };
         losses(self.metadata(), self.alpha().is_some(), options, format)
     }
 }
 
-/// A place to write to that has been checked.
+/// A validated output path and format.
 struct Output<'a> {
     path: &'a Path,
     format: OutputFormat,
@@ -207,7 +206,7 @@ impl<'a> Output<'a> {
         Ok(Self { path, format })
     }
 
-    /// A file beside the output that removes itself unless it takes the output's name.
+    /// A temporary file beside the output that removes itself unless it is committed.
     fn begin(&self) -> Result<PendingFile, PhotoError> {
         PendingFile::create(self.path).map_err(|error| self.store_error(error))
     }

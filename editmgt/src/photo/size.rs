@@ -3,9 +3,9 @@ use std::fmt;
 use image::{ImageBuffer, Pixel};
 use serde::{Deserialize, Serialize};
 
-/// Height and width of a picture, in pixels.
+/// Height and width of an image in pixels.
 ///
-/// Printed width first (`4000x3000`), as photographers say it.
+/// Printed width first (`4000x3000`), as usual in photography.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PixelSize {
     /// Rows.
@@ -15,7 +15,7 @@ pub struct PixelSize {
 }
 
 impl PixelSize {
-    /// A picture of `height` rows and `width` columns.
+    /// An image of `height` rows and `width` columns.
     pub const fn new(height: usize, width: usize) -> Self {
         Self { height, width }
     }
@@ -24,21 +24,18 @@ impl PixelSize {
         Self::new(image.height() as usize, image.width() as usize)
     }
 
-    /// The largest size within this one that has the proportions of `other`, rounded to pixels; at
-    /// least one a side. Neither may be empty.
+    /// The largest size within this one with the aspect ratio of `other`, rounded to pixels; at
+    /// least one per side. Neither may be empty.
     pub(super) fn largest_like(self, other: Self) -> Self {
         let scaled = |side: usize, to: usize, of: usize, max: usize| {
             ((2 * side * to + of) / (2 * of)).clamp(1, max)
         };
-        match self.width * other.height > self.height * other.width {
-            true => {
-                let width = scaled(other.width, self.height, other.height, self.width);
-                Self::new(self.height, width)
-            }
-            false => {
-                let height = scaled(other.height, self.width, other.width, self.height);
-                Self::new(height, self.width)
-            }
+        if self.width * other.height > self.height * other.width {
+            let width = scaled(other.width, self.height, other.height, self.width);
+            Self::new(self.height, width)
+        } else {
+            let height = scaled(other.height, self.width, other.width, self.height);
+            Self::new(height, self.width)
         }
     }
 
@@ -57,7 +54,7 @@ impl fmt::Display for PixelSize {
     }
 }
 
-/// A rectangle of pixels in a picture.
+/// A rectangle of pixels in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PixelArea {
     /// Its first row.
@@ -69,12 +66,12 @@ pub struct PixelArea {
 }
 
 impl PixelArea {
-    /// All of a picture.
+    /// The whole image.
     pub(super) fn whole(size: PixelSize) -> Self {
         Self { top: 0, left: 0, size }
     }
 
-    /// The middle of a picture of size `within`.
+    /// Centred in an image of size `within`.
     pub(super) fn centred(size: PixelSize, within: PixelSize) -> Self {
         let top = (within.height - size.height) / 2;
         let left = (within.width - size.width) / 2;

@@ -5,30 +5,30 @@ use serde::Serialize;
 use super::{ChangeMask, PixelSize, ResizePlan};
 
 /// The least and the most noise of a codec, levels of 255, that thresholds are scaled with: a codec
-/// without noise still rounds, and a very noisy one must not hide edits.
+/// without noise still rounds, and a very noisy one must not hide edits. These and the constants
+/// below are measured in `docs/notes/visible-composite.md`.
 const NOISE: (f32, f32) = (1.0, 2.0);
 
 /// From which change a pixel of a local codec shows some of the edit, and from which all of it, in
-/// units of the codec's noise. The levels are a prototype's, at a unit of 1; the scaling by noise
-/// and its limits are not calibrated yet.
+/// units of the codec's noise.
 const LOCAL: (f32, f32) = (4.0, 16.0);
 
-/// The same for a codec whose decode drifts everywhere with any change. From a
-/// prototype with a simulated drift of 3 levels; not calibrated on a real codec.
+/// The same for a codec whose decode drifts everywhere with any change. Chosen on a simulated one;
+/// the official codec has not been measured.
 const GLOBAL: (f32, f32) = (8.0, 32.0);
 
-/// Mean change of a token's pixels from which the token counts as changed, for such a codec.
+/// Mean change of a token's pixels above which the token counts as changed, for such a codec.
 const GLOBAL_TOKEN: f32 = 4.0;
 
-/// From and until which change, levels of 255, a pixel goes over from the photo to the edit.
+/// Ramp from the photo to the edit by the change of a pixel, in levels of 255.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ChangeThresholds {
-    /// At most this much change: the photo's own.
+    /// Up to this change: the photo's own.
     pub from: f32,
-    /// At least this much: the edit.
+    /// From this change on: the edit.
     pub until: f32,
-    /// The mean change of a token's pixels above which the token counts; `None` where every
-    /// token of another id does.
+    /// The mean change of a token's pixels above which the token counts as changed; `None` if every
+    /// token with another id does.
     pub token: Option<f32>,
 }
 
@@ -42,7 +42,7 @@ impl ChangeThresholds {
         Self { from: from * unit, until: until * unit, token }
     }
 
-    /// The weight of a pixel that changes by so many levels.
+    /// The weight of a pixel that changes by this many levels.
     fn weight(&self, change: u8) -> u16 {
         let share = ((f32::from(change) - self.from) / (self.until - self.from)).clamp(0.0, 1.0);
         let smooth = share * share * (3.0 - 2.0 * share);
@@ -50,8 +50,8 @@ impl ChangeThresholds {
     }
 }
 
-/// The noise of a codec on one image, levels of 255: the median over the pixels of the largest
-/// difference of a channel.
+/// The noise of a codec on one image, in levels of 255: the median over the pixels of the largest
+/// channel difference.
 ///
 /// # Errors
 /// [`Error::Shape`] for images of different sizes.
@@ -73,18 +73,17 @@ pub fn codec_noise(image: &RgbImage, decoded: &RgbImage) -> Result<f32> {
     Ok(median.unwrap_or_default() as f32)
 }
 
-/// The largest difference of a channel.
+/// The largest channel difference.
 fn difference(a: &Rgb<u8>, b: &Rgb<u8>) -> u8 {
     a.0.iter().zip(b.0).map(|(&a, b)| a.abs_diff(b)).max().unwrap_or_default()
 }
 
-/// Where an edit can be seen: the difference between the decoded edit and the photo after the same
-/// codec.
+/// Visible change: the difference between the decoded edit and the photo's own codec round trip.
 ///
-/// A pixel shows the edit as far as that difference is above the codec's noise, only in tokens
-/// whose id differs from the photo's, and never in held ones. For a codec that is not local, a
-/// token counts as changed only when its pixels differ by more than the drift on average; its
-/// eight neighbours count with it.
+/// A pixel shows the edit as far as that difference exceeds the codec's noise, only in tokens whose
+/// id differs from the photo's, and never in held ones. For a non-local codec, a token counts as
+/// changed only if the mean difference of its pixels exceeds the drift; its eight neighbours are
+/// included.
 #[derive(Debug, Clone, Copy)]
 pub struct VisibleChange<'a> {
     /// The decoded edit, at the photo's size.
@@ -97,9 +96,9 @@ pub struct VisibleChange<'a> {
     pub reference: &'a TokenGrid,
     /// Which tokens were held, of one image.
     pub hold: &'a HoldMask,
-    /// How the photo maps onto the model's image.
+    /// The photo's resize plan.
     pub plan: &'a ResizePlan,
-    /// What counts as visible.
+    /// The thresholds.
     pub thresholds: ChangeThresholds,
 }
 
@@ -107,7 +106,7 @@ impl VisibleChange<'_> {
     /// The weights of the photo's pixels.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the parts don't belong together.
+    /// [`Error::Shape`] when the parts don't match.
     pub fn mask(&self) -> Result<ChangeMask> {
         let photo = self.plan.photo();
         for image in [self.edit, self.decoded_photo] {
@@ -130,7 +129,7 @@ impl VisibleChange<'_> {
         Ok(mask.weighted(|pixel| self.thresholds.weight(change[pixel])))
     }
 
-    /// Of each token whether its pixels are the photo's, whatever they look like.
+    /// Whether each token keeps the photo's pixels in any case.
     fn unchanged(&self, change: &[u8]) -> Vec<bool> {
         let held = self.hold.held();
         let ids = self.tokens.ids().iter().zip(self.reference.ids()).zip(held);
@@ -149,7 +148,7 @@ impl VisibleChange<'_> {
         (0..held.len()).map(|i| held[i] || !near(i)).collect()
     }
 
-    /// The mean change of each token's pixels; 0 where it has none.
+    /// The mean change of each token's pixels; 0 without pixels.
     fn token_means(&self, change: &[u8]) -> Vec<f64> {
         let grid = self.hold.size();
         let mut sums = vec![(0u64, 0u64); grid.len()];
@@ -204,7 +203,7 @@ mod tests {
     }
 
     /// Tokens of 2x2 pixels: the first is new and visible, the second drifts, the third is new but
-    /// held, the others are as they were.
+    /// held, the others are unchanged.
     fn weights(local: bool) -> Vec<u16> {
         let size = GridSize::new(1, 5);
         let grid = |ids: [u32; 5]| TokenGrid::new(1, size, ids.to_vec()).unwrap();

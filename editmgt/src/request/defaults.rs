@@ -186,7 +186,7 @@ mod tests {
             (r#"{"version": 1, "temperature": [0, 200]}"#, "temperature: expected 0 to 100"),
             (r#"{"version": 1, "guidance_interval": [0.9, 0.1]}"#, "guidance_interval: expected"),
             (r#"{"version": 1, "size": 0}"#, "size: expected 1 to"),
-            (r#"{"version": 1, "hold": {"threshold": 2}}"#, "hold: expected 0 to 1, got 2"),
+            (r#"{"version": 1, "hold": {"threshold": 2}}"#, "budget:SHARE or mask+POLICY, got 2"),
             (r#"{"version": 1, "hold": "mask"}"#, "hold: expected a policy that needs no mask"),
             (r#"{"version": 1, "hold": "maybe"}"#, "unknown variant `maybe`"),
             (r#"{"version": 1, "map_filter": "median"}"#, "unknown variant `median`"),

@@ -95,6 +95,15 @@ impl HoldPolicy {
         }
     }
 
+    /// Whether it is, or has in it, a policy of the program's own.
+    pub(crate) fn is_custom(&self) -> bool {
+        match self {
+            Self::Custom(_) => true,
+            Self::MaskAnd(policy) => policy.is_custom(),
+            _ => false,
+        }
+    }
+
     /// Whether a user's mask is required.
     pub fn needs_mask(&self) -> bool {
         matches!(self, Self::Mask | Self::MaskAnd(_))

@@ -1,7 +1,7 @@
 //! What a user asks for, and what is in force.
 //!
 //! ```text
-//! EditRequest (what the user said) ─┐
+//! EditRequest (set by the user) ────┐
 //! EditDefaults (the model's folder) ┼─► EditSettings (every option in force, in the report)
 //! the official inference script ────┘
 //! ```

@@ -185,7 +185,7 @@ macro_rules! edit_options {
             }
         }
 
-        /// How a model wants to be used: what a request that says nothing gets.
+        /// Default options of a model, for those that a request leaves unset.
         ///
         /// The contents of an `edit_defaults.json` in a model's folder. What is absent there is as
         /// in the official inference script ([`official`](Self::official)); a request comes before
@@ -232,6 +232,7 @@ macro_rules! edit_options {
                     let valid: fn(&$type) -> bool = $valid;
                     if let Some(value) = self.$name.as_ref().filter(|value| !valid(value)) {
                         let got = OptionText::to_text(value);
+                        let got = if got.trim().is_empty() { "nothing".to_owned() } else { got };
                         return Some((stringify!($name), $expected, got));
                     }
                 )+

@@ -10,7 +10,7 @@ use crate::photo::{Blend, Resize};
 
 /// A value that can be read from text and written as text.
 pub(super) trait OptionText: Sized {
-    /// Reads a value; `None` for a text that is none.
+    /// Parses a value; `None` for an invalid text.
     fn from_text(text: &str) -> Option<Self>;
 
     /// What [`from_text`](Self::from_text) reads as this value.

@@ -151,8 +151,8 @@ impl PhotoRun<'_> {
             model: model.source.clone(),
             device: format!("{:?}", model.device),
             request: self.request.clone(),
+            custom_stages: self.editor.custom().names(&settings.hold),
             settings,
-            custom_stages: self.editor.custom().names(),
             photo: self.photo.size(),
             animation: self.photo.is_animation(),
             notes,
@@ -240,10 +240,10 @@ impl PhotoRun<'_> {
 
     /// The policy in force, with the user's mask where there is one.
     fn hold(&self, settings: &EditSettings) -> Result<Box<dyn RegionHold>, Error> {
-        let Some(custom) = &self.editor.custom().hold else {
-            return settings.hold.stage(settings.hold_margin);
+        let custom: Box<dyn RegionHold> = match &self.editor.custom().hold {
+            Some(custom) if !settings.hold.is_custom() => Box::new(custom.clone()),
+            _ => return settings.hold.stage(settings.hold_margin),
         };
-        let custom: Box<dyn RegionHold> = Box::new(custom.clone());
         Ok(match self.mask() {
             Some(_) => Box::new(HoldAny::new(vec![custom, Box::new(HoldUserMask)])),
             None => custom,
@@ -264,10 +264,7 @@ impl PhotoRun<'_> {
             Some(mask) => mask.masked(reference, mask_token)?,
             None => TokenGrid::filled(1, size, mask_token),
         };
-        let custom_hold = self.editor.custom().hold.as_ref();
-        let needs_scores = custom_hold
-            .map_or(settings.needs_scores(), |hold| settings.score_map || hold.needs_scores());
-        let localisation = if needs_scores {
+        let localisation = if self.editor.needs_scores(settings) {
             Localisation::new(settings.blocks.clone())
                 .with_rows(settings.keyword.rows(&*model.text, &settings.instruction)?)
                 .with_combine(settings.keyword_maps)

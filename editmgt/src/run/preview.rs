@@ -55,7 +55,7 @@ pub(super) struct PreviewComposite<'a> {
     pub(super) reference: &'a TokenGrid,
     pub(super) device: &'a Device,
     pub(super) blend: Blend,
-    /// Photo and decoded photo, shrunk so many times.
+    /// Shrink factor, photo and decoded photo.
     pub(super) small: Option<(usize, RgbImage, RgbImage)>,
 }
 

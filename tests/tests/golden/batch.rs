@@ -1,4 +1,4 @@
-//! Batches: what a job that panics and another model do to the rest.
+//! Batches with a panicking job, and with another model.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::defaults::{photo, small};
 
-/// Says stop at an event, the first being 0.
+/// Stops at an event, the first being 0.
 struct StopsAt {
     event: usize,
     seen: usize,
@@ -25,7 +25,7 @@ impl EditObserver for StopsAt {
     }
 }
 
-/// So many jobs of so many steps, of one photo in `dir`.
+/// `jobs` jobs of `steps` steps, of one photo in `dir`.
 fn jobs(dir: &Path, count: usize, steps: usize) -> Vec<BatchJob> {
     photo(40, 30).save(dir.join("p.png")).unwrap();
     let job = json!({"photo": "p.png", "instruction": "make it red", "size": 40, "steps": steps});
@@ -68,7 +68,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// As a backend that runs out of memory.
+/// Simulates a backend that runs out of memory.
 struct Panics;
 
 impl EditObserver for Panics {
@@ -78,7 +78,7 @@ impl EditObserver for Panics {
 }
 
 #[test]
-fn a_job_that_panics_has_failed_and_the_rest_go_on() {
+fn panicking_job_fails_and_the_rest_run() {
     let dir = tempfile::tempdir().unwrap();
     let jobs = jobs(dir.path(), 2, 1);
     let out = dir.path().join("out");
@@ -96,7 +96,7 @@ fn a_job_that_panics_has_failed_and_the_rest_go_on() {
     assert_eq!(manifest.lines().count(), 2, "both are recorded");
     assert_eq!(names(&out), ["000002-p.png", "batch.lock", "manifest.jsonl"]);
 
-    // Another model can't go on with it, unless nothing of the first is there any more.
+    // Another model cannot resume it, unless no result is left.
     let other = || {
         let mut model = small();
         model.source.as_mut().unwrap().sha256 = "0123456789abcdef".into();

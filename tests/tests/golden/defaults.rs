@@ -1,5 +1,4 @@
-//! Where the official code is plainly wrong, the default does the right thing. One test a line of
-//! docs/parity.md.
+//! Corrections of official bugs that are on by default. One test per line of docs/parity.md.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -27,12 +26,12 @@ pub(crate) fn options() -> LoadOptions {
     LoadOptions::new(device.clone(), DtypePolicy::choose(&device, None).unwrap())
 }
 
-/// CLIP alone, no down/up blocks: 4 pixels a token.
+/// CLIP only, no down/up blocks: 4 pixels per token.
 pub(crate) fn small() -> Model {
     load(&golden("pipeline_edit_clip_nodown"))
 }
 
-/// CLIP and Gemma2, down/up blocks: 16 pixels a token, 32 a cell.
+/// CLIP and Gemma2, down/up blocks: 16 pixels per token, 32 per cell.
 fn with_down_blocks() -> Model {
     let root = tempfile::tempdir().unwrap();
     write_with_down_blocks(root.path());
@@ -54,13 +53,13 @@ pub(crate) fn write_with_down_blocks(root: &Path) {
     std::fs::write(root.join("pipeline.json"), file.to_string()).unwrap();
 }
 
-/// A picture with something in it everywhere.
+/// An image with detail everywhere.
 pub(crate) fn photo(width: u32, height: u32) -> Photo {
     let pixel = |x: u32, y: u32| [(x * 7 % 256) as u8, (y * 5 % 256) as u8, ((x + y) % 256) as u8];
     Photo::from_rgb(RgbImage::from_fn(width, height, |x, y| Rgb(pixel(x, y)))).unwrap()
 }
 
-/// The request with a mask, where there is one.
+/// The request with an optional mask.
 pub(crate) fn masked(request: &EditRequest, mask: Option<&Mask>) -> EditRequest {
     match mask {
         Some(mask) => request.clone().mask(mask.clone()),
@@ -89,7 +88,7 @@ fn any_shape_is_edited_and_comes_back_in_its_size() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_edit_and_strength_does_not_stick() {
+fn equal_seeds_give_equal_edits_whatever_the_earlier_strength() {
     let editor = Editor::new(small()).unwrap();
     let photo = photo(48, 48);
     let tokens = |seed, reference_strength| {
@@ -126,7 +125,7 @@ fn held_pixels_are_the_photos_own_bytes() {
     }
 }
 
-/// Answers with logits that prefer code 1, and notes what it was shown.
+/// A transformer whose logits prefer code 1, and which records its inputs.
 struct Recorder {
     spec: TransformerSpec,
     references: Mutex<Vec<TokenGrid>>,
@@ -170,9 +169,10 @@ fn inpainting_keeps_the_reference_clean_and_the_rest_as_it_was() {
     let (tokens, reference) = (result.tokens.ids(), result.reference.ids());
     let width = result.tokens.size().width;
     for (i, (&token, &original)) in tokens.iter().zip(reference).enumerate() {
-        match i % width < width / 2 {
-            true => assert_eq!(token, original, "position {i} was not to change"),
-            false => assert_ne!(token, mask_token),
+        if i % width < width / 2 {
+            assert_eq!(token, original, "position {i} was not to change")
+        } else {
+            assert_ne!(token, mask_token)
         }
     }
     assert_ne!(tokens, reference);
@@ -183,7 +183,7 @@ fn inpainting_keeps_the_reference_clean_and_the_rest_as_it_was() {
     assert!(recorder.strengths.lock().unwrap().iter().all(|&strength| strength == 1.1));
 }
 
-/// A transformer that the test keeps a handle to.
+/// A transformer to which the test keeps a handle.
 struct Shared(std::sync::Arc<Recorder>);
 
 impl MgtTransformer for Shared {
@@ -196,7 +196,7 @@ impl MgtTransformer for Shared {
     }
 }
 
-/// Runs a loop over `batch` copies of one picture, localised, on an odd grid.
+/// Runs a loop over `batch` copies of one image, with a localised hold, on an odd grid.
 fn run(model: &Model, batch: usize, first_image: usize, guidance_scale: f32) -> TokenGrid {
     let text = |prompt: &str| model.text.encode(&[prompt]).unwrap().repeat(batch);
     let size = GridSize::new(5, 9);
@@ -242,7 +242,7 @@ fn localisation_works_for_any_batch_and_grid_with_and_without_guidance() {
 }
 
 #[test]
-fn a_missing_keyword_is_an_error_and_not_a_map_of_nothing() {
+fn missing_keyword_is_an_error() {
     let editor = Editor::new(small()).unwrap();
     let keyword = Some(KeywordPolicy::phrase("zebra"));
     let hold = Some(HoldPolicy::Threshold(0.3));

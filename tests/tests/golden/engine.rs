@@ -1,4 +1,4 @@
-//! Editing one photo several times, and editing that stops and goes on.
+//! Repeated edits of one photo, and stopped and resumed edits.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use image::{GrayImage, Luma};
 
 use crate::defaults::{masked, photo, request, small};
 
-/// How often the stages ran.
+/// Call counts of the stages.
 #[derive(Default)]
 struct Calls {
     encoded: AtomicUsize,
     decoded: AtomicUsize,
     read: AtomicUsize,
-    /// Images in the forward passes, the unconditional ones, too.
+    /// Images in the forward passes, including the unconditional ones.
     forwarded: AtomicUsize,
 }
 
@@ -150,10 +150,11 @@ fn previews_cost_nothing_unless_asked_for() {
         });
         let previewed = open.edit_observed(&request, &mut observer).unwrap();
         assert_eq!(seen, expected);
-        // The edit, and the photo's own tokens in the size of the previews, which show the composite.
+        // The edit, and the photo's own tokens in the size of the previews, which show the
+        // composite.
         assert_eq!(calls.counts()[1] - before, expected.len() + 2);
         assert_eq!(previewed.tokens, plain.tokens, "looking changes nothing");
-        // Nothing is held and the photo suits the codec: the last preview is the edit.
+        // Nothing is held and the photo's size suits the codec: the last preview is the edit.
         assert_eq!(last.unwrap().rgb(), previewed.image.rgb());
     }
 }
@@ -180,7 +181,7 @@ fn a_variation_is_reproducible_alone() {
     assert_eq!(ends, [true, false, false], "image indices end at 2^32");
 }
 
-/// Stops at the `n`th event, and notes how many there were.
+/// Stops at the `n`th event, and counts events.
 struct StopAt {
     n: usize,
     seen: usize,
@@ -205,7 +206,7 @@ fn progress(error: EditError) -> Option<LoopProgress> {
 }
 
 #[test]
-fn stopped_anywhere_an_edit_goes_on_as_if_it_never_had() {
+fn edit_resumed_after_any_stop_equals_unbroken_edit() {
     let editor = Editor::new(small()).unwrap();
     let open = editor.open_photo(photo(48, 48));
     let half = |x| Luma([if x < 24 { 0 } else { 255 }]);
@@ -220,7 +221,7 @@ fn stopped_anywhere_an_edit_goes_on_as_if_it_never_had() {
     for (mask, request) in cases {
         let request = masked(&request, mask);
         let unbroken = open.edit(&request).unwrap();
-        // Sampling and decoding start and finish, four steps; nothing is encoded any more.
+        // Sampling and decoding start and finish, four steps; nothing is encoded again.
         for n in 1..=8 {
             let mut stop = StopAt { n, seen: 0 };
             let stopped = progress(open.edit_observed(&request, &mut stop).unwrap_err());
@@ -243,7 +244,7 @@ fn stopped_anywhere_an_edit_goes_on_as_if_it_never_had() {
 }
 
 #[test]
-fn another_edit_does_not_go_on() {
+fn progress_of_another_edit_is_refused() {
     let editor = Editor::new(small()).unwrap();
     let open = editor.open_photo(photo(48, 48));
     let plain = request(48).steps(4);
@@ -307,7 +308,7 @@ fn phrases_have_a_map_each() {
 }
 
 #[test]
-fn score_maps_are_smoothed_as_asked() {
+fn score_map_filter_is_applied() {
     let editor = Editor::new(small()).unwrap();
     let open = editor.open_photo(photo(48, 48));
     let scores = |map_filter| {
@@ -321,13 +322,13 @@ fn score_maps_are_smoothed_as_asked() {
         assert!(maps[..i].iter().all(|(_, other)| other != map), "{filter:?}");
     }
     assert_eq!(scores(None), maps[1]);
-    // Neighbours differ most where nothing smooths them.
+    // Without smoothing, neighbours differ most.
     let rough = |map: &[f32]| map.windows(2).map(|pair| (pair[1] - pair[0]).abs()).sum::<f32>();
     assert!(rough(&maps[0].1) > rough(&maps[2].1));
 }
 
 #[test]
-fn a_report_says_what_it_was() {
+fn report_describes_the_edit() {
     let editor = Editor::new(small()).unwrap();
     let photo = photo(48, 48);
     let edit = |hold| {

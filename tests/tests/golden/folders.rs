@@ -10,9 +10,9 @@ use editmgt_diagnostics::init::{InitRequest, Preset, init};
 use serde_json::{Value, json};
 
 use crate::defaults::{photo, request};
-use crate::halves::copy;
+use crate::half_precision::copy;
 #[cfg(unix)]
-use crate::halves::stored_as;
+use crate::half_precision::stored_as;
 
 fn tiny(root: &Path, name: &str, seed: u64) -> PathBuf {
     let dir = root.join(name);

@@ -1,4 +1,4 @@
-//! Photos of any size on their way to the model and back: random cases.
+//! Random photo sizes to the model and back.
 
 use burn::tensor::Device;
 use editmgt::photo::PixelArea;
@@ -11,7 +11,7 @@ fn resizes() -> impl Strategy<Value = Resize> {
 }
 
 prop_compose! {
-    /// A plan, and its multiple; none where the photo is too narrow for the model.
+    /// A plan and its multiple; `None` if the photo is too narrow for the model.
     fn plans()(height in 8usize..160, width in 8usize..160)(
         resize in resizes(),
         multiple in prop_oneof![Just(1usize), Just(4), Just(16)],
@@ -37,7 +37,7 @@ fn contains(area: PixelArea, y: usize, x: usize) -> bool {
         && (area.left..area.left + area.size.width).contains(&x)
 }
 
-/// Whether one size has the proportions of the other, up to one pixel of a side.
+/// Whether the sizes have the same aspect ratio, up to one pixel.
 fn alike(one: PixelSize, other: PixelSize) -> bool {
     let off = (one.height * other.width).abs_diff(one.width * other.height);
     off <= one.height.max(one.width) || off <= other.height.max(other.width)
@@ -47,7 +47,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn there_and_back_is_the_photos_size_and_what_was_not_seen_is_the_photo(plan in plans()) {
+    fn round_trip_keeps_the_size_and_the_pixels_outside_the_area(plan in plans()) {
         prop_assume!(plan.is_some());
         let Some((plan, multiple)) = plan else { return Ok(()) };
         let (photo, model) = (plan.photo(), plan.model());
@@ -72,7 +72,7 @@ proptest! {
             let expected = if contains(area, y as usize, x as usize) { &Rgb([0; 3]) } else { own };
             prop_assert_eq!(pixel, expected, "{},{} of {:?}", x, y, plan);
         }
-        // Where nothing is resized, nothing is lost.
+        // Without resizing there is no loss.
         if area.size == place.size {
             prop_assert_eq!(&plan.invert(picture, &noise).unwrap(), noise.rgb());
         }
@@ -107,8 +107,8 @@ proptest! {
         }
         prop_assert!(rows.iter().flatten().is_sorted() && columns.iter().flatten().is_sorted());
 
-        // What is white of a token in a mask is black in its negative; a token with a pixel of the
-        // photo in it is seen.
+        // The white part of a token in a mask is black in its negative; a token with a pixel of the
+        // photo is visible.
         let border = (split * photo.width as f64) as u32;
         let levels = |turn: bool| {
             let level = |x, _| Luma([if (x < border) != turn { 255 } else { 0 }]);

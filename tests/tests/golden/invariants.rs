@@ -1,5 +1,5 @@
-//! What holds for every edit, whatever its size, mask, policy and seed: random cases over the
-//! sampling loop with a transformer that answers at random.
+//! Invariants of every edit, for all sizes, masks, policies and seeds: random cases of the sampling
+//! loop with a random transformer.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use editmgt::{
@@ -56,13 +56,12 @@ impl MgtTransformer for Oracle {
         let logits = logits.into_iter().map(|u| 8.0 * u).collect::<Vec<_>>();
         let logits = Tensor::from_data(TensorData::new(logits, shape), &Device::flex());
         let cells = self.inner_grid(input.tokens.size());
-        let maps = match ask.is_empty() {
-            true => None,
-            false => {
-                let (blocks, items) = (ask.blocks.clone(), ask.items.len());
-                let values = self.uniforms(input.tokens, blocks.len() * items * cells.len());
-                Some(AttentionMaps::new(blocks, items, cells, values)?)
-            }
+        let maps = if ask.is_empty() {
+            None
+        } else {
+            let (blocks, items) = (ask.blocks.clone(), ask.items.len());
+            let values = self.uniforms(input.tokens, blocks.len() * items * cells.len());
+            Some(AttentionMaps::new(blocks, items, cells, values)?)
         };
         Ok(StepOutput { logits, maps })
     }
@@ -81,7 +80,7 @@ struct Case {
     hold: HoldPolicy,
     margin: usize,
     phrases: usize,
-    /// What the user's mask is at each token.
+    /// The user's mask at each token.
     mask: Option<Vec<f32>>,
 }
 
@@ -108,7 +107,7 @@ prop_compose! {
         hold in policies(),
     ) -> Case {
         let size = GridSize::new(height, width);
-        // All black is nothing to edit, and refused.
+        // An all-black mask is refused.
         let mask = mask.filter(|mask| mask.iter().any(|&value| value >= 0.5));
         let hold = if mask.is_some() { hold.with_mask() } else { hold };
         let guidance = (scale, (from, (from + length).min(1.0)));
@@ -148,7 +147,7 @@ impl Case {
             .with_user_mask(self.user_mask())
     }
 
-    /// Hands the stages of this case to `with`.
+    /// Passes the stages of this case to `with`.
     fn stages<T>(&self, with: impl FnOnce(LoopStages<'_>) -> T) -> T {
         let hold = self.hold.stage(self.margin).unwrap();
         let temperature = Temperature::Range(self.temperature, 0.0);
@@ -161,7 +160,7 @@ impl Case {
         ))
     }
 
-    /// The whole edit, in one go.
+    /// The whole edit, without interruption.
     fn unbroken(&self) -> TokenGrid {
         self.stages(|stages| {
             let mut edit = EditLoop::new(stages, self.input()).unwrap();
@@ -175,7 +174,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn tokens_are_decided_for_good_and_held_ones_are_the_photos(case in cases()) {
+    fn decided_tokens_stay_and_held_ones_are_the_photos(case in cases()) {
         let reference = case.reference();
         case.stages(|stages| {
             let mut edit = EditLoop::new(stages, case.input()).unwrap();
@@ -205,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn what_may_not_change_does_not(case in cases()) {
+    fn protected_tokens_never_change(case in cases()) {
         let (tokens, reference) = (case.unbroken(), case.reference());
         let n = case.size.len();
         let changed = |image: usize| {
@@ -232,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn stopped_after_any_step_it_goes_on_to_the_same_end(case in cases(), stop in 0usize..7) {
+    fn resumed_after_any_step_equals_unbroken_loop(case in cases(), stop in 0usize..7) {
         let stop = 1 + stop % case.steps;
         let tokens = case.stages(|stages| {
             let mut edit = EditLoop::new(stages, case.input()).unwrap();

@@ -1,4 +1,4 @@
-//! A model that loads its components when they are needed edits as one that is in memory.
+//! On-demand models give the edits of fully loaded ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn clip_alone() -> PathBuf {
     golden("pipeline_edit_clip_nodown")
 }
 
-/// Models with every kind of text encoder, and the side of a picture that suits each.
+/// Models with every kind of text encoder, and a suitable image side for each.
 fn folders(scratch: &Path) -> [(PathBuf, usize); 3] {
     let down = scratch.join("down");
     fs::create_dir(&down).unwrap();
@@ -38,7 +38,7 @@ fn folders(scratch: &Path) -> [(PathBuf, usize); 3] {
 }
 
 #[test]
-fn edits_are_the_same_bit_for_bit() {
+fn low_memory_edits_are_equal_bit_for_bit() {
     let scratch = tempfile::tempdir().unwrap();
     for (root, size) in folders(scratch.path()) {
         let [loaded, on_demand] = both(&root, &[]).map(|model| Editor::new(model).unwrap());
@@ -75,7 +75,7 @@ fn edits_are_the_same_bit_for_bit() {
     }
 }
 
-/// A loop by hand over two pictures at once.
+/// A manual sampling loop over two images at once.
 fn text_to_image(model: &Model) -> Vec<u32> {
     let text = model.text.encode(&["a red circle", "a blue square"]).unwrap();
     let spec = model.transformer.spec();
@@ -93,7 +93,7 @@ fn text_to_image(model: &Model) -> Vec<u32> {
 }
 
 #[test]
-fn so_are_pictures_from_words_alone() {
+fn text_to_image_is_equal() {
     let scratch = tempfile::tempdir().unwrap();
     for (root, _) in folders(scratch.path()) {
         let [loaded, on_demand] = both(&root, &[]).map(|model| text_to_image(&model));
@@ -141,7 +141,7 @@ fn adapters_are_applied_and_checked_at_once() {
 }
 
 #[test]
-fn previews_are_the_same_and_stopped_edits_go_on() {
+fn previews_are_equal_and_stopped_edits_resume() {
     let editors = both(&clip_alone(), &[]).map(|model| Editor::new(model).unwrap());
     let request = request(48).steps(3);
     let seen = editors.each_ref().map(|editor| {
@@ -183,7 +183,7 @@ fn tiny(scratch: &TempDir, name: &str, seed: u64) -> PathBuf {
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
 #[test]
-fn what_changes_before_it_is_needed_is_noticed() {
+fn weights_changed_after_opening_are_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let (root, other) = (tiny(&scratch, "model", 1), tiny(&scratch, "other", 2));
     let transformer = root.join("editmgt");
@@ -202,7 +202,7 @@ fn what_changes_before_it_is_needed_is_noticed() {
         };
         let outcome = edit(&mut spoil_before_sampling);
         fs::write(&weights, &good).unwrap();
-        // What came back is good again.
+        // The restored file is valid again.
         let again = edit(&mut Silent);
         (outcome.map(|result| result.tokens), again.map(|result| result.tokens))
     };
@@ -231,10 +231,10 @@ fn what_changes_before_it_is_needed_is_noticed() {
 }
 
 #[test]
-fn what_is_wrong_from_the_beginning_is_refused_before_anything_is_read() {
+fn mismatched_keys_are_refused_before_weights_are_read() {
     let scratch = tempfile::tempdir().unwrap();
     let root = tiny(&scratch, "model", 1);
-    // The codec's weights are of another component.
+    // The codec's weights are another component's.
     fs::copy(root.join("editmgt").join(WEIGHTS), root.join("vqvae").join(WEIGHTS)).unwrap();
     let error = Editor::builder(&root).low_memory(true).build().err().unwrap();
     assert!(matches!(error, EditError::Model(ModelError::Weights(_))), "{error}");

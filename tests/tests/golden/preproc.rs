@@ -2,10 +2,10 @@ use editmgt::photo::{Mask, PixelSize, ResizePlan};
 use editmgt_diagnostics::verify::GoldenFolder;
 use editmgt_tests::golden;
 
-/// The canvas that the official inpainting starts from.
+/// The initial canvas of official inpainting.
 #[test]
 fn a_mask_covers_the_tokens_that_it_covers_officially() {
-    let Some(dir) = golden("pipeline_inpaint_clip_nodown") else { return };
+    let dir = golden("pipeline_inpaint_clip_nodown").expect("the folder is committed");
     let folder = GoldenFolder::open(&dir).unwrap();
     let reference = folder.tokens("reference_tokens_raw").unwrap();
     let expected = folder.tokens("step0.sample").unwrap();

@@ -1,23 +1,23 @@
-//! How visible the seam between photo and edit is, for each way to mix them:
+//! Visibility of the seam between photo and edit, for each way to mix them:
 //! `cargo test --workspace --test golden seam -- --nocapture` prints the table in docs/edits.md.
 //!
-//! Two cases, both generated. *Drift*: the truth is the photo, and the codec gives it back a little
-//! blurred and each channel a few levels brighter or darker, which is what makes seams show. *Contrast*:
-//! a bright edit in a dark photo reaches the seam, so that the ramp itself shows.
+//! Two generated cases. *Drift*: the truth is the photo, and the codec returns it slightly blurred
+//! and each channel a few levels brighter or darker, which makes seams visible. *Contrast*: a
+//! bright edit in a dark photo reaches the seam, so that the ramp itself is visible.
 
 use editmgt::photo::{Blend, ChangeMask, Composite};
 use editmgt::{GridSize, HoldMask, PixelSize, ResizePlan};
 use image::{Rgb, RgbImage, imageops};
 
 const SIDE: u32 = 256;
-/// A token, pixels.
+/// Pixels per token.
 const CELL: u32 = 16;
-/// What may change: so many tokens from each side.
+/// Held tokens on each side.
 const RIM: u32 = 4;
-/// How far from the seam errors are counted, pixels.
+/// Width of the band in which errors are counted, in pixels.
 const BAND: u32 = 32;
 
-/// Slow colours, as those of skies and walls, where seams show most.
+/// Smooth colours, as of skies and walls, where seams are most visible.
 fn photo() -> RgbImage {
     RgbImage::from_fn(SIDE, SIDE, |x, y| {
         let (x, y) = (x as f32 / SIDE as f32, y as f32 / SIDE as f32);
@@ -26,7 +26,7 @@ fn photo() -> RgbImage {
     })
 }
 
-/// What comes back of it from a codec.
+/// The codec's output for it.
 fn decoded(photo: &RgbImage) -> RgbImage {
     let mut picture = imageops::blur(photo, 1.0);
     for pixel in picture.pixels_mut() {
@@ -46,9 +46,9 @@ fn change(feather: usize) -> ChangeMask {
     ChangeMask::new(&hold, 0, &plan).unwrap().feathered(feather).unwrap()
 }
 
-/// The largest step between neighbours that is not in the truth, on the way into the edit: the
-/// mean over all rows that cross the left seam and over the channels. `scale` says how light a level
-/// is.
+/// The largest step between neighbours that is not in the truth, towards the inside of the edit:
+/// the mean over all rows that cross the left seam and over the channels. `scale` converts a level
+/// to lightness.
 fn seam_error(picture: &RgbImage, truth: &RgbImage, scale: fn(u8) -> f64) -> f64 {
     let (seam, rows) = (RIM * CELL, RIM * CELL + BAND..SIDE - RIM * CELL - BAND);
     let (mut sum, mut count) = (0.0, 0.0);
@@ -77,7 +77,7 @@ fn drift(feather: usize, blend: Blend) -> f64 {
     seam_error(&composite(&photo, &decoded(&photo), feather, blend), &photo, f64::from)
 }
 
-/// In units of CIE lightness L*, 0 to 100, in which a step of 1 just shows, dark or bright.
+/// In units of CIE lightness L*, 0 to 100, in which a step of 1 is just visible, dark or bright.
 fn contrast(feather: usize, blend: Blend) -> f64 {
     let grey = |level| RgbImage::from_pixel(SIDE, SIDE, Rgb([level; 3]));
     let (photo, edit) = (grey(30), grey(220));
@@ -107,7 +107,7 @@ fn a_feather_hides_the_seam_and_file_values_hide_it_better_than_light() {
         match feather {
             // Nothing is mixed: the whole drift, and the whole contrast.
             0 => assert!(srgb == linear && srgb > 70.0 && (4.0..8.0).contains(&drift_srgb)),
-            // Why file values are the default.
+            // The reason for file values as the default.
             _ => assert!(srgb < 0.75 * linear, "{feather}: {srgb} {linear}"),
         }
     }

@@ -1,5 +1,5 @@
-//! Outside mask and feather an edited photo is the photo, bit for bit: real photos and drawn ones,
-//! several formats, sizes and ways to edit. What is compared is read by `image` alone.
+//! Outside mask and feather an edited photo equals the photo, bit for bit: real and generated
+//! photos, several formats, sizes and options. Compared pixels are read by `image` only.
 
 use std::io::Cursor;
 
@@ -10,7 +10,7 @@ use image::{
 
 use crate::defaults::{masked, request, small};
 
-/// A picture with something in it everywhere.
+/// An image with detail everywhere.
 fn pixel(x: u32, y: u32) -> [u8; 4] {
     [x * 7, y * 5 + x, x * y + 40, 255 - x].map(|value| (value % 256) as u8)
 }
@@ -28,14 +28,14 @@ fn encode(image: DynamicImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Pixels of 16 bits, none of which is a whole level of 8.
+/// Pixels of 16 bits, none of which is an exact level of 8 bits.
 fn sixteen(width: u32, height: u32) -> DynamicImage {
     let wide = |x, y| pixel(x, y).map(|level| (u16::from(level) * 257) ^ 0x55);
     let image = image::ImageBuffer::from_fn(width, height, |x, y| Rgba(wide(x, y)));
     DynamicImage::ImageRgba16(image)
 }
 
-/// The JPEG of a picture that lies on its side: EXIF says how to turn it.
+/// The JPEG of an image stored on its side, with an EXIF orientation.
 fn lying(width: u32, height: u32) -> Vec<u8> {
     let jpeg = encode(rgb(width, height).into(), ImageFormat::Jpeg);
     let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01".to_vec();
@@ -45,7 +45,7 @@ fn lying(width: u32, height: u32) -> Vec<u8> {
     [start, &[0xff, 0xe1], &length, &exif, rest].concat()
 }
 
-/// Real photos, and others of every kind that those are not.
+/// Real photos, and generated ones of the other kinds.
 fn files() -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> =
         drawn().into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
@@ -73,7 +73,7 @@ fn drawn() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The picture as it is shown, and its opacity.
+/// The upright image, and its opacity.
 fn read(bytes: &[u8]) -> (RgbImage, GrayImage) {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().unwrap();
     let mut decoder = reader.into_decoder().unwrap();
@@ -86,7 +86,7 @@ fn read(bytes: &[u8]) -> (RgbImage, GrayImage) {
     (image.into_rgb8(), alpha)
 }
 
-/// White in its middle, black outside, a grey rim between.
+/// White in its middle, black outside, a grey border between.
 fn mask(width: u32, height: u32) -> GrayImage {
     GrayImage::from_fn(width, height, |x, y| {
         let edge = (x.min(width - 1 - x) * 8 / width).min(y.min(height - 1 - y) * 8 / height);
@@ -94,12 +94,12 @@ fn mask(width: u32, height: u32) -> GrayImage {
     })
 }
 
-/// What is edited does not matter here, only where.
+/// The edit's contents are irrelevant here, only its region.
 fn quick() -> EditRequest {
     request(40).steps(1).guidance_scale(1.0)
 }
 
-/// The file that a result becomes, in this format.
+/// A result encoded in this format.
 fn saved(result: &EditResult, name: &str) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
@@ -108,7 +108,7 @@ fn saved(result: &EditResult, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_the_mask_leaves_black_is_the_photo_bit_for_bit() {
+fn black_mask_area_is_the_photo_bit_for_bit() {
     let editor = Editor::new(small()).unwrap();
     for (name, bytes) in files() {
         let (before, opacity) = read(&bytes);

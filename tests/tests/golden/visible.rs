@@ -1,6 +1,6 @@
-//! The composite by visible change: what an edit does not visibly change is the photo's, byte for
-//! byte, however the edit is made. The small model edits a scene of its own world; where the edit
-//! belongs is known by the scene.
+//! The composite by visible change: pixels without visible change are the photo's, byte for byte,
+//! for all kinds of edits. The small model edits a scene of its own world, in which the edited
+//! region is known.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use serde_json::json;
 
 const SCENE: &str = "../examples/scenes/scene.png";
 const INSTRUCTION: &str = "make the red circle blue";
-/// Columns and rows of the red circle in the scene, and half a cell of the model's attention around it: nothing
-/// else may change.
+/// Columns and rows of the red circle in the scene, and half a cell of the model's attention around
+/// it: nothing else may change.
 const AROUND_THE_CIRCLE: Range<u32> = 8..40;
 
 fn editor(low_memory: bool) -> Editor {
@@ -27,24 +27,25 @@ fn scene() -> Photo {
     Photo::open(SCENE).unwrap()
 }
 
-/// Nothing is held: what comes back is due to the composite alone.
+/// Nothing is held: the result depends on the composite only.
 fn request() -> EditRequest {
     EditRequest::new(INSTRUCTION).hold(HoldPolicy::Off)
 }
 
-/// Only what is around the circle changed, and the circle did.
+/// Only the surroundings of the circle changed, and the circle did.
 fn assert_local(edited: &RgbImage, photo: &RgbImage, what: &str) {
     let mut changed = 0;
     for (x, y, pixel) in edited.enumerate_pixels() {
-        match AROUND_THE_CIRCLE.contains(&x) && AROUND_THE_CIRCLE.contains(&y) {
-            true => changed += usize::from(pixel != photo.get_pixel(x, y)),
-            false => assert_eq!(pixel, photo.get_pixel(x, y), "{what}: {x},{y}"),
+        if AROUND_THE_CIRCLE.contains(&x) && AROUND_THE_CIRCLE.contains(&y) {
+            changed += usize::from(pixel != photo.get_pixel(x, y))
+        } else {
+            assert_eq!(pixel, photo.get_pixel(x, y), "{what}: {x},{y}")
         }
     }
     assert!(changed > 50, "{what}: {changed} pixels changed");
 }
 
-/// What the result says of itself is so: pixels without weight are the photo's.
+/// The result is consistent: pixels of weight 0 are the photo's.
 fn assert_consistent(result: &EditResult, photo: &Photo, what: &str) {
     assert_eq!(result.report.settings.composite, CompositePolicy::Visible, "{what}");
     assert_eq!(result.report.tokens_held, 0.0, "{what}");
@@ -61,7 +62,7 @@ fn assert_consistent(result: &EditResult, photo: &Photo, what: &str) {
 }
 
 #[test]
-fn previews_leave_what_is_not_edited_as_it_is() {
+fn previews_change_only_the_edited_region() {
     let photo = scene();
     let editor = editor(false);
     for shrink in [1, 2] {
@@ -100,7 +101,7 @@ fn previews_leave_what_is_not_edited_as_it_is() {
 }
 
 #[test]
-fn every_way_to_fit_the_photo_leaves_what_is_not_edited_as_it_is() {
+fn every_resize_changes_only_the_edited_region() {
     let editor = editor(false);
     let whole = scene();
     let mut cropped = 0;
@@ -112,11 +113,11 @@ fn every_way_to_fit_the_photo_leaves_what_is_not_edited_as_it_is() {
         (width - 23, height),
         (width - 3, height - 5),
     ] {
-        // The circle stays in the picture.
+        // The circle stays in the image.
         let part = image::imageops::crop_imm(whole.rgb(), 0, 0, w, h).to_image();
         let photo = Photo::from_rgb(part).unwrap();
         for resize in [Resize::Fit, Resize::Pad, Resize::Crop, Resize::Native] {
-            // Which takes the photo as it is.
+            // The photo without resizing.
             if resize == Resize::Native && [w, h].iter().any(|side| side % 16 != 0) {
                 continue;
             }
@@ -129,7 +130,7 @@ fn every_way_to_fit_the_photo_leaves_what_is_not_edited_as_it_is() {
                 if (w, h) == (width, height) {
                     assert_local(result.image.rgb(), photo.rgb(), &what);
                 }
-                // What is cropped away is the photo's.
+                // Cropped pixels are the photo's.
                 let grid = result.reference.size();
                 let rows = result.report.plan.token_rows(grid.height);
                 let columns = result.report.plan.token_columns(grid.width);
@@ -150,7 +151,7 @@ fn every_way_to_fit_the_photo_leaves_what_is_not_edited_as_it_is() {
 }
 
 #[test]
-fn low_memory_variations_and_resumed_edits_leave_what_is_not_edited_as_it_is() {
+fn low_memory_variations_and_resumed_edits_change_only_the_edited_region() {
     let photo = Arc::new(scene());
     let request = request().steps(3);
     let mut results = Vec::new();
@@ -181,11 +182,11 @@ fn low_memory_variations_and_resumed_edits_leave_what_is_not_edited_as_it_is() {
         }
         results.push(whole.into_iter().map(|result| result.image).collect::<Vec<_>>());
     }
-    assert_eq!(results[0], results[1], "low memory is another way to the same picture");
+    assert_eq!(results[0], results[1], "low memory gives the same image");
 }
 
 #[test]
-fn batches_leave_what_is_not_edited_as_it_is() {
+fn batches_change_only_the_edited_region() {
     let photo = scene();
     let dir = tempfile::tempdir().unwrap();
     let scene = std::fs::canonicalize(SCENE).unwrap();

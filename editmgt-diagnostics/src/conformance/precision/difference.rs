@@ -1,4 +1,4 @@
-//! How far numbers are from those that they should be.
+//! Error measures of values, distributions, maps and images.
 
 use serde::Serialize;
 
@@ -9,12 +9,13 @@ pub struct ValueError {
     pub relative_rms: f64,
     /// The largest error.
     pub relative_max: f64,
-    /// Values that are infinite or no numbers; they don't count above.
+    /// Values that are infinite or NaN; they are ignored above.
     pub not_finite: usize,
 }
 
 impl ValueError {
-    /// Of `got` beside `exact`, value by value. Exact values are finite; where all of them are 0,
+    /// Error of `got` relative to `exact`, value by value. Exact values are finite; if all of them
+    /// are 0, errors are in units of 1.
     /// errors are in units of 1.
     pub(super) fn new<'a>(pairs: impl IntoIterator<Item = (&'a [f32], &'a [f32])>) -> Self {
         let (mut exact_squares, mut squares, mut max) = (0.0, 0.0, 0.0f64);
@@ -38,7 +39,7 @@ impl ValueError {
     }
 }
 
-/// How the distributions of many positions compare.
+/// Comparison of the distributions at many positions.
 #[derive(Debug, Default)]
 pub(super) struct Distributions {
     positions: usize,
@@ -51,7 +52,7 @@ impl Distributions {
     /// Adds the logits of one position.
     pub(super) fn add(&mut self, exact: &[f32], got: &[f32]) {
         self.positions += 1;
-        // What is no number is the best of nothing.
+        // NaN is never the best.
         if !got.iter().all(|logit| logit.is_finite()) {
             return;
         }
@@ -65,14 +66,14 @@ impl Distributions {
         self.divergence += terms.sum::<f64>();
     }
 
-    /// The share of the positions, 0..1, whose most likely code is the same.
+    /// The share of the positions, 0..1, with the same most likely code.
     pub(super) fn same_best(&self) -> f64 {
         self.same_best as f64 / self.positions.max(1) as f64
     }
 
     /// The mean divergence, nats.
     pub(super) fn divergence(&self) -> Option<f64> {
-        // Rounding can leave a sum of nothing just below it.
+        // Rounding can leave a sum of zeros slightly below 0.
         (self.finite > 0).then(|| (self.divergence / self.finite as f64).max(0.0))
     }
 }
@@ -87,8 +88,8 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
     f64::from(largest) + sum.ln()
 }
 
-/// The largest error of a map in units of its range, largest less least value; 0 for a flat map
-/// without errors, infinite for one with, or with values that are no numbers.
+/// The largest error of a map in units of its range (largest minus smallest value); 0 for a flat
+/// map without errors, infinite for one with errors or non-finite values.
 pub(super) fn map_error(exact: &[f32], got: &[f32]) -> f64 {
     let (least, largest) =
         exact.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &x| (a.min(x), b.max(x)));
@@ -102,8 +103,8 @@ pub(super) fn map_error(exact: &[f32], got: &[f32]) -> f64 {
     }
 }
 
-/// Peak signal-to-noise ratio, dB, of two pictures whose values count from 0 to 1; `None` where
-/// they are equal or a value is no number.
+/// Peak signal-to-noise ratio, dB, of two images with values 0..1; `None` if they are equal or a
+/// value is NaN.
 pub(super) fn psnr(exact: &[f32], got: &[f32]) -> Option<f64> {
     let squares = exact.iter().zip(got).map(|(exact, got)| {
         let difference = f64::from(exact.clamp(0.0, 1.0)) - f64::from(got.clamp(0.0, 1.0));
@@ -134,7 +135,7 @@ mod tests {
         let log = |shares: [f32; 2]| shares.map(f32::ln);
         let mut all = Distributions::default();
         assert_eq!((all.same_best(), all.divergence()), (0.0, None));
-        // Of a shift of all logits is nothing left.
+        // A shift of all logits has no effect.
         all.add(&log([0.5, 0.5]), &log([0.5, 0.5]).map(|logit| logit + 30.0));
         assert!(all.same_best() == 1.0 && all.divergence().unwrap() < 1e-6);
         all.add(&log([0.75, 0.25]), &log([0.5, 0.5]));
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_and_pictures_compare() {
+    fn map_and_image_errors() {
         for (exact, got, expected) in [
             ([0.25, 0.5, 0.75], [0.25, 0.5, 0.75], 0.0),
             ([0.25, 0.5, 0.75], [0.25, 0.375, 0.75], 0.25),
@@ -159,7 +160,7 @@ mod tests {
         ] {
             assert_eq!(map_error(&exact, &got), expected, "{exact:?}, {got:?}");
         }
-        // Half of white in one of four values; what is whiter than white is white.
+        // Half of white in one of four values; values above white are clipped.
         let psnr_of = |got| psnr(&[0.5, 1.0, 0.0, 1.0], got);
         let half = psnr_of(&[0.0, 1.5, 0.0, 1.0]).unwrap();
         assert!((half - 10.0 * 16f64.log10()).abs() < 1e-9, "{half}");

@@ -5,10 +5,10 @@ use editmgt_core::{
     ReferenceInput, Result, ScheduleRequest, StepInput, TextConditioning, TextRows, TokenGrid,
 };
 
-/// What each stage of one edit works on, as f32 makes it.
+/// Inputs of each stage of one edit, computed in f32.
 pub(super) struct Case {
     pub(super) request: EditRequest,
-    /// The negative prompt, where there is guidance, and the instruction.
+    /// The negative prompt, with guidance, and the instruction.
     pub(super) texts: Vec<String>,
     /// The photo as the codec reads it, `[1, 3, H, W]`.
     pub(super) picture: Tensor<4>,
@@ -45,10 +45,8 @@ impl Case {
         let step = settings.steps / 2;
         let masked = step.checked_sub(1).map_or(1.0, |before| schedule.mask_ratios[before]);
         let (spec, size) = (model.transformer.spec(), reference.size());
-        let blocks = match settings.blocks.is_empty() {
-            true => default_blocks(spec),
-            false => settings.blocks,
-        };
+        let blocks =
+            if settings.blocks.is_empty() { default_blocks(spec) } else { settings.blocks };
         let factor = model.codec.spec().downsample_factor;
         Ok(Self {
             text: encode(editor, &texts)?,
@@ -90,7 +88,7 @@ pub(super) fn encode(editor: &Editor, texts: &[String]) -> Result<TextConditioni
     TextConditioning::cat(&parts.iter().collect::<Vec<_>>())
 }
 
-/// The photo's tokens with about this share of them masked, by the edit's own noise.
+/// The photo's tokens masked at about this ratio, by the edit's own noise.
 fn canvas(
     reference: &TokenGrid,
     masked: f32,

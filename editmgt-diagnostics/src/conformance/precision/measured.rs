@@ -1,4 +1,4 @@
-//! What the stages of a model give, on the host.
+//! Outputs of a model's stages, on the host.
 
 use burn::tensor::Tensor;
 use editmgt::{EditError, Editor, Photo};
@@ -9,7 +9,7 @@ use super::inputs::{self, Case};
 use super::{CodecError, EditOutcome, EditPrecision, LogitError};
 use crate::conformance::differing;
 
-/// Everything but the codec by itself.
+/// Outputs of all stages but the codec.
 pub(super) struct Run {
     /// Rows and pooled vectors of each case.
     texts: Vec<Vec<f32>>,
@@ -20,7 +20,7 @@ pub(super) struct Run {
     edits: Vec<std::result::Result<Edited, String>>,
 }
 
-/// What an edit came to.
+/// Result of an edit.
 struct Edited {
     tokens: Vec<u32>,
     /// RGB.
@@ -91,7 +91,7 @@ impl Run {
         .collect()
     }
 
-    /// The first edit that gave nothing.
+    /// The error of the first failed edit.
     pub(super) fn failed(&self, cases: &[Case]) -> Option<EditPrecision> {
         let mut edits = self.edit_errors(self, cases).into_iter();
         edits.find(|edit| matches!(edit.outcome, EditOutcome::Failed { .. }))
@@ -109,19 +109,19 @@ impl Edited {
     }
 }
 
-/// The codec by itself.
+/// Outputs of the codec.
 pub(super) struct CodecRun {
     tokens: Vec<u32>,
     picture: Vec<f32>,
 }
 
 impl CodecRun {
-    /// Encodes the picture of `case`, and decodes its tokens.
+    /// Encodes the image of `case`, and decodes its tokens.
     pub(super) fn of(editor: &Editor, case: &Case) -> Result<Self> {
         let codec = &editor.model().codec;
         Ok(Self {
             tokens: codec.encode(case.picture.clone())?.ids().to_vec(),
-            picture: host("reading the decoded picture", codec.decode(&case.reference)?)?,
+            picture: host("reading the decoded image", codec.decode(&case.reference)?)?,
         })
     }
 

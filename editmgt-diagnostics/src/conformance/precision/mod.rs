@@ -1,4 +1,4 @@
-//! What half precision costs: every stage of a model, and whole edits, beside the same in f32.
+//! Errors of half precision: every stage of a model, and whole edits, compared with f32.
 
 mod difference;
 mod inputs;
@@ -15,75 +15,75 @@ pub use difference::ValueError;
 use inputs::Case;
 use measured::{CodecRun, Run};
 
-/// What every half precision of a device costs a model. [`Display`](std::fmt::Display) makes a
-/// table of it.
+/// Errors of a model in every half precision of a device. [`Display`](std::fmt::Display) prints a
+/// table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PrecisionReport {
     /// The device.
     pub device: String,
-    /// Tells models apart: see [`identity`](editmgt::identity()); `None` for parts of your own.
+    /// Identity of the model: see [`identity`](editmgt::identity()); `None` for custom parts.
     pub model: Option<String>,
-    /// One entry for each half precision that the device has, none where it has f32 alone.
+    /// One entry for each half precision that the device supports.
     pub dtypes: Vec<DtypePrecision>,
 }
 
-/// What one dtype costs, beside f32.
+/// Errors of one dtype relative to f32.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DtypePrecision {
     /// The dtype.
     pub dtype: Dtype,
-    /// Features of the texts, rows and pooled vectors together.
+    /// Text features, rows and pooled vectors together.
     pub text: ValueError,
-    /// Logits of a pass half-way through each edit, from the features of f32.
+    /// Logits of a pass half-way through each edit, from f32 features.
     pub transformer: LogitError,
     /// The attention maps of these passes: the largest error, in units of the range of its map.
     pub attention: f64,
-    /// The codec, which a [policy](DtypePolicy::choose) leaves in f32: what that spares.
+    /// The codec, which a [policy](DtypePolicy::choose) keeps in f32: the avoided error.
     pub codec: CodecError,
     /// The edits, with transformer and text encoder in this dtype and the codec in f32.
     pub edits: Vec<EditPrecision>,
 }
 
-/// How far the distributions over the codes are from those of f32.
+/// Difference of the code distributions from those of f32.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LogitError {
-    /// Of the logits.
+    /// Error of the logits.
     #[serde(flatten)]
     pub error: ValueError,
-    /// The share of the positions, 0..1, whose most likely code is the same.
+    /// The share of the positions, 0..1, with the same most likely code.
     pub same_best: f64,
-    /// The Kullback-Leibler divergence of the distributions from those of f32, nats, mean over
-    /// the positions whose logits are all finite; `None` where there are none.
+    /// Mean Kullback-Leibler divergence of the distributions from those of f32, in nats, over the
+    /// positions whose logits are all finite; `None` if there are none.
     pub divergence: Option<f64>,
 }
 
-/// How far the codec is from that in f32, on the photo of the first edit.
+/// Error of the codec relative to f32, on the photo of the first edit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CodecError {
     /// Tokens of the photo.
     pub tokens: usize,
-    /// Those of them that differ.
+    /// Tokens that differ.
     pub tokens_differ: usize,
-    /// Of the picture decoded from f32's tokens, beside that of f32, dB, with 1 for white; `None`
-    /// where they are equal, or a value is no number.
+    /// PSNR of the image decoded from f32's tokens, relative to f32's image, in dB, with 1 for
+    /// white; `None` if they are equal, or a value is NaN.
     pub decoded_psnr: Option<f64>,
-    /// Values of that picture that are infinite or no numbers.
+    /// Values of that image that are infinite or NaN.
     pub decoded_not_finite: usize,
 }
 
-/// One edit beside the same in f32.
+/// One edit compared with the same in f32.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EditPrecision {
-    /// What was asked for.
+    /// The instruction.
     pub instruction: String,
     /// Its seed.
     pub seed: u64,
-    /// What came of it.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: EditOutcome,
 }
 
-/// What came of an edit in another dtype.
+/// Outcome of an edit in another dtype.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum EditOutcome {
@@ -91,24 +91,25 @@ pub enum EditOutcome {
     Done {
         /// Tokens of the canvas.
         tokens: usize,
-        /// Those of them that differ after the last step.
+        /// Tokens that differ after the last step.
         tokens_differ: usize,
         /// The largest difference between the results' pixels, in levels of 255.
         pixels_differ_by: u8,
     },
-    /// None: activations that overflow the dtype, for instance.
+    /// No result, for instance because activations overflow the dtype.
     Failed {
-        /// Why.
+        /// The error.
         error: String,
     },
 }
 
-/// Measures what each half precision of the device costs the model of `builder` on these edits of
-/// `photo`, beside f32. The builder's own dtypes are not read. One model is loaded at a time.
+/// Measures the error of each half precision of the device for the model of `builder` on these
+/// edits of `photo`, relative to f32. The builder's own dtypes are ignored. One model is loaded at
+/// a time.
 ///
-/// Each stage gets the same input in every dtype: texts as they are, features, tokens and canvases
-/// as f32 makes them. So errors of one stage do not count in the next one; whole edits show what
-/// all of them together come to.
+/// Each stage gets the same input in every dtype: the texts, and features, tokens and canvases
+/// computed in f32. Errors of one stage are therefore not propagated to the next; whole edits show
+/// their combined effect.
 ///
 /// ```
 /// # #[cfg(feature = "embedded")]
@@ -116,7 +117,7 @@ pub enum EditOutcome {
 /// use editmgt::{EditRequest, Editor, Photo, open_device};
 /// use editmgt_diagnostics::conformance;
 ///
-/// let photo = Photo::open("../examples/scenes/scene.png")?;
+/// let photo = Photo::open("testdata/scene.png")?;
 /// let edits = [EditRequest::new("make the red circle blue")];
 /// // Any device of the build: "wgpu", "cuda:1", …
 /// let builder = Editor::embedded().device(open_device("flex")?);
@@ -130,7 +131,7 @@ pub enum EditOutcome {
 /// ```
 ///
 /// # Errors
-/// [`EditError::Option`] where there is no edit; those of [`EditorBuilder::build`]; those of
+/// [`EditError::Option`] without edits; those of [`EditorBuilder::build`]; those of
 /// [`Editor::edit`](editmgt::Editor::edit) in f32. An edit that fails in another dtype is an
 /// [outcome](EditOutcome::Failed).
 pub fn precision(

@@ -3,10 +3,10 @@ use std::fmt;
 use super::{DtypePrecision, EditOutcome, PrecisionReport};
 
 impl fmt::Display for PrecisionReport {
-    /// A row for each number, a column for each dtype.
+    /// A row per number, a column per dtype.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = self.dtypes.first() else {
-            return write!(f, "{} computes in f32 alone", self.device);
+            return write!(f, "{} computes in f32 only", self.device);
         };
         let rows = NUMBERS.iter().map(|(name, value)| {
             ((*name).to_owned(), self.dtypes.iter().map(value).collect::<Vec<_>>())
@@ -62,16 +62,16 @@ const NUMBERS: [Number; 10] = [
         half.transformer.divergence.map_or_else(|| "-".to_owned(), small)
     }),
     ("attention: largest error, share of its range", |half| small(half.attention)),
-    ("infinite, or no numbers", |half| {
+    ("infinite or NaN", |half| {
         let error = half.transformer.error.not_finite + half.text.not_finite;
         (error + half.codec.decoded_not_finite).to_string()
     }),
-    ("codec, were it not f32: tokens that differ", |half| {
+    ("codec in this dtype: tokens that differ", |half| {
         format!("{} of {}", half.codec.tokens_differ, half.codec.tokens)
     }),
-    ("codec, were it not f32: PSNR of the picture", |half| match half.codec.decoded_psnr {
+    ("codec in this dtype: PSNR of the image", |half| match half.codec.decoded_psnr {
         Some(psnr) => format!("{psnr:.1} dB"),
-        None if half.codec.decoded_not_finite > 0 => "no picture".to_owned(),
+        None if half.codec.decoded_not_finite > 0 => "no image".to_owned(),
         None => "equal".to_owned(),
     }),
 ];

@@ -18,7 +18,7 @@ fn half(dtype: Dtype, outcome: EditOutcome) -> DtypePrecision {
 }
 
 #[test]
-fn a_table_has_a_row_for_each_number_and_says_what_failed() {
+fn table_has_a_row_per_number_and_lists_failures() {
     let done = EditOutcome::Done { tokens: 9, tokens_differ: 1, pixels_differ_by: 77 };
     let failed = EditOutcome::Failed { error: "no number".into() };
     let dtypes = vec![half(Dtype::F16, failed), half(Dtype::Bf16, done)];
@@ -32,7 +32,7 @@ fn a_table_has_a_row_for_each_number_and_says_what_failed() {
     assert_eq!(row("text features: error")[6..], ["2.5e-4", "2.5e-4"]);
     assert_eq!(row("logits: most likely")[7..], ["75.00%", "75.00%"]);
     assert_eq!(row("infinite")[4..], ["8", "8"]);
-    assert_eq!(row("codec, were it not f32: PSNR")[9..], ["no", "picture", "no", "picture"]);
+    assert_eq!(row("codec in this dtype: PSNR")[9..], ["no", "image", "no", "image"]);
     let edit = ["FAILED", "1", "of", "9", "tokens,", "77", "levels"];
     assert_eq!(row("edit 1: make it blue")[5..], edit);
     assert_eq!(table.lines().last(), Some("edit 1 in f16: no number"));
@@ -40,13 +40,13 @@ fn a_table_has_a_row_for_each_number_and_says_what_failed() {
     assert!(widths.iter().all(|width| *width == widths[0]), "{table}");
 
     report.dtypes.clear();
-    assert_eq!(report.to_string(), "Flex computes in f32 alone");
+    assert_eq!(report.to_string(), "Flex computes in f32 only");
 }
 
 #[cfg(feature = "embedded")]
 #[test]
-fn halves_of_the_small_model_are_near_f32() {
-    let photo = Photo::open("../examples/scenes/scene.png").unwrap();
+fn half_precision_of_the_small_model_is_near_f32() {
+    let photo = Photo::open("testdata/scene.png").unwrap();
     let guided = EditRequest::new("make the red circle blue").steps(3).guidance_scale(3.0).seed(7);
     let edits = [EditRequest::new("remove the red square"), guided];
     let builder = editmgt::Editor::embedded();
@@ -56,7 +56,7 @@ fn halves_of_the_small_model_are_near_f32() {
     assert_eq!(dtypes, [Dtype::F16, Dtype::Bf16]);
     for half in &report.dtypes {
         let DtypePrecision { dtype, text, transformer, attention, codec, edits } = half;
-        // Eight bits of bf16, or eleven of f16, through a few layers: not f32, and near it.
+        // The 8 bits of bf16, or 11 of f16, through a few layers: near f32, but not equal.
         let (least, most) = if *dtype == Dtype::F16 { (1e-5, 1e-2) } else { (1e-4, 8e-2) };
         for error in [text.relative_rms, transformer.error.relative_rms, *attention] {
             assert!((least..most).contains(&error), "{half:#?}");

@@ -10,7 +10,7 @@ use crate::encoders::tower::TowerConfig;
 pub(super) const COMPONENT: &str = "CLIP";
 pub(super) const VISION: &str = "CLIP vision";
 
-/// What a `CLIPModel` is.
+/// Config of a `CLIPModel`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ClipConfig {
     pub(super) text: ClipTextConfig,
@@ -104,7 +104,7 @@ mod tests {
     /// Numbers of weights that `transformers` counts: in the whole model, and in its vision tower
     /// with projection.
     #[test]
-    fn what_a_config_leaves_out_is_vit_b_32() {
+    fn missing_config_keys_default_to_vit_b_32() {
         let large = json!({
             "model_type": "clip",
             "projection_dim": 768,
@@ -121,7 +121,7 @@ mod tests {
             let config = ClipConfig::from_json(&config.to_string(), UnknownKeys::Refuse).unwrap();
             let tower = ClipVision::new(&config, &device()).unwrap().num_params();
             let text = config.text.init(&device()).unwrap().num_params();
-            // One is the scale of the logits.
+            // One parameter is the scale of the logits.
             assert_eq!((text + tower + 1, tower), (whole, vision));
         }
     }

@@ -1,4 +1,4 @@
-//! CLIP (`CLIPModel`): features of pictures and of captions in one space.
+//! CLIP (`CLIPModel`): features of images and of captions in one space.
 
 mod config;
 mod vision;
@@ -18,7 +18,7 @@ use super::BATCH;
 use super::preparation::{Preparation, Processor, rows};
 use crate::encoders::Result;
 
-/// What decides the features, beside the weights.
+/// Files that determine the features, besides the weights.
 const FILES: [&str; 7] = [
     "config.json",
     Preparation::FILE,
@@ -29,7 +29,7 @@ const FILES: [&str; 7] = [
     "special_tokens_map.json",
 ];
 
-/// CLIP of the user's: both towers, the tokeniser and the way pictures are prepared.
+/// A CLIP checkpoint: both towers, the tokeniser and the image preprocessing.
 pub struct Clip {
     text: ClipText,
     tokenizer: PromptTokenizer,
@@ -44,8 +44,8 @@ impl Clip {
     /// in shards, `preprocessor_config.json`, and the tokeniser's files. Weights are held as f32.
     ///
     /// # Errors
-    /// [`ModelError`] for a file that is missing or malformed, a model of another kind, keys or
-    /// shapes that are not those of the config, pictures of another size than the model's.
+    /// [`ModelError`] for a file that is missing or malformed, another kind of model, keys or
+    /// shapes that don't match the config, or preprocessing to another size than the model's.
     pub fn open(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         Self::open_with(dir, device, UnknownKeys::Refuse)
     }
@@ -68,7 +68,7 @@ impl Clip {
         let bad_config = |source| ModelError::Config { path: dir.join("config.json"), source };
         let text = config.text.init(device).map_err(bad_config)?;
         let vision = ClipVision::new(&config, device).map_err(bad_config)?;
-        // Each half takes its own keys of the one checkpoint and knows those of the other.
+        // Each tower reads its own keys of the shared checkpoint and ignores those of the other.
         let weights = WeightFiles::open(dir)?;
         Ok(Self {
             text: load_module(text, &weights, &config.text.keys(), DType::F32)?,
@@ -80,24 +80,23 @@ impl Clip {
         })
     }
 
-    /// Features of pictures in the space of both towers (`get_image_features`), one after the
-    /// other, not scaled to length 1.
+    /// Image features in the joint space (`get_image_features`), one row per image, not normalised.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt::Error::Shape) for a picture without pixels,
+    /// [`Error::Shape`](editmgt::Error::Shape) for an image without pixels,
     /// [`Error::Device`](editmgt::Error::Device) for a device that fails.
     pub fn images(&self, pictures: &[&RgbImage]) -> Result<Vec<Vec<f32>>> {
         self.preparation.batches(pictures, &self.device, |batch| self.vision.forward(batch))
     }
 
-    /// Features of captions in the space of both towers (`get_text_features`), one after the
-    /// other, not scaled to length 1. A caption that is too long loses its tail.
+    /// Text features in the joint space (`get_text_features`), one row per caption, not normalised.
+    /// Captions beyond the maximum length are truncated.
     ///
     /// # Errors
-    /// [`Error::Stage`](editmgt::Error::Stage) for a caption that the tokeniser fails on,
-    /// [`Error::Device`](editmgt::Error::Device) for a device that fails,
+    /// [`Error::Stage`](editmgt::Error::Stage) when the tokeniser fails on a caption,
+    /// [`Error::Device`](editmgt::Error::Device) when a device fails,
     /// [`Error::Value`](editmgt::Error::Value) and
-    /// [`Error::TokenOutOfRange`](editmgt::Error::TokenOutOfRange) for a tokeniser of another
+    /// [`Error::TokenOutOfRange`](editmgt::Error::TokenOutOfRange) for the tokeniser of another
     /// model.
     pub fn captions(&self, captions: &[&str]) -> Result<Vec<Vec<f32>>> {
         let mut features = Vec::with_capacity(captions.len());
@@ -108,7 +107,7 @@ impl Clip {
         Ok(features)
     }
 
-    /// Tells checkpoints apart: see [`checkpoint_identity`].
+    /// Identity of the checkpoint: see [`checkpoint_identity`].
     pub fn sha256(&self) -> &str {
         &self.sha256
     }

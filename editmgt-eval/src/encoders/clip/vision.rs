@@ -19,7 +19,7 @@ pub(super) struct ClipVision {
 }
 
 impl ClipVision {
-    /// The tower with weights that are yet to be loaded.
+    /// The tower with uninitialised weights.
     pub(super) fn new(config: &ClipConfig, device: &Device) -> Result<Self, ConfigError> {
         let vision = &config.vision;
         Ok(Self {
@@ -35,7 +35,7 @@ impl ClipVision {
         })
     }
 
-    /// Features `[B, P]` of pictures `[B, 3, S, S]` in the size of the config.
+    /// Features `[B, P]` of images `[B, 3, S, S]` in the size of the config.
     pub(super) fn forward(&self, pictures: Tensor<4>) -> Tensor<2> {
         let patches = patches(&self.patch_embedding, pictures);
         let [batch, _, width] = patches.dims();

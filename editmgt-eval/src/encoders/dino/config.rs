@@ -8,7 +8,7 @@ use crate::encoders::tower::TowerConfig;
 
 pub(super) const COMPONENT: &str = "DINO";
 
-/// Which of the two networks.
+/// DINO version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DinoKind {
     /// `ViTModel`: the first DINO.
@@ -17,7 +17,7 @@ pub(super) enum DinoKind {
     Dinov2,
 }
 
-/// What a `ViTModel` or a `Dinov2Model` is.
+/// Config of a `ViTModel` or a `Dinov2Model`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct DinoConfig {
     pub(super) kind: DinoKind,
@@ -35,7 +35,7 @@ impl DinoConfig {
         Ok(Self { kind, tower: tower.checked(COMPONENT)? })
     }
 
-    /// From the model's parameter paths to the keys of a checkpoint.
+    /// Renames the model's parameter paths to checkpoint keys.
     pub(super) fn keys(&self) -> KeyMap {
         let mut keys = KeyMap::renames([
             ("^(cls_token|position_embeddings)", "embeddings.$1"),
@@ -53,7 +53,8 @@ impl DinoConfig {
                     (r"\.fc1\.", ".intermediate.dense."),
                     (r"\.fc2\.", ".output.dense."),
                 ],
-                // Made of the feature, for tasks that a checkpoint may have been trained for.
+                // Heads on top of the features, from tasks that a checkpoint may have been trained
+                // for.
                 &[r"pooler\.dense\.(weight|bias)"],
             ),
             DinoKind::Dinov2 => {
@@ -62,7 +63,7 @@ impl DinoConfig {
         };
         keys.renames
             .extend(renames.iter().map(|&(from, to): &(&str, &str)| (from.into(), to.into())));
-        // Stands for patches that are hidden in training.
+        // Replaces masked patches in training.
         let masks = [r"embeddings\.mask_token"];
         keys.allow_unused(unused.iter().chain(&masks).map(|&key| key.to_owned()))
     }
@@ -120,7 +121,7 @@ fn dinov2_config(mut keys: ConfigKeys) -> Result<TowerConfig, ConfigError> {
         let expected = "false (the small, base and large models)";
         return Err(ConfigError::unsupported(COMPONENT, "use_swiglu_ffn", expected, true));
     }
-    // A ratio out of range is a size out of range, or no number.
+    // An mlp_ratio out of range gives an invalid or non-finite size.
     let intermediate_size = (file.hidden_size as f64 * file.mlp_ratio) as usize;
     Ok(TowerConfig {
         hidden_size: file.hidden_size,

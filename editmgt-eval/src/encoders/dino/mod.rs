@@ -1,4 +1,4 @@
-//! DINO: features of pictures, of the first (`ViTModel`) or the second one (`Dinov2Model`).
+//! DINO: image features of the first (`ViTModel`) or second version (`Dinov2Model`).
 
 mod config;
 mod model;
@@ -16,10 +16,10 @@ use self::model::DinoModel;
 use super::preparation::{Preparation, Processor};
 use crate::encoders::Result;
 
-/// What decides the features, beside the weights.
+/// Files that determine the features, besides the weights.
 const FILES: [&str; 2] = ["config.json", Preparation::FILE];
 
-/// DINO of the user's, and the way pictures are prepared for it.
+/// A DINO checkpoint with its image preprocessing.
 pub struct Dino {
     model: DinoModel,
     preparation: Preparation,
@@ -32,8 +32,8 @@ impl Dino {
     /// safetensors file or in shards, and `preprocessor_config.json`. Weights are held as f32.
     ///
     /// # Errors
-    /// [`ModelError`] for a file that is missing or malformed, a model of another kind, keys or
-    /// shapes that are not those of the config, and pictures of another size than a `ViTModel`'s.
+    /// [`ModelError`] for a file that is missing or malformed, another kind of model, keys or
+    /// shapes that don't match the config, or preprocessing to another size than a `ViTModel`'s.
     pub fn open(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         Self::open_with(dir, device, UnknownKeys::Refuse)
     }
@@ -71,17 +71,16 @@ impl Dino {
         })
     }
 
-    /// Features of pictures, one after the other: the class token after the last norm, not scaled
-    /// to length 1.
+    /// Image features, one row per image: the class token after the last norm, not normalised.
     ///
     /// # Errors
-    /// [`Error::Shape`](editmgt::Error::Shape) for a picture without pixels,
+    /// [`Error::Shape`](editmgt::Error::Shape) for an image without pixels,
     /// [`Error::Device`](editmgt::Error::Device) for a device that fails.
     pub fn images(&self, pictures: &[&RgbImage]) -> Result<Vec<Vec<f32>>> {
         self.preparation.batches(pictures, &self.device, |batch| self.model.forward(batch))
     }
 
-    /// Tells checkpoints apart: see [`checkpoint_identity`].
+    /// Identity of the checkpoint: see [`checkpoint_identity`].
     pub fn sha256(&self) -> &str {
         &self.sha256
     }

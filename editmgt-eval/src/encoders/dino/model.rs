@@ -8,20 +8,20 @@ use editmgt::config::ConfigError;
 use super::config::{COMPONENT, DinoConfig};
 use crate::encoders::tower::{Tower, patches};
 
-/// A vision transformer. The dimensions of 1 are the checkpoint's.
+/// A vision transformer. Dimensions of size 1 are as in the checkpoint.
 #[derive(Module, Debug)]
 pub(super) struct DinoModel {
     cls_token: Param<Tensor<3>>,
     position_embeddings: Param<Tensor<3>>,
     patch_embedding: Conv2d,
     tower: Tower,
-    /// Patches to a side of the pictures that the positions were learned for.
+    /// Patches per side of the learned position grid.
     learned: usize,
     patch_size: usize,
 }
 
 impl DinoModel {
-    /// The model with weights that are yet to be loaded.
+    /// The model with uninitialised weights.
     pub(super) fn new(config: &DinoConfig, device: &Device) -> Result<Self, ConfigError> {
         let tower = &config.tower;
         Ok(Self {
@@ -35,7 +35,7 @@ impl DinoModel {
         })
     }
 
-    /// Features `[B, D]` of pictures `[B, 3, H, W]` of at least a patch.
+    /// Features `[B, D]` of images `[B, 3, H, W]` of at least a patch.
     pub(super) fn forward(&self, pictures: Tensor<4>) -> Tensor<2> {
         let [batch, _, height, width] = pictures.dims();
         let grid = [height / self.patch_size, width / self.patch_size];
@@ -44,8 +44,8 @@ impl DinoModel {
         self.tower.class_feature(rows + self.positions(grid))
     }
 
-    /// The positions of a grid of patches, `[1, 1 + N, D]`: the learned ones, or bicubic between
-    /// them where the grid is another.
+    /// Position embeddings of a grid of patches, `[1, 1 + N, D]`: the learned ones, bicubically
+    /// interpolated for another grid.
     fn positions(&self, grid: [usize; 2]) -> Tensor<3> {
         let learned = self.position_embeddings.val();
         let side = self.learned;

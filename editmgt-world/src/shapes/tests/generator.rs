@@ -22,7 +22,8 @@ fn the_first_examples_never_change() {
         let pixels = hash(bytes.into_iter().flatten().copied());
         (split, index, pair.instruction, pixels)
     });
-    let pinned = PINNED.map(|(split, index, said, pixels)| (split, index, said.into(), pixels));
+    let pinned =
+        PINNED.map(|(split, index, wording, pixels)| (split, index, wording.into(), pixels));
     assert_eq!(drawn, pinned);
 }
 
@@ -34,7 +35,7 @@ const PINNED: [(Split, u64, &str, u64); 4] = [
 ];
 
 #[test]
-fn an_example_depends_on_seed_split_and_index_alone() {
+fn example_depends_on_seed_split_and_index_only() {
     let (world, again) = (world(), world());
     let example = world.pair(Split::Test, 9);
     world.pair(Split::Train, 1);
@@ -51,7 +52,7 @@ fn an_example_depends_on_seed_split_and_index_alone() {
 
 #[test]
 fn no_scene_is_edited_in_two_splits_whatever_the_seeds() {
-    // One small object on few cells: the same scenes come up again and again.
+    // One small object on few cells: the same scenes repeat often.
     let crowded = |seed| {
         let config = WorldConfig {
             seed,
@@ -115,7 +116,7 @@ fn categories_take_turns_and_everything_with_a_name_comes_up() {
 }
 
 #[test]
-fn the_mask_is_what_differs_and_lies_where_the_edit_is() {
+fn mask_is_the_difference_inside_the_edited_region() {
     let world = world();
     for example in Split::ALL.into_iter().flat_map(|s| (0..70).map(move |i| (s, i))) {
         let example = world.pair(example.0, example.1);
@@ -260,7 +261,7 @@ fn colours_and_backgrounds_are_well_apart() {
 }
 
 #[test]
-fn a_sheet_holds_every_picture() {
+fn sheet_has_every_image() {
     let world = world();
     assert_eq!(contact_sheet(&[]), RgbImage::new(0, 0));
     let examples: Vec<_> = (0..5).map(|i| world.pair(Split::Train, i)).collect();

@@ -1,9 +1,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
-use crate::shapes::grammar::say;
+use crate::shapes::grammar::wording;
 
-/// Goes through every way to choose, like the wheels of a counter.
+/// Enumerates all choices, like an odometer.
 #[derive(Default)]
 struct Odometer {
     /// Choice and number of options, in the order in which they were asked for.
@@ -34,13 +34,13 @@ impl Odometer {
     }
 }
 
-/// All that can be said for an edit of a scene: instructions with their phrases.
+/// All instructions for an edit of a scene, with their phrases.
 fn all_sayings(edit: &Edit, scene: &Scene) -> Vec<(String, String)> {
     let mut odometer = Odometer::default();
     let mut all = Vec::new();
     loop {
-        let said = say(edit, scene, &mut odometer);
-        all.push((said.instruction, said.phrase));
+        let wording = wording(edit, scene, &mut odometer);
+        all.push((wording.instruction, wording.phrase));
         if !odometer.advance() {
             return all;
         }
@@ -105,7 +105,7 @@ fn no_instruction_means_two_things_in_one_scene() {
     assert!(instructions > 20_000, "only {instructions}");
 }
 
-/// The objects of the scene that a phrase could mean.
+/// The objects of the scene that a phrase could refer to.
 fn meant<'a>(phrase: &str, scene: &'a Scene) -> Vec<&'a Object> {
     let fits =
         |o: &Object, word: &str| [o.shape.name(), o.colour.name(), "one", "shape"].contains(&word);
@@ -126,18 +126,18 @@ fn a_phrase_names_exactly_the_edited_object() {
 }
 
 #[test]
-fn the_vocabulary_is_what_is_said() {
+fn vocabulary_has_every_word_of_the_instructions() {
     let world = world();
-    let mut said = HashSet::new();
+    let mut wording = HashSet::new();
     let mut longest = 0;
     for plan in plans(&world, 7000) {
         longest = longest.max(plan.instruction.split(' ').count());
-        said.extend(plan.instruction.split(' ').map(str::to_string));
+        wording.extend(plan.instruction.split(' ').map(str::to_string));
     }
-    let mut said: Vec<String> = said.into_iter().collect();
-    said.sort();
-    assert_eq!(said, world.vocabulary());
-    // What a text encoder must have room for.
+    let mut wording: Vec<String> = wording.into_iter().collect();
+    wording.sort();
+    assert_eq!(wording, world.vocabulary());
+    // Capacity required of a text encoder.
     assert_eq!(longest, LONGEST);
 
     let small = WorldConfig { styles: vec![Style::Drawing], ..WorldConfig::default() };

@@ -2,7 +2,7 @@ use image::{RgbImage, imageops};
 
 use super::*;
 
-/// What a codec does to a picture: soft edges and small errors everywhere.
+/// Simulates a codec: soft edges and small errors everywhere.
 fn coded(image: &RgbImage) -> RgbImage {
     let mut image = imageops::blur(image, 1.0);
     let mut state = 1_u32;
@@ -21,7 +21,7 @@ fn scene_with(scene: &Scene, object: Object) -> Scene {
     scene
 }
 
-/// Scenes that a wrong edit could end in.
+/// Scenes after a wrong edit.
 fn wrong_scenes(world: &World, example: &Example) -> Vec<(&'static str, Scene)> {
     let after = &example.scene_after;
     let mut wrong = vec![("nothing happened", example.scene_before.clone())];
@@ -32,7 +32,7 @@ fn wrong_scenes(world: &World, example: &Example) -> Vec<(&'static str, Scene)> 
     if let Some(other) = others.first() {
         wrong.push(("another object is gone", after.without(other).unwrap()));
     }
-    // Colours aren't all told apart in another style.
+    // Another style makes some colours indistinguishable.
     if let (Some(other), true) = (others.first(), after.style == Style::Normal) {
         let turned = Object { colour: next(Colour::ALL, other.colour), ..*other };
         wrong.push((
@@ -113,7 +113,7 @@ fn only_the_true_edit_succeeds() {
 #[test]
 fn one_wrong_cell_is_counted_where_it_is() {
     let world = world();
-    // An object bears none, a whole picture a few where it changed.
+    // An object tolerates none, a whole image a few where it changed.
     for (i, bears_one) in [(0, false), (4, true)] {
         let example = world.pair(Split::Test, i);
         for cell in (0..100).step_by(3) {
@@ -135,7 +135,7 @@ fn one_wrong_cell_is_counted_where_it_is() {
 }
 
 #[test]
-fn a_picture_of_another_size_is_an_error() {
+fn rejects_image_of_another_size() {
     let world = world();
     let example = world.pair(Split::Test, 0);
     let message = world.judge(&example, &RgbImage::new(80, 160)).unwrap_err().to_string();

@@ -66,7 +66,7 @@ fn categories_take_turns_and_everything_comes_up() {
 }
 
 #[test]
-fn the_mask_lies_where_the_edit_is() {
+fn mask_is_inside_the_edited_region() {
     let world = small();
     for plan in plans(&world, 42) {
         let pair = world.paint(&plan);
@@ -197,8 +197,8 @@ fn a_config_survives_being_written_and_read() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever the steps, overlaps and numbers: objects are on the canvas, on the grid and no nearer
-    /// to each other than they may be, and the action leads from one scene to the other.
+    /// For all steps, overlaps and numbers: objects are on the canvas, on the grid and no nearer to
+    /// each other than allowed, and the action leads from one scene to the other.
     #[test]
     fn scenes_keep_the_rules(
         seed in 0u64..1000,

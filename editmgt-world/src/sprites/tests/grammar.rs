@@ -12,8 +12,8 @@ impl Choose for Always {
     }
 }
 
-/// Two dogs' worth of everything that can be named: cats left to right red small, yellow big, blue
-/// medium, and one apple.
+/// A scene for all kinds of references: cats left to right red small, yellow big, blue medium, and
+/// one apple.
 fn crowd() -> Scene {
     scene(&[
         object(Thing::Cat, Colour::Red, Size::Small, (0, 80)),
@@ -45,7 +45,7 @@ fn references_name_what_they_say() {
         (extreme(self::Extreme::Bottom, cat), vec![]),
         (extreme(self::Extreme::Biggest, None), vec![(40, 80)]),
         (extreme(self::Extreme::Smallest, cat), vec![(0, 80)]),
-        // Of one there is no biggest.
+        // A single object has no biggest one.
         (extreme(self::Extreme::Biggest, Some(apple)), vec![]),
         (Second { thing: self::Thing::Cat, from_left: true }, vec![(40, 80)]),
         (Second { thing: apple, from_left: true }, vec![]),
@@ -76,7 +76,7 @@ fn actions_lead_where_they_should() {
         (Destination::Direction(Direction::Right, Distance::Normal), Some((80, 64))),
         (Destination::Direction(Direction::Up, Distance::Near), Some((48, 48))),
         (Destination::Direction(Direction::Right, Distance::Far), Some((96, 64))),
-        // The apple is in the way.
+        // The apple blocks the position.
         (Destination::Direction(Direction::Left, Distance::Far), None),
         (Destination::Place(Place::TopRight), Some((96, 0))),
         (Destination::Place(Place::Centre), Some((48, 48))),
@@ -111,12 +111,12 @@ fn no_instruction_means_two_things_in_one_scene() {
             let Some(action) = world.draw_action(category, &before, &mut draws) else { continue };
             let Some(after) = action.apply(&before, world.layout) else { continue };
             for way in 0..6 {
-                let said = crate::sprites::grammar::say(&[action], &mut Always(way));
-                assert!(said.instruction.contains(&said.phrase), "{}", said.instruction);
-                for word in said.instruction.split(' ') {
-                    assert!(vocabulary.contains(word), "{}: {word:?}", said.instruction);
+                let wording = crate::sprites::grammar::wording(&[action], &mut Always(way));
+                assert!(wording.instruction.contains(&wording.phrase), "{}", wording.instruction);
+                for word in wording.instruction.split(' ') {
+                    assert!(vocabulary.contains(word), "{}: {word:?}", wording.instruction);
                 }
-                let key = (before.clone(), said.instruction);
+                let key = (before.clone(), wording.instruction);
                 let meaning = meanings.entry(key.clone()).or_insert_with(|| after.clone());
                 assert_eq!(*meaning, after, "{}", key.1);
             }
@@ -126,7 +126,7 @@ fn no_instruction_means_two_things_in_one_scene() {
 }
 
 #[test]
-fn what_is_said_is_known_and_fits_into_the_rows_of_the_text_encoder() {
+fn instructions_fit_vocabulary_and_text_rows() {
     let world = World::new(SpritesConfig::default()).unwrap();
     let vocabulary: HashSet<String> = world.vocabulary().into_iter().collect();
     let mut longest = 0;
@@ -137,7 +137,7 @@ fn what_is_said_is_known_and_fits_into_the_rows_of_the_text_encoder() {
             assert!(vocabulary.contains(word), "{}: {word:?}", plan.instruction);
         }
     }
-    // `text_rows` of configs/second-edit.toml is one more, or larger.
+    // `text_rows` of configs/second-edit.toml is at least one more.
     assert!((12..=15).contains(&longest), "{longest}");
 }
 

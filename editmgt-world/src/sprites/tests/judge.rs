@@ -2,7 +2,7 @@ use image::{RgbImage, imageops};
 
 use super::*;
 
-/// What a codec does to a picture: soft edges and small errors everywhere.
+/// Simulates a codec: soft edges and small errors everywhere.
 fn coded(image: &RgbImage) -> RgbImage {
     let mut image = imageops::blur(image, 0.7);
     let mut state = 1_u32;
@@ -15,7 +15,7 @@ fn coded(image: &RgbImage) -> RgbImage {
     image
 }
 
-/// Scenes that a wrong edit could end in.
+/// Scenes after a wrong edit.
 fn wrong_scenes(world: &World, plan: &Plan) -> Vec<(&'static str, Scene)> {
     let (before, after, layout) = (&plan.scene_before, &plan.scene_after, world.layout);
     let mut wrong = vec![("nothing happened", before.clone())];
@@ -106,7 +106,7 @@ fn a_wrong_cell_outside_fails_an_edit_and_one_inside_does_not() {
 }
 
 #[test]
-fn a_picture_of_another_size_is_an_error() {
+fn rejects_image_of_another_size() {
     let world = small();
     let plan = world.plan(Split::Test, 0);
     let message = world.judge(&plan, &world.paint(&plan), &RgbImage::new(80, 160));

@@ -6,7 +6,7 @@ use super::*;
 use crate::random::Choose;
 use crate::{Category, Split};
 
-/// A world that is quick to draw and has every kind of everything that matters.
+/// A small world with all relevant features.
 fn small() -> World {
     World::new(SpritesConfig {
         step: 8,

@@ -10,7 +10,7 @@ fn relative_distortion(plan: &ResizePlan) -> f64 {
 }
 
 #[test]
-fn fit_keeps_its_promises_for_any_size() {
+fn fit_satisfies_its_bounds_for_any_size() {
     for (side, multiple) in TARGETS {
         for height in SIDES {
             for width in SIDES {
@@ -26,7 +26,7 @@ fn fit_keeps_its_promises_for_any_size() {
                 for side in [plan.model.height, plan.model.width] {
                     assert!(side >= multiple && side.is_multiple_of(multiple), "{context}");
                 }
-                // Rounding moves a side by half a multiple at most; the choice is no worse.
+                // Rounding moves a side by at most half a multiple; the result is no worse.
                 let short = side as f64 / ratio.sqrt() / multiple as f64;
                 let long = side as f64 * ratio.sqrt() / multiple as f64;
                 let rounded = |ideal: f64| (ideal.round() / ideal).ln();
@@ -35,7 +35,7 @@ fn fit_keeps_its_promises_for_any_size() {
                 assert!(relative_distortion(&plan) <= bound + 1e-9, "{context}");
                 let area = (plan.model.height * plan.model.width) as f64;
                 let off = (area / (side * side) as f64).ln().abs();
-                // Down to one multiple a side, half a multiple is much; otherwise little.
+                // Near one multiple per side, half a multiple is much; otherwise little.
                 assert!(off <= bound / AREA_WEIGHT + 1e-9, "{context}: area off by {off}");
             }
         }
@@ -80,10 +80,10 @@ fn impossible_plans_are_refused() {
 }
 
 #[test]
-fn there_and_back_has_the_photos_size_and_looks_like_it() {
+fn round_trip_keeps_the_size_and_the_content() {
     let device = Device::flex();
     for (height, width) in [(48, 64), (61, 37), (200, 130), (8, 40)] {
-        // A smooth picture survives resampling; noise would not.
+        // A smooth image survives resampling; noise would not.
         let rgb = RgbImage::from_fn(width, height, |x, y| {
             image::Rgb([(x * 200 / width) as u8, (y * 200 / height) as u8, 90])
         });
@@ -109,7 +109,7 @@ fn there_and_back_has_the_photos_size_and_looks_like_it() {
 }
 
 #[test]
-fn wrong_pictures_are_refused() {
+fn rejects_wrong_images() {
     let device = Device::flex();
     let plan = ResizePlan::native(PixelSize::new(8, 16), 8).unwrap();
     let other = Photo::from_rgb(RgbImage::new(8, 16)).unwrap();

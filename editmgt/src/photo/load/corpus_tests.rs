@@ -1,5 +1,5 @@
-//! Unusual but valid files of independent encoders, against the pixels that an independent decoder
-//! found in them: `testdata/corpus/`, made by `scripts/make_decode_corpus.py`.
+//! Unusual but valid files of independent encoders, against the pixels of an independent decoder:
+//! `testdata/corpus/`, made by `scripts/make_decode_corpus.py`.
 
 use serde::Deserialize;
 
@@ -10,9 +10,9 @@ use super::*;
 enum Expect {
     Exact,
     Within,
-    /// A valid file of a kind that is not read: the message names the kind.
+    /// A valid file of an unsupported kind, which the message names.
     Refused,
-    /// A file that was cut off.
+    /// A truncated file.
     Damaged,
 }
 
@@ -31,7 +31,7 @@ fn corpus() -> std::path::PathBuf {
     std::env::var_os("EDITMGT_CORPUS").map_or_else(|| "testdata/corpus".into(), Into::into)
 }
 
-/// Largest and mean difference of visible colours and of opacity, or what differs in shape.
+/// Largest and mean difference of visible colours and of opacity, or a mismatch of the shape.
 fn difference(photo: &Photo, expected: &DynamicImage) -> Result<(u8, f64), String> {
     let expected_size = PixelSize::new(expected.height() as usize, expected.width() as usize);
     if photo.size() != expected_size {
@@ -42,7 +42,7 @@ fn difference(photo: &Photo, expected: &DynamicImage) -> Result<(u8, f64), Strin
     for (x, y, pixel) in expected.enumerate_pixels() {
         let [r, g, b] = photo.rgb().get_pixel(x, y).0;
         let opacity = photo.alpha().map_or(255, |alpha| alpha.get_pixel(x, y).0[0]);
-        // What is hidden has no right colour.
+        // Hidden pixels have no defined colour.
         let visible = if pixel.0[3] == 0 { 3 } else { 0 };
         for (got, expected) in [r, g, b, opacity].iter().zip(pixel.0).skip(visible) {
             max = max.max(got.abs_diff(expected));
@@ -53,12 +53,9 @@ fn difference(photo: &Photo, expected: &DynamicImage) -> Result<(u8, f64), Strin
     Ok((max, sum as f64 / count as f64))
 }
 
-/// What messages call the format of a file.
+/// The format's name in messages.
 fn message_format(file: &str) -> &'static str {
-    match file.starts_with("jpeg") {
-        true => "JPEG",
-        false => "TIFF",
-    }
+    if file.starts_with("jpeg") { "JPEG" } else { "TIFF" }
 }
 
 fn check(row: &Row) -> Result<(), String> {
@@ -67,9 +64,10 @@ fn check(row: &Row) -> Result<(), String> {
         (Err(error @ PhotoError::Unsupported { .. }), Expect::Refused) => {
             let (message, named) = (error.to_string(), row.named.as_deref().ok_or("named")?);
             let what = format!("got a {} with {named}", message_format(&row.file));
-            return match message.contains(&what) && message.contains("save it as") {
-                true => Ok(()),
-                false => Err(format!("expected {what:?} in: {message}")),
+            return if message.contains(&what) && message.contains("save it as") {
+                Ok(())
+            } else {
+                Err(format!("expected {what:?} in: {message}"))
             };
         }
         (Err(PhotoError::Corrupt { .. }), Expect::Damaged) => return Ok(()),
@@ -84,9 +82,10 @@ fn check(row: &Row) -> Result<(), String> {
         Expect::Within => (row.max.ok_or("max")?, row.mean.ok_or("mean")?),
         _ => (0, 0.0),
     };
-    match max <= bound.0 && mean <= bound.1 {
-        true => Ok(()),
-        false => Err(format!("differs by up to {max}, {mean:.3} on average; allowed {bound:?}")),
+    if max <= bound.0 && mean <= bound.1 {
+        Ok(())
+    } else {
+        Err(format!("differs by up to {max}, {mean:.3} on average; allowed {bound:?}"))
     }
 }
 

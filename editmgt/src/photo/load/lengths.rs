@@ -1,5 +1,4 @@
-//! Lengths that a file claims are compared with what is there before a decoder sees them: a
-//! decoder may ask for the memory first.
+//! Validates the lengths claimed by a file before a decoder allocates memory for them.
 
 use image::ImageFormat;
 
@@ -8,7 +7,7 @@ use super::tiff_tags::TiffTags;
 /// Checks the lengths of the chunks, tags and profiles of a file.
 ///
 /// # Errors
-/// What claims more than there is.
+/// The length that exceeds the file.
 pub(super) fn check(bytes: &[u8], format: ImageFormat) -> Result<(), String> {
     match format {
         ImageFormat::WebP => webp(bytes),
@@ -19,7 +18,8 @@ pub(super) fn check(bytes: &[u8], format: ImageFormat) -> Result<(), String> {
     }
 }
 
-/// A RIFF file is a list of chunks: four letters, a length, so many bytes, padded to an even count.
+/// A RIFF file is a list of chunks: four letters, a length, and as many bytes, padded to an even
+/// count.
 fn webp(bytes: &[u8]) -> Result<(), String> {
     chunks(bytes, 12) // past "RIFF", a length and "WEBP"
 }
@@ -43,7 +43,7 @@ fn chunks(bytes: &[u8], start: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// The header of version 5 names the place of a colour profile.
+/// The header of version 5 has the offset of a colour profile.
 fn bmp(bytes: &[u8]) -> Result<(), String> {
     let word = |at: usize| {
         bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|&word| u32::from_le_bytes(word))
@@ -52,9 +52,10 @@ fn bmp(bytes: &[u8]) -> Result<(), String> {
         return Ok(());
     };
     let end = 14 + u64::from(offset) + u64::from(length);
-    match length > 0 && end > bytes.len() as u64 {
-        true => Err(format!("the colour profile claims {length} bytes up to {end}")),
-        false => Ok(()),
+    if length > 0 && end > bytes.len() as u64 {
+        Err(format!("the colour profile claims {length} bytes up to {end}"))
+    } else {
+        Ok(())
     }
 }
 
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_that_claims_more_than_there_is_is_refused() {
+    fn rejects_chunk_longer_than_the_file() {
         let file = |length: u32, body: &[u8]| {
             [b"RIFF\0\0\0\0WEBPICCP", &length.to_le_bytes()[..], body].concat()
         };

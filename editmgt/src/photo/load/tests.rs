@@ -11,7 +11,7 @@ const FORMATS: [ImageFormat; 6] = [
     ImageFormat::Gif,
 ];
 
-/// Four flat corners, so that turning and mirroring show and JPEG keeps them recognisable.
+/// Four flat corners, recognisable after rotation, mirroring and JPEG.
 fn corners(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| match (x < width / 2, y < height / 2) {
         (true, true) => Rgb([250, 20, 20]),
@@ -27,7 +27,7 @@ fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A JPEG with an EXIF segment that holds nothing but the orientation.
+/// A JPEG with an EXIF segment that has only the orientation.
 fn oriented_jpeg(stored: RgbImage, orientation: u8) -> Vec<u8> {
     let jpeg = encode(stored, ImageFormat::Jpeg);
     let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01".to_vec();
@@ -56,7 +56,7 @@ fn every_format_is_read_by_its_content() {
     let dir = tempfile::tempdir().unwrap();
     for format in FORMATS {
         let image = corners(32, 16);
-        // The name says nothing, or lies.
+        // The name has no extension, or a wrong one.
         let path = dir.path().join("photo.png");
         std::fs::write(&path, encode(image.clone(), format)).unwrap();
         let photo = Photo::open(&path).unwrap();
@@ -71,7 +71,7 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn of_an_animation_the_first_frame_is_read_and_it_says_so() {
+fn reads_first_frame_of_an_animation_with_a_note() {
     for name in ["animation.gif", "animation.png", "animation.webp"] {
         let photo = Photo::from_bytes(&fixture(name)).unwrap();
         assert!(alike(photo.rgb(), &corners(32, 16)), "{name}");
@@ -85,7 +85,7 @@ fn of_an_animation_the_first_frame_is_read_and_it_says_so() {
 }
 
 #[test]
-fn inks_become_light() {
+fn cmyk_becomes_rgb() {
     let photo = Photo::from_bytes(&fixture("cmyk.jpg")).unwrap();
     assert!(alike(photo.rgb(), &corners(32, 16)), "{:?}", photo.rgb().get_pixel(1, 1));
     assert_eq!(photo.metadata(), &Metadata::default());
@@ -95,8 +95,8 @@ fn inks_become_light() {
 fn exif_orientation_is_applied() {
     let upright = corners(48, 32);
     let (w, h) = upright.dimensions();
-    // EXIF 2.32, table of tag 274: which side of the scene the stored row 0 and column 0 show.
-    // For the stored pixel in column c and row r: where it stands in the upright picture.
+    // EXIF 2.32, table of tag 274: the sides of the scene that the stored row 0 and column 0 show.
+    // For the stored pixel in column c and row r: its position in the upright image.
     type Place = fn(u32, u32, u32, u32) -> (u32, u32);
     let places: [(u8, Place); 8] = [
         (1, |c, r, _, _| (c, r)),
@@ -184,7 +184,7 @@ fn only_rgb_profiles_are_kept() {
 }
 
 #[test]
-fn what_is_no_file_is_refused_by_name() {
+fn rejects_missing_files_and_folders() {
     let dir = tempfile::tempdir().unwrap();
     let missing = Photo::open(dir.path().join("none.png")).unwrap_err();
     assert!(matches!(missing, PhotoError::Read { .. }), "{missing}");
@@ -194,7 +194,7 @@ fn what_is_no_file_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_image_is_refused_with_what_came() {
+fn rejects_other_files_with_their_kind() {
     assert!(matches!(Photo::from_bytes(b""), Err(PhotoError::Empty { .. })));
     for (bytes, got) in [
         (&b"hello"[..], "\"hello\""),
@@ -212,7 +212,7 @@ fn what_is_no_image_is_refused_with_what_came() {
 }
 
 #[test]
-fn files_that_are_cut_off_are_refused() {
+fn rejects_truncated_files() {
     for format in FORMATS {
         let bytes = encode(corners(64, 48), format);
         for share in [0.1, 0.5, 0.9] {
@@ -224,7 +224,7 @@ fn files_that_are_cut_off_are_refused() {
             );
         }
     }
-    // All but the end marker is there, or more.
+    // All but the end marker is present, or more.
     let jpeg = oriented_jpeg(corners(64, 48), 1);
     let whole = Photo::from_bytes(&jpeg).unwrap();
     let bare = &jpeg[..jpeg.len() - 2];
@@ -242,7 +242,7 @@ fn files_that_are_cut_off_are_refused() {
 }
 
 #[test]
-fn damage_anywhere_is_an_error_or_another_picture_but_no_panic() {
+fn random_damage_never_panics() {
     for format in FORMATS {
         let bytes = encode(corners(24, 16), format);
         let step = bytes.len().div_ceil(150);
@@ -255,7 +255,7 @@ fn damage_anywhere_is_an_error_or_another_picture_but_no_panic() {
             }
         }
     }
-    // A PNG says when its pixels were damaged.
+    // A PNG detects damaged pixels by its checksums.
     let mut png = encode(corners(24, 16), ImageFormat::Png);
     let middle = png.len() / 2;
     png[middle] ^= 0x55;
@@ -263,7 +263,7 @@ fn damage_anywhere_is_an_error_or_another_picture_but_no_panic() {
     assert!(matches!(error, PhotoError::Corrupt { format: "PNG", .. }), "{error:?}");
 }
 
-/// A small image whose header promises another size.
+/// A small image whose header claims another size.
 fn promising(format: ImageFormat, width: u16, height: u16) -> Vec<u8> {
     let mut bytes = encode(corners(8, 8), format);
     let (w, h) = match format {

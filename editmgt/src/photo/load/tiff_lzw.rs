@@ -1,24 +1,24 @@
-//! TIFFs that are packed by LZW and read row by row, unpacked.
+//! Unpacks TIFFs with LZW compression whose tiles are decoded row by row.
 //!
-//! The decoder of `tiff` 0.11.3 reads a tile row by row, and a strip with channels that it leaves out.
-//! `weezl` 0.1.12 below it reports the last bytes as "no progress" when they are the rest of a code that
-//! began in the read before and the packed bytes are used up, and `tiff` takes this for a missing end
-//! code. What is unpacked in one piece is read right.
+//! The decoder of `tiff` 0.11.3 reads a tile row by row, and also a strip with ignored channels.
+//! `weezl` 0.1.12 below it reports the last bytes as "no progress" when they are the rest of a code
+//! that began in the previous read and the packed bytes are used up, and `tiff` takes this for a
+//! missing end code. Data unpacked in one piece is decoded correctly.
 
 use weezl::decode::Configuration;
 use weezl::{BitOrder, LzwStatus};
 
 use super::tiff_tags::{COMPRESSION, Directory, Entry, LzwParts, TiffTags};
 
-/// The number of LONG in a directory, and that of LONG8 in the one of a BigTIFF.
+/// The field types LONG, and LONG8 of a BigTIFF.
 const LONG: u64 = 4;
 const LONG8: u64 = 16;
 
-/// The same file with its tiles or strips unpacked behind its end; `None` for a file that has no such
-/// place, and for one that would need more than `limit` bytes, which the decoder judges itself.
+/// Appends the unpacked tiles or strips to the file; `None` for a file without affected ones, and
+/// for one that would need more than `limit` bytes, which is left to the decoder.
 ///
 /// # Errors
-/// The tile or strip that is damaged.
+/// The damaged tile or strip.
 pub(super) fn unpacked(
     bytes: &[u8],
     tags: &TiffTags,
@@ -30,7 +30,7 @@ pub(super) fn unpacked(
     let entries = [COMPRESSION, parts.offsets, parts.lengths].map(|tag| directory.entry(tag));
     let [Some(compression), Some(offsets), Some(lengths)] = entries else { return Ok(None) };
     let all = whole.checked_mul(count).and_then(|all| all.checked_add(bytes.len() as u64));
-    // Offsets of a classic TIFF have 32 bits; the tables of offsets and lengths come behind the rest.
+    // Offsets of a classic TIFF have 32 bits; the tables of offsets and lengths follow the rest.
     let largest = if directory.word == 4 { u64::from(u32::MAX) / 2 } else { u64::MAX };
     let Some(all) = all.filter(|&all| count > 0 && all <= limit.min(largest)) else {
         return Ok(None);
@@ -63,7 +63,7 @@ pub(super) fn unpacked(
     Ok(Some(file))
 }
 
-/// Unpacks a tile or strip, all of it. What is behind its end, or a missing end code, doesn't matter.
+/// Unpacks a whole tile or strip. Trailing bytes or a missing end code are ignored.
 fn unpack(mut packed: &[u8], tile: &mut [u8]) -> Result<(), String> {
     let mut decoder = Configuration::with_tiff_size_switch(BitOrder::Msb, 8).build();
     let mut done = 0;
@@ -77,13 +77,14 @@ fn unpack(mut packed: &[u8], tile: &mut [u8]) -> Result<(), String> {
             Err(error) => return Err(error.to_string()),
         }
     }
-    match done == tile.len() {
-        true => Ok(()),
-        false => Err(format!("{done} bytes of {} are there", tile.len())),
+    if done == tile.len() {
+        Ok(())
+    } else {
+        Err(format!("{done} bytes of {} are there", tile.len()))
     }
 }
 
-/// Gives an entry other values: in it where they have room, else behind the end of the file.
+/// Sets the values of an entry: inline if they fit, else at the end of the file.
 fn set(file: &mut Vec<u8>, directory: &Directory<'_>, entry: Entry, values: &[u64]) {
     let word = directory.word;
     let kind = if word == 8 { LONG8 } else { LONG };
@@ -107,7 +108,7 @@ mod tests {
 
     use crate::photo::{Photo, PhotoError};
 
-    /// Tiles of which the right ones stick out of the picture.
+    /// Tiles of which the right ones extend beyond the image.
     fn tiles() -> Vec<u8> {
         std::fs::read("testdata/corpus/tiff-lzw-tiles-contig.tiff").unwrap()
     }
@@ -157,15 +158,14 @@ mod tests {
             (262, short(2)),
             (277, short(samples)),
         ];
-        match tiled {
-            true => {
-                tags.extend([(322, short(16)), (323, short(16)), (324, offsets), (325, lengths)])
-            }
-            false => tags.extend([(273, offsets), (278, short(height)), (279, lengths)]),
+        if tiled {
+            tags.extend([(322, short(16)), (323, short(16)), (324, offsets), (325, lengths)])
+        } else {
+            tags.extend([(273, offsets), (278, short(height)), (279, lengths)])
         }
         if samples > 3 {
             let count = samples - 3;
-            // Up to two of them lie in the entry itself.
+            // Up to two values are inline.
             tags.push((338, (3, count, if count > 2 { extras } else { 0 })));
         }
         tags.sort_unstable_by_key(|tag| tag.0);
@@ -182,15 +182,18 @@ mod tests {
         file
     }
 
-    /// Many pictures: which of them the decoder gets wrong depends on where the last code begins.
+    /// Many images: the position of the last code determines whether the decoder fails.
     #[test]
-    fn every_picture_is_read_whole() {
+    fn every_image_is_read_completely() {
         for (width, height) in [(37, 29), (9, 8), (20, 17), (48, 16)] {
             for colours in 1..24_u32 {
-                // Flat parts, so that a code stands for more than a row of a tile that sticks out.
-                let level = |x: u32, y: u32, channel: u32| match x < width && y < height {
-                    true => ((x / 7 * colours + y / (1 + colours % 5)) * 31 + channel * 77) as u8,
-                    false => 0,
+                // Flat parts, so that a code covers more than a row of a tile.
+                let level = |x: u32, y: u32, channel: u32| {
+                    if x < width && y < height {
+                        ((x / 7 * colours + y / (1 + colours % 5)) * 31 + channel * 77) as u8
+                    } else {
+                        0
+                    }
                 };
                 for (samples, tiled) in
                     [(3, true), (3, false), (4, true), (4, false), (5, true), (5, false)]
@@ -199,7 +202,7 @@ mod tests {
                     let what =
                         format!("{width}x{height}, {samples} channels, tiled {tiled}, {colours}");
                     if tiled && samples > 3 {
-                        // Which the decoder gets wrong, whatever packs them.
+                        // Files on which the decoder fails, whatever the encoder.
                         let refused = Photo::from_bytes(&file);
                         assert!(matches!(refused, Err(PhotoError::Unsupported { .. })), "{what}");
                         continue;
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tile_that_is_cut_off_is_damage_and_names_the_tile() {
+    fn truncated_tile_is_damage_and_is_named() {
         let whole = Photo::from_bytes(&tiles()).unwrap();
         // The last tile is at the end of the file.
         let mut cut = tiles();
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn no_byte_that_is_changed_makes_it_panic() {
+    fn changed_bytes_never_panic() {
         let file = tiles();
         for at in 0..file.len().min(240) {
             for value in [0, 1, 0x7f, 0xff] {

@@ -22,17 +22,17 @@ const TILE_OFFSETS: u16 = 324;
 const TILE_BYTE_COUNTS: u16 = 325;
 /// The compression by Lempel, Ziv and Welch.
 const LZW: u64 = 5;
-/// More values than that are none that is read here: the tables of strips and colours.
-const MOST_VALUES: u64 = 64;
+/// Limit of values: more are not used in any supported tag.
+const MAX_VALUES: u64 = 64;
 
-/// What a sample beside the colours is.
+/// Meaning of a sample beyond the colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExtraSample {
-    /// Nothing that the file says: no opacity.
+    /// Undeclared: no opacity.
     Unspecified,
-    /// Opacity by which the colours are multiplied.
+    /// Associated opacity: premultiplied colours.
     Associated,
-    /// Opacity.
+    /// Unassociated opacity.
     Unassociated,
 }
 
@@ -53,9 +53,10 @@ impl Reader<'_> {
         let start = usize::try_from(at).ok()?;
         let bytes = self.bytes.get(start..start.checked_add(length)?)?;
         let add = |number, &byte: &u8| number << 8 | u64::from(byte);
-        Some(match self.big_endian {
-            true => bytes.iter().fold(0, add),
-            false => bytes.iter().rev().fold(0, add),
+        Some(if self.big_endian {
+            bytes.iter().fold(0, add)
+        } else {
+            bytes.iter().rev().fold(0, add)
         })
     }
 }
@@ -81,9 +82,9 @@ pub(super) struct Entry {
     /// The type of its values.
     pub(super) kind: u64,
     pub(super) count: u64,
-    /// Where the entry is.
+    /// Offset of the entry.
     pub(super) at: u64,
-    /// Where its values are.
+    /// Offset of its values.
     place: u64,
 }
 
@@ -99,7 +100,7 @@ impl Entry {
     }
 }
 
-/// The directory of a TIFF's first page. Everything that an entry claims lies in the file.
+/// The directory of a TIFF's first page. All offsets and lengths are validated.
 pub(super) struct Directory<'a> {
     reader: Reader<'a>,
     pub(super) entries: Vec<Entry>,
@@ -109,7 +110,7 @@ pub(super) struct Directory<'a> {
 
 impl<'a> Directory<'a> {
     /// # Errors
-    /// What lies outside the file.
+    /// The data beyond the end of the file.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let reader = Reader { bytes, big_endian: bytes.starts_with(b"MM") };
         let short = || "the header is cut off".to_owned();
@@ -150,7 +151,7 @@ impl<'a> Directory<'a> {
         self.entries.iter().copied().find(|entry| entry.tag == tag)
     }
 
-    /// The values of an entry of whole numbers; none for other types.
+    /// The values of an integer entry; empty for other types.
     pub(super) fn values(&self, entry: Entry) -> Vec<u64> {
         let size = entry.size();
         match entry.kind {
@@ -164,9 +165,10 @@ impl<'a> Directory<'a> {
 
     /// The bytes of a number in the file's order.
     pub(super) fn bytes_of(&self, number: u64, length: usize) -> Vec<u8> {
-        match self.reader.big_endian {
-            true => number.to_be_bytes()[8 - length..].to_vec(),
-            false => number.to_le_bytes()[..length].to_vec(),
+        if self.reader.big_endian {
+            number.to_be_bytes()[8 - length..].to_vec()
+        } else {
+            number.to_le_bytes()[..length].to_vec()
         }
     }
 }
@@ -175,16 +177,16 @@ impl TiffTags {
     /// Reads the first page's tags.
     ///
     /// # Errors
-    /// What lies outside the file.
+    /// The data beyond the end of the file.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let directory = Directory::read(bytes)?;
-        let short = directory.entries.iter().filter(|entry| entry.count <= MOST_VALUES);
+        let short = directory.entries.iter().filter(|entry| entry.count <= MAX_VALUES);
         let values = short.map(|&entry| (entry.tag, directory.values(entry)));
         Ok(Self { values: values.collect(), tiled: directory.entry(TILE_WIDTH).is_some() })
     }
 
-    /// The unpacked bytes of each tile or strip of a page that is packed by LZW and that the decoder
-    /// reads row by row: tiles, and strips with channels that it leaves out. `None` for others.
+    /// The unpacked bytes of each tile or strip of an LZW page that the decoder reads row by row:
+    /// tiles, and strips with ignored channels. `None` for others.
     pub(super) fn lzw_read_by_rows(&self) -> Option<LzwParts> {
         let leaves_out = self.first(SAMPLES_PER_PIXEL, 1) > self.colours();
         let contiguous = self.first(PLANAR, 1) == 1;
@@ -192,9 +194,10 @@ impl TiffTags {
             return None;
         }
         let (width, height) = (self.first(IMAGE_WIDTH, 0), self.first(IMAGE_LENGTH, 0));
-        let (across, rows) = match self.tiled {
-            true => (self.first(TILE_WIDTH, 0), self.first(TILE_LENGTH, 0)),
-            false => (width, self.first(ROWS_PER_STRIP, height).min(height)),
+        let (across, rows) = if self.tiled {
+            (self.first(TILE_WIDTH, 0), self.first(TILE_LENGTH, 0))
+        } else {
+            (width, self.first(ROWS_PER_STRIP, height).min(height))
         };
         if across == 0 || rows == 0 {
             return None;
@@ -202,14 +205,16 @@ impl TiffTags {
         let samples = across.checked_mul(self.first(SAMPLES_PER_PIXEL, 1))?;
         let row = samples.checked_mul(self.first(BITS_PER_SAMPLE, 1))?.div_ceil(8);
         let whole = row.checked_mul(rows)?;
-        let last = match self.tiled {
-            true => whole,
-            false => row.checked_mul(height - (height.div_ceil(rows).saturating_sub(1)) * rows)?,
+        let last = if self.tiled {
+            whole
+        } else {
+            row.checked_mul(height - (height.div_ceil(rows).saturating_sub(1)) * rows)?
         };
         let count = width.div_ceil(across).checked_mul(height.div_ceil(rows))?;
-        let (offsets, lengths) = match self.tiled {
-            true => (TILE_OFFSETS, TILE_BYTE_COUNTS),
-            false => (STRIP_OFFSETS, STRIP_BYTE_COUNTS),
+        let (offsets, lengths) = if self.tiled {
+            (TILE_OFFSETS, TILE_BYTE_COUNTS)
+        } else {
+            (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
         };
         Some(LzwParts { offsets, lengths, count, whole, last })
     }
@@ -222,8 +227,8 @@ impl TiffTags {
         self.get(tag).first().copied().unwrap_or(default)
     }
 
-    /// What the first sample beside the colours is; `None` where the file has none. A fourth
-    /// sample of RGB that the file says nothing of is opacity, as other readers take it.
+    /// Meaning of the first sample beyond the colours; `None` if there is none. An undeclared
+    /// fourth sample of RGB is opacity, as in other readers.
     pub(super) fn extra_sample(&self) -> Option<ExtraSample> {
         match self.get(EXTRA_SAMPLES).first() {
             Some(1) => Some(ExtraSample::Associated),
@@ -244,7 +249,7 @@ impl TiffTags {
         }
     }
 
-    /// What kind of page it is, for one that the decoder refuses in its own terms.
+    /// The kind of page, for one that the decoder rejects in its own terms.
     pub(super) fn kind(&self) -> Option<String> {
         let compression = match self.first(COMPRESSION, 1) {
             1 | 4 | LZW | 7 | 8 | 32_773 | 32_946 => None,
@@ -289,7 +294,7 @@ impl TiffTags {
         }
     }
 
-    /// Why the page is of a kind that is not decoded right; `None` when it is.
+    /// Why the page cannot be decoded correctly; `None` if it can.
     pub(super) fn unsupported(&self) -> Option<&'static str> {
         let samples = self.first(SAMPLES_PER_PIXEL, 1);
         let undeclared = self.extra_sample() == Some(ExtraSample::Unspecified);
@@ -299,7 +304,7 @@ impl TiffTags {
             return Some("tiles of separate planes");
         }
         if self.tiled && (undeclared || samples > self.colours() + 1) {
-            // The decoder takes rows of such tiles from wrong places.
+            // The decoder reads rows of such tiles from wrong offsets.
             return Some("tiles with undeclared channels");
         }
         if self.first(FILL_ORDER, 1) == 2 {
@@ -347,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_anywhere_is_an_error_or_read() {
+    fn truncated_file_is_an_error_or_read() {
         for file in [little(338, 3, 1, 1), [&b"MM\0+\0\x08\0\0"[..], &[0xff; 40]].concat()] {
             for length in 0..file.len() {
                 let _read = TiffTags::read(&file[..length]);

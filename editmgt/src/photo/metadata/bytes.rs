@@ -1,4 +1,4 @@
-//! Numbers at a position of a byte slice; `None` where the slice ends before.
+//! Numbers at an offset of a byte slice; `None` beyond its end.
 
 /// Order of the bytes of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Order {
     }
 }
 
-/// `bytes[at..at + length]`; `None` where that reaches past the end.
+/// `bytes[at..at + length]`; `None` beyond the end.
 pub(super) fn part(bytes: &[u8], at: usize, length: usize) -> Option<&[u8]> {
     bytes.get(at..at.checked_add(length)?)
 }

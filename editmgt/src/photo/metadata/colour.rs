@@ -4,9 +4,9 @@ use moxcms::{
     WHITE_POINT_D50, adaption_matrix_d,
 };
 
-/// What the numbers of a photo mean as colours where no ICC profile says so, as PNG's chunks have
-/// it (PNG, third edition, section 11.3.2). The first that is there holds: `cicp`, the ICC profile
-/// of [`Metadata`](super::Metadata), `srgb_intent`, `gamma` and `chromaticities`.
+/// Colour space of a photo other than by an ICC profile, as in PNG's chunks (PNG, third edition,
+/// section 11.3.2). Precedence: `cicp`, the ICC profile of [`Metadata`](super::Metadata),
+/// `srgb_intent`, `gamma` and `chromaticities`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Colours {
     /// cICP: primaries, transfer function, matrix (0, which is RGB), and 1 for the full range
@@ -25,7 +25,7 @@ const SRGB_GAMMA: u32 = 45_455;
 /// Chromaticities of sRGB, times 100,000 (PNG, third edition, section 11.3.2.3).
 const SRGB_CHROMATICITIES: [u32; 8] =
     [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
-/// What writers round, times 100,000.
+/// Tolerance for rounding by writers, times 100,000.
 const ROUNDED: u32 = 100;
 
 impl Colours {
@@ -34,7 +34,7 @@ impl Colours {
         *self == Self::default()
     }
 
-    /// Takes out what means nothing; whether there was any.
+    /// Removes meaningless values; returns whether there were any.
     pub(super) fn check(&mut self) -> bool {
         let before = *self;
         self.cicp = self.cicp.filter(|cicp| cicp[2] == 0 && cicp[3] <= 1);
@@ -42,7 +42,7 @@ impl Colours {
         self.gamma = self.gamma.filter(|gamma| *gamma > 0);
         self.chromaticities = self.chromaticities.filter(|xy| {
             let [wx, wy, rx, ry, gx, gy, bx, by] = xy.map(|value| f64::from(value) / 100_000.0);
-            // Colours with a brightness, in a triangle with an area.
+            // Primaries with a brightness, in a triangle with an area.
             let area = (gx - rx) * (by - ry) - (bx - rx) * (gy - ry);
             xy.iter().all(|value| *value <= 200_000)
                 && wx > 0.0
@@ -55,8 +55,8 @@ impl Colours {
         *self != before
     }
 
-    /// An ICC profile that means the same, for formats that have a place for that only; `None`
-    /// where it would be sRGB's, which a photo without a profile has.
+    /// An equivalent ICC profile, for formats without other colour metadata; `None` for sRGB, which
+    /// is the default.
     ///
     /// # Errors
     /// [`Unconvertible`].
@@ -83,11 +83,11 @@ impl Colours {
     }
 }
 
-/// No ICC profile has the meaning.
+/// There is no equivalent ICC profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unconvertible;
 
-/// A profile of three primaries and the exponents from number to light.
+/// A profile of three primaries and the exponents from encoded values to light.
 pub(super) fn gamma_profile(
     chromaticities: [u32; 8],
     gammas: [f32; 3],
@@ -124,8 +124,7 @@ fn cicp_profile(cicp: [u8; 4]) -> Result<Option<Vec<u8>>, Unconvertible> {
     let color_primaries = CicpColorPrimaries::try_from(primaries).map_err(|_| Unconvertible)?;
     let transfer_characteristics =
         TransferCharacteristics::try_from(transfer).map_err(|_| Unconvertible)?;
-    // Whites of the primaries (ITU-T H.273, table 2), and what ICC can't say: numbers of a
-    // narrower range.
+    // Whites of the primaries (ITU-T H.273, table 2); ICC cannot express a limited range.
     let (x, y) = match primaries {
         1 | 5..=7 | 9 | 12 | 22 => (0.3127, 0.3290),
         4 | 8 => (0.310, 0.316),
@@ -211,7 +210,7 @@ mod tests {
                 (profile.blue_colorant, p3.blue_colorant),
             ] {
                 let off = (a.x - b.x).abs().max((a.y - b.y).abs()).max((a.z - b.z).abs());
-                // White is rounded to four digits in cHRM, and the library has it finer.
+                // White is rounded to four digits in cHRM; the library has more.
                 assert!(off < 5e-4, "{a:?} {b:?}");
             }
         }
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_has_no_profile_and_what_means_nothing() {
+    fn unconvertible_and_meaningless_colours() {
         for cicp in [[2, 2, 0, 1], [9, 16, 0, 0], [1, 2, 0, 1], [3, 13, 0, 1], [1, 255, 0, 1]] {
             let colours = Colours { cicp: Some(cicp), ..Default::default() };
             assert_eq!(colours.to_profile(), Err(Unconvertible), "{cicp:?}");

@@ -1,12 +1,12 @@
-//! What a photo carries beside its pixels.
+//! Metadata of a photo.
 //!
 //! ```text
-//! file ─► read::Found (blocks as they stand) ─► Metadata (checked, upright, without previews) ─► write
+//! file ─► read::Found (raw blocks) ─► Metadata (checked, upright, without previews) ─► write
 //! ```
 //!
-//! Nothing is passed on as it came: blocks that can hold the picture before the edit, as a thumbnail,
-//! a preview or a gain map, are written anew without it ([`exif`], [`xmp`]). What is left out
-//! otherwise, or can't be read, is a [`PhotoNote`].
+//! Nothing is copied verbatim: blocks that can contain the image before the edit, as a thumbnail, a
+//! preview or a gain map, are rewritten without it ([`exif`], [`xmp`]). Other data that is dropped
+//! or unreadable gives a [`PhotoNote`].
 
 mod bytes;
 mod colour;
@@ -29,37 +29,37 @@ use read::Found;
 pub use resolution::{Resolution, ResolutionUnit};
 pub(super) use write::{Pixels, encode, losses};
 
-/// What travels with the pixels: from the photo to the edited photo. Nothing in it shows the photo
-/// before the edit.
+/// Metadata that is copied from the photo to the edited photo. None of it shows the image before
+/// the edit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// ICC profile for RGB, if the file had one. (A profile for grey or CMYK pixels is left out:
+    /// ICC profile for RGB, if the file had one. (A profile for grey or CMYK pixels is dropped:
     /// photos are kept as RGB.)
     pub icc_profile: Option<Vec<u8>>,
-    /// Colours that the file told of otherwise.
+    /// Colour space other than by a profile.
     pub colours: Colours,
     /// EXIF block (a TIFF structure): the tags that TIFF and EXIF define, upright, without
     /// thumbnail, previews and MakerNote.
     pub exif: Option<Vec<u8>>,
-    /// XMP packet (XML in UTF-8), upright, without thumbnails and other pictures.
+    /// XMP packet (XML in UTF-8), upright, without thumbnails and other images.
     pub xmp: Option<Vec<u8>>,
     /// Print size.
     pub resolution: Option<Resolution>,
 }
 
-/// What was read beside the pixels.
+/// Parsed metadata and orientation of a file.
 #[derive(Debug)]
 pub(super) struct Contents {
     pub(super) metadata: Metadata,
-    /// How the pixels must be turned.
+    /// Orientation to apply.
     pub(super) orientation: Orientation,
     pub(super) notes: Vec<PhotoNote>,
 }
 
 impl Metadata {
-    /// Takes the metadata out of a file whose pixels are stored as `stored`.
+    /// Parses the metadata of a file whose pixels are stored as `stored`.
     ///
-    /// Damaged metadata is left out with a note: it is no reason to refuse a photo.
+    /// Damaged metadata is dropped with a note; the photo is still read.
     pub(super) fn read(bytes: &[u8], format: ImageFormat, stored: PixelSize) -> Contents {
         let mut found = Found::read(bytes, format);
         if let Some(block) = found.exif.take().filter(|block| !block.is_empty()) {
@@ -87,10 +87,9 @@ impl Metadata {
             camera.turn(orientation, size);
             camera.drop_empty_resolution();
         }
-        let resolution = found.resolution.map(|resolution| match quarter {
-            true => resolution.transposed(),
-            false => resolution,
-        });
+        let resolution = found
+            .resolution
+            .map(|resolution| if quarter { resolution.transposed() } else { resolution });
         let resolution = resolution.or_else(|| camera.as_ref()?.resolution());
         let xmp = found.xmp.take().filter(|packet| !packet.is_empty());
         let xmp = xmp.and_then(|packet| match xmp::clean(&packet, applied) {
@@ -125,8 +124,7 @@ impl Metadata {
         Contents { metadata, orientation, notes: found.notes }
     }
 
-    /// The ICC profile for a format that has no other place for colours, and whether colours are
-    /// lost without one.
+    /// The ICC profile for a format without other colour metadata, and whether colours are lost.
     fn profile(&self) -> (Option<Cow<'_, [u8]>>, bool) {
         let own = self.icc_profile.as_deref().map(Cow::Borrowed);
         if own.is_some() && self.colours.cicp.is_none() {

@@ -1,8 +1,8 @@
-//! Recognises pictures inside values that should hold none.
+//! Detects images inside values that should not contain any.
 
-/// Longest value that is too short for a picture, bytes.
+/// Values up to this length are too short for an image, in bytes.
 const SHORT: usize = 64;
-/// Length from which consecutive base64 counts as a picture, characters.
+/// Length from which consecutive base64 counts as an image, characters.
 const LONG_BASE64: usize = 256;
 /// Shortest line of base64, characters: longer than any word of a caption.
 const BASE64_LINE: usize = 32;
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_pictures_as_bytes_and_as_base64() {
+    fn finds_images_as_bytes_and_as_base64() {
         let filler = [b'.'; 100];
         for (value, expected) in [
             ([&filler[..], b"\xff\xd8\xff\xe0"].concat(), true),

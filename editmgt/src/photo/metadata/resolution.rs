@@ -3,7 +3,7 @@ use super::bytes::Order;
 /// Unit of length of a [`Resolution`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResolutionUnit {
-    /// None: only the proportions of a pixel are known.
+    /// None: only the pixel aspect ratio is known.
     Aspect,
     /// Inch, 0.0254 m.
     Inch,
@@ -20,12 +20,12 @@ pub struct Resolution {
     pub x: (u32, u32),
     /// Along the height: numerator and denominator, neither 0.
     pub y: (u32, u32),
-    /// What the pixels are counted over.
+    /// The unit of length.
     pub unit: ResolutionUnit,
 }
 
 impl Resolution {
-    /// `None` for what says nothing: zeros, and square pixels without a unit.
+    /// `None` for meaningless values: zeros, and square pixels without a unit.
     pub(super) fn new(x: (u32, u32), y: (u32, u32), unit: ResolutionUnit) -> Option<Self> {
         let zero = [x.0, x.1, y.0, y.1].contains(&0);
         let square = u64::from(x.0) * u64::from(y.1) == u64::from(y.0) * u64::from(x.1);
@@ -33,7 +33,7 @@ impl Resolution {
         (!says_nothing).then_some(Self { x, y, unit })
     }
 
-    /// Of whole numbers.
+    /// From integers.
     pub(super) fn whole(x: u32, y: u32, unit: ResolutionUnit) -> Option<Self> {
         Self::new((x, 1), (y, 1), unit)
     }
@@ -51,13 +51,13 @@ impl Resolution {
         Self::new(rational(x)?, rational(y)?, unit)
     }
 
-    /// After a turn by 90 degrees.
+    /// The resolution after a rotation by 90 degrees.
     pub(super) fn transposed(self) -> Self {
         Self { x: self.y, y: self.x, unit: self.unit }
     }
 
-    /// Whole pixels per metre, or for [`ResolutionUnit::Aspect`] the proportions; `None` where that
-    /// is 0 or more than `max`.
+    /// Rounded pixels per metre, or the aspect ratio for [`ResolutionUnit::Aspect`]; `None` if 0 or
+    /// above `max`.
     pub(super) fn per_metre(self, max: u32) -> Option<(u32, u32)> {
         let scale = match self.unit {
             ResolutionUnit::Aspect => return self.proportions(max),
@@ -68,8 +68,7 @@ impl Resolution {
         Some((whole(self.x, scale, max)?, whole(self.y, scale, max)?))
     }
 
-    /// Whole pixels per inch or centimetre, as JFIF has them; `None` where that is 0 or more than
-    /// 65,535.
+    /// Rounded pixels per inch or centimetre, as in JFIF; `None` if 0 or above 65,535.
     pub(super) fn jfif(self) -> Option<(ResolutionUnit, (u16, u16))> {
         let max = u32::from(u16::MAX);
         let (unit, scale) = match self.unit {
@@ -86,10 +85,10 @@ impl Resolution {
         Some((unit, (u16::try_from(x).ok()?, u16::try_from(y).ok()?)))
     }
 
-    /// XResolution, YResolution and ResolutionUnit, as TIFF and EXIF have them.
+    /// XResolution, YResolution and ResolutionUnit of TIFF and EXIF.
     ///
-    /// Pixels per metre become pixels per inch where they are a rounded whole number of these (300
-    /// per inch are 11,811 per metre in a PNG), else per centimetre.
+    /// Pixels per metre become pixels per inch if they are a rounded integer of these (300 per inch
+    /// are 11,811 per metre in a PNG), else per centimetre.
     pub(super) fn tags(self) -> ((u32, u32), (u32, u32), u16) {
         match self.unit {
             ResolutionUnit::Aspect => (self.x, self.y, 1),
@@ -112,7 +111,7 @@ impl Resolution {
         }
     }
 
-    /// The proportions of both numbers, in whole numbers up to `max`.
+    /// The ratio of both numbers, in integers up to `max`.
     fn proportions(self, max: u32) -> Option<(u32, u32)> {
         let (mut x, mut y) =
             (u64::from(self.x.0) * u64::from(self.y.1), u64::from(self.y.0) * u64::from(self.x.1));
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_says_nothing_or_does_not_fit() {
+    fn rejects_empty_and_out_of_range_resolutions() {
         assert_eq!(Resolution::whole(0, 300, ResolutionUnit::Inch), None);
         assert_eq!(Resolution::new((1, 0), (1, 1), ResolutionUnit::Inch), None);
         assert_eq!(Resolution::whole(7, 7, ResolutionUnit::Aspect), None);

@@ -1,4 +1,4 @@
-//! Every input format, output format and item; and damage anywhere.
+//! Every input format, output format and item; and random damage.
 
 use image::{ExtendedColorType, GrayImage, ImageEncoder, RgbImage};
 
@@ -13,7 +13,7 @@ fn rgb() -> RgbImage {
     RgbImage::from_fn(24, 16, |x, y| image::Rgb([(x * 9) as u8, (y * 14) as u8, 60]))
 }
 
-/// An RGB profile of which each byte behind the header is 7.
+/// An RGB profile with the byte 7 after the header.
 fn profile() -> Vec<u8> {
     [&[0; 16][..], b"RGB ", &[7; 108]].concat()
 }

@@ -1,4 +1,4 @@
-//! XMP packets: what is known about a photo, as RDF in XML.
+//! XMP packets: metadata of a photo, as RDF in XML.
 
 use std::borrow::Cow;
 
@@ -10,12 +10,12 @@ use quick_xml::{NsReader, Writer};
 
 use super::preview::contains_long_base64;
 
-/// Longest packet that is read, bytes.
+/// Longest packet in bytes.
 const MAX_LENGTH: usize = 16 << 20;
-/// Deepest nesting that is read, elements.
+/// Deepest nesting of elements.
 const MAX_DEPTH: usize = 256;
 
-/// A packet that may be written with the edited photo.
+/// A cleaned packet, for the edited photo.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Packet {
     pub(super) xml: Vec<u8>,
@@ -30,9 +30,9 @@ const TIFF: &str = "http://ns.adobe.com/tiff/1.0/";
 const EXIF: &str = "http://ns.adobe.com/exif/1.0/";
 const REGIONS: &str = "http://www.metadataworkinggroup.com/schemas/regions/";
 const MICROSOFT_PHOTO: &str = "http://ns.microsoft.com/photo/1.2/";
-/// Depth maps, pictures of the same scene, films behind the photo.
+/// Depth maps, images of the same scene, videos appended to the photo.
 const GOOGLE: &str = "http://ns.google.com/photos/";
-/// How a sphere is projected: it describes the pixels, not other pictures.
+/// The projection of a panorama: it describes the pixels, not other images.
 const GOOGLE_PANORAMA: &str = "http://ns.google.com/photos/1.0/panorama/";
 const GAIN_MAPS: [&str; 3] = [
     "http://ns.adobe.com/hdr-gain-map/1.0/",
@@ -40,13 +40,13 @@ const GAIN_MAPS: [&str; 3] = [
     "http://ns.apple.com/pixeldatainfo/1.0/",
 ];
 
-/// Takes out of a packet what holds a picture or points at one: thumbnails, depth maps, gain maps,
-/// extensions in other segments, comments, long base64 anywhere. What describes the pixels follows
-/// `applied`, the turn that was applied to them; `None` where the file told of none, so that a
-/// program which follows the packet shows the output as it showed the photo.
+/// Removes from a packet whatever contains or refers to an image: thumbnails, depth maps, gain
+/// maps, extensions in other segments, comments, long base64. Values that describe the pixels are
+/// adapted to `applied`, the orientation that was applied to them; `None` if the file had none, so
+/// that a program which follows the packet shows the output like the photo.
 ///
-/// A packet without any of these comes back byte for byte. `None` for what is no XML in UTF-8, or
-/// too long.
+/// A packet without any of these is returned byte for byte. `None` for a packet that is too long or
+/// not XML in UTF-8.
 pub(super) fn clean(packet: &[u8], applied: Option<Orientation>) -> Option<Packet> {
     let text = std::str::from_utf8(packet).ok().filter(|text| text.len() <= MAX_LENGTH)?;
     let text = text.trim_start_matches('\u{feff}').trim_end_matches('\0');
@@ -58,10 +58,7 @@ pub(super) fn clean(packet: &[u8], applied: Option<Orientation>) -> Option<Packe
         out: Writer::new(Vec::new()),
     };
     cleaner.run(text)?;
-    let xml = match cleaner.changed {
-        true => cleaner.out.into_inner(),
-        false => text.as_bytes().to_vec(),
-    };
+    let xml = if cleaner.changed { cleaner.out.into_inner() } else { text.as_bytes().to_vec() };
     Some(Packet { xml, had_gain_map: cleaner.had_gain_map })
 }
 
@@ -69,7 +66,7 @@ struct Cleaner<'a> {
     applied: Option<Orientation>,
     changed: bool,
     had_gain_map: bool,
-    /// The text of an element so far: references divide it into several events.
+    /// The text of an element so far: references split it into several events.
     text: Option<(Vec<Event<'a>>, String)>,
     out: Writer<Vec<u8>>,
 }
@@ -78,7 +75,7 @@ struct Cleaner<'a> {
 enum Fate {
     Kept,
     Dropped,
-    /// Its value becomes 1, which is upright.
+    /// Its value becomes 1 (upright).
     Upright,
 }
 
@@ -86,7 +83,7 @@ impl<'a> Cleaner<'a> {
     fn run(&mut self, text: &'a str) -> Option<()> {
         let mut reader = NsReader::from_str(text);
         let (mut depth, mut has_root) = (0_usize, false);
-        // Depths of the elements that are being left out, and whose text is replaced.
+        // Depths of the elements that are being dropped, and whose text is replaced.
         let (mut dropped, mut upright) = (None, None);
         loop {
             let event = reader.read_event().ok()?;
@@ -218,7 +215,7 @@ impl<'a> Cleaner<'a> {
         for attribute in start.attributes() {
             let attribute = attribute.ok()?;
             let (namespace, name) = reader.resolver().resolve_attribute(attribute.key);
-            // That an item of a container is a gain map is told by a value.
+            // A value marks an item of a container as a gain map.
             self.had_gain_map |= name.as_ref() == "Semantic" && attribute.value == "GainMap";
             let fate = self.fate(&namespace, name.as_ref());
             if fate == Fate::Dropped || contains_long_base64(attribute.value.as_bytes()) {
@@ -281,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_what_holds_or_points_at_a_picture() {
+    fn drops_values_that_contain_or_refer_to_an_image() {
         let base64 = "/9j/4AAQSkZJRgABAQEASABIAAD".repeat(12);
         let lines = format!("{}&#xA;", &base64[..70]).repeat(5);
         let thumbnail = "<xmp:Thumbnails><rdf:Alt><rdf:li rdf:parseType=\"Resource\"><i:image>AA\
@@ -317,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_is_no_packet() {
+    fn rejects_invalid_packets() {
         let deep = format!("{}{}", "<a>".repeat(300), "</a>".repeat(300));
         for text in ["", "text", "<a>", "<a></b>", "</a>", "<!DOCTYPE a []><a/>", "<a b=1/>", &deep]
         {

@@ -15,7 +15,7 @@ fn smooth(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 4) as u8, (y * 5) as u8, 60]))
 }
 
-/// A photo as a phone takes it: a PNG, since that can hold everything at once.
+/// A typical phone photo, as a PNG, which supports all metadata.
 fn photo_with_everything() -> Photo {
     let rgba = image::RgbaImage::from_fn(40, 30, |x, y| {
         let [r, g, b] = smooth(40, 30).get_pixel(x, y).0;
@@ -56,7 +56,7 @@ fn every_extension_is_written_losslessly_or_nearly_and_leaves_nothing_else() {
         assert_eq!(names(dir.path()), [name], "nothing but the photo");
         let back = Photo::open(&path).unwrap();
         let off = back.rgb().iter().zip(photo.rgb().iter()).map(|(a, b)| a.abs_diff(*b)).max();
-        // Smooth colours at quality 95 move by a few levels.
+        // Smooth colours at quality 95 change by a few levels.
         assert!(off <= Some(if lossless { 0 } else { 8 }), "{name}: {off:?}");
         assert_eq!(back.alpha(), photo.alpha().filter(|_| lossless), "{name}");
     }
@@ -86,7 +86,7 @@ fn quality_changes_the_length_of_a_jpeg() {
 }
 
 #[test]
-fn what_cannot_be_written_is_refused_before_any_work() {
+fn unwritable_outputs_are_refused_before_any_work() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     fs::create_dir(folder.join("taken.png")).unwrap();

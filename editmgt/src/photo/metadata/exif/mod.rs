@@ -1,8 +1,8 @@
 //! EXIF blocks: a TIFF structure of camera data.
 //!
-//! A block is never passed on as it came. It is read into [`CameraData`], which holds the tags that
-//! TIFF and EXIF define, and written anew from that. So nothing of a thumbnail (its directory comes
-//! after the first), of a preview in private tags, or of bytes between the values is left.
+//! A block is never copied verbatim. It is parsed into [`CameraData`], which has the tags defined
+//! by TIFF and EXIF, and written from that. So nothing remains of a thumbnail (its directory is the
+//! second), of a preview in private tags, or of bytes between the values.
 
 mod read;
 mod tags;
@@ -26,10 +26,10 @@ pub(super) struct Entry {
     pub(super) value: Vec<u8>,
 }
 
-/// The tags of a block that travel with a photo.
+/// The tags of a block that are kept with a photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CameraData {
-    /// Order of the bytes in the block. Texts in UTF-16 follow it.
+    /// Byte order of the block, also used by texts in UTF-16.
     pub(super) order: Order,
     pub(super) main: Vec<Entry>,
     pub(super) exif: Vec<Entry>,
@@ -37,15 +37,15 @@ pub(super) struct CameraData {
     pub(super) interop: Vec<Entry>,
 }
 
-/// A block that was read.
+/// A parsed block.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) camera: CameraData,
-    /// How the pixels must be turned; `None` where the block does not say so.
+    /// Orientation to apply; `None` if the block has none.
     pub(super) orientation: Option<Orientation>,
-    /// Whether tags without a public definition were left out.
+    /// Whether tags without a public definition were dropped.
     pub(super) had_private: bool,
-    /// Whether values were left out because the block ends before them, or contradicts itself.
+    /// Whether values were dropped because the block is truncated or inconsistent.
     pub(super) damaged: bool,
 }
 
@@ -54,7 +54,7 @@ const LONG: u16 = 4;
 const RATIONAL: u16 = 5;
 
 impl CameraData {
-    /// Without any tag.
+    /// Without tags.
     pub(super) fn empty() -> Self {
         let none = Vec::new;
         Self { order: Order::Little, main: none(), exif: none(), gps: none(), interop: none() }
@@ -64,7 +64,7 @@ impl CameraData {
         [&self.main, &self.exif, &self.gps, &self.interop].iter().all(|entries| entries.is_empty())
     }
 
-    /// Describes pixels that have been turned: `size` is theirs, upright.
+    /// Adapts the tags to rotated pixels: `size` is theirs, upright.
     pub(super) fn turn(&mut self, orientation: Orientation, size: PixelSize) {
         for entry in &mut self.main {
             if entry.tag == ORIENTATION {
@@ -78,7 +78,7 @@ impl CameraData {
             }
         }
         if orientation != Orientation::NoTransforms {
-            // Positions in the pixels as they were stored.
+            // Positions in the stored pixels.
             self.exif.retain(|entry| ![SUBJECT_AREA, SUBJECT_LOCATION].contains(&entry.tag));
         }
         if is_quarter_turn(orientation) {
@@ -87,7 +87,7 @@ impl CameraData {
         }
     }
 
-    /// What the tags of the main directory say.
+    /// The tags of the main directory.
     pub(super) fn resolution(&self) -> Option<Resolution> {
         let rational = |tag| {
             let entry = self.main.iter().find(|entry| entry.tag == tag)?;
@@ -99,7 +99,7 @@ impl CameraData {
         Resolution::from_tags(rational(X_RESOLUTION)?, rational(Y_RESOLUTION)?, unit)
     }
 
-    /// Takes out tags of a resolution that say nothing, as TIFF writers fill in.
+    /// Removes meaningless resolution tags, as some TIFF writers add.
     pub(super) fn drop_empty_resolution(&mut self) {
         if self.resolution().is_none() {
             let tags = [X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT];
@@ -107,7 +107,7 @@ impl CameraData {
         }
     }
 
-    /// Puts a resolution in place of what the tags say.
+    /// Replaces the resolution tags.
     pub(super) fn set_resolution(&mut self, resolution: Resolution) {
         let tags = [X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT];
         self.main.retain(|entry| !tags.contains(&entry.tag));
@@ -122,7 +122,7 @@ impl CameraData {
     }
 }
 
-/// Whether width and height change places.
+/// Whether width and height are swapped.
 pub(super) fn is_quarter_turn(orientation: Orientation) -> bool {
     use Orientation::*;
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)

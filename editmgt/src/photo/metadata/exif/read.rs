@@ -5,8 +5,8 @@ use super::{Block, CameraData, Entry};
 use crate::photo::metadata::bytes::{Order, part};
 use crate::photo::metadata::preview::contains_picture;
 
-/// Prefix of an EXIF segment in JPEG, which some writers keep in other containers. The sixth byte
-/// is padding.
+/// Prefix of an EXIF segment in JPEG, which some writers also use in other containers. The sixth
+/// byte is padding.
 const PREFIX: &[u8] = b"Exif\0";
 
 /// A TIFF structure: a byte order, a magic number, the position of the first directory; a directory
@@ -24,12 +24,12 @@ pub(in crate::photo::metadata) struct Structure<'a> {
 pub(in crate::photo::metadata) struct Raw<'a> {
     pub(in crate::photo::metadata) tag: u16,
     kind: u16,
-    /// `None` where the bytes end before the value, or the type is unknown.
+    /// `None` if the bytes end before the value, or the type is unknown.
     pub(in crate::photo::metadata) value: Option<&'a [u8]>,
 }
 
 impl<'a> Structure<'a> {
-    /// And the position of its first directory.
+    /// Also returns the offset of the first directory.
     pub(in crate::photo::metadata) fn new(bytes: &'a [u8]) -> Option<(Self, usize)> {
         let order = match bytes.get(..2)? {
             b"II" => Order::Little,
@@ -44,8 +44,8 @@ impl<'a> Structure<'a> {
         Some((Self { bytes, order, big }, usize::try_from(first).ok()?))
     }
 
-    /// The entries of a directory, and the position of the next (0: none); `None` where the bytes
-    /// end before.
+    /// The entries of a directory, and the offset of the next (0: none); `None` if the bytes end
+    /// before.
     pub(in crate::photo::metadata) fn directory(&self, at: usize) -> Option<(Vec<Raw<'a>>, usize)> {
         let (bytes, order) = (self.bytes, self.order);
         let (count, head, size, inline) = if self.big {
@@ -78,12 +78,12 @@ impl<'a> Structure<'a> {
         if self.big { self.order.u64(bytes, at) } else { self.order.u32(bytes, at).map(u64::from) }
     }
 
-    /// The first number of an integer entry, of whatever width.
+    /// The first number of an integer entry, of any width.
     pub(in crate::photo::metadata) fn integer(&self, raw: &Raw<'_>) -> Option<u64> {
         integer(raw.kind, &little_endian(raw.kind, raw.value?, self.order))
     }
 
-    /// Reads the directories that a photo may keep.
+    /// Reads the directories that a photo keeps.
     fn block(&self, first: usize) -> Option<Block> {
         let mut main = self.directory(first)?.0;
         let mut damaged = false;
@@ -101,9 +101,9 @@ impl<'a> Structure<'a> {
         let orientation = orientation.and_then(|entry| self.integer(entry));
         let orientation = orientation.and_then(|value| u8::try_from(value).ok());
         let mut had_private = false;
-        // Values that overlap could make the copy larger than the block.
+        // Overlapping values could make the copy larger than the block.
         let mut room = self.bytes.len();
-        // The tags of EXIF that some writers put into the main directory stay there.
+        // EXIF tags that some writers put into the main directory are kept there.
         main.sort_by_key(|entry| entry.tag);
         let mut keep = |entries: Vec<Raw<'a>>, directory: Directory| {
             let mut kept: Vec<Entry> = Vec::new();
@@ -126,7 +126,7 @@ impl<'a> Structure<'a> {
                     had_private = true;
                     continue;
                 }
-                // 16 bits a channel have a longer table.
+                // Images of 16 bits per channel have a longer table.
                 let levels = value.len() / 2;
                 if raw.tag == tags::TRANSFER_FUNCTION && ![256, 3 * 256].contains(&levels) {
                     continue;
@@ -154,7 +154,7 @@ impl<'a> Structure<'a> {
     }
 }
 
-/// Reads an EXIF block; `None` for what is no TIFF structure.
+/// Parses an EXIF block; `None` if it is not a TIFF structure.
 pub(in crate::photo::metadata) fn read_block(bytes: &[u8]) -> Option<Block> {
     let bytes = match bytes.strip_prefix(PREFIX) {
         Some(rest) => rest.get(1..)?,
@@ -165,11 +165,11 @@ pub(in crate::photo::metadata) fn read_block(bytes: &[u8]) -> Option<Block> {
 }
 
 /// Reads the camera data of a TIFF file, which are among its own tags; also the entries of its
-/// first directory and whether another picture follows.
+/// first directory and whether another image follows.
 pub(in crate::photo::metadata) fn read_tiff(bytes: &[u8]) -> Option<(Block, Vec<Raw<'_>>, bool)> {
     let (structure, first) = Structure::new(bytes)?;
     let (entries, mut next) = structure.directory(first)?;
-    // A page is reduced (a preview) or a mask where bit 0 or 2 of NewSubfileType say so.
+    // A page is reduced (a preview) or a mask if bit 0 or 2 of NewSubfileType is set.
     let mut more = false;
     for _page in 0..MAX_PAGES {
         let Some((page, following)) = structure.directory(next).filter(|_| next != 0) else {
@@ -184,10 +184,10 @@ pub(in crate::photo::metadata) fn read_tiff(bytes: &[u8]) -> Option<(Block, Vec<
 }
 
 const NEW_SUBFILE_TYPE: u16 = 0x00fe;
-/// Pages that are looked at: directories may point at each other.
+/// Most pages visited: directories can form a loop.
 const MAX_PAGES: usize = 100;
 
-/// The first number of an integer value (little endian), of whatever width and sign.
+/// The first number of an integer value (little endian), of any width and sign.
 pub(super) fn integer(kind: u16, value: &[u8]) -> Option<u64> {
     let order = Order::Little;
     let number = match kind {
@@ -200,7 +200,7 @@ pub(super) fn integer(kind: u16, value: &[u8]) -> Option<u64> {
     u64::try_from(number).ok()
 }
 
-/// Length of one number, bytes; `None` for unknown types.
+/// Bytes of one number; `None` for unknown types.
 fn kind_size(kind: u16) -> Option<usize> {
     match kind {
         1 | 2 | 6 | 7 => Some(1),

@@ -1,15 +1,15 @@
-//! Which tags of TIFF and EXIF travel with a photo.
+//! Tags of TIFF and EXIF that are kept with a photo.
 
 /// A directory of an EXIF block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::photo::metadata) enum Directory {
-    /// The first: what TIFF itself defines.
+    /// The main directory, with the tags of TIFF.
     Main,
-    /// How the photo was taken.
+    /// EXIF: how the photo was taken.
     Exif,
-    /// Where it was taken.
+    /// GPS: where it was taken.
     Gps,
-    /// Which rules of exchange it follows.
+    /// Interoperability.
     Interop,
 }
 
@@ -31,15 +31,15 @@ pub(in crate::photo::metadata) const FOCAL_PLANE_X: u16 = 0xa20e;
 pub(in crate::photo::metadata) const FOCAL_PLANE_Y: u16 = 0xa20f;
 pub(in crate::photo::metadata) const SUBJECT_LOCATION: u16 = 0xa214;
 
-/// Fate of a tag.
+/// Handling of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It describes the photo.
+    /// Kept: it describes the photo.
     Kept,
-    /// It describes the file that was read: how pixels are stored, other blocks, padding.
+    /// Dropped: it describes the file that was read: pixel storage, other blocks, padding.
     File,
-    /// It has no public definition, MakerNote among them: it may hold a preview, or positions in
-    /// the file that was read.
+    /// Dropped with a note: it has no public definition, such as MakerNote, and may contain a
+    /// preview, or offsets in the file that was read.
     Private,
 }
 

@@ -14,7 +14,7 @@ fn block(order: Order, entries: &[(u16, u16, Vec<u8>)], next: &[(u16, u16, Vec<u
     };
     let mut first = camera(entries).to_block();
     if !next.is_empty() {
-        // The second directory goes behind the first, its values behind it.
+        // The second directory follows the first, its values follow it.
         let second = camera(next).to_block();
         let count = entries.len();
         let link = 8 + 2 + 12 * count;
@@ -50,7 +50,7 @@ fn orientation_is_read_from_every_integer_type_in_both_orders() {
     };
     for order in [Order::Little, Order::Big] {
         for (kind, width) in [(1, 1), (3, 2), (4, 4), (6, 1), (7, 1), (8, 2), (9, 4)] {
-            // One number, and several, of which the first counts and does not fit the entry.
+            // One number, and several, of which the first counts and is not inline.
             for count in [1, 5] {
                 let bytes = block(order, &[(ORIENTATION, kind, six(width).repeat(count))], &[]);
                 let read = read_block(&bytes).unwrap();
@@ -102,7 +102,7 @@ fn defined_tags_are_kept_and_nothing_else() {
 }
 
 #[test]
-fn a_picture_in_a_defined_tag_is_left_out() {
+fn image_in_a_defined_tag_is_dropped() {
     let picture = [&[b'.'; 100][..], b"\xff\xd8\xff\xe0"].concat();
     let base64 = "/9j/4AAQSkZJRgABAQEASABIAAD".repeat(12).into_bytes();
     for value in [picture, base64] {
@@ -133,7 +133,7 @@ fn directories_come_back_as_they_were() {
 }
 
 #[test]
-fn a_turn_moves_what_follows_the_sides() {
+fn rotation_adapts_size_dependent_tags() {
     let entry = |tag, kind, value: &[u8]| Entry { tag, kind, value: value.to_vec() };
     let (three, two) = ([3, 0, 0, 0, 1, 0, 0, 0], [2, 0, 0, 0, 1, 0, 0, 0]);
     let mut camera = CameraData {
@@ -166,7 +166,7 @@ fn damage_is_noticed_and_the_rest_kept() {
     for length in 0..8 + 2 + 24 {
         assert!(read_block(&whole[..length]).is_none(), "cut to {length}");
     }
-    // Values that overlap, so that the copy would be larger than the block.
+    // Overlapping values, so that the copy would be larger than the block.
     let mut entries = Vec::new();
     for tag in [0x010d, 0x010e, 0x010f, 0x0110] {
         entries.push((tag, 2, vec![b'.'; 300]));

@@ -7,7 +7,7 @@ use crate::photo::metadata::bytes::Order;
 const HEADER: usize = 8;
 
 impl CameraData {
-    /// The block: a TIFF structure of one main directory, those it points at, and nothing else.
+    /// The block: a TIFF structure with one main directory and its sub-directories.
     pub(in crate::photo::metadata) fn to_block(&self) -> Vec<u8> {
         let pointer = |tag, place: usize| {
             let value = u32::try_from(place).unwrap_or(u32::MAX).to_le_bytes().to_vec();
@@ -28,7 +28,7 @@ impl CameraData {
             let interop = (!self.interop.is_empty()).then(|| pointer(INTEROP_POINTER, place));
             interop.into_iter().collect()
         };
-        // A pointer takes the same room wherever it points.
+        // A pointer has a fixed size.
         let exif_at = HEADER + length(&with(&self.main, pointers(0, 0)));
         let interop_at = exif_at + if has_exif { length(&with(&self.exif, interop(0))) } else { 0 };
         let gps_at = interop_at + if self.interop.is_empty() { 0 } else { length(&self.interop) };
@@ -95,7 +95,7 @@ fn length(entries: &[Entry]) -> usize {
     directory_length(entries.len()) + values.map(|length| length.next_multiple_of(2)).sum::<usize>()
 }
 
-/// Length of one number of the types that EXIF has, bytes.
+/// Bytes of one number of the EXIF types.
 fn number_length(kind: u16) -> usize {
     match kind {
         3 | 8 => 2,

@@ -6,7 +6,7 @@ use crate::photo::metadata::colour::gamma_profile;
 use crate::photo::metadata::{Colours, Resolution, ResolutionUnit};
 use crate::photo::{MetadataKind, PhotoNote};
 
-/// The file's header, 14 bytes; after it the picture's, which begins with its length.
+/// The file's header has 14 bytes; the image's follows, which begins with its length.
 const HEADER: usize = 14;
 
 /// Resolution in any header of 40 bytes and more, colours in BITMAPV4HEADER and BITMAPV5HEADER.
@@ -22,7 +22,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], found: &mut Found<'a>) -> Option<()> {
     if length < 108 {
         return None;
     }
-    // The code is a number whose letters stand from the most significant byte on.
+    // The code is a number whose letters are in big-endian order.
     match &number(56)?.to_be_bytes() {
         b"\0\0\0\0" => calibrated(bytes, found)?,
         b"sRGB" => found.colours.srgb_intent = Some(0),
@@ -39,8 +39,8 @@ pub(super) fn read<'a>(bytes: &'a [u8], found: &mut Found<'a>) -> Option<()> {
     Some(())
 }
 
-/// Red, green and blue as X, Y, Z in 2.30 fixed point, then their exponents in 16.16. Writers that
-/// know of none leave zeros.
+/// Red, green and blue as X, Y, Z in 2.30 fixed point, then their exponents in 16.16. Zeros mean
+/// unknown.
 fn calibrated(bytes: &[u8], found: &mut Found<'_>) -> Option<()> {
     let number = |at| Order::Little.u32(bytes, HEADER + at);
     let mut xyz = [0.0; 9];
@@ -57,7 +57,7 @@ fn calibrated(bytes: &[u8], found: &mut Found<'_>) -> Option<()> {
     let xy = |[x, y, z]: [f64; 3]| [x, y].map(|value| (value / (x + y + z) * 100_000.0).round());
     let colour = |i| [xyz[i], xyz[i + 1], xyz[i + 2]];
     let sum = |i| xyz[i] + xyz[i + 3] + xyz[i + 6];
-    // Amounts add up to white; chromaticities do not, and leave white to be daylight.
+    // X, Y and Z add up to white; chromaticities do not, and white is assumed to be daylight.
     let is_amounts = (0.9..1.1).contains(&sum(1));
     let white = if is_amounts { xy([sum(0), sum(1), sum(2)]) } else { [31_270.0, 32_900.0] };
     let parts = [white, xy(colour(0)), xy(colour(3)), xy(colour(6))];

@@ -9,7 +9,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], found: &mut Found<'a>) -> Option<()> {
     let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let aspect = *bytes.get(12)?;
     if aspect != 0 {
-        // A pixel is (aspect + 15) / 64 times as wide as high.
+        // The pixel aspect ratio (width / height) is (aspect + 15) / 64.
         let height = u32::from(aspect) + 15;
         found.resolution = Resolution::whole(64, height, ResolutionUnit::Aspect);
     }
@@ -22,8 +22,8 @@ pub(super) fn read<'a>(bytes: &'a [u8], found: &mut Found<'a>) -> Option<()> {
                 let (start, end) = (at + 2, blocks_end(bytes, at + 2)?);
                 match name {
                     b"\x0bXMP DataXMP" if is_application => {
-                        // The packet stands as it is, behind it bytes that lead any reader of
-                        // blocks to the end: 1, 255 down to 0, and 0.
+                        // The packet is stored raw, followed by a trailer that leads any block
+                        // reader to the end: 1, 255 down to 0, and 0.
                         let packet = bytes.get(start + 12..end)?;
                         let length = packet.len().saturating_sub(258);
                         found.xmp.get_or_insert(Cow::Borrowed(&packet[..length]));
@@ -41,7 +41,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], found: &mut Found<'a>) -> Option<()> {
     }
 }
 
-/// The position after the blocks that begin at `at`: each a length and a body, the last empty.
+/// The offset after the blocks that begin at `at`: each a length and a body, the last empty.
 fn blocks_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         let length = usize::from(*bytes.get(at)?);

@@ -10,7 +10,7 @@ pub(in crate::photo::metadata) const XMP_PREFIX: &[u8] = b"http://ns.adobe.com/x
 const XMP_EXTENSION: &[u8] = b"http://ns.adobe.com/xmp/extension/\0";
 const ICC_PREFIX: &[u8] = b"ICC_PROFILE\0";
 const PHOTOSHOP: &[u8] = b"Photoshop 3.0\0";
-/// Which pictures the file holds (CIPA DC-007, Multi-Picture Format).
+/// Index of the images in the file (CIPA DC-007, Multi-Image Format).
 const PICTURES: &[u8] = b"MPF\0";
 /// ISO 21496-1: a gain map follows.
 const GAIN_MAP: &[u8] = b"urn:iso:std:iso:ts:21496:-1\0";
@@ -99,7 +99,7 @@ fn density(jfif: &[u8]) -> Option<Resolution> {
 }
 
 /// Parts of a profile, each with its number from 1 and their count (ICC.1:2022, annex B.4); `None`
-/// where one is missing.
+/// if one is missing.
 fn join(mut parts: Vec<&[u8]>) -> Option<Vec<u8>> {
     parts.sort_by_key(|part| part.first().copied());
     let complete = parts.iter().enumerate().all(|(i, part)| {
@@ -115,8 +115,8 @@ enum Pictures {
     Others,
 }
 
-/// What the index of a multi-picture file lists beside the first picture and its previews; the
-/// positions count from the start of `structure`, whose index has `length` bytes.
+/// Images listed by the index of a multi-image file besides the first and its previews; offsets
+/// are relative to the start of `structure`, whose index has `length` bytes.
 fn pictures(structure: &[u8], length: usize) -> Option<Pictures> {
     const ENTRIES: u16 = 0xb002;
     let index = structure.get(..length)?;
@@ -125,7 +125,7 @@ fn pictures(structure: &[u8], length: usize) -> Option<Pictures> {
     let (entries, _) = reader.directory(first)?;
     let entries = entries.iter().find(|entry| entry.tag == ENTRIES)?.value?;
     let mut result = None;
-    // Attributes, length, position, two of the pictures it depends on.
+    // Attributes, length, offset, two dependent images.
     for entry in entries.chunks_exact(16).skip(1) {
         let (kind, at) = (order.u32(entry, 0)? & 0xff_ffff, order.u32(entry, 8)? as usize);
         let picture = structure.get(at..).unwrap_or_default();
@@ -138,7 +138,7 @@ fn pictures(structure: &[u8], length: usize) -> Option<Pictures> {
         if is_gain_map {
             return Some(Pictures::GainMap);
         }
-        // Kinds from 0x010000 are previews of the first.
+        // Types from 0x010000 are previews of the first.
         if kind & 0xff_0000 != 0x01_0000 {
             result = Some(Pictures::Others);
         }
@@ -158,7 +158,7 @@ fn has_captions(mut resources: &[u8]) -> bool {
         resources = rest.get((6 + name).checked_add(length.checked_next_multiple_of(2)?)?..)?;
         Some((number, length))
     };
-    // A body may be the last and lack its padding, so its number counts before its end is looked for.
+    // The last body may lack its padding, so its number is checked before its end is computed.
     std::iter::from_fn(&mut next).any(|(number, length)| number == IPTC && length > 0)
         || resources.strip_prefix(b"8BIM").is_some_and(|rest| Order::Big.u16(rest, 0) == Some(IPTC))
 }

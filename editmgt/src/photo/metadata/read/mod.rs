@@ -1,7 +1,6 @@
-//! What each format says beside the pixels: blocks as they stand in the file, not yet checked.
+//! Raw metadata blocks of each format, not yet validated.
 //!
-//! Readers look at the bytes that are there and trust no length: a block that ends after the file
-//! is damaged, and a damaged block is a note.
+//! Readers trust no length: a block that ends after the file is damaged, and gives a note.
 
 mod bmp;
 mod gif;
@@ -20,8 +19,8 @@ use crate::photo::{MetadataKind, PhotoNote};
 pub(super) use jpeg::XMP_PREFIX;
 pub(super) use png::XMP_KEYWORD;
 
-/// Longest ICC profile that is read, bytes: the largest in use have two million, and 255 segments of
-/// a JPEG hold 16.7 million.
+/// Longest ICC profile in bytes: the largest in use have two million, and 255 segments of a JPEG
+/// hold 16.7 million.
 const MAX_PROFILE: usize = 16_000_000;
 
 /// The blocks of a file.
@@ -29,7 +28,7 @@ const MAX_PROFILE: usize = 16_000_000;
 pub(super) struct Found<'a> {
     pub(super) icc_profile: Option<Cow<'a, [u8]>>,
     pub(super) colours: Colours,
-    /// An EXIF block, where the format has such.
+    /// An EXIF block, if the format has one.
     pub(super) exif: Option<Cow<'a, [u8]>>,
     /// A TIFF file's own tags.
     pub(super) camera: Option<Block>,
@@ -41,7 +40,7 @@ pub(super) struct Found<'a> {
 impl<'a> Found<'a> {
     pub(super) fn read(bytes: &'a [u8], format: ImageFormat) -> Self {
         let mut found = Self::default();
-        // A file that ends early has what came before.
+        // A truncated file has the blocks before its end.
         let _ended = match format {
             ImageFormat::Png => png::read(bytes, &mut found),
             ImageFormat::Jpeg => jpeg::read(bytes, &mut found),

@@ -9,15 +9,16 @@ use crate::photo::PhotoNote;
 use crate::photo::metadata::bytes::{Order, part};
 use crate::photo::metadata::{Resolution, ResolutionUnit};
 
-/// Longest text that is unpacked, bytes: a compressed one may claim anything.
+/// Longest unpacked text in bytes, against decompression bombs.
 const MAX_TEXT: usize = 16 << 20;
 
 /// Keyword of the text chunk that holds XMP.
 pub(in crate::photo::metadata) const XMP_KEYWORD: &str = "XML:com.adobe.xmp";
-/// Keywords of text chunks in which ImageMagick and GIMP kept blocks before PNG had chunks for them.
+/// Keywords of text chunks in which ImageMagick and GIMP stored blocks before PNG had chunks for
+/// them.
 const RAW_PROFILE: &[u8] = b"Raw profile type ";
 
-/// A signature, then chunks of a length, a name, a body and a checksum, before and behind the
+/// A signature, then chunks of a length, a name, a body and a checksum, before and after the
 /// pixels.
 pub(super) fn read<'a>(bytes: &'a [u8], found: &mut Found<'a>) -> Option<()> {
     let mut raw_exif = None;
@@ -31,10 +32,10 @@ pub(super) fn read<'a>(bytes: &'a [u8], found: &mut Found<'a>) -> Option<()> {
         if name == b"IEND" {
             break Some(());
         }
-        // Fits: the body was there.
+        // In range: the body was read.
         at += 12 + length as usize;
     };
-    // The chunk that was made for it comes before any text.
+    // The dedicated chunk takes precedence over text.
     if found.exif.is_none() {
         found.exif = raw_exif.map(Cow::Owned);
     }
@@ -66,9 +67,10 @@ fn chunk<'a>(name: &[u8], body: &'a [u8], found: &mut Found<'a>, raw_exif: &mut 
                     true
                 })
             });
-            match complete {
-                true => found.colours.chromaticities = Some(values),
-                false => found.damaged(MetadataKind::Colours),
+            if complete {
+                found.colours.chromaticities = Some(values)
+            } else {
+                found.damaged(MetadataKind::Colours)
             }
         }
         b"eXIf" => {
@@ -129,13 +131,13 @@ fn text<'a>(name: &[u8], body: &'a [u8], found: &mut Found<'a>, raw_exif: &mut O
     }
 }
 
-/// The keyword of a text or profile, and what follows the zero behind it.
+/// The keyword of a text or profile, and the bytes after its zero.
 fn after_keyword(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = body.iter().take(80).position(|byte| *byte == 0)?;
     Some((&body[..end], &body[end + 1..]))
 }
 
-/// The text of a chunk, from behind its keyword.
+/// The text of a chunk, after its keyword.
 fn text_of<'a>(name: &[u8], rest: &'a [u8]) -> Option<Cow<'a, [u8]>> {
     match name {
         b"tEXt" => Some(Cow::Borrowed(rest)),

@@ -4,7 +4,7 @@ use super::Found;
 use crate::photo::PhotoNote;
 use crate::photo::metadata::exif::{ICC_PROFILE, IPTC, XMP, read_tiff};
 
-/// The tags of the first directory are the camera data; other blocks are values of some.
+/// The tags of the first directory are the camera data; other blocks are the values of some.
 pub(super) fn read<'a>(bytes: &'a [u8], found: &mut Found<'a>) -> Option<()> {
     let (block, entries, more_pictures) = read_tiff(bytes)?;
     let value = |tag| entries.iter().find(|entry| entry.tag == tag)?.value;

@@ -1,4 +1,4 @@
-//! Puts blocks into files, byte by byte: the writers under test have no part in it.
+//! Adds blocks to files byte by byte, independently of the writers under test.
 
 use super::*;
 
@@ -11,7 +11,7 @@ pub(super) fn png_chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
     [&length[..], name, body, &check.sum().to_be_bytes()].concat()
 }
 
-/// With chunks right behind the header, or `late` before the end.
+/// Inserts chunks after the header, or `late` before the end.
 pub(super) fn png_with(chunks: &[Vec<u8>], late: bool) -> Vec<u8> {
     let png = plain(ImageFormat::Png);
     let at = if late { png.len() - 12 } else { 8 + 25 };
@@ -30,7 +30,7 @@ pub(super) fn segment(marker: u8, body: &[u8]) -> Vec<u8> {
     [&[0xff, marker][..], &length, body].concat()
 }
 
-/// With segments in place of JFIF's.
+/// Replaces JFIF by these segments.
 pub(super) fn jpeg_with(segments: &[Vec<u8>]) -> Vec<u8> {
     let jpeg = plain(ImageFormat::Jpeg);
     [&jpeg[..2], &segments.concat(), &jpeg[2 + 18..]].concat()
@@ -55,7 +55,7 @@ pub(super) fn webp_with(icc: Option<&[u8]>, after: &[(&[u8; 4], &[u8])]) -> Vec<
     [b"RIFF", &(body.len() as u32 + 4).to_le_bytes()[..], b"WEBP", &body].concat()
 }
 
-/// A little-endian TIFF with further tags: tag, type, count, value.
+/// A little-endian TIFF with additional tags: tag, type, count, value.
 pub(super) fn tiff_with(
     tags: &[(u16, u16, u32, Vec<u8>)],
     exif: &[(u16, u16, u32, Vec<u8>)],
@@ -107,7 +107,7 @@ pub(super) fn tiff_with(
     bytes
 }
 
-/// A BMP with BITMAPV5HEADER: code of its colours, what follows up to the intent, and a profile.
+/// A BMP with BITMAPV5HEADER: code of its colours, the fields up to the intent, and a profile.
 pub(super) fn bmp_v5(code: &[u8; 4], endpoints: &[u8], per_metre: u32, icc: &[u8]) -> Vec<u8> {
     let plain = plain(ImageFormat::Bmp);
     let pixels = &plain[54..];
@@ -124,7 +124,7 @@ pub(super) fn bmp_v5(code: &[u8; 4], endpoints: &[u8], per_metre: u32, icc: &[u8
     [&header[..], pixels, icc].concat()
 }
 
-/// A GIF with an application extension of the name in one-byte-long blocks, or as it stands.
+/// A GIF with an application extension of the name, in one-byte blocks or raw.
 pub(super) fn gif_with(icc: &[u8], xmp: &[u8]) -> Vec<u8> {
     let gif = plain(ImageFormat::Gif);
     let mut at = 13;

@@ -1,4 +1,4 @@
-//! Places of metadata other than the usual, and damage.
+//! Unusual locations of metadata, and damage.
 
 use super::containers::*;
 use super::pairs::exif;
@@ -8,7 +8,7 @@ fn read(bytes: &[u8], format: ImageFormat) -> Contents {
     Metadata::read(bytes, format, PixelSize::new(16, 24))
 }
 
-/// As ImageMagick writes it.
+/// The form written by ImageMagick.
 fn raw_profile(name: &str, bytes: &[u8]) -> Vec<u8> {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let lines: Vec<&str> =
@@ -40,7 +40,7 @@ fn png_has_exif_in_many_places() {
 }
 
 #[test]
-fn what_is_left_out_is_told() {
+fn dropped_metadata_is_noted() {
     let prefixed = |prefix: &[u8], body: &[u8]| [prefix, body].concat();
     let grey = [&[0; 16][..], b"GRAY", &[7; 108]].concat();
     let gain_map = packet("").replace(
@@ -82,7 +82,7 @@ fn what_is_left_out_is_told() {
     assert_eq!(read(&webp, ImageFormat::WebP).notes, [damaged(MetadataKind::CameraData)]);
 }
 
-/// A file of two pictures as phones write it: an index, and the second behind the first.
+/// A file of two images as written by phones: an index, and the second after the first.
 fn two_pictures(second: &[Vec<u8>], kind: u32) -> Vec<u8> {
     let index = |at: u32| {
         let mut bytes =
@@ -93,13 +93,13 @@ fn two_pictures(second: &[Vec<u8>], kind: u32) -> Vec<u8> {
         segment(0xe2, &bytes)
     };
     let first = jpeg_with(&[index(0)]);
-    // Positions count from behind `MPF` and its zero.
+    // Offsets are relative to the end of `MPF` and its zero.
     let first = jpeg_with(&[index(first.len() as u32 - (2 + 4 + 4))]);
     [first, jpeg_with(second)].concat()
 }
 
 #[test]
-fn pictures_behind_the_first_are_told_of() {
+fn additional_images_are_noted() {
     let apple = packet("").replace("<rdf:Description", "<rdf:Description \
         xmlns:HDRGainMap=\"http://ns.apple.com/HDRGainMap/1.0/\" HDRGainMap:HDRGainMapVersion=\"65536\"");
     let apple = [b"http://ns.adobe.com/xap/1.0/\0", apple.as_bytes()].concat();
@@ -146,7 +146,7 @@ fn bmp_has_calibrated_colours() {
     assert_eq!(read(&bytes, ImageFormat::Bmp).metadata.colours.srgb_intent, Some(0));
 }
 
-/// Numbers of a fixed sequence (xorshift).
+/// A fixed sequence of numbers (xorshift).
 struct Sequence(u64);
 
 impl Sequence {
@@ -182,7 +182,7 @@ fn damage_anywhere_never_panics_and_never_grows_a_block() {
         for _mutation in 0..1500 {
             let mut bytes = seed.clone();
             for _change in 0..=sequence.below(4) {
-                // Metadata stand at the beginning of most.
+                // Most files have their metadata at the beginning.
                 let reach = if sequence.below(2) == 0 { bytes.len().min(256) } else { bytes.len() };
                 let at = sequence.below(reach);
                 match sequence.below(5) {
@@ -213,7 +213,7 @@ fn damage_anywhere_never_panics_and_never_grows_a_block() {
 }
 
 #[test]
-fn a_profile_that_unpacks_to_more_than_any_is_left_out() {
+fn oversized_unpacked_profile_is_dropped() {
     let bomb = zlib(&vec![0; 17_000_000]);
     let bytes = png_with(&[png_chunk(b"iCCP", &[b"name\0\0", &bomb[..]].concat())], false);
     let contents = read(&bytes, ImageFormat::Png);

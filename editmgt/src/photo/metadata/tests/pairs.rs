@@ -1,22 +1,22 @@
-//! The table of `docs/edits.md`, for every input and output format.
+//! The table of `docs/edits.md` for every input and output format.
 
 use super::containers::*;
 use super::*;
 
-/// Bytes of the picture before the edit, in the form of a JPEG.
+/// Bytes of a JPEG preview of the image before the edit.
 fn preview() -> Vec<u8> {
     let noise = (0..600_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8);
     b"\xff\xd8\xff\xe0".iter().copied().chain(noise).collect()
 }
 
-/// The same as base64 would have it.
+/// The same in base64.
 fn preview_text() -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     preview().iter().map(|byte| char::from(LETTERS[usize::from(byte & 63)])).collect()
 }
 
-/// A block with camera data, orientation 6, a MakerNote and a thumbnail that show the picture
-/// before the edit.
+/// A block with camera data, orientation 6, and a MakerNote and a thumbnail of the image before the
+/// edit.
 pub(super) fn exif() -> Vec<u8> {
     let preview = preview();
     let length = preview.len() as u32;
@@ -54,7 +54,7 @@ fn xmp() -> String {
     ))
 }
 
-/// With all that the format has a place for: 300 pixels per inch along the width as it is stored,
+/// An input with all metadata that the format supports: 300 pixels per inch along the stored width,
 /// 150 along the height.
 fn input(format: ImageFormat) -> Vec<u8> {
     let (exif, xmp, icc) = (exif(), xmp(), profile());
@@ -153,7 +153,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 #[test]
-fn every_pair_of_formats_keeps_or_tells_what_the_docs_say() {
+fn every_pair_of_formats_keeps_or_notes_metadata_as_documented() {
     let options = SaveOptions::default();
     for (format, extension, fates) in PAIRS {
         let case = format!("{format:?} to {extension}");
@@ -176,7 +176,7 @@ fn every_pair_of_formats_keeps_or_tells_what_the_docs_say() {
         let block = got.exif.as_deref().unwrap_or_default();
         let tags = contains(block, b"Maker of photos\0");
         let xmp = String::from_utf8(got.xmp.clone().unwrap_or_default()).unwrap();
-        // Turned, so width and height change places.
+        // Rotated, so width and height are swapped.
         let density = got.resolution.and_then(|resolution| resolution.per_metre(u32::MAX));
         let expected = match format {
             ImageFormat::Bmp => (11_811, 11_811),
@@ -202,7 +202,7 @@ fn every_pair_of_formats_keeps_or_tells_what_the_docs_say() {
             assert!(contains(block, b"\x02\xa0\x04\0\x01\0\0\0\x10\0\0\0"), "{case}: new width");
         }
 
-        // Not a byte of a preview is left.
+        // No byte of a preview is left.
         for part in preview().chunks_exact(12).step_by(3) {
             assert!(!contains(&file, part), "{case}");
         }
@@ -218,7 +218,7 @@ fn every_pair_of_formats_keeps_or_tells_what_the_docs_say() {
 }
 
 #[test]
-fn private_camera_data_are_told_of() {
+fn private_camera_data_are_noted() {
     for (format, notes) in [
         (ImageFormat::Png, &[PhotoNote::PrivateCameraData][..]),
         (ImageFormat::Jpeg, &[PhotoNote::PrivateCameraData]),
@@ -240,9 +240,9 @@ fn colours_stay_in_a_png_and_become_a_profile_elsewhere() {
         (vec![png_chunk(b"cHRM", wide.as_flattened())], 'c'),
         (vec![png_chunk(b"cICP", &[12, 13, 0, 1])], 'c'),
         (vec![png_chunk(b"cICP", &[9, 16, 0, 1])], 'c'),
-        // No profile says so.
+        // No equivalent profile.
         (vec![png_chunk(b"cICP", &[2, 2, 0, 1])], 'n'),
-        // What it says is what a photo without a profile means.
+        // The colour space of a photo without a profile.
         (vec![png_chunk(b"sRGB", &[1]), png_chunk(b"gAMA", &100_000_u32.to_be_bytes())], '-'),
         (vec![png_chunk(b"gAMA", &45_455_u32.to_be_bytes())], '-'),
         (vec![png_chunk(b"cICP", &[1, 13, 0, 1])], '-'),
@@ -309,8 +309,8 @@ fn opacity_is_plain_in_every_format_that_has_it() {
 }
 
 #[test]
-fn blocks_that_a_jpeg_cannot_hold_are_told_of() {
-    let label = "so many words ".repeat(5_000);
+fn blocks_too_long_for_jpeg_are_noted() {
+    let label = "many many words ".repeat(5_000);
     let text = [b"XML:com.adobe.xmp\0\0\0\0\0", packet(&label).as_bytes()].concat();
     let mut block = b"II*\0\x08\0\0\0\x01\0\x0e\x01\x02\0".to_vec();
     block.extend((label.len() as u32).to_le_bytes());

@@ -8,10 +8,10 @@ use crate::photo::metadata::{Metadata, Resolution, ResolutionUnit};
 
 /// Length of the file's header, bytes.
 const FILE_HEADER: usize = 14;
-/// Length of BITMAPV5HEADER, bytes: the only header that has a place for a profile.
+/// Length of BITMAPV5HEADER in bytes: the only header with a profile.
 const V5_HEADER: usize = 124;
 
-/// Pixels per metre; `None` where they don't fit.
+/// Pixels per metre; `None` if out of range.
 pub(super) fn resolution(resolution: Resolution) -> Option<(u32, u32)> {
     match resolution.unit {
         ResolutionUnit::Aspect => None,
@@ -19,7 +19,7 @@ pub(super) fn resolution(resolution: Resolution) -> Option<(u32, u32)> {
     }
 }
 
-/// A resolution in the header, and a profile behind the pixels.
+/// Sets the resolution in the header, and appends a profile after the pixels.
 pub(super) fn encode(
     pixels: Pixels<'_>,
     metadata: &Metadata,
@@ -47,7 +47,7 @@ pub(super) fn encode(
     let mut header = bytes[..FILE_HEADER + picture_header].to_vec();
     header.resize(FILE_HEADER + V5_HEADER, 0);
     let data = &bytes[start..];
-    // The sides were checked, and a profile is shorter than 16 MB: a file beyond 4 GiB has failed.
+    // The sides were checked, and a profile is shorter than 16 MB: a file beyond 4 GiB was refused.
     let profile_at = V5_HEADER + data.len();
     let total = FILE_HEADER + profile_at + profile.len();
     let total = u32::try_from(total).map_err(|_| {

@@ -7,15 +7,15 @@ use super::Pixels;
 use crate::photo::metadata::read::XMP_PREFIX;
 use crate::photo::metadata::{Metadata, ResolutionUnit};
 
-/// Longest body of a segment, whose length counts itself, bytes.
+/// Longest body of a segment in bytes; its length includes itself.
 const MAX_SEGMENT: usize = 65_535 - 2;
-/// Longest EXIF block, bytes: one segment with a prefix.
+/// Longest EXIF block in bytes: one segment with a prefix.
 pub(super) const MAX_EXIF: usize = MAX_SEGMENT - 6;
-/// Longest XMP packet, bytes: one segment with a prefix.
+/// Longest XMP packet in bytes: one segment with a prefix.
 pub(super) const MAX_XMP: usize = MAX_SEGMENT - XMP_PREFIX.len();
 
-/// JFIF with its density, EXIF, XMP and an ICC profile in segments before the pixels. Opacity has
-/// no place: colours are written as they are.
+/// JFIF with its density, EXIF, XMP and an ICC profile in segments before the pixels. Opacity is
+/// dropped: colours are written unchanged.
 pub(super) fn encode(
     pixels: Pixels<'_>,
     metadata: &Metadata,
@@ -40,7 +40,7 @@ pub(super) fn encode(
         encoder.set_icc_profile(profile.into_owned()).expect("JPEG has a place for a profile");
     }
     encoder.write_image(pixels.rgb, pixels.width(), pixels.height(), ExtendedColorType::Rgb8)?;
-    // XMP follows the start, JFIF, and EXIF, which stand there in this order.
+    // XMP follows the start, JFIF and EXIF, in this order.
     let segment = |at: usize| 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
     let mut at = 2 + segment(2);
     if exif.is_some() {

@@ -1,4 +1,4 @@
-//! Encodes pixels and what they carry, each format with what it has a place for.
+//! Encodes pixels with the metadata that each format supports.
 
 mod bmp;
 mod jpeg;
@@ -17,11 +17,11 @@ use super::{Metadata, ResolutionUnit};
 use crate::photo::save::OutputFormat;
 use crate::photo::{MetadataKind, PhotoNote, SaveOptions};
 
-/// What is encoded.
+/// The pixels to encode.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::photo) struct Pixels<'a> {
     pub(in crate::photo) rgb: &'a RgbImage,
-    /// Opacity, not multiplied into the colours.
+    /// Opacity, unassociated.
     pub(in crate::photo) alpha: Option<&'a GrayImage>,
 }
 
@@ -34,7 +34,7 @@ impl Pixels<'_> {
         self.rgb.height()
     }
 
-    /// RGB, or RGBA where there is opacity.
+    /// RGB, or RGBA with opacity.
     fn interleaved(&self) -> (Cow<'_, [u8]>, ExtendedColorType) {
         let Some(alpha) = self.alpha else {
             return (Cow::Borrowed(self.rgb.as_raw()), ExtendedColorType::Rgb8);
@@ -67,7 +67,7 @@ pub(in crate::photo) fn encode(
     }
 }
 
-/// What [`encode`] leaves out.
+/// Metadata that [`encode`] drops.
 pub(in crate::photo) fn losses(
     metadata: &Metadata,
     has_alpha: bool,
@@ -114,7 +114,7 @@ pub(in crate::photo) fn losses(
 }
 
 impl Metadata {
-    /// The EXIF block for a format that has no other place for the resolution.
+    /// The EXIF block for a format without another field for the resolution.
     fn exif_with_resolution(&self) -> Option<Vec<u8>> {
         let resolution =
             self.resolution.filter(|resolution| resolution.unit != ResolutionUnit::Aspect);

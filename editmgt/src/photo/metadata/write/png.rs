@@ -9,7 +9,7 @@ use super::{Pixels, encoding_error};
 use crate::photo::metadata::read::XMP_KEYWORD;
 use crate::photo::metadata::{Metadata, Resolution, ResolutionUnit};
 
-/// Chunks hold all there is; texts become iTXt, so any Unicode. All stand before the pixels.
+/// All metadata has chunks; texts become iTXt, for any Unicode. All precede the pixels.
 pub(super) fn encode(
     pixels: Pixels<'_>,
     metadata: &Metadata,
@@ -22,7 +22,7 @@ pub(super) fn encode(
     })
 }
 
-/// Pixels per metre, or proportions; `None` where they don't fit.
+/// Pixels per metre, or aspect ratio; `None` if out of range.
 pub(super) fn resolution(resolution: Resolution) -> Option<PixelDimensions> {
     let (xppu, yppu) = resolution.per_metre(i32::MAX as u32)?;
     let unit = match resolution.unit {

@@ -13,7 +13,7 @@ use crate::photo::metadata::exif::{
     Y_RESOLUTION, reverse,
 };
 
-/// Uncompressed. Camera data are tags of the file and of the directories that they point at.
+/// Uncompressed. Camera data become tags of the file and its sub-directories.
 pub(super) fn encode(
     pixels: Pixels<'_>,
     metadata: &Metadata,
@@ -64,7 +64,7 @@ fn write<C: ColorType<Inner = u8>>(
     }
     let mut image = encoder.new_image::<C>(width, height)?;
     let directory = image.encoder();
-    // The file's own resolution may be another than that of its camera data.
+    // The file's own resolution may differ from its camera data's.
     main.retain(|entry| ![X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT].contains(&entry.tag));
     put(directory, &main)?;
     for (tag, place) in pointers {
@@ -87,7 +87,7 @@ fn write<C: ColorType<Inner = u8>>(
         directory.write_tag(Tag::from_u16_exhaustive(XMP), &packet[..])?;
     }
     if has_alpha {
-        // Unassociated: opacity is not multiplied into the colours (TIFF 6.0, section 18).
+        // Unassociated opacity (TIFF 6.0, section 18).
         directory.write_tag(Tag::ExtraSamples, &[2_u16][..])?;
     }
     image.write_data(data)
@@ -101,7 +101,7 @@ fn put<W: Write + Seek>(
     for entry in entries {
         let Some(kind) = Type::from_u16(entry.kind) else { continue };
         let mut value = entry.value.clone();
-        // The encoder writes numbers in the machine's order.
+        // The encoder writes numbers in native byte order.
         if cfg!(target_endian = "big") {
             reverse(entry.kind, &mut value);
         }

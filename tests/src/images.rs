@@ -1,4 +1,4 @@
-//! Makes pictures to read, and reads pictures that were made.
+//! Writes and reads test images.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Luma, RgbImage};
 
-/// The picture as it is shown, and the orientation that the file asked for.
+/// The upright image, and the orientation stored in the file.
 pub fn read(path: &Path) -> (RgbImage, Orientation) {
     let mut decoder = ImageReader::open(path).unwrap().into_decoder().unwrap();
     let orientation = decoder.orientation().unwrap();
@@ -23,7 +23,7 @@ pub fn png(width: u32, height: u32, level: impl Fn(u32) -> u8) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A PNG whose header claims another size than it has.
+/// A PNG whose header claims another size.
 pub fn png_that_claims(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(16, 16, |_| 128);
     // The header: 8 bytes of signature, length and name of the chunk, then width and height.
@@ -44,7 +44,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// Share of the pixels, among those in columns of `columns`, that are equal in both pictures.
+/// Share of the pixels in `columns` that are equal in both images.
 pub fn equal(a: &RgbImage, b: &RgbImage, columns: std::ops::Range<u32>) -> f64 {
     assert_eq!(a.dimensions(), b.dimensions());
     let pixels = || a.enumerate_pixels().filter(|(x, ..)| columns.contains(x));

@@ -5,35 +5,35 @@ use serde::{Deserialize, Serialize};
 use super::EditModel;
 use crate::run::TrainError;
 
-/// How the blocks of a fresh model start, where the usual random weights would let them sleep.
+/// Structured initialisation of the blocks: non-zero gates and position-aware heads.
 ///
-/// These are starting values of weights that are learned from there on; they cost nothing. The
-/// default changes nothing.
+/// Only initial values of trained weights: no cost per step. The default is the usual random
+/// initialisation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Awake {
-    /// So many heads of every block start by looking at their own place, as one must to copy a
-    /// token: their queries and keys start mostly the same for all tokens, and the rotary positions
-    /// alone tell them apart, by the two fastest frequencies of each axis.
+pub struct StructuredInit {
+    /// Number of heads in every block that attend to their own position first, as copying a token
+    /// requires: their queries and keys start mostly equal for all tokens, so that the rotary
+    /// embeddings' two fastest frequencies per axis distinguish them.
     ///
-    /// With random queries and keys no place differs from another for what is there, and that they
-    /// should be compared by place is slow to be found out: where most of a picture is one plain
-    /// background, it is copied well from anywhere.
+    /// With random queries and keys attention depends on content only, and training is slow to
+    /// discover comparison by position: where most of an image is plain background, a token can be
+    /// copied from anywhere.
     pub place_heads: usize,
-    /// The weights of the norms of queries and keys, 1..=8: how much a head tells tokens apart.
+    /// Initial weights of the query and key norms, 1..=8: the sharpness of attention.
     pub attention_gain: f64,
-    /// Added to the biases that open the gates of the residual branches, 0..=1: at 0 the branches
-    /// of a block start at a few hundredths of its stream.
+    /// Added to the gate biases of the residual branches, 0..=1. At 0 a branch contributes a few
+    /// hundredths of its stream's magnitude.
     pub gate: f64,
 }
 
-impl Default for Awake {
+impl Default for StructuredInit {
     fn default() -> Self {
         Self { place_heads: 0, attention_gain: 1.0, gate: 0.0 }
     }
 }
 
-impl Awake {
+impl StructuredInit {
     pub(super) fn validate(&self, heads: usize) -> Result<(), TrainError> {
         if self.place_heads > heads {
             let (option, expected) = ("model.awake.place_heads", format!("{heads} or fewer"));
@@ -49,33 +49,32 @@ impl Awake {
         Ok(())
     }
 
-    /// The same model with these starting values; `axes` are the channels of a head for no
-    /// position, the row and the column.
-    pub(super) fn wake(self, model: EditModel, axes: [usize; 3]) -> EditModel {
-        model.map(&mut Waker { awake: self, axes, path: Vec::new() })
+    /// Applies the initial values to a model; `axes` are the channels per head without a position,
+    /// for the row, and for the column.
+    pub(super) fn apply(self, model: EditModel, axes: [usize; 3]) -> EditModel {
+        model.map(&mut StructuredInitMapper { structured_init: self, axes, path: Vec::new() })
     }
 }
 
-/// Norms of queries and keys, by the names of checkpoints.
+/// Query and key norms, by the names in checkpoints.
 const ATTENTION_NORMS: [&str; 4] = ["norm_q", "norm_k", "norm_added_q", "norm_added_k"];
-/// Modulations of the blocks: shifts, scales and gates, as many channels each.
+/// Modulations of the blocks: shifts, scales and gates, of equal channel counts.
 const MODULATIONS: [(&str, usize); 3] = [("norm1", 6), ("norm1_context", 6), ("norm", 3)];
 
-/// Of the weights that make queries and keys of a head that looks at its place: so much is left of
-/// what makes them differ by content, …
+/// Factor of the query and key weights of a position-aware head: the part that depends on content.
 const PLACE_WEIGHT: f32 = 0.5;
-/// … and they have this in common, on each channel that a fast frequency turns.
+/// Bias shared by all queries and keys, on each channel that a fast frequency rotates.
 const PLACE_BIAS: f32 = 2.0;
-/// The fast frequencies of an axis.
+/// Number of fast frequencies per axis.
 const FAST: usize = 2;
 
-struct Waker {
-    awake: Awake,
+struct StructuredInitMapper {
+    structured_init: StructuredInit,
     axes: [usize; 3],
     path: Vec<String>,
 }
 
-impl ModuleMapper for Waker {
+impl ModuleMapper for StructuredInitMapper {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_owned());
     }
@@ -90,7 +89,7 @@ impl ModuleMapper for Waker {
         if !path.iter().any(|name| blocks.contains(name)) {
             return param;
         }
-        let Awake { attention_gain, gate, place_heads } = self.awake;
+        let StructuredInit { attention_gain, gate, place_heads } = self.structured_init;
         match path[..] {
             [.., "attn", "to_q" | "to_k", part] => changed(param, |values| {
                 let width = values.dims()[D - 1];
@@ -124,15 +123,15 @@ impl ModuleMapper for Waker {
     }
 }
 
-impl Waker {
-    /// For each channel of all heads: the scale of its weights, and its bias in a head that looks
-    /// at its place.
+impl StructuredInitMapper {
+    /// For each channel of all heads: the factor of its weights, and its bias in a position-aware
+    /// head.
     fn place(&self, place_heads: usize, width: usize) -> [Vec<f32>; 2] {
         let head: usize = self.axes.iter().sum();
         let [_, rows, columns] = self.axes;
         let (first_row, first_column) = (head - columns - rows, head - columns);
         let fast = |channel: usize, first: usize, dim: usize| {
-            // A frequency turns a pair of channels: along the first of each.
+            // A frequency rotates a pair of channels; the bias is on the first of each.
             (first..first + dim.min(2 * FAST)).contains(&channel)
                 && (channel - first).is_multiple_of(2)
         };
@@ -166,12 +165,12 @@ mod tests {
     use super::super::{EditBatch, LossOptions, TextSide};
     use super::*;
 
-    /// Of 4x4 places, 2x2 tokens each.
+    /// 4x4 cells of 2x2 tokens each.
     const GRID: GridSize = GridSize::new(8, 8);
     const AXES: [usize; 3] = [2, 2, 4];
     const MASK: u32 = 16;
 
-    /// What the model says of a canvas that is all masked, `[N * V]`.
+    /// The model's logits for a fully masked canvas, `[N * V]`.
     fn logits(model: &EditModel, reference: Vec<u32>) -> Vec<f32> {
         let canvas = TokenGrid::new(1, GRID, vec![MASK; GRID.len()]).unwrap();
         let batch = EditBatch {
@@ -188,7 +187,7 @@ mod tests {
         model.forward(&batch, &text, &[]).unwrap().logits.try_into_vec_as::<f32>().unwrap()
     }
 
-    /// At how many places a change of the reference changes that same place most.
+    /// The number of positions where a change of the reference changes that same position most.
     fn own_places(model: &EditModel) -> usize {
         let plain = vec![3; GRID.len()];
         let before = logits(model, plain.clone());
@@ -212,24 +211,24 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_looked_at_from_the_first_step() {
+    fn structured_init_attends_to_the_own_position() {
         let model = || model_on(&Device::flex(), &LossOptions::default(), true);
-        let awake = Awake { place_heads: 2, attention_gain: 2.0, gate: 1.0 };
-        awake.validate(2).unwrap();
-        assert_eq!(own_places(&awake.wake(model(), AXES)), 16);
-        let usual = own_places(&Awake::default().wake(model(), AXES));
-        assert!(usual < 8, "{usual} places look at themselves by chance");
+        let structured_init = StructuredInit { place_heads: 2, attention_gain: 2.0, gate: 1.0 };
+        structured_init.validate(2).unwrap();
+        assert_eq!(own_places(&structured_init.apply(model(), AXES)), 16);
+        let usual = own_places(&StructuredInit::default().apply(model(), AXES));
+        assert!(usual < 8, "{usual} positions attend to themselves by chance");
     }
 
     #[test]
     fn bad_values_are_named() {
-        let good = Awake::default();
-        for (awake, named) in [
-            (Awake { place_heads: 3, ..good }, "place_heads"),
-            (Awake { attention_gain: 0.5, ..good }, "attention_gain"),
-            (Awake { gate: f64::NAN, ..good }, "gate"),
+        let good = StructuredInit::default();
+        for (structured_init, named) in [
+            (StructuredInit { place_heads: 3, ..good }, "place_heads"),
+            (StructuredInit { attention_gain: 0.5, ..good }, "attention_gain"),
+            (StructuredInit { gate: f64::NAN, ..good }, "gate"),
         ] {
-            assert!(awake.validate(2).unwrap_err().to_string().contains(named));
+            assert!(structured_init.validate(2).unwrap_err().to_string().contains(named));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Weights that are stored in half precision stay so in memory, and give what the same numbers give in f32.
+//! Weights stored in half precision keep their dtype in memory, with the results of f32 weights.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use editmgt_diagnostics::init::{InitRequest, Preset, init};
 use crate::defaults::{options, photo, request};
 use crate::low_memory::write_adapter;
 
-/// A copy of a model folder whose weights are stored in another dtype.
+/// A copy of a model folder with its weights in another dtype.
 pub(crate) fn stored_as(dtype: DType, from: &Path, to: PathBuf) -> PathBuf {
     copy(from, &to);
     let folder = ModelFolder::open(&to).unwrap();
@@ -37,15 +37,16 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to),
-            false => drop(fs::copy(entry.path(), to).unwrap()),
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to)
+        } else {
+            fs::copy(entry.path(), to).unwrap();
         }
     }
 }
 
 #[test]
-fn they_edit_bit_for_bit_as_in_f32() {
+fn half_precision_weights_edit_bit_for_bit_as_f32() {
     let scratch = tempfile::tempdir().unwrap();
     let tiny = scratch.path().join("tiny");
     init(&tiny, &InitRequest { preset: Preset::Tiny, dtype: Dtype::F32, seed: 1 }).unwrap();
