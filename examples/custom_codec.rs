@@ -37,7 +37,7 @@ impl VqCodec for Brightened {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [photo, instruction, out] = editmgt_examples::arguments("make the red circle blue")?;
-    let options = LoadOptions::new(editmgt::open_default_device()?)?;
+    let options = LoadOptions::for_device(editmgt::open_default_device()?)?;
     let codec = Model::embedded(&options, &[])?.codec;
     // The transformer, which knows this codec's tokens, and the text encoder are the model's own.
     let editor = Editor::embedded().codec(Brightened { codec, gamma: 0.8 }).build()?;

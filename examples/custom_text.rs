@@ -52,7 +52,8 @@ impl TextEncoder for WithSynonyms {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [photo, instruction, out] = editmgt_examples::arguments("paint the crimson disc azure")?;
-    let text = Model::embedded(&LoadOptions::new(editmgt::open_default_device()?)?, &[])?.text;
+    let text =
+        Model::embedded(&LoadOptions::for_device(editmgt::open_default_device()?)?, &[])?.text;
     let editor = Editor::embedded().text(WithSynonyms(text)).build()?;
     Ok(editor.edit(&Photo::open(photo)?, instruction)?.image.save(out)?)
 }

@@ -46,7 +46,7 @@ impl MgtTransformer for Counting {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [photo, instruction, out] = editmgt_examples::arguments("make the red circle blue")?;
-    let model = Model::embedded(&LoadOptions::new(editmgt::open_default_device()?)?, &[])?;
+    let model = Model::embedded(&LoadOptions::for_device(editmgt::open_default_device()?)?, &[])?;
     // Shared, so that it can be asked afterwards.
     let counting = Arc::new(Counting::new(model.transformer));
     let editor = Editor::embedded().transformer(counting.clone()).build()?;

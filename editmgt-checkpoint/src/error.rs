@@ -49,6 +49,43 @@ pub enum CheckpointError {
         found: Vec<String>,
     },
 
+    /// The folder has no weights of the requested variant.
+    #[error(
+        "{}: no weights of the variant {variant:?}, found {}", dir.display(), list(found)
+    )]
+    NoVariant {
+        /// The folder.
+        dir: PathBuf,
+        /// The variant.
+        variant: String,
+        /// One file of each set of weights that is there.
+        found: Vec<String>,
+    },
+
+    /// The folder has several variants of the weights, none of them plain, and none was requested.
+    #[error(
+        "{}: several variants of the weights ({}); name one with --variant (in the library: \
+         LoadOptions::variant)", dir.display(), list(found)
+    )]
+    SeveralVariants {
+        /// The folder.
+        dir: PathBuf,
+        /// One file of each variant.
+        found: Vec<String>,
+    },
+
+    /// A file is a link, as in the cache of the hub, whose target is missing.
+    #[error(
+        "{}: a link to {}, which is not there; download the file again", path.display(),
+        target.display()
+    )]
+    BrokenLink {
+        /// The link.
+        path: PathBuf,
+        /// What it points to.
+        target: PathBuf,
+    },
+
     /// The header of a safetensors file is malformed.
     #[error("{}: {source}", path.display())]
     Header {

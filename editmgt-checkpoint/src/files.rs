@@ -11,11 +11,9 @@ use std::sync::Arc;
 use burn::tensor::DType;
 use serde::Deserialize;
 
+use crate::sets::WeightSets;
 use crate::{CheckpointError, FileDtype, decode, header};
 
-/// The names of an unsharded checkpoint, as the official libraries write them.
-pub(crate) const SINGLE: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
-pub(crate) const INDEX_SUFFIX: &str = ".safetensors.index.json";
 /// An index is a small file; a limit keeps a wrong one from filling the memory.
 const MAX_INDEX: u64 = 100_000_000;
 
@@ -25,6 +23,7 @@ pub struct WeightFiles {
     dir: PathBuf,
     files: Vec<Arc<Path>>,
     entries: BTreeMap<String, TensorEntry>,
+    variant: Option<String>,
     /// The one file, where it is part of the program.
     embedded: Option<&'static [u8]>,
 }
@@ -47,33 +46,41 @@ impl WeightFiles {
     /// `model.safetensors`, or the shards that a `*.safetensors.index.json` names. Only headers
     /// are read.
     ///
+    /// Where a folder has variants beside (`model.fp16.safetensors`), these files win; where it has only one
+    /// variant, that is read. See [`open_variant`](Self::open_variant) for a choice.
+    ///
     /// # Errors
     /// No weights or more than one set of them, a malformed header or index, a missing shard, a
-    /// shard outside the folder, an index that doesn't name exactly the keys of its shards.
+    /// shard outside the folder, an index that doesn't name exactly the keys of its shards, a link that points
+    /// nowhere.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        Self::open_variant(dir, None)
+    }
+
+    /// Opens a variant of the weights of the folder `dir`: `model.fp16.safetensors` and the like for `fp16`, or
+    /// shards with an index of that variant. `None` as [`open`](Self::open).
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoVariant`], and those of [`open`](Self::open).
+    pub fn open_variant(
+        dir: impl AsRef<Path>,
+        variant: Option<&str>,
+    ) -> Result<Self, CheckpointError> {
         let dir = dir.as_ref();
-        let mut safetensors = Vec::new();
-        let mut sets = Vec::new();
-        for entry in std::fs::read_dir(dir).map_err(CheckpointError::io(dir))? {
-            let name = entry.map_err(CheckpointError::io(dir))?.file_name();
-            let name = name.to_string_lossy().into_owned();
-            if editmgt_store::is_sidecar(&name) {
-                continue;
-            }
-            if SINGLE.contains(&&*name) || name.ends_with(INDEX_SUFFIX) {
-                sets.push(name);
-            } else if name.ends_with(".safetensors") {
-                safetensors.push(name);
-            }
-        }
-        sets.sort();
-        safetensors.sort();
-        match &sets[..] {
-            [index] if index.ends_with(INDEX_SUFFIX) => Self::sharded(dir, &dir.join(index)),
-            [single] => Self::single(dir, dir.join(single)),
-            [] => Err(CheckpointError::NoWeights { dir: dir.to_owned(), found: safetensors }),
-            _ => Err(CheckpointError::SeveralWeights { dir: dir.to_owned(), found: sets }),
-        }
+        let (variant, file) = WeightSets::read(dir)?.choose(dir, variant)?;
+        let files = match file.extension().is_some_and(|extension| extension == "json") {
+            true => Self::sharded(dir, &file)?,
+            false => Self::single(dir, file)?,
+        };
+        Ok(Self { variant, ..files })
+    }
+
+    /// The variants that the folder `dir` has weights of, sorted: `["fp16"]`, for instance.
+    ///
+    /// # Errors
+    /// A folder that can't be read.
+    pub fn variants(dir: impl AsRef<Path>) -> Result<Vec<String>, CheckpointError> {
+        Ok(WeightSets::read(dir.as_ref())?.variants().map(str::to_owned).collect())
     }
 
     /// The weights that a program has in itself: the bytes of one safetensors file. `name` stands
@@ -91,7 +98,7 @@ impl WeightFiles {
 
     fn empty(dir: &Path) -> Self {
         let dir = dir.to_owned();
-        Self { dir, files: Vec::new(), entries: BTreeMap::new(), embedded: None }
+        Self { dir, files: Vec::new(), entries: BTreeMap::new(), variant: None, embedded: None }
     }
 
     /// Opens one of the files, and tells its length.
@@ -134,7 +141,8 @@ impl WeightFiles {
         let mut files = Self::empty(dir);
         for shard in shards.keys() {
             let path = dir.join(shard);
-            if !path.try_exists().map_err(CheckpointError::io(&path))? {
+            // A link that points nowhere is there: opening it says so.
+            if path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
                 let shard = shard.clone();
                 return Err(CheckpointError::MissingShard { index: index.to_owned(), shard });
             }
@@ -192,6 +200,11 @@ impl WeightFiles {
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The variant of the files, which their names state.
+    pub fn variant(&self) -> Option<&str> {
+        self.variant.as_deref()
     }
 
     /// The safetensors files.

@@ -33,7 +33,12 @@ pub(crate) struct HeaderEntry {
 
 /// Opens a regular file; returns it with its length. Anything else is an error: a pipe would block.
 pub(crate) fn open(path: &Path) -> Result<(File, u64), CheckpointError> {
-    let metadata = std::fs::metadata(path).map_err(CheckpointError::io(path))?;
+    let metadata = match (std::fs::metadata(path), std::fs::read_link(path)) {
+        (Err(error), Ok(target)) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(CheckpointError::BrokenLink { path: path.to_owned(), target });
+        }
+        (metadata, _) => metadata.map_err(CheckpointError::io(path))?,
+    };
     if !metadata.is_file() {
         return Err(CheckpointError::NotAFile { path: path.to_owned() });
     }

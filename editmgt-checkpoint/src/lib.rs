@@ -28,6 +28,7 @@ mod mismatch;
 mod output;
 mod random;
 mod save;
+mod sets;
 mod summary;
 mod write;
 

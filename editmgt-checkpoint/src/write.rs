@@ -10,8 +10,8 @@ use half::{bf16, f16};
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Serialize;
 
-use crate::files::INDEX_SUFFIX;
 use crate::output::Output;
+use crate::sets::INDEX_SUFFIX;
 use crate::{CheckpointError, FileDtype, TensorSpec, header};
 
 /// Names, dtype and size of the files of a checkpoint.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use editmgt::config::UnknownKeys;
 use editmgt::{DtypePolicy, EditError, Editor, EditorBuilder, LoraUse, ModelFolder};
 use editmgt_store::FileRoles;
 
@@ -17,24 +18,53 @@ pub struct ModelArg {
     #[cfg(not(feature = "embedded"))]
     #[arg(short, long, value_name = "DIR")]
     model: PathBuf,
+    #[command(flatten)]
+    files: FilesArgs,
+}
+
+/// How the model's files are read.
+#[derive(Args)]
+pub struct FilesArgs {
+    /// Which weights to read where there are several: fp16 for *.fp16.safetensors [default: those
+    /// without a variant in their names, or the only ones]
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
+    /// Ignore keys of the model's configs that this program does not know
+    #[arg(long)]
+    accept_unknown_keys: bool,
+}
+
+impl FilesArgs {
+    fn apply(&self, builder: EditorBuilder) -> EditorBuilder {
+        let builder = builder.accept_unknown_keys(self.accept_unknown_keys);
+        match &self.variant {
+            Some(variant) => builder.variant(variant),
+            None => builder,
+        }
+    }
 }
 
 impl ModelArg {
     /// A builder for this model.
     #[cfg(feature = "embedded")]
     pub fn builder(&self) -> EditorBuilder {
-        self.model.as_ref().map_or_else(Editor::embedded, Editor::builder)
+        self.files.apply(self.model.as_ref().map_or_else(Editor::embedded, Editor::builder))
     }
 
     /// A builder for this model.
     #[cfg(not(feature = "embedded"))]
     pub fn builder(&self) -> EditorBuilder {
-        Editor::builder(&self.model)
+        self.files.apply(Editor::builder(&self.model))
     }
 }
 
 impl ModelArg {
-    /// Declares the model's files as inputs, including folders named in its `pipeline.json`.
+    /// What happens to unknown keys of configs.
+    pub fn unknown_keys(&self) -> UnknownKeys {
+        UnknownKeys::accept(self.files.accept_unknown_keys)
+    }
+
+    /// Declares the model's files as inputs, also those that its `pipeline.json` names elsewhere.
     pub fn declare(&self, roles: &mut FileRoles) {
         #[cfg(feature = "embedded")]
         let Some(model) = &self.model else { return };

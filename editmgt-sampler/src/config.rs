@@ -1,12 +1,9 @@
-use editmgt_core::config::{ConfigError, parse};
+use editmgt_core::config::{ConfigError, ConfigKeys, UnknownKeys};
 use serde::Deserialize;
 
 use crate::{MaskingSchedule, Timesteps};
 
 const COMPONENT: &str = "scheduler";
-
-/// Keys of every file saved by diffusers.
-const HARMLESS: [&str; 2] = ["_class_name", "_diffusers_version"];
 
 /// `scheduler/scheduler_config.json` of an official checkpoint.
 ///
@@ -44,11 +41,19 @@ impl SchedulerConfig {
     /// Parses the text of the file.
     ///
     /// # Errors
-    /// [`ConfigError::Parse`] for a missing or unknown key, [`ConfigError::Unsupported`] for a
+    /// [`ConfigError::Parse`] for a missing key, [`ConfigError::UnknownKeys`], [`ConfigError::Unsupported`] for a
     /// schedule that is neither `cosine` nor `linear`.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        Self::from_json_with(text, UnknownKeys::Refuse)
+    }
+
+    /// Reads the text of a file, as strictly as `unknown_keys` says.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
         let File { mask_token_id, masking_schedule, timesteps } =
-            parse(COMPONENT, text, &HARMLESS)?;
+            ConfigKeys::read(COMPONENT, text, unknown_keys)?.parse()?;
         let masking_schedule = match masking_schedule.as_str() {
             "cosine" => MaskingSchedule::Cosine,
             "linear" => MaskingSchedule::Linear,

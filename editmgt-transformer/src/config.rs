@@ -1,14 +1,11 @@
 use burn::tensor::Device;
-use editmgt_core::config::{self, ConfigError, MAX_EXTENT};
+use editmgt_core::config::{self, ConfigError, ConfigKeys, MAX_EXTENT, UnknownKeys};
 use editmgt_core::{KeyMap, TransformerSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::MgtModel;
 
 const COMPONENT: &str = "transformer";
-
-/// Keys of the official `config.json` that don't affect the computation.
-const HARMLESS: &[&str] = &["_class_name", "_diffusers_version", "_name_or_path"];
 
 /// Blocks of a stack, at most: a module is built for each, lazy parameters or not.
 const MAX_BLOCKS: usize = 1024;
@@ -168,7 +165,19 @@ impl MgtConfig {
     /// [`ConfigError::Parse`] for a missing, mistyped or unknown key,
     /// [`ConfigError::Unsupported`] as [`validate`](Self::validate).
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = config::parse(COMPONENT, text, HARMLESS)?;
+        Self::from_json_with(text, UnknownKeys::Refuse)
+    }
+
+    /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
+        let mut keys = ConfigKeys::read(COMPONENT, text, unknown_keys)?;
+        // Muddit's: a projection of T5's rows, and the size of the head that answers in text.
+        keys.require::<bool>("t5_dim", &[])?;
+        keys.ignore(&["tokenizer_vocab_size"]);
+        let config: Self = keys.parse()?;
         config.validate()?;
         Ok(config)
     }
@@ -262,7 +271,8 @@ impl MgtConfig {
         }
     }
 
-    /// The differences between the official checkpoint's keys and the fields of the modules.
+    /// The differences between the official checkpoint's keys and the fields of the modules. A head that answers in
+    /// text may be there and is not read.
     pub fn keys(&self) -> KeyMap {
         KeyMap::renames([
             // Convolutions are fields of the type of their weight.
@@ -275,6 +285,8 @@ impl MgtConfig {
             (r"\.(ff|ff_context)\.proj_in\.", ".$1.net.0.proj."),
             (r"\.(ff|ff_context)\.proj_out\.", ".$1.net.2."),
         ])
+        // Muddit's head that answers in text.
+        .allow_unused([r"text_decoder\.1\.weight".to_owned()])
     }
 
     /// Builds the model with lazy random parameters, which are allocated when they are first read.

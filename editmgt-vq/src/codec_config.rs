@@ -1,4 +1,4 @@
-use editmgt_core::config::ConfigError;
+use editmgt_core::config::{ConfigError, UnknownKeys};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,11 +26,21 @@ impl CodecConfig {
     /// # Errors
     /// [`ConfigError::Unsupported`] for another class, and the errors of the codec's own config.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        Self::from_json_with(text, UnknownKeys::Refuse)
+    }
+
+    /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
         // The official codec's parser reports text that is not an object.
         let value = serde_json::from_str(text).unwrap_or(Value::Null);
         match value.get("_class_name").map(|name| name.as_str().ok_or(name)) {
-            None | Some(Ok(OFFICIAL)) => Ok(Self::Official(VqConfig::from_json(text)?)),
-            Some(Ok(PATCH)) => Ok(Self::Patch(PatchVqConfig::from_json(text)?)),
+            None | Some(Ok(OFFICIAL)) => {
+                Ok(Self::Official(VqConfig::from_json_with(text, unknown_keys)?))
+            }
+            Some(Ok(PATCH)) => Ok(Self::Patch(PatchVqConfig::from_json_with(text, unknown_keys)?)),
             Some(other) => {
                 let got = other.map_or_else(Value::to_string, str::to_owned);
                 let expected = format!("{OFFICIAL} or {PATCH}");

@@ -1,5 +1,5 @@
 use burn::tensor::Device;
-use editmgt_core::config::{self, ConfigError, MAX_EXTENT};
+use editmgt_core::config::{self, ConfigError, ConfigKeys, MAX_EXTENT, UnknownKeys};
 use editmgt_core::{CodecSpec, KeyMap};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -8,10 +8,6 @@ use crate::images::IMAGE_CHANNELS;
 use crate::limits::{MAX_LAYERS, MAX_LEVELS};
 
 const COMPONENT: &str = "VQ codec";
-
-/// Keys of the official `config.json` that don't affect the computation.
-const HARMLESS: &[&str] =
-    &["_class_name", "_diffusers_version", "_name_or_path", "sample_size", "scaling_factor"];
 
 const DOWN_BLOCK: &str = "DownEncoderBlock2D";
 const UP_BLOCK: &str = "UpDecoderBlock2D";
@@ -103,7 +99,18 @@ impl VqConfig {
     /// [`ConfigError::Parse`] for a missing, mistyped or unknown key,
     /// [`ConfigError::Unsupported`] as [`validate`](Self::validate).
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = config::parse(COMPONENT, text, HARMLESS)?;
+        Self::from_json_with(text, UnknownKeys::Refuse)
+    }
+
+    /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
+        let mut keys = ConfigKeys::read(COMPONENT, text, unknown_keys)?;
+        // The size of training images, and a factor for models with continuous latents.
+        keys.ignore(&["sample_size", "scaling_factor"]);
+        let config: Self = keys.parse()?;
         config.validate()?;
         Ok(config)
     }

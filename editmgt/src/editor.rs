@@ -83,6 +83,8 @@ pub struct EditorBuilder {
     dtype: Option<DtypePolicy>,
     loras: Vec<LoraUse>,
     low_memory: bool,
+    variant: Option<String>,
+    accept_unknown_keys: bool,
     forward_batch: usize,
     custom: CustomStages,
     parts: CustomParts,
@@ -106,6 +108,8 @@ impl Origin {
             dtype: None,
             loras: Vec::new(),
             low_memory: false,
+            variant: None,
+            accept_unknown_keys: false,
             forward_batch: FORWARD_BATCH,
             custom: CustomStages::default(),
             parts: CustomParts::default(),
@@ -136,6 +140,18 @@ impl EditorBuilder {
     /// [`Model::on_demand`]. Parts of your own stay in memory. Only a model folder can do it.
     pub fn low_memory(mut self, low_memory: bool) -> Self {
         self.low_memory = low_memory;
+        self
+    }
+
+    /// Reads a variant of the weights, `fp16` for instance: see [`LoadOptions::variant`].
+    pub fn variant(mut self, variant: impl Into<String>) -> Self {
+        self.variant = Some(variant.into());
+        self
+    }
+
+    /// Ignores keys of configs that this program doesn't know: see [`LoadOptions::accept_unknown_keys`].
+    pub fn accept_unknown_keys(mut self, accept: bool) -> Self {
+        self.accept_unknown_keys = accept;
         self
     }
 
@@ -279,7 +295,8 @@ impl EditorBuilder {
             None => DtypePolicy::choose(&device, None)?,
         };
         dtype.check(&device)?;
-        Ok(LoadOptions { device, dtype })
+        let options = LoadOptions::new(device, dtype).accept_unknown_keys(self.accept_unknown_keys);
+        Ok(LoadOptions { variant: self.variant.clone(), ..options })
     }
 }
 

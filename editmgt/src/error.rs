@@ -95,6 +95,18 @@ pub enum ModelError {
         /// What is missing or wrong.
         problem: String,
     },
+    /// A part of a class that this program doesn't compute.
+    #[error("{}: {part} is of the class {class:?}, expected {}", path.display(), known.join(" or "))]
+    Class {
+        /// The `model_index.json` that names it.
+        path: PathBuf,
+        /// The part.
+        part: &'static str,
+        /// Its class.
+        class: String,
+        /// The classes that are read.
+        known: &'static [&'static str],
+    },
     /// A file can't be read or written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -77,7 +77,7 @@ pub use error::{EditError, ModelError, StoppedEdit};
 /// The image library, in the version that [`Photo`] speaks.
 pub use image;
 pub use lora::LoraUse;
-pub use model::identity::{checkpoint_identity, identity};
+pub use model::identity::{checkpoint_identity, identity, variant_identity};
 pub use model::{
     LoadOptions, LoadedText, Model, ModelFolder, ModelSource, keeps_half_precision, load_component,
     read_config,

@@ -35,7 +35,7 @@ use editmgt::{
 };
 
 fn model() -> Model {
-    Model::embedded(&LoadOptions::new(Device::flex()).unwrap(), &[]).unwrap()
+    Model::embedded(&LoadOptions::for_device(Device::flex()).unwrap(), &[]).unwrap()
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl VqCodec for MyCodec {
 
 #[test]
 fn program_4_has_a_codec() -> Outcome {
-    let model = Model::embedded(&LoadOptions::new(editmgt::open_default_device()?)?, &[])?;
+    let model = Model::embedded(&LoadOptions::for_device(editmgt::open_default_device()?)?, &[])?;
 
     let editor = Editor::builder(MODEL).codec(MyCodec(model.codec)).build()?;
     let result = editor.edit(&Photo::open(PHOTO)?, INSTRUCTION)?;

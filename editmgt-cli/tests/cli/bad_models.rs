@@ -162,7 +162,7 @@ fn configs() {
         (
             "unknown key",
             &|m| config(m, "vqvae", |c| c["colour"] = json!("red")),
-            &["vqvae/config.json", "unknown field `colour`"],
+            &["vqvae/config.json", "unknown key \"colour\""],
         ),
         (
             "missing key",

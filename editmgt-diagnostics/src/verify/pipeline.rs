@@ -88,7 +88,7 @@ struct Components {
 impl Components {
     fn load(folder: &ModelFolder, device: &Device) -> Result<Self, ModelError> {
         let dtype = DtypePolicy::uniform(Dtype::F32);
-        let options = LoadOptions { device: device.clone(), dtype };
+        let options = LoadOptions::new(device.clone(), dtype);
         let (_, transformer) = folder.load_transformer(&options)?;
         Ok(Self {
             codec: folder.load_codec(&options)?,

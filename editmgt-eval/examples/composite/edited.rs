@@ -50,7 +50,7 @@ impl Simulation {
     pub(crate) fn editor(&self) -> Outcome<Editor> {
         let device = editmgt::open_default_device()?;
         let dtype = DtypePolicy::choose(&device, None)?;
-        let mut model = Model::embedded(&LoadOptions { device: device.clone(), dtype }, &[])?;
+        let mut model = Model::embedded(&LoadOptions::new(device.clone(), dtype), &[])?;
         if self.synonyms {
             let synonyms: Arc<[u32]> = synonyms(&*model.codec)?.into();
             let transformer = model.transformer;

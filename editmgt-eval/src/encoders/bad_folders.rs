@@ -91,7 +91,7 @@ fn another_kind_of_model_is_named() {
     for (error, named) in [
         (clip(&folder("dinov2")), "model_type: expected clip, got \"dinov2\""),
         (dino(&folder("clip")), "model_type: expected vit or dinov2, got \"clip\""),
-        (clip(Copy::with("clip", CONFIG, "/model_type", Value::Null).0.path()), "got null"),
+        (clip(Copy::with("clip", CONFIG, "/model_type", Value::Null).0.path()), "got none"),
     ] {
         assert!(matches!(error, ModelError::Config { .. }), "{error}");
         let error = error.to_string();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use editmgt::config::{self, ConfigError};
+use editmgt::config::{ConfigError, ConfigKeys, UnknownKeys};
 use editmgt::photo::{PixelSize, ResizeFilter, resize_rgb};
 use editmgt::{Error, ModelError, read_config};
 use image::RgbImage;
@@ -13,9 +13,7 @@ use super::BATCH;
 use crate::encoders::Result;
 
 const COMPONENT: &str = "image processor";
-/// Class names and internal keys of the library. Images here have three channels.
-const HARMLESS: &[&str] = &["_valid_processor_keys", "do_convert_rgb", "processor_class"];
-/// Far above the input size of any tower.
+/// Far above the pictures of any tower.
 const MAX_SIDE: usize = 1 << 14;
 
 /// The library's image processor class, which determines the defaults.
@@ -95,14 +93,27 @@ impl Preparation {
     /// File name of the config.
     pub(super) const FILE: &str = "preprocessor_config.json";
 
-    /// Reads the file in the folder `dir`; `usual` is the class if the file names none.
-    pub(super) fn read(dir: &Path, usual: Processor) -> Result<Self, ModelError> {
-        read_config(dir, Self::FILE, |text| Self::from_json(text, usual))
+    /// Reads the file in the folder `dir`; `usual` is the class where the file names none.
+    pub(super) fn read(
+        dir: &Path,
+        usual: Processor,
+        unknown_keys: UnknownKeys,
+    ) -> Result<Self, ModelError> {
+        read_config(dir, Self::FILE, |text| Self::from_json_with(text, usual, unknown_keys))
     }
 
     /// Reads the text of a `preprocessor_config.json`.
-    pub(super) fn from_json(text: &str, usual: Processor) -> Result<Self, ConfigError> {
-        let file: File = config::parse(COMPONENT, text, HARMLESS)?;
+    fn from_json_with(
+        text: &str,
+        usual: Processor,
+        unknown_keys: UnknownKeys,
+    ) -> Result<Self, ConfigError> {
+        let mut keys = ConfigKeys::read(COMPONENT, text, unknown_keys)?;
+        // Names of classes, and where the library computes. Pictures here have three colours.
+        keys.ignore(&["device", "disable_grouping", "do_convert_rgb", "processor_class"]);
+        keys.ignore(&["data_format", "input_data_format", "return_tensors"]);
+        keys.require("do_pad", &[false])?;
+        let file: File = keys.parse()?;
         let processor = file.processor(usual)?;
         if file.do_resize == Some(false) {
             return unsupported("do_resize", "true", false);

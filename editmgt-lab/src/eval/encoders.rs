@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use editmgt::config::UnknownKeys;
 use editmgt::{Editor, ModelError};
 use editmgt_eval::encoders::{Clip, Dino, Encoders};
 use editmgt_store::FileRoles;
@@ -27,12 +28,24 @@ impl EncoderArgs {
         }
     }
 
-    /// Loads the requested encoders on the editor's device.
-    pub(super) fn open(&self, editor: &Editor) -> Result<Encoders, ModelError> {
+    /// Loads those that are wanted, where the editor computes; their configs are read as strictly as the editor's.
+    pub(super) fn open(
+        &self,
+        editor: &Editor,
+        unknown_keys: UnknownKeys,
+    ) -> Result<Encoders, ModelError> {
         let device = &editor.model().device;
         Ok(Encoders {
-            clip: self.clip.as_deref().map(|dir| Clip::open(dir, device)).transpose()?,
-            dino: self.dino.as_deref().map(|dir| Dino::open(dir, device)).transpose()?,
+            clip: self
+                .clip
+                .as_deref()
+                .map(|dir| Clip::open_with(dir, device, unknown_keys))
+                .transpose()?,
+            dino: self
+                .dino
+                .as_deref()
+                .map(|dir| Dino::open_with(dir, device, unknown_keys))
+                .transpose()?,
         })
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn run(args: &GeditArgs) -> Outcome {
     }
     args.run.check(inputs)?;
     let editor = args.editor.editor()?;
-    let encoders = args.encoders.open(&editor)?;
+    let encoders = args.encoders.open(&editor, args.editor.model.unknown_keys())?;
     args.run.run(&GeditSuite { editor: &editor, request, data: &data, n: args.n }, &encoders)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -60,7 +60,7 @@ pub(super) fn run(args: &PairsArgs) -> Outcome {
         eprintln!("rows skipped: {}", pairs.skips());
     }
     let editor = args.editor.editor()?;
-    let encoders = args.encoders.open(&editor)?;
+    let encoders = args.encoders.open(&editor, args.editor.model.unknown_keys())?;
     args.run.run(&PairsSuite { editor: &editor, request, pairs: &pairs, n: args.n }, &encoders)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -74,7 +74,7 @@ pub(super) fn run(args: &WorldEvalArgs) -> Outcome {
     args.scenes.declare(&mut inputs);
     args.run.check(inputs)?;
     let editor = args.editor.editor()?;
-    let encoders = args.encoders.open(&editor)?;
+    let encoders = args.encoders.open(&editor, args.editor.model.unknown_keys())?;
     let request = (!args.codec_only).then_some(request);
     let suite = WorldSuite { editor: &editor, request, world: &world, split, n: args.scenes.n };
     args.run.run(&suite, &encoders)?;

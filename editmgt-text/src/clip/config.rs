@@ -1,32 +1,19 @@
 use editmgt_core::KeyMap;
-use editmgt_core::config::{self, ConfigError};
+use editmgt_core::config::{ConfigError, ConfigKeys, UnknownKeys};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::activation::Activation;
 use crate::limits::Limits;
 
 const COMPONENT: &str = "CLIP text";
 
-/// Keys of the official file that don't change inference: names and versions, rates and
-/// initialisation of training, and special ids (the tokeniser has its own).
-const HARMLESS: &[&str] = &[
-    "_name_or_path",
-    "architectures",
-    "attention_dropout",
-    "bos_token_id",
-    "dropout",
-    "dtype",
-    "initializer_factor",
-    "initializer_range",
-    "model_type",
-    "pad_token_id",
-    "torch_dtype",
-    "transformers_version",
-];
-
 /// The end-token id of configs that were written before CLIP configs named the real one. With it
 /// the pooled row is the one with the largest id: in CLIP's vocabulary the end token comes last.
 const LEGACY_END_TOKEN: u32 = 2;
+
+/// The `model_type` of a model with both towers.
+const WHOLE_MODEL: &str = "clip";
 
 /// What a CLIP text tower is, in the keys of its `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +42,11 @@ pub struct ClipTextConfig {
     pub eos_token_id: u32,
 }
 
+/// What a whole model's config says beside its towers and their common width.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NothingElse {}
+
 impl ClipTextConfig {
     /// The text tower of CLIP ViT-H/14, which the official checkpoint uses.
     pub fn official() -> Self {
@@ -72,12 +64,61 @@ impl ClipTextConfig {
         }
     }
 
-    /// Reads the text of a `config.json`.
+    /// Reads the text of a `config.json`: of a text tower, or of a whole `CLIPModel`, in which the tower's config
+    /// stands as `text_config`.
     ///
     /// # Errors
     /// [`ConfigError`] for a missing or unknown key, and for values that no model can have.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = config::parse(COMPONENT, text, HARMLESS)?;
+        Self::from_json_with(text, UnknownKeys::Refuse)
+    }
+
+    /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
+        let mut keys = ConfigKeys::read(COMPONENT, text, unknown_keys)?;
+        if keys.get("model_type").is_some_and(|kind| kind == WHOLE_MODEL) {
+            return Self::from_whole_model(keys);
+        }
+        keys.require("model_type", &["clip_text_model"])?;
+        Self::checked(keys)
+    }
+
+    /// Takes the text tower's config out of a whole `CLIPModel`'s, in which keys with the default of their class
+    /// are left out.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json).
+    pub fn from_whole_model(mut whole: ConfigKeys) -> Result<Self, ConfigError> {
+        let projection = whole.take("projection_dim").unwrap_or(json!(512));
+        // Old files have both, and the library then goes by the second only.
+        let part = whole.take_part(COMPONENT, "text_config")?;
+        let dict = whole.take_part(COMPONENT, "text_config_dict")?;
+        let mut keys = dict.or(part).unwrap_or_else(|| whole.empty_part(COMPONENT));
+        whole.ignore(&["vision_config", "vision_config_dict"]);
+        whole.parse::<NothingElse>()?;
+        keys.require("model_type", &["clip_text_model"])?;
+        // The width that counts is the whole model's.
+        keys.take("projection_dim");
+        keys.set_defaults(json!({
+            "vocab_size": 49408,
+            "hidden_size": 512,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 8,
+            "max_position_embeddings": 77,
+            "projection_dim": projection,
+            "hidden_act": "quick_gelu",
+            "layer_norm_eps": 1e-5,
+            "eos_token_id": 49407,
+        }));
+        Self::checked(keys)
+    }
+
+    fn checked(keys: ConfigKeys) -> Result<Self, ConfigError> {
+        let config: Self = keys.parse()?;
         config.validate()?;
         Ok(config)
     }
@@ -106,7 +147,8 @@ impl ClipTextConfig {
     }
 
     /// From the model's parameter paths to the keys of the official file. The model leaves out
-    /// the levels `text_model`, `embeddings` and `encoder`, which hold nothing of their own.
+    /// the levels `text_model`, `embeddings` and `encoder`, which hold nothing of their own. The file may be a
+    /// whole `CLIPModel`'s, whose other half is not read.
     pub fn keys(&self) -> KeyMap {
         KeyMap::renames([
             ("^(token|position)_embedding", "text_model.embeddings.${1}_embedding"),
@@ -114,7 +156,15 @@ impl ClipTextConfig {
             ("^final_layer_norm", "text_model.final_layer_norm"),
         ])
         // Older files carry the numbers 0, 1, 2, … as a buffer.
-        .allow_unused([r"text_model\.embeddings\.position_ids".to_owned()])
+        .allow_unused(
+            [
+                r"text_model\.embeddings\.position_ids",
+                r"vision_model\..*",
+                r"visual_projection\.weight",
+                "logit_scale",
+            ]
+            .map(str::to_owned),
+        )
     }
 
     pub(super) fn activation(&self) -> Result<Activation, ConfigError> {
@@ -184,6 +234,7 @@ mod tests {
             ("layer_norm_eps", json!(0.0)),
             ("hidden_act", json!("relu")),
             ("rotary", json!(true)),
+            ("model_type", json!("siglip_text_model")),
         ] {
             let mut bad = official.clone();
             bad[key] = value;

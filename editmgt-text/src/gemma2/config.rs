@@ -1,33 +1,12 @@
 use editmgt_core::KeyMap;
-use editmgt_core::config::{self, ConfigError};
+use editmgt_core::config::{ConfigError, ConfigKeys, UnknownKeys};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::activation::Activation;
 use crate::limits::Limits;
 
 const COMPONENT: &str = "Gemma2";
-
-/// Keys of the official file that don't change the hidden states: names and versions, rates and
-/// initialisation of training, special ids (the tokeniser has its own), what only generation or
-/// the language head uses, and a second spelling of the activation that the official code ignores.
-const HARMLESS: &[&str] = &[
-    "_name_or_path",
-    "architectures",
-    "attention_dropout",
-    "bos_token_id",
-    "cache_implementation",
-    "dtype",
-    "eos_token_id",
-    "final_logit_softcapping",
-    "hidden_act",
-    "initializer_range",
-    "model_type",
-    "pad_token_id",
-    "tie_word_embeddings",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-];
 
 /// What a Gemma2 model is, in the keys of its `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,7 +79,30 @@ impl Gemma2Config {
     /// # Errors
     /// [`ConfigError`] for a missing or unknown key, and for values that no model can have.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = config::parse(COMPONENT, text, HARMLESS)?;
+        Self::from_json_with(text, UnknownKeys::Refuse)
+    }
+
+    /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
+        let mut keys = ConfigKeys::read(COMPONENT, text, unknown_keys)?;
+        keys.require("model_type", &["gemma2"])?;
+        keys.require("use_bidirectional_attention", &[false])?;
+        // Bends the scores of the language head only.
+        keys.ignore(&["final_logit_softcapping"]);
+        let layer_types = keys.take("layer_types");
+        // Second spellings, which say the same.
+        let activation = keys.take("hidden_act");
+        let window = keys.take("sliding_window_size");
+        rope_theta(&mut keys)?;
+        let config: Self = keys.parse()?;
+        if let Some(got) = layer_types {
+            check_layer_types(&got, config.num_hidden_layers)?;
+        }
+        same("hidden_act", activation, config.hidden_activation.as_str())?;
+        same("sliding_window_size", window, config.sliding_window)?;
         config.validate()?;
         Ok(config)
     }
@@ -160,6 +162,56 @@ impl Gemma2Config {
     }
 }
 
+/// Checks that layers see a window and everything in turn, the window first.
+fn check_layer_types(got: &Value, layers: usize) -> Result<(), ConfigError> {
+    let names = ["sliding_attention", "full_attention"];
+    let listed = got.as_array().map_or(&[][..], Vec::as_slice);
+    let in_turn = listed.iter().zip(names.iter().cycle()).all(|(got, expected)| got == expected);
+    if listed.len() == layers && in_turn {
+        return Ok(());
+    }
+    let expected = format!("{} and {} in turn, for {layers} layers", names[0], names[1]);
+    Err(ConfigError::unsupported(COMPONENT, "layer_types", expected, got))
+}
+
+/// Checks a key that repeats the value of another one.
+fn same(
+    key: &'static str,
+    got: Option<Value>,
+    expected: impl Into<Value>,
+) -> Result<(), ConfigError> {
+    let expected = expected.into();
+    match got {
+        Some(got) if got != expected => {
+            Err(ConfigError::unsupported(COMPONENT, key, expected, got))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Brings the rotary keys of all versions to `rope_theta`: version 5 writes `rope_parameters` in its place, and
+/// earlier ones a `rope_scaling` beside it. Frequencies that are scaled are an error.
+fn rope_theta(keys: &mut ConfigKeys) -> Result<(), ConfigError> {
+    for key in ["rope_scaling", "rope_parameters"] {
+        let Some(got) = keys.take(key) else { continue };
+        let expected = "rope_type \"default\" with rope_theta";
+        let refused = || ConfigError::unsupported(COMPONENT, key, expected, &got);
+        for (name, value) in got.as_object().ok_or_else(refused)? {
+            match name.as_str() {
+                "rope_type" | "type" if value == "default" => {}
+                "rope_theta"
+                    if keys.get(name).is_none_or(|theta| theta.as_f64() == value.as_f64()) =>
+                {
+                    keys.take("rope_theta");
+                    keys.set_default("rope_theta", value.clone());
+                }
+                _ => return Err(refused()),
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,12 +233,29 @@ mod tests {
             ("attention_bias", json!(true)),
             ("hidden_activation", json!("silu")),
             ("rope_scaling", json!({"factor": 2})),
+            ("rope_scaling", json!({"rope_type": "linear", "factor": 2.0})),
+            ("rope_scaling", json!(2.0)),
+            ("rope_parameters", json!({"rope_theta": 10000.0, "rope_type": "yarn"})),
+            ("rope_parameters", json!({"rope_theta": 500.0, "rope_type": "default"})),
+            ("rope_parameters", json!({"partial_rotary_factor": 0.5})),
+            ("layer_types", json!(["full_attention", "sliding_attention"])),
+            ("layer_types", json!(vec!["sliding_attention"; 26])),
+            ("layer_types", json!("sliding_attention")),
+            ("use_bidirectional_attention", json!(true)),
+            ("hidden_act", json!("gelu")),
+            ("sliding_window_size", json!(512)),
+            ("model_type", json!("gemma")),
+            ("quantization_config", json!({"bits": 4})),
         ] {
             let mut bad = official.clone();
             bad[key] = value;
             let error = Gemma2Config::from_json(&bad.to_string()).unwrap_err().to_string();
             assert!(error.contains(key), "{key}: {error}");
         }
+        let mut newest = official.clone();
+        newest.as_object_mut().unwrap().remove("rope_theta");
+        newest["rope_parameters"] = json!({"rope_theta": 500.0, "rope_type": "default"});
+        assert_eq!(Gemma2Config::from_json(&newest.to_string()).unwrap().rope_theta, 500.0);
         for key in official.as_object().unwrap().keys().filter(|key| *key != "attention_bias") {
             let mut missing = official.clone();
             missing.as_object_mut().unwrap().remove(key);

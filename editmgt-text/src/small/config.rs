@@ -1,5 +1,5 @@
 use editmgt_core::KeyMap;
-use editmgt_core::config::{self, ConfigError};
+use editmgt_core::config::{ConfigError, ConfigKeys, UnknownKeys};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
@@ -73,7 +73,15 @@ impl SmallTextConfig {
     /// [`ConfigError`] for a missing or unknown key, another `model_type`, and sizes that no model
     /// can have.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = config::parse(COMPONENT, text, &[])?;
+        Self::from_json_with(text, UnknownKeys::Refuse)
+    }
+
+    /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
+        let config: Self = ConfigKeys::read(COMPONENT, text, unknown_keys)?.parse()?;
         config.validate()?;
         Ok(config)
     }
@@ -137,7 +145,7 @@ mod tests {
             ("num_hidden_layers", json!(0)),
             ("num_attention_heads", json!(7)),
             ("projection_dim", json!(1u64 << 40)),
-            ("dropout", json!(0.1)),
+            ("rotary", json!(true)),
         ] {
             let mut bad = good.clone();
             bad[key] = value;

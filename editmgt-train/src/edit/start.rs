@@ -59,7 +59,7 @@ pub(super) fn model_to_start_from(path: &Path) -> PathBuf {
 
 /// All in f32: half precision is too coarse for gradients.
 pub(super) fn f32_on(device: &Device) -> LoadOptions {
-    LoadOptions { device: device.clone(), dtype: DtypePolicy::uniform(Dtype::F32) }
+    LoadOptions::new(device.clone(), DtypePolicy::uniform(Dtype::F32))
 }
 
 fn small_text(folder: &ModelFolder, learning: &Device) -> Result<StartText, TrainError> {

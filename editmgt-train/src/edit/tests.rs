@@ -399,7 +399,7 @@ fn a_run_makes_a_model_that_edits() {
     let out = dir.path().join("run");
     let device = Device::flex();
     let model = run.train(&out, false, &device, &mut |_| Flow::Continue).unwrap().unwrap();
-    let options = LoadOptions { device, dtype: DtypePolicy::uniform(Dtype::F32) };
+    let options = LoadOptions::new(device, DtypePolicy::uniform(Dtype::F32));
     let model = Model::load(&ModelFolder::open(&model).unwrap(), &options).unwrap();
     // A closed vocabulary has no official negative prompt, and the model has no official size.
     assert_eq!(model.defaults.size, Some(80));

@@ -1,5 +1,5 @@
 use burn::tensor::Device;
-use editmgt_core::config::{self, ConfigError, MAX_EXTENT};
+use editmgt_core::config::{self, ConfigError, ConfigKeys, MAX_EXTENT, UnknownKeys};
 use editmgt_core::{CodecSpec, KeyMap};
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +7,6 @@ use crate::PatchVqModel;
 use crate::limits::{MAX_LAYERS, MAX_LEVELS};
 
 const COMPONENT: &str = "patch-local VQ codec";
-
-/// Keys that don't affect the computation.
-const HARMLESS: &[&str] = &["_class_name", "_diffusers_version", "_name_or_path"];
 
 /// The `config.json` of a patch-local codec (`"_class_name": "PatchVqModel"`).
 ///
@@ -37,7 +34,15 @@ impl PatchVqConfig {
     /// [`ConfigError::Parse`] for a missing, mistyped or unknown key,
     /// [`ConfigError::Unsupported`] as [`validate`](Self::validate).
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = config::parse(COMPONENT, text, HARMLESS)?;
+        Self::from_json_with(text, UnknownKeys::Refuse)
+    }
+
+    /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
+    ///
+    /// # Errors
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
+        let config: Self = ConfigKeys::read(COMPONENT, text, unknown_keys)?.parse()?;
         config.validate()?;
         Ok(config)
     }

@@ -177,7 +177,7 @@ mod tests {
     fn embedded_model_equals_its_folder() {
         let folder = ModelFolder::open(Path::new(ROOT)).unwrap();
         let dtype = DtypePolicy::uniform(Dtype::F32);
-        let options = LoadOptions { device: Device::flex(), dtype };
+        let options = LoadOptions::new(Device::flex(), dtype);
         let (own, read) =
             (Model::embedded(&options, &[]).unwrap(), Model::load(&folder, &options).unwrap());
         assert_eq!(own.source.unwrap().sha256, identity(&folder).unwrap());

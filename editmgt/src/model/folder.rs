@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use editmgt_checkpoint::{CheckpointError, WeightFiles};
 use editmgt_store::FileRoles;
 use serde::Deserialize;
 
+use super::index::ModelIndex;
+use super::options::LoadOptions;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
 
@@ -14,7 +17,8 @@ use crate::error::ModelError;
 /// Two layouts are read:
 /// - the official one: `editmgt/` (or `transformer/`), `vqvae/`, `text_encoder/`, `tokenizer/`,
 ///   `llm_encoder/` (weights and tokenizer, absent for a model that reads CLIP alone) and
-///   `scheduler/`;
+///   `scheduler/`; a `model_index.json` of diffusers says which of the folders are parts, and of which class they
+///   are. The files may be links, as in a snapshot in the hub's cache;
 /// - a `pipeline.json` whose `components` name the folders, relative to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFolder {
@@ -58,8 +62,9 @@ impl ModelFolder {
     /// Finds the components.
     ///
     /// # Errors
-    /// [`ModelError::Folder`] naming every missing component, [`ModelError::Io`] when the folder or
-    /// its `pipeline.json` cannot be read.
+    /// [`ModelError::Folder`] naming every missing component, [`ModelError::Class`] for a component of a
+    /// class that this program doesn't compute, [`ModelError::Io`] when the folder, its `pipeline.json` or
+    /// `model_index.json` cannot be read.
     pub fn open(root: &Path) -> Result<Self, ModelError> {
         Self::open_with(root, &CustomParts::default())
     }
@@ -73,9 +78,16 @@ impl ModelFolder {
         std::fs::read_dir(root).map_err(ModelError::io(root))?;
         let pipeline = root.join("pipeline.json");
         let named = if pipeline.is_file() { Some(read_pipeline(&pipeline)?) } else { None };
+        let index = match named {
+            None => ModelIndex::read(root)?,
+            Some(_) => ModelIndex::default(),
+        };
         let find = |component: &str, folders: &[&str]| -> Option<PathBuf> {
             match &named {
-                None => folders.iter().map(|f| root.join(f)).find(|dir| dir.is_dir()),
+                None => match folders.iter().find(|folder| index.names(folder)) {
+                    Some(folder) => Some(root.join(folder)),
+                    None => folders.iter().map(|f| root.join(f)).find(|dir| dir.is_dir()),
+                },
                 Some(named) => named.get(component)?.as_ref().map(|dir| root.join(dir)),
             }
         };
@@ -87,6 +99,9 @@ impl ModelFolder {
                     return root.join(folders[0]);
                 }
                 missing.push(match &named {
+                    None if folders.iter().any(|folder| index.names(folder)) => {
+                        format!("{component}/ of model_index.json")
+                    }
                     None => {
                         folders.iter().map(|f| format!("{f}/")).collect::<Vec<_>>().join(" or ")
                     }
@@ -114,7 +129,10 @@ impl ModelFolder {
             [("llm_encoder", &folder.llm_encoder), ("llm_tokenizer", &folder.llm_tokenizer)]
         {
             if parts.text.is_none() && dir.as_ref().is_some_and(|dir| !dir.is_dir()) {
-                missing.push(format!("{component} of pipeline.json"));
+                missing.push(match &named {
+                    None => format!("{component}/ of model_index.json"),
+                    Some(_) => format!("{component} of pipeline.json"),
+                });
             }
         }
         if !missing.is_empty() {
@@ -126,6 +144,34 @@ impl ModelFolder {
             folder.llm_tokenizer = folder.llm_encoder.clone();
         }
         Ok(folder)
+    }
+
+    /// Opens the weights of the component in `dir`: those of the options' variant, or the plain ones of a component
+    /// that does not have it. Only headers are read.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoVariant`] if no component has the variant, and those of [`WeightFiles::open`].
+    pub fn weights(&self, dir: &Path, options: &LoadOptions) -> Result<WeightFiles, ModelError> {
+        self.variant_weights(dir, options.variant.as_deref())
+    }
+
+    pub(crate) fn variant_weights(
+        &self,
+        dir: &Path,
+        variant: Option<&str>,
+    ) -> Result<WeightFiles, ModelError> {
+        let Some(variant) = variant else { return Ok(WeightFiles::open(dir)?) };
+        let has = |dir| -> Result<bool, CheckpointError> {
+            Ok(WeightFiles::variants(dir)?.iter().any(|name| name == variant))
+        };
+        if !has(dir)? {
+            for (_, other) in self.components() {
+                if has(other)? {
+                    return Ok(WeightFiles::open(dir)?);
+                }
+            }
+        }
+        Ok(WeightFiles::open_variant(dir, Some(variant))?)
     }
 
     /// Name and folder of each component that has a config and weights.
@@ -165,6 +211,53 @@ mod tests {
         let folder = ModelFolder::open(dir.path()).unwrap();
         assert_eq!(folder.llm_tokenizer, folder.llm_encoder);
         assert_eq!(folder.components().len(), 4);
+    }
+
+    #[test]
+    fn model_index_names_parts_and_classes() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for name in ["editmgt", "transformer", "vqvae", "text_encoder", "tokenizer", "scheduler"] {
+            std::fs::create_dir(root.join(name)).unwrap();
+        }
+        let open = |index: &str| {
+            std::fs::write(root.join("model_index.json"), index).unwrap();
+            ModelFolder::open(root)
+        };
+        let official = r#"{
+            "_class_name": "Pipeline", "_diffusers_version": "0.32.1", "requires_safety_checker": false,
+            "feature_extractor": [null, null], "image_processor": ["diffusers", "Whatever"],
+            "transformer": ["transformer", "Transformer2DModel"], "vqvae": ["diffusers", "VQModel"],
+            "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+            "tokenizer": ["transformers", "CLIPTokenizer"], "scheduler": ["scheduler", "Scheduler"]
+        }"#;
+        let folder = open(official).unwrap();
+        // Without the index it would be editmgt/.
+        assert_eq!(folder.transformer, root.join("transformer"));
+        assert_eq!(folder.llm_encoder, None);
+        for (from, to, named) in [
+            ("\"Transformer2DModel\"", "\"FluxTransformer2DModel\"", "FluxTransformer2DModel"),
+            ("VQModel", "AutoencoderKL", "vqvae is of the class \"AutoencoderKL\""),
+            ("CLIPTextModelWithProjection", "T5EncoderModel", "T5EncoderModel"),
+            ("[\"scheduler\", \"Scheduler\"]", "7", "scheduler"),
+            (
+                "\"feature_extractor\"",
+                "\"llm_encoder\": [\"transformers\", \"Gemma2Model\"], \"x\"",
+                "llm_encoder/ of model_index.json",
+            ),
+        ] {
+            let changed = official.replace(from, to);
+            assert_ne!(changed, official);
+            let message = open(&changed).unwrap_err().to_string();
+            assert!(message.contains(named), "{message}");
+            assert!(matches!(
+                open(&official.replace("VQModel", "AutoencoderKL")),
+                Err(ModelError::Class { .. })
+            ));
+        }
+        assert!(open("[]").is_err());
+        // Parts that it doesn't name are found by their folders.
+        assert_eq!(open("{}").unwrap().transformer, root.join("editmgt"));
     }
 
     #[test]

@@ -23,11 +23,19 @@ const SAMPLE: u64 = 4096;
 /// # Errors
 /// [`ModelError`] naming the file that cannot be read.
 pub fn identity(folder: &ModelFolder) -> Result<String, ModelError> {
+    variant_identity(folder, None)
+}
+
+/// The same number for a [variant](crate::LoadOptions::variant) of the model's weights.
+///
+/// # Errors
+/// [`ModelError`] naming the file that can't be read.
+pub fn variant_identity(folder: &ModelFolder, variant: Option<&str>) -> Result<String, ModelError> {
     let mut hash = Sha256::new();
     for (name, dir) in folder.components() {
         part(&mut hash, name.as_bytes());
         part(&mut hash, &read(&dir.join("config.json"))?);
-        for file in WeightFiles::open(dir)?.files() {
+        for file in folder.variant_weights(dir, variant)?.files() {
             weights(&mut hash, || File::open(file)).map_err(ModelError::io(&**file))?;
         }
     }
@@ -42,6 +50,15 @@ pub fn identity(folder: &ModelFolder) -> Result<String, ModelError> {
 /// # Errors
 /// [`ModelError`] naming the file that cannot be read.
 pub fn checkpoint_identity(dir: &Path, names: &[&str]) -> Result<String, ModelError> {
+    files_identity(dir, names, None)
+}
+
+/// The same with a variant of the weights.
+pub(crate) fn files_identity(
+    dir: &Path,
+    names: &[&str],
+    variant: Option<&str>,
+) -> Result<String, ModelError> {
     let mut hash = Sha256::new();
     for name in names {
         let path = dir.join(name);
@@ -50,7 +67,7 @@ pub fn checkpoint_identity(dir: &Path, names: &[&str]) -> Result<String, ModelEr
             part(&mut hash, &read(&path)?);
         }
     }
-    for file in WeightFiles::open(dir)?.files() {
+    for file in WeightFiles::open_variant(dir, variant)?.files() {
         weights(&mut hash, || File::open(file)).map_err(ModelError::io(&**file))?;
     }
     Ok(digits(hash))

@@ -11,6 +11,7 @@ pub(crate) mod base;
 pub(crate) mod embedded;
 mod folder;
 pub(crate) mod identity;
+mod index;
 mod load;
 mod loaded;
 mod on_demand;

@@ -13,7 +13,6 @@ use editmgt_core::{
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
 use super::base::LoraFiles;
-use super::identity::checkpoint_identity;
 use super::loaded::Model;
 use super::stored::{
     Part, Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer,
@@ -59,11 +58,11 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
         stored: Stored<M>,
         make: impl Fn(M) -> Result<T, ModelError> + Send + Sync + 'static,
     ) -> Result<Self, ModelError> {
-        let known = identity(&stored)?;
+        let known = stored.identity()?;
         let load = move || {
             let loaded = stored.load();
             // Checked after loading, even a failed one, so that no change goes unnoticed.
-            if identity(&stored)? != known {
+            if stored.identity()? != known {
                 return Err(ModelError::Changed { dir: stored.dir.clone() });
             }
             make(loaded?)
@@ -74,10 +73,6 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
     fn get(&self) -> Result<Arc<T>> {
         self.slot.get(&self.load).map_err(Error::stage)
     }
-}
-
-fn identity<M>(stored: &Stored<M>) -> Result<String, ModelError> {
-    checkpoint_identity(&stored.dir, &["config.json"])
 }
 
 impl<T: VqCodec + 'static> VqCodec for OnDemand<T> {

@@ -4,18 +4,57 @@ use std::fmt;
 
 use burn::tensor::Device;
 use editmgt_backends::{DeviceError, DtypePolicy};
+use editmgt_core::config::UnknownKeys;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::lora::{LoraFile, LoraSource, LoraUse};
 
-/// Device and precision of a model.
+/// Device and precision of a model, and how its files are read.
+///
+/// ```
+/// use editmgt::{Dtype, DtypePolicy, LoadOptions};
+///
+/// # fn main() -> Result<(), editmgt::DeviceError> {
+/// let device = editmgt::open_device("cpu")?;
+/// let options = LoadOptions::new(device, DtypePolicy::uniform(Dtype::F32)).variant("fp16");
+/// assert_eq!(options.variant.as_deref(), Some("fp16"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LoadOptions {
     /// The device of every component.
     pub device: Device,
     /// The precision of each component.
     pub dtype: DtypePolicy,
+    /// The variant of the weights to read, `fp16` for `*.fp16.safetensors`. A component that does not have it is
+    /// read from its plain files, but one must have it. Without one the plain files are read, or the only variant
+    /// that there is.
+    pub variant: Option<String>,
+    /// What happens to keys of configs that this program doesn't know.
+    pub unknown_keys: UnknownKeys,
+}
+
+impl LoadOptions {
+    /// Reads the plain files, and refuses unknown keys.
+    pub fn new(device: Device, dtype: DtypePolicy) -> Self {
+        Self { device, dtype, variant: None, unknown_keys: UnknownKeys::Refuse }
+    }
+
+    /// Sets [`variant`](Self::variant).
+    #[must_use]
+    pub fn variant(self, variant: impl Into<String>) -> Self {
+        Self { variant: Some(variant.into()), ..self }
+    }
+
+    /// Whether keys of configs that this program doesn't know are ignored, in place of being errors (default: no).
+    /// For keys that don't change the results.
+    #[must_use]
+    pub fn accept_unknown_keys(self, accept: bool) -> Self {
+        Self { unknown_keys: UnknownKeys::accept(accept), ..self }
+    }
 }
 
 impl LoadOptions {
@@ -23,9 +62,9 @@ impl LoadOptions {
     ///
     /// # Errors
     /// [`DeviceError`] when it can't compute in any.
-    pub fn new(device: Device) -> Result<Self, DeviceError> {
+    pub fn for_device(device: Device) -> Result<Self, DeviceError> {
         let dtype = DtypePolicy::choose(&device, None)?;
-        Ok(Self { device, dtype })
+        Ok(Self::new(device, dtype))
     }
 }
 

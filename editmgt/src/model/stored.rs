@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use editmgt_checkpoint::{WeightFiles, check_module, load_module};
-use editmgt_core::config::ConfigError;
+use editmgt_core::config::{ConfigError, UnknownKeys};
 use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
 use editmgt_kernels::widens;
 use editmgt_sampler::SchedulerConfig;
@@ -19,7 +19,7 @@ use editmgt_vq::{CodecConfig, PatchVqModel, VqModel};
 
 use super::base::{BaseModel, BaseTransformer, ModelMetadata};
 use super::folder::ModelFolder;
-use super::identity::identity;
+use super::identity::{files_identity, variant_identity};
 use super::options::LoadOptions;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
@@ -40,23 +40,28 @@ pub(crate) struct Stored<M> {
 }
 
 impl<M: Module> Stored<M> {
-    /// Opens the weights in `dir` for the module that `build` makes of its config.
+    /// Compares the weights with the module that `build` makes of the config beside them.
     fn open(
-        dir: &Path,
+        files: WeightFiles,
         dtype: DType,
         build: impl FnOnce() -> Result<(KeyMap, M), ConfigError>,
     ) -> Result<Self, ModelError> {
+        let dir = files.dir().to_owned();
         let path = dir.join("config.json");
         let (keys, unloaded) = build().map_err(|source| ModelError::Config { path, source })?;
-        let files = WeightFiles::open(dir)?;
         check_module(&unloaded, &files, &keys, dtype)?;
-        Ok(Self { unloaded, dir: dir.to_owned(), keys, files, dtype, keeps_half_precision: false })
+        Ok(Self { unloaded, dir, keys, files, dtype, keeps_half_precision: false })
     }
 
     /// For a module that widens matrices on use: matrices stored in half precision keep their
     /// dtype, if that changes no result and costs no time.
     fn with_half_precision_kept(self, device: &Device) -> Self {
         Self { keeps_half_precision: keeps_half_precision(device, self.dtype), ..self }
+    }
+
+    /// Tells its config and weights apart from others, as they are now.
+    pub(crate) fn identity(&self) -> Result<String, ModelError> {
+        files_identity(&self.dir, &["config.json"], self.files.variant())
     }
 
     /// Loads the component's weights; each call reads them again.
@@ -83,7 +88,7 @@ pub fn load_component<M: Module>(
     dtype: DType,
     build: impl FnOnce() -> Result<(KeyMap, M), ConfigError>,
 ) -> Result<M, ModelError> {
-    Stored::open(dir, dtype, build)?.load()
+    Stored::open(WeightFiles::open(dir)?, dtype, build)?.load()
 }
 
 /// A component of the folder, or one of the user's own in its place.
@@ -193,7 +198,7 @@ impl StoredModel {
         let (transformer, architecture) = match &parts.transformer {
             Some(own) => (Part::Own(own.clone()), None),
             None => {
-                let (config, model) = open_transformer(&folder.transformer, options)?;
+                let (config, model) = open_transformer(folder, options)?;
                 let keys = config.keys();
                 for (choice, file) in loras {
                     let streams = choice.streams.unwrap_or(file.streams);
@@ -207,14 +212,14 @@ impl StoredModel {
         Ok(Self {
             codec: match &parts.codec {
                 Some(own) => Part::Own(own.clone()),
-                None => Part::Stored(open_codec(&folder.vqvae, options)?),
+                None => Part::Stored(open_codec(folder.weights(&folder.vqvae, options)?, options)?),
             },
             text: match &parts.text {
                 Some(own) => Part::Own(own.clone()),
                 None => {
                     let architecture = match architecture {
                         Some(architecture) => architecture,
-                        None => text_architecture(folder)?,
+                        None => text_architecture(folder, options)?,
                     };
                     Part::Stored(open_text(folder, &architecture, options)?)
                 }
@@ -223,13 +228,13 @@ impl StoredModel {
                 root: folder.root.clone(),
                 scheduler: match parts.scheduler {
                     Some(scheduler) => scheduler,
-                    None => read_scheduler(&folder.scheduler)?,
+                    None => read_scheduler(&folder.scheduler, options.unknown_keys)?,
                 },
                 defaults,
                 source: if parts.change_model() {
                     None
                 } else {
-                    Some((identity(folder)?, options.dtype))
+                    Some((variant_identity(folder, options.variant.as_deref())?, options.dtype))
                 },
                 device: options.device.clone(),
             },
@@ -271,7 +276,7 @@ impl ModelFolder {
         &self,
         options: &LoadOptions,
     ) -> Result<(MgtConfig, MgtModel), ModelError> {
-        let (config, model) = open_transformer(&self.transformer, options)?;
+        let (config, model) = open_transformer(self, options)?;
         Ok((config, model.load()?))
     }
 
@@ -280,7 +285,7 @@ impl ModelFolder {
     /// # Errors
     /// As [`Model::load`].
     pub fn load_codec(&self, options: &LoadOptions) -> Result<Box<dyn VqCodec>, ModelError> {
-        open_codec(&self.vqvae, options)?.load()
+        open_codec(self.weights(&self.vqvae, options)?, options)?.load()
     }
 
     /// Loads the text encoder named in the transformer's config.
@@ -296,7 +301,7 @@ impl ModelFolder {
     /// # Errors
     /// As [`Model::load`].
     pub fn load_text_encoder(&self, options: &LoadOptions) -> Result<LoadedText, ModelError> {
-        let config = read_config(&self.transformer, "config.json", MgtConfig::from_json)?;
+        let config = read_component(&self.transformer, options, MgtConfig::from_json_with)?;
         open_text(self, &config.text_encoder_architecture, options)?.load()
     }
 
@@ -305,26 +310,31 @@ impl ModelFolder {
     /// # Errors
     /// [`ModelError`] naming the file.
     pub fn read_scheduler(&self) -> Result<SchedulerConfig, ModelError> {
-        read_scheduler(&self.scheduler)
+        read_scheduler(&self.scheduler, UnknownKeys::Refuse)
     }
 }
 
 fn open_transformer(
-    dir: &Path,
+    folder: &ModelFolder,
     options: &LoadOptions,
 ) -> Result<(MgtConfig, Stored<MgtModel>), ModelError> {
-    let config = read_config(dir, "config.json", MgtConfig::from_json)?;
+    let dir = &folder.transformer;
+    let config = read_component(dir, options, MgtConfig::from_json_with)?;
     let build = || Ok((config.keys(), config.init(&options.device)?));
-    let model = Stored::open(dir, options.dtype.transformer.into(), build)?;
+    let files = folder.weights(dir, options)?;
+    let model = Stored::open(files, options.dtype.transformer.into(), build)?;
     Ok((config, model))
 }
 
 /// The text encoder of a folder whose transformer is replaced: what the transformer's config says
 /// where there is one, else what the encoder's own files say.
-fn text_architecture(folder: &ModelFolder) -> Result<TextArchitecture, ModelError> {
+fn text_architecture(
+    folder: &ModelFolder,
+    options: &LoadOptions,
+) -> Result<TextArchitecture, ModelError> {
     const CONFIG: &str = "config.json";
     if folder.transformer.join(CONFIG).is_file() {
-        let config = read_config(&folder.transformer, CONFIG, MgtConfig::from_json)?;
+        let config = read_component(&folder.transformer, options, MgtConfig::from_json_with)?;
         return Ok(config.text_encoder_architecture);
     }
     if folder.llm_encoder.is_some() {
@@ -341,16 +351,16 @@ fn text_architecture(folder: &ModelFolder) -> Result<TextArchitecture, ModelErro
     })
 }
 
-fn open_codec(dir: &Path, options: &LoadOptions) -> Result<StoredCodec, ModelError> {
+fn open_codec(files: WeightFiles, options: &LoadOptions) -> Result<StoredCodec, ModelError> {
     let (device, dtype) = (&options.device, options.dtype.vq.into());
-    Ok(match read_config(dir, "config.json", CodecConfig::from_json)? {
+    Ok(match read_component(files.dir(), options, CodecConfig::from_json_with)? {
         CodecConfig::Official(config) => {
             let build = || Ok((config.keys(), config.init(device)?));
-            StoredCodec::Official(Box::new(Stored::open(dir, dtype, build)?))
+            StoredCodec::Official(Box::new(Stored::open(files, dtype, build)?))
         }
         CodecConfig::Patch(config) => {
             let build = || Ok((config.keys(), config.init(device)?));
-            StoredCodec::Patch(Box::new(Stored::open(dir, dtype, build)?))
+            StoredCodec::Patch(Box::new(Stored::open(files, dtype, build)?))
         }
     })
 }
@@ -363,14 +373,16 @@ fn open_text(
     let (dir, device) = (&folder.text_encoder, &options.device);
     let dtype: DType = options.dtype.text.into();
     if *architecture == TextArchitecture::Small {
-        let config = read_config(dir, "config.json", SmallTextConfig::from_json)?;
-        let model = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
+        let config = read_component(dir, options, SmallTextConfig::from_json_with)?;
+        let files = folder.weights(dir, options)?;
+        let model = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
         let model = model.with_half_precision_kept(device);
         let tokenizer = WordTokenizer::open(&folder.tokenizer, model.unloaded.spec().rows)?;
         return Ok(StoredText::Small(Box::new(model), tokenizer));
     }
-    let config = read_config(dir, "config.json", ClipTextConfig::from_json)?;
-    let model = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
+    let config = read_component(dir, options, ClipTextConfig::from_json_with)?;
+    let files = folder.weights(dir, options)?;
+    let model = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
     let model = model.with_half_precision_kept(device);
     let clip = Box::new(StoredClip { model, tokenizer: PromptTokenizer::clip(&folder.tokenizer)? });
     if *architecture == TextArchitecture::Clip {
@@ -380,15 +392,26 @@ fn open_text(
         let problem = "the transformer needs CLIP and Gemma2, but there is no llm_encoder";
         return Err(ModelError::folder(&folder.root, problem));
     };
-    let config = read_config(dir, "config.json", Gemma2Config::from_json)?;
-    let gemma = Stored::open(dir, dtype, || Ok((config.keys(), config.init(device)?)))?;
+    let config = read_component(dir, options, Gemma2Config::from_json_with)?;
+    let files = folder.weights(dir, options)?;
+    let gemma = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
     let gemma = gemma.with_half_precision_kept(device);
     let tokenizer = PromptTokenizer::gemma(tokenizer)?;
     Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
 }
 
-fn read_scheduler(dir: &Path) -> Result<SchedulerConfig, ModelError> {
-    read_config(dir, "scheduler_config.json", SchedulerConfig::from_json)
+fn read_scheduler(dir: &Path, unknown_keys: UnknownKeys) -> Result<SchedulerConfig, ModelError> {
+    let parse = |text: &str| SchedulerConfig::from_json_with(text, unknown_keys);
+    read_config(dir, "scheduler_config.json", parse)
+}
+
+/// Reads the `config.json` of a component, as strictly as the options say.
+fn read_component<T>(
+    dir: &Path,
+    options: &LoadOptions,
+    parse: impl Fn(&str, UnknownKeys) -> Result<T, ConfigError>,
+) -> Result<T, ModelError> {
+    read_config(dir, "config.json", |text| parse(text, options.unknown_keys))
 }
 
 /// Reads the file `name` of a checkpoint's folder by `parse`.
@@ -417,7 +440,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let device = editmgt_backends::open("cpu").unwrap();
         let dtype = DtypePolicy::uniform(Dtype::F32);
-        let options = LoadOptions { device: device.clone(), dtype };
+        let options = LoadOptions::new(device.clone(), dtype);
         let text = r#"{
             "_class_name": "PatchVqModel",
             "encoder_channels": [8],
@@ -434,13 +457,11 @@ mod tests {
         write_random(dir.path(), &tensors, &write, 1).unwrap();
         let path = dir.path().join("config.json");
         std::fs::write(&path, text).unwrap();
-        assert_eq!(
-            open_codec(dir.path(), &options).unwrap().load().unwrap().spec(),
-            &config.spec()
-        );
+        let open = || open_codec(WeightFiles::open(dir.path()).unwrap(), &options);
+        assert_eq!(open().unwrap().load().unwrap().spec(), &config.spec());
 
         std::fs::write(&path, text.replace("PatchVqModel", "AutoencoderKL")).unwrap();
-        let Err(error) = open_codec(dir.path(), &options) else { panic!("opened") };
+        let Err(error) = open() else { panic!("opened") };
         assert!(matches!(error, ModelError::Config { .. }), "{error}");
         assert!(error.to_string().contains("VQModel or PatchVqModel"), "{error}");
     }

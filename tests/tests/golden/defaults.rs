@@ -23,7 +23,7 @@ fn load(root: &Path) -> Model {
 
 pub(crate) fn options() -> LoadOptions {
     let device = Device::flex();
-    LoadOptions { dtype: DtypePolicy::choose(&device, None).unwrap(), device }
+    LoadOptions::new(device.clone(), DtypePolicy::choose(&device, None).unwrap())
 }
 
 /// CLIP only, no down/up blocks: 4 pixels per token.

@@ -13,7 +13,7 @@ use crate::defaults::{options, photo, request};
 use crate::low_memory::write_adapter;
 
 /// A copy of a model folder with its weights in another dtype.
-fn stored_as(dtype: DType, from: &Path, to: PathBuf) -> PathBuf {
+pub(crate) fn stored_as(dtype: DType, from: &Path, to: PathBuf) -> PathBuf {
     copy(from, &to);
     let folder = ModelFolder::open(&to).unwrap();
     let components = [&folder.transformer, &folder.text_encoder, &folder.vqvae];
@@ -32,7 +32,7 @@ fn stored_as(dtype: DType, from: &Path, to: PathBuf) -> PathBuf {
     to
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

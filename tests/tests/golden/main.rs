@@ -7,6 +7,7 @@ mod custom;
 mod defaults;
 mod edit_batch;
 mod engine;
+mod folders;
 mod full_size;
 mod geometry;
 mod half_precision;

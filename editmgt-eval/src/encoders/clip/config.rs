@@ -1,10 +1,10 @@
 use editmgt::KeyMap;
-use editmgt::config::ConfigError;
+use editmgt::config::{ConfigError, ConfigKeys, UnknownKeys};
 use editmgt_text::ClipTextConfig;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::encoders::config::{HARMLESS, Object, complete, of_type};
+use crate::encoders::config::of_type;
 use crate::encoders::tower::TowerConfig;
 
 pub(super) const COMPONENT: &str = "CLIP";
@@ -19,36 +19,26 @@ pub(super) struct ClipConfig {
     pub(super) projection_dim: usize,
 }
 
-/// The whole model's config, without ignored keys.
+/// The keys of the whole model.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct Whole {
     projection_dim: usize,
-    text_config: Option<Object>,
-    vision_config: Option<Object>,
-    text_config_dict: Option<Object>,
-    vision_config_dict: Option<Object>,
 }
 
 impl ClipConfig {
     /// Reads the text of a `config.json`.
-    pub(super) fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let (_, values) = of_type(COMPONENT, text, &["clip"])?;
-        let file: File = complete(COMPONENT, json!({"projection_dim": 512}), values)?;
-        // Old files have both, and the library then uses only the second.
-        let text = file.text_config_dict.or(file.text_config).unwrap_or_default();
-        let vision = file.vision_config_dict.or(file.vision_config).unwrap_or_default();
-        Ok(Self {
-            text: text_config(text, file.projection_dim)?,
-            vision: vision_config(vision)?,
-            projection_dim: file.projection_dim,
-        })
-    }
-
-    /// Keys of the text tower in a checkpoint that has both.
-    pub(super) fn text_keys(&self) -> KeyMap {
-        let others = [r"vision_model\..*", r"visual_projection\.weight", "logit_scale"];
-        self.text.keys().allow_unused(others.map(str::to_owned))
+    pub(super) fn from_json(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
+        let (_, mut keys) = of_type(COMPONENT, text, unknown_keys, &["clip"])?;
+        keys.set_default("projection_dim", 512);
+        let text = ClipTextConfig::from_whole_model(keys.clone())?;
+        keys.ignore(&["text_config", "text_config_dict"]);
+        // Old files have both, and the library then goes by the second only.
+        let part = keys.take_part(VISION, "vision_config")?;
+        let dict = keys.take_part(VISION, "vision_config_dict")?;
+        let vision = dict.or(part).unwrap_or_else(|| keys.empty_part(VISION));
+        let Whole { projection_dim } = keys.parse()?;
+        Ok(Self { text, vision: vision_config(vision)?, projection_dim })
     }
 
     /// Keys of the vision tower in a checkpoint that has both.
@@ -79,30 +69,10 @@ impl ClipConfig {
     }
 }
 
-/// The text tower's own config requires every key.
-fn text_config(mut values: Object, projection_dim: usize) -> Result<ClipTextConfig, ConfigError> {
-    let defaults = ClipTextConfig {
-        vocab_size: 49408,
-        hidden_size: 512,
-        intermediate_size: 2048,
-        num_hidden_layers: 12,
-        num_attention_heads: 8,
-        max_position_embeddings: 77,
-        projection_dim,
-        hidden_act: "quick_gelu".into(),
-        layer_norm_eps: 1e-5,
-        eos_token_id: 49407,
-    };
-    values.retain(|key, _| key == "eos_token_id" || !HARMLESS.contains(&key.as_str()));
-    // The whole model's width takes precedence.
-    values.remove("projection_dim");
-    let mut whole = serde_json::to_value(defaults).expect("a config is JSON");
-    whole.as_object_mut().expect("a config is an object").extend(values);
-    ClipTextConfig::from_json(&whole.to_string())
-}
-
-fn vision_config(mut values: Object) -> Result<TowerConfig, ConfigError> {
-    let defaults = json!({
+fn vision_config(mut keys: ConfigKeys) -> Result<TowerConfig, ConfigError> {
+    keys.require("model_type", &["clip_vision_model"])?;
+    keys.ignore(&["projection_dim"]);
+    keys.set_defaults(json!({
         "hidden_size": 768,
         "intermediate_size": 3072,
         "num_hidden_layers": 12,
@@ -113,10 +83,8 @@ fn vision_config(mut values: Object) -> Result<TowerConfig, ConfigError> {
         "hidden_act": "quick_gelu",
         "layer_norm_eps": 1e-5,
         "qkv_bias": true,
-    });
-    values.remove("projection_dim");
-    let tower: TowerConfig = complete(VISION, defaults, values)?;
-    tower.checked(VISION)
+    }));
+    keys.parse::<TowerConfig>()?.checked(VISION)
 }
 
 #[cfg(test)]
@@ -125,10 +93,16 @@ mod tests {
 
     use super::*;
     use crate::encoders::clip::vision::ClipVision;
+    use crate::encoders::config::check_table;
     use crate::encoders::tests::device;
 
-    /// Parameter counts by `transformers`: of the whole model, and of its vision tower with
-    /// projection.
+    #[test]
+    fn configs_of_every_version_are_read() {
+        check_table(&["clip", "clip_defaults"], ClipConfig::from_json);
+    }
+
+    /// Numbers of weights that `transformers` counts: in the whole model, and in its vision tower
+    /// with projection.
     #[test]
     fn missing_config_keys_default_to_vit_b_32() {
         let large = json!({
@@ -144,7 +118,7 @@ mod tests {
             (json!({"model_type": "clip"}), 151_277_313, 87_849_216),
             (large, 427_616_513, 303_966_208),
         ] {
-            let config = ClipConfig::from_json(&config.to_string()).unwrap();
+            let config = ClipConfig::from_json(&config.to_string(), UnknownKeys::Refuse).unwrap();
             let tower = ClipVision::new(&config, &device()).unwrap().num_params();
             let text = config.text.init(&device()).unwrap().num_params();
             // One parameter is the scale of the logits.

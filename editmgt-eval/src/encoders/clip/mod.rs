@@ -6,6 +6,7 @@ mod vision;
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
+use editmgt::config::UnknownKeys;
 use editmgt::{ModelError, checkpoint_identity, read_config};
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_text::{ClipText, PromptTokenizer};
@@ -46,8 +47,21 @@ impl Clip {
     /// [`ModelError`] for a file that is missing or malformed, another kind of model, keys or
     /// shapes that don't match the config, or preprocessing to another size than the model's.
     pub fn open(dir: &Path, device: &Device) -> Result<Self, ModelError> {
-        let config = read_config(dir, "config.json", ClipConfig::from_json)?;
-        let preparation = Preparation::read(dir, Processor::Clip)?;
+        Self::open_with(dir, device, UnknownKeys::Refuse)
+    }
+
+    /// As [`open`](Self::open), with configs read as strictly as `unknown_keys` says.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); with [`UnknownKeys::Accept`] none for an unknown key.
+    pub fn open_with(
+        dir: &Path,
+        device: &Device,
+        unknown_keys: UnknownKeys,
+    ) -> Result<Self, ModelError> {
+        let parse = |text: &str| ClipConfig::from_json(text, unknown_keys);
+        let config = read_config(dir, "config.json", parse)?;
+        let preparation = Preparation::read(dir, Processor::Clip, unknown_keys)?;
         preparation.check_square(config.vision.image_size)?;
         let tokenizer =
             PromptTokenizer::clip(dir)?.with_length(config.text.max_position_embeddings)?;
@@ -57,7 +71,7 @@ impl Clip {
         // Each tower reads its own keys of the shared checkpoint and ignores those of the other.
         let weights = WeightFiles::open(dir)?;
         Ok(Self {
-            text: load_module(text, &weights, &config.text_keys(), DType::F32)?,
+            text: load_module(text, &weights, &config.text.keys(), DType::F32)?,
             vision: load_module(vision, &weights, &config.vision_keys(), DType::F32)?,
             tokenizer,
             preparation,

@@ -1,9 +1,9 @@
 use editmgt::KeyMap;
-use editmgt::config::ConfigError;
+use editmgt::config::{ConfigError, ConfigKeys, UnknownKeys};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::encoders::config::{Object, complete, of_type};
+use crate::encoders::config::of_type;
 use crate::encoders::tower::TowerConfig;
 
 pub(super) const COMPONENT: &str = "DINO";
@@ -26,11 +26,11 @@ pub(super) struct DinoConfig {
 
 impl DinoConfig {
     /// Reads the text of a `config.json`.
-    pub(super) fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let (kind, values) = of_type(COMPONENT, text, &["vit", "dinov2"])?;
+    pub(super) fn from_json(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
+        let (kind, keys) = of_type(COMPONENT, text, unknown_keys, &["vit", "dinov2"])?;
         let (kind, tower) = match kind.as_str() {
-            "vit" => (DinoKind::Vit, vit_config(values)?),
-            _ => (DinoKind::Dinov2, dinov2_config(values)?),
+            "vit" => (DinoKind::Vit, vit_config(keys)?),
+            _ => (DinoKind::Dinov2, dinov2_config(keys)?),
         };
         Ok(Self { kind, tower: tower.checked(COMPONENT)? })
     }
@@ -69,8 +69,8 @@ impl DinoConfig {
     }
 }
 
-fn vit_config(values: Object) -> Result<TowerConfig, ConfigError> {
-    let defaults = json!({
+fn vit_config(mut keys: ConfigKeys) -> Result<TowerConfig, ConfigError> {
+    keys.set_defaults(json!({
         "hidden_size": 768,
         "intermediate_size": 3072,
         "num_hidden_layers": 12,
@@ -81,8 +81,8 @@ fn vit_config(values: Object) -> Result<TowerConfig, ConfigError> {
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-12,
         "qkv_bias": true,
-    });
-    complete(COMPONENT, defaults, values)
+    }));
+    keys.parse()
 }
 
 /// The keys of a `Dinov2Config`.
@@ -102,8 +102,8 @@ struct Dinov2File {
     use_swiglu_ffn: bool,
 }
 
-fn dinov2_config(values: Object) -> Result<TowerConfig, ConfigError> {
-    let defaults = json!({
+fn dinov2_config(mut keys: ConfigKeys) -> Result<TowerConfig, ConfigError> {
+    keys.set_defaults(json!({
         "hidden_size": 768,
         "num_hidden_layers": 12,
         "num_attention_heads": 12,
@@ -115,8 +115,8 @@ fn dinov2_config(values: Object) -> Result<TowerConfig, ConfigError> {
         "num_channels": 3,
         "qkv_bias": true,
         "use_swiglu_ffn": false,
-    });
-    let file: Dinov2File = complete(COMPONENT, defaults, values)?;
+    }));
+    let file: Dinov2File = keys.parse()?;
     if file.use_swiglu_ffn {
         let expected = "false (the small, base and large models)";
         return Err(ConfigError::unsupported(COMPONENT, "use_swiglu_ffn", expected, true));
@@ -143,11 +143,17 @@ mod tests {
     use burn::module::Module;
 
     use super::*;
+    use crate::encoders::config::check_table;
     use crate::encoders::dino::model::DinoModel;
     use crate::encoders::tests::device;
 
-    /// Parameter counts by `transformers`: of ViT-S/16 without the pooler, and of ViT-B/14 with the
-    /// mask token.
+    #[test]
+    fn configs_of_every_version_are_read() {
+        check_table(&["vit", "dinov2"], DinoConfig::from_json);
+    }
+
+    /// Numbers of weights that `transformers` counts: in ViT-S/16 without the layer after the
+    /// feature, and in ViT-B/14 with the token for hidden patches.
     #[test]
     fn sizes_of_the_published_models() {
         let small = json!({
@@ -156,7 +162,7 @@ mod tests {
         });
         let base = json!({"model_type": "dinov2", "image_size": 518, "patch_size": 14});
         for (config, token, expected) in [(small, 0, 21_665_664), (base, 768, 86_580_480)] {
-            let config = DinoConfig::from_json(&config.to_string()).unwrap();
+            let config = DinoConfig::from_json(&config.to_string(), UnknownKeys::Refuse).unwrap();
             let model = DinoModel::new(&config, &device()).unwrap();
             assert_eq!(model.num_params() + token, expected);
         }

@@ -6,6 +6,7 @@ mod model;
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
+use editmgt::config::UnknownKeys;
 use editmgt::{ModelError, checkpoint_identity, read_config};
 use editmgt_checkpoint::{WeightFiles, load_module};
 use image::RgbImage;
@@ -34,15 +35,28 @@ impl Dino {
     /// [`ModelError`] for a file that is missing or malformed, another kind of model, keys or
     /// shapes that don't match the config, or preprocessing to another size than a `ViTModel`'s.
     pub fn open(dir: &Path, device: &Device) -> Result<Self, ModelError> {
-        let config = read_config(dir, "config.json", DinoConfig::from_json)?;
+        Self::open_with(dir, device, UnknownKeys::Refuse)
+    }
+
+    /// As [`open`](Self::open), with configs read as strictly as `unknown_keys` says.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); with [`UnknownKeys::Accept`] none for an unknown key.
+    pub fn open_with(
+        dir: &Path,
+        device: &Device,
+        unknown_keys: UnknownKeys,
+    ) -> Result<Self, ModelError> {
+        let parse = |text: &str| DinoConfig::from_json(text, unknown_keys);
+        let config = read_config(dir, "config.json", parse)?;
         let preparation = match config.kind {
             DinoKind::Vit => {
-                let preparation = Preparation::read(dir, Processor::Vit)?;
+                let preparation = Preparation::read(dir, Processor::Vit, unknown_keys)?;
                 preparation.check_square(config.tower.image_size)?;
                 preparation
             }
             DinoKind::Dinov2 => {
-                let preparation = Preparation::read(dir, Processor::Clip)?;
+                let preparation = Preparation::read(dir, Processor::Clip, unknown_keys)?;
                 preparation.check_patch(config.tower.patch_size)?;
                 preparation
             }

@@ -220,7 +220,7 @@ fn stages_continue_from_earlier_results() {
 
     let folder = ModelFolder::open(&second).unwrap();
     let dtype = DtypePolicy::uniform(Dtype::F32);
-    let options = LoadOptions { device: Device::flex(), dtype };
+    let options = LoadOptions::new(Device::flex(), dtype);
     let with = |loras: &[LoraUse]| Model::load_with_loras(&folder, &options, loras).unwrap();
     let (plain, adapted) = (with(&[]), with(&[LoraUse::new(&adapter)]));
     assert!(difference(&logits(&plain, true), &logits(&adapted, true)) > 1e-4);

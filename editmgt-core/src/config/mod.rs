@@ -1,15 +1,21 @@
 //! Strict reading of a component's `config.json`.
 //!
-//! A config determines the computation, so no key is ignored silently: a key that is neither used
-//! nor known to be irrelevant is an error, as is a missing one.
+//! A config determines the computation, so no key is ignored silently: a key that is neither used nor known to
+//! be irrelevant is an error, as is a missing one. [`ConfigKeys`] reads files as transformers and diffusers write
+//! them, with the bookkeeping of these libraries; [`parse`] reads this program's own formats.
+
+mod bookkeeping;
+mod keys;
 
 use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// Upper limit of widths, table sizes and channel counts of a config: far above any real model, and
-/// small enough that no product of two overflows.
+pub use self::keys::{ConfigKeys, UnknownKeys};
+
+/// Upper limit of widths, table sizes and channel counts of a config: far above any real model, and small enough
+/// that no product of two overflows.
 pub const MAX_EXTENT: usize = 1 << 24;
 
 /// An invalid `config.json`.
@@ -23,6 +29,20 @@ pub enum ConfigError {
         component: &'static str,
         /// The parser's message.
         message: String,
+    },
+    /// Keys that are neither read nor known to be irrelevant.
+    #[error(
+        "{component} config: unknown {}: the results may depend on {}; if they do not, ignore {} with \
+         --accept-unknown-keys (in the library: LoadOptions::accept_unknown_keys)",
+        list(keys),
+        them(keys),
+        them(keys)
+    )]
+    UnknownKeys {
+        /// The component.
+        component: &'static str,
+        /// The keys, in the order of their names.
+        keys: Vec<String>,
     },
     /// A value that is not supported.
     #[error("{component} config: {key}: expected {expected}, got {got}")]
@@ -50,6 +70,16 @@ impl ConfigError {
     }
 }
 
+fn list(keys: &[String]) -> String {
+    let noun = if keys.len() == 1 { "key" } else { "keys" };
+    let names: Vec<_> = keys.iter().map(|key| format!("{key:?}")).collect();
+    format!("{noun} {}", names.join(", "))
+}
+
+fn them(keys: &[String]) -> &'static str {
+    if keys.len() == 1 { "it" } else { "them" }
+}
+
 /// Checks that the value of a key is within a range.
 ///
 /// # Errors
@@ -67,9 +97,8 @@ pub fn check_range(
     Err(ConfigError::unsupported(component, key, expected, got))
 }
 
-/// Parses `text` into `T`, which should be `#[serde(deny_unknown_fields)]`, after removing the keys
-/// of `harmless`: those of official files that don't change inference (training rates, class names,
-/// versions).
+/// Parses `text` into `T`, which should be `#[serde(deny_unknown_fields)]`, after removing the keys of
+/// `harmless`. For this program's own formats; see [`ConfigKeys`] for those of other libraries.
 ///
 /// # Errors
 /// [`ConfigError::Parse`] with the parser's message, which names the key.
@@ -78,16 +107,28 @@ pub fn parse<T: DeserializeOwned>(
     text: &str,
     harmless: &[&str],
 ) -> Result<T, ConfigError> {
-    let error = |e: serde_json::Error| ConfigError::Parse { component, message: e.to_string() };
-    let mut value: Value = serde_json::from_str(text).map_err(error)?;
-    let Some(map) = value.as_object_mut() else {
-        return Err(ConfigError::Parse {
+    let mut map = object(component, text)?;
+    map.retain(|key, _| !harmless.contains(&key.as_str()));
+    deserialize(component, &map)
+}
+
+/// The JSON object in `text`.
+fn object(component: &'static str, text: &str) -> Result<Map<String, Value>, ConfigError> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(value) => Err(ConfigError::Parse {
             component,
             message: format!("expected an object, got {}", kind(&value)),
-        });
-    };
-    map.retain(|key, _| !harmless.contains(&key.as_str()));
-    T::deserialize(&*map).map_err(|e| {
+        }),
+        Err(e) => Err(ConfigError::Parse { component, message: e.to_string() }),
+    }
+}
+
+fn deserialize<T: DeserializeOwned>(
+    component: &'static str,
+    map: &Map<String, Value>,
+) -> Result<T, ConfigError> {
+    T::deserialize(map).map_err(|e| {
         let message = e.to_string();
         match mistyped::<T>(map, &message) {
             Some(key) => ConfigError::Parse { component, message: format!("{key}: {message}") },
