@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes config files as the installed version of transformers or diffusers writes them.
 
-The files under `tests/data/configs` come from here; `tests/tests/released_configs.rs` and the encoders of `editmgt-eval` read
-them. Neither library needs torch for this:
+The files under `tests/data/configs`, which `tests/tests/released_configs.rs` reads, and those under
+`editmgt-eval/testdata/configs`, which its encoders read, come from here. Neither library needs torch for this:
 
     for v in 4.44.2 4.47.1 4.51.3 4.57.1 5.0.0 5.24.0; do
         python3 -m venv t$v && t$v/bin/pip install transformers==$v numpy && t$v/bin/python scripts/make_config_table.py
@@ -21,12 +21,21 @@ import json
 import pathlib
 import sys
 
-TABLE = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "configs"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TABLE = ROOT / "tests" / "data" / "configs"
+# A packaged crate has only its own files, so the configs of the evaluation's encoders lie in it.
+ENCODERS = ROOT / "editmgt-eval" / "testdata" / "configs"
+# Name: whether `tests` reads it, too.
+OF_ENCODERS = {"clip": True, "clip_defaults": False, "dinov2": False, "vit": False}
 
 
 def write(folder, name, text):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    folders = [folder] if OF_ENCODERS.get(name, True) else []
+    if name in OF_ENCODERS and folder.name.startswith("transformers-"):
+        folders.append(ENCODERS / folder.name)
+    for each in folders:
+        each.mkdir(parents=True, exist_ok=True)
+        (each / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def transformers_configs():
@@ -134,7 +143,7 @@ def main():
     for name in found:
         known[name]()
     # Sorted and indented alike, so that versions can be compared; nothing else is changed.
-    for path in TABLE.rglob("*.json"):
+    for path in [*TABLE.rglob("*.json"), *ENCODERS.rglob("*.json")]:
         path.write_text(json.dumps(json.loads(path.read_text()), indent=2, sort_keys=True) + "\n")
 
 

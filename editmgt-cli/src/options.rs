@@ -89,7 +89,7 @@ impl Args for TableArgs {
                         .value_names(flag.values)
                         .num_args(flag.values.len())
                         .allow_negative_numbers(true)
-                    .allow_hyphen_values(flag.name == "negative_prompt")
+                        .allow_hyphen_values(flag.name == "negative_prompt")
                         .value_parser(ValueParser::new(parse))
                         .help(format!("{}{default}", option.doc.replace('`', "")))
                         .help_heading(flag.heading),

@@ -4,7 +4,7 @@
 //! training and of text generation. This list holds for all components; a key that a component reads is never
 //! bookkeeping there.
 
-/// Whether `key` says nothing about the computation, whatever its value.
+/// Whether `key` has no effect on the computation, whatever its value.
 pub(super) fn is_bookkeeping(key: &str) -> bool {
     // Both libraries mark their own attributes so: `_class_name`, `_diffusers_version`, `_name_or_path`, …
     let groups = [GENERIC, GENERATION, TRAINING, IMAGE_TASKS, AVERAGED_WEIGHTS];

@@ -29,7 +29,7 @@ pub(super) fn check_table<T: std::fmt::Debug>(
     parse: impl Fn(&str, UnknownKeys) -> Result<T, ConfigError>,
 ) {
     let mut versions = 0;
-    for entry in std::fs::read_dir("../tests/data/configs").unwrap() {
+    for entry in std::fs::read_dir("testdata/configs").unwrap() {
         let dir = entry.unwrap().path();
         if !dir.file_name().unwrap().to_string_lossy().starts_with("transformers-") {
             continue;

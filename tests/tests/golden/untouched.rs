@@ -4,9 +4,13 @@
 use std::io::Cursor;
 
 use editmgt::{Blend, EditRequest, EditResult, Editor, HoldPolicy, Mask, Photo, Resize};
+use image::codecs::png::PngEncoder;
+use image::metadata::Orientation;
 use image::{
-    DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Luma, Rgb, RgbImage, Rgba,
+    DynamicImage, GrayImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Luma, Rgb,
+    RgbImage, Rgba,
 };
+use proptest::prelude::*;
 
 use crate::defaults::{masked, request, small};
 
@@ -164,6 +168,64 @@ fn held_tokens_and_what_is_cropped_are_the_photo_bit_for_bit() {
                 }
             }
             assert!(own > 100, "{name}, {resize:?}: only {own} pixels were held");
+        }
+    }
+}
+
+/// A PNG stored in one of the eight EXIF orientations, and the image as it is shown. `alpha` 0 has no
+/// opacity, 1 is a hole, 2 a ramp.
+fn stored(width: u32, height: u32, orientation: u8, alpha: u8) -> (Vec<u8>, DynamicImage) {
+    let opacity = |x: u32, y: u32| match alpha {
+        1 if (x / 4 + y / 4).is_multiple_of(3) => 0,
+        2 => (x * 255 / width) as u8,
+        _ => 255,
+    };
+    let image = image::RgbaImage::from_fn(width, height, |x, y| {
+        let [r, g, b, _] = pixel(x, y);
+        Rgba([r, g, b, opacity(x, y)])
+    });
+    let mut image = DynamicImage::from(image);
+    if alpha == 0 {
+        image = image.into_rgb8().into();
+    }
+    let mut exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+    exif.extend_from_slice(&[orientation, 0, 0, 0, 0, 0, 0]);
+    let mut bytes = Vec::new();
+    let mut encoder = PngEncoder::new(&mut bytes);
+    encoder.set_exif_metadata(exif).unwrap();
+    image.write_with_encoder(encoder).unwrap();
+    image.apply_orientation(Orientation::from_exif(orientation).unwrap());
+    (bytes, image)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_photos_keep_their_bytes_outside_random_masks(
+        (width, height) in (16u32..64, 16u32..64),
+        orientation in 1u8..=8,
+        alpha in 0u8..3,
+        (left, top, part) in (0.0f32..0.7, 0.0f32..0.7, 0.2f32..1.0),
+        output in 0usize..4,
+    ) {
+        let (bytes, shown) = stored(width, height, orientation, alpha);
+        let (before, opacity) = (shown.to_rgb8(), shown.to_rgba8());
+        let (w, h) = before.dimensions();
+        let (left, top) = ((left * w as f32) as u32, (top * h as f32) as u32);
+        let inside = |x: u32, y: u32| {
+            (left..left + (part * w as f32) as u32).contains(&x)
+                && (top..top + (part * h as f32) as u32).contains(&y)
+        };
+        let level = |x, y| Luma([if inside(x, y) { 255 } else { 0 }]);
+        let editor = Editor::new(small()).unwrap();
+        let request = quick().mask(Mask::from_luma(GrayImage::from_fn(w, h, level)));
+        let result = editor.edit(&Photo::from_bytes(&bytes).unwrap(), request).unwrap();
+        let (after, after_opacity) = read(&saved(&result, ["o.png", "o.tiff", "o.webp", "o.bmp"][output]));
+        prop_assert_eq!(after.dimensions(), (w, h));
+        for (x, y, pixel) in after.enumerate_pixels() {
+            prop_assert!(inside(x, y) || pixel == before.get_pixel(x, y), "{},{}", x, y);
+            prop_assert_eq!(after_opacity.get_pixel(x, y).0[0], opacity.get_pixel(x, y).0[3]);
         }
     }
 }

@@ -32,7 +32,7 @@ fn table_has_a_row_per_number_and_lists_failures() {
     assert_eq!(row("text features: error")[6..], ["2.5e-4", "2.5e-4"]);
     assert_eq!(row("logits: most likely")[7..], ["75.00%", "75.00%"]);
     assert_eq!(row("infinite or NaN")[3..], ["8", "8"]);
-    assert_eq!(row("codec in this dtype: PSNR")[9..], ["no", "image", "no", "image"]);
+    assert_eq!(row("codec in this dtype: PSNR")[8..], ["no", "image", "no", "image"]);
     let edit = ["FAILED", "1", "of", "9", "tokens,", "77", "levels"];
     assert_eq!(row("edit 1: make it blue")[5..], edit);
     assert_eq!(table.lines().last(), Some("edit 1 in f16: no number"));
