@@ -271,7 +271,7 @@ impl ModelFolder {
     /// training requires.
     ///
     /// # Errors
-    /// As [`Model::load`].
+    /// As [`Model::load`](crate::Model::load).
     pub fn load_transformer(
         &self,
         options: &LoadOptions,
@@ -283,7 +283,7 @@ impl ModelFolder {
     /// Loads the codec.
     ///
     /// # Errors
-    /// As [`Model::load`].
+    /// As [`Model::load`](crate::Model::load).
     pub fn load_codec(&self, options: &LoadOptions) -> Result<Box<dyn VqCodec>, ModelError> {
         open_codec(self.weights(&self.vqvae, options)?, options)?.load()
     }
@@ -291,7 +291,7 @@ impl ModelFolder {
     /// Loads the text encoder named in the transformer's config.
     ///
     /// # Errors
-    /// As [`Model::load`].
+    /// As [`Model::load`](crate::Model::load).
     pub fn load_text(&self, options: &LoadOptions) -> Result<Box<dyn TextEncoder>, ModelError> {
         Ok(self.load_text_encoder(options)?.into_boxed())
     }
@@ -299,7 +299,7 @@ impl ModelFolder {
     /// As [`load_text`](Self::load_text), with the concrete type.
     ///
     /// # Errors
-    /// As [`Model::load`].
+    /// As [`Model::load`](crate::Model::load).
     pub fn load_text_encoder(&self, options: &LoadOptions) -> Result<LoadedText, ModelError> {
         let config = read_component(&self.transformer, options, MgtConfig::from_json_with)?;
         open_text(self, &config.text_encoder_architecture, options)?.load()
