@@ -1,27 +1,22 @@
 //! From a photo and an instruction to an edited photo.
 
 use std::borrow::Borrow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::Device;
-use editmgt_backends::{DeviceError, DtypePolicy};
-use editmgt_core::{
-    AttentionConsolidator, EditObserver, HoldMask, MgtTransformer, NoiseSource, RegionHold,
-    ScoreMap, Silent, TextEncoder, TokenGrid, TransformerSpec, UnmaskScheduler, VqCodec,
-};
-use editmgt_sampler::{LoopStep, SchedulerConfig};
+use editmgt_core::{EditObserver, HoldMask, ScoreMap, Silent, TokenGrid, TransformerSpec};
+use editmgt_sampler::LoopStep;
 
-use crate::custom::{CustomParts, CustomStages};
+use crate::builder::{EditorBuilder, FORWARD_BATCH, Origin};
+use crate::custom::CustomStages;
 use crate::error::{EditError, ModelError};
-use crate::lora::{LoraFile, LoraUse, open_loras};
-use crate::model::base::{Adapters, BaseModel, BaseTransformer, Reopen, own_transformer};
-use crate::model::stored::StoredModel;
-use crate::model::{LoadOptions, Model, ModelFolder};
+use crate::lora::LoraUse;
+use crate::model::Model;
+use crate::model::base::Adapters;
 use crate::open::OpenPhoto;
 use crate::photo::{ChangeMask, Overlay, Photo};
 use crate::report::EditReport;
-use crate::request::{EditDefaults, EditRequest, EditSettings, KeywordPolicy, ModelFacts};
+use crate::request::{EditRequest, EditSettings, KeywordPolicy, ModelFacts};
 use crate::run::{Batched, Features, PhotoRun};
 
 /// Tokens along each side of the square grid that a model is made for: 64 with down and up blocks
@@ -37,280 +32,11 @@ const OFFICIAL_BLOCK_COUNT: usize = 42;
 /// clone is the same model.
 #[derive(Clone)]
 pub struct Editor {
-    model: Arc<Model>,
-    adapters: Adapters,
-    custom: CustomStages,
+    pub(crate) model: Arc<Model>,
+    pub(crate) adapters: Adapters,
+    pub(crate) custom: CustomStages,
     /// Most photos of a forward pass.
-    forward_batch: usize,
-}
-
-/// Most photos of a forward pass by default.
-const FORWARD_BATCH: usize = 4;
-
-/// Where a model is loaded from.
-#[derive(Debug, Clone)]
-enum Origin {
-    Folder(PathBuf),
-    #[cfg(feature = "embedded")]
-    Embedded,
-    /// All parts are the user's own.
-    Parts,
-}
-
-/// Loads an [`Editor`].
-///
-/// Each stage can be replaced; whatever is, the photo's pixels come back, masks, maps, reports,
-/// variations, batches and resuming work as before.
-///
-/// ```no_run
-/// use editmgt::{ChaChaNoise, Editor, Photo, sampler::HoldThreshold};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let editor = Editor::builder("models/editmgt")
-///     .hold(HoldThreshold::new(0.4)?)
-///     .noise(ChaChaNoise::new(7))
-///     .build()?;
-/// let result = editor.edit(&Photo::open("cat.jpg")?, "make the cat black")?;
-/// assert_eq!(result.report.custom_stages, ["hold", "noise"]);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct EditorBuilder {
-    origin: Origin,
-    device: Option<Device>,
-    dtype: Option<DtypePolicy>,
-    loras: Vec<LoraUse>,
-    low_memory: bool,
-    variant: Option<String>,
-    accept_unknown_keys: bool,
-    forward_batch: usize,
-    custom: CustomStages,
-    parts: CustomParts,
-}
-
-impl Origin {
-    /// For errors.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Folder(_) => "a model folder",
-            #[cfg(feature = "embedded")]
-            Self::Embedded => "the model in the program",
-            Self::Parts => "parts of your own",
-        }
-    }
-
-    fn builder(self) -> EditorBuilder {
-        EditorBuilder {
-            origin: self,
-            device: None,
-            dtype: None,
-            loras: Vec::new(),
-            low_memory: false,
-            variant: None,
-            accept_unknown_keys: false,
-            forward_batch: FORWARD_BATCH,
-            custom: CustomStages::default(),
-            parts: CustomParts::default(),
-        }
-    }
-}
-
-impl EditorBuilder {
-    /// Computes on this device (default: the first that this build has, the CPU's first of all).
-    pub fn device(mut self, device: Device) -> Self {
-        self.device = Some(device);
-        self
-    }
-
-    /// Keeps the weights in these dtypes (default: [`DtypePolicy::choose`]).
-    pub fn dtype(mut self, dtype: DtypePolicy) -> Self {
-        self.dtype = Some(dtype);
-        self
-    }
-
-    /// Adds a LoRA adapter; several can be added. See [`Editor::with_loras`] to change them later.
-    pub fn lora(mut self, lora: LoraUse) -> Self {
-        self.loras.push(lora);
-        self
-    }
-
-    /// Keeps one component in memory at a time, each for as long as it is needed: see
-    /// [`Model::on_demand`]. Parts of your own stay in memory. Only a model folder can do it.
-    pub fn low_memory(mut self, low_memory: bool) -> Self {
-        self.low_memory = low_memory;
-        self
-    }
-
-    /// Reads a variant of the weights, `fp16` for instance: see [`LoadOptions::variant`].
-    pub fn variant(mut self, variant: impl Into<String>) -> Self {
-        self.variant = Some(variant.into());
-        self
-    }
-
-    /// Ignores keys of configs that this program doesn't know: see [`LoadOptions::accept_unknown_keys`].
-    pub fn accept_unknown_keys(mut self, accept: bool) -> Self {
-        self.accept_unknown_keys = accept;
-        self
-    }
-
-    /// How many photos [`Editor::edit_batch`] computes at once at most (default: 4). Memory grows with
-    /// it: activations of the transformer are as many times larger.
-    pub fn forward_batch(mut self, photos: usize) -> Self {
-        self.forward_batch = photos;
-        self
-    }
-
-    /// Decides which tokens are fixed when, in the place of
-    /// [`EditRequest::holding`] and [`EditRequest::temperature`].
-    pub fn scheduler(mut self, scheduler: impl UnmaskScheduler + 'static) -> Self {
-        self.custom.scheduler = Some(Arc::new(scheduler));
-        self
-    }
-
-    /// Turns attention into scores, in the place of [`EditRequest::map_filter`].
-    pub fn consolidator(mut self, consolidator: impl AttentionConsolidator + 'static) -> Self {
-        self.custom.consolidator = Some(Arc::new(consolidator));
-        self
-    }
-
-    /// Decides which tokens keep the photo's, in the place of [`EditRequest::hold`] and its margin. With
-    /// a user's mask, what that leaves black stays the photo's, too.
-    pub fn hold(mut self, hold: impl RegionHold + 'static) -> Self {
-        self.custom.hold = Some(Arc::new(hold));
-        self
-    }
-
-    /// Draws the random numbers, in the place of [`EditRequest::seed`].
-    pub fn noise(mut self, noise: impl NoiseSource + 'static) -> Self {
-        self.custom.noise = Some(Arc::new(noise));
-        self
-    }
-
-    /// Turns images into tokens and back, in the place of the model's codec, which is not loaded; its
-    /// folder may be missing.
-    pub fn codec(mut self, codec: impl VqCodec + 'static) -> Self {
-        self.parts.codec = Some(Arc::new(codec));
-        self
-    }
-
-    /// Turns prompts into features, in the place of the model's encoder, which is not loaded; its
-    /// folders may be missing.
-    pub fn text(mut self, text: impl TextEncoder + 'static) -> Self {
-        self.parts.text = Some(Arc::new(text));
-        self
-    }
-
-    /// Predicts tokens, in the place of the model's transformer, which is not loaded; its folder may be
-    /// missing.
-    pub fn transformer(mut self, transformer: impl MgtTransformer + 'static) -> Self {
-        self.parts.transformer = Some(Arc::new(transformer));
-        self
-    }
-
-    /// Mask token and schedules, in the place of `scheduler_config.json`. The default without a folder
-    /// is the transformer's mask token, a cosine schedule and timesteps that count down.
-    pub fn scheduler_config(mut self, config: SchedulerConfig) -> Self {
-        self.parts.scheduler = Some(config);
-        self
-    }
-
-    /// What requests leave open, in the place of `edit_defaults.json`. The default without a folder
-    /// are the official pipeline's.
-    pub fn defaults(mut self, defaults: EditDefaults) -> Self {
-        self.parts.defaults = Some(defaults);
-        self
-    }
-
-    /// The device on which it will compute.
-    ///
-    /// # Errors
-    /// [`DeviceError`] where none was named and this build has none that works.
-    pub fn device_or_default(&self) -> Result<Device, DeviceError> {
-        self.device.clone().map_or_else(editmgt_backends::open_default, Ok)
-    }
-
-    /// Loads the model.
-    ///
-    /// # Errors
-    /// [`EditError::Model`] naming what is wrong with the folder, or the part that is missing where
-    /// there is none; [`EditError::Device`] when the device can't compute in the dtype;
-    /// [`EditError::Option`] for adapters of a transformer of your own, for
-    /// [`low_memory`](Self::low_memory) without a folder, and for a dtype where nothing is loaded.
-    pub fn build(self) -> Result<Editor, EditError> {
-        let has_own_transformer = self.parts.transformer.is_some();
-        if has_own_transformer && !self.loras.is_empty() {
-            return Err(own_transformer());
-        }
-        if self.low_memory && !matches!(self.origin, Origin::Folder(_)) {
-            let expected = "a model folder, whose weights can be read again";
-            return Err(EditError::option("low_memory", expected, self.origin.name()));
-        }
-        if matches!(self.origin, Origin::Parts) {
-            self.parts.all()?;
-        }
-        if self.dtype.is_some() && self.parts.replace_all() {
-            let expected = "a component that the builder loads";
-            return Err(EditError::option("dtype", expected, "parts of your own only"));
-        }
-        let device = self.device_or_default()?;
-        let (model, adapters) = match &self.origin {
-            Origin::Parts => {
-                let base = BaseModel::of_parts(&self.parts, device)?;
-                (base.model(&[])?, Adapters::Unsupported)
-            }
-            #[cfg(feature = "embedded")]
-            Origin::Embedded => {
-                let options = self.load_options(device)?;
-                let loras = open_loras(&self.loras).map_err(ModelError::from)?;
-                with_adapters(crate::model::embedded::load_base(&options, &self.parts)?, &loras)?
-            }
-            Origin::Folder(folder) => {
-                let options = self.load_options(device)?;
-                let folder = ModelFolder::open_with(folder, &self.parts)?;
-                if self.low_memory {
-                    let reopen = Reopen { folder, options, parts: self.parts };
-                    let model = reopen.model(&self.loras)?;
-                    let adapters = if has_own_transformer {
-                        Adapters::Unsupported
-                    } else {
-                        Adapters::OnDemand(Arc::new(reopen))
-                    };
-                    (model, adapters)
-                } else {
-                    let loras = open_loras(&self.loras).map_err(ModelError::from)?;
-                    let stored = StoredModel::open(&folder, &options, &loras, &self.parts)?;
-                    with_adapters(stored.load()?, &loras)?
-                }
-            }
-        };
-        let (model, custom) = (Arc::new(model), self.custom);
-        Ok(Editor { model, adapters, custom, forward_batch: self.forward_batch })
-    }
-
-    fn load_options(&self, device: Device) -> Result<LoadOptions, EditError> {
-        let dtype = match self.dtype {
-            Some(dtype) => dtype,
-            None => DtypePolicy::choose(&device, None)?,
-        };
-        dtype.check(&device)?;
-        let options = LoadOptions::new(device, dtype).accept_unknown_keys(self.accept_unknown_keys);
-        Ok(LoadOptions { variant: self.variant.clone(), ..options })
-    }
-}
-
-/// The model with its adapters, and what others are applied to.
-fn with_adapters(
-    base: BaseModel,
-    loras: &[(LoraUse, LoraFile)],
-) -> Result<(Model, Adapters), ModelError> {
-    Ok(match base.transformer {
-        BaseTransformer::Own(_) => (base.model(loras)?, Adapters::Unsupported),
-        BaseTransformer::Loaded { .. } => {
-            (base.clone().model(loras)?, Adapters::Loaded(Arc::new(base)))
-        }
-    })
+    pub(crate) forward_batch: usize,
 }
 
 /// An edited photo and how it came about.
@@ -364,7 +90,7 @@ impl Editor {
         Self::builder(folder).build()
     }
 
-    /// Starts loading the model in `folder`; see [`ModelFolder`] for the layouts.
+    /// Starts loading the model in `folder`; see [`ModelFolder`](crate::ModelFolder) for the layouts.
     pub fn builder(folder: impl AsRef<Path>) -> EditorBuilder {
         Origin::Folder(folder.as_ref().to_owned()).builder()
     }

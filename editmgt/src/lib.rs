@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+mod builder;
 mod custom;
 mod editor;
 mod error;
@@ -69,10 +70,11 @@ pub use editmgt_core::{
 pub mod devices {
     pub use editmgt_backends::{available as list, available_on as list_of};
 }
+pub use builder::EditorBuilder;
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
-pub use editor::{EditResult, Editor, EditorBuilder, default_blocks};
+pub use editor::{EditResult, Editor, default_blocks};
 pub use error::{EditError, ModelError, StoppedEdit};
 /// The image library, in the version that [`Photo`] speaks.
 pub use image;
