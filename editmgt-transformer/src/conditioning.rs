@@ -6,8 +6,8 @@ use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use editmgt_core::MicroConditions;
 use editmgt_kernels::linear_layer;
 
-use crate::lora::{LinearRole, LinearRoles};
-use crate::rows::pad_single_f16_row;
+use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::rows::pad_single_f16_row;
 
 /// Channels of one embedded value.
 pub(crate) const SINUSOID: usize = 256;

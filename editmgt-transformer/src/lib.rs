@@ -41,28 +41,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod attention;
-mod capture;
 mod conditioning;
-mod config;
-mod connector;
-mod double_block;
 mod embedding;
-mod feed_forward;
 mod head;
-mod lora;
-mod model;
+mod meissonic;
 mod norm;
-mod pass;
 mod resample;
-mod rope;
-mod rows;
-mod single_block;
-#[cfg(test)]
-mod tests;
-mod trace;
 
-pub use config::{Connector, MgtConfig, TextArchitecture};
-pub use lora::{LinearLayer, Lora, LoraFactors, LoraStreams};
-pub use model::{MgtModel, TrainingOutput};
-pub use trace::Trace;
+pub use meissonic::{
+    Connector, LinearLayer, Lora, LoraFactors, LoraStreams, MgtConfig, MgtModel, TextArchitecture,
+    Trace, TrainingOutput,
+};

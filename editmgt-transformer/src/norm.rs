@@ -4,9 +4,9 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, Tensor};
 
-use crate::lora::{LinearRole, LinearRoles};
-use crate::pass::Stream;
-use crate::rows::{linear, pad_single_f16_row};
+use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::pass::Stream;
+use crate::meissonic::rows::{linear, pad_single_f16_row};
 
 /// Added to every mean square and variance, as in the official code.
 const EPSILON: f64 = 1e-6;

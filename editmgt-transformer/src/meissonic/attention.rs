@@ -4,9 +4,9 @@ use burn::nn::{Linear, RmsNorm};
 use burn::tensor::{DType, Tensor};
 use editmgt_kernels::{self as kernels, attention, join_tokens};
 
-use crate::pass::Stream;
-use crate::rope::Rotation;
-use crate::rows::linear_rows;
+use crate::meissonic::pass::Stream;
+use crate::meissonic::rope::Rotation;
+use crate::meissonic::rows::linear_rows;
 
 /// The projections of one stream, borrowed from a block.
 pub(crate) struct Projection<'a> {

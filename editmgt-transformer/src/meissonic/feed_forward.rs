@@ -3,9 +3,9 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use editmgt_kernels::gelu_tanh;
 
-use crate::lora::{LinearRole, LinearRoles};
-use crate::pass::Stream;
-use crate::rows::linear_rows;
+use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::pass::Stream;
+use crate::meissonic::rows::linear_rows;
 
 /// Hidden channels per channel, in the feed-forward layers of every block.
 pub(crate) const EXPANSION: usize = 4;

@@ -19,7 +19,7 @@ use burn::tensor::Tensor;
 pub use types::{LinearLayer, Lora, LoraFactors, LoraStreams};
 pub(crate) use visit::{LinearRole, LinearRoles};
 
-use crate::pass::Stream;
+use crate::meissonic::pass::Stream;
 
 /// The adapters of one weight.
 #[derive(Module, Debug)]

@@ -5,14 +5,14 @@ use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{Device, Tensor};
 use editmgt_kernels::{add_gated, gelu_tanh};
 
-use crate::attention::{Heads, KeyValues, Projection};
-use crate::capture::Probe;
-use crate::feed_forward::EXPANSION;
-use crate::lora::{LinearRole, LinearRoles};
+use crate::meissonic::attention::{Heads, KeyValues, Projection};
+use crate::meissonic::capture::Probe;
+use crate::meissonic::feed_forward::EXPANSION;
+use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::pass::{BlockContext, Stream, clip_f16};
+use crate::meissonic::rope::Rotation;
+use crate::meissonic::rows::{linear_joined, linear_rows};
 use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
-use crate::pass::{BlockContext, Stream, clip_f16};
-use crate::rope::Rotation;
-use crate::rows::{linear_joined, linear_rows};
 
 /// Vectors computed from the conditioning: shift, scale and gate.
 const MODULATION_PARTS: usize = 3;

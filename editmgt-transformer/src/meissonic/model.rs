@@ -7,22 +7,22 @@ use editmgt_core::{
 };
 use editmgt_kernels::BufferPool;
 
-use crate::attention::KeyWeights;
-use crate::capture::Capture;
 use crate::conditioning::{MICRO, Mlp, TimeTextEmbedding, micro_sinusoids};
-use crate::config::{Connector, MgtConfig};
-use crate::connector::TextConnector;
-use crate::double_block::DoubleBlock;
 use crate::embedding::TokenEmbedding;
 use crate::head::MlmHead;
-use crate::lora::{LinearRole, LinearRoles};
+use crate::meissonic::attention::KeyWeights;
+use crate::meissonic::capture::Capture;
+use crate::meissonic::config::{Connector, MgtConfig};
+use crate::meissonic::connector::TextConnector;
+use crate::meissonic::double_block::DoubleBlock;
+use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::pass::{BlockContext, ReferenceContext, Stream, Streams};
+use crate::meissonic::rope::{Frequencies, Rotation};
+use crate::meissonic::rows::linear_rows;
+use crate::meissonic::single_block::SingleBlock;
+use crate::meissonic::trace::Trace;
 use crate::norm::{rms_norm, rms_norm_config};
-use crate::pass::{BlockContext, ReferenceContext, Stream, Streams};
 use crate::resample::{PatchDown, PatchUp};
-use crate::rope::{Frequencies, Rotation};
-use crate::rows::linear_rows;
-use crate::single_block::SingleBlock;
-use crate::trace::Trace;
 
 /// The masked generative transformer with condition tokens.
 ///

@@ -4,8 +4,8 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
 use editmgt_kernels::{add, linear as product};
 
-use crate::lora::StreamLora;
-use crate::pass::Stream;
+use crate::meissonic::lora::StreamLora;
+use crate::meissonic::pass::Stream;
 
 /// A linear layer on every token of `[B, N, inputs]`.
 pub(crate) fn linear_rows(layer: &Linear, x: Tensor<3>, stream: Stream) -> Tensor<3> {
@@ -87,7 +87,7 @@ mod tests {
     use burn::tensor::{Device, Distribution};
 
     use super::*;
-    use crate::tests::Cast;
+    use crate::meissonic::tests::Cast;
 
     #[test]
     fn a_single_row_is_as_exact_as_two() {

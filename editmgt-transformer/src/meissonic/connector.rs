@@ -2,9 +2,9 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
-use crate::lora::{LinearRole, LinearRoles};
-use crate::pass::Stream;
-use crate::rows::linear_rows;
+use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::pass::Stream;
+use crate::meissonic::rows::linear_rows;
 
 /// Projects text rows to the transformer's width.
 #[derive(Module, Debug)]

@@ -7,7 +7,7 @@ use editmgt_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::LinearRole;
-use crate::pass::Stream;
+use crate::meissonic::pass::Stream;
 
 /// The streams to which an adapter applies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

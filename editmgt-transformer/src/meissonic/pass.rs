@@ -2,8 +2,8 @@
 
 use burn::tensor::{DType, Tensor};
 
-use crate::attention::KeyWeights;
-use crate::rope::Rotation;
+use crate::meissonic::attention::KeyWeights;
+use crate::meissonic::rope::Rotation;
 
 /// The streams as attention strengths, linear layers and adapters distinguish them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +65,9 @@ mod tests {
     use editmgt_core::GridSize;
 
     use super::*;
-    use crate::double_block::DoubleBlock;
-    use crate::rope::Frequencies;
-    use crate::single_block::SingleBlock;
+    use crate::meissonic::double_block::DoubleBlock;
+    use crate::meissonic::rope::Frequencies;
+    use crate::meissonic::single_block::SingleBlock;
 
     const LARGEST: f32 = 65504.0;
     const WIDTH: usize = 8;

@@ -3,14 +3,14 @@ use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{Device, Tensor};
 use editmgt_kernels::add_gated;
 
-use crate::attention::{Heads, KeyValues, Projection};
-use crate::capture::Probe;
-use crate::feed_forward::FeedForward;
-use crate::lora::{LinearRole, LinearRoles};
+use crate::meissonic::attention::{Heads, KeyValues, Projection};
+use crate::meissonic::capture::Probe;
+use crate::meissonic::feed_forward::FeedForward;
+use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::pass::{BlockContext, Stream, Streams, clip_f16};
+use crate::meissonic::rope::Rotation;
+use crate::meissonic::rows::linear_rows;
 use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
-use crate::pass::{BlockContext, Stream, Streams, clip_f16};
-use crate::rope::Rotation;
-use crate::rows::linear_rows;
 
 /// A block with separate weights for text; image and reference share theirs.
 #[derive(Module, Debug)]

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 
 use super::*;
 use crate::MgtModel;
-use crate::tests::{Inputs, difference, logits, model};
+use crate::meissonic::tests::{Inputs, difference, logits, model};
 
 /// A linear layer of each kind that tokens go through.
 const LAYERS: [&str; 9] = [
@@ -180,7 +180,7 @@ fn lora_factors_reads_back_the_attached_factors() {
 #[test]
 fn only_factors_have_gradients() {
     let device = Device::flex().autodiff();
-    let model = crate::tests::tiny(true).init(&device).unwrap();
+    let model = crate::meissonic::tests::tiny(true).init(&device).unwrap();
     let lora = lora(&model, &LAYERS, LoraStreams::Both);
     let adapted = model.with_lora(std::slice::from_ref(&lora), true).unwrap();
     struct Count<'a> {
@@ -211,7 +211,7 @@ fn only_factors_have_gradients() {
 #[test]
 fn dropout_applies_in_training_only() {
     let device = Device::flex().autodiff();
-    let model = crate::tests::tiny(true).init(&device).unwrap();
+    let model = crate::meissonic::tests::tiny(true).init(&device).unwrap();
     let lora = Lora { dropout: 0.5, ..lora(&model, &LAYERS, LoraStreams::Both) };
     let plain = Lora { dropout: 0.0, ..lora.clone() };
     let dropping = model.clone().with_lora(&[lora], true).unwrap();
