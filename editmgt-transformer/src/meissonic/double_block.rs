@@ -7,10 +7,11 @@ use crate::meissonic::attention::{Heads, KeyValues, Projection};
 use crate::meissonic::capture::Probe;
 use crate::meissonic::feed_forward::FeedForward;
 use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::modulation::AdaLayerNorm;
 use crate::meissonic::pass::{BlockContext, Stream, Streams, clip_f16};
 use crate::meissonic::rope::Rotation;
 use crate::meissonic::rows::linear_rows;
-use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
+use crate::norm::{EPSILON, modulated_layer_norm, rms_norm_config};
 
 /// A block with separate weights for text; image and reference share theirs.
 #[derive(Module, Debug)]
@@ -111,7 +112,7 @@ impl ProjectedStream<'_> {
 impl DoubleBlock {
     pub(crate) fn new(width: usize, head_dim: usize, device: &Device) -> Self {
         let linear = || LinearConfig::new(width, width).init(device);
-        let norm = || rms_norm_config(head_dim).init(device);
+        let norm = || rms_norm_config(head_dim, EPSILON).init(device);
         let ada = || AdaLayerNorm::new(width, Modulation::PARTS, device);
         Self {
             norm1: ada(),

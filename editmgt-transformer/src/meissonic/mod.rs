@@ -6,14 +6,16 @@ mod config;
 mod connector;
 mod double_block;
 mod feed_forward;
-pub(crate) mod lora;
+mod lora;
 mod model;
-pub(crate) mod pass;
+mod modulation;
+mod pass;
 mod rope;
-pub(crate) mod rows;
+mod rows;
 mod single_block;
 #[cfg(test)]
 mod tests;
+mod time_text;
 mod trace;
 
 pub use config::{Connector, MgtConfig, TextArchitecture};

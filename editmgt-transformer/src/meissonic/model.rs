@@ -7,7 +7,7 @@ use editmgt_core::{
 };
 use editmgt_kernels::BufferPool;
 
-use crate::conditioning::{MICRO, Mlp, TimeTextEmbedding, micro_sinusoids};
+use crate::conditioning::{Mlp, micro_sinusoids};
 use crate::embedding::TokenEmbedding;
 use crate::head::MlmHead;
 use crate::meissonic::attention::KeyWeights;
@@ -20,8 +20,9 @@ use crate::meissonic::pass::{BlockContext, ReferenceContext, Stream, Streams};
 use crate::meissonic::rope::{Frequencies, Rotation};
 use crate::meissonic::rows::linear_rows;
 use crate::meissonic::single_block::SingleBlock;
+use crate::meissonic::time_text::{MICRO, SINUSOID, TimeTextEmbedding};
 use crate::meissonic::trace::Trace;
-use crate::norm::{rms_norm, rms_norm_config};
+use crate::norm::{EPSILON, rms_norm, rms_norm_config};
 use crate::resample::{PatchDown, PatchUp};
 
 /// The masked generative transformer with condition tokens.
@@ -73,7 +74,7 @@ impl MgtModel {
     pub(crate) fn new(config: &MgtConfig, device: &Device) -> Self {
         let (width, head_dim) = (config.width(), config.attention_head_dim);
         let square = |bias| LinearConfig::new(width, width).with_bias(bias).init(device);
-        let norm = || rms_norm_config(width).init(device);
+        let norm = || rms_norm_config(width, EPSILON).init(device);
         let connected = config.connector_type == Connector::Linear;
         Self {
             time_text_embed: TimeTextEmbedding::new(width, device),
@@ -84,16 +85,16 @@ impl MgtModel {
             single_transformer_blocks: (0..config.num_single_layers)
                 .map(|_| SingleBlock::new(width, head_dim, device))
                 .collect(),
-            embed: TokenEmbedding::new(config.vocab_size, width, device),
-            mlm_layer: MlmHead::new(width, config.codebook_size, device),
+            embed: TokenEmbedding::new(config.vocab_size, [width; 2], EPSILON, device),
+            mlm_layer: MlmHead::new([width; 2], config.codebook_size, EPSILON, device),
             cond_embed: Mlp::new(config.pooled_projection_dim + MICRO, width, false, device),
             encoder_proj_layer_norm: norm(),
             project_to_hidden_norm: norm(),
             project_to_hidden: square(false),
             project_from_hidden_norm: norm(),
             project_from_hidden: square(false),
-            down_block: config.downsample.then(|| PatchDown::new(width, device)),
-            up_block: config.upsample.then(|| PatchUp::new(width, device)),
+            down_block: config.downsample.then(|| PatchDown::new(width, EPSILON, device)),
+            up_block: config.upsample.then(|| PatchUp::new(width, EPSILON, device)),
             connector: connected
                 .then(|| TextConnector::new(config.joint_attention_dim, width, device)),
             spec: config.spec(),
@@ -264,7 +265,7 @@ impl MgtModel {
         trace: &mut impl FnMut(Trace<'_>),
     ) -> BlockContext {
         let dtype = self.dtype();
-        let micro = micro_sinusoids(input.micro, device, dtype);
+        let micro = micro_sinusoids(input.micro, SINUSOID, device, dtype);
         let pooled = Tensor::cat(vec![input.text.pooled.clone().cast(dtype), micro], 1);
         let pooled = self.cond_embed.forward(pooled);
         let conditioning = self.time_text_embed.forward(input.timestep, pooled.clone());
@@ -340,7 +341,7 @@ impl MgtModel {
     pub(crate) fn linear_roles(&self) -> LinearRoles {
         let mut roles = LinearRoles::default();
         self.time_text_embed.declare_roles(&mut roles);
-        self.cond_embed.declare_roles(&mut roles);
+        roles.declare(LinearRole::Conditioning, self.cond_embed.layers());
         if let Some(connector) = &self.connector {
             connector.declare_roles(&mut roles);
         }

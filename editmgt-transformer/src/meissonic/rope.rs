@@ -74,7 +74,7 @@ impl Rotation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::norm::rms_norm_config;
+    use crate::norm::{EPSILON, rms_norm_config};
 
     /// Rotary positions in one line of complex arithmetic, channel pairs in place.
     fn expected(x: &[f32], angles: &[f64]) -> Vec<f64> {
@@ -92,7 +92,7 @@ mod tests {
         let frequencies = Frequencies { axes_dims: [2, 2, 4], theta: 100.0 };
         let rotation = Rotation::new(1, GridSize::new(2, 3), &frequencies, &device);
         let x: Vec<f32> = (0..7 * 8).map(|i| (i as f32 * 0.37).sin()).collect();
-        let norm = rms_norm_config(8).init(&device);
+        let norm = rms_norm_config(8, EPSILON).init(&device);
         let heads = Tensor::from_data(TensorData::new(x.clone(), [1, 7, 1, 8]), &device);
         let rotated = rotation.apply(&norm, heads).try_into_vec_as::<f32>().unwrap();
         for token in 0..7 {

@@ -1,7 +1,7 @@
 //! Linear layers on the tokens of a stream, with the adapters of that stream.
 
 use burn::nn::Linear;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use editmgt_kernels::{add, linear as product};
 
 use crate::meissonic::lora::StreamLora;
@@ -32,22 +32,6 @@ pub(crate) fn linear_joined<const PIECES: usize>(
     let out = linear(layer, rows, stream);
     let [_, outputs] = out.dims();
     out.reshape([batch, tokens, outputs])
-}
-
-/// Runs `layers` on `[rows, inputs]`, and pads a single f16 row to two.
-///
-/// Works around burn-flex 0.22.1, which sums the product of a single f16 row in f16 (see the known
-/// failures of the conformance suite). The conditioning of an edit without guidance is such a row,
-/// and every block depends on it.
-pub(crate) fn pad_single_f16_row(
-    rows: Tensor<2>,
-    layers: impl FnOnce(Tensor<2>) -> Tensor<2>,
-) -> Tensor<2> {
-    if rows.dims()[0] == 1 && rows.dtype() == DType::F16 {
-        layers(rows.repeat_dim(0, 2)).narrow(0, 0, 1)
-    } else {
-        layers(rows)
-    }
 }
 
 /// [`linear_joined`] on `[rows, inputs of the piece]` each, to `[rows, outputs]`.
@@ -84,9 +68,10 @@ pub(crate) fn linear<const PIECES: usize>(
 mod tests {
     use burn::module::Module;
     use burn::nn::LinearConfig;
-    use burn::tensor::{Device, Distribution};
+    use burn::tensor::{DType, Device, Distribution};
 
     use super::*;
+    use crate::conditioning::pad_single_f16_row;
     use crate::meissonic::tests::Cast;
 
     #[test]

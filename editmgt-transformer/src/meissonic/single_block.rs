@@ -9,10 +9,11 @@ use crate::meissonic::attention::{Heads, KeyValues, Projection};
 use crate::meissonic::capture::Probe;
 use crate::meissonic::feed_forward::EXPANSION;
 use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::modulation::AdaLayerNorm;
 use crate::meissonic::pass::{BlockContext, Stream, clip_f16};
 use crate::meissonic::rope::Rotation;
 use crate::meissonic::rows::{linear_joined, linear_rows};
-use crate::norm::{AdaLayerNorm, modulated_layer_norm, rms_norm_config};
+use crate::norm::{EPSILON, modulated_layer_norm, rms_norm_config};
 
 /// Vectors computed from the conditioning: shift, scale and gate.
 const MODULATION_PARTS: usize = 3;
@@ -47,7 +48,7 @@ struct ProjectedStream {
 impl SingleBlock {
     pub(crate) fn new(width: usize, head_dim: usize, device: &Device) -> Self {
         let linear = |inputs, outputs| LinearConfig::new(inputs, outputs).init(device);
-        let norm = || rms_norm_config(head_dim).init(device);
+        let norm = || rms_norm_config(head_dim, EPSILON).init(device);
         Self {
             norm: AdaLayerNorm::new(width, MODULATION_PARTS, device),
             proj_mlp: linear(width, EXPANSION * width),

@@ -105,6 +105,10 @@ impl<T: MgtTransformer + 'static> MgtTransformer for OnDemand<T> {
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput> {
         self.get()?.forward(input, request)
     }
+
+    fn takes_reference(&self) -> bool {
+        self.unloaded.takes_reference()
+    }
 }
 
 impl<T: TextEncoder + 'static> TextEncoder for OnDemand<T> {
