@@ -66,7 +66,7 @@ impl EditRecord {
             let source = serde_json::Error::custom(problem);
             let value: Value = serde_json::from_str(&text).unwrap_or_default();
             let version = value["version"].as_str().unwrap_or("unknown").escape_debug().to_string();
-            PhotoError::Record { path: owned(), version, source }
+            PhotoError::Record { path: owned(), version, cause: source }
         })
     }
 
