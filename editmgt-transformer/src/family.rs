@@ -6,9 +6,8 @@ use crate::{MgtConfig, TextArchitecture, UVit2DConfig};
 
 const COMPONENT: &str = "transformer";
 
-/// The classes of Meissonic's family. Muddit's predicts text, too, which is not read here.
-const MEISSONIC: [&str; 2] = ["Transformer2DModel", SYMMETRIC];
-const SYMMETRIC: &str = "SymmetricTransformer2DModel";
+const MEISSONIC: &str = "Transformer2DModel";
+const MUDDIT: &str = "SymmetricTransformer2DModel";
 const AMUSED: &str = "UVit2DModel";
 
 /// The `config.json` of a transformer folder. Its `_class_name` selects the family.
@@ -25,8 +24,11 @@ const AMUSED: &str = "UVit2DModel";
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum TransformerConfig {
-    /// Meissonic, EditMGT, Monetico, Muddit.
+    /// Meissonic, EditMGT, Monetico.
     Meissonic(MgtConfig),
+    /// Muddit: the same architecture, with a head that predicts text, which is not read. Its
+    /// inference code has a timestep of its own.
+    Muddit(MgtConfig),
     /// aMUSEd.
     Amused(UVit2DConfig),
 }
@@ -49,13 +51,13 @@ impl TransformerConfig {
         let value = serde_json::from_str(text).unwrap_or(Value::Null);
         match value.get("_class_name").map(|name| name.as_str().ok_or(name)) {
             Some(Ok(AMUSED)) => Ok(Self::Amused(UVit2DConfig::from_json_with(text, unknown_keys)?)),
-            None => Ok(Self::Meissonic(MgtConfig::from_json_with(text, unknown_keys)?)),
-            Some(Ok(class)) if MEISSONIC.contains(&class) => {
+            Some(Ok(MUDDIT)) => Ok(Self::Muddit(MgtConfig::from_json_with(text, unknown_keys)?)),
+            None | Some(Ok(MEISSONIC)) => {
                 Ok(Self::Meissonic(MgtConfig::from_json_with(text, unknown_keys)?))
             }
             Some(other) => {
                 let got = other.map_or_else(Value::to_string, str::to_owned);
-                let expected = format!("{}, {SYMMETRIC} or {AMUSED}", MEISSONIC[0]);
+                let expected = format!("{MEISSONIC}, {MUDDIT} or {AMUSED}");
                 Err(ConfigError::unsupported(COMPONENT, "_class_name", expected, got))
             }
         }
@@ -64,7 +66,7 @@ impl TransformerConfig {
     /// The text encoders with which the model was trained.
     pub fn text_encoder_architecture(&self) -> &TextArchitecture {
         match self {
-            Self::Meissonic(config) => &config.text_encoder_architecture,
+            Self::Meissonic(config) | Self::Muddit(config) => &config.text_encoder_architecture,
             Self::Amused(_) => &TextArchitecture::Clip,
         }
     }
@@ -72,7 +74,7 @@ impl TransformerConfig {
     /// The sizes of the model, for the other stages.
     pub fn spec(&self) -> TransformerSpec {
         match self {
-            Self::Meissonic(config) => config.spec(),
+            Self::Meissonic(config) | Self::Muddit(config) => config.spec(),
             Self::Amused(config) => config.spec(),
         }
     }
@@ -81,6 +83,9 @@ impl TransformerConfig {
     pub fn keys(&self) -> KeyMap {
         match self {
             Self::Meissonic(config) => config.keys(),
+            Self::Muddit(config) => {
+                config.keys().allow_unused([r"text_decoder\.1\.weight".to_owned()])
+            }
             Self::Amused(config) => config.keys(),
         }
     }
@@ -97,6 +102,13 @@ mod tests {
         assert_eq!(TransformerConfig::from_json(&value.to_string()).unwrap(), meissonic);
         value["_class_name"] = "Transformer2DModel".into();
         assert_eq!(TransformerConfig::from_json(&value.to_string()).unwrap(), meissonic);
+        value["_class_name"] = "SymmetricTransformer2DModel".into();
+        value["tokenizer_vocab_size"] = 49408.into();
+        value["t5_dim"] = Value::Null;
+        let muddit = TransformerConfig::Muddit(MgtConfig::official());
+        assert_eq!(TransformerConfig::from_json(&value.to_string()).unwrap(), muddit);
+        // Only Muddit's files have the head that predicts text.
+        assert_eq!(meissonic.keys().unused.len() + 1, muddit.keys().unused.len());
         for (text, named) in [
             (
                 r#"{"_class_name": "FluxTransformer2DModel"}"#,

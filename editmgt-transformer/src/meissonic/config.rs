@@ -271,8 +271,7 @@ impl MgtConfig {
         }
     }
 
-    /// The differences between the official checkpoint's keys and the fields of the modules. A head that answers in
-    /// text may be there and is not read.
+    /// The differences between the official checkpoint's keys and the fields of the modules.
     pub fn keys(&self) -> KeyMap {
         KeyMap::renames([
             // Convolutions are fields of the type of their weight.
@@ -285,8 +284,6 @@ impl MgtConfig {
             (r"\.(ff|ff_context)\.proj_in\.", ".$1.net.0.proj."),
             (r"\.(ff|ff_context)\.proj_out\.", ".$1.net.2."),
         ])
-        // Muddit's head that answers in text.
-        .allow_unused([r"text_decoder\.1\.weight".to_owned()])
     }
 
     /// Builds the model with lazy random parameters, which are allocated when they are first read.

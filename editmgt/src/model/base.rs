@@ -34,7 +34,7 @@ pub(crate) struct BaseModel {
 pub(crate) enum BaseTransformer {
     /// Takes adapters; `keys` names its layers.
     Loaded { model: Box<MgtModel>, keys: KeyMap },
-    /// The user's own takes none.
+    /// The user's own takes none, nor does one of another family.
     Own(Arc<dyn MgtTransformer>),
 }
 
@@ -108,7 +108,7 @@ pub(crate) enum Adapters {
     Loaded(Arc<BaseModel>),
     /// The folder is opened again; its weights are read when they are needed.
     OnDemand(Arc<Reopen>),
-    /// The transformer is the user's own.
+    /// The transformer is the user's own, or of a family that takes none.
     Unsupported,
 }
 
@@ -152,7 +152,8 @@ impl Adapters {
     }
 }
 
-/// Adapters for a transformer that was not loaded here.
+/// Adapters for a transformer that takes none.
 pub(crate) fn own_transformer() -> EditError {
-    EditError::option("lora", "a transformer that the builder loads", "one of your own")
+    let expected = "a transformer of Meissonic's family that the builder loads";
+    EditError::option("lora", expected, "one of your own, or of another family")
 }

@@ -79,7 +79,14 @@ impl PhotoRun<'_> {
     }
 
     /// The options in force and the geometry, before anything is computed.
+    ///
+    /// # Errors
+    /// [`EditError::Option`] for a model that can't edit by instruction.
     pub(crate) fn plan(&self) -> Result<Planned, EditError> {
+        if !self.editor.model().transformer.takes_reference() {
+            let got = "one that generates and inpaints, and takes no photo as a reference";
+            return Err(EditError::option("model", "one that was trained to edit", got));
+        }
         let settings = self.editor.settings(self.request)?;
         let (photo, multiple) = (self.photo.size(), self.editor.model().pixels_per_cell());
         let plan = settings.resize.plan(photo, settings.size, multiple)?;
