@@ -1,5 +1,6 @@
 //! The config files of a preset.
 
+use editmgt_checkpoint::WeightsName;
 use serde_json::{Value, json};
 
 use super::Preset;
@@ -86,14 +87,32 @@ const TINY: Sizes = Sizes {
 };
 
 /// Builds the config files of one preset.
-pub(crate) struct Configs(&'static Sizes);
+pub(crate) struct Configs(&'static Sizes, Preset);
 
 impl Configs {
     pub(crate) fn of(preset: Preset) -> Self {
-        Self(match preset {
+        let sizes = match preset {
             Preset::Full => &FULL,
-            Preset::Tiny => &TINY,
-        })
+            Preset::Tiny | Preset::AmusedTiny => &TINY,
+        };
+        Self(sizes, preset)
+    }
+
+    /// The folders with weights, and the name of the weights.
+    pub(super) fn components(&self) -> &'static [(&'static str, WeightsName)] {
+        match self.1 {
+            Preset::Full | Preset::Tiny => &[
+                ("editmgt", WeightsName::Diffusion),
+                ("vqvae", WeightsName::Diffusion),
+                ("text_encoder", WeightsName::Model),
+                ("llm_encoder", WeightsName::Model),
+            ],
+            Preset::AmusedTiny => &[
+                ("transformer", WeightsName::Diffusion),
+                ("vqvae", WeightsName::Diffusion),
+                ("text_encoder", WeightsName::Model),
+            ],
+        }
     }
 
     /// Rows of CLIP's embedding, which its tokenizer must fit.
@@ -105,6 +124,8 @@ impl Configs {
     pub(crate) fn text(&self, component: &str) -> String {
         let config = match component {
             "editmgt" => self.transformer(),
+            "transformer" => self.uvit(),
+            "model_index" => model_index(),
             "vqvae" => self.codec(),
             "text_encoder" => self.clip(),
             "llm_encoder" => self.gemma(),
@@ -132,6 +153,36 @@ impl Configs {
             "pooled_projection_dim": s.clip_width,
             "text_encoder_architecture": "CLIP_Gemma2",
             "upsample": true,
+            "vocab_size": s.vocab,
+        })
+    }
+
+    /// Sizes that differ from each other, so that no two can be confused.
+    fn uvit(&self) -> Value {
+        let s = self.0;
+        json!({
+            "_class_name": "UVit2DModel",
+            "attention_dropout": 0.0,
+            "block_num_heads": 2,
+            "block_out_channels": 32,
+            "codebook_size": s.codebook,
+            "cond_embed_dim": s.clip_width,
+            "downsample": true,
+            "encoder_hidden_size": s.clip_width,
+            "hidden_dropout": 0.0,
+            "hidden_size": 48,
+            "in_channels": 24,
+            "intermediate_size": 96,
+            "layer_norm_eps": 1e-6,
+            "ln_elementwise_affine": true,
+            "micro_cond_embed_dim": 160,
+            "micro_cond_encode_dim": 32,
+            "num_attention_heads": 4,
+            "num_hidden_layers": 3,
+            "num_res_blocks": 2,
+            "sample_size": 8,
+            "upsample": true,
+            "use_bias": false,
             "vocab_size": s.vocab,
         })
     }
@@ -168,7 +219,8 @@ impl Configs {
             "attention_dropout": 0.0,
             "bos_token_id": s.clip_vocab - 2,
             "eos_token_id": s.clip_vocab - 1,
-            "hidden_act": "gelu",
+            // CLIP ViT-L/14, which aMUSEd has, approximates it.
+            "hidden_act": if self.1 == Preset::AmusedTiny { "quick_gelu" } else { "gelu" },
             "hidden_size": s.clip_width,
             "intermediate_size": s.clip_mlp,
             "layer_norm_eps": 1e-5,
@@ -212,9 +264,22 @@ impl Configs {
 
     fn scheduler(&self) -> Value {
         json!({
-            "_class_name": "Scheduler",
+            "_class_name":
+                if self.1 == Preset::AmusedTiny { "AmusedScheduler" } else { "Scheduler" },
             "mask_token_id": self.0.vocab - 1,
             "masking_schedule": "cosine",
         })
     }
+}
+
+/// The parts of aMUSEd's pipeline and their classes.
+fn model_index() -> Value {
+    json!({
+        "_class_name": "AmusedPipeline",
+        "scheduler": ["diffusers", "AmusedScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "transformer": ["diffusers", "UVit2DModel"],
+        "vqvae": ["diffusers", "VQModel"],
+    })
 }

@@ -20,7 +20,7 @@ use editmgt_checkpoint::{
 use editmgt_core::config::ConfigError;
 use editmgt_store::{StagedFolder, StoreError};
 use editmgt_text::{ClipTextConfig, Gemma2Config};
-use editmgt_transformer::MgtConfig;
+use editmgt_transformer::{MgtConfig, UVit2DConfig};
 use editmgt_vq::VqConfig;
 
 pub(crate) use configs::Configs;
@@ -33,6 +33,8 @@ pub enum Preset {
     Full,
     /// The same architecture in miniature, under 4 MB: runs anywhere in seconds.
     Tiny,
+    /// aMUSEd's in miniature, in the layout of its repositories.
+    AmusedTiny,
 }
 
 impl FromStr for Preset {
@@ -42,7 +44,8 @@ impl FromStr for Preset {
         match name {
             "full" => Ok(Self::Full),
             "tiny" => Ok(Self::Tiny),
-            _ => Err(EditError::option("preset", "full or tiny", name)),
+            "amused-tiny" => Ok(Self::AmusedTiny),
+            _ => Err(EditError::option("preset", "full, tiny or amused-tiny", name)),
         }
     }
 }
@@ -52,6 +55,7 @@ impl fmt::Display for Preset {
         f.write_str(match self {
             Self::Full => "full",
             Self::Tiny => "tiny",
+            Self::AmusedTiny => "amused-tiny",
         })
     }
 }
@@ -94,12 +98,7 @@ pub fn init(out: &Path, request: &InitRequest) -> Result<(), ModelError> {
 
 fn write(root: &Path, request: &InitRequest) -> Result<(), ModelError> {
     let configs = Configs::of(request.preset);
-    for (component, name) in [
-        ("editmgt", WeightsName::Diffusion),
-        ("vqvae", WeightsName::Diffusion),
-        ("text_encoder", WeightsName::Model),
-        ("llm_encoder", WeightsName::Model),
-    ] {
+    for &(component, name) in configs.components() {
         let dir = folder(root, component)?;
         let config = configs.text(component);
         let tensors = tensors(component, &config, &dir)?;
@@ -112,8 +111,10 @@ fn write(root: &Path, request: &InitRequest) -> Result<(), ModelError> {
         &configs.text("scheduler"),
     )?;
     tokenizers::write_clip(&folder(root, "tokenizer")?, configs.clip_vocab())?;
-    tokenizers::write_gemma(&root.join("llm_encoder"))?;
-    Ok(())
+    if request.preset == Preset::AmusedTiny {
+        return write_text(&root.join("model_index.json"), &configs.text("model_index"));
+    }
+    tokenizers::write_gemma(&root.join("llm_encoder"))
 }
 
 /// Keys and shapes of a component's checkpoint. Allocates nothing: parameters of a module are
@@ -125,6 +126,10 @@ fn tensors(component: &str, config: &str, dir: &Path) -> Result<Vec<TensorSpec>,
         Ok(match component {
             "editmgt" => {
                 let config = MgtConfig::from_json(config)?;
+                module_tensors(&config.init(&device)?, &config.keys())
+            }
+            "transformer" => {
+                let config = UVit2DConfig::from_json(config)?;
                 module_tensors(&config.init(&device)?, &config.keys())
             }
             "vqvae" => {

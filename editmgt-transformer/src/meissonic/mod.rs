@@ -14,7 +14,7 @@ mod rope;
 mod rows;
 mod single_block;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod time_text;
 mod trace;
 
