@@ -140,7 +140,7 @@ impl DecodeError {
     pub(crate) fn of(self, path: &Path, key: &str, dtype: DType) -> CheckpointError {
         let (path, key) = (path.to_owned(), key.to_owned());
         match self {
-            Self::Io(source) => CheckpointError::Io { path, source },
+            Self::Io(source) => CheckpointError::Io { path, cause: source },
             Self::Dtype(got) => CheckpointError::Dtype { path, key, got },
             Self::TooNarrow => CheckpointError::TooNarrow { path, key, dtype },
         }

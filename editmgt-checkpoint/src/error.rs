@@ -10,12 +10,12 @@ use crate::{FileDtype, Mismatch};
 #[non_exhaustive]
 pub enum CheckpointError {
     /// An I/O error.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file can't be written, locked or read.
     #[error(transparent)]
@@ -87,12 +87,12 @@ pub enum CheckpointError {
     },
 
     /// The header of a safetensors file is malformed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Header {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: HeaderError,
+        cause: HeaderError,
     },
 
     /// The index of a sharded checkpoint is malformed.
@@ -255,7 +255,7 @@ pub enum CheckpointError {
 impl From<editmgt_store::StoreError> for CheckpointError {
     fn from(error: editmgt_store::StoreError) -> Self {
         match error {
-            editmgt_store::StoreError::Io { path, source } => Self::Io { path, source },
+            editmgt_store::StoreError::Io { path, cause } => Self::Io { path, cause },
             error => Self::Store(error),
         }
     }
@@ -264,7 +264,7 @@ impl From<editmgt_store::StoreError> for CheckpointError {
 impl CheckpointError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { path, source }
+        move |cause| Self::Io { path, cause }
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn read(
     file_len: u64,
     path: &Path,
 ) -> Result<Vec<HeaderEntry>, CheckpointError> {
-    let wrong = |source| CheckpointError::Header { path: path.to_owned(), source };
+    let wrong = |cause| CheckpointError::Header { path: path.to_owned(), cause };
     if file_len < PREFIX {
         return Err(wrong(HeaderError::TooShort { len: file_len }));
     }

@@ -63,7 +63,7 @@ fn rejects_damaged_files() {
     }
     macro_rules! bad_header {
         ($pattern:pat) => {
-            expect!(E::Header { source: $pattern, .. })
+            expect!(E::Header { cause: $pattern, .. })
         };
     }
 

@@ -19,12 +19,12 @@ pub enum EvalError {
         got: String,
     },
     /// An I/O error, such as a full disk.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file cannot be written, locked or read.
     #[error(transparent)]
@@ -63,12 +63,12 @@ pub enum EvalError {
         problem: String,
     },
     /// An edit failed. Earlier measurements are kept.
-    #[error("edit {index}: {source}")]
+    #[error("edit {index}: {cause}")]
     Edit {
         /// The edit's index.
         index: u64,
         /// The cause.
-        source: EditError,
+        cause: EditError,
     },
     /// An encoder cannot be loaded.
     #[error(transparent)]
@@ -102,7 +102,7 @@ pub enum EvalError {
 impl From<StoreError> for EvalError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Io { path, source } => Self::Io { path, source },
+            StoreError::Io { path, cause } => Self::Io { path, cause },
             StoreError::Locked { path } => Self::InUse { path },
             error => Self::Store(error),
         }
@@ -112,7 +112,7 @@ impl From<StoreError> for EvalError {
 impl EvalError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { path, source }
+        move |cause| Self::Io { path, cause }
     }
 
     pub(crate) fn malformed(path: &Path, problem: impl ToString) -> Self {
@@ -120,6 +120,6 @@ impl EvalError {
     }
 
     pub(crate) fn edit(index: u64) -> impl FnOnce(EditError) -> Self {
-        move |source| Self::Edit { index, source }
+        move |cause| Self::Edit { index, cause }
     }
 }

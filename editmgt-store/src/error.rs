@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum StoreError {
     /// An I/O error, such as a full disk.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// The system's error.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The output is a folder.
     #[error("{}: expected a file to write, got a folder", path.display())]
@@ -87,7 +87,7 @@ pub enum StoreError {
     },
     /// The file system does not support locks.
     #[error(
-        "{}: this file system has no locks ({source}); with --no-lock it works without them, if \
+        "{}: this file system has no locks ({cause}); with --no-lock it works without them, if \
          nothing else writes to the folder meanwhile",
         path.display()
     )]
@@ -95,7 +95,7 @@ pub enum StoreError {
         /// The lock file.
         path: PathBuf,
         /// The system's error.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A text in an unsupported encoding.
     #[error("{}: expected UTF-8, got {encoding}; save it as UTF-8", path.display())]
@@ -111,6 +111,6 @@ impl StoreError {
     /// Turns an I/O error into one that names the file.
     pub fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
-        move |source| Self::Io { path, source }
+        move |cause| Self::Io { path, cause }
     }
 }

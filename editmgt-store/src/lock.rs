@@ -67,8 +67,8 @@ impl FolderLock {
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
             // The errors of `flock` without lock support: ENOSYS, ENOTSUP, ENOLCK, EINVAL, by file
             // system.
-            Err(TryLockError::Error(source)) => {
-                Err(StoreError::NoLocks { path: path.to_owned(), source })
+            Err(TryLockError::Error(cause)) => {
+                Err(StoreError::NoLocks { path: path.to_owned(), cause })
             }
         }
     }

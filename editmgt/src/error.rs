@@ -136,23 +136,23 @@ pub enum ModelError {
         known: &'static [&'static str],
     },
     /// A file can't be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file can't be written, locked or read.
     #[error(transparent)]
     Store(editmgt_store::StoreError),
     /// A config that is not understood.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: ConfigError,
+        cause: ConfigError,
     },
     /// The weights.
     #[error(transparent)]
@@ -201,7 +201,7 @@ pub enum ModelError {
 impl From<editmgt_store::StoreError> for ModelError {
     fn from(error: editmgt_store::StoreError) -> Self {
         match error {
-            editmgt_store::StoreError::Io { path, source } => Self::Io { path, source },
+            editmgt_store::StoreError::Io { path, cause } => Self::Io { path, cause },
             error => Self::Store(error),
         }
     }
@@ -216,6 +216,6 @@ impl ModelError {
     /// Makes a [`ModelError::Io`] of the system's error for this file.
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { path, source }
+        move |cause| Self::Io { path, cause }
     }
 }

@@ -95,10 +95,10 @@ pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<T, PhotoEr
         read_text(path, keyword)?.ok_or_else(|| PhotoError::NoRecord { path: owned(), keyword })?;
     let record = json::parse_object(text.as_bytes()).and_then(json::from_object);
     record.map_err(|problem| {
-        let source = serde_json::Error::custom(problem);
+        let cause = serde_json::Error::custom(problem);
         let value: Value = serde_json::from_str(&text).unwrap_or_default();
         let version = value["version"].as_str().unwrap_or("unknown").escape_debug().to_string();
-        PhotoError::Record { path: owned(), version, source }
+        PhotoError::Record { path: owned(), version, cause }
     })
 }
 

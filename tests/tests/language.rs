@@ -75,6 +75,29 @@ fn phrases_are_found_in_comments_and_strings_only() {
     assert_eq!(found("/// Some busybody."), 0);
 }
 
+/// A message that includes its cause calls the field `cause`: `Error::source` takes a field `source`, and a printed
+/// chain of errors would repeat it.
+#[test]
+fn error_chains_print_each_cause_once() {
+    for path in files() {
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let name = path.display();
+        let messages = text.split("#[error(").skip(1).filter_map(|rest| rest.split(")]").next());
+        for message in messages {
+            assert!(!message.contains("{source"), "{name}: a message includes `source`: {message}");
+        }
+    }
+    // And of one chain, as a program prints it.
+    let mut next: Option<&dyn std::error::Error> =
+        Some(&editmgt::Photo::open("no-such-photo.png").expect_err("there is no such file"));
+    let mut printed = String::new();
+    while let Some(error) = next {
+        printed.push_str(&error.to_string());
+        next = error.source();
+    }
+    assert_eq!(printed.matches("os error 2").count(), 1, "{printed}");
+}
+
 /// The sources of all crates and the reference pages, without notes, results and this file.
 fn files() -> Vec<PathBuf> {
     let root = Path::new(ROOT);

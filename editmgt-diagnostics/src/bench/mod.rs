@@ -133,7 +133,7 @@ pub fn bench(
 /// An error in a preset's config, which has no file.
 fn config_error(component: &str) -> impl FnOnce(editmgt_core::config::ConfigError) -> ModelError {
     let path = PathBuf::from(component).join("config.json");
-    move |source| ModelError::Config { path, source }
+    move |cause| ModelError::Config { path, cause }
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ fn tensors(component: &str, config: &str, dir: &Path) -> Result<Vec<TensorSpec>,
         })
     };
     let path = dir.join("config.json");
-    Ok(listed().map_err(|source| ModelError::Config { path, source })??)
+    Ok(listed().map_err(|cause| ModelError::Config { path, cause })??)
 }
 
 fn folder(root: &Path, name: &str) -> Result<std::path::PathBuf, ModelError> {

@@ -42,7 +42,7 @@ impl GoldenFolder {
                     let message = format!("expected a golden folder, found no {name} there");
                     VerifyError::golden(dir.to_owned(), message)
                 }
-                _ => VerifyError::Io { path, source },
+                _ => VerifyError::Io { path, cause: source },
             })
         };
         let bytes = read("golden.safetensors")?;

@@ -29,12 +29,12 @@ pub use golden::{GoldenFolder, GoldenTensor};
 #[non_exhaustive]
 pub enum VerifyError {
     /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The golden file or its manifest is malformed.
     #[error("{}: {message}", path.display())]

@@ -143,7 +143,7 @@ fn read_args(dir: &Path) -> Result<PipelineArgs, VerifyError> {
     let path = dir.join("pipeline.json");
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(source) => return Err(VerifyError::Io { path, source }),
+        Err(cause) => return Err(VerifyError::Io { path, cause }),
     };
     match serde_json::from_slice::<PipelineFile>(&bytes) {
         Ok(file) => Ok(file.args),

@@ -179,7 +179,7 @@ impl Replay<'_> {
 fn noisy(folder: &GoldenFolder) -> Result<Vec<Comparison>, VerifyError> {
     let path = folder.dir().join("scheduler_config.json");
     let text = std::fs::read_to_string(&path)
-        .map_err(|source| VerifyError::Io { path: path.clone(), source })?;
+        .map_err(|cause| VerifyError::Io { path: path.clone(), cause })?;
     let config = SchedulerConfig::from_json(&text).map_err(VerifyError::component)?;
     let mut comparisons = Vec::new();
     for name in folder.names() {

@@ -64,7 +64,7 @@ impl WordTokenizer {
     pub fn open(dir: &Path, length: usize) -> Result<Self, TokenizerError> {
         let path = dir.join(Self::FILE);
         let json = std::fs::read(&path)
-            .map_err(|source| TokenizerError::Io { path: path.clone(), source })?;
+            .map_err(|cause| TokenizerError::Io { path: path.clone(), cause })?;
         Self::from_json(&path, &json, length)
     }
 

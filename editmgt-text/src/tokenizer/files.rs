@@ -15,7 +15,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TokenizerError::Io { path: path.to_owned(), source }),
+        Err(cause) => Err(TokenizerError::Io { path: path.to_owned(), cause }),
     }
 }
 

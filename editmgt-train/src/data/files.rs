@@ -62,7 +62,7 @@ fn pictures(files: &ImageFiles) -> Result<PairImages, Skip> {
 
 fn open(path: &Path) -> Result<Photo, Skip> {
     Photo::open(path).map_err(|error| match error {
-        PhotoError::Read { source, .. } => missing(path, &source),
+        PhotoError::Read { cause, .. } => missing(path, &cause),
         error => Skip::new(SkipCause::CorruptImage, error),
     })
 }

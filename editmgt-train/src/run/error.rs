@@ -9,12 +9,12 @@ use editmgt_store::StoreError;
 #[non_exhaustive]
 pub enum TrainError {
     /// An I/O error, such as a full disk.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file cannot be written, locked or read.
     #[error(transparent)]
@@ -80,14 +80,14 @@ pub enum TrainError {
         value: f32,
     },
     /// A step failed. The checkpoints are untouched.
-    #[error("step {step}: {source}; {}", kept_message(kept))]
+    #[error("step {step}: {cause}; {}", kept_message(kept))]
     Step {
         /// The step, 0 is the first.
         step: u64,
         /// The last good checkpoint.
         kept: Option<PathBuf>,
         /// The cause.
-        source: Box<TrainError>,
+        cause: Box<TrainError>,
     },
     /// Weights cannot be read or written.
     #[error(transparent)]
@@ -114,7 +114,7 @@ pub enum TrainError {
 impl From<StoreError> for TrainError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Io { path, source } => Self::Io { path, source },
+            StoreError::Io { path, cause } => Self::Io { path, cause },
             error => Self::Store(error),
         }
     }
@@ -123,7 +123,7 @@ impl From<StoreError> for TrainError {
 impl TrainError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { path, source }
+        move |cause| Self::Io { path, cause }
     }
 
     pub(crate) fn malformed(path: &Path, problem: impl ToString) -> Self {

@@ -166,7 +166,7 @@ pub fn run(
         };
         let flow = turn();
         let flow =
-            flow.map_err(|e| TrainError::Step { step, kept: kept.take(), source: Box::new(e) })?;
+            flow.map_err(|e| TrainError::Step { step, kept: kept.take(), cause: Box::new(e) })?;
         completed += 1;
         if flow == Flow::Stop {
             break;

@@ -21,12 +21,12 @@ pub struct BadLine {
 #[non_exhaustive]
 pub enum BatchError {
     /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's error.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file cannot be written, locked or read.
     #[error(transparent)]
@@ -86,14 +86,14 @@ pub enum BatchError {
         got: String,
     },
     /// A damaged line of a manifest, other than the last.
-    #[error("{}: line {line}: {source}", path.display())]
+    #[error("{}: line {line}: {cause}", path.display())]
     Manifest {
         /// The manifest.
         path: PathBuf,
         /// The number of the line, from 1.
         line: usize,
         /// What is wrong with it.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     /// The folder or its manifest no longer exists.
     #[error(
@@ -115,7 +115,7 @@ pub enum BatchError {
 impl From<editmgt_store::StoreError> for BatchError {
     fn from(error: editmgt_store::StoreError) -> Self {
         match error {
-            editmgt_store::StoreError::Io { path, source } => Self::Io { path, source },
+            editmgt_store::StoreError::Io { path, cause } => Self::Io { path, cause },
             error => Self::Store(error),
         }
     }
@@ -124,7 +124,7 @@ impl From<editmgt_store::StoreError> for BatchError {
 impl BatchError {
     pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { path, source }
+        move |cause| Self::Io { path, cause }
     }
 }
 

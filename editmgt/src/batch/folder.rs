@@ -253,7 +253,7 @@ impl BatchFolder {
                 self.entries.insert(entry.name.clone(), entry);
                 Ok(())
             }
-            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Err(StoreError::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
                 Err(BatchError::Gone { dir: self.dir.clone() })
             }
             Err(error) => Err(error.into()),
@@ -270,7 +270,7 @@ fn parse(manifest: &Path, line: usize, text: &[u8]) -> Result<BatchEntry, BatchE
     json::parse_object(text).and_then(json::from_object).map_err(|problem| BatchError::Manifest {
         path: manifest.to_owned(),
         line,
-        source: serde_json::Error::custom(problem),
+        cause: serde_json::Error::custom(problem),
     })
 }
 

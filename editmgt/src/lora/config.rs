@@ -157,7 +157,7 @@ impl OwnConfig {
     pub(super) fn read(path: &Path) -> Result<Self, LoraError> {
         let text = match editmgt_store::read_text(path) {
             Ok(text) => text,
-            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Err(StoreError::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
             Err(error) => return Err(error.into()),

@@ -7,12 +7,12 @@ use editmgt_checkpoint::CheckpointError;
 #[non_exhaustive]
 pub enum LoraError {
     /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file cannot be written, locked or read.
     #[error(transparent)]
@@ -113,12 +113,12 @@ pub enum LoraError {
         got: (usize, usize),
     },
     /// The model rejects the adapter.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Model {
         /// The adapter's folder.
         path: PathBuf,
         /// The cause.
-        source: editmgt_core::Error,
+        cause: editmgt_core::Error,
     },
     /// A text that is not `PATH[:SCALE[:STREAMS]]`.
     #[error("{text:?}: expected PATH[:SCALE[:STREAMS]], with image, reference or both as streams")]
@@ -131,7 +131,7 @@ pub enum LoraError {
 impl From<editmgt_store::StoreError> for LoraError {
     fn from(error: editmgt_store::StoreError) -> Self {
         match error {
-            editmgt_store::StoreError::Io { path, source } => Self::Io { path, source },
+            editmgt_store::StoreError::Io { path, cause } => Self::Io { path, cause },
             error => Self::Store(error),
         }
     }
@@ -140,6 +140,6 @@ impl From<editmgt_store::StoreError> for LoraError {
 impl LoraError {
     pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { path, source }
+        move |cause| Self::Io { path, cause }
     }
 }

@@ -282,7 +282,7 @@ pub fn apply_loras(
 
 fn refused(path: &Path) -> impl FnOnce(editmgt_core::Error) -> LoraError {
     let path = path.to_owned();
-    move |source| LoraError::Model { path, source }
+    move |cause| LoraError::Model { path, cause }
 }
 
 /// The layers that a file has factors for.

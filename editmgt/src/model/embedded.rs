@@ -45,7 +45,7 @@ impl File {
     }
 
     fn wrong(self) -> impl Fn(ConfigError) -> ModelError {
-        move |source| ModelError::Config { path: self.path(), source }
+        move |cause| ModelError::Config { path: self.path(), cause }
     }
 
     fn parse<T>(self, parse: impl Fn(&str) -> Result<T, ConfigError>) -> Result<T, ModelError> {

@@ -40,7 +40,7 @@ impl Model {
         let blocks = self.transformer.spec().blocks();
         match self.defaults.check_for(blocks, self.pixels_per_cell()) {
             Ok(()) => Ok(self),
-            Err(source) => Err(ModelError::Config { path: root.join(EditDefaults::FILE), source }),
+            Err(cause) => Err(ModelError::Config { path: root.join(EditDefaults::FILE), cause }),
         }
     }
 

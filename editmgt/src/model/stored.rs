@@ -49,7 +49,7 @@ impl<M: Module> Stored<M> {
     ) -> Result<Self, ModelError> {
         let dir = files.dir().to_owned();
         let path = dir.join("config.json");
-        let (keys, unloaded) = build().map_err(|source| ModelError::Config { path, source })?;
+        let (keys, unloaded) = build().map_err(|cause| ModelError::Config { path, cause })?;
         check_module(&unloaded, &files, &keys, dtype)?;
         Ok(Self { unloaded, dir, keys, files, dtype, keeps_half_precision: false })
     }
@@ -430,7 +430,7 @@ pub fn read_config<T>(
 ) -> Result<T, ModelError> {
     let path = dir.join(name);
     let text = editmgt_store::read_text(&path)?;
-    parse(&text).map_err(|source| ModelError::Config { path, source })
+    parse(&text).map_err(|cause| ModelError::Config { path, cause })
 }
 
 #[cfg(test)]

@@ -43,12 +43,12 @@ fn what_is_unsupported(error: &image::ImageError) -> String {
 #[non_exhaustive]
 pub enum PhotoError {
     /// The file cannot be opened or read.
-    #[error("can't read {}: {source}", path.display())]
+    #[error("can't read {}: {cause}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A folder was given for a photo.
     #[error("{}: expected an image file, got a folder", path.display())]
@@ -91,14 +91,14 @@ pub enum PhotoError {
         reason: image::ImageError,
     },
     /// The file is damaged.
-    #[error("{origin}: damaged {format} file: {source}")]
+    #[error("{origin}: damaged {format} file: {cause}")]
     Corrupt {
         /// The photo.
         origin: Origin,
         /// The detected format.
         format: &'static str,
         /// The decoder's error.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// More pixels than the limits allow.
     #[error(
@@ -116,12 +116,12 @@ pub enum PhotoError {
         limit: u64,
     },
     /// Decoding would need more memory than the largest allowed photo.
-    #[error("{origin}: {source}; raise `PhotoLimits::max_pixels` to decode it")]
+    #[error("{origin}: {cause}; raise `PhotoLimits::max_pixels` to decode it")]
     TooMuchMemory {
         /// The photo.
         origin: Origin,
         /// The decoder's error.
-        source: image::ImageError,
+        cause: image::ImageError,
     },
     /// A side is too short.
     #[error("{origin}: {size} pixels; expected at least {MIN_SIDE} on each side")]
@@ -187,24 +187,24 @@ pub enum PhotoError {
         got: u8,
     },
     /// The output cannot be written.
-    #[error("can't write {}: {source}", path.display())]
+    #[error("can't write {}: {cause}", path.display())]
     Write {
         /// The output.
         path: PathBuf,
         /// The system's error.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The output cannot be written for another reason, such as a read-only file or a loop of
     /// links.
     #[error(transparent)]
     Store(editmgt_store::StoreError),
     /// The photo cannot be encoded in memory.
-    #[error("can't encode as {format}: {source}")]
+    #[error("can't encode as {format}: {cause}")]
     EncodeBytes {
         /// The format.
         format: &'static str,
         /// The encoder's error.
-        source: ImageError,
+        cause: ImageError,
     },
     /// A format that cannot be written.
     #[error("expected PNG, JPEG, WebP, BMP or TIFF to encode to, got {format}")]
@@ -213,21 +213,21 @@ pub enum PhotoError {
         format: String,
     },
     /// The encoder's error.
-    #[error("can't encode {}: {source}", path.display())]
+    #[error("can't encode {}: {cause}", path.display())]
     Encode {
         /// The output.
         path: PathBuf,
         /// The encoder's error.
-        source: image::ImageError,
+        cause: image::ImageError,
     },
 
     /// A file that should have a text is not a PNG, or is damaged.
-    #[error("{}: expected a PNG: {source}", path.display())]
+    #[error("{}: expected a PNG: {cause}", path.display())]
     NoText {
         /// The file.
         path: PathBuf,
         /// The decoder's error.
-        source: png::DecodingError,
+        cause: png::DecodingError,
     },
     /// A PNG without a record of its edit.
     #[error(
@@ -241,14 +241,14 @@ pub enum PhotoError {
         keyword: &'static str,
     },
     /// A PNG with an unreadable record of its edit.
-    #[error("{}: the record of its edit (by version {version}) is not understood: {source}", path.display())]
+    #[error("{}: the record of its edit (by version {version}) is not understood: {cause}", path.display())]
     Record {
         /// The file.
         path: PathBuf,
         /// The version that wrote it, by the record.
         version: String,
         /// What is wrong with it.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
 
     /// Mask and photo have different aspect ratios.

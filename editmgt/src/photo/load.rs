@@ -205,7 +205,7 @@ impl Photo {
 }
 
 fn read(path: &Path, limits: &PhotoLimits) -> Result<Vec<u8>, PhotoError> {
-    let error = |source| PhotoError::Read { path: path.to_owned(), source };
+    let error = |cause| PhotoError::Read { path: path.to_owned(), cause };
     let file = File::open(path).map_err(error)?;
     let metadata = file.metadata().map_err(error)?;
     if metadata.is_dir() {
@@ -239,7 +239,9 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
         _ => None,
     };
     let error = |source| match source {
-        ImageError::Limits(_) => PhotoError::TooMuchMemory { origin: origin.clone(), source },
+        ImageError::Limits(_) => {
+            PhotoError::TooMuchMemory { origin: origin.clone(), cause: source }
+        }
         ImageError::Unsupported(_) => {
             let source = match tags.as_ref().and_then(TiffTags::kind) {
                 Some(kind) if !is_named(&source) => unsupported_tiff(&kind),
@@ -250,13 +252,13 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
         source => PhotoError::Corrupt {
             origin: origin.clone(),
             format: format_name,
-            source: source.into(),
+            cause: source.into(),
         },
     };
     lengths::check(bytes, format).map_err(|source| PhotoError::Corrupt {
         origin: origin.clone(),
         format: format_name,
-        source: source.into(),
+        cause: source.into(),
     })?;
     if format == ImageFormat::Jpeg
         && let Some(layout) = JpegLayout::of(bytes)
@@ -271,7 +273,7 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
     let unpacked = unpacked.map_err(|source| PhotoError::Corrupt {
         origin: origin.clone(),
         format: format_name,
-        source: source.into(),
+        cause: source.into(),
     })?;
     let decoder = open_decoder(unpacked.as_deref().unwrap_or(bytes), format, limits);
     let decoder = decoder.map_err(error)?;
@@ -285,7 +287,7 @@ fn decode_from(bytes: &[u8], limits: &PhotoLimits, origin: &Origin) -> Result<Ph
             let cut_off = || PhotoError::Corrupt {
                 origin: origin.clone(),
                 format: format_name,
-                source: "the end of the image is missing".into(),
+                cause: "the end of the image is missing".into(),
             };
             decode_jpeg(bytes, limits, &mut notes).map_err(error)?.ok_or_else(cut_off)?
         }

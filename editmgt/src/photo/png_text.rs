@@ -16,8 +16,8 @@ const MAX_TEXT: usize = 1 << 20;
 /// [`PhotoError::Read`], and [`PhotoError::NoText`] for a file that is damaged or not a PNG.
 pub(crate) fn read_text(path: &Path, keyword: &str) -> Result<Option<String>, PhotoError> {
     let file =
-        File::open(path).map_err(|source| PhotoError::Read { path: path.to_owned(), source })?;
-    let error = |source| PhotoError::NoText { path: path.to_owned(), source };
+        File::open(path).map_err(|cause| PhotoError::Read { path: path.to_owned(), cause })?;
+    let error = |cause| PhotoError::NoText { path: path.to_owned(), cause };
     let mut reader = png::Decoder::new(BufReader::new(file)).read_info().map_err(error)?;
     if find(&reader, keyword).map_err(error)?.is_none() {
         // Other programs move text after the pixels.

@@ -136,7 +136,7 @@ impl Photo {
         let encoded = encode(pixels, self.metadata(), options, output.format, &mut writer);
         encoded.map_err(|source| match source {
             ImageError::IoError(source) => output.write_error(source),
-            source => PhotoError::Encode { path: output.path.to_owned(), source },
+            source => PhotoError::Encode { path: output.path.to_owned(), cause: source },
         })?;
         writer.flush().map_err(|source| output.write_error(source))?;
         drop(writer);
@@ -172,7 +172,7 @@ impl Photo {
         let mut bytes = Cursor::new(Vec::new());
         let pixels = Pixels { rgb: self.rgb(), alpha: self.alpha() };
         encode(pixels, self.metadata(), options, format, &mut bytes)
-            .map_err(|source| PhotoError::EncodeBytes { format: format.name(), source })?;
+            .map_err(|cause| PhotoError::EncodeBytes { format: format.name(), cause })?;
         Ok(bytes.into_inner())
     }
 
@@ -213,7 +213,7 @@ impl<'a> Output<'a> {
 
     fn store_error(&self, error: StoreError) -> PhotoError {
         match error {
-            StoreError::Io { source, .. } => self.write_error(source),
+            StoreError::Io { cause, .. } => self.write_error(cause),
             StoreError::IsFolder { path } => PhotoError::OutputIsFolder { path },
             StoreError::NoFolder { path, folder } => PhotoError::NoFolder { path, folder },
             other => PhotoError::Store(other),
@@ -221,7 +221,7 @@ impl<'a> Output<'a> {
     }
 
     fn write_error(&self, source: io::Error) -> PhotoError {
-        PhotoError::Write { path: self.path.to_owned(), source }
+        PhotoError::Write { path: self.path.to_owned(), cause: source }
     }
 }
 

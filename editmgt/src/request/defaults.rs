@@ -61,9 +61,9 @@ impl EditDefaults {
         let path = model.join(Self::FILE);
         match editmgt_store::read_text(&path) {
             Ok(text) => {
-                Self::from_json(&text).map_err(|source| ModelError::Config { path, source })
+                Self::from_json(&text).map_err(|source| ModelError::Config { path, cause: source })
             }
-            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Err(StoreError::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
                 Ok(Self::default())
             }
             Err(error) => Err(error.into()),

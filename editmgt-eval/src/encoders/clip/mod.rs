@@ -65,7 +65,7 @@ impl Clip {
         preparation.check_square(config.vision.image_size)?;
         let tokenizer =
             PromptTokenizer::clip(dir)?.with_length(config.text.max_position_embeddings)?;
-        let bad_config = |source| ModelError::Config { path: dir.join("config.json"), source };
+        let bad_config = |cause| ModelError::Config { path: dir.join("config.json"), cause };
         let text = config.text.init(device).map_err(bad_config)?;
         let vision = ClipVision::new(&config, device).map_err(bad_config)?;
         // Each tower reads its own keys of the shared checkpoint and ignores those of the other.

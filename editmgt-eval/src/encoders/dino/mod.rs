@@ -61,7 +61,7 @@ impl Dino {
                 preparation
             }
         };
-        let bad_config = |source| ModelError::Config { path: dir.join("config.json"), source };
+        let bad_config = |cause| ModelError::Config { path: dir.join("config.json"), cause };
         let model = DinoModel::new(&config, device).map_err(bad_config)?;
         Ok(Self {
             model: load_module(model, &WeightFiles::open(dir)?, &config.keys(), DType::F32)?,

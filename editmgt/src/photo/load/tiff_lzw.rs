@@ -224,7 +224,7 @@ mod tests {
         let last = cut.len() - 60;
         cut[last..].fill(0);
         match Photo::from_bytes(&cut) {
-            Err(PhotoError::Corrupt { source, .. }) => {
+            Err(PhotoError::Corrupt { cause: source, .. }) => {
                 assert!(source.to_string().contains("strip 5"), "{source}");
             }
             Ok(photo) => assert!(photo.rgb() != whole.rgb()),
