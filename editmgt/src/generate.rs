@@ -139,6 +139,34 @@ impl GenerateRecord {
     }
 }
 
+/// The record in a PNG of any job.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Record {
+    /// Of a photo that was edited, inpainted or outpainted.
+    Edit(Box<EditRecord>),
+    /// Of a generated image.
+    Generate(Box<GenerateRecord>),
+}
+
+impl Record {
+    /// Reads the record of a PNG.
+    ///
+    /// # Errors
+    /// Those of [`EditRecord::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
+        let path = path.as_ref();
+        match EditRecord::open(path) {
+            Ok(record) => Ok(Self::Edit(Box::new(record))),
+            Err(error) => match GenerateRecord::open(path) {
+                Ok(record) => Ok(Self::Generate(Box::new(record))),
+                Err(_) => Err(error),
+            },
+        }
+    }
+}
+
 impl Editor {
     /// Generates images from text, with any base: the reference stream of a model that edits is off.
     ///

@@ -86,25 +86,40 @@ const TINY: Sizes = Sizes {
 };
 
 /// Builds the config files of one preset.
-pub(crate) struct Configs(&'static Sizes);
+pub(crate) struct Configs {
+    sizes: &'static Sizes,
+    /// Whether it is a model that edits, with an LLM and a connector.
+    edits: bool,
+}
 
 impl Configs {
     pub(crate) fn of(preset: Preset) -> Self {
-        Self(match preset {
-            Preset::Full => &FULL,
-            Preset::Tiny => &TINY,
-        })
+        match preset {
+            Preset::Full => Self { sizes: &FULL, edits: true },
+            Preset::Tiny => Self { sizes: &TINY, edits: true },
+            Preset::MeissonicTiny => Self { sizes: &TINY, edits: false },
+        }
+    }
+
+    /// Whether the model has an LLM beside CLIP.
+    pub(super) fn has_llm(&self) -> bool {
+        self.edits
+    }
+
+    /// The name of the transformer's folder.
+    pub(super) fn transformer_folder(&self) -> &'static str {
+        if self.edits { "editmgt" } else { "transformer" }
     }
 
     /// Rows of CLIP's embedding, which its tokenizer must fit.
     pub(super) fn clip_vocab(&self) -> usize {
-        self.0.clip_vocab
+        self.sizes.clip_vocab
     }
 
     /// The config file of a component.
     pub(crate) fn text(&self, component: &str) -> String {
         let config = match component {
-            "editmgt" => self.transformer(),
+            "editmgt" | "transformer" => self.transformer(),
             "vqvae" => self.codec(),
             "text_encoder" => self.clip(),
             "llm_encoder" => self.gemma(),
@@ -114,30 +129,34 @@ impl Configs {
     }
 
     fn transformer(&self) -> Value {
-        let s = self.0;
-        json!({
+        let s = self.sizes;
+        let mut config = json!({
             "_class_name": "Transformer2DModel",
             "attention_head_dim": s.head_dim,
             "axes_dims_rope": s.axes,
             "codebook_size": s.codebook,
-            "connector_type": "linear",
             "downsample": true,
             "guidance_embeds": false,
             "in_channels": 64,
-            "joint_attention_dim": s.gemma_width,
+            "joint_attention_dim": if self.edits { s.gemma_width } else { s.clip_width },
             "num_attention_heads": s.heads,
             "num_layers": s.double_blocks,
             "num_single_layers": s.single_blocks,
             "patch_size": 1,
             "pooled_projection_dim": s.clip_width,
-            "text_encoder_architecture": "CLIP_Gemma2",
             "upsample": true,
             "vocab_size": s.vocab,
-        })
+        });
+        // Meissonic's class has neither key.
+        if self.edits {
+            config["connector_type"] = json!("linear");
+            config["text_encoder_architecture"] = json!("CLIP_Gemma2");
+        }
+        config
     }
 
     fn codec(&self) -> Value {
-        let s = self.0;
+        let s = self.sizes;
         let levels = s.vq_channels.len();
         json!({
             "_class_name": "VQModel",
@@ -162,7 +181,7 @@ impl Configs {
     }
 
     fn clip(&self) -> Value {
-        let s = self.0;
+        let s = self.sizes;
         json!({
             "architectures": ["CLIPTextModelWithProjection"],
             "attention_dropout": 0.0,
@@ -183,7 +202,7 @@ impl Configs {
     }
 
     fn gemma(&self) -> Value {
-        let s = self.0;
+        let s = self.sizes;
         json!({
             "architectures": ["Gemma2ForCausalLM"],
             "attention_bias": false,
@@ -213,7 +232,7 @@ impl Configs {
     fn scheduler(&self) -> Value {
         json!({
             "_class_name": "Scheduler",
-            "mask_token_id": self.0.vocab - 1,
+            "mask_token_id": self.sizes.vocab - 1,
             "masking_schedule": "cosine",
         })
     }

@@ -33,26 +33,38 @@ pub enum Preset {
     Full,
     /// The same architecture in miniature, under 4 MB: runs anywhere in seconds.
     Tiny,
+    /// Meissonic's architecture in miniature: a base that was not trained to edit, with CLIP only.
+    MeissonicTiny,
+}
+
+impl Preset {
+    /// All presets.
+    pub const ALL: [Self; 3] = [Self::Full, Self::Tiny, Self::MeissonicTiny];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Tiny => "tiny",
+            Self::MeissonicTiny => "meissonic-tiny",
+        }
+    }
 }
 
 impl FromStr for Preset {
     type Err = EditError;
 
     fn from_str(name: &str) -> Result<Self, EditError> {
-        match name {
-            "full" => Ok(Self::Full),
-            "tiny" => Ok(Self::Tiny),
-            _ => Err(EditError::option("preset", "full or tiny", name)),
-        }
+        Self::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            EditError::option("preset", format!("one of {names}"), name)
+        })
     }
 }
 
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "full",
-            Self::Tiny => "tiny",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -94,12 +106,16 @@ pub fn init(out: &Path, request: &InitRequest) -> Result<(), ModelError> {
 
 fn write(root: &Path, request: &InitRequest) -> Result<(), ModelError> {
     let configs = Configs::of(request.preset);
-    for (component, name) in [
-        ("editmgt", WeightsName::Diffusion),
+    let transformer = configs.transformer_folder();
+    let mut components = vec![
+        (transformer, WeightsName::Diffusion),
         ("vqvae", WeightsName::Diffusion),
         ("text_encoder", WeightsName::Model),
-        ("llm_encoder", WeightsName::Model),
-    ] {
+    ];
+    if configs.has_llm() {
+        components.push(("llm_encoder", WeightsName::Model));
+    }
+    for (component, name) in components {
         let dir = folder(root, component)?;
         let config = configs.text(component);
         let tensors = tensors(component, &config, &dir)?;
@@ -112,7 +128,9 @@ fn write(root: &Path, request: &InitRequest) -> Result<(), ModelError> {
         &configs.text("scheduler"),
     )?;
     tokenizers::write_clip(&folder(root, "tokenizer")?, configs.clip_vocab())?;
-    tokenizers::write_gemma(&root.join("llm_encoder"))?;
+    if configs.has_llm() {
+        tokenizers::write_gemma(&root.join("llm_encoder"))?;
+    }
     Ok(())
 }
 
@@ -123,7 +141,7 @@ fn tensors(component: &str, config: &str, dir: &Path) -> Result<Vec<TensorSpec>,
     let device = Device::default();
     let listed = || -> Result<Result<Vec<TensorSpec>, CheckpointError>, ConfigError> {
         Ok(match component {
-            "editmgt" => {
+            "editmgt" | "transformer" => {
                 let config = MgtConfig::from_json(config)?;
                 module_tensors(&config.init(&device)?, &config.keys())
             }
