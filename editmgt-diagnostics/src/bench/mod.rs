@@ -53,7 +53,7 @@ impl BenchRequest {
     pub fn default_size(preset: Preset) -> usize {
         match preset {
             Preset::Full => 1024,
-            Preset::Tiny | Preset::AmusedTiny => 128,
+            Preset::Tiny | Preset::MeissonicTiny | Preset::AmusedTiny => 128,
         }
     }
 

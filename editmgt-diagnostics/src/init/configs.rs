@@ -87,44 +87,59 @@ const TINY: Sizes = Sizes {
 };
 
 /// Builds the config files of one preset.
-pub(crate) struct Configs(&'static Sizes, Preset);
+pub(crate) struct Configs {
+    sizes: &'static Sizes,
+    preset: Preset,
+}
 
 impl Configs {
     pub(crate) fn of(preset: Preset) -> Self {
         let sizes = match preset {
             Preset::Full => &FULL,
-            Preset::Tiny | Preset::AmusedTiny => &TINY,
+            Preset::Tiny | Preset::MeissonicTiny | Preset::AmusedTiny => &TINY,
         };
-        Self(sizes, preset)
+        Self { sizes, preset }
     }
 
     /// The folders with weights, and the name of the weights.
     pub(super) fn components(&self) -> &'static [(&'static str, WeightsName)] {
-        match self.1 {
-            Preset::Full | Preset::Tiny => &[
+        if self.edits() {
+            &[
                 ("editmgt", WeightsName::Diffusion),
                 ("vqvae", WeightsName::Diffusion),
                 ("text_encoder", WeightsName::Model),
                 ("llm_encoder", WeightsName::Model),
-            ],
-            Preset::AmusedTiny => &[
+            ]
+        } else {
+            &[
                 ("transformer", WeightsName::Diffusion),
                 ("vqvae", WeightsName::Diffusion),
                 ("text_encoder", WeightsName::Model),
-            ],
+            ]
         }
+    }
+
+    /// Whether it is a model that edits, with an LLM beside CLIP and a connector.
+    pub(super) fn edits(&self) -> bool {
+        matches!(self.preset, Preset::Full | Preset::Tiny)
+    }
+
+    /// Whether the transformer is a U-ViT.
+    pub(super) fn is_amused(&self) -> bool {
+        self.preset == Preset::AmusedTiny
     }
 
     /// Rows of CLIP's embedding, which its tokenizer must fit.
     pub(super) fn clip_vocab(&self) -> usize {
-        self.0.clip_vocab
+        self.sizes.clip_vocab
     }
 
     /// The config file of a component.
     pub(crate) fn text(&self, component: &str) -> String {
         let config = match component {
             "editmgt" => self.transformer(),
-            "transformer" => self.uvit(),
+            "transformer" if self.is_amused() => self.uvit(),
+            "transformer" => self.transformer(),
             "model_index" => model_index(),
             "vqvae" => self.codec(),
             "text_encoder" => self.clip(),
@@ -135,31 +150,35 @@ impl Configs {
     }
 
     fn transformer(&self) -> Value {
-        let s = self.0;
-        json!({
+        let s = self.sizes;
+        let mut config = json!({
             "_class_name": "Transformer2DModel",
             "attention_head_dim": s.head_dim,
             "axes_dims_rope": s.axes,
             "codebook_size": s.codebook,
-            "connector_type": "linear",
             "downsample": true,
             "guidance_embeds": false,
             "in_channels": 64,
-            "joint_attention_dim": s.gemma_width,
+            "joint_attention_dim": if self.edits() { s.gemma_width } else { s.clip_width },
             "num_attention_heads": s.heads,
             "num_layers": s.double_blocks,
             "num_single_layers": s.single_blocks,
             "patch_size": 1,
             "pooled_projection_dim": s.clip_width,
-            "text_encoder_architecture": "CLIP_Gemma2",
             "upsample": true,
             "vocab_size": s.vocab,
-        })
+        });
+        // Meissonic's class has neither key.
+        if self.edits() {
+            config["connector_type"] = json!("linear");
+            config["text_encoder_architecture"] = json!("CLIP_Gemma2");
+        }
+        config
     }
 
     /// Sizes that differ from each other, so that no two can be confused.
     fn uvit(&self) -> Value {
-        let s = self.0;
+        let s = self.sizes;
         json!({
             "_class_name": "UVit2DModel",
             "attention_dropout": 0.0,
@@ -188,7 +207,7 @@ impl Configs {
     }
 
     fn codec(&self) -> Value {
-        let s = self.0;
+        let s = self.sizes;
         let levels = s.vq_channels.len();
         json!({
             "_class_name": "VQModel",
@@ -213,14 +232,14 @@ impl Configs {
     }
 
     fn clip(&self) -> Value {
-        let s = self.0;
+        let s = self.sizes;
         json!({
             "architectures": ["CLIPTextModelWithProjection"],
             "attention_dropout": 0.0,
             "bos_token_id": s.clip_vocab - 2,
             "eos_token_id": s.clip_vocab - 1,
             // CLIP ViT-L/14, which aMUSEd has, approximates it.
-            "hidden_act": if self.1 == Preset::AmusedTiny { "quick_gelu" } else { "gelu" },
+            "hidden_act": if self.is_amused() { "quick_gelu" } else { "gelu" },
             "hidden_size": s.clip_width,
             "intermediate_size": s.clip_mlp,
             "layer_norm_eps": 1e-5,
@@ -235,7 +254,7 @@ impl Configs {
     }
 
     fn gemma(&self) -> Value {
-        let s = self.0;
+        let s = self.sizes;
         json!({
             "architectures": ["Gemma2ForCausalLM"],
             "attention_bias": false,
@@ -265,8 +284,8 @@ impl Configs {
     fn scheduler(&self) -> Value {
         json!({
             "_class_name":
-                if self.1 == Preset::AmusedTiny { "AmusedScheduler" } else { "Scheduler" },
-            "mask_token_id": self.0.vocab - 1,
+                if self.is_amused() { "AmusedScheduler" } else { "Scheduler" },
+            "mask_token_id": self.sizes.vocab - 1,
             "masking_schedule": "cosine",
         })
     }

@@ -10,6 +10,7 @@ use editmgt_sampler::{MaskingSchedule, SchedulerConfig, Timesteps};
 use editmgt_transformer::MgtModel;
 
 use super::folder::ModelFolder;
+use super::kind::ModelKind;
 use super::loaded::Model;
 use super::options::{LoadOptions, ModelSource};
 use super::stored::StoredModel;
@@ -44,6 +45,7 @@ pub(crate) struct ModelMetadata {
     pub(crate) root: PathBuf,
     pub(crate) scheduler: SchedulerConfig,
     pub(crate) defaults: EditDefaults,
+    pub(crate) kind: ModelKind,
     /// Identity and precision; `None` with parts of the user's own.
     pub(crate) source: Option<(String, DtypePolicy)>,
     pub(crate) device: Device,
@@ -59,8 +61,14 @@ impl BaseModel {
             timesteps: Timesteps::default(),
         });
         let defaults = parts.defaults.clone().unwrap_or_default();
-        let metadata =
-            ModelMetadata { root: PathBuf::new(), scheduler, defaults, source: None, device };
+        let metadata = ModelMetadata {
+            root: PathBuf::new(),
+            scheduler,
+            defaults,
+            kind: ModelKind::Custom,
+            source: None,
+            device,
+        };
         Ok(Self { transformer: BaseTransformer::Own(transformer), codec, text, metadata })
     }
 
@@ -95,8 +103,8 @@ impl ModelMetadata {
         text: Box<dyn TextEncoder>,
         source: Option<ModelSource>,
     ) -> Result<Model, ModelError> {
-        let Self { root, scheduler, defaults, source: _, device } = self;
-        let model = Model { codec, text, transformer, scheduler, defaults, source, device };
+        let Self { root, scheduler, defaults, kind, source: _, device } = self;
+        let model = Model { codec, text, transformer, scheduler, defaults, kind, source, device };
         model.checked(&root)
     }
 }

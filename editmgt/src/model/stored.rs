@@ -20,6 +20,7 @@ use editmgt_vq::{CodecConfig, PatchVqModel, VqModel};
 use super::base::{BaseModel, BaseTransformer, ModelMetadata};
 use super::folder::ModelFolder;
 use super::identity::{files_identity, variant_identity};
+use super::kind::ModelKind;
 use super::options::LoadOptions;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
@@ -292,6 +293,10 @@ impl StoredModel {
                     }
                 },
                 defaults,
+                kind: match &parts.transformer {
+                    Some(_) => ModelKind::Custom,
+                    None => ModelKind::read(&folder.transformer)?,
+                },
                 source: if parts.change_model() {
                     None
                 } else {
