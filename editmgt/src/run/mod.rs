@@ -4,6 +4,7 @@ mod batched;
 mod composite;
 mod features;
 mod generate;
+mod image_to_image;
 mod preview;
 mod recording_hold;
 mod stages;
@@ -29,6 +30,7 @@ pub(crate) use batched::Batched;
 use composite::{Composited, Edited};
 pub(crate) use features::Features;
 pub(crate) use generate::GenerateRun;
+pub(crate) use image_to_image::ImageToImageRun;
 use preview::{PreviewComposite, Previewing};
 use recording_hold::RecordingHold;
 use stages::Stages;
@@ -104,14 +106,15 @@ impl PhotoRun<'_> {
     /// The options in force and the geometry, before anything is computed.
     ///
     /// # Errors
-    /// [`EditError::Option`] for a model that can't edit by instruction.
+    /// [`EditError::Option`] for an option out of range, or an edit with a model that takes no
+    /// reference; [`EditError::NotTrained`].
     pub(crate) fn plan(&self) -> Result<Planned, EditError> {
-        if !self.editor.model().transformer.takes_reference() {
-            let got = "one that generates and inpaints, and takes no photo as a reference";
-            return Err(EditError::option("model", "one that was trained to edit", got));
-        }
         let settings = self.editor.settings(self.request)?;
         self.editor.check_trained_for(settings.task.job(), settings.anyway)?;
+        if settings.task == Task::Edit && !self.editor.model().transformer.takes_reference() {
+            let expected = "one that takes a photo as a reference, which an edit needs";
+            return Err(EditError::option("model", expected, "one that generates and inpaints"));
+        }
         let photo = match settings.task {
             Task::Outpaint(margins) => margins.canvas(self.photo.size())?,
             Task::Edit | Task::Inpaint => self.photo.size(),
@@ -271,7 +274,8 @@ impl PhotoRun<'_> {
         let model = self.editor.model();
         let mask_token = model.transformer.spec().mask_token;
         let size = reference.size();
-        let is_conditioned = model.trained_for().contains(&Job::Edit);
+        let is_conditioned =
+            model.trained_for().contains(&Job::Edit) && model.transformer.takes_reference();
         let strength_is_set = self.request.reference_strength.is_some_and(|it| it != 1.0);
         if settings.task.is_inpainting() && !is_conditioned && strength_is_set {
             let expected = "1 with an inpainting by a model that was not trained to edit";

@@ -4,16 +4,18 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use editmgt::{
-    ChaChaNoise, Dtype, DtypePolicy, EditError, EditLoop, EditRequest, Editor, GridSize, LoopInput,
-    LoopStages, LoraUse, MicroConditions, Model, ModelError, ModelFolder, TokenGrid,
+    ChaChaNoise, Dtype, DtypePolicy, EditError, EditLoop, EditRequest, Editor, GridSize, Job,
+    LoopInput, LoopStages, LoraUse, Mask, MicroConditions, Model, ModelError, ModelFolder,
+    ModelKind, NoiseRequest, NoiseSource, Photo, StepNoise, TokenDraw, TokenGrid,
     sampler::{Consolidator, HoldOff, Strict, Temperature},
 };
 use editmgt_diagnostics::init::{InitRequest, Preset, init};
 use editmgt_diagnostics::inspect::inspect;
-use editmgt_diagnostics::verify::{GoldenStage, verify};
+use editmgt_diagnostics::verify::{GoldenFolder, GoldenStage, verify};
 use editmgt_testkit::contract::assert_transformer_contract;
 use editmgt_tests::golden_amused;
 use editmgt_tests::spoil::{change_json, change_tensor, copy_folder, weights};
+use image::{GrayImage, Luma};
 
 use crate::check_folder;
 use crate::defaults::{options, photo};
@@ -178,10 +180,11 @@ fn edits_and_adapters_are_refused() {
         let editor = builder.clone().build().unwrap();
         let edit = EditRequest::new("make it red").size(128).steps(2);
         let error = editor.edit(&photo(50, 40), &edit).unwrap_err();
-        let EditError::Option { option: "model", expected, got } = &error else {
-            panic!("{error}")
-        };
-        assert!(expected.contains("trained to edit") && got.contains("inpaints"), "{error}");
+        assert!(matches!(error, EditError::NotTrained { job: Job::Edit, .. }), "{error}");
+        // Not even anyway: there is no stream for the photo.
+        let error = editor.edit(&photo(50, 40), &edit.anyway(true)).unwrap_err();
+        let EditError::Option { option: "model", expected, .. } = &error else { panic!("{error}") };
+        assert!(expected.contains("reference"), "{error}");
 
         let adapter = scratch.path().join(format!("adapter-{low_memory}"));
         write_adapter(&adapter, "transformer_layers.0.attn1.to_q", [48; 2], Default::default());
@@ -216,4 +219,119 @@ fn wrong_configs_are_refused_by_name() {
         assert!(error.contains(named), "{key}: {error}");
         std::fs::write(&path, &before).unwrap();
     }
+}
+
+/// The draws of the official generator. Image to image draws its mask before the first step.
+struct Recorded {
+    folder: GoldenFolder,
+    first_step: usize,
+}
+
+impl NoiseSource for Recorded {
+    fn step_noise(&self, request: &NoiseRequest) -> Result<StepNoise, Error> {
+        let tokens = request.batch * request.size.len();
+        let floats = |name: &str| Ok(self.folder.floats(name).map_err(Error::stage)?.values);
+        if request.step < self.first_step {
+            let confidence = floats("add_noise.uniform")?;
+            return Ok(StepNoise { draw: TokenDraw::Uniforms(vec![0.5; tokens]), confidence });
+        }
+        let name = |what| format!("step{}.{what}", request.step);
+        let draw = self.folder.tokens(&name("sampled_ids")).map_err(Error::stage)?;
+        let confidence = match self.folder.has(&name("gumbel_uniform")) {
+            true => floats(&name("gumbel_uniform"))?,
+            // The last step draws none.
+            false => vec![0.0; tokens],
+        };
+        Ok(StepNoise { draw: TokenDraw::Tokens(draw), confidence })
+    }
+}
+
+/// An editor over a recorded pipeline, with its draws.
+fn recorded(name: &str) -> (Editor, GoldenFolder) {
+    let dir = golden_amused(name);
+    let folder = GoldenFolder::open(&dir).unwrap();
+    let first_step = folder.meta("/first_step").unwrap();
+    let noise = Recorded { folder: GoldenFolder::open(&dir).unwrap(), first_step };
+    let builder = Editor::builder(&dir).device(options().device).noise(noise);
+    (builder.for_job(Job::Generate).build().unwrap(), folder)
+}
+
+#[test]
+fn generate_is_the_official_pipeline() {
+    let (editor, folder) = recorded("pipeline_amused_t2i");
+    assert!(matches!(editor.model().kind, ModelKind::Amused { tokens: 12 }));
+    let request = GenerateRequest::new("a red fox on the blue car").width(80).height(48);
+    let result = editor.generate(request.steps(6).guidance_scale(4.0)).unwrap();
+    assert_eq!(result.report.settings.negative_prompt, "");
+    assert_eq!(result.tokens, folder.tokens("step5.prev_sample").unwrap());
+}
+
+#[test]
+fn image_to_image_is_the_official_pipeline() {
+    let (editor, folder) = recorded("pipeline_amused_img2img");
+    let photo = Photo::open(golden_amused("pipeline_amused_img2img").join("reference.png"));
+    let photo = photo.unwrap();
+    let request = GenerateRequest::new("make it into ghibli style")
+        .negative_prompt("blurry, ugly")
+        .width(64)
+        .height(56)
+        .steps(8)
+        .guidance_scale(5.0);
+    let result = editor.image_to_image(&photo, 0.8, &request).unwrap();
+    assert_eq!(result.reference, folder.tokens("reference_tokens").unwrap());
+    assert_eq!((result.report.first_step, result.report.masked), (2, 209));
+    assert_eq!(result.tokens, folder.tokens("step7.prev_sample").unwrap());
+    let image = &result.images[0].image;
+    assert_eq!((image.size().height, image.size().width), (56, 64));
+}
+
+#[test]
+fn strength_decides_what_is_left_of_the_photo() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = tiny(scratch.path(), "amused", Preset::AmusedTiny);
+    let editor = Editor::builder(&dir).for_job(Job::Generate).build().unwrap();
+    let photo = photo(200, 120);
+    let request = GenerateRequest::new("a fox").steps(8).seed(3).count(2);
+    let kept = |strength| {
+        let result = editor.image_to_image(&photo, strength, &request).unwrap();
+        assert_eq!(result.images.len(), 2);
+        // The photo's shape, with the area of the model's square: 8 x 8 tokens of 16 pixels.
+        let size = result.images[0].image.size();
+        assert!(size.width > size.height && size.width % 32 == 0, "{size}");
+        let reference = result.reference.repeat(2);
+        let same = result.tokens.ids().iter().zip(reference.ids()).filter(|(a, b)| a == b);
+        (same.count(), result.report.masked)
+    };
+    let (most, few) = (kept(0.25), kept(0.75));
+    assert!(most.0 > few.0 && most.1 < few.1, "{most:?}, {few:?}");
+    // Strength 1 is text to image.
+    let whole = editor.image_to_image(&photo, 1.0, &request).unwrap();
+    let size = whole.images[0].image.size();
+    let generated = request.clone().width(size.width).height(size.height);
+    assert_eq!(whole.tokens, editor.generate(&generated).unwrap().tokens);
+    for strength in [0.0, 1.5, f64::NAN, 0.1] {
+        let error = editor.image_to_image(&photo, strength, &request).unwrap_err();
+        assert!(matches!(error, EditError::Option { option: "strength", .. }), "{error}");
+    }
+}
+
+#[test]
+fn inpainting_keeps_what_the_mask_leaves_black() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = tiny(scratch.path(), "amused", Preset::AmusedTiny);
+    let editor = Editor::builder(&dir).for_job(Job::Inpaint).build().unwrap();
+    let photo = photo(200, 120);
+    let luma = GrayImage::from_fn(200, 120, |x, _| Luma([if x < 60 { 255 } else { 0 }]));
+    let request = EditRequest::new("a fox").steps(3).size(128).mask(Mask::from_luma(luma));
+    let result = editor.inpaint(&photo, request).unwrap();
+    let size = result.tokens.size();
+    for (position, (now, before)) in
+        result.tokens.ids().iter().zip(result.reference.ids()).enumerate()
+    {
+        // The mask's white part ends in the middle of a token.
+        if position % size.width > size.width / 3 {
+            assert_eq!(now, before, "{position}");
+        }
+    }
+    assert_ne!(result.tokens, result.reference);
 }
