@@ -12,7 +12,7 @@ use editmgt::{
 use editmgt_diagnostics::init::{InitRequest, Preset, init};
 use editmgt_diagnostics::inspect::inspect;
 use editmgt_diagnostics::verify::{GoldenFolder, GoldenStage, verify};
-use editmgt_testkit::contract::assert_transformer_contract;
+use editmgt_testkit::assert_transformer_contract;
 use editmgt_tests::golden_amused;
 use editmgt_tests::spoil::{change_json, change_tensor, copy_folder, weights};
 use image::{GrayImage, Luma};
@@ -40,36 +40,33 @@ fn pipelines_have_the_official_values() {
     }
 }
 
-/// The order of the halves of a layer's output, as a mistake in the code would read it.
-fn swap_halves_of_rows(_: &mut Vec<usize>, bytes: &mut Vec<u8>) {
-    let half = bytes.len() / 2;
-    bytes.rotate_left(half);
-}
-
-/// Moves the last columns, those of the micro-conditions, to the front.
-fn micro_conditions_first(shape: &mut Vec<usize>, bytes: &mut Vec<u8>) {
-    const POOLED: usize = 28;
-    for row in bytes.chunks_exact_mut(4 * shape[1]) {
-        row.rotate_left(4 * POOLED);
-    }
-}
-
 /// Order is easily mistaken where both halves have the same shape: the goldens see each.
 #[test]
 fn a_wrong_order_of_halves_fails() {
-    type Change = fn(&mut Vec<usize>, &mut Vec<u8>);
-    let cases: [(&str, Change); 5] = [
-        ("transformer_layers.0.norm1.linear.weight", swap_halves_of_rows),
-        ("transformer_layers.1.norm3.linear.weight", swap_halves_of_rows),
-        ("transformer_layers.1.ff.net.0.proj.weight", swap_halves_of_rows),
-        ("up_block.res_blocks.0.cond_embeds_mapper.weight", swap_halves_of_rows),
-        ("cond_embed.linear_1.weight", micro_conditions_first),
-    ];
-    for (tensor, change) in cases {
+    /// Channels of the pooled text vector.
+    const POOLED: usize = 28;
+    for (tensor, pooled_first) in [
+        // Scale before shift, and values before gates: the halves of the rows.
+        ("transformer_layers.0.norm1.linear.weight", false),
+        ("transformer_layers.1.norm3.linear.weight", false),
+        ("transformer_layers.1.ff.net.0.proj.weight", false),
+        ("up_block.res_blocks.0.cond_embeds_mapper.weight", false),
+        // Pooled text before micro-conditions: columns.
+        ("cond_embed.linear_1.weight", true),
+    ] {
         let scratch = tempfile::tempdir().unwrap();
         let dir = scratch.path().join("uvit");
         copy_folder(&golden_amused("uvit_nodown"), &dir);
-        change_tensor(&weights(&dir), tensor, change);
+        change_tensor(&weights(&dir), tensor, |shape, bytes| {
+            if pooled_first {
+                for row in bytes.chunks_exact_mut(4 * shape[1]) {
+                    row.rotate_left(4 * POOLED);
+                }
+            } else {
+                let half = bytes.len() / 2;
+                bytes.rotate_left(half);
+            }
+        });
         let verification = verify(&dir, &Device::flex()).unwrap();
         let logits = verification.comparisons.iter().find(|line| line.name == "sq.logits").unwrap();
         assert!(!logits.pass, "{tensor}: {logits:?}");
