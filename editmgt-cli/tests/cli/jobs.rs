@@ -136,6 +136,8 @@ fn a_base_that_does_not_edit_says_what_it_does() {
     };
     edit("").refused("edit", &["Meissonic", "`generate`", "`inpaint`", "--anyway"]);
     scratch.assert_nothing_written("edit");
+    let table = editmgt([Path::new("inspect"), &model]).done();
+    assert!(table.contains("Of the Meissonic family, for: generate, inpaint"), "{table}");
     edit("--anyway").done();
     std::fs::remove_file(scratch.out("o.png")).unwrap();
     // Its folder overrides what is known of its family.

@@ -105,7 +105,10 @@ impl ModelKind {
     }
 
     /// Reads the config in a transformer's folder.
-    pub(crate) fn read(transformer: &Path) -> Result<Self, ModelError> {
+    ///
+    /// # Errors
+    /// [`ModelError::Io`], [`ModelError::Folder`] for a file that is not a JSON object.
+    pub fn read(transformer: &Path) -> Result<Self, ModelError> {
         let path = transformer.join("config.json");
         let text = editmgt_store::read_text(&path)?;
         Self::of_config(&text).map_err(|error| ModelError::folder(path, error.to_string()))
