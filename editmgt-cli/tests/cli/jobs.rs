@@ -76,7 +76,7 @@ fn images_are_generated_in_batches_and_repeated_from_their_records() {
     // Another job's record is not one of an image from text.
     let mut edit = Edit::new(scratch.out("o.png")).with_path("--like", &like);
     edit.model = GOLDEN_MODEL.into();
-    edit.run().refused("edit", &["record", "settings"]);
+    edit.run().refused("edit", &["record of `generate`", "repeats it"]);
 }
 
 #[test]
