@@ -1,6 +1,6 @@
 //! Images from a photo and text.
 
-use editmgt_core::{ChaChaNoise, EditObserver, Error, NoiseRequest, NoiseSource, Stage, TokenGrid};
+use editmgt_core::{ChaChaNoise, EditObserver, Error, NoiseRequest, Stage, TokenGrid};
 use editmgt_sampler::{StrengthStart, add_noise};
 
 use super::generate::GenerateRun;

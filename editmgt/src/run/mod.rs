@@ -24,7 +24,7 @@ use crate::error::EditError;
 use crate::model::Model;
 use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
 use crate::report::{EditReport, ScoreReport, TextLeftOut};
-use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding, Job, Task};
+use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding, Task};
 
 pub(crate) use batched::Batched;
 use composite::{Composited, Edited};
@@ -235,6 +235,7 @@ impl PhotoRun<'_> {
         let negative = (settings.guidance_scale > 1.0).then_some(&settings.negative_prompt);
         self.features.encode(self.editor.model(), &settings.instruction, negative, stages)
     }
+
     /// Encodes the photo unless an earlier edit has.
     fn reference(&self, plan: ResizePlan, stages: &mut Stages<'_>) -> Result<TokenGrid, Error> {
         let references = self.features.references();
@@ -274,14 +275,6 @@ impl PhotoRun<'_> {
         let model = self.editor.model();
         let mask_token = model.transformer.spec().mask_token;
         let size = reference.size();
-        let is_conditioned =
-            model.trained_for().contains(&Job::Edit) && model.transformer.takes_reference();
-        let strength_is_set = self.request.reference_strength.is_some_and(|it| it != 1.0);
-        if settings.task.is_inpainting() && !is_conditioned && strength_is_set {
-            let expected = "1 with an inpainting by a model that was not trained to edit";
-            let got = settings.reference_strength;
-            return Err(EditError::option("reference_strength", expected, got));
-        }
         let canvas = match user_mask {
             Some(mask) => mask.masked(reference, mask_token)?,
             None => TokenGrid::filled(1, size, mask_token),
@@ -298,7 +291,9 @@ impl PhotoRun<'_> {
         // In the official inpainting the canvas and the reference are one tensor.
         let conditions = match settings.task {
             Task::Edit => Some(reference.clone()),
-            Task::Inpaint | Task::Outpaint(_) => is_conditioned.then(|| canvas.clone()),
+            Task::Inpaint | Task::Outpaint(_) => {
+                model.conditions_on_photo().then(|| canvas.clone())
+            }
         };
         let input = LoopInput::new(text, canvas, micro, settings.steps)
             .with_guidance(settings.guidance_scale, negative)
