@@ -42,6 +42,7 @@
 #![forbid(unsafe_code)]
 
 mod attention;
+mod cached;
 mod capture;
 mod conditioning;
 mod config;
