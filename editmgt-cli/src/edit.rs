@@ -265,6 +265,9 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
         for left_out in result.report.text_left_out.iter().filter(|part| given(part.prompt)) {
             progress.note(&left_out.to_string());
         }
+        if let Some(note) = &result.report.steps.note {
+            progress.note(note);
+        }
         job.write(photo.photo(), &result, start)?;
     }
     Ok(ExitCode::SUCCESS)

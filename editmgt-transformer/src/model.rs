@@ -368,7 +368,7 @@ impl MgtModel {
         grid: GridSize,
         trace: &mut impl FnMut(Trace<'_>),
     ) -> Tensor<3> {
-        let image = self.from_hidden(image);
+        let image = self.output_rows(image);
         let image = match &self.up_block {
             Some(up) => up.forward(image, grid),
             None => image,
@@ -377,14 +377,14 @@ impl MgtModel {
         self.mlm_layer.forward(image)
     }
 
-    fn from_hidden(&self, image: Tensor<3>) -> Tensor<3> {
+    fn output_rows(&self, image: Tensor<3>) -> Tensor<3> {
         let image = rms_norm(&self.project_from_hidden_norm, image);
         linear_rows(&self.project_from_hidden, image, Stream::Canvas)
     }
 
     /// Some rows of the inner grid, `[B, R, D]`, to the logits of their slots, `[B, slots, V]`.
     pub(crate) fn cell_head(&self, cells: Tensor<3>) -> Tensor<3> {
-        let cells = self.from_hidden(cells);
+        let cells = self.output_rows(cells);
         let slots = match &self.up_block {
             Some(up) => up.forward_cells(cells),
             None => cells,

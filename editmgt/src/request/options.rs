@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use editmgt_core::MapCombine;
+use editmgt_core::{MapCombine, StepPlan};
 use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
 
@@ -333,6 +333,15 @@ edit_options! {
         guidance_interval: (f32, f32);
         "two fractions from 0 to 1, the lesser first", |(from, until)| 0.0 <= *from && from <= until && *until <= 1.0;
         default Some((0.0, 1.0));
+        /// Which steps compute the whole picture: `exact` (all of them), or `cached:R`: between full
+        /// steps, every `R`-th (`never`: no more after the first two), only the part that is still
+        /// masked or has changed is computed. `cached` is `cached:8`; a third number is the number
+        /// of full steps at the start, 2 by default: `cached:8:1`. Takes the time of an edit in
+        /// proportion to its size; the result can differ a little. Models that cannot do it compute
+        /// every step in full.
+        steps_plan: StepPlan;
+        "exact, cached, cached:R or cached:R:W (R 0 to 4096 steps or never, W 1 to 4096)", |plan| plan.is_valid();
+        default Some(StepPlan::Exact);
         /// γ, 0 to 100: how strongly the photo's tokens are attended to. 1 leaves the attention
         /// unchanged.
         reference_strength: f32;
@@ -431,12 +440,13 @@ mod tests {
     use super::*;
 
     /// What every option is set to, as text, and the same as JSON.
-    const VALUES: [(&str, &str, &str); 21] = [
+    const VALUES: [(&str, &str, &str); 22] = [
         ("size", "512", "512"),
         ("negative_prompt", "5", "\"5\""),
         ("steps", "12", "12"),
         ("guidance_scale", "3.5", "3.5"),
         ("guidance_interval", "0.25,0.75", "[0.25,0.75]"),
+        ("steps_plan", "cached:4", r#"{"cached":{"warm_up":2,"refresh":4}}"#),
         ("reference_strength", "1.25", "1.25"),
         ("temperature", "2, 0", "[2.0,0.0]"),
         ("hold", "mask+budget:0.5", r#"{"mask_and":{"budget":0.5}}"#),

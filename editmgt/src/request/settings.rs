@@ -46,7 +46,7 @@ impl EditSettings {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::MapCombine;
+    use editmgt_core::{MapCombine, StepPlan};
 
     use super::*;
     use crate::photo::{Blend, Mask, Resize};
@@ -69,6 +69,7 @@ mod tests {
             steps: 36,
             guidance_scale: 6.0,
             guidance_interval: (0.0, 1.0),
+            steps_plan: StepPlan::Exact,
             reference_strength: 1.1,
             temperature: (2.0, 0.0),
             hold: HoldPolicy::Off,

@@ -21,7 +21,7 @@ use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
 use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
-use crate::report::{EditReport, ScoreReport, TextLeftOut};
+use crate::report::{EditReport, ScoreReport, StepsReport, TextLeftOut};
 use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding};
 
 pub(crate) use batched::Batched;
@@ -146,6 +146,7 @@ impl PhotoRun<'_> {
             ScoreReport::new(scores, hold.threshold(&request, 0))
         });
         let text_left_out = self.text_left_out(&settings)?;
+        let settings_plan = settings.steps_plan;
         let report = EditReport {
             version: env!("CARGO_PKG_VERSION"),
             model: model.source.clone(),
@@ -170,6 +171,11 @@ impl PhotoRun<'_> {
             ),
             pixels_kept: share(image.pixels().zip(self.photo.rgb().pixels()).map(|(a, b)| a == b)),
             ties: progress.ties,
+            steps: StepsReport::new(
+                progress.work,
+                settings_plan,
+                model.transformer.caches_steps(),
+            ),
             composite,
             resumed_after,
             seconds: std::mem::take(&mut stages.seconds),
@@ -276,6 +282,7 @@ impl PhotoRun<'_> {
         Ok(LoopInput::new(text, canvas, micro, settings.steps)
             .with_guidance(settings.guidance_scale, negative)
             .with_guidance_interval(settings.guidance_interval)
+            .with_step_plan(settings.steps_plan)
             .with_reference(reference.clone(), settings.reference_strength)
             .with_localisation(localisation)
             .with_user_mask(user_mask.cloned())

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod batch;
+mod cached_steps;
 mod custom;
 mod defaults;
 mod edit_batch;
