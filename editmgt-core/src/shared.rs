@@ -82,6 +82,10 @@ impl<T: MgtTransformer + ?Sized> MgtTransformer for Arc<T> {
         (**self).forward_cached(input, request, cache, active)
     }
 
+    fn takes_reference(&self) -> bool {
+        (**self).takes_reference()
+    }
+
     fn inner_grid(&self, tokens: GridSize) -> GridSize {
         (**self).inner_grid(tokens)
     }

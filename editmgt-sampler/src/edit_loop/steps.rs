@@ -82,8 +82,9 @@ impl EditLoop<'_> {
             true => self.input.step_plan,
             false => StepPlan::Exact,
         };
-        let switched = step > 0 && self.is_guided(step) != self.is_guided(step - 1);
-        plan.is_full(step) || switched
+        let Some(done) = step.checked_sub(self.input.first_step) else { return true };
+        let switched = done > 0 && self.is_guided(step) != self.is_guided(step - 1);
+        plan.is_full(done) || switched
     }
 
     /// The cache of a resumed loop: repeats the passes since the last full step.

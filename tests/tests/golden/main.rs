@@ -13,6 +13,7 @@ mod full_size;
 mod geometry;
 mod half_precision;
 mod invariants;
+mod jobs;
 mod low_memory;
 mod parts;
 mod preproc;
