@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use editmgt::{EditDefaults, ModelError, ModelFolder, identity};
+use editmgt::{EditDefaults, Job, ModelError, ModelFolder, ModelKind, identity};
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::{ComponentSummary, DtypeCount, WeightFiles};
 use serde::Serialize;
@@ -17,6 +17,10 @@ pub struct ModelSummary {
     pub total: ComponentSummary,
     /// Identity of the model, see [`identity`].
     pub sha256: String,
+    /// Its family, by its transformer's config.
+    pub family: String,
+    /// What it was trained for, by its folder or its family.
+    pub trained_for: Vec<Job>,
     /// The model's default options, if its folder has any.
     pub defaults: EditDefaults,
 }
@@ -54,7 +58,11 @@ pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
     }
     let defaults = EditDefaults::read(&folder.root)?;
     let sha256 = identity(&folder)?;
-    Ok(ModelSummary { total: total(&components), components, sha256, defaults })
+    let kind = ModelKind::read(&folder.transformer)?;
+    let trained_for = defaults.trained_for.as_deref().unwrap_or(kind.trained_for()).to_vec();
+    let total = total(&components);
+    let family = kind.to_string();
+    Ok(ModelSummary { components, total, sha256, family, trained_for, defaults })
 }
 
 fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {

@@ -183,6 +183,8 @@ impl Editor {
     /// Whether attention must be captured.
     pub(crate) fn needs_scores(&self, settings: &EditSettings) -> bool {
         match &self.custom.hold {
+            // What stays of an inpainting is known, not held.
+            Some(_) if settings.task.is_inpainting() => settings.score_map,
             Some(hold) if !settings.hold.is_custom() => settings.score_map || hold.needs_scores(),
             _ => settings.needs_scores(),
         }
@@ -352,6 +354,12 @@ impl Editor {
         if settings.task == Task::Inpaint && request.mask.is_none() {
             let expected = "a mask, white where the photo is to be generated";
             return Err(EditError::option("mask", expected, "none"));
+        }
+        let has_reference = self.model.conditions_on_photo();
+        let strength = request.reference_strength.filter(|&strength| strength != 1.0);
+        if let Some(strength) = strength.filter(|_| settings.task != Task::Edit && !has_reference) {
+            let expected = "1 with an inpainting by a model that was not trained to edit";
+            return Err(EditError::option("reference_strength", expected, strength));
         }
         if settings.task == Task::Edit && settings.hold.needs_mask() && request.mask.is_none() {
             let expected = "a mask for this policy";

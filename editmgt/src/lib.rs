@@ -19,7 +19,8 @@
 //! ```
 //!
 //! [`Editor`] is the whole pipeline. [`Editor::generate`] makes images from text,
-//! [`Editor::inpaint`] and [`Editor::outpaint`] generate a part of a photo or margins around it. [`Editor::edit_with`] reports progress, shows previews and can
+//! [`Editor::inpaint`] and [`Editor::outpaint`] generate a part of a photo or margins around it,
+//! [`Editor::image_to_image`] an image that keeps something of a photo. [`Editor::edit_with`] reports progress, shows previews and can
 //! be stopped; [`Editor::edit_batch`] edits several photos in shared forward passes;
 //! [`Editor::open_photo`] edits one photo several times without encoding it again, and continues
 //! edits that were stopped; [`batch`] edits the jobs of a file. [`EditLoop`] is the sampling loop,
@@ -41,6 +42,7 @@ mod custom;
 mod editor;
 mod error;
 mod generate;
+mod image_to_image;
 pub mod lora;
 mod model;
 mod open;
@@ -82,6 +84,7 @@ pub use error::{EditError, ModelError, StoppedEdit};
 pub use generate::{GenerateRecord, GenerateReport, GenerateResult, GeneratedImage, Record};
 /// The image library, in the version that [`Photo`] speaks.
 pub use image;
+pub use image_to_image::{ImageToImageReport, ImageToImageResult};
 pub use lora::LoraUse;
 pub use model::identity::{checkpoint_identity, identity, variant_identity};
 pub use model::{

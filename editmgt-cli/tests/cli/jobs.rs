@@ -76,7 +76,7 @@ fn images_are_generated_in_batches_and_repeated_from_their_records() {
     // Another job's record is not one of an image from text.
     let mut edit = Edit::new(scratch.out("o.png")).with_path("--like", &like);
     edit.model = GOLDEN_MODEL.into();
-    edit.run().refused("edit", &["record", "settings"]);
+    edit.run().refused("edit", &["record of `generate`", "repeats it"]);
 }
 
 #[test]
@@ -136,6 +136,8 @@ fn a_base_that_does_not_edit_says_what_it_does() {
     };
     edit("").refused("edit", &["Meissonic", "`generate`", "`inpaint`", "--anyway"]);
     scratch.assert_nothing_written("edit");
+    let table = editmgt([Path::new("inspect"), &model]).done();
+    assert!(table.contains("Of the Meissonic family, for: generate, inpaint"), "{table}");
     edit("--anyway").done();
     std::fs::remove_file(scratch.out("o.png")).unwrap();
     // Its folder overrides what is known of its family.

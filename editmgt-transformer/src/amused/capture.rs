@@ -78,8 +78,7 @@ impl Probe<'_, '_> {
                 None => shares,
                 Some(rows) => shares.select(3, rows.clone()),
             };
-            // No row receives attention from every cell that rounds to 0, but dividing by it would
-            // be NaN.
+            // A row whose attention rounds to 0 in every cell has an empty map, not NaN.
             let received = shares.clone().sum_dim(2).clamp_min(f32::MIN_POSITIVE);
             let [_, _, _, rows] = shares.dims();
             let of_cells = (shares / received).swap_dims(2, 3);

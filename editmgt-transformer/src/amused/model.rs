@@ -24,11 +24,11 @@ use crate::norm::{rms_norm, rms_norm_config};
 /// used. Norms, softmax and embedded numbers are computed in f32. The model has no state besides its
 /// parameters.
 ///
-/// Attention between image and text is offered for maps, see [`MgtTransformer::forward`] of this
-/// type: the first `2 * num_res_blocks` blocks are the convolutional ones, those of the way in and
-/// then those of the way out, with the mean of their two attentions; the others are the layers. The
-/// text never attends to the image here, so a map is the share of the attention a text row receives
-/// that comes from each cell. Self attention of the image is not offered.
+/// Attention between image and text is offered for maps. The first `2 * num_res_blocks` blocks are
+/// the convolutional ones, those of the way in and then those of the way out, with the mean of their
+/// two attentions; the others are the layers. The text never attends to the image here, so the map
+/// of a text row is the share of the attention it receives that comes from each cell. Self attention
+/// of the image is not offered.
 ///
 /// Source: aMUSEd (arXiv 2401.01808), from diffusers.
 #[derive(Module, Debug)]
@@ -172,7 +172,7 @@ impl MgtTransformer for UVit2DModel {
         &self.spec
     }
 
-    /// As the trait says, with two limits of this model.
+    /// A pass without a reference, which this model has no stream for.
     ///
     /// # Errors
     /// Those of the trait; [`Error::Value`] for an input with a reference.

@@ -73,7 +73,7 @@ impl GenerateRun<'_> {
     }
 
     /// A canvas of mask tokens for `images` images, from image `first` of the request on.
-    fn loop_input(
+    pub(super) fn loop_input(
         &self,
         settings: &GenerateSettings,
         (text, negative): &Text,
@@ -91,7 +91,7 @@ impl GenerateRun<'_> {
             .with_first_image(settings.variation as usize + first)
     }
 
-    fn sampling(&self, settings: &GenerateSettings, input: LoopInput) -> Sampling<'_> {
+    pub(super) fn sampling(&self, settings: &GenerateSettings, input: LoopInput) -> Sampling<'_> {
         let (model, temperature) = (self.editor.model(), settings.temperature);
         Sampling {
             editor: self.editor,
@@ -112,7 +112,11 @@ impl GenerateRun<'_> {
         }
     }
 
-    fn decode(&self, tokens: &TokenGrid, image: usize) -> Result<image::RgbImage, Error> {
+    pub(super) fn decode(
+        &self,
+        tokens: &TokenGrid,
+        image: usize,
+    ) -> Result<image::RgbImage, Error> {
         let codec = &self.editor.model().codec;
         let factor = codec.spec().downsample_factor;
         let size = tokens.size();

@@ -4,6 +4,7 @@ mod batched;
 mod composite;
 mod features;
 mod generate;
+mod image_to_image;
 mod preview;
 mod recording_hold;
 mod stages;
@@ -23,12 +24,13 @@ use crate::error::EditError;
 use crate::model::Model;
 use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
 use crate::report::{EditReport, ScoreReport, StepsReport, TextLeftOut};
-use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding, Job, Task};
+use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding, Task};
 
 pub(crate) use batched::Batched;
 use composite::{Composited, Edited};
 pub(crate) use features::Features;
 pub(crate) use generate::GenerateRun;
+pub(crate) use image_to_image::ImageToImageRun;
 use preview::{PreviewComposite, Previewing};
 use recording_hold::RecordingHold;
 use stages::Stages;
@@ -104,14 +106,15 @@ impl PhotoRun<'_> {
     /// The options in force and the geometry, before anything is computed.
     ///
     /// # Errors
-    /// [`EditError::Option`] for a model that can't edit by instruction.
+    /// [`EditError::Option`] for an option out of range, or an edit with a model that takes no
+    /// reference; [`EditError::NotTrained`].
     pub(crate) fn plan(&self) -> Result<Planned, EditError> {
-        if !self.editor.model().transformer.takes_reference() {
-            let got = "one that generates and inpaints, and takes no photo as a reference";
-            return Err(EditError::option("model", "one that was trained to edit", got));
-        }
         let settings = self.editor.settings(self.request)?;
         self.editor.check_trained_for(settings.task.job(), settings.anyway)?;
+        if settings.task == Task::Edit && !self.editor.model().transformer.takes_reference() {
+            let expected = "one that takes a photo as a reference, which an edit needs";
+            return Err(EditError::option("model", expected, "one that generates and inpaints"));
+        }
         let photo = match settings.task {
             Task::Outpaint(margins) => margins.canvas(self.photo.size())?,
             Task::Edit | Task::Inpaint => self.photo.size(),
@@ -238,6 +241,7 @@ impl PhotoRun<'_> {
         let negative = (settings.guidance_scale > 1.0).then_some(&settings.negative_prompt);
         self.features.encode(self.editor.model(), &settings.instruction, negative, stages)
     }
+
     /// Encodes the photo unless an earlier edit has.
     fn reference(&self, plan: ResizePlan, stages: &mut Stages<'_>) -> Result<TokenGrid, Error> {
         let references = self.features.references();
@@ -277,13 +281,6 @@ impl PhotoRun<'_> {
         let model = self.editor.model();
         let mask_token = model.transformer.spec().mask_token;
         let size = reference.size();
-        let is_conditioned = model.trained_for().contains(&Job::Edit);
-        let strength_is_set = self.request.reference_strength.is_some_and(|it| it != 1.0);
-        if settings.task.is_inpainting() && !is_conditioned && strength_is_set {
-            let expected = "1 with an inpainting by a model that was not trained to edit";
-            let got = settings.reference_strength;
-            return Err(EditError::option("reference_strength", expected, got));
-        }
         let canvas = match user_mask {
             Some(mask) => mask.masked(reference, mask_token)?,
             None => TokenGrid::filled(1, size, mask_token),
@@ -300,7 +297,9 @@ impl PhotoRun<'_> {
         // In the official inpainting the canvas and the reference are one tensor.
         let conditions = match settings.task {
             Task::Edit => Some(reference.clone()),
-            Task::Inpaint | Task::Outpaint(_) => is_conditioned.then(|| canvas.clone()),
+            Task::Inpaint | Task::Outpaint(_) => {
+                model.conditions_on_photo().then(|| canvas.clone())
+            }
         };
         let input = LoopInput::new(text, canvas, micro, settings.steps)
             .with_guidance(settings.guidance_scale, negative)
