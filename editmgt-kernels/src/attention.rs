@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn replaced_keys_equal_keys_made_anew() {
+    fn replaced_keys_equal_new_keys() {
         let [batch, heads, keys, rows] = [2, 3, 31, 4];
         // Those of the second item in another order.
         let places = [0, 7, 13, 30, 29, 6, 5, 12];
