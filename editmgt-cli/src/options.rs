@@ -47,11 +47,12 @@ const FLAGS: [Flag; 16] = [
     flag("size", "size", &["PIXELS"], IMAGE),
 ];
 
-/// After `size`, which it is read with.
-const RESIZE: Flag = flag("resize", "resize", &["HOW"], IMAGE);
+/// After `size`, which they are read with.
+const GEOMETRY: [Flag; 2] =
+    [flag("resize", "resize", &["HOW"], IMAGE), flag("tile", "tile", &["PIXELS"], IMAGE)];
 
 fn flags() -> impl Iterator<Item = &'static Flag> {
-    FLAGS.iter().chain([&RESIZE])
+    FLAGS.iter().chain(&GEOMETRY)
 }
 
 /// The values of [`FLAGS`] that were given.

@@ -63,7 +63,7 @@ pub use editmgt_core::{
     LoopProgress, MapCombine, MgtTransformer, MicroConditions, NoiseRequest, NoiseSource, Previews,
     ReferenceInput, RegionHold, Schedule, ScheduleRequest, ScoreMap, ScoreStats, Silent, Stage,
     StepInput, StepNoise, StepOutput, StepResult, StepState, TextConditioning, TextEncoder,
-    TextRows, TextSpec, TokenDraw, TokenGrid, TransformerSpec, Truncation, UnmaskScheduler,
+    TextRows, TextSpec, Tiling, TokenDraw, TokenGrid, TransformerSpec, Truncation, UnmaskScheduler,
     UserMask, VqCodec, config,
 };
 /// The devices that this build can compute on.

@@ -47,6 +47,9 @@ pub struct EditReport {
     pub plan: ResizePlan,
     /// The token grid.
     pub grid: GridSize,
+    /// Side of the tiles in which the codec encoded and decoded, in pixels; `None` for the whole
+    /// image at once.
+    pub tile: Option<usize>,
     /// Blocks whose attention was consolidated; empty if none was needed.
     pub blocks: Vec<usize>,
     /// The score map of the last step; `None` if not computed.

@@ -114,6 +114,8 @@ impl EditRequest {
 
 #[cfg(test)]
 mod tests {
+    use editmgt_core::Tiling;
+
     use super::*;
     use crate::photo::{MAX_FEATHER, MAX_SIDE};
 
@@ -122,7 +124,7 @@ mod tests {
         let good = EditRequest::new("make it red");
         good.check().unwrap();
         type Spoil = fn(&mut EditRequest);
-        let cases: [(&str, Spoil); 25] = [
+        let cases: [(&str, Spoil); 26] = [
             ("instruction", |r| r.instruction = " \n".into()),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::phrase(""))),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::Phrases(vec![]))),
@@ -148,6 +150,7 @@ mod tests {
             ("size", |r| r.size = Some(0)),
             ("size", |r| r.size = Some(MAX_SIDE + 1)),
             ("feather", |r| r.feather = MAX_FEATHER + 1),
+            ("tile", |r| r.tile = Tiling::Pixels(15)),
         ];
         for (named, spoil) in cases {
             let mut request = good.clone();

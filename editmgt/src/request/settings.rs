@@ -46,7 +46,7 @@ impl EditSettings {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::MapCombine;
+    use editmgt_core::{MapCombine, Tiling};
 
     use super::*;
     use crate::photo::{Blend, Mask, Resize};
@@ -83,6 +83,7 @@ mod tests {
             size: 1024,
             score_map: false,
             resize: Resize::Fit,
+            tile: Tiling::Auto,
             composite: CompositePolicy::Visible,
             blend: Blend::default(),
             feather: 0,

@@ -1,6 +1,6 @@
 //! Values of options as text: what a command line, a form or a query string gives.
 
-use editmgt_core::MapCombine;
+use editmgt_core::{MapCombine, Tiling};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -32,7 +32,7 @@ macro_rules! plain_text {
     };
 }
 
-plain_text!(usize, u32, u64, f32, bool, HoldPolicy);
+plain_text!(usize, u32, u64, f32, bool, HoldPolicy, Tiling);
 
 /// Enums of names: the names are those of JSON.
 macro_rules! names {

@@ -9,8 +9,8 @@ mod stages;
 
 use editmgt_core::{
     CellScores, ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress,
-    MicroConditions, NoiseSource, RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler,
-    UserMask,
+    MicroConditions, NoiseSource, RegionHold, Stage, TextConditioning, Tiling, TokenGrid,
+    UnmaskScheduler, UserMask,
 };
 use editmgt_sampler::{
     EditLoop, HoldAny, HoldUserMask, Localisation, LoopInput, LoopStages, LoopStep, Parity, Strict,
@@ -20,7 +20,7 @@ use editmgt_sampler::{
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
-use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
+use crate::photo::{Mask, Photo, PhotoNote, Resize, ResizePlan, keep_hidden};
 use crate::report::{EditReport, ScoreReport, TextLeftOut};
 use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding};
 
@@ -82,7 +82,11 @@ impl PhotoRun<'_> {
     pub(crate) fn plan(&self) -> Result<Planned, EditError> {
         let settings = self.editor.settings(self.request)?;
         let (photo, multiple) = (self.photo.size(), self.editor.model().pixels_per_cell());
-        let plan = settings.resize.plan(photo, settings.size, multiple)?;
+        let mask = match self.mask() {
+            Some(mask) if settings.resize == Resize::Mask => Some(mask.bounds(photo)?),
+            _ => None,
+        };
+        let plan = settings.resize.plan(photo, mask, settings.size, multiple)?;
         Ok(Planned { settings, plan })
     }
 
@@ -93,7 +97,7 @@ impl PhotoRun<'_> {
         stages: &mut Stages<'_>,
     ) -> Result<Prepared, EditError> {
         let text = self.text(&settings, stages)?;
-        let reference = self.reference(plan, stages)?;
+        let reference = self.reference(plan, settings.tile, stages)?;
         let user_mask = match self.mask() {
             Some(mask) => Some(mask.on_grid(&plan, reference.size())?),
             None => None,
@@ -151,6 +155,7 @@ impl PhotoRun<'_> {
             model: model.source.clone(),
             device: format!("{:?}", model.device),
             request: self.request.clone(),
+            tile: model.codec.tile_side(reference.size(), settings.tile),
             custom_stages: self.editor.custom().names(&settings.hold),
             settings,
             photo: self.photo.size(),
@@ -226,15 +231,21 @@ impl PhotoRun<'_> {
     }
 
     /// Encodes the photo unless an earlier edit has.
-    fn reference(&self, plan: ResizePlan, stages: &mut Stages<'_>) -> Result<TokenGrid, Error> {
+    fn reference(
+        &self,
+        plan: ResizePlan,
+        tiling: Tiling,
+        stages: &mut Stages<'_>,
+    ) -> Result<TokenGrid, Error> {
         let references = self.features.references();
         if let Some(reference) = references.get(&plan) {
             return Ok(reference);
         }
         let model = self.editor.model();
         stages.run(Stage::EncodeImage, || {
-            references
-                .get_or_make(plan, || model.codec.encode(plan.apply(self.photo, &model.device)?))
+            references.get_or_make(plan, || {
+                model.codec.encode_with(plan.apply(self.photo, &model.device)?, tiling)
+            })
         })
     }
 
