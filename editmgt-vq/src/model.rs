@@ -23,9 +23,10 @@ const WHOLE_BYTES: usize = 1 << 32;
 const ACTIVATIONS: usize = 3;
 /// Side of the tiles of [`Tiling::Auto`], in pixels.
 const AUTO_SIDE: usize = 256;
-/// Activations stored between the units of a run in tiles, in bytes: 2.4 GB, the most with which 24
-/// megapixels stay below 4 GB with the official codec's weights.
-const STORED_BYTES: usize = 2_400_000_000;
+/// Activations stored between the units of a run in tiles, in bytes: 2 GB. With the official codec's
+/// weights (0.6 GB), an image of 24 megapixels (0.3 GB) and the activations of a tile (0.6 GB) that
+/// stays below 4 GB.
+const STORED_BYTES: usize = 2_000_000_000;
 
 /// The VQ codec of the official checkpoints (diffusers `VQModel`).
 ///

@@ -1,5 +1,6 @@
 use burn::tensor::{DType, Tensor};
 use editmgt_core::{Error, Result};
+use editmgt_kernels::BufferPool;
 
 use super::area::{Area, Assembled};
 use super::step::Step;
@@ -47,7 +48,8 @@ pub(crate) fn run(units: &[Vec<Step<'_>>], input: Tensor<4>, tiles: Tiles) -> Re
         let pixels = |[height, width]: [usize; 2]| height * width;
         let fits_a_tile = pixels(size).max(pixels(before)) <= tiles.side * tiles.side;
         if pending.is_empty() && fits_a_tile {
-            stored = whole(unit, stored);
+            // A pool for each piece of work: buffers of another piece have other sizes.
+            stored = BufferPool::new().install(|| whole(unit, stored));
             continue;
         }
         for step in unit {
@@ -131,12 +133,15 @@ fn gather(
     let sizes = sizes(steps, [height, width]);
     let mut moments = vec![Moments::default(); batch * groups];
     for area in Area::tiles(sizes[steps.len()], tiles.side) {
-        let x = tile(steps, known, stored, &area, &sizes).cast(DType::F32);
-        let [_, channels, height, width] = x.dims();
-        let rows = channels / groups * height;
-        let x = x.reshape([batch, groups, rows, width]);
-        let means = x.clone().mean_dim(3);
-        let squares = (x - means.clone()).square().sum_dim(3);
+        let (means, squares) = BufferPool::new().install(|| {
+            let x = tile(steps, known, stored, &area, &sizes).cast(DType::F32);
+            let [_, channels, height, width] = x.dims();
+            let x = x.reshape([batch, groups, channels / groups * height, width]);
+            let means = x.clone().mean_dim(3);
+            (means.clone(), (x - means).square().sum_dim(3))
+        });
+        let [_, _, rows, _] = means.dims();
+        let width = area.columns.len();
         let read = |values: Tensor<4>| {
             values
                 .try_into_vec_as::<f32>()
@@ -162,8 +167,10 @@ fn assemble(
     let size = sizes[steps.len()];
     let mut result = Assembled::new(size);
     for area in Area::tiles(size, tiles.side) {
-        let part = tile(steps, known, stored, &area, &sizes);
-        result.put(area, part);
+        BufferPool::new().install(|| {
+            let part = tile(steps, known, stored, &area, &sizes);
+            result.put(area, part);
+        });
     }
     result.finish()
 }

@@ -185,3 +185,61 @@ fn a_unit_ends_where_only_its_activation_is_needed() {
     let x = Tensor::zeros([1, 3, 8, 8], &Device::flex());
     assert_eq!(run(&units, x, Tiles::new(4, 0)).unwrap().dims(), [1, 3, 16, 16]);
 }
+
+/// The peak of a process never falls, so each measurement has its own: this program once more, with
+/// `CHILD` set.
+#[cfg(target_os = "linux")]
+mod memory {
+    use super::*;
+
+    const CHILD: &str = "EDITMGT_TILES_CHILD";
+    const SIDE: usize = 1024;
+    const MB: f64 = 1e6;
+
+    /// Peak memory of this process in bytes.
+    fn peak() -> f64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        let kibibytes: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kibibytes * 1024.0
+    }
+
+    /// Encodes and decodes a large image.
+    fn compute(kind: &str) {
+        let model = official(&[16, 16, 16]);
+        let images = Tensor::<4>::ones([1, 3, SIDE, SIDE], &Device::flex()) * 0.5;
+        let before = peak();
+        let (tiles, none) = (Tiles::new(128, 40_000_000), Tiles::new(SIDE, 0));
+        let tiles = if kind == "tiles" { tiles } else { none };
+        let latents = model.encode_latents_tiled(images, tiles).unwrap();
+        let decoded = model.decode_unclipped_tiled(latents, tiles).unwrap();
+        assert_eq!(decoded.dims(), [1, 3, SIDE, SIDE]);
+        println!("peak {}", peak() - before);
+    }
+
+    fn measure(kind: &str) -> f64 {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tiles::tests::memory::tiles_bound_the_memory", "--nocapture"])
+            .env(CHILD, kind)
+            // Freed memory goes back to the system and is not counted twice.
+            .env("MALLOC_ARENA_MAX", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let found = text.lines().find_map(|line| line.split_once("peak ")).map(|(_, bytes)| bytes);
+        found.unwrap_or_else(|| panic!("{kind}: {text}{:?}", output.stderr)).trim().parse().unwrap()
+    }
+
+    #[test]
+    fn tiles_bound_the_memory() {
+        if let Ok(kind) = std::env::var(CHILD) {
+            return compute(&kind);
+        }
+        let (tiles, whole) = (measure("tiles"), measure("whole"));
+        // One activation of the finest level is 16 * 1024² * 4 bytes = 67 MB; the whole has three.
+        assert!(whole > 190.0 * MB, "whole: {} MB", whole / MB);
+        // Stored activations, 40 MB, the image that is read and the one that is written, 13 MB each,
+        // and some of a tile with its margin, 2 MB each; the rest is the allocator's.
+        assert!(tiles < 110.0 * MB, "tiles: {} MB", tiles / MB);
+    }
+}
