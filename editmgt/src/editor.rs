@@ -179,7 +179,9 @@ impl Editor {
     /// Whether attention must be captured.
     pub(crate) fn needs_scores(&self, settings: &EditSettings) -> bool {
         match &self.custom.hold {
-            Some(hold) if !settings.hold.is_custom() => settings.score_map || hold.needs_scores(),
+            Some(hold) if !settings.hold.is_custom() || settings.hold.lacks_custom_hold() => {
+                settings.score_map || hold.needs_scores()
+            }
             _ => settings.needs_scores(),
         }
     }

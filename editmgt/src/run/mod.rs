@@ -22,7 +22,7 @@ use crate::error::EditError;
 use crate::model::Model;
 use crate::photo::{Mask, Photo, PhotoNote, Resize, ResizePlan, keep_hidden};
 use crate::report::{EditReport, ScoreReport, TextLeftOut};
-use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding};
+use crate::request::{CompositePolicy, EditRequest, EditSettings, HoldPolicy, Holding};
 
 pub(crate) use batched::Batched;
 use composite::{Composited, Edited};
@@ -81,6 +81,10 @@ impl PhotoRun<'_> {
     /// The options in force and the geometry, before anything is computed.
     pub(crate) fn plan(&self) -> Result<Planned, EditError> {
         let settings = self.editor.settings(self.request)?;
+        if settings.hold.lacks_custom_hold() && self.editor.custom().hold.is_none() {
+            let (expected, got) = (HoldPolicy::CUSTOM_EXPECTED, HoldPolicy::CUSTOM_GOT);
+            return Err(EditError::option("hold", expected, got));
+        }
         let (photo, multiple) = (self.photo.size(), self.editor.model().pixels_per_cell());
         let mask = match self.mask() {
             Some(mask) if settings.resize == Resize::Mask => Some(mask.bounds(photo)?),
@@ -252,7 +256,9 @@ impl PhotoRun<'_> {
     /// The policy in force, with the user's mask where there is one.
     fn hold(&self, settings: &EditSettings) -> Result<Box<dyn RegionHold>, Error> {
         let custom: Box<dyn RegionHold> = match &self.editor.custom().hold {
-            Some(custom) if !settings.hold.is_custom() => Box::new(custom.clone()),
+            Some(custom) if !settings.hold.is_custom() || settings.hold.lacks_custom_hold() => {
+                Box::new(custom.clone())
+            }
             _ => return settings.hold.stage(settings.hold_margin),
         };
         Ok(match self.mask() {
