@@ -16,6 +16,7 @@ Needs torch 2.6 or later (earlier versions have known ways around `weights_only`
 """
 
 import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -46,7 +47,11 @@ def pickles(folder):
 
 def tensors(path, torch):
     """The tensors of a file, by key."""
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        # torch's message recommends to read the file without the protection.
+        sys.exit(f"{path}: expected tensors only, found something that could run code, or a damaged file")
     for key in NESTED:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]

@@ -94,7 +94,8 @@ impl WeightSets {
 
 /// Whether the name is that of weights, or of their index, as `torch.save` writes them.
 fn is_pickle(name: &str) -> bool {
-    let extension = |name: &str| [".bin", ".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end));
+    let extension =
+        |name: &str| [".bin", ".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end));
     // Files beside the weights: of the trainer, and one vector of Muddit's text generation.
     const BESIDE: [&str; 5] =
         ["training_args", "optimizer", "scheduler", "rng_state", "mask_token_embedding"];

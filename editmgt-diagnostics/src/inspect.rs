@@ -1,11 +1,10 @@
 //! Describes a model by its headers only: no weights are loaded.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use editmgt::{EditDefaults, ModelError, ModelFolder, identity};
 use editmgt_backends::Dtype;
-use editmgt_checkpoint::{ComponentSummary, DtypeCount, WeightFiles};
+use editmgt_checkpoint::{ComponentSummary, WeightFiles};
 use serde::Serialize;
 
 /// The parts of a model, and their sum.
@@ -54,26 +53,8 @@ pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
     }
     let defaults = EditDefaults::read(&folder.root)?;
     let sha256 = identity(&folder)?;
-    Ok(ModelSummary { total: total(&components), components, sha256, defaults })
-}
-
-fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {
-    let mut dtypes = BTreeMap::<_, DtypeCount>::new();
-    for (_, summary) in components {
-        for (dtype, count) in &summary.dtypes {
-            let sum = dtypes.entry(*dtype).or_default();
-            sum.tensors += count.tensors;
-            sum.parameters += count.parameters;
-        }
-    }
-    let all = || components.iter().map(|(_, summary)| summary);
-    ComponentSummary {
-        tensors: all().map(|summary| summary.tensors).sum(),
-        parameters: all().map(|summary| summary.parameters).sum(),
-        dtypes,
-        files: all().map(|summary| summary.files).sum(),
-        bytes_on_disk: all().map(|summary| summary.bytes_on_disk).sum(),
-    }
+    let total = components.iter().map(|(_, summary)| summary).sum();
+    Ok(ModelSummary { total, components, sha256, defaults })
 }
 
 #[cfg(test)]

@@ -94,6 +94,7 @@ pub struct CompositeReport {
 /// Shares of the photo's pixels, 0..1, that are the photo's own, each pixel counted by the first
 /// applicable reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PutBack {
     /// Outside the model's image (a crop).
     pub unseen: f32,
@@ -129,6 +130,7 @@ impl PutBack {
 
 /// A truncated part of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TextLeftOut {
     /// `instruction` or `negative_prompt`.
     pub prompt: &'static str,
@@ -145,6 +147,7 @@ impl fmt::Display for TextLeftOut {
 
 /// The score map of the last step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ScoreReport {
     /// Minimum, maximum and mean score.
     #[serde(flatten)]

@@ -64,7 +64,10 @@ mod custom_hold {
 
     use super::CustomHold;
 
-    pub(super) fn serialize<S: Serializer>(_: &CustomHold, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        _: &CustomHold,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_unit()
     }
 
