@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use editmgt::{EditDefaults, ModelError, ModelFolder, identity};
+use editmgt::{EditDefaults, Job, ModelError, ModelFolder, ModelKind, identity};
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::{ComponentSummary, WeightFiles};
 use serde::Serialize;
@@ -16,6 +16,10 @@ pub struct ModelSummary {
     pub total: ComponentSummary,
     /// Identity of the model, see [`identity`].
     pub sha256: String,
+    /// Its family, by its transformer's config.
+    pub family: String,
+    /// What it was trained for, by its folder or its family.
+    pub trained_for: Vec<Job>,
     /// The model's default options, if its folder has any.
     pub defaults: EditDefaults,
 }
@@ -53,8 +57,11 @@ pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
     }
     let defaults = EditDefaults::read(&folder.root)?;
     let sha256 = identity(&folder)?;
+    let kind = ModelKind::read(&folder.transformer)?;
+    let trained_for = defaults.trained_for.as_deref().unwrap_or(kind.trained_for()).to_vec();
     let total = components.iter().map(|(_, summary)| summary).sum();
-    Ok(ModelSummary { total, components, sha256, defaults })
+    let family = kind.to_string();
+    Ok(ModelSummary { components, total, sha256, family, trained_for, defaults })
 }
 
 #[cfg(test)]

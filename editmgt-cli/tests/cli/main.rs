@@ -13,6 +13,7 @@ mod edit;
 #[cfg(unix)]
 mod files;
 mod help;
+mod jobs;
 #[cfg(unix)]
 mod kill;
 mod lora;
