@@ -14,11 +14,13 @@ pub(crate) mod identity;
 mod index;
 mod load;
 mod loaded;
+mod location;
 mod on_demand;
 mod options;
 pub(crate) mod stored;
 
 pub use folder::ModelFolder;
 pub use loaded::Model;
+pub(crate) use location::ModelOrigin;
 pub use options::{LoadOptions, ModelSource};
 pub use stored::{LoadedText, keeps_half_precision, load_component, read_config};
