@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use editmgt::{EditDefaults, ModelError, ModelFolder, identity};
+use editmgt::{EditDefaults, ModelError, ModelFolder, variant_identity};
 use editmgt_backends::Dtype;
-use editmgt_checkpoint::{ComponentSummary, DtypeCount, WeightFiles};
+use editmgt_checkpoint::{ComponentSummary, DtypeCount};
 use serde::Serialize;
 
 /// The parts of a model, and their sum.
@@ -15,7 +15,7 @@ pub struct ModelSummary {
     pub components: Vec<(&'static str, ComponentSummary)>,
     /// The total.
     pub total: ComponentSummary,
-    /// Identity of the model, see [`identity`].
+    /// Identity of the model, see [`editmgt::identity`].
     pub sha256: String,
     /// The model's default options, if its folder has any.
     pub defaults: EditDefaults,
@@ -47,13 +47,21 @@ impl ModelSummary {
 /// # Errors
 /// [`ModelError`] naming the file.
 pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
+    inspect_variant(root, None)
+}
+
+/// The same of a [variant](editmgt::LoadOptions::variant) of the weights.
+///
+/// # Errors
+/// [`ModelError`] naming the file.
+pub fn inspect_variant(root: &Path, variant: Option<&str>) -> Result<ModelSummary, ModelError> {
     let folder = ModelFolder::open(root)?;
     let mut components = Vec::new();
     for (name, dir) in folder.components() {
-        components.push((name, WeightFiles::open(dir)?.summary()?));
+        components.push((name, folder.variant_weights(dir, variant)?.summary()?));
     }
     let defaults = EditDefaults::read(&folder.root)?;
-    let sha256 = identity(&folder)?;
+    let sha256 = variant_identity(&folder, variant)?;
     Ok(ModelSummary { total: total(&components), components, sha256, defaults })
 }
 
@@ -78,6 +86,8 @@ fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {
 
 #[cfg(test)]
 mod tests {
+    use editmgt::identity;
+
     use super::*;
     use crate::init::{InitRequest, Preset, init};
 

@@ -152,7 +152,7 @@ pub const KNOWN: &[KnownModel] = &[
         repository: "MeissonFlow/Muddit",
         tasks: &["generate"],
         pixels: 512,
-        licence: "as stated by the repository",
+        licence: "see its page",
         licence_note: Some(
             "codec, text encoder, tokenizer and scheduler are Meissonic's: Apache-2.0",
         ),
@@ -166,7 +166,7 @@ pub const KNOWN: &[KnownModel] = &[
         repository: "MeissonFlow/Muddit",
         tasks: &["generate"],
         pixels: 1024,
-        licence: "as stated by the repository",
+        licence: "see its page",
         licence_note: Some(
             "codec, text encoder, tokenizer and scheduler are Meissonic's: Apache-2.0",
         ),

@@ -86,9 +86,14 @@ struct Components {
 }
 
 impl Components {
-    fn load(folder: &ModelFolder, device: &Device) -> Result<Self, ModelError> {
+    fn load(
+        folder: &ModelFolder,
+        device: &Device,
+        variant: Option<&str>,
+    ) -> Result<Self, ModelError> {
         let dtype = DtypePolicy::uniform(Dtype::F32);
-        let options = LoadOptions::new(device.clone(), dtype);
+        let mut options = LoadOptions::new(device.clone(), dtype);
+        options.variant = variant.map(str::to_owned);
         let (_, transformer) = folder.load_transformer(&options)?;
         Ok(Self {
             codec: folder.load_codec(&options)?,
@@ -102,10 +107,11 @@ impl Components {
 pub(super) fn verify(
     folder: &GoldenFolder,
     device: &Device,
+    variant: Option<&str>,
 ) -> Result<Vec<Comparison>, VerifyError> {
     let args = read_args(folder.dir())?;
     let model_folder = ModelFolder::open(folder.dir())?;
-    let model = Components::load(&model_folder, device)?;
+    let model = Components::load(&model_folder, device, variant)?;
 
     let mut out = Vec::new();
     let negative_prompt = args.negative_prompt.as_deref().unwrap_or("");

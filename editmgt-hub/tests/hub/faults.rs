@@ -75,6 +75,18 @@ fn what_was_there_is_checked_too() {
 }
 
 #[test]
+fn downloads_at_the_same_time_share_the_work() {
+    let stub = StubHub::new([model(NAME, "transformer")]);
+    let dir = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        let pulls = [(); 3].map(|()| scope.spawn(|| pull(&stub, &dir).0));
+        pulls.into_iter().for_each(|pull| pull.join().unwrap().unwrap());
+    });
+    assert_eq!(ranges(&stub), [None, None, None], "each large file once");
+    hub(&stub, dir.path()).resolve(NAME).unwrap();
+}
+
+#[test]
 fn a_host_without_ranges_sends_all_again() {
     let repository = model(NAME, "transformer");
     let stub = StubHub::new([repository.clone()]);

@@ -165,7 +165,11 @@ impl ModelFolder {
         self.variant_weights(dir, options.variant.as_deref())
     }
 
-    pub(crate) fn variant_weights(
+    /// The same by the name of the variant.
+    ///
+    /// # Errors
+    /// Those of [`weights`](Self::weights).
+    pub fn variant_weights(
         &self,
         dir: &Path,
         variant: Option<&str>,
