@@ -118,6 +118,10 @@ def diffusers_configs():
         "Scheduler", "self, mask_token_id, masking_schedule='cosine'", "scheduler_config.json", mask_token_id=8255))
     amused = constructor(library / "schedulers/scheduling_amused.py", "AmusedScheduler")
     write(folder, "scheduler_amused", config("AmusedScheduler", amused, "scheduler_config.json", mask_token_id=8255))
+    uvit = constructor(library / "models/unets/uvit_2d.py", "UVit2DModel")
+    write(folder, "transformer_amused_512", config(
+        "UVit2DModel", uvit, downsample=True, upsample=True, sample_size=32))
+    write(folder, "transformer_amused_256", config("UVit2DModel", uvit, sample_size=16))
     meissonic = ("self, patch_size=1, in_channels=64, num_layers=19, num_single_layers=38, attention_head_dim=128, "
                  "num_attention_heads=24, joint_attention_dim=4096, pooled_projection_dim=768, guidance_embeds=False, "
                  "axes_dims_rope=(16, 56, 56), vocab_size=8256, codebook_size=8192, downsample=False, upsample=False")

@@ -20,8 +20,8 @@ use crate::stop::StopSignal;
 
 #[derive(Args)]
 pub(crate) struct BatchArgs {
-    /// The jobs: a JSON object per line, with photo, instruction, optional mask and name, and
-    /// options as in a report's `request`; paths are relative to the file's folder
+    /// The jobs: a JSON object per line, with photo, instruction, optional mask, name and task (edit,
+    /// inpaint or {"outpaint": {"left": 256}}), and options as in a report's `request`; paths are relative to the file's folder
     jobs: PathBuf,
     /// Output folder of the results and manifest.jsonl; created if needed
     #[arg(short, long, value_name = "DIR")]
@@ -120,6 +120,9 @@ pub(crate) fn run(args: BatchArgs) -> Outcome {
         let start = Instant::now();
         let entry = batch.edit(job, &mut progress);
         progress.finish();
+        for cut in batch.prompts_cut() {
+            progress.note(&format!("{}: {cut}", job.name));
+        }
         let entry = match entry {
             Err(BatchError::Stopped(stopped)) => {
                 let what = format!("{}: {stopped}; resume it with --resume", job.name);

@@ -1,4 +1,4 @@
-//! `editmgt edit`.
+//! `editmgt edit`, `inpaint` and `outpaint`.
 
 use std::error::Error as StdError;
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::Args;
 use editmgt::{
     EditError, EditRecord, EditRequest, EditResult, Mask, MaskReading, Photo, PhotoNote, PixelSize,
-    SaveOptions, check_writable,
+    SaveOptions, Task, check_writable,
 };
 use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
@@ -19,7 +19,7 @@ use crate::Outcome;
 use crate::files;
 use crate::limits::{LimitArgs, in_megapixels};
 use crate::model::ComputeArgs;
-use crate::options::{RequestArgs, by_flag};
+use crate::options::{InpaintArgs, MarginArgs, RequestArgs, by_flag};
 use crate::progress::{PreviewFolder, Progress};
 use crate::stop::StopSignal;
 
@@ -33,26 +33,82 @@ pub(crate) struct EditArgs {
     /// The instruction
     #[arg(required_unless_present = "like", allow_hyphen_values = true)]
     instruction: Option<String>,
-    /// Output file; .png, .jpg, .webp, .bmp or .tiff determines the format
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
-    /// Allow OUT to be the photo itself, which is replaced when the edit is complete
-    #[arg(long, conflicts_with = "variations")]
-    in_place: bool,
     #[command(flatten)]
-    compute: ComputeArgs,
+    run: RunArgs,
     #[command(flatten)]
     options: RequestArgs,
-    /// Make this many variations, from --variation on, as OUT with -0, -1, … before its extension
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_VARIATIONS))]
-    variations: Option<u32>,
     /// Mask image of the photo's aspect ratio, white where the photo may change
     #[arg(long, value_name = "IMAGE")]
     mask: Option<PathBuf>,
+    #[command(flatten)]
+    reading: MaskReadingArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct InpaintCommand {
+    /// The photo: PNG, JPEG, WebP, BMP, TIFF or GIF
+    photo: PathBuf,
+    /// A description of what the white part of the mask shows
+    #[arg(required_unless_present = "like", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// Mask image of the photo's aspect ratio, white where the photo is generated
+    #[arg(long, value_name = "IMAGE")]
+    mask: PathBuf,
+    #[command(flatten)]
+    reading: MaskReadingArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    options: InpaintArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct OutpaintCommand {
+    /// The photo: PNG, JPEG, WebP, BMP, TIFF or GIF
+    photo: PathBuf,
+    /// A description of the photo with its margins
+    #[arg(required_unless_present = "like", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    #[command(flatten)]
+    margins: MarginArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    options: InpaintArgs,
+}
+
+#[derive(Args)]
+struct MaskReadingArgs {
     /// Channel of the mask: luma (white may change), alpha (transparent may change) or auto (alpha
     /// for a photo with transparency, luma for a drawing) [default: auto]
     #[arg(long, value_name = "HOW", value_parser = ["auto", "alpha", "luma"], requires = "mask")]
     mask_reads: Option<String>,
+}
+
+impl MaskReadingArgs {
+    fn reading(&self) -> MaskReading {
+        match self.mask_reads.as_deref() {
+            Some("alpha") => MaskReading::Alpha,
+            Some("luma") => MaskReading::Luma,
+            _ => MaskReading::Auto,
+        }
+    }
+}
+
+/// Options of all commands that begin with a photo.
+#[derive(Args)]
+struct RunArgs {
+    /// Output file; .png, .jpg, .webp, .bmp or .tiff determines the format
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Allow OUT to be the photo itself, which is replaced when the result is complete
+    #[arg(long, conflicts_with = "variations")]
+    in_place: bool,
+    #[command(flatten)]
+    compute: ComputeArgs,
+    /// Make this many variations, from --variation on, as OUT with -0, -1, … before its extension
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_VARIATIONS))]
+    variations: Option<u32>,
     /// Repeat the edit recorded in this PNG, on this photo and with this model; other options
     /// override the recorded ones (see `editmgt show`)
     #[arg(long, value_name = "PNG")]
@@ -66,9 +122,21 @@ pub(crate) struct EditArgs {
     /// Write a JSON report: all options, sizes, shares, seconds
     #[arg(long, value_name = "JSON")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    previews: PreviewArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// No progress bar or progress lines
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Where previews are written.
+#[derive(Args)]
+pub(crate) struct PreviewArgs {
     /// Write a preview after each step into this folder, in the model's size
     #[arg(long, value_name = "DIR")]
-    preview: Option<PathBuf>,
+    pub(crate) preview: Option<PathBuf>,
     /// Interval of previews in steps; the last step always has one
     #[arg(long, value_name = "STEPS", requires = "preview", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -77,11 +145,38 @@ pub(crate) struct EditArgs {
     #[arg(long, value_name = "TIMES", requires = "preview", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
     preview_shrink: u32,
-    #[command(flatten)]
-    limits: LimitArgs,
-    /// No progress bar or progress lines
-    #[arg(short, long)]
-    quiet: bool,
+}
+
+impl PreviewArgs {
+    /// The folder, with this prefix of the names in it.
+    pub(crate) fn folder(&self, prefix: &str) -> Option<PreviewFolder> {
+        self.preview.clone().map(|folder| PreviewFolder {
+            folder,
+            every: self.preview_every as usize,
+            shrink: self.preview_shrink as usize,
+            prefix: prefix.to_owned(),
+        })
+    }
+
+    /// Declares the previews as outputs.
+    pub(crate) fn declare(&self, roles: &mut FileRoles) -> Result<(), Box<dyn StdError>> {
+        let Some(folder) = &self.preview else { return Ok(()) };
+        if !folder.is_dir() {
+            let folder = folder.display();
+            return Err(
+                format!("{folder}: the folder for previews does not exist; create it").into()
+            );
+        }
+        Ok(roles.outputs_in("preview", folder, is_preview)?)
+    }
+}
+
+/// A command that begins with a photo.
+struct PhotoCommand<'a> {
+    photo: &'a Path,
+    /// The mask's file and its channel.
+    mask: Option<(&'a Path, MaskReading)>,
+    run: &'a RunArgs,
 }
 
 /// One output file.
@@ -95,61 +190,53 @@ struct Job {
     prefix: String,
 }
 
-impl EditArgs {
-    fn request(&self, like: Option<&EditRecord>) -> Result<EditRequest, EditError> {
-        let mut like = like.map_or_else(EditRequest::default, |like| like.settings.clone().into());
-        if let Some(instruction) = &self.instruction {
-            like.instruction.clone_from(instruction);
-        }
-        let mut request = self.options.request(like)?;
-        request.score_map |= self.map.is_some();
-        request.check().map_err(by_flag)?;
-        Ok(request)
-    }
-
+impl PhotoCommand<'_> {
     /// A job for each variation.
-    fn jobs(&self, like: Option<&EditRecord>) -> Result<Vec<Job>, EditError> {
-        let request = self.request(like)?;
-        let record = !self.no_record;
-        let Some(n) = self.variations else {
-            let (output, report, map) =
-                (self.output.clone(), self.report.clone(), self.map.clone());
-            return Ok(vec![Job { request, output, report, map, record, prefix: String::new() }]);
+    fn jobs(&self, request: &EditRequest) -> Vec<Job> {
+        let run = self.run;
+        let record = !run.no_record;
+        let Some(n) = run.variations else {
+            return vec![Job {
+                request: request.clone(),
+                output: run.output.clone(),
+                report: run.report.clone(),
+                map: run.map.clone(),
+                record,
+                prefix: String::new(),
+            }];
         };
         let job = |i| {
             let number = request.variation.saturating_add(i);
             Job {
                 request: request.clone().variation(number),
-                output: numbered(&self.output, number),
-                report: self.report.as_deref().map(|to| numbered(to, number)),
-                map: self.map.as_deref().map(|to| numbered(to, number)),
+                output: numbered(&run.output, number),
+                report: run.report.as_deref().map(|to| numbered(to, number)),
+                map: run.map.as_deref().map(|to| numbered(to, number)),
                 record,
                 prefix: format!("{number}-"),
             }
         };
-        Ok((0..n).map(job).collect())
+        (0..n).map(job).collect()
     }
-}
 
-impl EditArgs {
     /// Checks that no output is an input or another output.
     fn check_files(&self, jobs: &[Job]) -> Result<(), Box<dyn StdError>> {
         let mut roles = FileRoles::default();
-        if !self.in_place {
+        if !self.run.in_place {
             roles.input_with_hint(
                 "photo",
-                &self.photo,
+                self.photo,
                 "result",
                 "--in-place if the photo is to be replaced",
             );
         }
-        if let Some(mask) = &self.mask {
+        if let Some((mask, _)) = self.mask {
             roles.input("mask", mask);
         }
-        if let Some(like) = &self.like {
+        if let Some(like) = &self.run.like {
             roles.input("edit to repeat", like);
         }
-        self.compute.declare(&mut roles);
+        self.run.compute.declare(&mut roles);
         for job in jobs {
             roles.output("result", &job.output)?;
             if let Some(report) = &job.report {
@@ -159,115 +246,142 @@ impl EditArgs {
                 roles.output("map", map)?;
             }
         }
-        if self.in_place {
+        if self.run.in_place {
             // Only the result may replace the photo.
             let mut others = FileRoles::default();
-            others.input("photo", &self.photo);
+            others.input("photo", self.photo);
             for job in jobs {
                 for (what, path) in [("report", &job.report), ("map", &job.map)] {
                     path.as_ref().map_or(Ok(()), |path| others.output(what, path))?;
                 }
             }
         }
-        let Some(folder) = &self.preview else { return Ok(()) };
-        if !folder.is_dir() {
-            let folder = folder.display();
-            return Err(
-                format!("{folder}: the folder for previews does not exist; create it").into()
-            );
-        }
-        roles.outputs_in("preview", folder, is_preview)?;
-        if self.in_place {
+        self.run.previews.declare(&mut roles)?;
+        if self.run.in_place {
             let mut photo = FileRoles::default();
-            photo.input("photo", &self.photo);
-            photo.outputs_in("preview", folder, is_preview)?;
+            photo.input("photo", self.photo);
+            self.run.previews.declare(&mut photo)?;
         }
         Ok(())
     }
 }
 
 pub(crate) fn run(args: EditArgs) -> Outcome {
-    let start = Instant::now();
-    // Everything that can be checked is checked before the model is loaded.
-    let like = args.like.as_deref().map(EditRecord::open).transpose()?;
-    let jobs = args.jobs(like.as_ref())?;
-    args.check_files(&jobs)?;
-    let limits = args.limits.limits();
-    let photo = Photo::open_within(&args.photo, &limits).map_err(in_megapixels)?;
-    let mask = match &args.mask {
-        Some(path) => {
-            let reading = match args.mask_reads.as_deref() {
-                Some("alpha") => MaskReading::Alpha,
-                Some("luma") => MaskReading::Luma,
-                _ => MaskReading::Auto,
-            };
-            let mask = Mask::open_reading(path, reading, &limits).map_err(in_megapixels)?;
-            mask.check_aspect(photo.size())?;
-            Some(Arc::new(mask))
-        }
-        None => None,
-    };
-    for job in &jobs {
-        job.check(photo.size())?;
-    }
-    let builder = args.compute.builder()?;
+    let mask = args.mask.as_deref().map(|mask| (mask, args.reading.reading()));
+    let command = PhotoCommand { photo: &args.photo, mask, run: &args.run };
+    command.execute(&args.instruction, |base| {
+        let mut request = args.options.request(base)?;
+        request.score_map |= args.run.map.is_some();
+        Ok(request)
+    })
+}
 
-    let stop = StopSignal::on_ctrl_c()?;
-    let mut progress = Progress::new(args.quiet, stop);
-    for note in photo.notes() {
-        progress.note(&format!("{} {note}", args.photo.display()));
-    }
-    if let (Some(mask), Some(path)) = (&mask, &args.mask) {
-        for note in mask.notes() {
-            progress.note(&format!("{} {note}", path.display()));
+pub(crate) fn inpaint(args: InpaintCommand) -> Outcome {
+    let mask = Some((&*args.mask, args.reading.reading()));
+    let command = PhotoCommand { photo: &args.photo, mask, run: &args.run };
+    command.execute(&args.prompt, |base| args.options.request(base, Task::Inpaint))
+}
+
+pub(crate) fn outpaint(args: OutpaintCommand) -> Outcome {
+    let command = PhotoCommand { photo: &args.photo, mask: None, run: &args.run };
+    command.execute(&args.prompt, |base| {
+        let margins = args.margins.margins(base.task);
+        args.options.request(base, Task::Outpaint(margins))
+    })
+}
+
+impl PhotoCommand<'_> {
+    /// Runs the command: `options` sets what was given on the request, which is empty or the recorded
+    /// one.
+    fn execute(
+        &self,
+        words: &Option<String>,
+        options: impl FnOnce(EditRequest) -> Result<EditRequest, EditError>,
+    ) -> Outcome {
+        let args = self.run;
+        let start = Instant::now();
+        // Everything that can be checked is checked before the model is loaded.
+        let like = args.like.as_deref().map(EditRecord::open).transpose()?;
+        let mut base =
+            like.as_ref().map_or_else(EditRequest::default, |like| like.settings.clone().into());
+        if let Some(words) = words {
+            base.instruction.clone_from(words);
         }
-    }
-    progress.show_stage("loading model");
-    let editor = builder.build()?;
-    let differences = like.map(|like| like.differences(editor.model().source.as_ref()));
-    for difference in differences.into_iter().flatten() {
-        progress.note(&format!("the repeated edit may differ: {difference}"));
-    }
-    let photo = editor.open_photo(photo);
-    for job in &jobs {
-        progress.previews = args.preview.clone().map(|folder| PreviewFolder {
-            folder,
-            every: args.preview_every as usize,
-            shrink: args.preview_shrink as usize,
-            prefix: job.prefix.clone(),
-        });
-        let mut request = job.request.clone();
-        request.mask.clone_from(&mask);
-        let result = photo.edit_observed(&request, &mut progress);
-        progress.finish();
-        if let Some(failure) = progress.failure() {
-            return Err(failure.into());
-        }
-        let mut result = match result {
-            Err(EditError::Stopped(stopped)) => {
-                return Ok(StopSignal::stopped(&stopped.to_string()));
+        let request = options(base)?;
+        request.check().map_err(by_flag)?;
+        let jobs = self.jobs(&request);
+        self.check_files(&jobs)?;
+        let limits = args.limits.limits();
+        let photo = Photo::open_within(self.photo, &limits).map_err(in_megapixels)?;
+        let mask = match self.mask {
+            Some((path, reading)) => {
+                let mask = Mask::open_reading(path, reading, &limits).map_err(in_megapixels)?;
+                mask.check_aspect(photo.size())?;
+                Some(Arc::new(mask))
             }
-            result => result?,
+            None => None,
         };
-        for note in &result.report.notes {
-            if matches!(note, PhotoNote::EditTransparent { .. }) {
-                progress.note(&format!("{} {note}", args.photo.display()));
+        let result_size = match request.task {
+            Task::Outpaint(margins) => margins.canvas(photo.size())?,
+            _ => photo.size(),
+        };
+        for job in &jobs {
+            job.check(result_size)?;
+        }
+        let mut builder = args.compute.builder()?;
+        if !request.anyway {
+            builder = builder.for_job(request.task.job());
+        }
+
+        let stop = StopSignal::on_ctrl_c()?;
+        let mut progress = Progress::new(args.quiet, stop);
+        for note in photo.notes() {
+            progress.note(&format!("{} {note}", self.photo.display()));
+        }
+        if let (Some(mask), Some((path, _))) = (&mask, self.mask) {
+            for note in mask.notes() {
+                progress.note(&format!("{} {note}", path.display()));
             }
         }
-        let losses = result.image.losses(&job.output, &SaveOptions::default());
-        for note in &losses {
-            progress.note(&format!("{} {note}", args.photo.display()));
+        progress.show_stage("loading model");
+        let editor = builder.build()?;
+        let differences = like.map(|like| like.differences(editor.model().source.as_ref()));
+        for difference in differences.into_iter().flatten() {
+            progress.note(&format!("the repeated edit may differ: {difference}"));
         }
-        result.report.notes.extend(losses);
-        // The default negative prompt is longer than CLIP's context, as in the official code: no
-        // warning.
-        let given = |prompt: &str| prompt == "instruction" || job.request.negative_prompt.is_some();
-        for left_out in result.report.text_left_out.iter().filter(|part| given(part.prompt)) {
-            progress.note(&left_out.to_string());
+        let photo = editor.open_photo(photo);
+        for job in &jobs {
+            progress.previews = args.previews.folder(&job.prefix);
+            let mut request = job.request.clone();
+            request.mask.clone_from(&mask);
+            let result = photo.edit_observed(&request, &mut progress);
+            progress.finish();
+            if let Some(failure) = progress.failure() {
+                return Err(failure.into());
+            }
+            let mut result = match result {
+                Err(EditError::Stopped(stopped)) => {
+                    return Ok(StopSignal::stopped(&stopped.to_string()));
+                }
+                result => result?,
+            };
+            for note in &result.report.notes {
+                if matches!(note, PhotoNote::EditTransparent { .. }) {
+                    progress.note(&format!("{} {note}", self.photo.display()));
+                }
+            }
+            let losses = result.image.losses(&job.output, &SaveOptions::default());
+            for note in &losses {
+                progress.note(&format!("{} {note}", self.photo.display()));
+            }
+            result.report.notes.extend(losses);
+            for cut in result.report.prompts_cut() {
+                progress.note(&cut.to_string());
+            }
+            job.write(photo.photo(), &result, start)?;
         }
-        job.write(photo.photo(), &result, start)?;
+        Ok(ExitCode::SUCCESS)
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 impl Job {
@@ -329,7 +443,7 @@ fn is_preview(name: &str) -> bool {
 }
 
 /// `name.png` to `name-3.png`.
-fn numbered(path: &Path, number: u32) -> PathBuf {
+pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!("-{number}"));
     if let Some(extension) = path.extension() {

@@ -62,6 +62,8 @@ fn write_table(out: &mut impl Write, summary: &ModelSummary) -> io::Result<()> {
          matrices\nof the others that are stored as f16 or bf16 take half of what `as f32` says: they stay so."
     )?;
     writeln!(out, "Identity (SHA-256): {}", summary.sha256)?;
+    let jobs: Vec<&str> = summary.trained_for.iter().map(|job| job.name()).collect();
+    writeln!(out, "Of the {} family, for: {}", summary.family, jobs.join(", "))?;
     if summary.defaults == EditDefaults::default() {
         writeln!(out, "Edits with the official defaults.")
     } else {

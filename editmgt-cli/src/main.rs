@@ -7,6 +7,7 @@
 mod batch;
 mod devices;
 mod edit;
+mod generate;
 mod inspect;
 mod limits;
 #[cfg(feature = "hub")]
@@ -40,9 +41,15 @@ const EXIT_STATUS: &str = "To train, evaluate and measure: editmgt-lab.\n\n\
 enum Command {
     /// Edit a photo.
     Edit(Box<edit::EditArgs>),
+    /// Generate what a mask leaves white in a photo from a description of it.
+    Inpaint(Box<edit::InpaintCommand>),
+    /// Generate margins around a photo.
+    Outpaint(Box<edit::OutpaintCommand>),
+    /// Generate images from text.
+    Generate(Box<generate::GenerateCommand>),
     /// Edit many photos with one model.
     Batch(Box<batch::BatchArgs>),
-    /// Print the options that a PNG was edited with.
+    /// Print the options that a PNG was made with.
     Show(show::ShowArgs),
     /// Describe a model's components, sizes and memory needs without loading it.
     Inspect(inspect::InspectArgs),
@@ -62,6 +69,9 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     failure::run("editmgt", || match command {
         Command::Edit(args) => edit::run(*args),
+        Command::Inpaint(args) => edit::inpaint(*args),
+        Command::Outpaint(args) => edit::outpaint(*args),
+        Command::Generate(args) => generate::run(*args),
         Command::Batch(args) => batch::run(*args),
         Command::Show(args) => show::run(args),
         Command::Inspect(args) => inspect::run(args),

@@ -24,6 +24,8 @@ pub(crate) struct Progress {
     show: Show,
     stop: StopSignal,
     pub(crate) previews: Option<PreviewFolder>,
+    /// What sampling is called.
+    pub(crate) sampling: &'static str,
     failure: Option<EditError>,
 }
 
@@ -43,7 +45,7 @@ impl Progress {
             (_, true) => Show::Bar(bar()),
             (_, false) => Show::Lines,
         };
-        Self { show, stop, previews: None, failure: None }
+        Self { show, stop, previews: None, sampling: "editing", failure: None }
     }
 
     /// Prints a note, even if `quiet`.
@@ -100,7 +102,7 @@ impl EditObserver for Progress {
             EditEvent::StageStarted(stage) => self.show_stage(match stage {
                 Stage::EncodeText => "encoding text",
                 Stage::EncodeImage => "encoding photo",
-                Stage::Sample => "editing",
+                Stage::Sample => self.sampling,
                 Stage::Decode => "decoding",
                 _ => "working",
             }),

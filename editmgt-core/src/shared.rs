@@ -68,6 +68,10 @@ impl<T: MgtTransformer + ?Sized> MgtTransformer for Arc<T> {
         (**self).forward(input, request)
     }
 
+    fn takes_reference(&self) -> bool {
+        (**self).takes_reference()
+    }
+
     fn inner_grid(&self, tokens: GridSize) -> GridSize {
         (**self).inner_grid(tokens)
     }

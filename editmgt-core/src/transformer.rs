@@ -180,6 +180,13 @@ pub trait MgtTransformer: Send + Sync {
     /// Those of [`StepInput::check`] and [`AttentionRequest::check`].
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput>;
 
+    /// Whether it takes the tokens of a photo as a reference, which an edit by instruction needs.
+    /// `false` for a model that can only fill a canvas: [`forward`](Self::forward) then refuses an
+    /// input with a reference as an [`Error::Value`].
+    fn takes_reference(&self) -> bool {
+        true
+    }
+
     /// The grid inside the blocks for a token grid, which is the grid of attention maps.
     fn inner_grid(&self, tokens: GridSize) -> GridSize {
         tokens.div_ceil(self.spec().grid_factor)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use editmgt::{EditDefaults, ModelError, ModelFolder, variant_identity};
+use editmgt::{EditDefaults, Job, ModelError, ModelFolder, ModelKind, variant_identity};
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::{ComponentSummary, DtypeCount};
 use serde::Serialize;
@@ -17,6 +17,10 @@ pub struct ModelSummary {
     pub total: ComponentSummary,
     /// Identity of the model, see [`editmgt::identity`].
     pub sha256: String,
+    /// Its family, by its transformer's config.
+    pub family: String,
+    /// What it was trained for, by its folder or its family.
+    pub trained_for: Vec<Job>,
     /// The model's default options, if its folder has any.
     pub defaults: EditDefaults,
 }
@@ -62,7 +66,11 @@ pub fn inspect_variant(root: &Path, variant: Option<&str>) -> Result<ModelSummar
     }
     let defaults = EditDefaults::read(&folder.root)?;
     let sha256 = variant_identity(&folder, variant)?;
-    Ok(ModelSummary { total: total(&components), components, sha256, defaults })
+    let kind = ModelKind::read(&folder.transformer)?;
+    let trained_for = defaults.trained_for.as_deref().unwrap_or(kind.trained_for()).to_vec();
+    let total = total(&components);
+    let family = kind.to_string();
+    Ok(ModelSummary { components, total, sha256, family, trained_for, defaults })
 }
 
 fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {

@@ -24,8 +24,8 @@ pub struct SchedulerConfig {
     pub mask_token_id: u32,
     /// How the fraction of masked tokens decreases.
     pub masking_schedule: MaskingSchedule,
-    /// The model's timestep input: `countdown` (the official one, also if the key is absent) or
-    /// `mask_ratio`.
+    /// The model's timestep input: `countdown` (the official one, also if the key is absent),
+    /// `remaining_share` (that of Muddit) or `mask_ratio`.
     pub timesteps: Timesteps,
 }
 
@@ -52,6 +52,19 @@ impl SchedulerConfig {
     /// # Errors
     /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
     pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
+        Self::from_json_for(text, unknown_keys, Timesteps::default())
+    }
+
+    /// As [`from_json_with`](Self::from_json_with) for a model whose timestep input is
+    /// `timesteps_of_model` where the file has no key for it.
+    ///
+    /// # Errors
+    /// Those of [`from_json_with`](Self::from_json_with).
+    pub fn from_json_for(
+        text: &str,
+        unknown_keys: UnknownKeys,
+        timesteps_of_model: Timesteps,
+    ) -> Result<Self, ConfigError> {
         let File { mask_token_id, masking_schedule, timesteps } =
             ConfigKeys::read(COMPONENT, text, unknown_keys)?.parse()?;
         let masking_schedule = match masking_schedule.as_str() {
@@ -67,10 +80,12 @@ impl SchedulerConfig {
             }
         };
         let timesteps = match timesteps.as_deref() {
-            None | Some("countdown") => Timesteps::Countdown,
+            None => timesteps_of_model,
+            Some("countdown") => Timesteps::Countdown,
             Some("mask_ratio") => Timesteps::MaskRatio,
+            Some("remaining_share") => Timesteps::RemainingShare,
             Some(other) => {
-                let expected = "countdown or mask_ratio";
+                let expected = "countdown, remaining_share or mask_ratio";
                 return Err(ConfigError::unsupported(COMPONENT, "timesteps", expected, other));
             }
         };
@@ -97,6 +112,16 @@ mod tests {
             r#"{"mask_token_id": 7, "masking_schedule": "linear", "timesteps": "mask_ratio"}"#,
         );
         assert_eq!(ratio.unwrap().timesteps, Timesteps::MaskRatio);
+        let share = |text| {
+            SchedulerConfig::from_json_for(text, UnknownKeys::Refuse, Timesteps::RemainingShare)
+                .unwrap()
+                .timesteps
+        };
+        let absent = r#"{"mask_token_id": 7, "masking_schedule": "linear"}"#;
+        assert_eq!(share(absent), Timesteps::RemainingShare);
+        let named =
+            r#"{"mask_token_id": 7, "masking_schedule": "linear", "timesteps": "countdown"}"#;
+        assert_eq!(share(named), Timesteps::Countdown);
         for (bad, named) in [
             (r#"{"mask_token_id": 7}"#, "masking_schedule"),
             (r#"{"masking_schedule": "linear"}"#, "mask_token_id"),
@@ -104,7 +129,7 @@ mod tests {
             (r#"{"mask_token_id": 7, "masking_schedule": "square"}"#, "cosine or linear"),
             (
                 r#"{"mask_token_id": 7, "masking_schedule": "linear", "timesteps": "up"}"#,
-                "countdown or mask_ratio",
+                "countdown, remaining_share or mask_ratio",
             ),
             (r#"{"mask_token_id": 7, "masking_schedule": "linear", "shift": 3}"#, "shift"),
         ] {

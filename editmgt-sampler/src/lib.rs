@@ -21,6 +21,7 @@ mod guidance;
 mod hold;
 mod localisation;
 mod schedule;
+mod strength;
 mod unmask;
 
 pub use add_noise::add_noise;
@@ -32,4 +33,5 @@ pub use hold::{
 };
 pub use localisation::{Consolidator, Filter, MAX_STRENGTH, Smoothing};
 pub use schedule::{MaskingSchedule, Temperature, Timesteps};
+pub use strength::StrengthStart;
 pub use unmask::{Parity, Strict};

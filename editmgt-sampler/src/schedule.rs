@@ -49,6 +49,9 @@ pub enum Timesteps {
     /// The fraction of the canvas that is masked before the step, which means the same in training
     /// and in inference for any number of steps.
     MaskRatio,
+    /// The share of the steps that remain after this one, `(n-1)/n … 0`: what Muddit's inference
+    /// passes to the same architecture.
+    RemainingShare,
 }
 
 /// Weight of the Gumbel noise in the confidence of a token, for each step.
@@ -115,6 +118,10 @@ pub(crate) fn plan(
     let mask_ratios: Vec<f32> = (0..steps).map(|i| start * masking.mask_ratio(i, steps)).collect();
     let timesteps = match timesteps {
         Timesteps::Countdown => (0..steps).rev().map(|t| t as f32).collect(),
+        Timesteps::RemainingShare => {
+            // Divided in f32, as in the official code.
+            (0..steps).rev().map(|t| t as f32 / steps as f32).collect()
+        }
         Timesteps::MaskRatio => [start].iter().chain(&mask_ratios[..steps - 1]).copied().collect(),
     };
     Ok(Schedule { timesteps, mask_ratios, temperatures: temperature.values(steps)? })
@@ -135,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn timesteps_count_down_or_are_mask_ratios() {
+    fn timesteps_count_down_or_are_shares_or_mask_ratios() {
         let timesteps = |convention| {
             let request = request(3, 0.5);
             plan(MaskingSchedule::Linear, Temperature::default(), convention, &request).unwrap()
@@ -143,6 +150,8 @@ mod tests {
         let countdown = timesteps(Timesteps::Countdown);
         assert_eq!(countdown.timesteps, [2.0, 1.0, 0.0]);
         assert!(countdown.mask_ratios.iter().all(|&ratio| ratio < 0.5));
+        let share = timesteps(Timesteps::RemainingShare);
+        assert_eq!(share.timesteps, [2.0 / 3.0, 1.0 / 3.0, 0.0]);
         let plan = timesteps(Timesteps::MaskRatio);
         assert_eq!(plan.timesteps[0], 0.5);
         assert_eq!(plan.timesteps[1..], plan.mask_ratios[..2]);

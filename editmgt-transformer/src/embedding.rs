@@ -4,7 +4,7 @@ use burn::tensor::{Device, Int, Tensor, s};
 
 use crate::norm::{rms_norm, rms_norm_config};
 
-/// Token embedding: table row, RMS norm, 1x1 convolution.
+/// Token embedding: table row of `inner` channels, RMS norm, 1x1 convolution.
 #[derive(Module, Debug)]
 pub(crate) struct TokenEmbedding {
     embeddings: Embedding,
@@ -13,11 +13,18 @@ pub(crate) struct TokenEmbedding {
 }
 
 impl TokenEmbedding {
-    pub(crate) fn new(vocabulary: usize, width: usize, device: &Device) -> Self {
+    /// `channels` are those of the table and of the result.
+    pub(crate) fn new(
+        vocabulary: usize,
+        channels: [usize; 2],
+        epsilon: f64,
+        device: &Device,
+    ) -> Self {
+        let [inner, width] = channels;
         Self {
-            embeddings: EmbeddingConfig::new(vocabulary, width).init(device),
-            layer_norm: rms_norm_config(width).init(device),
-            conv: conv_param([width, width, 1, 1], width, device),
+            embeddings: EmbeddingConfig::new(vocabulary, inner).init(device),
+            layer_norm: rms_norm_config(inner, epsilon).init(device),
+            conv: conv_param([width, inner, 1, 1], inner, device),
         }
     }
 

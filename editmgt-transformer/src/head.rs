@@ -15,11 +15,18 @@ pub(crate) struct MlmHead {
 }
 
 impl MlmHead {
-    pub(crate) fn new(width: usize, codebook: usize, device: &Device) -> Self {
+    /// `channels` are those of the features and those between the convolutions.
+    pub(crate) fn new(
+        channels: [usize; 2],
+        codebook: usize,
+        epsilon: f64,
+        device: &Device,
+    ) -> Self {
+        let [width, inner] = channels;
         Self {
-            conv1: conv_param([width, width, 1, 1], width, device),
-            layer_norm: rms_norm_config(width).init(device),
-            conv2: conv_param([codebook, width, 1, 1], width, device),
+            conv1: conv_param([inner, width, 1, 1], width, device),
+            layer_norm: rms_norm_config(inner, epsilon).init(device),
+            conv2: conv_param([codebook, inner, 1, 1], inner, device),
         }
     }
 

@@ -1,5 +1,13 @@
-//! The masked generative transformer (MGT): predicts every token of a canvas from the canvas
-//! itself, the tokens of a reference photo appended as condition tokens, and text.
+//! Masked generative transformers (MGT): they predict every token of a canvas from the canvas
+//! itself and text; those of EditMGT also from the tokens of a reference photo, appended as
+//! condition tokens.
+//!
+//! There are two families behind [`MgtTransformer`](editmgt_core::MgtTransformer), each in a folder
+//! of its own, which [`TransformerConfig`] tells apart by their class: Meissonic's ([`MgtModel`]:
+//! Meissonic, EditMGT, Monetico, the image path of Muddit) and aMUSEd's ([`UVit2DModel`]). What both
+//! have is beside the folders: token embedding, 2x2 merging, RMS norm, embedded numbers, head.
+//!
+//! # Meissonic's family
 //!
 //! ```text
 //! canvas ids ────┐                                      text [B,T,·]   pooled [B,P]  micro  timestep
@@ -41,28 +49,18 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod attention;
-mod capture;
+mod amused;
 mod conditioning;
-mod config;
-mod connector;
-mod double_block;
 mod embedding;
-mod feed_forward;
+mod family;
 mod head;
-mod lora;
-mod model;
+mod meissonic;
 mod norm;
-mod pass;
 mod resample;
-mod rope;
-mod rows;
-mod single_block;
-#[cfg(test)]
-mod tests;
-mod trace;
 
-pub use config::{Connector, MgtConfig, TextArchitecture};
-pub use lora::{LinearLayer, Lora, LoraFactors, LoraStreams};
-pub use model::{MgtModel, TrainingOutput};
-pub use trace::Trace;
+pub use amused::{LayerPart, Stack, UVit2DConfig, UVit2DModel, UVit2DPoint};
+pub use family::TransformerConfig;
+pub use meissonic::{
+    Connector, LinearLayer, Lora, LoraFactors, LoraStreams, MgtConfig, MgtModel, TextArchitecture,
+    Trace, TrainingOutput,
+};

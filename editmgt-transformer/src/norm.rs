@@ -1,19 +1,14 @@
-//! The normalisations of the model, over the channels of each token.
+//! The normalisations of the models, over the channels of each token.
 
-use burn::module::Module;
-use burn::nn::{Linear, LinearConfig, RmsNorm, RmsNormConfig};
-use burn::tensor::{Device, Tensor};
+use burn::nn::{RmsNorm, RmsNormConfig};
+use burn::tensor::Tensor;
 
-use crate::lora::{LinearRole, LinearRoles};
-use crate::pass::Stream;
-use crate::rows::{linear, pad_single_f16_row};
+/// What the official code adds to a mean square or variance where the config has no key for it.
+pub(crate) const EPSILON: f64 = 1e-6;
 
-/// Added to every mean square and variance, as in the official code.
-const EPSILON: f64 = 1e-6;
-
-/// An RMS norm with the model's epsilon.
-pub(crate) fn rms_norm_config(channels: usize) -> RmsNormConfig {
-    RmsNormConfig::new(channels).with_epsilon(EPSILON)
+/// An RMS norm that adds `epsilon` to the mean square.
+pub(crate) fn rms_norm_config(channels: usize, epsilon: f64) -> RmsNormConfig {
+    RmsNormConfig::new(channels).with_epsilon(epsilon)
 }
 
 /// `x / sqrt(mean(x²) + ε) * weight` over the last axis.
@@ -27,41 +22,9 @@ pub(crate) fn modulated_layer_norm(x: Tensor<3>, shift: Tensor<3>, scale: Tensor
     editmgt_kernels::modulated_layer_norm(x, shift, scale, EPSILON)
 }
 
-/// Computes the shifts, scales and gates of a block from the conditioning.
-#[derive(Module, Debug)]
-pub(crate) struct AdaLayerNorm {
-    linear: Linear,
-}
-
-impl AdaLayerNorm {
-    /// A layer for `parts` vectors of the given width.
-    pub(crate) fn new(width: usize, parts: usize, device: &Device) -> Self {
-        Self { linear: LinearConfig::new(width, parts * width).init(device) }
-    }
-
-    /// `[B, D]`, after SiLU, to `[B, 1, D]` each.
-    pub(crate) fn forward<const PARTS: usize>(
-        &self,
-        conditioning: &Tensor<2>,
-        stream: Stream,
-    ) -> [Tensor<3>; PARTS] {
-        let parts =
-            pad_single_f16_row(conditioning.clone(), |rows| linear(&self.linear, [rows], stream));
-        let parts = parts.unsqueeze_dim::<3>(1);
-        parts
-            .chunk(PARTS, 2)
-            .try_into()
-            .expect("a norm is built for the number of parts that its block reads")
-    }
-
-    pub(crate) fn declare_roles(&self, roles: &mut LinearRoles, role: LinearRole) {
-        roles.declare(role, [&self.linear]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{DType, TensorData};
+    use burn::tensor::{DType, Device, TensorData};
 
     use super::*;
 
@@ -101,7 +64,7 @@ mod tests {
                 let mean = |row: &[f32; 8]| row.iter().copied().map(f64::from).sum::<f64>() / 8.0;
                 check("layer norm", got, ROWS.into_iter().flat_map(|r| normalised(r, mean(&r))));
 
-                let mut norm = rms_norm_config(8).init(&device);
+                let mut norm = rms_norm_config(8, EPSILON).init(&device);
                 norm.gamma = norm.gamma.map(|gamma| gamma.cast(dtype));
                 let got = rms_norm(&norm, x);
                 check("RMS norm", got, ROWS.into_iter().flat_map(|r| normalised(r, 0.0)));

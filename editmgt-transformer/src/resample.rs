@@ -24,9 +24,9 @@ pub(crate) struct PatchDown {
 }
 
 impl PatchDown {
-    pub(crate) fn new(width: usize, device: &Device) -> Self {
+    pub(crate) fn new(width: usize, epsilon: f64, device: &Device) -> Self {
         Self {
-            norm: rms_norm_config(width).init(device),
+            norm: rms_norm_config(width, epsilon).init(device),
             conv: conv_param([width, width, FACTOR, FACTOR], width * FACTOR * FACTOR, device),
         }
     }
@@ -64,9 +64,9 @@ pub(crate) struct PatchUp {
 }
 
 impl PatchUp {
-    pub(crate) fn new(width: usize, device: &Device) -> Self {
+    pub(crate) fn new(width: usize, epsilon: f64, device: &Device) -> Self {
         Self {
-            norm: rms_norm_config(width).init(device),
+            norm: rms_norm_config(width, epsilon).init(device),
             conv: conv_param([width, width, FACTOR, FACTOR], width * FACTOR * FACTOR, device),
         }
     }
@@ -96,6 +96,7 @@ mod tests {
     use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 
     use super::*;
+    use crate::norm::EPSILON;
 
     const CHANNELS: usize = 6;
 
@@ -117,7 +118,8 @@ mod tests {
     #[test]
     fn matrix_products_equal_the_convolutions_they_replace() {
         let device = Device::flex();
-        let (down, up) = (PatchDown::new(CHANNELS, &device), PatchUp::new(CHANNELS, &device));
+        let (down, up) =
+            (PatchDown::new(CHANNELS, EPSILON, &device), PatchUp::new(CHANNELS, EPSILON, &device));
         for grid in [(4, 6), (5, 4), (4, 3), (3, 5), (1, 1)] {
             let grid = GridSize::new(grid.0, grid.1);
             let merged = grid.div_ceil(2);

@@ -16,8 +16,8 @@ use crate::error::{EditError, ModelError};
 use crate::lora::{LoraFile, LoraUse, open_loras};
 use crate::model::base::{Adapters, BaseModel, BaseTransformer, Reopen, own_transformer};
 use crate::model::stored::StoredModel;
-use crate::model::{LoadOptions, Model, ModelFolder, ModelOrigin};
-use crate::request::EditDefaults;
+use crate::model::{LoadOptions, Model, ModelFolder, ModelKind, ModelOrigin, check_trained_for};
+use crate::request::{EditDefaults, Job};
 
 /// Most photos of a forward pass by default.
 pub(crate) const FORWARD_BATCH: usize = 4;
@@ -60,6 +60,7 @@ pub struct EditorBuilder {
     low_memory: bool,
     variant: Option<String>,
     accept_unknown_keys: bool,
+    job: Option<Job>,
     forward_batch: usize,
     custom: CustomStages,
     parts: CustomParts,
@@ -85,6 +86,7 @@ impl Origin {
             low_memory: false,
             variant: None,
             accept_unknown_keys: false,
+            job: None,
             forward_batch: FORWARD_BATCH,
             custom: CustomStages::default(),
             parts: CustomParts::default(),
@@ -138,6 +140,13 @@ impl EditorBuilder {
         if let Origin::Folder(model) = &mut self.origin {
             model.set_hub(settings);
         }
+        self
+    }
+
+    /// Refuses a model that was not trained for this job before its weights are loaded. (Without it, the
+    /// first request for the job is refused.)
+    pub fn for_job(mut self, job: Job) -> Self {
+        self.job = Some(job);
         self
     }
 
@@ -255,6 +264,7 @@ impl EditorBuilder {
             Origin::Folder(folder) => {
                 let options = self.load_options(device)?;
                 let folder = ModelFolder::open_with(folder, &self.parts)?;
+                check_job(self.job, &folder, &self.parts)?;
                 if self.low_memory {
                     let reopen = Reopen { folder, options, parts: self.parts };
                     let model = reopen.model(&self.loras)?;
@@ -284,6 +294,18 @@ impl EditorBuilder {
         let options = LoadOptions::new(device, dtype).accept_unknown_keys(self.accept_unknown_keys);
         Ok(LoadOptions { variant: self.variant.clone(), ..options })
     }
+}
+
+/// What can be told of a folder without its weights.
+fn check_job(job: Option<Job>, folder: &ModelFolder, parts: &CustomParts) -> Result<(), EditError> {
+    let (Some(job), None) = (job, &parts.transformer) else { return Ok(()) };
+    let kind = ModelKind::read(&folder.transformer)?;
+    let defaults = match &parts.defaults {
+        Some(defaults) => defaults.clone(),
+        None => EditDefaults::read(&folder.root)?,
+    };
+    let trained_for = defaults.trained_for.as_deref().unwrap_or(kind.trained_for());
+    check_trained_for(kind, trained_for, job, false)
 }
 
 /// The model with its adapters, and what others are applied to.

@@ -10,7 +10,7 @@ use editmgt_core::{
 use editmgt_sampler::SchedulerConfig;
 
 use crate::error::ModelError;
-use crate::request::{EditDefaults, HoldPolicy};
+use crate::request::{EditDefaults, EditSettings};
 
 /// Stages that an [`EditorBuilder`](crate::EditorBuilder) was given. Where there is none, the request's
 /// options decide.
@@ -23,12 +23,23 @@ pub(crate) struct CustomStages {
 }
 
 impl CustomStages {
-    /// The names of the stages that are replaced in an edit with this policy, for reports.
-    pub(crate) fn names(&self, hold: &HoldPolicy) -> Vec<&'static str> {
+    /// The names of the stages that are replaced under these settings, for reports.
+    pub(crate) fn names(&self, settings: &EditSettings) -> Vec<&'static str> {
+        // What stays of an inpainting is known, not held.
+        let is_edit = !settings.task.is_inpainting();
+        self.replaced(is_edit && (self.hold.is_some() || settings.hold.is_custom()))
+    }
+
+    /// The names of the stages that are replaced where nothing is held by a policy.
+    pub(crate) fn names_without_hold(&self) -> Vec<&'static str> {
+        self.replaced(false)
+    }
+
+    fn replaced(&self, hold: bool) -> Vec<&'static str> {
         let replaced = [
             ("scheduler", self.scheduler.is_some()),
             ("consolidator", self.consolidator.is_some()),
-            ("hold", self.hold.is_some() || hold.is_custom()),
+            ("hold", hold),
             ("noise", self.noise.is_some()),
         ];
         replaced.into_iter().filter_map(|(name, is)| is.then_some(name)).collect()
@@ -75,7 +86,7 @@ type AllParts = (Arc<dyn VqCodec>, Arc<dyn TextEncoder>, Arc<dyn MgtTransformer>
 
 impl fmt::Debug for CustomStages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.names(&HoldPolicy::Off)).finish()
+        f.debug_list().entries(self.replaced(self.hold.is_some())).finish()
     }
 }
 

@@ -16,12 +16,8 @@ use crate::model::{Model, ModelOrigin};
 use crate::open::OpenPhoto;
 use crate::photo::{ChangeMask, Overlay, Photo};
 use crate::report::EditReport;
-use crate::request::{EditRequest, EditSettings, KeywordPolicy, ModelFacts};
+use crate::request::{EditRequest, EditSettings, KeywordPolicy, ModelFacts, Task};
 use crate::run::{Batched, Features, PhotoRun};
-
-/// Tokens along each side of the square grid that a model is made for: 64 with down and up blocks
-/// (1024 pixels with the official codec), 32 without (512 pixels).
-const NATIVE_CELLS: usize = 32;
 
 /// The blocks that the official code documents for localisation.
 const OFFICIAL_BLOCKS: std::ops::RangeInclusive<usize> = 28..=36;
@@ -68,6 +64,14 @@ impl EditResult {
     /// # Errors
     /// [`EditError::Stage`] for a photo of another size.
     pub fn overlay(&self, photo: &Photo) -> Result<Photo, EditError> {
+        let extended;
+        let photo = match self.report.settings.task {
+            Task::Outpaint(margins) => {
+                (extended, _) = photo.extended(margins)?;
+                &extended
+            }
+            Task::Edit | Task::Inpaint => photo,
+        };
         let overlay = Overlay {
             photo: photo.rgb(),
             scores: self.scores.as_ref(),
@@ -181,6 +185,8 @@ impl Editor {
     /// Whether attention must be captured.
     pub(crate) fn needs_scores(&self, settings: &EditSettings) -> bool {
         match &self.custom.hold {
+            // What stays of an inpainting is known, not held.
+            Some(_) if settings.task.is_inpainting() => settings.score_map,
             Some(hold) if !settings.hold.is_custom() => settings.score_map || hold.needs_scores(),
             _ => settings.needs_scores(),
         }
@@ -336,9 +342,10 @@ impl Editor {
         request.check()?;
         let spec = self.model.transformer.spec();
         let facts = ModelFacts {
-            size: NATIVE_CELLS * self.model.pixels_per_cell(),
+            size: self.model.native_side(),
             blocks: default_blocks(spec),
             coarser: if spec.grid_factor > 1 { spec.grid_factor } else { 0 },
+            script: self.model.script_defaults(request.task),
         };
         let settings = request.resolve(&self.model.defaults, facts);
         // Defaults of a model built in code have not been checked yet; JSON has no infinity.
@@ -346,7 +353,17 @@ impl Editor {
         if let Some(block) = settings.blocks.iter().find(|&&block| block >= spec.blocks()) {
             return Err(EditError::option("blocks", format!("below {}", spec.blocks()), block));
         }
-        if settings.hold.needs_mask() && request.mask.is_none() {
+        if settings.task == Task::Inpaint && request.mask.is_none() {
+            let expected = "a mask, white where the photo is to be generated";
+            return Err(EditError::option("mask", expected, "none"));
+        }
+        let has_reference = self.model.conditions_on_photo();
+        let strength = request.reference_strength.filter(|&strength| strength != 1.0);
+        if let Some(strength) = strength.filter(|_| settings.task != Task::Edit && !has_reference) {
+            let expected = "1 with an inpainting by a model that was not trained to edit";
+            return Err(EditError::option("reference_strength", expected, strength));
+        }
+        if settings.task == Task::Edit && settings.hold.needs_mask() && request.mask.is_none() {
             let expected = "a mask for this policy";
             return Err(EditError::option("hold", expected, format!("{} alone", settings.hold)));
         }

@@ -7,7 +7,9 @@ use editmgt_core::config::ConfigError;
 use editmgt_text::TokenizerError;
 
 use crate::lora::LoraError;
+use crate::model::ModelKind;
 use crate::photo::PhotoError;
+use crate::request::Job;
 
 /// Why an edit did not happen. Edits write nothing to the disk.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +37,35 @@ pub enum EditError {
     /// The observer stopped the edit: [`OpenPhoto::resume`](crate::OpenPhoto::resume) continues it.
     #[error(transparent)]
     Stopped(StoppedEdit),
+    /// The model was not trained for the task.
+    #[error("{}", not_trained(*job, *kind, trained_for))]
+    NotTrained {
+        /// The task.
+        job: Job,
+        /// The family of the model.
+        kind: ModelKind,
+        /// What it was trained for.
+        trained_for: Vec<Job>,
+    },
     /// A stage of the edit failed.
     #[error(transparent)]
     Stage(editmgt_core::Error),
+}
+
+fn not_trained(job: Job, kind: ModelKind, trained_for: &[Job]) -> String {
+    let jobs: Vec<String> = trained_for.iter().map(|job| format!("`{job}`")).collect();
+    let jobs = if jobs.is_empty() { "another task".to_owned() } else { jobs.join(" and ") };
+    let instead = match job {
+        Job::Edit => {
+            "the part to change can be generated from a description and a mask with `inpaint`"
+        }
+        Job::Generate => "name a model that generates images, such as Meissonic's, with --model",
+        Job::Inpaint => "name another model with --model",
+    };
+    format!(
+        "{job}: this model (of the {kind} family) was trained for {jobs}, not to {job}; {instead}, or run \
+         it with --anyway (`anyway` of the request)"
+    )
 }
 
 /// How far an edit was when its observer stopped it.

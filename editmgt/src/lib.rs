@@ -18,7 +18,9 @@
 //! # }
 //! ```
 //!
-//! [`Editor`] is the whole pipeline. [`Editor::edit_with`] reports progress, shows previews and can
+//! [`Editor`] is the whole pipeline. [`Editor::generate`] makes images from text,
+//! [`Editor::inpaint`] and [`Editor::outpaint`] generate a part of a photo or margins around it,
+//! [`Editor::image_to_image`] an image that keeps something of a photo. [`Editor::edit_with`] reports progress, shows previews and can
 //! be stopped; [`Editor::edit_batch`] edits several photos in shared forward passes;
 //! [`Editor::open_photo`] edits one photo several times without encoding it again, and continues
 //! edits that were stopped; [`batch`] edits the jobs of a file. [`EditLoop`] is the sampling loop,
@@ -39,6 +41,8 @@ mod builder;
 mod custom;
 mod editor;
 mod error;
+mod generate;
+mod image_to_image;
 pub mod lora;
 mod model;
 mod open;
@@ -80,13 +84,15 @@ pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 pub use editor::{EditResult, Editor, default_blocks};
 pub use error::{EditError, ModelError, StoppedEdit};
+pub use generate::{GenerateRecord, GenerateReport, GenerateResult, GeneratedImage, Record};
 /// The image library, in the version that [`Photo`] speaks.
 pub use image;
+pub use image_to_image::{ImageToImageReport, ImageToImageResult};
 pub use lora::LoraUse;
 pub use model::identity::{checkpoint_identity, identity, variant_identity};
 pub use model::{
-    LoadOptions, LoadedText, Model, ModelFolder, ModelSource, keeps_half_precision, load_component,
-    read_config,
+    LoadOptions, LoadedText, Model, ModelFolder, ModelKind, ModelSource, keeps_half_precision,
+    load_component, read_config,
 };
 pub use open::OpenPhoto;
 pub use photo::{
@@ -97,6 +103,7 @@ pub use preview::preview_photo;
 pub use record::EditRecord;
 pub use report::{EditReport, ScoreReport, TextLeftOut};
 pub use request::{
-    CompositePolicy, CustomHold, EditDefaults, EditRequest, EditSettings, HoldPolicy, Holding,
-    KeywordPolicy, MapFilter, OptionInfo, content_words,
+    CompositePolicy, CustomHold, EditDefaults, EditRequest, EditSettings, GenerateDefaults,
+    GenerateRequest, GenerateSettings, HoldPolicy, Holding, Job, KeywordPolicy, MapFilter,
+    OptionInfo, Task, content_words,
 };

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use editmgt_store::json;
-use serde::de::Error;
+use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -57,36 +57,58 @@ impl EditRecord {
     /// [`PhotoError::NoRecord`] for one without a record, [`PhotoError::Record`] for a record of an
     /// unsupported version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
-        let path = path.as_ref();
-        let owned = || path.to_owned();
-        let text = read_text(path, Self::KEYWORD)?
-            .ok_or_else(|| PhotoError::NoRecord { path: owned(), keyword: Self::KEYWORD })?;
-        let record = json::parse_object(text.as_bytes()).and_then(json::from_object);
-        record.map_err(|problem| {
-            let source = serde_json::Error::custom(problem);
-            let value: Value = serde_json::from_str(&text).unwrap_or_default();
-            let version = value["version"].as_str().unwrap_or("unknown").escape_debug().to_string();
-            PhotoError::Record { path: owned(), version, cause: source }
-        })
+        read_record(path.as_ref(), ("prompt", "`generate`"))
     }
 
     /// Differences between the model that made the edit and `model`, a sentence each; empty if the
     /// edit can be repeated with it.
     pub fn differences(&self, model: Option<&ModelSource>) -> Vec<String> {
+        Self::model_differences(self.model.as_ref(), &self.loras, model)
+    }
+
+    /// Differences between the model of a record with these adapters and `model`.
+    pub(crate) fn model_differences(
+        recorded: Option<&String>,
+        recorded_loras: &[LoraSource],
+        model: Option<&ModelSource>,
+    ) -> Vec<String> {
         let loras = model.map_or(&[][..], |model| &model.loras);
         let lacks = |all: &[LoraSource], lora: &LoraSource| !all.iter().any(|l| l.is_same(lora));
         let mut differences = Vec::new();
-        if self.model.as_ref() != model.map(|model| &model.sha256) {
+        if recorded != model.map(|model| &model.sha256) {
             differences.push("it was made with another model".to_owned());
         }
-        for lora in self.loras.iter().filter(|lora| lacks(loras, lora)) {
+        for lora in recorded_loras.iter().filter(|lora| lacks(loras, lora)) {
             differences.push(format!("it was made with the {lora}, which is not given"));
         }
-        for lora in loras.iter().filter(|lora| lacks(&self.loras, lora)) {
+        for lora in loras.iter().filter(|lora| lacks(recorded_loras, lora)) {
             differences.push(format!("it was made without the {lora}"));
         }
         differences
     }
+}
+
+/// The record in the text chunk of a PNG. Records whose settings have the key of `other` are those of
+/// another command.
+pub(crate) fn read_record<T: DeserializeOwned>(
+    path: &Path,
+    other: (&str, &str),
+) -> Result<T, PhotoError> {
+    let (keyword, owned) = (EditRecord::KEYWORD, || path.to_owned());
+    let text =
+        read_text(path, keyword)?.ok_or_else(|| PhotoError::NoRecord { path: owned(), keyword })?;
+    let record = json::parse_object(text.as_bytes()).and_then(json::from_object);
+    record.map_err(|problem| {
+        let value: Value = serde_json::from_str(&text).unwrap_or_default();
+        let (key, command) = other;
+        let cause = serde_json::Error::custom(if value["settings"][key].is_string() {
+            format!("it is the record of {command}, which repeats it")
+        } else {
+            problem
+        });
+        let version = value["version"].as_str().unwrap_or("unknown").escape_debug().to_string();
+        PhotoError::Record { path: owned(), version, cause }
+    })
 }
 
 impl From<&EditReport> for EditRecord {

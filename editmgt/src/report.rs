@@ -27,7 +27,7 @@ pub struct EditReport {
     /// in the editor or, with [`HoldPolicy::custom`](crate::HoldPolicy::custom), in the request: their
     /// options in `settings` did not count.
     pub custom_stages: Vec<&'static str>,
-    /// Size of the photo and of the result, in pixels.
+    /// Size of the photo and of the result, in pixels; with an outpainting, of the result.
     pub photo: PixelSize,
     /// Whether the photo is the first frame of an animation.
     pub animation: bool,
@@ -70,6 +70,15 @@ pub struct EditReport {
     /// Peak memory of the process so far in bytes (host memory, not the device's); `None` if the
     /// system does not report it.
     pub peak_memory_bytes: Option<u64>,
+}
+
+impl EditReport {
+    /// What encoders left out of the prompts that the request gave. (The default negative prompt is
+    /// longer than CLIP's sequence, as in the official code.)
+    pub fn prompts_cut(&self) -> impl Iterator<Item = &TextLeftOut> {
+        let has_negative = self.request.negative_prompt.is_some();
+        self.text_left_out.iter().filter(move |part| has_negative || part.prompt == "instruction")
+    }
 }
 
 /// How the photo's own pixels were restored.
@@ -127,7 +136,7 @@ impl PutBack {
 /// A truncated part of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TextLeftOut {
-    /// `instruction` or `negative_prompt`.
+    /// `instruction`, `prompt` (of generated images) or `negative_prompt`.
     pub prompt: &'static str,
     /// The encoder and the part.
     #[serde(flatten)]

@@ -22,7 +22,7 @@ use editmgt_sampler::{
 };
 use editmgt_text::{ClipTextConfig, Gemma2Config, PromptTokenizer, SmallTextConfig, WordTokenizer};
 use editmgt_train::data::{DataOptions, PairData};
-use editmgt_transformer::MgtConfig;
+use editmgt_transformer::TransformerConfig;
 use editmgt_vq::{CodecConfig, PatchVqConfig, VqConfig};
 
 use crate::Form;
@@ -172,7 +172,7 @@ fn config<T, E>(bytes: &[u8], read: fn(&str) -> Result<T, E>) {
 }
 
 fn transformer(bytes: &[u8]) {
-    if let Ok(config) = MgtConfig::from_json(&text(bytes)) {
+    if let Ok(config) = TransformerConfig::from_json(&text(bytes)) {
         config.keys();
     }
 }

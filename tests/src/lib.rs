@@ -6,7 +6,7 @@ pub mod images;
 pub mod program;
 pub mod spoil;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The golden folder of this name: from `EDITMGT_GOLDEN` or `shared/golden` beside the checkout if
 /// it exists (the complete set), else from the selection committed under `tests/golden`. `None` if
@@ -22,4 +22,10 @@ pub fn golden(name: &str) -> Option<PathBuf> {
         .chain([beside, committed])
         .filter_map(|root| root.join(name).canonicalize().ok())
         .find(|dir| dir.is_dir())
+}
+
+/// The golden folder of this name in `tests/golden-amused`, which has the complete set of aMUSEd.
+pub fn golden_amused(name: &str) -> PathBuf {
+    let dir = Path::new("../tests/golden-amused").join(name);
+    dir.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
 }

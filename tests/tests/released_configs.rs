@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use editmgt_core::config::{ConfigError, UnknownKeys};
 use editmgt_sampler::SchedulerConfig;
 use editmgt_text::{ClipTextConfig, Gemma2Config};
-use editmgt_transformer::MgtConfig;
+use editmgt_transformer::{MgtConfig, TransformerConfig, UVit2DConfig};
 use editmgt_vq::{CodecConfig, VqConfig};
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ fn gemma(text: &str, unknown: UnknownKeys) -> Result<(), ConfigError> {
 }
 
 fn transformer(text: &str, unknown: UnknownKeys) -> Result<(), ConfigError> {
-    MgtConfig::from_json_with(text, unknown).map(drop)
+    TransformerConfig::from_json_with(text, unknown).map(drop)
 }
 
 fn codec(text: &str, unknown: UnknownKeys) -> Result<(), ConfigError> {
@@ -56,7 +56,7 @@ fn scheduler(text: &str, unknown: UnknownKeys) -> Result<(), ConfigError> {
 }
 
 /// Library, file, parser.
-const COMPONENTS: [(&str, &str, Parse); 11] = [
+const COMPONENTS: [(&str, &str, Parse); 13] = [
     ("transformers", "text_encoder", clip),
     ("transformers", "text_encoder_legacy_end", clip),
     ("transformers", "clip", clip),
@@ -68,6 +68,8 @@ const COMPONENTS: [(&str, &str, Parse); 11] = [
     ("diffusers", "transformer_meissonic", transformer),
     ("diffusers", "transformer_monetico", transformer),
     ("diffusers", "transformer_muddit", transformer),
+    ("diffusers", "transformer_amused_512", transformer),
+    ("diffusers", "transformer_amused_256", transformer),
 ];
 
 fn versions(library: &str) -> usize {
@@ -94,13 +96,29 @@ fn every_version_says_what_the_official_models_are() {
         assert_eq!(read.unwrap(), VqConfig::official(), "{version}");
     }
     for (version, config) in table("diffusers", "transformer_editmgt", DIFFUSERS) {
-        let read = MgtConfig::from_json(&config.to_string());
-        assert_eq!(read.unwrap(), MgtConfig::official(), "{version}");
+        let read = TransformerConfig::from_json(&config.to_string());
+        let official = TransformerConfig::Meissonic(MgtConfig::official());
+        assert_eq!(read.unwrap(), official, "{version}");
+    }
+    for (name, official) in [
+        ("transformer_amused_512", UVit2DConfig::amused_512()),
+        ("transformer_amused_256", UVit2DConfig::amused_256()),
+    ] {
+        for (version, config) in table("diffusers", name, DIFFUSERS) {
+            let read = TransformerConfig::from_json(&config.to_string());
+            assert_eq!(read.unwrap(), TransformerConfig::Amused(official.clone()), "{version}");
+        }
     }
     for name in ["transformer_meissonic", "transformer_monetico", "transformer_muddit"] {
         for (version, config) in table("diffusers", name, DIFFUSERS) {
-            let read = MgtConfig::from_json(&config.to_string()).unwrap();
+            let read = TransformerConfig::from_json(&config.to_string()).unwrap();
+            let (read, is_muddit) = match read {
+                TransformerConfig::Meissonic(read) => (read, false),
+                TransformerConfig::Muddit(read) => (read, true),
+                other => panic!("{other:?}"),
+            };
             assert_eq!(read.downsample, name != "transformer_monetico", "{version}/{name}");
+            assert_eq!(is_muddit, name == "transformer_muddit", "{version}/{name}");
         }
     }
     for name in ["scheduler", "scheduler_amused"] {
@@ -185,6 +203,11 @@ fn other_meanings_are_refused_by_name() {
         (7, "guidance_embeds", json!(true)),
         (7, "text_encoder_architecture", json!("T5_1024")),
         (10, "t5_dim", json!(1024)),
+        (11, "use_bias", json!(true)),
+        (11, "ln_elementwise_affine", json!(false)),
+        (11, "upsample", json!(false)),
+        (12, "micro_cond_embed_dim", json!(1024)),
+        (12, "_class_name", json!("UVit3DModel")),
     ] {
         let (library, name, parse) = COMPONENTS[file];
         for (version, mut config) in table(library, name, versions(library)) {

@@ -9,6 +9,9 @@ fn every_command_explains_itself() {
             vec!["--help"],
             vec![
                 "edit",
+                "generate",
+                "inpaint",
+                "outpaint",
                 "batch",
                 "show",
                 "verify",
@@ -33,6 +36,21 @@ fn every_command_explains_itself() {
                 "--low-memory",
             ],
         ),
+        (
+            vec!["generate", "--help"],
+            vec![
+                "--count <N>",
+                "Image: ",
+                "Sampling: ",
+                "--negative-prompt",
+                "[default: the model's]",
+            ],
+        ),
+        (
+            vec!["inpaint", "--help"],
+            vec!["--mask <IMAGE>", "Where the photo may change: ", "--anyway"],
+        ),
+        (vec!["outpaint", "--help"], vec!["--left <PIXELS>", "--bottom <PIXELS>", "--feather"]),
         (vec!["batch", "--help"], vec!["--resume", "I/N", "manifest.jsonl", "[default: png]"]),
         (vec!["show", "--help"], vec!["PNG"]),
         (vec!["verify", "--help"], vec!["golden.safetensors"]),

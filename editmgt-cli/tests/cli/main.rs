@@ -15,6 +15,7 @@ mod files;
 mod help;
 mod hub;
 mod hub_layouts;
+mod jobs;
 #[cfg(unix)]
 mod kill;
 mod lora;

@@ -53,11 +53,14 @@ impl BenchRequest {
     pub fn default_size(preset: Preset) -> usize {
         match preset {
             Preset::Full => 1024,
-            Preset::Tiny => 128,
+            Preset::Tiny | Preset::MeissonicTiny | Preset::AmusedTiny => 128,
         }
     }
 
     fn check(&self) -> Result<(), EditError> {
+        if self.preset == Preset::AmusedTiny {
+            return Err(EditError::option("preset", "full or tiny", self.preset));
+        }
         if self.size == 0 || !self.size.is_multiple_of(PIXELS_PER_CELL) || self.size > MAX_SIZE {
             let expected = format!("a multiple of {PIXELS_PER_CELL} up to {MAX_SIZE}");
             return Err(EditError::option("size", expected, self.size));

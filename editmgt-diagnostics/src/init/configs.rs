@@ -1,5 +1,6 @@
 //! The config files of a preset.
 
+use editmgt_checkpoint::WeightsName;
 use serde_json::{Value, json};
 
 use super::Preset;
@@ -86,25 +87,60 @@ const TINY: Sizes = Sizes {
 };
 
 /// Builds the config files of one preset.
-pub(crate) struct Configs(&'static Sizes);
+pub(crate) struct Configs {
+    sizes: &'static Sizes,
+    preset: Preset,
+}
 
 impl Configs {
     pub(crate) fn of(preset: Preset) -> Self {
-        Self(match preset {
+        let sizes = match preset {
             Preset::Full => &FULL,
-            Preset::Tiny => &TINY,
-        })
+            Preset::Tiny | Preset::MeissonicTiny | Preset::AmusedTiny => &TINY,
+        };
+        Self { sizes, preset }
+    }
+
+    /// The folders with weights, and the name of the weights.
+    pub(super) fn components(&self) -> &'static [(&'static str, WeightsName)] {
+        if self.edits() {
+            &[
+                ("editmgt", WeightsName::Diffusion),
+                ("vqvae", WeightsName::Diffusion),
+                ("text_encoder", WeightsName::Model),
+                ("llm_encoder", WeightsName::Model),
+            ]
+        } else {
+            &[
+                ("transformer", WeightsName::Diffusion),
+                ("vqvae", WeightsName::Diffusion),
+                ("text_encoder", WeightsName::Model),
+            ]
+        }
+    }
+
+    /// Whether it is a model that edits, with an LLM beside CLIP and a connector.
+    pub(super) fn edits(&self) -> bool {
+        matches!(self.preset, Preset::Full | Preset::Tiny)
+    }
+
+    /// Whether the transformer is a U-ViT.
+    pub(super) fn is_amused(&self) -> bool {
+        self.preset == Preset::AmusedTiny
     }
 
     /// Rows of CLIP's embedding, which its tokenizer must fit.
     pub(super) fn clip_vocab(&self) -> usize {
-        self.0.clip_vocab
+        self.sizes.clip_vocab
     }
 
     /// The config file of a component.
     pub(crate) fn text(&self, component: &str) -> String {
         let config = match component {
             "editmgt" => self.transformer(),
+            "transformer" if self.is_amused() => self.uvit(),
+            "transformer" => self.transformer(),
+            "model_index" => model_index(),
             "vqvae" => self.codec(),
             "text_encoder" => self.clip(),
             "llm_encoder" => self.gemma(),
@@ -114,30 +150,64 @@ impl Configs {
     }
 
     fn transformer(&self) -> Value {
-        let s = self.0;
-        json!({
+        let s = self.sizes;
+        let mut config = json!({
             "_class_name": "Transformer2DModel",
             "attention_head_dim": s.head_dim,
             "axes_dims_rope": s.axes,
             "codebook_size": s.codebook,
-            "connector_type": "linear",
             "downsample": true,
             "guidance_embeds": false,
             "in_channels": 64,
-            "joint_attention_dim": s.gemma_width,
+            "joint_attention_dim": if self.edits() { s.gemma_width } else { s.clip_width },
             "num_attention_heads": s.heads,
             "num_layers": s.double_blocks,
             "num_single_layers": s.single_blocks,
             "patch_size": 1,
             "pooled_projection_dim": s.clip_width,
-            "text_encoder_architecture": "CLIP_Gemma2",
             "upsample": true,
+            "vocab_size": s.vocab,
+        });
+        // Meissonic's class has neither key.
+        if self.edits() {
+            config["connector_type"] = json!("linear");
+            config["text_encoder_architecture"] = json!("CLIP_Gemma2");
+        }
+        config
+    }
+
+    /// Sizes that differ from each other, so that no two can be confused.
+    fn uvit(&self) -> Value {
+        let s = self.sizes;
+        json!({
+            "_class_name": "UVit2DModel",
+            "attention_dropout": 0.0,
+            "block_num_heads": 2,
+            "block_out_channels": 32,
+            "codebook_size": s.codebook,
+            "cond_embed_dim": s.clip_width,
+            "downsample": true,
+            "encoder_hidden_size": s.clip_width,
+            "hidden_dropout": 0.0,
+            "hidden_size": 48,
+            "in_channels": 24,
+            "intermediate_size": 96,
+            "layer_norm_eps": 1e-6,
+            "ln_elementwise_affine": true,
+            "micro_cond_embed_dim": 160,
+            "micro_cond_encode_dim": 32,
+            "num_attention_heads": 4,
+            "num_hidden_layers": 3,
+            "num_res_blocks": 2,
+            "sample_size": 8,
+            "upsample": true,
+            "use_bias": false,
             "vocab_size": s.vocab,
         })
     }
 
     fn codec(&self) -> Value {
-        let s = self.0;
+        let s = self.sizes;
         let levels = s.vq_channels.len();
         json!({
             "_class_name": "VQModel",
@@ -162,13 +232,14 @@ impl Configs {
     }
 
     fn clip(&self) -> Value {
-        let s = self.0;
+        let s = self.sizes;
         json!({
             "architectures": ["CLIPTextModelWithProjection"],
             "attention_dropout": 0.0,
             "bos_token_id": s.clip_vocab - 2,
             "eos_token_id": s.clip_vocab - 1,
-            "hidden_act": "gelu",
+            // CLIP ViT-L/14, which aMUSEd has, approximates it.
+            "hidden_act": if self.is_amused() { "quick_gelu" } else { "gelu" },
             "hidden_size": s.clip_width,
             "intermediate_size": s.clip_mlp,
             "layer_norm_eps": 1e-5,
@@ -183,7 +254,7 @@ impl Configs {
     }
 
     fn gemma(&self) -> Value {
-        let s = self.0;
+        let s = self.sizes;
         json!({
             "architectures": ["Gemma2ForCausalLM"],
             "attention_bias": false,
@@ -212,9 +283,22 @@ impl Configs {
 
     fn scheduler(&self) -> Value {
         json!({
-            "_class_name": "Scheduler",
-            "mask_token_id": self.0.vocab - 1,
+            "_class_name":
+                if self.is_amused() { "AmusedScheduler" } else { "Scheduler" },
+            "mask_token_id": self.sizes.vocab - 1,
             "masking_schedule": "cosine",
         })
     }
+}
+
+/// The parts of aMUSEd's pipeline and their classes.
+fn model_index() -> Value {
+    json!({
+        "_class_name": "AmusedPipeline",
+        "scheduler": ["diffusers", "AmusedScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "transformer": ["diffusers", "UVit2DModel"],
+        "vqvae": ["diffusers", "VQModel"],
+    })
 }

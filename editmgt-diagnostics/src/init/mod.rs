@@ -14,13 +14,11 @@ use std::str::FromStr;
 use burn::tensor::Device;
 use editmgt::{EditError, ModelError};
 use editmgt_backends::Dtype;
-use editmgt_checkpoint::{
-    CheckpointError, TensorSpec, WeightsName, WriteOptions, module_tensors, write_random,
-};
+use editmgt_checkpoint::{CheckpointError, TensorSpec, WriteOptions, module_tensors, write_random};
 use editmgt_core::config::ConfigError;
 use editmgt_store::{StagedFolder, StoreError};
 use editmgt_text::{ClipTextConfig, Gemma2Config};
-use editmgt_transformer::MgtConfig;
+use editmgt_transformer::{MgtConfig, UVit2DConfig};
 use editmgt_vq::VqConfig;
 
 pub(crate) use configs::Configs;
@@ -33,26 +31,41 @@ pub enum Preset {
     Full,
     /// The same architecture in miniature, under 4 MB: runs anywhere in seconds.
     Tiny,
+    /// Meissonic's architecture in miniature: a base that was not trained to edit, with CLIP only.
+    MeissonicTiny,
+    /// aMUSEd's in miniature, in the layout of its repositories.
+    AmusedTiny,
+}
+
+impl Preset {
+    /// All presets.
+    pub const ALL: [Self; 4] = [Self::Full, Self::Tiny, Self::MeissonicTiny, Self::AmusedTiny];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Tiny => "tiny",
+            Self::MeissonicTiny => "meissonic-tiny",
+            Self::AmusedTiny => "amused-tiny",
+        }
+    }
 }
 
 impl FromStr for Preset {
     type Err = EditError;
 
     fn from_str(name: &str) -> Result<Self, EditError> {
-        match name {
-            "full" => Ok(Self::Full),
-            "tiny" => Ok(Self::Tiny),
-            _ => Err(EditError::option("preset", "full or tiny", name)),
-        }
+        Self::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            EditError::option("preset", format!("one of {names}"), name)
+        })
     }
 }
 
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "full",
-            Self::Tiny => "tiny",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -94,36 +107,40 @@ pub fn init(out: &Path, request: &InitRequest) -> Result<(), ModelError> {
 
 fn write(root: &Path, request: &InitRequest) -> Result<(), ModelError> {
     let configs = Configs::of(request.preset);
-    for (component, name) in [
-        ("editmgt", WeightsName::Diffusion),
-        ("vqvae", WeightsName::Diffusion),
-        ("text_encoder", WeightsName::Model),
-        ("llm_encoder", WeightsName::Model),
-    ] {
+    for &(component, name) in configs.components() {
         let dir = folder(root, component)?;
-        let config = configs.text(component);
-        let tensors = tensors(component, &config, &dir)?;
+        let tensors = tensors(&configs, component, &dir)?;
         let options = WriteOptions::new(name, request.dtype.into());
         write_random(&dir, &tensors, &options, request.seed)?;
-        write_text(&dir.join("config.json"), &config)?;
+        write_text(&dir.join("config.json"), &configs.text(component))?;
     }
     write_text(
         &folder(root, "scheduler")?.join("scheduler_config.json"),
         &configs.text("scheduler"),
     )?;
     tokenizers::write_clip(&folder(root, "tokenizer")?, configs.clip_vocab())?;
-    tokenizers::write_gemma(&root.join("llm_encoder"))?;
+    if configs.edits() {
+        tokenizers::write_gemma(&root.join("llm_encoder"))?;
+    }
+    if configs.is_amused() {
+        write_text(&root.join("model_index.json"), &configs.text("model_index"))?;
+    }
     Ok(())
 }
 
 /// Keys and shapes of a component's checkpoint. Allocates nothing: parameters of a module are
 /// created at the first use, and these are never used.
-fn tensors(component: &str, config: &str, dir: &Path) -> Result<Vec<TensorSpec>, ModelError> {
+fn tensors(configs: &Configs, component: &str, dir: &Path) -> Result<Vec<TensorSpec>, ModelError> {
+    let config = &configs.text(component);
     // Any device works: the modules are listed, not run.
     let device = Device::default();
     let listed = || -> Result<Result<Vec<TensorSpec>, CheckpointError>, ConfigError> {
         Ok(match component {
-            "editmgt" => {
+            "transformer" if configs.is_amused() => {
+                let config = UVit2DConfig::from_json(config)?;
+                module_tensors(&config.init(&device)?, &config.keys())
+            }
+            "editmgt" | "transformer" => {
                 let config = MgtConfig::from_json(config)?;
                 module_tensors(&config.init(&device)?, &config.keys())
             }

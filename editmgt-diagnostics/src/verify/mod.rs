@@ -11,14 +11,17 @@ mod localisation;
 mod pipeline;
 mod preproc;
 mod scheduler;
+mod shared;
 mod tokenizers;
 mod transformer;
+mod uvit;
 mod vq;
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use editmgt::ModelError;
+use editmgt::{ModelError, read_config};
+use editmgt_transformer::TransformerConfig;
 use serde::Serialize;
 
 pub use compare::{Comparison, Measure};
@@ -105,7 +108,9 @@ impl GoldenStage {
         Ok(match class {
             _ if dir.join("pipeline.json").is_file() => Self::Pipeline,
             Some("VQModel") => Self::VqCodec,
-            Some("Transformer2DModel") => Self::Transformer,
+            Some("Transformer2DModel" | "SymmetricTransformer2DModel" | "UVit2DModel") => {
+                Self::Transformer
+            }
             Some("clip_text_model") => Self::Clip,
             Some("gemma2") => Self::Gemma2,
             _ if dir.join("clip_tokenizer").is_dir() => Self::Tokenizers,
@@ -157,11 +162,19 @@ pub fn verify_variant(
     device: &Device,
     variant: Option<&str>,
 ) -> Result<Verification, VerifyError> {
+    if let Some(verification) = shared::verify(dir)? {
+        return Ok(verification);
+    }
     let folder = GoldenFolder::open(dir)?;
     let stage = GoldenStage::of(&folder)?;
     let comparisons = match stage {
         GoldenStage::VqCodec => vq::verify(&folder, device),
-        GoldenStage::Transformer => transformer::verify(&folder, device),
+        GoldenStage::Transformer => {
+            match read_config(dir, "config.json", TransformerConfig::from_json)? {
+                TransformerConfig::Amused(config) => uvit::verify(&folder, &config, device),
+                config => transformer::verify(&folder, &config, device),
+            }
+        }
         GoldenStage::Clip => clip::verify(&folder, device),
         GoldenStage::Gemma2 => gemma2::verify(&folder, device),
         GoldenStage::Tokenizers => tokenizers::verify(&folder),

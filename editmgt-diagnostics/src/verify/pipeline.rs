@@ -1,4 +1,5 @@
-//! A whole pipeline, replaying the official generator's draws.
+//! A whole pipeline, replaying the official generator's draws: EditMGT's, or one of aMUSEd's three
+//! (text to image, inpainting, image to image).
 
 use std::path::Path;
 
@@ -7,20 +8,19 @@ use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor};
 use editmgt::{
     LoadOptions, LoadedText, Mask, MaskReading, ModelError, ModelFolder, Photo, PixelSize,
-    ResizePlan,
+    ResizePlan, photo::ResizeFilter,
 };
 use editmgt_backends::{Dtype, DtypePolicy};
 use editmgt_core::{
     AttentionConsolidator, Error, GridSize, MgtTransformer, MicroConditions, NoiseRequest,
-    NoiseSource, RegionHold, StepNoise, TextConditioning, TextEncoder, TextRows, TokenDraw,
-    TokenGrid, VqCodec,
+    NoiseSource, RegionHold, Schedule, StepNoise, TextConditioning, TextEncoder, TextRows,
+    TokenDraw, TokenGrid, VqCodec,
 };
 use editmgt_sampler::{
     Consolidator, EditLoop, HoldOff, HoldThreshold, Localisation, LoopInput, LoopStages, LoopStep,
-    Parity, SchedulerConfig, Temperature,
+    MaskingSchedule, Parity, SchedulerConfig, StrengthStart, Temperature, add_noise,
 };
 use editmgt_text::TokenIds;
-use editmgt_transformer::MgtModel;
 use serde::Deserialize;
 
 use super::{Comparison, GoldenFolder, VerifyError};
@@ -33,12 +33,31 @@ const LOGITS: f64 = 5e-4;
 const MAPS: f64 = 1e-5;
 /// Rescaling divides by the map's range, which multiplies rounding.
 const RESCALED_MAPS: f64 = 1e-4;
+/// One rounding of a linspace of numbers up to about 10.
+const TEMPERATURES: f64 = 1e-6;
+/// A prepared picture of 8 bits, 0..1: levels are equal, their division by 255 may round.
+const PREPARED: f64 = 1e-6;
 /// Decoded pixels.
 const IMAGE: f64 = 1e-3;
 
 #[derive(Deserialize)]
 struct PipelineFile {
+    #[serde(default)]
+    pipeline: PipelineClass,
     args: PipelineArgs,
+}
+
+/// The official class; EditMGT's is not named in its files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+enum PipelineClass {
+    #[default]
+    EditMgt,
+    #[serde(rename = "AmusedPipeline")]
+    TextToImage,
+    #[serde(rename = "AmusedInpaintPipeline")]
+    Inpaint,
+    #[serde(rename = "AmusedImg2ImgPipeline")]
+    ImageToImage,
 }
 
 /// The arguments of the official pipeline's call.
@@ -58,6 +77,10 @@ struct PipelineArgs {
     temperature: (f32, f32),
     has_reference: bool,
     has_mask: bool,
+    /// aMUSEd's.
+    strength: Option<f64>,
+    micro_conditioning_aesthetic_score: Option<f32>,
+    micro_conditioning_crop_coord: Option<(f32, f32)>,
 }
 
 /// Replays the draws of the official generator.
@@ -81,7 +104,7 @@ impl NoiseSource for RecordedNoise<'_> {
 struct Components {
     codec: Box<dyn VqCodec>,
     text: LoadedText,
-    transformer: MgtModel,
+    transformer: Box<dyn MgtTransformer>,
     scheduler: SchedulerConfig,
 }
 
@@ -94,7 +117,7 @@ impl Components {
         let dtype = DtypePolicy::uniform(Dtype::F32);
         let mut options = LoadOptions::new(device.clone(), dtype);
         options.variant = variant.map(str::to_owned);
-        let (_, transformer) = folder.load_transformer(&options)?;
+        let transformer = folder.load_any_transformer(&options)?;
         Ok(Self {
             codec: folder.load_codec(&options)?,
             text: folder.load_text_encoder(&options)?,
@@ -109,20 +132,28 @@ pub(super) fn verify(
     device: &Device,
     variant: Option<&str>,
 ) -> Result<Vec<Comparison>, VerifyError> {
-    let args = read_args(folder.dir())?;
+    let PipelineFile { pipeline, args } = read_file(folder.dir())?;
     let model_folder = ModelFolder::open(folder.dir())?;
-    let model = Components::load(&model_folder, device, variant)?;
+    let mut model = Components::load(&model_folder, device, variant)?;
+    if pipeline == PipelineClass::Inpaint {
+        // Its constructor overrides the config.
+        model.scheduler.masking_schedule = MaskingSchedule::Linear;
+    }
 
     let mut out = Vec::new();
     let negative_prompt = args.negative_prompt.as_deref().unwrap_or("");
     let conditional = text(folder, &model, &args.prompt, "cond", &mut out)?;
     let negative = text(folder, &model, negative_prompt, "uncond", &mut out)?;
     let reference = if args.has_reference {
-        Some(reference(folder, &model, &args, device, &mut out)?)
+        Some(reference(folder, &model, pipeline, &args, device, &mut out)?)
     } else {
         None
     };
     let input = loop_input(folder, &model, &args, reference, [conditional, negative])?;
+    let input = match pipeline {
+        PipelineClass::EditMgt => input,
+        _ => amused_input(folder, &model, (pipeline, &args), input, &mut out)?,
+    };
 
     let (first, last) = args.temperature;
     let temperature = Temperature::Range(first, last);
@@ -134,8 +165,9 @@ pub(super) fn verify(
     };
     let consolidator = Consolidator::parity();
     let noise = RecordedNoise(folder);
-    let stages = LoopStages::new(&model.transformer, &scheduler, &consolidator, &*hold, &noise);
+    let stages = LoopStages::new(&*model.transformer, &scheduler, &consolidator, &*hold, &noise);
     let mut edit = EditLoop::new(stages, input)?;
+    compare_plan(folder, edit.schedule(), &mut out)?;
     while !edit.is_done() {
         let before = edit.tokens().clone();
         let step = edit.step()?;
@@ -145,16 +177,13 @@ pub(super) fn verify(
     Ok(out)
 }
 
-fn read_args(dir: &Path) -> Result<PipelineArgs, VerifyError> {
+fn read_file(dir: &Path) -> Result<PipelineFile, VerifyError> {
     let path = dir.join("pipeline.json");
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
         Err(cause) => return Err(VerifyError::Io { path, cause }),
     };
-    match serde_json::from_slice::<PipelineFile>(&bytes) {
-        Ok(file) => Ok(file.args),
-        Err(e) => Err(VerifyError::golden(path, e.to_string())),
-    }
+    serde_json::from_slice(&bytes).map_err(|e| VerifyError::golden(path, e.to_string()))
 }
 
 /// Token ids, hidden states and pooled vector of one prompt.
@@ -201,6 +230,7 @@ fn not_official(folder: &GoldenFolder) -> VerifyError {
 fn reference(
     folder: &GoldenFolder,
     model: &Components,
+    pipeline: PipelineClass,
     args: &PipelineArgs,
     device: &Device,
     out: &mut Vec<Comparison>,
@@ -208,7 +238,16 @@ fn reference(
     let photo = Photo::open(folder.dir().join("reference.png")).map_err(VerifyError::component)?;
     let model_size = PixelSize::new(args.height, args.width);
     let plan = ResizePlan::exact(photo.size(), model_size, model.codec.spec().downsample_factor)?;
-    let tokens = model.codec.encode(plan.apply(&photo, device)?)?;
+    let plan = match pipeline {
+        PipelineClass::EditMgt => plan,
+        // The filter of diffusers' own pipelines.
+        _ => plan.with_filters(ResizeFilter::Lanczos, ResizeFilter::Lanczos),
+    };
+    let image = plan.apply(&photo, device)?;
+    if folder.has("image") {
+        out.push(Comparison::tensor(image.clone(), &folder.floats("image")?, PREPARED)?);
+    }
+    let tokens = model.codec.encode(image)?;
     // With a mask the official pipeline overwrites `reference_tokens` later on.
     let name = if args.has_mask { "reference_tokens_raw" } else { "reference_tokens" };
     out.push(Comparison::tokens(name, &tokens, &folder.tokens(name)?));
@@ -249,7 +288,13 @@ fn loop_input(
         })],
         None => Vec::new(),
     };
-    let micro = MicroConditions::uncropped(args.height, args.width);
+    let mut micro = MicroConditions::uncropped(args.height, args.width);
+    if let Some(score) = args.micro_conditioning_aesthetic_score {
+        micro.aesthetic_score = score;
+    }
+    if let Some((top, left)) = args.micro_conditioning_crop_coord {
+        (micro.crop_top, micro.crop_left) = (top, left);
+    }
     let blocks = args.attention_enable_blocks.clone().unwrap_or_default();
     let input = LoopInput::new(text, canvas, micro, args.num_inference_steps)
         .with_guidance(args.guidance_scale, Some(negative))
@@ -258,6 +303,71 @@ fn loop_input(
         Some(reference) => input.with_reference(reference, args.reference_strength),
         None => input,
     })
+}
+
+/// What aMUSEd's pipelines do otherwise than EditMGT's: there is no reference stream, a strength
+/// leaves out steps, and image to image starts from the photo's tokens with noise.
+fn amused_input(
+    folder: &GoldenFolder,
+    model: &Components,
+    (pipeline, args): (PipelineClass, &PipelineArgs),
+    mut input: LoopInput,
+    out: &mut Vec<Comparison>,
+) -> Result<LoopInput, VerifyError> {
+    let reference = input.reference.take();
+    let start = match args.strength {
+        Some(strength) => Some(StrengthStart::new(
+            strength,
+            args.num_inference_steps,
+            model.scheduler.masking_schedule,
+        )?),
+        None => None,
+    };
+    let input = match (start, reference) {
+        (Some(start), Some(tokens)) if pipeline == PipelineClass::ImageToImage => {
+            let uniforms = folder.floats("add_noise.uniform")?.values;
+            let mask_token = model.transformer.spec().mask_token;
+            input.canvas = add_noise(&tokens, start.mask_ratio, &uniforms, mask_token)?;
+            input.with_first_step(start.first_step).with_starting_mask_ratio(1.0)
+        }
+        (Some(start), _) => input.with_first_step(start.first_step),
+        (None, _) => input,
+    };
+    let first_step: usize = folder.meta("/first_step")?;
+    out.push(Comparison::decisions("first_step", &[input.first_step], &[first_step]));
+    if folder.has("start_tokens") {
+        let expected = folder.tokens("start_tokens")?;
+        out.push(Comparison::tokens("start_tokens", &input.canvas, &expected));
+    }
+    if folder.has("mask") {
+        let mask_token = model.transformer.spec().mask_token;
+        let masked = |&id: &u32| i64::from(id == mask_token);
+        let masked: Vec<i64> = input.canvas.ids().iter().map(masked).collect();
+        out.push(Comparison::decisions("mask", &masked, &folder.ints("mask")?.values));
+    }
+    let micro = folder.floats("micro_conds")?;
+    let half = input.micro.values();
+    out.push(Comparison::values(micro.name, &[half, half].concat(), &micro.values, 0.0));
+    Ok(input)
+}
+
+/// Compares the plan of the steps, where it is recorded.
+fn compare_plan(
+    folder: &GoldenFolder,
+    schedule: &Schedule,
+    out: &mut Vec<Comparison>,
+) -> Result<(), VerifyError> {
+    if folder.has("timesteps") {
+        let got: Vec<i64> = schedule.timesteps.iter().map(|&t| t as i64).collect();
+        let expected = folder.ints("timesteps")?.values;
+        out.push(Comparison::decisions("timesteps", &got, &expected));
+    }
+    if folder.has("temperatures") {
+        let expected = folder.floats("temperatures")?.values;
+        let got = &schedule.temperatures;
+        out.push(Comparison::values("temperatures", got, &expected, TEMPERATURES));
+    }
+    Ok(())
 }
 
 /// Compares all recorded values of a step.

@@ -7,30 +7,33 @@
 //! 1e-9).
 
 use burn::tensor::{DType, Device, Tensor};
-use editmgt::{load_component, read_config};
+use editmgt::load_component;
 use editmgt_core::{
-    AttentionMaps, AttentionRequest, ItemRows, MgtTransformer, MicroConditions, ReferenceInput,
-    StepInput, TextConditioning, TextRows, TokenGrid,
+    AttentionMaps, AttentionRequest, GridSize, ItemRows, MgtTransformer, MicroConditions,
+    ReferenceInput, StepInput, TextConditioning, TextRows, TokenGrid,
 };
-use editmgt_transformer::{MgtConfig, MgtModel, Trace};
+use editmgt_transformer::{MgtModel, Trace, TransformerConfig};
 
 use super::golden::{GoldenFolder, GoldenTensor};
 use super::{Comparison, VerifyError};
 
-const LOGITS_TOLERANCE: f64 = 5e-4;
+pub(super) const LOGITS_TOLERANCE: f64 = 5e-4;
 const MAPS_TOLERANCE: f64 = 1e-5;
 
 /// The grid and the variant of which the intermediate results were recorded.
 const TRACED: (&str, &str) = ("sq", "edit_s1");
 
-/// Runs every variant of a transformer folder.
+/// Runs every variant of a folder with a transformer of Meissonic's family.
 pub(super) fn verify(
     folder: &GoldenFolder,
+    config: &TransformerConfig,
     device: &Device,
 ) -> Result<Vec<Comparison>, VerifyError> {
-    let config = read_config(folder.dir(), "config.json", MgtConfig::from_json)?;
-    let model =
-        load_component(folder.dir(), DType::F32, || Ok((config.keys(), config.init(device)?)))?;
+    let keys = config.keys();
+    let (TransformerConfig::Meissonic(config) | TransformerConfig::Muddit(config)) = config else {
+        return Err(folder.malformed("a transformer of a family without a stage here"));
+    };
+    let model = load_component(folder.dir(), DType::F32, || Ok((keys, config.init(device)?)))?;
     let text = TextConditioning {
         hidden: folder.tensor("encoder_hidden_states", device)?,
         pooled: folder.tensor("pooled_projections", device)?,
@@ -51,7 +54,7 @@ pub(super) fn verify(
     Ok(lines)
 }
 
-fn micro_conditions(folder: &GoldenFolder) -> Result<Vec<MicroConditions>, VerifyError> {
+pub(super) fn micro_conditions(folder: &GoldenFolder) -> Result<Vec<MicroConditions>, VerifyError> {
     let GoldenTensor { values, .. } = folder.floats("micro_conds")?;
     let rows = values.as_chunks::<5>().0.iter();
     Ok(rows
@@ -121,7 +124,7 @@ impl Run<'_> {
 
     fn logits(&self, name: &str, variant: &Variant) -> Result<Comparison, VerifyError> {
         let output = self.model.forward(&self.input(variant), &AttentionRequest::none())?;
-        let logits = channels_first(output.logits, &variant.tokens);
+        let logits = channels_first(output.logits, variant.tokens.size());
         Comparison::tensor(logits, &self.folder.floats(name)?, LOGITS_TOLERANCE)
     }
 
@@ -212,7 +215,7 @@ impl Run<'_> {
 
     /// Names an intermediate result as the golden file does.
     fn record(&self, trace: Trace<'_>, tokens: &TokenGrid, found: &mut Vec<(String, Tensor<1>)>) {
-        let planes = |x: &Tensor<3>, tokens| channels_first(x.clone(), tokens).flatten(2, 3);
+        let planes = |x: &Tensor<3>| channels_first(x.clone(), tokens.size()).flatten(2, 3);
         let single = |block: usize| format!("single{}", block - self.model.spec().double_blocks);
         let mut add = |name: &str, x: Option<&Tensor<3>>| {
             let flat = x.map(|x| (format!("dbg.{name}"), x.clone().flatten(0, 2)));
@@ -226,7 +229,7 @@ impl Run<'_> {
                     add(name, Some(&x.clone().unsqueeze()));
                 }
             }
-            Trace::Embedding(x) => add("embed", Some(&planes(x, tokens))),
+            Trace::Embedding(x) => add("embed", Some(&planes(x))),
             Trace::Input { text, image, reference } => {
                 add("context", Some(text));
                 add("image_in", Some(image));
@@ -244,16 +247,15 @@ impl Run<'_> {
             Trace::Last(image) => {
                 add(&format!("{}.joint", single(self.model.spec().blocks() - 1)), Some(image));
             }
-            Trace::Output(x) => add("up", Some(&planes(x, tokens))),
+            Trace::Output(x) => add("up", Some(&planes(x))),
             _ => {}
         }
     }
 }
 
 /// `[B, H*W, C]` to the golden layout `[B, C, H, W]`.
-fn channels_first(x: Tensor<3>, tokens: &TokenGrid) -> Tensor<4> {
+pub(super) fn channels_first(x: Tensor<3>, size: GridSize) -> Tensor<4> {
     let [batch, _, channels] = x.dims();
-    let size = tokens.size();
     x.swap_dims(1, 2).reshape([batch, channels, size.height, size.width])
 }
 

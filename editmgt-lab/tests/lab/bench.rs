@@ -50,7 +50,7 @@ fn loading_is_measured_when_asked_for() {
 fn rejects_invalid_loads() {
     for (options, named) in [
         ("--stages clip,vq", &["stages", "vq-encode", "got vq"][..]),
-        ("--preset small", &["preset", "full or tiny"]),
+        ("--preset small", &["preset", "full, tiny"]),
         ("--size 100", &["size", "32", "100"]),
         ("--repeat 0", &["repeat", "1 or more"]),
         ("--threads 0", &["--threads", "1 or more"]),

@@ -45,7 +45,7 @@ fn init_refuses_existing_files() {
         ([taken_arg, "--preset", "tiny"], vec![taken_arg, "not empty"]),
         ([file_arg, "--preset", "tiny"], vec![file_arg]),
         ([&orphan, "--preset", "tiny"], vec![&orphan, "nowhere does not exist"]),
-        ([&out, "--preset", "huge"], vec!["preset", "full or tiny", "huge"]),
+        ([&out, "--preset", "huge"], vec!["preset", "full, tiny", "huge"]),
         ([&out, "--dtype", "int8"], vec!["int8", "f32, f16 or bf16"]),
     ] {
         lab(["init"].iter().chain(&args)).refused(args[0], &named);

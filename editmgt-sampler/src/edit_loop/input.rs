@@ -97,6 +97,12 @@ pub struct LoopInput {
     pub user_mask: Option<UserMask>,
     /// Index of the first image, for the noise.
     pub first_image: usize,
+    /// Index of the first step that is run, 0 for all: the steps before it are left out, and those
+    /// that run have the schedule and the noise of their index.
+    pub first_step: usize,
+    /// The share of masked tokens that the schedule starts from; `None` for that of the canvas. It
+    /// is 1 for a canvas that was masked up to what the steps that are left out would have done.
+    pub starting_mask_ratio: Option<f32>,
 }
 
 impl LoopInput {
@@ -121,6 +127,8 @@ impl LoopInput {
             localisation: Localisation::default(),
             user_mask: None,
             first_image: 0,
+            first_step: 0,
+            starting_mask_ratio: None,
         }
     }
 
@@ -152,6 +160,19 @@ impl LoopInput {
     #[must_use]
     pub fn with_user_mask(self, user_mask: Option<UserMask>) -> Self {
         Self { user_mask, ..self }
+    }
+
+    /// Leaves out the steps before this one; see [`first_step`](Self::first_step).
+    #[must_use]
+    pub fn with_first_step(self, first_step: usize) -> Self {
+        Self { first_step, ..self }
+    }
+
+    /// Starts the schedule from this share; see
+    /// [`starting_mask_ratio`](Self::starting_mask_ratio).
+    #[must_use]
+    pub fn with_starting_mask_ratio(self, ratio: f32) -> Self {
+        Self { starting_mask_ratio: Some(ratio), ..self }
     }
 
     /// Starts the noise at this image.

@@ -105,8 +105,14 @@ impl<'a> EditLoop<'a> {
         }
         let schedule = stages.scheduler.plan(&ScheduleRequest {
             steps: input.steps,
-            starting_mask_ratio: masked as f32 / input.canvas.ids().len() as f32,
+            starting_mask_ratio: input
+                .starting_mask_ratio
+                .unwrap_or(masked as f32 / input.canvas.ids().len() as f32),
         })?;
+        if input.first_step >= schedule.len() {
+            let expected = format!("below the {} planned steps", schedule.len());
+            return Err(Error::value("first step", expected, input.first_step));
+        }
         let copies = if input.guidance_scale > 1.0 { 2 } else { 1 };
         let text = match (&input.negative, copies) {
             (_, 1) => input.text.clone(),
@@ -116,7 +122,8 @@ impl<'a> EditLoop<'a> {
             }
         };
         let reference = input.reference.as_ref().map(|reference| reference.repeat(copies));
-        let progress = LoopProgress::start(input.canvas.clone());
+        let start = LoopProgress::start(input.canvas.clone());
+        let progress = LoopProgress { completed: input.first_step, ..start };
         Ok(Self { stages, input, schedule, text, reference, progress })
     }
 
@@ -133,6 +140,11 @@ impl<'a> EditLoop<'a> {
         let start = Self::new(stages, input)?;
         let mask_token = stages.transformer.spec().mask_token;
         progress.check(&start.input.canvas, start.schedule.len(), mask_token)?;
+        let first_step = start.input.first_step;
+        if progress.completed < first_step {
+            let expected = format!("at least the {first_step} that are left out");
+            return Err(Error::value("completed steps", expected, progress.completed));
+        }
         Ok(Self { progress, ..start })
     }
 
@@ -192,7 +204,7 @@ impl<'a> EditLoop<'a> {
         }
         progress.tokens = result.tokens;
         progress.completed += 1;
-        if step == 0 {
+        if step == self.input.first_step {
             progress.first_scores.clone_from(&scores);
             progress.first_cells.clone_from(&cells);
         }

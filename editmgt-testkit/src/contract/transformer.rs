@@ -21,7 +21,8 @@ pub fn assert_transformer_contract(transformer: &dyn MgtTransformer, device: &De
 }
 
 /// Checks an [`MgtTransformer`]: logits have the documented shape and are finite, the same input
-/// gives the same logits, with and without a reference, capturing attention does not change them,
+/// gives the same logits, with and without a reference (which a transformer that takes none
+/// refuses as a value), capturing attention does not change them,
 /// maps have the requested layers and items, are probabilities and absent unless requested, and
 /// inputs that do not belong together are refused.
 ///
@@ -37,6 +38,16 @@ pub fn check_transformer(transformer: &dyn MgtTransformer, device: &Device) -> C
                 if with_reference { "a" } else { "no" }
             );
             let inputs = Inputs::new(Case(&name), transformer, batch, size, device)?;
+            if with_reference && !transformer.takes_reference() {
+                let result = transformer.forward(&inputs.input(true), &AttentionRequest::none());
+                let case = inputs.case;
+                case.refuses(
+                    "a reference is refused where none is taken",
+                    result,
+                    super::is_value,
+                )?;
+                continue;
+            }
             inputs.check(transformer, with_reference)?;
         }
     }
@@ -88,17 +99,21 @@ impl<'a> Inputs<'a> {
         })
     }
 
-    fn check(&self, transformer: &dyn MgtTransformer, with_reference: bool) -> Checked {
-        let (case, spec) = (self.case, transformer.spec());
-        let (batch, size) = (self.canvas.batch(), self.canvas.size());
-        let input = StepInput {
+    fn input(&self, with_reference: bool) -> StepInput<'_> {
+        StepInput {
             tokens: &self.canvas,
             reference: with_reference
                 .then_some(ReferenceInput { tokens: &self.reference, strength: 1.1 }),
             text: &self.text,
             micro: &self.micro,
             timestep: &self.timestep,
-        };
+        }
+    }
+
+    fn check(&self, transformer: &dyn MgtTransformer, with_reference: bool) -> Checked {
+        let (case, spec) = (self.case, transformer.spec());
+        let (batch, size) = (self.canvas.batch(), self.canvas.size());
+        let input = self.input(with_reference);
         let plain = self.forward(transformer, &input, &AttentionRequest::none())?;
         case.require("nothing is captured unless requested", plain.maps.is_none(), "maps")?;
         let dims = plain.logits.dims();

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::DType;
-use editmgt::{EditDefaults, ModelFolder};
+use editmgt::{EditDefaults, Job, ModelFolder, ModelKind};
 use editmgt_checkpoint::{WeightsName, WriteOptions, save_module};
 use editmgt_core::KeyMap;
 use editmgt_store::{StagedFolder, is_sidecar};
@@ -113,6 +113,7 @@ pub(super) fn export_tuned(root: &Path, what: Tuned<'_>) -> Result<PathBuf, Trai
     copy_folder(&folder.scheduler, &at("scheduler"))?;
     set_timestep_convention(&at("scheduler").join("scheduler_config.json"), timestep)?;
     copy_settings(&folder.root, staging.path())?;
+    declare_edits(staging.path(), transformer)?;
     Ok(staging.publish()?)
 }
 
@@ -150,6 +151,22 @@ fn copy_settings(from: &Path, to: &Path) -> Result<(), TrainError> {
         }
     }
     Ok(())
+}
+
+/// Declares in the folder's defaults that the model was trained to edit, where its config tells
+/// otherwise: that of a base without a connector.
+fn declare_edits(root: &Path, transformer: &MgtConfig) -> Result<(), TrainError> {
+    let mut defaults = EditDefaults::read(root)?;
+    let path = root.join(EditDefaults::FILE);
+    let config = serde_json::to_string(transformer).map_err(|e| TrainError::malformed(&path, e))?;
+    let kind = ModelKind::of_config(&config).map_err(|e| TrainError::malformed(&path, e))?;
+    let mut jobs = defaults.trained_for.take().unwrap_or_else(|| kind.trained_for().to_vec());
+    if jobs.contains(&Job::Edit) {
+        return Ok(());
+    }
+    jobs.insert(0, Job::Edit);
+    defaults.trained_for = Some(jobs);
+    std::fs::write(&path, defaults.to_json()).map_err(TrainError::io(&path))
 }
 
 /// Copies the files of a component, which has no sub-folders.

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor};
-use editmgt::{EditDefaults, ModelFolder};
+use editmgt::{EditDefaults, Job, ModelFolder};
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::{Flow, VqCodec};
 use editmgt_store::{FileRoles, RunAccess};
@@ -263,6 +263,8 @@ impl EditRun {
         defaults.size = defaults.size.or(canvas);
         // A closed vocabulary cannot encode the official negative prompt.
         defaults.negative_prompt.get_or_insert_default();
+        // Its config alone does not tell where the base has no connector.
+        defaults.trained_for.get_or_insert_with(|| vec![Job::Edit, Job::Inpaint]);
         defaults
     }
 

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 use editmgt::sampler::{MaskingSchedule, SchedulerConfig, Timesteps};
-use editmgt::{EditDefaults, EditError, EditRequest, Editor, Model};
+use editmgt::{EditDefaults, EditError, EditRequest, Editor, Model, ModelKind};
 use editmgt_core::{Error, MgtTransformer, VqCodec};
 use editmgt_text::{SmallTextEncoder, WordTokenizer};
 
@@ -88,6 +88,7 @@ impl WorldProbe {
             },
             transformer: Box::new(transformer),
             defaults: self.defaults.clone(),
+            kind: ModelKind::Custom,
             source: None,
             device: self.device.clone(),
         };

@@ -10,7 +10,7 @@ use crate::error::EditError;
 use crate::open::OpenPhoto;
 use crate::photo::{Mask, Photo, PhotoError, PhotoLimits, SaveOptions};
 use crate::record::EditRecord;
-use crate::report::EditReport;
+use crate::report::{EditReport, TextLeftOut};
 
 /// Runs the jobs of a batch sequentially, and keeps the folder's manifest.
 pub struct Batch<'a> {
@@ -26,6 +26,8 @@ pub struct Batch<'a> {
     pub record: bool,
     /// The last photo: consecutive jobs often share it.
     open: Option<(PathBuf, OpenPhoto)>,
+    /// See [`prompts_cut`](Self::prompts_cut).
+    prompts_cut: Vec<TextLeftOut>,
 }
 
 impl<'a> Batch<'a> {
@@ -44,12 +46,18 @@ impl<'a> Batch<'a> {
             save: SaveOptions::default(),
             record: true,
             open: None,
+            prompts_cut: Vec::new(),
         })
     }
 
     /// Whether this job was done in an earlier run.
     pub fn is_done(&self, job: &BatchJob) -> bool {
         self.folder.is_done(job)
+    }
+
+    /// What encoders left out of the prompts of the last job: [`EditReport::prompts_cut`].
+    pub fn prompts_cut(&self) -> &[TextLeftOut] {
+        &self.prompts_cut
     }
 
     /// Runs a job, and records its outcome when its result is synced to disk. A panic in it, for
@@ -65,6 +73,7 @@ impl<'a> Batch<'a> {
         observer: &mut dyn EditObserver,
     ) -> Result<BatchEntry, BatchError> {
         self.folder.check()?;
+        self.prompts_cut.clear();
         let output = format!("{}.{}", job.name, self.extension);
         let mut entry = BatchEntry {
             name: job.name.clone(),
@@ -95,6 +104,7 @@ impl<'a> Batch<'a> {
         };
         match made {
             Ok(report) => {
+                self.prompts_cut = report.prompts_cut().cloned().collect();
                 entry.set_output(self.folder.dir(), output)?;
                 entry.report = serde_json::to_value(&report).ok();
             }

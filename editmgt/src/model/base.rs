@@ -10,6 +10,7 @@ use editmgt_sampler::{MaskingSchedule, SchedulerConfig, Timesteps};
 use editmgt_transformer::MgtModel;
 
 use super::folder::ModelFolder;
+use super::kind::ModelKind;
 use super::loaded::Model;
 use super::options::{LoadOptions, ModelSource};
 use super::stored::StoredModel;
@@ -34,7 +35,7 @@ pub(crate) struct BaseModel {
 pub(crate) enum BaseTransformer {
     /// Takes adapters; `keys` names its layers.
     Loaded { model: Box<MgtModel>, keys: KeyMap },
-    /// The user's own takes none.
+    /// The user's own takes none, nor does one of another family.
     Own(Arc<dyn MgtTransformer>),
 }
 
@@ -44,6 +45,7 @@ pub(crate) struct ModelMetadata {
     pub(crate) root: PathBuf,
     pub(crate) scheduler: SchedulerConfig,
     pub(crate) defaults: EditDefaults,
+    pub(crate) kind: ModelKind,
     /// Identity and precision; `None` with parts of the user's own.
     pub(crate) source: Option<(String, DtypePolicy)>,
     pub(crate) device: Device,
@@ -59,8 +61,14 @@ impl BaseModel {
             timesteps: Timesteps::default(),
         });
         let defaults = parts.defaults.clone().unwrap_or_default();
-        let metadata =
-            ModelMetadata { root: PathBuf::new(), scheduler, defaults, source: None, device };
+        let metadata = ModelMetadata {
+            root: PathBuf::new(),
+            scheduler,
+            defaults,
+            kind: ModelKind::Custom,
+            source: None,
+            device,
+        };
         Ok(Self { transformer: BaseTransformer::Own(transformer), codec, text, metadata })
     }
 
@@ -95,8 +103,8 @@ impl ModelMetadata {
         text: Box<dyn TextEncoder>,
         source: Option<ModelSource>,
     ) -> Result<Model, ModelError> {
-        let Self { root, scheduler, defaults, source: _, device } = self;
-        let model = Model { codec, text, transformer, scheduler, defaults, source, device };
+        let Self { root, scheduler, defaults, kind, source: _, device } = self;
+        let model = Model { codec, text, transformer, scheduler, defaults, kind, source, device };
         model.checked(&root)
     }
 }
@@ -108,7 +116,7 @@ pub(crate) enum Adapters {
     Loaded(Arc<BaseModel>),
     /// The folder is opened again; its weights are read when they are needed.
     OnDemand(Arc<Reopen>),
-    /// The transformer is the user's own.
+    /// The transformer is the user's own, or of a family that takes none.
     Unsupported,
 }
 
@@ -152,7 +160,8 @@ impl Adapters {
     }
 }
 
-/// Adapters for a transformer that was not loaded here.
+/// Adapters for a transformer that takes none.
 pub(crate) fn own_transformer() -> EditError {
-    EditError::option("lora", "a transformer that the builder loads", "one of your own")
+    let expected = "a transformer of Meissonic's family that the builder loads";
+    EditError::option("lora", expected, "one of your own, or of another family")
 }

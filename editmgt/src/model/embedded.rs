@@ -15,6 +15,7 @@ use editmgt_vq::PatchVqConfig;
 
 use super::base::{BaseModel, BaseTransformer, ModelMetadata};
 use super::identity::embedded_identity;
+use super::kind::ModelKind;
 use super::loaded::Model;
 use super::options::LoadOptions;
 use crate::custom::CustomParts;
@@ -102,6 +103,10 @@ pub(crate) fn load_base(
             root: ROOT.into(),
             scheduler,
             defaults,
+            kind: match &parts.transformer {
+                Some(_) => ModelKind::Custom,
+                None => ModelKind::Small,
+            },
             source: (!parts.change_model()).then(|| (identity(), options.dtype)),
             device: options.device.clone(),
         },

@@ -11,8 +11,8 @@ const FILE: &str = "model_index.json";
 
 /// The classes that are read for each part. Other parts (processors of images, safety checkers) are not used.
 const CLASSES: [(&str, &[&str]); 8] = [
-    ("transformer", &["Transformer2DModel", "SymmetricTransformer2DModel"]),
-    ("editmgt", &["Transformer2DModel", "SymmetricTransformer2DModel"]),
+    ("transformer", TRANSFORMERS),
+    ("editmgt", TRANSFORMERS),
     ("vqvae", &["VQModel", "PatchVqModel"]),
     ("text_encoder", &["CLIPTextModelWithProjection", "CLIPModel"]),
     ("tokenizer", &["CLIPTokenizer", "CLIPTokenizerFast"]),
@@ -20,6 +20,8 @@ const CLASSES: [(&str, &[&str]); 8] = [
     ("llm_tokenizer", &["GemmaTokenizer", "GemmaTokenizerFast"]),
     ("scheduler", &["Scheduler", "AmusedScheduler"]),
 ];
+
+const TRANSFORMERS: &[&str] = &["Transformer2DModel", "SymmetricTransformer2DModel", "UVit2DModel"];
 
 /// The known parts that an index names, with their classes.
 #[derive(Debug, Default)]

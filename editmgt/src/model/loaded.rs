@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use editmgt_core::{MgtTransformer, TextEncoder, VqCodec};
 use editmgt_sampler::SchedulerConfig;
 
+use super::kind::ModelKind;
 use super::options::ModelSource;
 use crate::error::ModelError;
 use crate::request::EditDefaults;
@@ -23,6 +24,8 @@ pub struct Model {
     pub scheduler: SchedulerConfig,
     /// Default options of an edit.
     pub defaults: EditDefaults,
+    /// The family that it belongs to.
+    pub kind: ModelKind,
     /// What it was loaded from, for reports. Not checked against the parts: remove or replace it
     /// when you replace one. `None` for custom parts.
     pub source: Option<ModelSource>,

@@ -12,6 +12,7 @@ pub(crate) mod embedded;
 mod folder;
 pub(crate) mod identity;
 mod index;
+mod kind;
 mod load;
 mod loaded;
 mod location;
@@ -20,6 +21,8 @@ mod options;
 pub(crate) mod stored;
 
 pub use folder::ModelFolder;
+pub use kind::ModelKind;
+pub(crate) use kind::check_trained_for;
 pub use loaded::Model;
 pub(crate) use location::ModelOrigin;
 pub use options::{LoadOptions, ModelSource};

@@ -105,6 +105,10 @@ impl<T: MgtTransformer + 'static> MgtTransformer for OnDemand<T> {
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput> {
         self.get()?.forward(input, request)
     }
+
+    fn takes_reference(&self) -> bool {
+        self.unloaded.takes_reference()
+    }
 }
 
 impl<T: TextEncoder + 'static> TextEncoder for OnDemand<T> {
@@ -184,9 +188,12 @@ impl StoredModel {
         };
         let source = metadata.source(&loras)?;
         let transformer: Box<dyn MgtTransformer> = match transformer {
-            Part::Stored(StoredTransformer { model, keys }) => {
+            Part::Stored(StoredTransformer::Meissonic { model, keys }) => {
                 let make = move |model| Ok(apply_loras(model, &keys, &loras)?);
-                Box::new(OnDemand::new(&slot, model.unloaded.clone(), model, make)?)
+                Box::new(OnDemand::new(&slot, model.unloaded.clone(), *model, make)?)
+            }
+            Part::Stored(StoredTransformer::Amused(model)) => {
+                Box::new(OnDemand::new(&slot, model.unloaded.clone(), *model, Ok)?)
             }
             Part::Own(transformer) => Box::new(transformer),
         };

@@ -9,21 +9,22 @@ use editmgt_checkpoint::{WeightFiles, check_module, load_module};
 use editmgt_core::config::{ConfigError, UnknownKeys};
 use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
 use editmgt_kernels::widens;
-use editmgt_sampler::SchedulerConfig;
+use editmgt_sampler::{SchedulerConfig, Timesteps};
 use editmgt_text::{
     ClipEncoder, ClipGemma2Encoder, ClipText, ClipTextConfig, Gemma2, Gemma2Config,
     PromptTokenizer, SmallText, SmallTextConfig, SmallTextEncoder, WordTokenizer,
 };
-use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture};
+use editmgt_transformer::{MgtConfig, MgtModel, TextArchitecture, TransformerConfig, UVit2DModel};
 use editmgt_vq::{CodecConfig, PatchVqModel, VqModel};
 
 use super::base::{BaseModel, BaseTransformer, ModelMetadata};
 use super::folder::ModelFolder;
 use super::identity::{files_identity, variant_identity};
+use super::kind::ModelKind;
 use super::options::LoadOptions;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
-use crate::lora::{LoraFile, LoraUse};
+use crate::lora::{LoraError, LoraFile, LoraUse};
 use crate::request::EditDefaults;
 
 /// An unloaded component: its config was read, and its files have the expected keys and shapes.
@@ -97,10 +98,72 @@ pub(crate) enum Part<S, T: ?Sized> {
     Own(Arc<T>),
 }
 
-/// A transformer and the names of its layers in adapters.
-pub(crate) struct StoredTransformer {
-    pub(crate) model: Stored<MgtModel>,
-    pub(crate) keys: KeyMap,
+/// The transformer of the class that the folder's config names.
+pub(crate) enum StoredTransformer {
+    /// `keys` are the names of its layers in adapters.
+    Meissonic { model: Box<Stored<MgtModel>>, keys: KeyMap },
+    /// Takes no adapters.
+    Amused(Box<Stored<UVit2DModel>>),
+}
+
+impl StoredTransformer {
+    /// Compares keys and shapes with those of the config.
+    fn open(
+        folder: &ModelFolder,
+        config: &TransformerConfig,
+        options: &LoadOptions,
+    ) -> Result<Self, ModelError> {
+        let (dir, device) = (&folder.transformer, &options.device);
+        let files = folder.weights(dir, options)?;
+        let (keys, dtype) = (config.keys(), options.dtype.transformer.into());
+        Ok(match config {
+            TransformerConfig::Amused(config) => {
+                let model = Stored::open(files, dtype, || Ok((keys, config.init(device)?)))?;
+                Self::Amused(Box::new(model))
+            }
+            TransformerConfig::Meissonic(config) | TransformerConfig::Muddit(config) => {
+                let build = || Ok((keys.clone(), config.init(device)?));
+                let model = Box::new(Stored::open(files, dtype, build)?);
+                Self::Meissonic { model, keys }
+            }
+            other => {
+                let problem = format!("the transformer's family is not loaded here: {other:?}");
+                return Err(ModelError::folder(dir, problem));
+            }
+        })
+    }
+
+    /// Checks the adapters against it.
+    fn check(&self, loras: &[(LoraUse, LoraFile)]) -> Result<(), ModelError> {
+        for (choice, file) in loras {
+            match self {
+                Self::Meissonic { model, keys } => {
+                    let streams = choice.streams.unwrap_or(file.streams);
+                    file.for_model(&model.unloaded, keys, choice.scale, streams)?;
+                }
+                Self::Amused(_) => {
+                    return Err(LoraError::Unsupported {
+                        path: choice.path.clone(),
+                        key: "the model of an adapter",
+                        expected: "a transformer of Meissonic's family (Transformer2DModel)".into(),
+                        got: "UVit2DModel".into(),
+                    }
+                    .into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Stored::with_half_precision_kept`].
+    fn with_half_precision_kept(self, device: &Device) -> Self {
+        match self {
+            Self::Meissonic { model, keys } => {
+                Self::Meissonic { model: Box::new(model.with_half_precision_kept(device)), keys }
+            }
+            Self::Amused(model) => Self::Amused(Box::new(model.with_half_precision_kept(device))),
+        }
+    }
 }
 
 /// The codec named in the folder's config.
@@ -195,18 +258,14 @@ impl StoredModel {
             Some(defaults) => defaults.clone(),
             None => EditDefaults::read(&folder.root)?,
         };
-        let (transformer, architecture) = match &parts.transformer {
+        let (transformer, config) = match &parts.transformer {
             Some(own) => (Part::Own(own.clone()), None),
             None => {
-                let (config, model) = open_transformer(folder, options)?;
-                let keys = config.keys();
-                for (choice, file) in loras {
-                    let streams = choice.streams.unwrap_or(file.streams);
-                    file.for_model(&model.unloaded, &keys, choice.scale, streams)?;
-                }
-                let model = model.with_half_precision_kept(&options.device);
-                let stored = StoredTransformer { model, keys };
-                (Part::Stored(stored), Some(config.text_encoder_architecture))
+                let config = read_transformer(folder, options)?;
+                let stored = StoredTransformer::open(folder, &config, options)?;
+                stored.check(loras)?;
+                let stored = stored.with_half_precision_kept(&options.device);
+                (Part::Stored(stored), Some(config))
             }
         };
         Ok(Self {
@@ -217,8 +276,8 @@ impl StoredModel {
             text: match &parts.text {
                 Some(own) => Part::Own(own.clone()),
                 None => {
-                    let architecture = match architecture {
-                        Some(architecture) => architecture,
+                    let architecture = match &config {
+                        Some(config) => config.text_encoder_architecture().clone(),
                         None => text_architecture(folder, options)?,
                     };
                     Part::Stored(open_text(folder, &architecture, options)?)
@@ -228,9 +287,16 @@ impl StoredModel {
                 root: folder.root.clone(),
                 scheduler: match parts.scheduler {
                     Some(scheduler) => scheduler,
-                    None => read_scheduler(&folder.scheduler, options.unknown_keys)?,
+                    None => {
+                        let timesteps = timesteps_of(config.as_ref());
+                        read_scheduler(&folder.scheduler, options.unknown_keys, timesteps)?
+                    }
                 },
                 defaults,
+                kind: match &parts.transformer {
+                    Some(_) => ModelKind::Custom,
+                    None => ModelKind::read(&folder.transformer)?,
+                },
                 source: if parts.change_model() {
                     None
                 } else {
@@ -247,8 +313,11 @@ impl StoredModel {
         let Self { transformer, codec, text, metadata } = self;
         Ok(BaseModel {
             transformer: match transformer {
-                Part::Stored(StoredTransformer { model, keys }) => {
+                Part::Stored(StoredTransformer::Meissonic { model, keys }) => {
                     BaseTransformer::Loaded { model: Box::new(model.load()?), keys }
+                }
+                Part::Stored(StoredTransformer::Amused(model)) => {
+                    BaseTransformer::Own(Arc::new(model.load()?))
                 }
                 Part::Own(own) => BaseTransformer::Own(own),
             },
@@ -267,17 +336,42 @@ impl StoredModel {
 
 /// Single components, for use without an editor, for instance in training.
 impl ModelFolder {
-    /// Loads the transformer, with its config. All of its weights have the dtype of the options, as
-    /// training requires.
+    /// Loads a transformer of Meissonic's family, with its config. All of its weights have the dtype
+    /// of the options, as training requires.
     ///
     /// # Errors
-    /// As [`Model::load`](crate::Model::load).
+    /// As [`Model::load`](crate::Model::load); [`ModelError::Folder`] for another family.
     pub fn load_transformer(
         &self,
         options: &LoadOptions,
     ) -> Result<(MgtConfig, MgtModel), ModelError> {
-        let (config, model) = open_transformer(self, options)?;
-        Ok((config, model.load()?))
+        let config = read_transformer(self, options)?;
+        let stored = StoredTransformer::open(self, &config, options)?;
+        match (config, stored) {
+            (
+                TransformerConfig::Meissonic(config) | TransformerConfig::Muddit(config),
+                StoredTransformer::Meissonic { model, .. },
+            ) => Ok((config, model.load()?)),
+            _ => {
+                let problem = "expected a transformer of Meissonic's family (Transformer2DModel), got UVit2DModel";
+                Err(ModelError::folder(&self.transformer, problem))
+            }
+        }
+    }
+
+    /// Loads the transformer of whatever family, all of its weights in the dtype of the options.
+    ///
+    /// # Errors
+    /// As [`Model::load`](crate::Model::load).
+    pub fn load_any_transformer(
+        &self,
+        options: &LoadOptions,
+    ) -> Result<Box<dyn MgtTransformer>, ModelError> {
+        let config = read_transformer(self, options)?;
+        Ok(match StoredTransformer::open(self, &config, options)? {
+            StoredTransformer::Meissonic { model, .. } => Box::new(model.load()?),
+            StoredTransformer::Amused(model) => Box::new(model.load()?),
+        })
     }
 
     /// Loads the codec.
@@ -301,8 +395,8 @@ impl ModelFolder {
     /// # Errors
     /// As [`Model::load`](crate::Model::load).
     pub fn load_text_encoder(&self, options: &LoadOptions) -> Result<LoadedText, ModelError> {
-        let config = read_component(&self.transformer, options, MgtConfig::from_json_with)?;
-        open_text(self, &config.text_encoder_architecture, options)?.load()
+        let config = read_transformer(self, options)?;
+        open_text(self, config.text_encoder_architecture(), options)?.load()
     }
 
     /// Reads the config of the scheduler.
@@ -310,20 +404,23 @@ impl ModelFolder {
     /// # Errors
     /// [`ModelError`] naming the file.
     pub fn read_scheduler(&self) -> Result<SchedulerConfig, ModelError> {
-        read_scheduler(&self.scheduler, UnknownKeys::Refuse)
+        read_scheduler(&self.scheduler, UnknownKeys::Refuse, Timesteps::default())
     }
 }
 
-fn open_transformer(
+fn read_transformer(
     folder: &ModelFolder,
     options: &LoadOptions,
-) -> Result<(MgtConfig, Stored<MgtModel>), ModelError> {
-    let dir = &folder.transformer;
-    let config = read_component(dir, options, MgtConfig::from_json_with)?;
-    let build = || Ok((config.keys(), config.init(&options.device)?));
-    let files = folder.weights(dir, options)?;
-    let model = Stored::open(files, options.dtype.transformer.into(), build)?;
-    Ok((config, model))
+) -> Result<TransformerConfig, ModelError> {
+    read_component(&folder.transformer, options, TransformerConfig::from_json_with)
+}
+
+/// The timestep input of a model whose scheduler has no key for it.
+fn timesteps_of(config: Option<&TransformerConfig>) -> Timesteps {
+    match config {
+        Some(TransformerConfig::Muddit(_)) => Timesteps::RemainingShare,
+        _ => Timesteps::default(),
+    }
 }
 
 /// The text encoder of a folder whose transformer is replaced: what the transformer's config says
@@ -334,8 +431,7 @@ fn text_architecture(
 ) -> Result<TextArchitecture, ModelError> {
     const CONFIG: &str = "config.json";
     if folder.transformer.join(CONFIG).is_file() {
-        let config = read_component(&folder.transformer, options, MgtConfig::from_json_with)?;
-        return Ok(config.text_encoder_architecture);
+        return Ok(read_transformer(folder, options)?.text_encoder_architecture().clone());
     }
     if folder.llm_encoder.is_some() {
         return Ok(TextArchitecture::ClipGemma2);
@@ -400,8 +496,12 @@ fn open_text(
     Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
 }
 
-fn read_scheduler(dir: &Path, unknown_keys: UnknownKeys) -> Result<SchedulerConfig, ModelError> {
-    let parse = |text: &str| SchedulerConfig::from_json_with(text, unknown_keys);
+fn read_scheduler(
+    dir: &Path,
+    unknown_keys: UnknownKeys,
+    timesteps: Timesteps,
+) -> Result<SchedulerConfig, ModelError> {
+    let parse = |text: &str| SchedulerConfig::from_json_for(text, unknown_keys, timesteps);
     read_config(dir, "scheduler_config.json", parse)
 }
 

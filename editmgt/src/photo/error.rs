@@ -132,6 +132,22 @@ pub enum PhotoError {
         size: PixelSize,
     },
 
+    /// A photo with its margins is too large.
+    #[error(
+        "outpaint: the photo of {photo} pixels with its margins is {canvas}; expected at most \
+         {max_pixels} pixels in all and {max_side} a side: make the margins or the photo smaller"
+    )]
+    CanvasTooLarge {
+        /// The photo's size.
+        photo: PixelSize,
+        /// Its size with the margins.
+        canvas: PixelSize,
+        /// Most pixels.
+        max_pixels: u64,
+        /// Longest side.
+        max_side: u64,
+    },
+
     /// The output's extension is not a supported format.
     #[error("{}: expected a name that ends in .png, .jpg, .webp, .bmp or .tiff", path.display())]
     UnknownExtension {

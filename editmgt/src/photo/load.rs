@@ -148,6 +148,11 @@ impl Photo {
         Ok(Self { rgb, alpha, metadata, notes: Vec::new() })
     }
 
+    /// The photo's metadata and notes with other pixels, of any size.
+    pub(super) fn on_canvas(&self, rgb: RgbImage, alpha: Option<GrayImage>) -> Self {
+        Self { rgb, alpha, metadata: self.metadata.clone(), notes: self.notes.clone() }
+    }
+
     /// Converts the pixels to an image of the `image` crate: RGB, or RGBA if the photo has opacity,
     /// 8 bits each. Metadata is dropped.
     pub fn into_dynamic(self) -> DynamicImage {

@@ -27,6 +27,7 @@
 mod change;
 mod composite;
 mod error;
+mod extend;
 mod geometry;
 mod jpeg;
 mod load;
@@ -46,6 +47,7 @@ pub use change::ChangeMask;
 pub(crate) use change::MAX_FEATHER;
 pub use composite::{Blend, Composite};
 pub use error::{Origin, PhotoError};
+pub use extend::Margins;
 pub(crate) use geometry::{MAX_SIDE, to_rgb};
 pub use geometry::{Resize, ResizePlan};
 pub use image::{GrayImage, RgbImage};

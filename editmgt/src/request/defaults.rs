@@ -5,7 +5,7 @@ use editmgt_core::config::{ConfigError, parse};
 use editmgt_store::{StoreError, json};
 use serde_json::{Map, Value};
 
-use super::{EditDefaults, KeywordPolicy};
+use super::{EditDefaults, HoldPolicy, KeywordPolicy};
 use crate::error::ModelError;
 
 const COMPONENT: &str = "edit defaults";
@@ -81,6 +81,27 @@ impl EditDefaults {
         if let Some((key, expected, got)) = self.out_of_range() {
             return error(key, expected, &got);
         }
+        if let Some((key, expected, got)) =
+            self.generate.as_ref().and_then(|generate| generate.out_of_range())
+        {
+            return error(key, expected, &got);
+        }
+        if let Some(inpaint) = &self.inpaint {
+            for (key, nested) in [
+                ("inpaint.inpaint", inpaint.inpaint.is_some()),
+                ("inpaint.generate", inpaint.generate.is_some()),
+                ("inpaint.trained_for", inpaint.trained_for.is_some()),
+            ] {
+                if nested {
+                    return error(key, "this key at the top of the file only", &"one in `inpaint`");
+                }
+            }
+            if let Some(hold) = inpaint.hold.as_ref().filter(|hold| **hold != HoldPolicy::Mask) {
+                return error("hold", "mask in `inpaint`", hold);
+            }
+            let unread = EditDefaults { hold: None, ..EditDefaults::clone(inpaint) };
+            unread.check()?;
+        }
         if let Some(hold) = self.hold.as_ref().filter(|hold| hold.needs_mask()) {
             return error("hold", "a policy that needs no mask", hold);
         }
@@ -93,6 +114,9 @@ impl EditDefaults {
     /// Checks what only a model can tell: blocks that it does not have, pictures smaller than one
     /// of its cells (`multiple` pixels).
     pub(crate) fn check_for(&self, blocks: usize, multiple: usize) -> Result<(), ConfigError> {
+        if let Some(inpaint) = &self.inpaint {
+            inpaint.check_for(blocks, multiple)?;
+        }
         let beyond = self.blocks.iter().flatten().find(|&&block| block >= blocks);
         if let Some(block) = beyond {
             let expected = format!("below the transformer's {blocks}");
@@ -109,7 +133,7 @@ impl EditDefaults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::HoldPolicy;
+    use crate::request::{GenerateDefaults, Job};
 
     #[test]
     fn every_option_survives_the_file() {
@@ -118,6 +142,12 @@ mod tests {
             hold: Some(HoldPolicy::Budget(0.5)),
             hold_margin: Some(1),
             blocks: Some(vec![2, 3]),
+            trained_for: Some(vec![Job::Edit, Job::Inpaint]),
+            inpaint: Some(Box::new(EditDefaults { steps: Some(3), ..EditDefaults::default() })),
+            generate: Some(Box::new(GenerateDefaults {
+                width: Some(64),
+                ..GenerateDefaults::default()
+            })),
             ..EditDefaults::official()
         };
         for defaults in [all, EditDefaults::official(), EditDefaults::default()] {
@@ -191,6 +221,12 @@ mod tests {
             (r#"{"version": 1, "hold": "maybe"}"#, "unknown variant `maybe`"),
             (r#"{"version": 1, "map_filter": "median"}"#, "unknown variant `median`"),
             (r#"{"version": 1, "hold_margin": 65}"#, "hold_margin: expected 0 to 64 tokens"),
+            (r#"{"version": 1, "trained_for": ["draw"]}"#, "unknown variant `draw`"),
+            (r#"{"version": 1, "generate": {"width": 7}}"#, "width: expected 8 to 16384"),
+            (r#"{"version": 1, "generate": {"hold": "off"}}"#, "hold"),
+            (r#"{"version": 1, "inpaint": {"steps": 0}}"#, "steps: expected 1 to 4096, got 0"),
+            (r#"{"version": 1, "inpaint": {"hold": "auto"}}"#, "hold: expected mask"),
+            (r#"{"version": 1, "inpaint": {"inpaint": {}}}"#, "inpaint.inpaint: expected"),
             (r#"{"version": 1, "keyword": {"phrases": ["owl"]}}"#, "keyword: expected all or auto"),
         ] {
             let path = dir.path().join(EditDefaults::FILE);

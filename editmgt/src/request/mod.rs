@@ -6,13 +6,18 @@
 //! the official inference script ────┘
 //! ```
 
+#[macro_use]
+mod table;
+
 mod composite;
 mod defaults;
+mod generate;
 mod hold;
 mod keyword;
 mod map_filter;
 mod options;
 mod settings;
+mod task;
 mod text;
 
 use std::sync::Arc;
@@ -20,14 +25,29 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use composite::CompositePolicy;
+pub use generate::{GenerateDefaults, GenerateRequest, GenerateSettings};
 pub use hold::{CustomHold, HoldPolicy};
 pub use keyword::{KeywordPolicy, content_words};
 pub use map_filter::MapFilter;
 pub use options::{EditDefaults, EditRequest, EditSettings, OptionInfo};
 pub(crate) use settings::ModelFacts;
+pub use task::{Job, Task};
 
 use crate::error::EditError;
 use crate::photo::Mask;
+
+/// Most steps of a loop.
+const MAX_STEPS: usize = 4096;
+/// Largest guidance scale, strength and temperature.
+const MAX_FACTOR: f32 = 100.0;
+
+fn is_factor(value: &f32) -> bool {
+    (0.0..=MAX_FACTOR).contains(value)
+}
+
+fn is_interval((from, until): &(f32, f32)) -> bool {
+    0.0 <= *from && from <= until && *until <= 1.0
+}
 
 /// How held tokens are treated over the steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +81,7 @@ impl From<&EditRequest> for EditRequest {
 
 impl EditRequest {
     /// Most steps.
-    pub const MAX_STEPS: usize = 4096;
+    pub const MAX_STEPS: usize = MAX_STEPS;
 
     /// An edit with the defaults.
     pub fn new(instruction: impl Into<String>) -> Self {
@@ -98,14 +118,14 @@ impl EditRequest {
             return Err(EditError::option("instruction", "some words", "nothing"));
         }
         match self.out_of_range() {
-            None => Ok(()),
+            None => self.task.check(self),
             Some((option, expected, got)) => Err(EditError::option(option, expected, got)),
         }
     }
 
     /// A keyword is refused where nothing is held by scores; an edit that holds nothing by them
     /// has none to ask for.
-    fn without_unread_keyword(mut self) -> Self {
+    fn without_unread_options(mut self) -> Self {
         let reads = self.hold.as_ref().is_none_or(HoldPolicy::needs_scores) || self.score_map;
         self.keyword = self.keyword.filter(|_| reads);
         self

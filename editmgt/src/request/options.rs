@@ -1,14 +1,17 @@
-//! The table of all options: what a request, a model's defaults and the settings in force have in
-//! common is stated here once.
+//! The options of an edit, and of the other tasks that begin with a photo.
 
 use std::sync::Arc;
 
 use editmgt_core::MapCombine;
+use editmgt_sampler::MaskingSchedule;
 use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
 
 use super::text::OptionText;
-use super::{CompositePolicy, HoldPolicy, Holding, KeywordPolicy, MapFilter};
+use super::{
+    CompositePolicy, GenerateDefaults, HoldPolicy, Holding, Job, KeywordPolicy, MAX_STEPS,
+    MapFilter, Task, is_factor, is_interval,
+};
 use crate::error::EditError;
 use crate::photo::{Blend, MAX_FEATHER, MAX_SIDE, Mask, Resize};
 
@@ -30,30 +33,8 @@ pub struct OptionInfo {
     pub of_model: bool,
 }
 
-/// Makes the three structs and what goes from one to the other out of one table.
-///
-/// `model` options may have a default in a model's folder: `Option`s in request and defaults.
-/// `plain` options have the same default everywhere. Each row: field, type; the accepted values in
-/// words, the test of a value; the default.
-macro_rules! edit_options {
-    (
-        model {
-            $(
-                $(#[doc = $doc:literal])+
-                $name:ident: $type:ty;
-                $expected:literal, $valid:expr;
-                default $default:expr;
-            )+
-        }
-        plain {
-            $(
-                $(#[doc = $plain_doc:literal])+
-                $plain:ident: $plain_type:ty;
-                $plain_expected:literal, $plain_valid:expr;
-                default $plain_default:expr;
-            )+
-        }
-    ) => {
+with_loop_options! {
+    request_table! {
         /// What a user asks for: everything about one edit but the photo.
         ///
         /// ```
@@ -68,123 +49,14 @@ macro_rules! edit_options {
         /// outcome is an [`EditSettings`].
         ///
         /// In JSON only what was said is written, the mask never; an unknown key is refused.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         #[non_exhaustive]
-        pub struct EditRequest {
-            /// What to change, in words. Not empty.
-            pub instruction: String,
+        request EditRequest {
+            /// What to change, in words; with another `task` than an edit, what to generate. Not empty.
+            instruction;
             /// Where the photo may change; `None`: anywhere. Not part of the JSON.
-            #[serde(skip)]
-            pub mask: Option<Arc<Mask>>,
-            $(
-                $(#[doc = $doc])+
-                #[serde(skip_serializing_if = "Option::is_none")]
-                pub $name: Option<$type>,
-            )+
-            $(
-                $(#[doc = $plain_doc])+
-                pub $plain: $plain_type,
-            )+
+            mask: Option<Arc<Mask>>;
         }
-
-        impl Default for EditRequest {
-            fn default() -> Self {
-                Self {
-                    instruction: String::new(),
-                    mask: None,
-                    $($name: None,)+
-                    $($plain: $plain_default,)+
-                }
-            }
-        }
-
-        /// One setter for each option; those of options that a model may have defaults for take `None`,
-        /// too.
-        impl EditRequest {
-            $(
-                $(#[doc = $doc])+
-                #[must_use]
-                pub fn $name(mut self, $name: impl Into<Option<$type>>) -> Self {
-                    self.$name = $name.into();
-                    self
-                }
-            )+
-            $(
-                $(#[doc = $plain_doc])+
-                #[must_use]
-                pub fn $plain(mut self, $plain: $plain_type) -> Self {
-                    self.$plain = $plain;
-                    self
-                }
-            )+
-
-            /// All options, in order.
-            pub fn options() -> Vec<OptionInfo> {
-                vec![
-                    $(OptionInfo {
-                        name: stringify!($name),
-                        doc: joined(&[$($doc),+]),
-                        expected: $expected,
-                        default: Option::<$type>::as_ref(&$default).map(OptionText::to_text),
-                        of_model: true,
-                    },)+
-                    $(OptionInfo {
-                        name: stringify!($plain),
-                        doc: joined(&[$($plain_doc),+]),
-                        expected: $plain_expected,
-                        default: Some(<$plain_type as OptionText>::to_text(&$plain_default)),
-                        of_model: false,
-                    },)+
-                ]
-            }
-
-            /// Sets the option `name` to a value given as text: words and numbers as in JSON but
-            /// without quotes, lists and pairs with commas (`2,0`).
-            ///
-            /// # Errors
-            /// [`EditError::Option`] for an unknown option or a text that is no value of it. The
-            /// range is checked by [`check`](Self::check).
-            pub fn set(&mut self, name: &str, text: &str) -> Result<(), EditError> {
-                match name {
-                    $(stringify!($name) => {
-                        self.$name = Some(read(stringify!($name), $expected, text)?);
-                    })+
-                    $(stringify!($plain) => {
-                        self.$plain = read(stringify!($plain), $plain_expected, text)?;
-                    })+
-                    _ => {
-                        let known = Self::options();
-                        let known: Vec<_> = known.iter().map(|option| option.name).collect();
-                        return Err(EditError::option("option", known.join(", "), name));
-                    }
-                }
-                Ok(())
-            }
-
-            /// The first option that is out of range: its name, what was expected, what came.
-            pub(super) fn out_of_range(&self) -> Option<(&'static str, &'static str, String)> {
-                $(
-                    let valid: fn(&$plain_type) -> bool = $plain_valid;
-                    if !valid(&self.$plain) {
-                        let got = OptionText::to_text(&self.$plain);
-                        return Some((stringify!($plain), $plain_expected, got));
-                    }
-                )+
-                self.said().out_of_range()
-            }
-
-            /// The same with these options in the place of its own.
-            pub(super) fn with(&self, options: EditDefaults) -> Self {
-                Self { $($name: options.$name,)+ ..self.clone() }
-            }
-
-            /// The options that a model may have defaults for.
-            pub(super) fn said(&self) -> EditDefaults {
-                EditDefaults { $($name: self.$name.clone(),)+ }
-            }
-        }
-
         /// Default options of a model, for those that a request leaves unset.
         ///
         /// The contents of an `edit_defaults.json` in a model's folder. What is absent there is as
@@ -201,113 +73,25 @@ macro_rules! edit_options {
         /// # assert_eq!(editmgt::EditDefaults::from_json(&defaults.to_json())?, defaults);
         /// # Ok::<(), editmgt::config::ConfigError>(())
         /// ```
-        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         #[non_exhaustive]
-        pub struct EditDefaults {
-            $(
-                $(#[doc = $doc])+
-                #[serde(skip_serializing_if = "Option::is_none")]
-                pub $name: Option<$type>,
-            )+
+        defaults EditDefaults {
+            /// The jobs that the model was trained for, where its configs don't tell.
+            trained_for: Vec<Job>;
+            /// Defaults of inpainting and outpainting, before those of an edit.
+            inpaint: Box<EditDefaults>;
+            /// Defaults of generating images from text, before those of an edit.
+            generate: Box<GenerateDefaults>;
         }
-
-        impl EditDefaults {
-            /// The defaults of the official inference script, for the options that do not depend on
-            /// the model: 36 steps, guidance 6 at every step, reference strength 1.1, temperature 2
-            /// to 0, nothing held.
-            pub fn official() -> Self {
-                Self { $($name: $default,)+ }
-            }
-
-            /// These options, and those of `other` where these say nothing.
-            #[must_use]
-            pub fn or(self, other: Self) -> Self {
-                Self { $($name: self.$name.or(other.$name),)+ }
-            }
-
-            /// The first option that is out of range: its name, what was expected, what came.
-            pub(super) fn out_of_range(&self) -> Option<(&'static str, &'static str, String)> {
-                $(
-                    let valid: fn(&$type) -> bool = $valid;
-                    if let Some(value) = self.$name.as_ref().filter(|value| !valid(value)) {
-                        let got = OptionText::to_text(value);
-                        let got = if got.trim().is_empty() { "nothing".to_owned() } else { got };
-                        return Some((stringify!($name), $expected, got));
-                    }
-                )+
-                None
-            }
-        }
-
         /// Every option in force for one edit: what the request says, what the model's folder says
         /// where the request doesn't, and the official defaults where neither does.
         ///
         /// [`EditRequest::from`] makes a request of it that asks for exactly this. Read from JSON,
         /// options that a record of an older version does not have are the official defaults.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(try_from = "EditRequest")]
         #[non_exhaustive]
-        pub struct EditSettings {
-            /// What to change, in words.
-            pub instruction: String,
-            $(
-                $(#[doc = $doc])+
-                pub $name: $type,
-            )+
-            $(
-                $(#[doc = $plain_doc])+
-                pub $plain: $plain_type,
-            )+
-        }
-
-        impl TryFrom<EditRequest> for EditSettings {
-            type Error = EditError;
-
-            /// The request with the official defaults.
-            ///
-            /// # Errors
-            /// [`EditError::Option`] for an option that depends on the model and is not said.
-            fn try_from(request: EditRequest) -> Result<Self, EditError> {
-                let all = request.said().or(EditDefaults::official());
-                Ok(Self {
-                    instruction: request.instruction,
-                    $($name: all.$name.ok_or_else(|| {
-                        EditError::option(stringify!($name), $expected, "nothing")
-                    })?,)+
-                    $($plain: request.$plain,)+
-                })
-            }
-        }
-
-        impl From<EditSettings> for EditRequest {
-            fn from(settings: EditSettings) -> Self {
-                Self {
-                    instruction: settings.instruction,
-                    mask: None,
-                    $($name: Some(settings.$name),)+
-                    $($plain: settings.$plain,)+
-                }
-                .without_unread_keyword()
-            }
-        }
-    };
-}
-
-/// Lines of documentation as one text.
-fn joined(lines: &[&str]) -> String {
-    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
-}
-
-fn read<T: OptionText>(
-    name: &'static str,
-    expected: &'static str,
-    text: &str,
-) -> Result<T, EditError> {
-    T::from_text(text).ok_or_else(|| EditError::option(name, expected, format!("{text:?}")))
-}
-
-edit_options! {
+        settings EditSettings;
+    }
     model {
         /// Side of the square whose area the model works on, in pixels; by default the size that the
         /// model was trained on. At least one cell of the model and at most 16,384. Not read with
@@ -315,33 +99,11 @@ edit_options! {
         size: usize;
         "1 to 16384 pixels", |size| (1..=MAX_SIDE).contains(size);
         default None;
-        /// What to steer away from. Read when `guidance_scale` is above 1.
-        negative_prompt: String;
-        "any words", |_| true;
-        default Some(DEFAULT_NEGATIVE_PROMPT.to_owned());
-        /// Number of steps, 1 to 4096.
-        steps: usize;
-        "1 to 4096", |steps| (1..=EditRequest::MAX_STEPS).contains(steps);
-        default Some(36);
-        /// Classifier-free guidance, 0 to 100; 1 and below turns it off, which halves the work.
-        guidance_scale: f32;
-        "0 to 100", is_factor;
-        default Some(6.0);
-        /// The fraction of the run, 0 to 1 each, from which and until which guidance acts: step `i`
-        /// of `n` is guided when its middle, `(i + 0.5) / n`, lies between. A step outside is half
-        /// the work.
-        guidance_interval: (f32, f32);
-        "two fractions from 0 to 1, the lesser first", |(from, until)| 0.0 <= *from && from <= until && *until <= 1.0;
-        default Some((0.0, 1.0));
         /// γ, 0 to 100: how strongly the photo's tokens are attended to. 1 leaves the attention
         /// unchanged.
         reference_strength: f32;
         "0 to 100", is_factor;
         default Some(1.1);
-        /// Weight of the Gumbel noise at the first and the last step, 0 to 100 each.
-        temperature: (f32, f32);
-        "0 to 100 each", |(first, last)| is_factor(first) && is_factor(last);
-        default Some((2.0, 0.0));
         /// Which tokens stay the photo's: `off` (none), `auto`, `mask`, those with a score below a
         /// number from 0 to 1, `budget:SHARE` (at most that fraction may change), or `mask+` and one
         /// of these.
@@ -385,15 +147,6 @@ edit_options! {
         holding: Holding;
         "strict or parity", |_| true;
         default Holding::Strict;
-        /// Same seed, same edit.
-        seed: u64;
-        "0 to 2^64 - 1", |_| true;
-        default 0;
-        /// Which of the edits of this seed it is, below 2^32; 0 is the first. Each has noise of its
-        /// own.
-        variation: u32;
-        "0 to 2^32 - 1", |_| true;
-        default 0;
         /// Whether to compute where the edit is even if nothing is held by it: for a map. Costs a
         /// little time and memory.
         score_map: bool;
@@ -414,16 +167,29 @@ edit_options! {
         feather: usize;
         "0 to 4096 pixels", |feather| *feather <= MAX_FEATHER;
         default 0;
+        /// What the photo is for: `edit` (a model that was trained to edit changes it), `inpaint` (what the
+        /// mask leaves white is generated, the rest is known), or `outpaint:LEFT,TOP,RIGHT,BOTTOM`
+        /// (margins of these pixels are generated around the photo).
+        task: Task;
+        "edit, inpaint or outpaint:LEFT,TOP,RIGHT,BOTTOM", |_| true;
+        default Task::Edit;
     }
 }
 
-/// Largest guidance scale, strength and temperature.
-const MAX_FACTOR: f32 = 100.0;
 /// Widest margin, in tokens: beyond, nothing would be held anyway.
 const MAX_MARGIN: usize = 64;
 
-fn is_factor(value: &f32) -> bool {
-    (0.0..=MAX_FACTOR).contains(value)
+/// Lines of documentation as one text.
+pub(super) fn joined(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn read<T: OptionText>(
+    name: &'static str,
+    expected: &'static str,
+    text: &str,
+) -> Result<T, EditError> {
+    T::from_text(text).ok_or_else(|| EditError::option(name, expected, format!("{text:?}")))
 }
 
 #[cfg(test)]
@@ -431,14 +197,15 @@ mod tests {
     use super::*;
 
     /// What every option is set to, as text, and the same as JSON.
-    const VALUES: [(&str, &str, &str); 21] = [
-        ("size", "512", "512"),
+    const VALUES: [(&str, &str, &str); 24] = [
         ("negative_prompt", "5", "\"5\""),
         ("steps", "12", "12"),
         ("guidance_scale", "3.5", "3.5"),
         ("guidance_interval", "0.25,0.75", "[0.25,0.75]"),
-        ("reference_strength", "1.25", "1.25"),
         ("temperature", "2, 0", "[2.0,0.0]"),
+        ("masking_schedule", "linear", "\"linear\""),
+        ("size", "512", "512"),
+        ("reference_strength", "1.25", "1.25"),
         ("hold", "mask+budget:0.5", r#"{"mask_and":{"budget":0.5}}"#),
         ("hold_margin", "2", "2"),
         ("keyword", "auto", "\"auto\""),
@@ -447,12 +214,14 @@ mod tests {
         ("blocks", "28,29", "[28,29]"),
         ("composite", "held", "\"held\""),
         ("holding", "parity", "\"parity\""),
-        ("seed", "7", "7"),
-        ("variation", "3", "3"),
         ("score_map", "true", "true"),
         ("resize", "native", "\"native\""),
         ("blend", "linear", "\"linear\""),
         ("feather", "9", "9"),
+        ("task", "outpaint:4,3,2,1", r#"{"outpaint":{"left":4,"top":3,"right":2,"bottom":1}}"#),
+        ("seed", "7", "7"),
+        ("variation", "3", "3"),
+        ("anyway", "true", "true"),
     ];
 
     #[test]
@@ -492,7 +261,7 @@ mod tests {
             ("hold", "maybe", "hold: expected off, auto"),
             ("resize", "stretch", "resize: expected fit, pad, crop or native"),
             ("score_map", "1", "score_map: expected true or false"),
-            ("colour", "red", "option: expected size, negative_prompt, steps"),
+            ("colour", "red", "option: expected negative_prompt, steps"),
         ] {
             let error = EditRequest::new("make it red").set(name, text).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{name} {text}: {error}");

@@ -1,4 +1,4 @@
-use super::{EditDefaults, EditRequest, EditSettings, HoldPolicy};
+use super::{CompositePolicy, EditDefaults, EditRequest, EditSettings, HoldPolicy};
 
 /// What the options depend on that only a loaded model can tell.
 #[derive(Debug, Clone)]
@@ -9,18 +9,22 @@ pub(crate) struct ModelFacts {
     pub(crate) blocks: Vec<usize>,
     /// Tokens along a side of an attention cell where that is more than one token; else 0.
     pub(crate) coarser: usize,
+    /// What the official script of the model's family sets for the task.
+    pub(crate) script: EditDefaults,
 }
 
 impl EditRequest {
     /// The options in force with a model's own defaults.
     pub(crate) fn resolve(&self, defaults: &EditDefaults, facts: ModelFacts) -> EditSettings {
         let mut said = self.said();
-        if self.mask.is_some() {
+        if self.task.is_inpainting() {
+            said = said.or(inpainting(defaults));
+        } else if self.mask.is_some() {
             // The user's mask takes precedence over the model's default policy.
             said.hold = Some(said.hold.unwrap_or(HoldPolicy::Mask).with_mask());
         }
         said.blocks = said.blocks.filter(|blocks| !blocks.is_empty());
-        let all = said.or(defaults.clone()).or(EditDefaults::official());
+        let all = said.or(defaults.clone()).or(facts.script).or(EditDefaults::official());
         let margin = match all.hold.as_ref() {
             Some(HoldPolicy::Auto) => facts.coarser,
             Some(HoldPolicy::MaskAnd(policy)) if **policy == HoldPolicy::Auto => facts.coarser,
@@ -37,6 +41,19 @@ impl EditRequest {
     }
 }
 
+/// What an inpainting does by default: the folder's options for it, and in the place of those that
+/// an edit has for its photo, the official pipeline's.
+fn inpainting(defaults: &EditDefaults) -> EditDefaults {
+    let own = defaults.inpaint.as_deref().cloned().unwrap_or_default();
+    own.or(EditDefaults {
+        hold: Some(HoldPolicy::Mask),
+        reference_strength: Some(1.0),
+        // All that the mask leaves white is generated, whether it differs from the photo or not.
+        composite: Some(CompositePolicy::Held),
+        ..EditDefaults::default()
+    })
+}
+
 impl EditSettings {
     /// Whether attention must be captured.
     pub fn needs_scores(&self) -> bool {
@@ -47,13 +64,14 @@ impl EditSettings {
 #[cfg(test)]
 mod tests {
     use editmgt_core::MapCombine;
+    use editmgt_sampler::MaskingSchedule;
 
     use super::*;
     use crate::photo::{Blend, Mask, Resize};
-    use crate::request::{CompositePolicy, Holding, KeywordPolicy, MapFilter};
+    use crate::request::{Holding, KeywordPolicy, MapFilter, Task};
 
     fn facts() -> ModelFacts {
-        ModelFacts { size: 1024, blocks: vec![28, 29], coarser: 1 }
+        ModelFacts { size: 1024, blocks: vec![28, 29], coarser: 1, script: EditDefaults::default() }
     }
 
     fn resolve(request: &EditRequest, defaults: &EditDefaults) -> EditSettings {
@@ -71,6 +89,9 @@ mod tests {
             guidance_interval: (0.0, 1.0),
             reference_strength: 1.1,
             temperature: (2.0, 0.0),
+            masking_schedule: MaskingSchedule::Cosine,
+            task: Task::Edit,
+            anyway: false,
             hold: HoldPolicy::Off,
             hold_margin: 0,
             holding: Holding::Strict,
@@ -128,5 +149,43 @@ mod tests {
         assert_eq!(hold(Some(HoldPolicy::Threshold(0.5)), true), ("mask+0.5".into(), 0));
         assert_eq!(hold(Some(HoldPolicy::Off), true), ("mask".into(), 0));
         assert_eq!(hold(Some(HoldPolicy::Off), false), ("off".into(), 0));
+    }
+
+    #[test]
+    fn an_inpainting_has_defaults_of_its_own() {
+        let inpaint = EditDefaults { steps: Some(5), ..EditDefaults::default() };
+        let defaults = EditDefaults {
+            steps: Some(8),
+            guidance_scale: Some(3.0),
+            hold: Some(HoldPolicy::Auto),
+            composite: Some(CompositePolicy::All),
+            reference_strength: Some(2.0),
+            inpaint: Some(Box::new(inpaint)),
+            ..EditDefaults::default()
+        };
+        let script = EditDefaults {
+            steps: Some(64),
+            guidance_scale: Some(9.0),
+            masking_schedule: Some(MaskingSchedule::Linear),
+            ..EditDefaults::default()
+        };
+        let facts = ModelFacts { script, ..facts() };
+        let request = EditRequest::new("a fox").task(Task::Inpaint);
+        let settings = request.resolve(&defaults, facts.clone());
+        assert_eq!(
+            (settings.steps, settings.guidance_scale),
+            (5, 3.0),
+            "its own, then the folder's"
+        );
+        assert_eq!(settings.masking_schedule, MaskingSchedule::Linear, "the script's");
+        // Those of an edit say how its photo is used.
+        assert_eq!(
+            (&settings.hold, settings.composite),
+            (&HoldPolicy::Mask, CompositePolicy::Held)
+        );
+        assert_eq!(settings.reference_strength, 1.0);
+        let again = EditRequest::from(settings.clone());
+        again.check().unwrap();
+        assert_eq!(again.resolve(&EditDefaults::default(), facts), settings);
     }
 }

@@ -1,11 +1,12 @@
 //! Values of options as text: what a command line, a form or a query string gives.
 
 use editmgt_core::MapCombine;
+use editmgt_sampler::MaskingSchedule;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{CompositePolicy, HoldPolicy, Holding, KeywordPolicy, MapFilter};
+use super::{CompositePolicy, HoldPolicy, Holding, KeywordPolicy, MapFilter, Task};
 use crate::photo::{Blend, Resize};
 
 /// A value that can be read from text and written as text.
@@ -32,7 +33,7 @@ macro_rules! plain_text {
     };
 }
 
-plain_text!(usize, u32, u64, f32, bool, HoldPolicy);
+plain_text!(usize, u32, u64, f32, bool, HoldPolicy, Task);
 
 /// Enums of names: the names are those of JSON.
 macro_rules! names {
@@ -49,7 +50,7 @@ macro_rules! names {
     };
 }
 
-names!(Holding, MapCombine, MapFilter, CompositePolicy, Resize, Blend);
+names!(Holding, MapCombine, MapFilter, MaskingSchedule, CompositePolicy, Resize, Blend);
 
 fn by_name<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_value(Value::String(text.trim().to_owned())).ok()

@@ -11,11 +11,11 @@ use editmgt_core::{
 use editmgt_sampler::LoopInput;
 
 use super::stages::Stages;
-use super::{Features, PhotoRun, Planned, Prepared, Sampling};
+use super::{Features, LoopOptions, PhotoRun, Planned, Prepared, Sampling};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::photo::Photo;
-use crate::request::{EditRequest, EditSettings, KeywordPolicy};
+use crate::request::{EditRequest, EditSettings, KeywordPolicy, Task};
 
 /// The results of [`Editor::edit_batch`].
 pub(crate) struct Batched<'a, I, P> {
@@ -49,7 +49,7 @@ struct Key {
 impl Key {
     /// `None` for an edit that shares with none.
     fn new(request: &EditRequest, planned: &Planned, downsample_factor: usize) -> Option<Self> {
-        if request.mask.is_some() {
+        if request.mask.is_some() || request.task != Task::Edit {
             return None;
         }
         // Different phrases are different rows, but equally many maps.
@@ -196,7 +196,7 @@ fn together(
     let noise = PerImage::new(editor, &prepared);
     let sampling = Sampling {
         editor,
-        settings: &prepared[0].settings,
+        options: LoopOptions::of_edit(editor.model(), &prepared[0].settings),
         hold: &prepared[0].hold,
         noise: Some(&noise),
         input: joined(&prepared)?,

@@ -1,8 +1,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use editmgt_core::{Result, TextConditioning, TokenGrid};
+use editmgt_core::{Error, Result, Stage, TextConditioning, TokenGrid};
 
 use super::composite::DecodedPhoto;
+use super::{Stages, Text};
+use crate::model::Model;
 use crate::photo::ResizePlan;
 
 /// What an edit computes before its loop and another edit can use again.
@@ -17,6 +19,36 @@ impl Features {
     /// For another photo with the same texts.
     pub(super) fn of_another_photo(&self) -> Self {
         Self { texts: Arc::clone(&self.texts), ..Self::default() }
+    }
+
+    /// Features of a prompt and a negative prompt; encodes those that are not known.
+    pub(super) fn encode(
+        &self,
+        model: &Model,
+        prompt: &String,
+        negative: Option<&String>,
+        stages: &mut Stages<'_>,
+    ) -> Result<Text> {
+        let cache = self.texts();
+        let texts: Vec<&String> = [prompt].into_iter().chain(negative).collect();
+        let known: Vec<_> = texts.iter().map(|text| cache.get(text)).collect();
+        let unknown = texts.iter().zip(&known).filter(|(_, features)| features.is_none());
+        let unknown: Vec<&str> = unknown.map(|(text, _)| text.as_str()).collect();
+        let encoded = if unknown.is_empty() {
+            Vec::new()
+        } else {
+            stages.run(Stage::EncodeText, || model.text.encode_each(&unknown))?
+        };
+        if encoded.len() != unknown.len() {
+            return Err(Error::shape("encoded prompts", unknown.len(), encoded.len()));
+        }
+        for (text, features) in unknown.iter().zip(&encoded) {
+            cache.put((*text).to_owned(), features.clone());
+        }
+        let mut encoded = encoded.into_iter();
+        let mut all = known.into_iter().filter_map(|known| known.or_else(|| encoded.next()));
+        let instruction = all.next().expect("a text is known or was encoded");
+        Ok((instruction, all.next()))
     }
 
     /// The texts' features, and the photo's tokens, each by what they are made of.
@@ -73,8 +105,6 @@ impl<K: PartialEq, V: Clone, const N: usize> Recent<K, V, N> {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::Error;
-
     use super::*;
 
     #[test]

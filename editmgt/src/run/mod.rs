@@ -3,18 +3,20 @@
 mod batched;
 mod composite;
 mod features;
+mod generate;
+mod image_to_image;
 mod preview;
 mod recording_hold;
 mod stages;
 
 use editmgt_core::{
     CellScores, ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress,
-    MicroConditions, NoiseSource, RegionHold, Stage, TextConditioning, TokenGrid, UnmaskScheduler,
-    UserMask,
+    MicroConditions, NoiseSource, RegionHold, Stage, TextConditioning, TextEncoder, TokenGrid,
+    UnmaskScheduler, UserMask,
 };
 use editmgt_sampler::{
-    EditLoop, HoldAny, HoldUserMask, Localisation, LoopInput, LoopStages, LoopStep, Parity, Strict,
-    Temperature,
+    Consolidator, EditLoop, HoldAny, HoldOff, HoldUserMask, Localisation, LoopInput, LoopStages,
+    LoopStep, MaskingSchedule, Parity, Strict, Temperature,
 };
 
 use crate::editor::{EditResult, Editor};
@@ -22,11 +24,13 @@ use crate::error::EditError;
 use crate::model::Model;
 use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
 use crate::report::{EditReport, ScoreReport, TextLeftOut};
-use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding};
+use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding, Task};
 
 pub(crate) use batched::Batched;
 use composite::{Composited, Edited};
 pub(crate) use features::Features;
+pub(crate) use generate::GenerateRun;
+pub(crate) use image_to_image::ImageToImageRun;
 use preview::{PreviewComposite, Previewing};
 use recording_hold::RecordingHold;
 use stages::Stages;
@@ -60,6 +64,27 @@ impl PhotoRun<'_> {
         observer: &mut dyn EditObserver,
         visit: &mut dyn FnMut(LoopStep),
     ) -> Result<EditResult, EditError> {
+        let Task::Outpaint(margins) = self.request.task else {
+            return self.run_on_photo(from, observer, visit);
+        };
+        // An inpainting of the photo with its margins.
+        self.plan()?;
+        let (canvas, mask) = self.photo.extended(margins)?;
+        let request = self.request.clone().task(Task::Inpaint).mask(mask);
+        let features = self.features.of_another_photo();
+        let run = PhotoRun { photo: &canvas, request: &request, features: &features, ..*self };
+        let mut result = run.run_on_photo(from, observer, visit)?;
+        result.report.request = self.request.clone();
+        result.report.settings.task = self.request.task;
+        Ok(result)
+    }
+
+    fn run_on_photo(
+        &self,
+        from: Option<LoopProgress>,
+        observer: &mut dyn EditObserver,
+        visit: &mut dyn FnMut(LoopStep),
+    ) -> Result<EditResult, EditError> {
         let plan = self.plan()?;
         let resumed_after = from.as_ref().map_or(0, |progress| progress.completed);
         let mut stages = Stages::new(observer, plan.settings.steps, from.clone());
@@ -67,7 +92,7 @@ impl PhotoRun<'_> {
         let input = prepared.input.clone();
         let sampling = Sampling {
             editor: self.editor,
-            settings: &prepared.settings,
+            options: LoopOptions::of_edit(self.editor.model(), &prepared.settings),
             hold: &prepared.hold,
             noise: None,
             input,
@@ -79,9 +104,22 @@ impl PhotoRun<'_> {
     }
 
     /// The options in force and the geometry, before anything is computed.
+    ///
+    /// # Errors
+    /// [`EditError::Option`] for an option out of range, or an edit with a model that takes no
+    /// reference; [`EditError::NotTrained`].
     pub(crate) fn plan(&self) -> Result<Planned, EditError> {
         let settings = self.editor.settings(self.request)?;
-        let (photo, multiple) = (self.photo.size(), self.editor.model().pixels_per_cell());
+        self.editor.check_trained_for(settings.task.job(), settings.anyway)?;
+        if settings.task == Task::Edit && !self.editor.model().transformer.takes_reference() {
+            let expected = "one that takes a photo as a reference, which an edit needs";
+            return Err(EditError::option("model", expected, "one that generates and inpaints"));
+        }
+        let photo = match settings.task {
+            Task::Outpaint(margins) => margins.canvas(self.photo.size())?,
+            Task::Edit | Task::Inpaint => self.photo.size(),
+        };
+        let multiple = self.editor.model().pixels_per_cell();
         let plan = settings.resize.plan(photo, settings.size, multiple)?;
         Ok(Planned { settings, plan })
     }
@@ -151,7 +189,7 @@ impl PhotoRun<'_> {
             model: model.source.clone(),
             device: format!("{:?}", model.device),
             request: self.request.clone(),
-            custom_stages: self.editor.custom().names(&settings.hold),
+            custom_stages: self.editor.custom().names(&settings),
             settings,
             photo: self.photo.size(),
             animation: self.photo.is_animation(),
@@ -187,42 +225,15 @@ impl PhotoRun<'_> {
 
     /// What the encoders leave out of the prompts that they are given.
     fn text_left_out(&self, settings: &EditSettings) -> Result<Vec<TextLeftOut>, Error> {
-        let encoder = &self.editor.model().text;
-        let mut prompts = vec![("instruction", &settings.instruction)];
-        if settings.guidance_scale > 1.0 {
-            prompts.push(("negative_prompt", &settings.negative_prompt));
-        }
-        let mut found = Vec::new();
-        for (prompt, text) in prompts {
-            let parts = encoder.truncation(text)?;
-            found.extend(parts.into_iter().map(|part| TextLeftOut { prompt, part }));
-        }
-        Ok(found)
+        left_out(&*self.editor.model().text, ("instruction", &settings.instruction), {
+            (settings.guidance_scale > 1.0).then_some(&settings.negative_prompt)
+        })
     }
 
     /// Encodes what no earlier edit has.
     fn text(&self, settings: &EditSettings, stages: &mut Stages<'_>) -> Result<Text, Error> {
-        let cache = self.features.texts();
         let negative = (settings.guidance_scale > 1.0).then_some(&settings.negative_prompt);
-        let texts: Vec<&String> = [&settings.instruction].into_iter().chain(negative).collect();
-        let known: Vec<_> = texts.iter().map(|text| cache.get(text)).collect();
-        let unknown = texts.iter().zip(&known).filter(|(_, features)| features.is_none());
-        let unknown: Vec<&str> = unknown.map(|(text, _)| text.as_str()).collect();
-        let encoded = if unknown.is_empty() {
-            Vec::new()
-        } else {
-            stages.run(Stage::EncodeText, || self.editor.model().text.encode_each(&unknown))?
-        };
-        if encoded.len() != unknown.len() {
-            return Err(Error::shape("encoded prompts", unknown.len(), encoded.len()));
-        }
-        for (text, features) in unknown.iter().zip(&encoded) {
-            cache.put((*text).to_owned(), features.clone());
-        }
-        let mut encoded = encoded.into_iter();
-        let mut all = known.into_iter().filter_map(|known| known.or_else(|| encoded.next()));
-        let instruction = all.next().expect("a text is known or was encoded");
-        Ok((instruction, all.next()))
+        self.features.encode(self.editor.model(), &settings.instruction, negative, stages)
     }
 
     /// Encodes the photo unless an earlier edit has.
@@ -240,6 +251,10 @@ impl PhotoRun<'_> {
 
     /// The policy in force, with the user's mask where there is one.
     fn hold(&self, settings: &EditSettings) -> Result<Box<dyn RegionHold>, Error> {
+        if settings.task.is_inpainting() {
+            // What stays is known from the beginning.
+            return Ok(Box::new(HoldOff));
+        }
         let custom: Box<dyn RegionHold> = match &self.editor.custom().hold {
             Some(custom) if !settings.hold.is_custom() => Box::new(custom.clone()),
             _ => return settings.hold.stage(settings.hold_margin),
@@ -273,13 +288,23 @@ impl PhotoRun<'_> {
         };
         let factor = model.codec.spec().downsample_factor;
         let micro = MicroConditions::uncropped(size.height * factor, size.width * factor);
-        Ok(LoopInput::new(text, canvas, micro, settings.steps)
+        // In the official inpainting the canvas and the reference are one tensor.
+        let conditions = match settings.task {
+            Task::Edit => Some(reference.clone()),
+            Task::Inpaint | Task::Outpaint(_) => {
+                model.conditions_on_photo().then(|| canvas.clone())
+            }
+        };
+        let input = LoopInput::new(text, canvas, micro, settings.steps)
             .with_guidance(settings.guidance_scale, negative)
             .with_guidance_interval(settings.guidance_interval)
-            .with_reference(reference.clone(), settings.reference_strength)
             .with_localisation(localisation)
             .with_user_mask(user_mask.cloned())
-            .with_first_image(settings.variation as usize))
+            .with_first_image(settings.variation as usize);
+        Ok(match conditions {
+            Some(conditions) => input.with_reference(conditions, settings.reference_strength),
+            None => input,
+        })
     }
 }
 
@@ -299,10 +324,27 @@ struct Prepared {
     hold: RecordingHold,
 }
 
+/// The stages of a loop that options decide.
+struct LoopOptions {
+    scheduler: Box<dyn UnmaskScheduler>,
+    consolidator: Consolidator,
+    seed: u64,
+}
+
+impl LoopOptions {
+    fn of_edit(model: &Model, settings: &EditSettings) -> Self {
+        Self {
+            scheduler: model.unmask_scheduler(settings),
+            consolidator: settings.map_filter.stage(),
+            seed: settings.seed,
+        }
+    }
+}
+
 /// The sampling loop of one edit, or of several at once.
 struct Sampling<'a> {
     editor: &'a Editor,
-    settings: &'a EditSettings,
+    options: LoopOptions,
     hold: &'a dyn RegionHold,
     /// In the place of the editor's.
     noise: Option<&'a dyn NoiseSource>,
@@ -317,11 +359,10 @@ impl Sampling<'_> {
         observer: &mut dyn EditObserver,
         visit: &mut dyn FnMut(LoopStep),
     ) -> Result<LoopProgress, Error> {
-        let Self { editor, settings, hold, noise, input, from, composite } = self;
+        let Self { editor, options, hold, noise, input, from, composite } = self;
         let (model, custom) = (editor.model(), editor.custom());
-        let scheduler = model.unmask_scheduler(settings);
-        let consolidator = settings.map_filter.stage();
-        let of_seed = ChaChaNoise::new(settings.seed);
+        let LoopOptions { scheduler, consolidator, seed } = options;
+        let of_seed = ChaChaNoise::new(seed);
         let stages = LoopStages::new(
             &*model.transformer,
             custom.scheduler.as_deref().unwrap_or(&*scheduler),
@@ -345,10 +386,19 @@ impl Sampling<'_> {
 impl Model {
     /// The scheduler that fixes and re-masks tokens under these settings.
     pub fn unmask_scheduler(&self, settings: &EditSettings) -> Box<dyn UnmaskScheduler> {
-        let (first, last) = settings.temperature;
+        self.scheduler_of(settings.holding, settings.masking_schedule, settings.temperature)
+    }
+
+    /// The scheduler that fixes and re-masks tokens in this way.
+    pub(crate) fn scheduler_of(
+        &self,
+        holding: Holding,
+        masking: MaskingSchedule,
+        (first, last): (f32, f32),
+    ) -> Box<dyn UnmaskScheduler> {
         let temperature = Temperature::Range(first, last);
-        let (masking, timesteps) = (self.scheduler.masking_schedule, self.scheduler.timesteps);
-        match settings.holding {
+        let timesteps = self.scheduler.timesteps;
+        match holding {
             Holding::Strict => {
                 Box::new(Strict::new(masking, temperature).with_timesteps(timesteps))
             }
@@ -357,6 +407,21 @@ impl Model {
             }
         }
     }
+}
+
+/// What the encoder leaves out of a prompt and a negative prompt.
+fn left_out(
+    encoder: &dyn TextEncoder,
+    (name, prompt): (&'static str, &String),
+    negative: Option<&String>,
+) -> Result<Vec<TextLeftOut>, Error> {
+    let negative = negative.map(|text| ("negative_prompt", text));
+    let mut found = Vec::new();
+    for (prompt, text) in [(name, prompt)].into_iter().chain(negative) {
+        let parts = encoder.truncation(text)?;
+        found.extend(parts.into_iter().map(|part| TextLeftOut { prompt, part }));
+    }
+    Ok(found)
 }
 
 /// The tokens that are the photo's because they were held, or because the user's mask is black

@@ -17,6 +17,7 @@ const EMBEDDED: &str = "../editmgt/embedded";
 
 fn edit(editor: &Editor) -> EditResult {
     let request = EditRequest::new("make the red circle blue")
+        .anyway(true)
         .hold(HoldPolicy::Threshold(0.4))
         .temperature((1.0, 0.0))
         .steps(3)

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod adapters;
+mod amused;
 mod batch;
 mod custom;
 mod defaults;
@@ -12,13 +13,17 @@ mod full_size;
 mod geometry;
 mod half_precision;
 mod invariants;
+mod jobs;
 mod low_memory;
 mod parts;
 mod preproc;
+mod relatives;
 mod seam;
 mod text;
 mod untouched;
 mod visible;
+
+use std::path::Path;
 
 use burn::tensor::Device;
 use editmgt_diagnostics::verify::{GoldenStage, verify};
@@ -26,7 +31,12 @@ use editmgt_diagnostics::verify::{GoldenStage, verify};
 /// Verifies a folder: the right stage, at least this many comparisons, all of them passing.
 fn check(name: &str, stage: GoldenStage, at_least: usize) {
     let dir = editmgt_tests::golden(name).unwrap_or_else(|| panic!("no golden folder {name}"));
-    let verification = verify(&dir, &Device::flex()).unwrap();
+    check_folder(&dir, stage, at_least);
+}
+
+fn check_folder(dir: &Path, stage: GoldenStage, at_least: usize) {
+    let name = dir.display();
+    let verification = verify(dir, &Device::flex()).unwrap();
     assert_eq!(verification.stage, stage);
     let comparisons = &verification.comparisons;
     assert!(comparisons.len() >= at_least, "{name}: only {} comparisons", comparisons.len());

@@ -1,0 +1,178 @@
+//! `editmgt generate`.
+
+use std::error::Error as StdError;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use editmgt::{
+    EditError, GenerateRecord, GenerateRequest, GenerateResult, GeneratedImage, Job, PixelSize,
+    SaveOptions, check_writable,
+};
+use editmgt_store::FileRoles;
+use indicatif::HumanBytes;
+
+use crate::Outcome;
+use crate::edit::{PreviewArgs, numbered};
+use crate::files;
+use crate::model::ComputeArgs;
+use crate::options::{GenerateArgs, by_flag};
+use crate::progress::Progress;
+use crate::stop::StopSignal;
+
+#[derive(Args)]
+pub(crate) struct GenerateCommand {
+    /// What the images show
+    #[arg(required_unless_present = "like", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// Output file; .png, .jpg, .webp, .bmp or .tiff determines the format
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Generate this many images, from --variation on, as OUT with -0, -1, … before its extension
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<usize>,
+    #[command(flatten)]
+    compute: ComputeArgs,
+    #[command(flatten)]
+    options: GenerateArgs,
+    /// Repeat the image recorded in this PNG, with this model; other options override the recorded
+    /// ones (see `editmgt show`)
+    #[arg(long, value_name = "PNG")]
+    like: Option<PathBuf>,
+    /// Don't write the record of an image into a PNG
+    #[arg(long)]
+    no_record: bool,
+    /// Write a JSON report: all options, sizes, seconds
+    #[arg(long, value_name = "JSON")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    previews: PreviewArgs,
+    /// No progress bar or progress lines
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl GenerateCommand {
+    fn request(&self, like: Option<&GenerateRecord>) -> Result<GenerateRequest, EditError> {
+        let mut base =
+            like.map_or_else(GenerateRequest::default, |like| like.settings.clone().into());
+        if let Some(prompt) = &self.prompt {
+            base.prompt.clone_from(prompt);
+        }
+        if let Some(count) = self.count {
+            base.count = count;
+        }
+        let request = self.options.request(base)?;
+        request.check().map_err(by_flag)?;
+        Ok(request)
+    }
+
+    /// The file of each image.
+    fn outputs(&self, request: &GenerateRequest) -> Vec<PathBuf> {
+        if self.count.is_none() {
+            return vec![self.output.clone()];
+        }
+        let first = request.variation as usize;
+        let number = |i: usize| u32::try_from(i).unwrap_or(u32::MAX);
+        (first..first + request.count).map(|i| numbered(&self.output, number(i))).collect()
+    }
+
+    /// Checks that no output is an input or another output, and that it can be written.
+    fn check_files(
+        &self,
+        request: &GenerateRequest,
+        outputs: &[PathBuf],
+    ) -> Result<(), Box<dyn StdError>> {
+        let mut roles = FileRoles::default();
+        if let Some(like) = &self.like {
+            roles.input("image to repeat", like);
+        }
+        self.compute.declare(&mut roles);
+        // Where it is the model's, any side that it has fits every format.
+        let side = |side: Option<usize>| side.unwrap_or(1);
+        let size = PixelSize::new(side(request.height), side(request.width));
+        for output in outputs {
+            check_writable(output, size, &SaveOptions::default())?;
+            roles.output("result", output)?;
+        }
+        if let Some(report) = &self.report {
+            editmgt_store::check_writable(report)?;
+            roles.output("report", report)?;
+        }
+        self.previews.declare(&mut roles)
+    }
+
+    fn write(
+        &self,
+        image: &GeneratedImage,
+        output: &PathBuf,
+        result: &GenerateResult,
+    ) -> Result<(), EditError> {
+        let record = GenerateRecord::new(&result.report, image).png_text();
+        let text = (!self.no_record).then_some(record);
+        let save = SaveOptions { text: Vec::from_iter(text), ..SaveOptions::default() };
+        Ok(image.image.save_with(output, &save)?)
+    }
+}
+
+pub(crate) fn run(args: GenerateCommand) -> Outcome {
+    let start = Instant::now();
+    // Everything that can be checked is checked before the model is loaded.
+    let like = args.like.as_deref().map(GenerateRecord::open).transpose()?;
+    let request = args.request(like.as_ref())?;
+    let outputs = args.outputs(&request);
+    args.check_files(&request, &outputs)?;
+    let mut builder = args.compute.builder()?;
+    if !request.anyway {
+        builder = builder.for_job(Job::Generate);
+    }
+
+    let stop = StopSignal::on_ctrl_c()?;
+    let mut progress = Progress::new(args.quiet, stop);
+    progress.sampling = "generating";
+    progress.show_stage("loading model");
+    let editor = builder.build()?;
+    let differences = like.map(|like| like.differences(editor.model().source.as_ref()));
+    for difference in differences.into_iter().flatten() {
+        progress.note(&format!("the repeated image may differ: {difference}"));
+    }
+    progress.previews = args.previews.folder("");
+    let result = editor.generate_observed(&request, &mut progress);
+    progress.finish();
+    if let Some(failure) = progress.failure() {
+        return Err(failure.into());
+    }
+    let result = match result {
+        Err(EditError::Stopped(stopped)) => {
+            return Ok(StopSignal::stopped(&stopped.to_string()));
+        }
+        result => result.map_err(by_flag)?,
+    };
+    for cut in result.report.prompts_cut() {
+        progress.note(&cut.to_string());
+    }
+    for (image, output) in result.images.iter().zip(&outputs) {
+        args.write(image, output, &result)?;
+    }
+    if let Some(report) = &args.report {
+        files::write(report, serde_json::to_vec_pretty(&result.report)?)?;
+    }
+    let peak = result
+        .report
+        .peak_memory_bytes
+        .map_or_else(String::new, |bytes| format!(", peak memory {}", HumanBytes(bytes)));
+    let seconds = start.elapsed().as_secs_f64();
+    for (image, output) in result.images.iter().zip(&outputs) {
+        // The images are written; a closed pipe is not an error.
+        let _unread = writeln!(
+            std::io::stdout(),
+            "{}: seed {}, variation {}, {seconds:.1} s{peak}",
+            output.display(),
+            image.seed,
+            image.variation,
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,369 @@
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig, RmsNorm};
+use burn::tensor::{DType, Device, Int, Tensor, activation};
+use editmgt_core::{
+    AttentionRequest, Error, GridSize, ItemRows, MgtTransformer, ReferenceInput, Result, StepInput,
+    StepOutput, TextRows, TokenGrid, TransformerSpec,
+};
+use editmgt_kernels::BufferPool;
+
+use crate::conditioning::{Mlp, micro_sinusoids};
+use crate::embedding::TokenEmbedding;
+use crate::head::MlmHead;
+use crate::meissonic::attention::KeyWeights;
+use crate::meissonic::capture::Capture;
+use crate::meissonic::config::{Connector, MgtConfig};
+use crate::meissonic::connector::TextConnector;
+use crate::meissonic::double_block::DoubleBlock;
+use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::pass::{BlockContext, ReferenceContext, Stream, Streams};
+use crate::meissonic::rope::{Frequencies, Rotation};
+use crate::meissonic::rows::linear_rows;
+use crate::meissonic::single_block::SingleBlock;
+use crate::meissonic::time_text::{MICRO, SINUSOID, TimeTextEmbedding};
+use crate::meissonic::trace::Trace;
+use crate::norm::{EPSILON, rms_norm, rms_norm_config};
+use crate::resample::{PatchDown, PatchUp};
+
+/// The masked generative transformer with condition tokens.
+///
+/// Built by [`MgtConfig::init`]; a forward pass is [`MgtTransformer::forward`]. Activations have
+/// the dtype of the norms' weights, and so have all other parameters except the weights of linear
+/// layers and the embedding table, which may be in half precision and are widened where they are
+/// used. Norms, softmax and positions are computed in f32. The model has no state besides its
+/// parameters.
+///
+/// Source: Meissonic (arXiv 2410.08261) and EditMGT, from the official implementation.
+#[derive(Module, Debug)]
+pub struct MgtModel {
+    time_text_embed: TimeTextEmbedding,
+    context_embedder: Linear,
+    transformer_blocks: Vec<DoubleBlock>,
+    single_transformer_blocks: Vec<SingleBlock>,
+    embed: TokenEmbedding,
+    mlm_layer: MlmHead,
+    cond_embed: Mlp,
+    encoder_proj_layer_norm: RmsNorm,
+    project_to_hidden_norm: RmsNorm,
+    project_to_hidden: Linear,
+    project_from_hidden_norm: RmsNorm,
+    project_from_hidden: Linear,
+    down_block: Option<PatchDown>,
+    up_block: Option<PatchUp>,
+    connector: Option<TextConnector>,
+    #[module(skip)]
+    spec: TransformerSpec,
+    #[module(skip)]
+    frequencies: Frequencies,
+}
+
+/// The output of [`MgtModel::forward_training`].
+#[derive(Debug, Clone)]
+pub struct TrainingOutput {
+    /// `[B, N, V]`, as in [`StepOutput`].
+    pub logits: Tensor<3>,
+    /// `[B, N, D]`: the input of the head that computes logits, for auxiliary heads.
+    pub features: Tensor<3>,
+    /// `[B, cells]` for each requested block: the attention from text rows to each cell of the
+    /// inner grid, averaged over heads and rows.
+    pub maps: Vec<Tensor<2>>,
+}
+
+impl MgtModel {
+    /// The config must be valid.
+    pub(crate) fn new(config: &MgtConfig, device: &Device) -> Self {
+        let (width, head_dim) = (config.width(), config.attention_head_dim);
+        let square = |bias| LinearConfig::new(width, width).with_bias(bias).init(device);
+        let norm = || rms_norm_config(width, EPSILON).init(device);
+        let connected = config.connector_type == Connector::Linear;
+        Self {
+            time_text_embed: TimeTextEmbedding::new(width, device),
+            context_embedder: square(true),
+            transformer_blocks: (0..config.num_layers)
+                .map(|_| DoubleBlock::new(width, head_dim, device))
+                .collect(),
+            single_transformer_blocks: (0..config.num_single_layers)
+                .map(|_| SingleBlock::new(width, head_dim, device))
+                .collect(),
+            embed: TokenEmbedding::new(config.vocab_size, [width; 2], EPSILON, device),
+            mlm_layer: MlmHead::new([width; 2], config.codebook_size, EPSILON, device),
+            cond_embed: Mlp::new(config.pooled_projection_dim + MICRO, width, false, device),
+            encoder_proj_layer_norm: norm(),
+            project_to_hidden_norm: norm(),
+            project_to_hidden: square(false),
+            project_from_hidden_norm: norm(),
+            project_from_hidden: square(false),
+            down_block: config.downsample.then(|| PatchDown::new(width, EPSILON, device)),
+            up_block: config.upsample.then(|| PatchUp::new(width, EPSILON, device)),
+            connector: connected
+                .then(|| TextConnector::new(config.joint_attention_dim, width, device)),
+            spec: config.spec(),
+            frequencies: Frequencies { axes_dims: config.axes_dims_rope, theta: config.rope_theta },
+        }
+    }
+
+    /// [`MgtTransformer::forward`] that calls `trace` with every intermediate result.
+    ///
+    /// # Shapes
+    /// Those of [`MgtTransformer::forward`]; for intermediate results see [`Trace`].
+    ///
+    /// # Errors
+    /// Those of [`MgtTransformer::forward`].
+    pub fn forward_traced(
+        &self,
+        input: &StepInput<'_>,
+        request: &AttentionRequest,
+        trace: impl FnMut(Trace<'_>),
+    ) -> Result<StepOutput> {
+        let (logits, capture) = self.pass(input, request, trace)?;
+        Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
+    }
+
+    /// A forward pass for training: all results, attention maps included, stay on the device and in
+    /// the graph of an autodiff device.
+    ///
+    /// The maps are those of all items and all text rows in `blocks` (any order, no duplicates).
+    ///
+    /// # Shapes
+    /// Those of [`MgtTransformer::forward`], to those of [`TrainingOutput`].
+    ///
+    /// # Errors
+    /// Those of [`MgtTransformer::forward`].
+    pub fn forward_training(
+        &self,
+        input: &StepInput<'_>,
+        blocks: &[usize],
+    ) -> Result<TrainingOutput> {
+        let items = (0..input.tokens.batch()).map(|item| ItemRows { item, rows: TextRows::All });
+        let request = AttentionRequest { blocks: blocks.into(), items: items.collect() };
+        let mut features = None;
+        let (logits, capture) = self.pass(input, &request, |trace| {
+            if let Trace::Output(output) = trace {
+                features = Some(output.clone());
+            }
+        })?;
+        Ok(TrainingOutput {
+            logits,
+            features: features.expect("every pass traces its output"),
+            maps: capture.map(Capture::into_tensors).unwrap_or_default(),
+        })
+    }
+
+    /// Channels of a token inside the blocks.
+    pub fn width(&self) -> usize {
+        self.context_embedder.weight.lazy_shape()[1]
+    }
+
+    /// Replaces the weights of the codes: their rows of the embedding table and of the layer that
+    /// computes logits. The row of the mask token stays.
+    ///
+    /// With it, codes that look alike can start with similar weights ([`TokenGrid`] ids don't
+    /// express that).
+    ///
+    /// # Shapes
+    /// `inputs`, `outputs`: `[codes, D]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of codes or another width.
+    pub fn with_code_rows(mut self, inputs: Tensor<2>, outputs: Tensor<2>) -> Result<Self> {
+        let expected = [self.spec.codebook_size, self.width()];
+        for rows in [&inputs, &outputs] {
+            if rows.dims() != expected {
+                let got = format!("{:?}", rows.dims());
+                return Err(Error::shape("rows of the codes", format!("{expected:?}"), got));
+            }
+        }
+        self.embed.set_first_rows(inputs);
+        self.mlm_layer.set_rows(outputs);
+        Ok(self)
+    }
+
+    fn pass<'a>(
+        &self,
+        input: &StepInput<'_>,
+        request: &'a AttentionRequest,
+        trace: impl FnMut(Trace<'_>),
+    ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
+        self.check(input, request)?;
+        BufferPool::current().install(|| self.run(input, request, trace))
+    }
+
+    fn run<'a>(
+        &self,
+        input: &StepInput<'_>,
+        request: &'a AttentionRequest,
+        mut trace: impl FnMut(Trace<'_>),
+    ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
+        let device = self.context_embedder.weight.val().device();
+        let grid = input.tokens.size();
+        let inner = self.inner_grid(grid);
+        let text_rows = input.text.rows();
+        // With strength 0 the reference doesn't influence the logits.
+        let reference = input.reference.filter(|reference| reference.strength > 0.0);
+
+        let context = self.context(input, reference, &device, &mut trace);
+        let embedded = self.embed.forward(self.ids(input.tokens, &device)?);
+        trace(Trace::Embedding(&embedded));
+        let mut streams = Streams {
+            text: self.text_stream(input.text.hidden.clone()),
+            image: self.image_stream(embedded, grid, Stream::Canvas),
+            reference: match reference {
+                None => None,
+                Some(ReferenceInput { tokens, .. }) => {
+                    let embedded = self.embed.forward(self.ids(tokens, &device)?);
+                    Some(self.image_stream(embedded, tokens.size(), Stream::Reference))
+                }
+            },
+        };
+        let Streams { text, image, reference } = &streams;
+        trace(Trace::Input { text, image, reference: reference.as_ref() });
+
+        let mut capture = Capture::new(request, text_rows, inner, &device);
+        for (block, layer) in self.transformer_blocks.iter().enumerate() {
+            let probe = capture.as_mut().and_then(|capture| capture.probe(block));
+            streams = layer.forward(streams, &context, probe);
+            let Streams { text, image, reference } = &streams;
+            trace(Trace::Double { block, text, image, reference: reference.as_ref() });
+        }
+
+        let Streams { text, image, mut reference } = streams;
+        let mut joint = Tensor::cat(vec![text, image], 1);
+        let (last, layers) = self
+            .single_transformer_blocks
+            .split_last()
+            .expect("a valid config has at least one single block");
+        for (index, layer) in layers.iter().enumerate() {
+            let block = self.spec.double_blocks + index;
+            let probe = capture.as_mut().and_then(|capture| capture.probe(block));
+            (joint, reference) = layer.forward(joint, reference, &context, probe);
+            trace(Trace::Single { block, joint: &joint, reference: reference.as_ref() });
+        }
+        let probe = capture.as_mut().and_then(|capture| capture.probe(self.spec.blocks() - 1));
+        let image_rows = text_rows..text_rows + inner.len();
+        let image = last.forward_rows(joint, reference, &context, probe, image_rows);
+        trace(Trace::Last(&image));
+
+        let logits = self.head(image, grid, &mut trace);
+        Ok((logits, capture))
+    }
+
+    fn check(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<()> {
+        input.check(&self.spec)?;
+        let text_rows = input.text.rows();
+        if text_rows == 0 {
+            return Err(Error::shape("text rows", "at least one", 0));
+        }
+        request.check(self.spec.blocks(), input.tokens.batch(), text_rows)
+    }
+
+    /// The inputs that all blocks share: conditioning, rotations, reference strength.
+    fn context(
+        &self,
+        input: &StepInput<'_>,
+        reference: Option<ReferenceInput<'_>>,
+        device: &Device,
+        trace: &mut impl FnMut(Trace<'_>),
+    ) -> BlockContext {
+        let dtype = self.dtype();
+        let micro = micro_sinusoids(input.micro, SINUSOID, device, dtype);
+        let pooled = Tensor::cat(vec![input.text.pooled.clone().cast(dtype), micro], 1);
+        let pooled = self.cond_embed.forward(pooled);
+        let conditioning = self.time_text_embed.forward(input.timestep, pooled.clone());
+        trace(Trace::Conditioning {
+            pooled: &pooled,
+            canvas: &conditioning.canvas,
+            reference: &conditioning.reference,
+        });
+
+        let text_rows = input.text.rows();
+        let grid = self.inner_grid(input.tokens.size());
+        let joint_rotation = Rotation::new(text_rows, grid, &self.frequencies, device);
+        BlockContext {
+            conditioning: activation::silu(conditioning.canvas),
+            text_rotation: joint_rotation.narrow(0, text_rows),
+            image_rotation: joint_rotation.narrow(text_rows, grid.len()),
+            joint_rotation,
+            reference: reference.map(|reference| {
+                let own_grid = self.inner_grid(reference.tokens.size());
+                let canvas_keys = text_rows + grid.len();
+                let (strength, keys) = (reference.strength, own_grid.len());
+                ReferenceContext {
+                    conditioning: activation::silu(conditioning.reference),
+                    rotation: Rotation::new(0, own_grid, &self.frequencies, device),
+                    weights: KeyWeights::new(strength, canvas_keys, keys),
+                }
+            }),
+        }
+    }
+
+    fn ids(&self, tokens: &TokenGrid, device: &Device) -> Result<Tensor<3, Int>> {
+        tokens.to_tensor(self.spec.mask_token as usize + 1, device)
+    }
+
+    /// Text rows `[B, T, text_size]` to `[B, T, D]`.
+    fn text_stream(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let hidden = hidden.cast(self.dtype());
+        let hidden = match &self.connector {
+            Some(connector) => connector.forward(hidden),
+            None => hidden,
+        };
+        let hidden = linear_rows(&self.context_embedder, hidden, Stream::Canvas);
+        rms_norm(&self.encoder_proj_layer_norm, hidden)
+    }
+
+    /// Embedded tokens `[B, H*W, D]` to the rows of the inner grid.
+    fn image_stream(&self, embedded: Tensor<3>, grid: GridSize, stream: Stream) -> Tensor<3> {
+        let merged = match &self.down_block {
+            Some(down) => down.forward(embedded, grid),
+            None => embedded,
+        };
+        linear_rows(&self.project_to_hidden, rms_norm(&self.project_to_hidden_norm, merged), stream)
+    }
+
+    /// Rows of the inner grid to logits `[B, H*W, V]`.
+    fn head(
+        &self,
+        image: Tensor<3>,
+        grid: GridSize,
+        trace: &mut impl FnMut(Trace<'_>),
+    ) -> Tensor<3> {
+        let image = rms_norm(&self.project_from_hidden_norm, image);
+        let image = linear_rows(&self.project_from_hidden, image, Stream::Canvas);
+        let image = match &self.up_block {
+            Some(up) => up.forward(image, grid),
+            None => image,
+        };
+        trace(Trace::Output(&image));
+        self.mlm_layer.forward(image)
+    }
+
+    /// Which streams go through each linear layer.
+    pub(crate) fn linear_roles(&self) -> LinearRoles {
+        let mut roles = LinearRoles::default();
+        self.time_text_embed.declare_roles(&mut roles);
+        roles.declare(LinearRole::Conditioning, self.cond_embed.layers());
+        if let Some(connector) = &self.connector {
+            connector.declare_roles(&mut roles);
+        }
+        roles.declare(LinearRole::Canvas, [&self.context_embedder, &self.project_from_hidden]);
+        roles.declare(LinearRole::Shared, [&self.project_to_hidden]);
+        self.transformer_blocks.iter().for_each(|block| block.declare_roles(&mut roles));
+        self.single_transformer_blocks.iter().for_each(|block| block.declare_roles(&mut roles));
+        roles
+    }
+
+    /// The dtype of activations.
+    pub(crate) fn dtype(&self) -> DType {
+        self.encoder_proj_layer_norm.gamma.val().dtype()
+    }
+}
+
+impl MgtTransformer for MgtModel {
+    fn spec(&self) -> &TransformerSpec {
+        &self.spec
+    }
+
+    fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput> {
+        self.forward_traced(input, request, |_| ())
+    }
+}

@@ -1,0 +1,127 @@
+//! Images from text.
+
+use editmgt_core::{EditObserver, Error, GridSize, MicroConditions, Stage, TokenGrid};
+use editmgt_sampler::{Consolidator, HoldOff, LoopInput, LoopStep};
+
+use super::{Features, LoopOptions, Sampling, Stages, Text, left_out};
+use crate::editor::Editor;
+use crate::error::EditError;
+use crate::generate::{GenerateReport, GenerateResult, GeneratedImage};
+use crate::photo::{Photo, PixelSize, to_rgb};
+use crate::request::{GenerateRequest, GenerateSettings, Holding};
+
+/// The images of one request.
+pub(crate) struct GenerateRun<'a> {
+    pub(crate) editor: &'a Editor,
+    pub(crate) request: &'a GenerateRequest,
+}
+
+impl GenerateRun<'_> {
+    /// Generates; `visit` sees each step in full.
+    pub(crate) fn run(
+        &self,
+        observer: &mut dyn EditObserver,
+        visit: &mut dyn FnMut(LoopStep),
+    ) -> Result<GenerateResult, EditError> {
+        let settings = self.editor.generate_settings(self.request)?;
+        let model = self.editor.model();
+        let mut stages = Stages::new(observer, settings.steps, None);
+        let negative = (settings.guidance_scale > 1.0).then_some(&settings.negative_prompt);
+        let text = Features::default().encode(model, &settings.prompt, negative, &mut stages)?;
+        let text_left_out = left_out(&*model.text, ("prompt", &settings.prompt), negative)?;
+
+        let factor = model.codec.spec().downsample_factor;
+        let grid = GridSize::new(settings.height / factor, settings.width / factor);
+        let (mut ids, mut ties) = (Vec::new(), 0);
+        stages.sample(|observer| {
+            loop {
+                let first = ids.len() / grid.len();
+                let images = (settings.count - first).min(self.editor.forward_batch.max(1));
+                let input = self.loop_input(&settings, &text, grid, first, images);
+                let progress = self.sampling(&settings, input).run(observer, visit)?;
+                ids.extend_from_slice(progress.tokens.ids());
+                ties += progress.ties;
+                if first + images == settings.count {
+                    return Ok(progress);
+                }
+            }
+        })?;
+        let tokens = TokenGrid::new(settings.count, grid, ids)?;
+        let images = stages.run(Stage::Decode, || {
+            (0..settings.count)
+                .map(|image| self.decode(&tokens, image))
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        let images = images.into_iter().enumerate().map(|(i, image)| {
+            let variation = settings.variation + i as u32;
+            Ok(GeneratedImage { image: Photo::from_rgb(image)?, seed: settings.seed, variation })
+        });
+        let report = GenerateReport {
+            version: env!("CARGO_PKG_VERSION"),
+            model: model.source.clone(),
+            device: format!("{:?}", model.device),
+            request: self.request.clone(),
+            custom_stages: self.editor.custom().names_without_hold(),
+            text_left_out,
+            grid,
+            ties,
+            seconds: std::mem::take(&mut stages.seconds),
+            peak_memory_bytes: editmgt_backends::peak_memory(),
+            settings: settings.clone(),
+        };
+        Ok(GenerateResult { images: images.collect::<Result<_, EditError>>()?, tokens, report })
+    }
+
+    /// A canvas of mask tokens for `images` images, from image `first` of the request on.
+    pub(super) fn loop_input(
+        &self,
+        settings: &GenerateSettings,
+        (text, negative): &Text,
+        grid: GridSize,
+        first: usize,
+        images: usize,
+    ) -> LoopInput {
+        let mask_token = self.editor.model().transformer.spec().mask_token;
+        let canvas = TokenGrid::filled(images, grid, mask_token);
+        let micro = MicroConditions::uncropped(settings.height, settings.width);
+        let negative = negative.as_ref().map(|negative| negative.repeat(images));
+        LoopInput::new(text.repeat(images), canvas, micro, settings.steps)
+            .with_guidance(settings.guidance_scale, negative)
+            .with_guidance_interval(settings.guidance_interval)
+            .with_first_image(settings.variation as usize + first)
+    }
+
+    pub(super) fn sampling(&self, settings: &GenerateSettings, input: LoopInput) -> Sampling<'_> {
+        let (model, temperature) = (self.editor.model(), settings.temperature);
+        Sampling {
+            editor: self.editor,
+            options: LoopOptions {
+                scheduler: model.scheduler_of(
+                    Holding::default(),
+                    settings.masking_schedule,
+                    temperature,
+                ),
+                consolidator: Consolidator::default(),
+                seed: settings.seed,
+            },
+            hold: &HoldOff,
+            noise: None,
+            input,
+            from: None,
+            composite: None,
+        }
+    }
+
+    pub(super) fn decode(
+        &self,
+        tokens: &TokenGrid,
+        image: usize,
+    ) -> Result<image::RgbImage, Error> {
+        let codec = &self.editor.model().codec;
+        let factor = codec.spec().downsample_factor;
+        let size = tokens.size();
+        let pixels = PixelSize::new(size.height * factor, size.width * factor);
+        let one = TokenGrid::new(1, size, tokens.image(image).to_vec())?;
+        to_rgb(codec.decode(&one)?, pixels)
+    }
+}
