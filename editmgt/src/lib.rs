@@ -75,6 +75,10 @@ pub mod devices {
     pub use editmgt_backends::{available as list, available_on as list_of};
 }
 pub use builder::EditorBuilder;
+/// Published models: their downloads and the cache that they are in.
+#[cfg(feature = "hub")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
+pub use editmgt_hub as hub;
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
