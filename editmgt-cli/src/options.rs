@@ -34,7 +34,7 @@ const fn flag(
 }
 
 /// Options that are values, the everyday ones first.
-const FLAGS: [Flag; 21] = [
+const FLAGS: [Flag; 22] = [
     flag("hold", "hold", &["POLICY"], WHERE),
     flag("hold_margin", "hold-margin", &["TOKENS"], WHERE),
     flag("composite", "composite", &["POLICY"], WHERE),

@@ -144,7 +144,7 @@ mod tests {
         let good = EditRequest::new("make it red");
         good.check().unwrap();
         type Spoil = fn(&mut EditRequest);
-        let cases: [(&str, Spoil); 26] = [
+        let cases: [(&str, Spoil); 27] = [
             ("instruction", |r| r.instruction = " \n".into()),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::phrase(""))),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::Phrases(vec![]))),

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     /// What every option is set to, as text, and the same as JSON.
-    const VALUES: [(&str, &str, &str); 25] = [
+    const VALUES: [(&str, &str, &str); 26] = [
         ("negative_prompt", "5", "\"5\""),
         ("steps", "12", "12"),
         ("guidance_scale", "3.5", "3.5"),

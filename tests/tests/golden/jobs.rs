@@ -333,8 +333,8 @@ fn records_say_how_images_are_made_again() {
     let result = editor.generate(request).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("fox.png");
-    let text = vec![GenerateRecord::new(&result.report, &result.images[1]).png_text()];
-    let save = SaveOptions { text, ..SaveOptions::default() };
+    let text = GenerateRecord::new(&result.report, &result.images[1]).png_text();
+    let save = SaveOptions::default().with_text(text);
     result.images[1].image.save_with(&path, &save).unwrap();
     let record = GenerateRecord::open(&path).unwrap();
     assert_eq!((record.settings.count, record.settings.variation), (1, 1));
