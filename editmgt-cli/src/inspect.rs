@@ -6,22 +6,27 @@ use std::process::ExitCode;
 
 use clap::Args;
 use editmgt::{Dtype, EditDefaults};
-use editmgt_diagnostics::inspect::{ModelSummary, inspect};
+use editmgt_diagnostics::inspect::{ModelSummary, inspect_variant};
 use indicatif::{HumanBytes, HumanCount};
 
-use crate::Outcome;
+use crate::{Outcome, model};
 
 #[derive(Args)]
 pub(crate) struct InspectArgs {
-    /// The model's folder
+    /// The model's folder, or the name of a model in the hub's cache (see `editmgt models`)
+    #[arg(value_name = "DIR|NAME")]
     dir: PathBuf,
+    /// Which weights to describe where there are several: fp16 for *.fp16.safetensors
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: InspectArgs) -> Outcome {
-    let summary = inspect(&args.dir)?;
+    model::note_folder(&args.dir);
+    let summary = inspect_variant(&args.dir, args.variant.as_deref())?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?;
@@ -57,6 +62,8 @@ fn write_table(out: &mut impl Write, summary: &ModelSummary) -> io::Result<()> {
          matrices\nof the others that are stored as f16 or bf16 take half of what `as f32` says: they stay so."
     )?;
     writeln!(out, "Identity (SHA-256): {}", summary.sha256)?;
+    let jobs: Vec<&str> = summary.trained_for.iter().map(|job| job.name()).collect();
+    writeln!(out, "Of the {} family, for: {}", summary.family, jobs.join(", "))?;
     if summary.defaults == EditDefaults::default() {
         writeln!(out, "Edits with the official defaults.")
     } else {

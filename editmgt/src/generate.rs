@@ -129,7 +129,7 @@ impl GenerateRecord {
     /// # Errors
     /// Those of [`EditRecord::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
-        read_record(path.as_ref())
+        read_record(path.as_ref(), ("instruction", "`edit`, `inpaint` or `outpaint`"))
     }
 
     /// Differences between the model that made the image and `model`, as

@@ -26,6 +26,7 @@ use crate::request::{EditRequest, EditSettings};
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct EditRecord {
     /// Version of this library.
     pub version: String,
@@ -57,7 +58,7 @@ impl EditRecord {
     /// [`PhotoError::NoRecord`] for one without a record, [`PhotoError::Record`] for a record of an
     /// unsupported version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
-        read_record(path.as_ref())
+        read_record(path.as_ref(), ("prompt", "`generate`"))
     }
 
     /// Differences between the model that made the edit and `model`, a sentence each; empty if the
@@ -88,15 +89,24 @@ impl EditRecord {
     }
 }
 
-/// The record in the text chunk of a PNG.
-pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<T, PhotoError> {
+/// The record in the text chunk of a PNG. Records whose settings have the key of `other` are those of
+/// another command.
+pub(crate) fn read_record<T: DeserializeOwned>(
+    path: &Path,
+    other: (&str, &str),
+) -> Result<T, PhotoError> {
     let (keyword, owned) = (EditRecord::KEYWORD, || path.to_owned());
     let text =
         read_text(path, keyword)?.ok_or_else(|| PhotoError::NoRecord { path: owned(), keyword })?;
     let record = json::parse_object(text.as_bytes()).and_then(json::from_object);
     record.map_err(|problem| {
-        let cause = serde_json::Error::custom(problem);
         let value: Value = serde_json::from_str(&text).unwrap_or_default();
+        let (key, command) = other;
+        let cause = serde_json::Error::custom(if value["settings"][key].is_string() {
+            format!("it is the record of {command}, which repeats it")
+        } else {
+            problem
+        });
         let version = value["version"].as_str().unwrap_or("unknown").escape_debug().to_string();
         PhotoError::Record { path: owned(), version, cause }
     })

@@ -105,7 +105,10 @@ impl ModelKind {
     }
 
     /// Reads the config in a transformer's folder.
-    pub(crate) fn read(transformer: &Path) -> Result<Self, ModelError> {
+    ///
+    /// # Errors
+    /// [`ModelError::Io`], [`ModelError::Folder`] for a file that is not a JSON object.
+    pub fn read(transformer: &Path) -> Result<Self, ModelError> {
         let path = transformer.join("config.json");
         let text = editmgt_store::read_text(&path)?;
         Self::of_config(&text).map_err(|error| ModelError::folder(path, error.to_string()))
@@ -164,6 +167,12 @@ impl Model {
     /// else what is known of its family.
     pub fn trained_for(&self) -> &[Job] {
         self.defaults.trained_for.as_deref().unwrap_or(self.kind.trained_for())
+    }
+
+    /// Whether the photo's tokens go to the transformer as a reference: it takes one, and was trained
+    /// to edit.
+    pub(crate) fn conditions_on_photo(&self) -> bool {
+        self.trained_for().contains(&Job::Edit) && self.transformer.takes_reference()
     }
 
     /// Side of the square that the model was trained on, in pixels.

@@ -17,6 +17,7 @@ const EMBEDDED: &str = "../editmgt/embedded";
 
 fn edit(editor: &Editor) -> EditResult {
     let request = EditRequest::new("make the red circle blue")
+        .anyway(true)
         .hold(HoldPolicy::Threshold(0.4))
         .temperature((1.0, 0.0))
         .steps(3)
@@ -39,7 +40,7 @@ fn adapters(dir: &Path, inner: usize) -> [LoraUse; 3] {
         write_adapter(&dir.join(name), layer, [inner; 2], streams)
     };
     let both = write("both", "single_transformer_blocks.0.attn.to_q", LoraStreams::Both);
-    let beside = LoraUse { merge: false, scale: 0.5, ..both.clone() };
+    let beside = both.clone().with_merge(false).with_scale(0.5);
     let reference =
         write("reference", "single_transformer_blocks.1.attn.to_v", LoraStreams::Reference);
     [both, beside, reference]

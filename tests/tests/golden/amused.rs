@@ -272,7 +272,7 @@ fn image_to_image_is_the_official_pipeline() {
     let photo = Photo::open(golden_amused("pipeline_amused_img2img").join("reference.png"));
     let photo = photo.unwrap();
     let request = GenerateRequest::new("make it into ghibli style")
-        .negative_prompt("blurry, ugly")
+        .negative_prompt("blurry, ugly".to_owned())
         .width(64)
         .height(56)
         .steps(8)
