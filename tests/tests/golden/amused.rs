@@ -237,10 +237,11 @@ impl NoiseSource for Recorded {
         }
         let name = |what| format!("step{}.{what}", request.step);
         let draw = self.folder.tokens(&name("sampled_ids")).map_err(Error::stage)?;
-        let confidence = match self.folder.has(&name("gumbel_uniform")) {
-            true => floats(&name("gumbel_uniform"))?,
-            // The last step draws none.
-            false => vec![0.0; tokens],
+        // The last step draws none.
+        let confidence = if self.folder.has(&name("gumbel_uniform")) {
+            floats(&name("gumbel_uniform"))?
+        } else {
+            vec![0.0; tokens]
         };
         Ok(StepNoise { draw: TokenDraw::Tokens(draw), confidence })
     }
@@ -297,7 +298,7 @@ fn strength_decides_what_is_left_of_the_photo() {
         assert_eq!(result.images.len(), 2);
         // The photo's shape, with the area of the model's square: 8 x 8 tokens of 16 pixels.
         let size = result.images[0].image.size();
-        assert!(size.width > size.height && size.width % 32 == 0, "{size}");
+        assert!(size.width > size.height && size.width.is_multiple_of(32), "{size}");
         let reference = result.reference.repeat(2);
         let same = result.tokens.ids().iter().zip(reference.ids()).filter(|(a, b)| a == b);
         (same.count(), result.report.masked)
