@@ -66,7 +66,8 @@ fn select_assign(inputs: &mut Inputs) -> Answer {
     let (rows, host_rows) = inputs.tensor([ROWS, COLUMNS], 1.0);
     let mut expected = vec![0.0; 2 * ROWS * COLUMNS];
     for (row, place) in host_order.into_iter().enumerate() {
-        expected[place * COLUMNS..][..COLUMNS].copy_from_slice(&host_rows[row * COLUMNS..][..COLUMNS]);
+        expected[place * COLUMNS..][..COLUMNS]
+            .copy_from_slice(&host_rows[row * COLUMNS..][..COLUMNS]);
     }
     let zeros = Tensor::<2>::zeros([2 * ROWS, COLUMNS], (&rows.device(), rows.dtype()));
     let got = zeros.select_assign(0, order, rows, IndexingUpdateOp::Add);

@@ -45,7 +45,8 @@ impl EditLoop<'_> {
             let request = self.request(at.guided, tokens.batch());
             let keeps = step + 1 < self.schedule.len() && !self.is_full(step + 1);
             let mut cache = keeps.then(StepCache::new);
-            let output = self.pass(at, &tokens, &request, cache.as_mut().map(|cache| (cache, None)))?;
+            let output =
+                self.pass(at, &tokens, &request, cache.as_mut().map(|cache| (cache, None)))?;
             if let Some(cache) = cache {
                 self.progress.since_full.push(tokens.clone());
                 self.cached = Some(CachedCanvas { cache, computed: tokens });
@@ -94,7 +95,9 @@ impl EditLoop<'_> {
         let (Some(first), Some((full, partial))) = (first, since_full.split_first()) else {
             return Err(self.other_plan());
         };
-        if !self.is_full(first) || (first + 1..self.progress.completed).any(|step| self.is_full(step)) {
+        if !self.is_full(first)
+            || (first + 1..self.progress.completed).any(|step| self.is_full(step))
+        {
             return Err(self.other_plan());
         }
         let mut cache = StepCache::new();

@@ -1,7 +1,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use editmgt_core::{
-    ActiveRows, AttentionRequest, GridSize, ItemRows, MgtTransformer, MicroConditions, ReferenceInput,
-    StepCache, StepInput, StepOutput, TextConditioning, TextRows, TokenGrid,
+    ActiveRows, AttentionRequest, GridSize, ItemRows, MgtTransformer, MicroConditions,
+    ReferenceInput, StepCache, StepInput, StepOutput, TextConditioning, TextRows, TokenGrid,
 };
 
 use super::{Case, Checked, ContractViolation, is_shape, uniforms};
@@ -118,7 +118,10 @@ impl<'a> Inputs<'a> {
         let cells = self.canvas.batch() * transformer.inner_grid(size).len();
         let flags = |active: &dyn Fn(usize) -> bool| {
             let flags: Vec<bool> = (0..cells).map(active).collect();
-            case.succeeds("cells of the grid are valid", ActiveRows::new(size, spec.grid_factor, &flags))
+            case.succeeds(
+                "cells of the grid are valid",
+                ActiveRows::new(size, spec.grid_factor, &flags),
+            )
         };
         let mut cache = StepCache::new();
         let plain = self.forward(transformer, &input, &none)?.logits;

@@ -209,11 +209,7 @@ impl PhotoRun<'_> {
             ),
             pixels_kept: share(image.pixels().zip(self.photo.rgb().pixels()).map(|(a, b)| a == b)),
             ties: progress.ties,
-            steps: StepsReport::new(
-                progress.work,
-                settings_plan,
-                model.transformer.caches_steps(),
-            ),
+            steps: StepsReport::new(progress.work, settings_plan, model.transformer.caches_steps()),
             composite,
             resumed_after,
             seconds: std::mem::take(&mut stages.seconds),

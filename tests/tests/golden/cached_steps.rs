@@ -6,7 +6,9 @@ use editmgt::{
     Localisation, LoopInput, LoopProgress, LoopStages, LoopStep, Mask, MgtTransformer,
     MicroConditions, RegionHold, StepInput, StepOutput, StepPlan, TextConditioning, TokenGrid,
     TransformerSpec, UserMask,
-    sampler::{Consolidator, HoldBudget, HoldThreshold, HoldUserMask, MaskingSchedule, Strict, Temperature},
+    sampler::{
+        Consolidator, HoldBudget, HoldThreshold, HoldUserMask, MaskingSchedule, Strict, Temperature,
+    },
 };
 use editmgt_testkit::assert_transformer_contract;
 use editmgt_testkit::fakes::CopyTransformer;
@@ -83,7 +85,11 @@ impl Edit {
         self.input.clone().with_step_plan(plan)
     }
 
-    fn run(&self, transformer: &dyn MgtTransformer, plan: StepPlan) -> (LoopProgress, Vec<LoopStep>) {
+    fn run(
+        &self,
+        transformer: &dyn MgtTransformer,
+        plan: StepPlan,
+    ) -> (LoopProgress, Vec<LoopStep>) {
         self.resumed(transformer, plan, None)
     }
 
