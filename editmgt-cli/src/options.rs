@@ -34,7 +34,7 @@ const fn flag(
 }
 
 /// Options that are values, the everyday ones first.
-const FLAGS: [Flag; 21] = [
+const FLAGS: [Flag; 22] = [
     flag("hold", "hold", &["POLICY"], WHERE),
     flag("hold_margin", "hold-margin", &["TOKENS"], WHERE),
     flag("composite", "composite", &["POLICY"], WHERE),
@@ -55,8 +55,9 @@ const FLAGS: [Flag; 21] = [
     flag("width", "width", &["PIXELS"], IMAGE),
     flag("height", "height", &["PIXELS"], IMAGE),
     flag("size", "size", &["PIXELS"], IMAGE),
-    // After `size`, which it is read with.
+    // After `size`, which they are read with.
     flag("resize", "resize", &["HOW"], IMAGE),
+    flag("tile", "tile", &["PIXELS"], IMAGE),
 ];
 
 /// A kind of request, and the options that a command has for it.

@@ -40,6 +40,7 @@ mod region;
 mod schedule;
 mod shared;
 mod text;
+mod tiling;
 mod transformer;
 
 pub use attention::{AttentionMaps, AttentionRequest, ItemRows, TextRows};
@@ -57,6 +58,7 @@ pub use region::{
 };
 pub use schedule::{Schedule, ScheduleRequest, StepResult, StepState, UnmaskScheduler};
 pub use text::{TextConditioning, TextEncoder, TextSpec, Truncation};
+pub use tiling::Tiling;
 pub use transformer::{
     MgtTransformer, MicroConditions, ReferenceInput, StepInput, StepOutput, TransformerSpec,
 };

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use crate::{
     ActiveRows, AttentionRequest, CodecSpec, GridSize, HoldMask, HoldRequest, MgtTransformer,
     RegionHold, Result, StepCache, StepInput, StepOutput, TextConditioning, TextEncoder, TextSpec,
-    TokenGrid, TransformerSpec, Truncation, VqCodec,
+    Tiling, TokenGrid, TransformerSpec, Truncation, VqCodec,
 };
 
 impl<T: VqCodec + ?Sized> VqCodec for Arc<T> {
@@ -30,6 +30,26 @@ impl<T: VqCodec + ?Sized> VqCodec for Arc<T> {
 
     fn decode_small(&self, tokens: &TokenGrid, shrink: usize) -> Result<Tensor<4>> {
         (**self).decode_small(tokens, shrink)
+    }
+
+    fn tile_side(&self, grid: GridSize, tiling: Tiling) -> Option<usize> {
+        (**self).tile_side(grid, tiling)
+    }
+
+    fn encode_tiled(&self, images: Tensor<4>, side: usize) -> Result<TokenGrid> {
+        (**self).encode_tiled(images, side)
+    }
+
+    fn decode_tiled(&self, tokens: &TokenGrid, side: usize) -> Result<Tensor<4>> {
+        (**self).decode_tiled(tokens, side)
+    }
+
+    fn encode_with(&self, images: Tensor<4>, tiling: Tiling) -> Result<TokenGrid> {
+        (**self).encode_with(images, tiling)
+    }
+
+    fn decode_with(&self, tokens: &TokenGrid, tiling: Tiling) -> Result<Tensor<4>> {
+        (**self).decode_with(tokens, tiling)
     }
 }
 

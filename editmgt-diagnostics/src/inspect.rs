@@ -1,11 +1,10 @@
 //! Describes a model by its headers only: no weights are loaded.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use editmgt::{EditDefaults, Job, ModelError, ModelFolder, ModelKind, identity};
+use editmgt::{EditDefaults, Job, ModelError, ModelFolder, ModelKind, variant_identity};
 use editmgt_backends::Dtype;
-use editmgt_checkpoint::{ComponentSummary, DtypeCount, WeightFiles};
+use editmgt_checkpoint::ComponentSummary;
 use serde::Serialize;
 
 /// The parts of a model, and their sum.
@@ -15,7 +14,7 @@ pub struct ModelSummary {
     pub components: Vec<(&'static str, ComponentSummary)>,
     /// The total.
     pub total: ComponentSummary,
-    /// Identity of the model, see [`identity`].
+    /// Identity of the model, see [`editmgt::identity`].
     pub sha256: String,
     /// Its family, by its transformer's config.
     pub family: String,
@@ -51,41 +50,32 @@ impl ModelSummary {
 /// # Errors
 /// [`ModelError`] naming the file.
 pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
+    inspect_variant(root, None)
+}
+
+/// The same of a [variant](editmgt::LoadOptions::variant) of the weights.
+///
+/// # Errors
+/// [`ModelError`] naming the file.
+pub fn inspect_variant(root: &Path, variant: Option<&str>) -> Result<ModelSummary, ModelError> {
     let folder = ModelFolder::open(root)?;
     let mut components = Vec::new();
     for (name, dir) in folder.components() {
-        components.push((name, WeightFiles::open(dir)?.summary()?));
+        components.push((name, folder.variant_weights(dir, variant)?.summary()?));
     }
     let defaults = EditDefaults::read(&folder.root)?;
-    let sha256 = identity(&folder)?;
+    let sha256 = variant_identity(&folder, variant)?;
     let kind = ModelKind::read(&folder.transformer)?;
     let trained_for = defaults.trained_for.as_deref().unwrap_or(kind.trained_for()).to_vec();
-    let total = total(&components);
+    let total = components.iter().map(|(_, summary)| summary).sum();
     let family = kind.to_string();
     Ok(ModelSummary { components, total, sha256, family, trained_for, defaults })
 }
 
-fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {
-    let mut dtypes = BTreeMap::<_, DtypeCount>::new();
-    for (_, summary) in components {
-        for (dtype, count) in &summary.dtypes {
-            let sum = dtypes.entry(*dtype).or_default();
-            sum.tensors += count.tensors;
-            sum.parameters += count.parameters;
-        }
-    }
-    let all = || components.iter().map(|(_, summary)| summary);
-    ComponentSummary {
-        tensors: all().map(|summary| summary.tensors).sum(),
-        parameters: all().map(|summary| summary.parameters).sum(),
-        dtypes,
-        files: all().map(|summary| summary.files).sum(),
-        bytes_on_disk: all().map(|summary| summary.bytes_on_disk).sum(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use editmgt::identity;
+
     use super::*;
     use crate::init::{InitRequest, Preset, init};
 

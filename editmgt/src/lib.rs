@@ -67,14 +67,18 @@ pub use editmgt_core::{
     KeyMap, LoopProgress, MapCombine, MgtTransformer, MicroConditions, NoiseRequest, NoiseSource,
     Previews, ReferenceInput, RegionHold, Schedule, ScheduleRequest, ScoreMap, ScoreStats, Silent,
     Stage, StepCache, StepInput, StepNoise, StepOutput, StepPlan, StepResult, StepState, StepWork,
-    TextConditioning, TextEncoder, TextRows, TextSpec, TokenDraw, TokenGrid, TransformerSpec,
-    Truncation, UnmaskScheduler, UserMask, VqCodec, config,
+    TextConditioning, TextEncoder, TextRows, TextSpec, Tiling, TokenDraw, TokenGrid,
+    TransformerSpec, Truncation, UnmaskScheduler, UserMask, VqCodec, config,
 };
 /// The devices that this build can compute on.
 pub mod devices {
     pub use editmgt_backends::{available as list, available_on as list_of};
 }
 pub use builder::EditorBuilder;
+/// Published models: their downloads and the cache that they are in.
+#[cfg(feature = "hub")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
+pub use editmgt_hub as hub;
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};

@@ -47,6 +47,9 @@ pub struct EditReport {
     pub plan: ResizePlan,
     /// The token grid.
     pub grid: GridSize,
+    /// Side of the tiles in which the codec encoded and decoded, in pixels; `None` for the whole
+    /// image at once.
+    pub tile: Option<usize>,
     /// Blocks whose attention was consolidated; empty if none was needed.
     pub blocks: Vec<usize>,
     /// The score map of the last step; `None` if not computed.
@@ -127,6 +130,7 @@ pub struct CompositeReport {
 /// Shares of the photo's pixels, 0..1, that are the photo's own, each pixel counted by the first
 /// applicable reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PutBack {
     /// Outside the model's image (a crop).
     pub unseen: f32,
@@ -162,6 +166,7 @@ impl PutBack {
 
 /// A truncated part of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TextLeftOut {
     /// `instruction`, `prompt` (of generated images) or `negative_prompt`.
     pub prompt: &'static str,
@@ -178,6 +183,7 @@ impl fmt::Display for TextLeftOut {
 
 /// The score map of the last step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ScoreReport {
     /// Minimum, maximum and mean score.
     #[serde(flatten)]

@@ -134,7 +134,7 @@ impl EditRequest {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::StepPlan;
+    use editmgt_core::{StepPlan, Tiling};
 
     use super::*;
     use crate::photo::{MAX_FEATHER, MAX_SIDE};
@@ -144,7 +144,7 @@ mod tests {
         let good = EditRequest::new("make it red");
         good.check().unwrap();
         type Spoil = fn(&mut EditRequest);
-        let cases: [(&str, Spoil); 26] = [
+        let cases: [(&str, Spoil); 27] = [
             ("instruction", |r| r.instruction = " \n".into()),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::phrase(""))),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::Phrases(vec![]))),
@@ -171,6 +171,7 @@ mod tests {
             ("size", |r| r.size = Some(0)),
             ("size", |r| r.size = Some(MAX_SIDE + 1)),
             ("feather", |r| r.feather = MAX_FEATHER + 1),
+            ("tile", |r| r.tile = Tiling::Pixels(15)),
         ];
         for (named, spoil) in cases {
             let mut request = good.clone();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use editmgt_core::{MapCombine, StepPlan};
+use editmgt_core::{MapCombine, StepPlan, Tiling};
 use editmgt_sampler::MaskingSchedule;
 use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
@@ -162,10 +162,17 @@ with_loop_options! {
         "true or false", |_| true;
         default false;
         /// How the photo is fitted to the model: `fit` stretches it by a few percent where needed,
-        /// `pad` adds a margin, `crop` leaves a margin of it unedited, `native` takes it as it is.
+        /// `pad` adds a margin, `crop` leaves a margin of it unedited, `native` takes it as it is,
+        /// `mask` edits the part around the mask at the photo's own resolution.
         resize: Resize;
-        "fit, pad, crop or native", |_| true;
+        "fit, pad, crop, native or mask", |_| true;
         default Resize::Fit;
+        /// Side of the tiles, in pixels, in which the codec encodes and decodes: `auto` (tiles for an
+        /// image that would need too much memory as a whole), `off`, or 16 to 16384. Tiles bound the
+        /// memory and take more time; the result is the same up to rounding.
+        tile: Tiling;
+        "auto, off or 16 to 16384 pixels", |tile| tile.is_valid();
+        default Tiling::Auto;
         /// How photo and edit are mixed where a pixel shows some of both: as file values (`srgb`) or
         /// as light (`linear`).
         blend: Blend;
@@ -206,7 +213,7 @@ mod tests {
     use super::*;
 
     /// What every option is set to, as text, and the same as JSON.
-    const VALUES: [(&str, &str, &str); 25] = [
+    const VALUES: [(&str, &str, &str); 26] = [
         ("negative_prompt", "5", "\"5\""),
         ("steps", "12", "12"),
         ("guidance_scale", "3.5", "3.5"),
@@ -226,6 +233,7 @@ mod tests {
         ("holding", "parity", "\"parity\""),
         ("score_map", "true", "true"),
         ("resize", "native", "\"native\""),
+        ("tile", "256", "256"),
         ("blend", "linear", "\"linear\""),
         ("feather", "9", "9"),
         ("task", "outpaint:4,3,2,1", r#"{"outpaint":{"left":4,"top":3,"right":2,"bottom":1}}"#),
@@ -269,7 +277,8 @@ mod tests {
             ("temperature", "1,2,3", "temperature: expected"),
             ("blocks", "1,x", "blocks: expected numbers of blocks"),
             ("hold", "maybe", "hold: expected off, auto"),
-            ("resize", "stretch", "resize: expected fit, pad, crop or native"),
+            ("resize", "stretch", "resize: expected fit, pad, crop, native or mask"),
+            ("tile", "small", "tile: expected auto, off or 16 to 16384 pixels"),
             ("score_map", "1", "score_map: expected true or false"),
             ("colour", "red", "option: expected negative_prompt, steps"),
         ] {

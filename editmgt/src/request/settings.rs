@@ -63,7 +63,7 @@ impl EditSettings {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::{MapCombine, StepPlan};
+    use editmgt_core::{MapCombine, StepPlan, Tiling};
     use editmgt_sampler::MaskingSchedule;
 
     use super::*;
@@ -105,6 +105,7 @@ mod tests {
             size: 1024,
             score_map: false,
             resize: Resize::Fit,
+            tile: Tiling::Auto,
             composite: CompositePolicy::Visible,
             blend: Blend::default(),
             feather: 0,

@@ -67,6 +67,7 @@ impl Key {
             variation: 0,
             size: 0,
             resize: Default::default(),
+            tile: Default::default(),
             composite: Default::default(),
             blend: Default::default(),
             feather: 0,

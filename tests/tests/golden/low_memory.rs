@@ -113,7 +113,7 @@ pub(crate) fn write_adapter(
     let values = |count, step: f32| (0..2 * count).map(|i| (i as f32 * step).sin()).collect();
     let factors = LoraFactors { rank: 2, a: values(inputs, 0.7), b: values(outputs, 1.1) };
     let layers = [(layer.to_owned(), factors)];
-    let config = LoraConfig { rank: 2, alpha: 4.0, rank_stabilised: false, dropout: 0.0 };
+    let config = LoraConfig::new(2, 4.0);
     LoraFile::new(config, streams, layers.into()).save(dir).unwrap();
     LoraUse::new(dir)
 }
