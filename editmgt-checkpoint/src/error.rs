@@ -40,6 +40,17 @@ pub enum CheckpointError {
         found: Vec<String>,
     },
 
+    /// The folder's only weights are PyTorch pickles, which can run code when they are read.
+    #[error(
+        "{}: expected safetensors, found only PyTorch pickles ({}); convert them with `python3          scripts/pickle_to_safetensors.py {}`", dir.display(), list(found), dir.display()
+    )]
+    OnlyPickles {
+        /// The folder.
+        dir: PathBuf,
+        /// The pickles.
+        found: Vec<String>,
+    },
+
     /// The folder has more than one set of weights.
     #[error("{}: several sets of weights ({}); keep one of them", dir.display(), list(found))]
     SeveralWeights {

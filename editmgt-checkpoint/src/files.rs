@@ -30,6 +30,7 @@ pub struct WeightFiles {
 
 /// Where a tensor is and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TensorEntry {
     /// Its element type in the file.
     pub dtype: FileDtype,

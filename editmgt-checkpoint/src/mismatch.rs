@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 /// The differences between a checkpoint's keys and the parameters of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mismatch {
     /// The folder.
     pub dir: PathBuf,
@@ -16,6 +17,7 @@ pub struct Mismatch {
 
 /// A key with another shape than in the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Misshaped {
     /// The file.
     pub file: PathBuf,

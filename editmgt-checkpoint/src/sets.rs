@@ -19,6 +19,8 @@ pub(crate) struct WeightSets {
     sets: BTreeMap<Option<String>, Vec<String>>,
     /// Other safetensors files.
     others: Vec<String>,
+    /// PyTorch pickles, which are named in an error and never read.
+    pickles: Vec<String>,
 }
 
 impl WeightSets {
@@ -36,11 +38,13 @@ impl WeightSets {
                     found.sets.entry(variant.map(str::to_owned)).or_default().push(name);
                 }
                 None if name.ends_with(".safetensors") => found.others.push(name),
+                None if is_pickle(&name) => found.pickles.push(name),
                 None => {}
             }
         }
         found.sets.values_mut().for_each(|names| names.sort());
         found.others.sort();
+        found.pickles.sort();
         Ok(found)
     }
 
@@ -68,6 +72,10 @@ impl WeightSets {
             }
             (None, None) => match self.sets.iter().collect::<Vec<_>>()[..] {
                 [only] => only,
+                [] if self.others.is_empty() && !self.pickles.is_empty() => {
+                    let found = list(&self.pickles);
+                    return Err(CheckpointError::OnlyPickles { dir: dir_owned(), found });
+                }
                 [] => {
                     let found = list(&self.others);
                     return Err(CheckpointError::NoWeights { dir: dir_owned(), found });
@@ -82,6 +90,17 @@ impl WeightSets {
             _ => Err(CheckpointError::SeveralWeights { dir: dir_owned(), found: list(names) }),
         }
     }
+}
+
+/// Whether the name is that of weights, or of their index, as `torch.save` writes them.
+fn is_pickle(name: &str) -> bool {
+    let extension =
+        |name: &str| [".bin", ".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end));
+    // Files beside the weights: of the trainer, and one vector of Muddit's text generation.
+    const BESIDE: [&str; 5] =
+        ["training_args", "optimizer", "scheduler", "rng_state", "mask_token_embedding"];
+    let weights = !BESIDE.iter().any(|start| name.starts_with(start));
+    weights && extension(name.strip_suffix(".index.json").unwrap_or(name))
 }
 
 /// The variant of a file that stands for a set of weights, `None` in it for the plain one; `None` for any other
@@ -107,6 +126,26 @@ fn variant(name: &str) -> Option<Option<&str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_pickles() {
+        for (name, expected) in [
+            ("pytorch_model.bin", true),
+            ("diffusion_pytorch_model.bin", true),
+            ("pytorch_model-00001-of-00002.bin", true),
+            ("pytorch_model.bin.index.json", true),
+            ("vae.pt", true),
+            ("model.ckpt", true),
+            ("model.safetensors", false),
+            ("model.safetensors.index.json", false),
+            ("training_args.bin", false),
+            ("optimizer.pt", false),
+            ("mask_token_embedding.pth", false),
+            ("config.json", false),
+        ] {
+            assert_eq!(is_pickle(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn names_of_all_libraries_and_versions() {

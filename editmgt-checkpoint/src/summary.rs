@@ -1,6 +1,7 @@
 //! Sizes of a checkpoint, from its headers.
 
 use std::collections::BTreeMap;
+use std::iter::Sum;
 
 use burn::tensor::DType;
 use serde::Serialize;
@@ -8,7 +9,8 @@ use serde::Serialize;
 use crate::{CheckpointError, FileDtype, WeightFiles};
 
 /// The sizes of the weights of one component.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ComponentSummary {
     /// Number of tensors.
     pub tensors: usize,
@@ -24,6 +26,7 @@ pub struct ComponentSummary {
 
 /// The tensors of one element type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct DtypeCount {
     /// Number of tensors.
     pub tensors: usize,
@@ -35,6 +38,25 @@ impl ComponentSummary {
     /// Bytes of the weights in memory as `dtype`, without activations.
     pub fn memory(&self, dtype: DType) -> u64 {
         self.parameters * dtype.size() as u64
+    }
+}
+
+impl<'a> Sum<&'a Self> for ComponentSummary {
+    /// The sizes of several components together.
+    fn sum<I: Iterator<Item = &'a Self>>(summaries: I) -> Self {
+        let mut total = Self::default();
+        for summary in summaries {
+            total.tensors += summary.tensors;
+            total.parameters += summary.parameters;
+            total.files += summary.files;
+            total.bytes_on_disk += summary.bytes_on_disk;
+            for (dtype, count) in &summary.dtypes {
+                let sum = total.dtypes.entry(*dtype).or_default();
+                sum.tensors += count.tensors;
+                sum.parameters += count.parameters;
+            }
+        }
+        total
     }
 }
 

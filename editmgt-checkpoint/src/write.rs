@@ -16,6 +16,7 @@ use crate::{CheckpointError, FileDtype, TensorSpec, header};
 
 /// Names, dtype and size of the files of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WriteOptions {
     /// Names of the files.
     pub name: WeightsName,
@@ -29,6 +30,12 @@ impl WriteOptions {
     /// Shards of at most 5 GB, as the official libraries write them.
     pub fn new(name: WeightsName, dtype: DType) -> Self {
         Self { name, dtype, max_shard_bytes: 5_000_000_000 }
+    }
+
+    /// Replaces the bytes of data per file.
+    #[must_use]
+    pub fn with_max_shard_bytes(self, max_shard_bytes: u64) -> Self {
+        Self { max_shard_bytes, ..self }
     }
 }
 

@@ -248,6 +248,14 @@ fn rejects_missing_and_ambiguous_weights() {
     type Expected = fn(&CheckpointError) -> bool;
     let cases: Vec<(&[&str], Expected, &str)> = vec![
         (&[], |e| matches!(e, E::NoWeights { .. }), "found none"),
+        (&["pytorch_model.bin"], |e| matches!(e, E::OnlyPickles { .. }), "pytorch_model.bin"),
+        (
+            &["pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json"],
+            |e| matches!(e, E::OnlyPickles { .. }),
+            "scripts/pickle_to_safetensors.py",
+        ),
+        (&["lora.safetensors", "pytorch_model.bin"], |e| matches!(e, E::NoWeights { .. }), "lora"),
+        (&["training_args.bin"], |e| matches!(e, E::NoWeights { .. }), "found none"),
         (&["golden.safetensors"], |e| matches!(e, E::NoWeights { .. }), "golden.safetensors"),
         (&["lora.safetensors"], |e| matches!(e, E::NoWeights { .. }), "lora.safetensors"),
         (

@@ -71,8 +71,7 @@ fn one_file_and_shards_have_the_same_values() {
 
     // 40x96 values exceed the limit of a shard, so they get a shard to themselves.
     let shards = root.path().join("shards");
-    let options =
-        WriteOptions { max_shard_bytes: 4000, ..WriteOptions::new(WeightsName::Model, DType::F32) };
+    let options = WriteOptions::new(WeightsName::Model, DType::F32).with_max_shard_bytes(4000);
     write_random(&shards, &specs(), &options, 7).unwrap();
     assert_eq!(
         names(&shards),

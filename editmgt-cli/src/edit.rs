@@ -378,6 +378,9 @@ impl PhotoCommand<'_> {
             for cut in result.report.prompts_cut() {
                 progress.note(&cut.to_string());
             }
+            if let Some(note) = &result.report.steps.note {
+                progress.note(note);
+            }
             job.write(photo.photo(), &result, start)?;
         }
         Ok(ExitCode::SUCCESS)
@@ -405,7 +408,7 @@ impl Job {
         start: Instant,
     ) -> Result<(), Box<dyn StdError>> {
         let text = self.record.then(|| EditRecord::from(&result.report).png_text());
-        let save = SaveOptions { text: Vec::from_iter(text), ..SaveOptions::default() };
+        let save = text.into_iter().fold(SaveOptions::default(), SaveOptions::with_text);
         result.image.save_with(&self.output, &save)?;
         if let Some(map) = &self.map {
             result.overlay(photo)?.save(map)?;

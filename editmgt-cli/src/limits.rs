@@ -19,7 +19,7 @@ impl LimitArgs {
     /// Only the number of pixels is limited, which determines memory.
     pub(crate) fn limits(&self) -> PhotoLimits {
         let max_pixels = self.max_megapixels.saturating_mul(MEGA);
-        PhotoLimits { max_pixels, max_side: u64::MAX, ..PhotoLimits::default() }
+        PhotoLimits::default().with_max_pixels(max_pixels).with_max_side(u64::MAX)
     }
 }
 

@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 use burn::tensor::module::adaptive_avg_pool2d;
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, TokenGrid};
+use crate::{GridSize, Result, Tiling, TokenGrid};
 
 /// The sizes of a codec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,5 +64,58 @@ pub trait VqCodec: Send + Sync {
             return Ok(image);
         }
         Ok(adaptive_avg_pool2d(image, [small.height * f, small.width * f]))
+    }
+
+    /// Side of the tiles that an image of this token grid is computed in, in pixels; `None` (the
+    /// default) if it is computed whole.
+    fn tile_side(&self, grid: GridSize, tiling: Tiling) -> Option<usize> {
+        let _ = (grid, tiling);
+        None
+    }
+
+    /// As [`encode`](Self::encode), computed in tiles, in memory that the tiles bound. Up to rounding
+    /// the result is that of [`encode`](Self::encode). The default implementation is
+    /// [`encode`](Self::encode).
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    fn encode_tiled(&self, images: Tensor<4>, side: usize) -> Result<TokenGrid> {
+        let _ = side;
+        self.encode(images)
+    }
+
+    /// As [`decode`](Self::decode), computed in tiles, in memory that the tiles bound. Up to rounding
+    /// the result is that of [`decode`](Self::decode). The default implementation is
+    /// [`decode`](Self::decode).
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode).
+    fn decode_tiled(&self, tokens: &TokenGrid, side: usize) -> Result<Tensor<4>> {
+        let _ = side;
+        self.decode(tokens)
+    }
+
+    /// Encodes whole or in tiles, as [`tile_side`](Self::tile_side) says.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    fn encode_with(&self, images: Tensor<4>, tiling: Tiling) -> Result<TokenGrid> {
+        let f = self.spec().downsample_factor.max(1);
+        let [.., height, width] = images.dims();
+        match self.tile_side(GridSize::new(height / f, width / f), tiling) {
+            Some(side) => self.encode_tiled(images, side),
+            None => self.encode(images),
+        }
+    }
+
+    /// Decodes whole or in tiles, as [`tile_side`](Self::tile_side) says.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode).
+    fn decode_with(&self, tokens: &TokenGrid, tiling: Tiling) -> Result<Tensor<4>> {
+        match self.tile_side(tokens.size(), tiling) {
+            Some(side) => self.decode_tiled(tokens, side),
+            None => self.decode(tokens),
+        }
     }
 }

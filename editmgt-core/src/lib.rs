@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod attention;
+mod cached;
 mod codec;
 pub mod config;
 mod error;
@@ -39,9 +40,11 @@ mod region;
 mod schedule;
 mod shared;
 mod text;
+mod tiling;
 mod transformer;
 
 pub use attention::{AttentionMaps, AttentionRequest, ItemRows, TextRows};
+pub use cached::{ActiveRows, StepCache, StepPlan, StepWork};
 pub use codec::{CodecSpec, VqCodec};
 pub use error::{Error, Result};
 pub use grid::{GridSize, TokenGrid};
@@ -55,6 +58,7 @@ pub use region::{
 };
 pub use schedule::{Schedule, ScheduleRequest, StepResult, StepState, UnmaskScheduler};
 pub use text::{TextConditioning, TextEncoder, TextSpec, Truncation};
+pub use tiling::Tiling;
 pub use transformer::{
     MgtTransformer, MicroConditions, ReferenceInput, StepInput, StepOutput, TransformerSpec,
 };

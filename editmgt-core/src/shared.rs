@@ -6,9 +6,9 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 
 use crate::{
-    AttentionRequest, CodecSpec, GridSize, HoldMask, HoldRequest, MgtTransformer, RegionHold,
-    Result, StepInput, StepOutput, TextConditioning, TextEncoder, TextSpec, TokenGrid,
-    TransformerSpec, Truncation, VqCodec,
+    ActiveRows, AttentionRequest, CodecSpec, GridSize, HoldMask, HoldRequest, MgtTransformer,
+    RegionHold, Result, StepCache, StepInput, StepOutput, TextConditioning, TextEncoder, TextSpec,
+    Tiling, TokenGrid, TransformerSpec, Truncation, VqCodec,
 };
 
 impl<T: VqCodec + ?Sized> VqCodec for Arc<T> {
@@ -30,6 +30,26 @@ impl<T: VqCodec + ?Sized> VqCodec for Arc<T> {
 
     fn decode_small(&self, tokens: &TokenGrid, shrink: usize) -> Result<Tensor<4>> {
         (**self).decode_small(tokens, shrink)
+    }
+
+    fn tile_side(&self, grid: GridSize, tiling: Tiling) -> Option<usize> {
+        (**self).tile_side(grid, tiling)
+    }
+
+    fn encode_tiled(&self, images: Tensor<4>, side: usize) -> Result<TokenGrid> {
+        (**self).encode_tiled(images, side)
+    }
+
+    fn decode_tiled(&self, tokens: &TokenGrid, side: usize) -> Result<Tensor<4>> {
+        (**self).decode_tiled(tokens, side)
+    }
+
+    fn encode_with(&self, images: Tensor<4>, tiling: Tiling) -> Result<TokenGrid> {
+        (**self).encode_with(images, tiling)
+    }
+
+    fn decode_with(&self, tokens: &TokenGrid, tiling: Tiling) -> Result<Tensor<4>> {
+        (**self).decode_with(tokens, tiling)
     }
 }
 
@@ -66,6 +86,20 @@ impl<T: MgtTransformer + ?Sized> MgtTransformer for Arc<T> {
 
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput> {
         (**self).forward(input, request)
+    }
+
+    fn caches_steps(&self) -> bool {
+        (**self).caches_steps()
+    }
+
+    fn forward_cached(
+        &self,
+        input: &StepInput<'_>,
+        request: &AttentionRequest,
+        cache: &mut StepCache,
+        active: Option<&ActiveRows>,
+    ) -> Result<StepOutput> {
+        (**self).forward_cached(input, request, cache, active)
     }
 
     fn takes_reference(&self) -> bool {

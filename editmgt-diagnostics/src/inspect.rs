@@ -1,11 +1,10 @@
 //! Describes a model by its headers only: no weights are loaded.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use editmgt::{EditDefaults, Job, ModelError, ModelFolder, ModelKind, variant_identity};
 use editmgt_backends::Dtype;
-use editmgt_checkpoint::{ComponentSummary, DtypeCount};
+use editmgt_checkpoint::ComponentSummary;
 use serde::Serialize;
 
 /// The parts of a model, and their sum.
@@ -68,28 +67,9 @@ pub fn inspect_variant(root: &Path, variant: Option<&str>) -> Result<ModelSummar
     let sha256 = variant_identity(&folder, variant)?;
     let kind = ModelKind::read(&folder.transformer)?;
     let trained_for = defaults.trained_for.as_deref().unwrap_or(kind.trained_for()).to_vec();
-    let total = total(&components);
+    let total = components.iter().map(|(_, summary)| summary).sum();
     let family = kind.to_string();
     Ok(ModelSummary { components, total, sha256, family, trained_for, defaults })
-}
-
-fn total(components: &[(&str, ComponentSummary)]) -> ComponentSummary {
-    let mut dtypes = BTreeMap::<_, DtypeCount>::new();
-    for (_, summary) in components {
-        for (dtype, count) in &summary.dtypes {
-            let sum = dtypes.entry(*dtype).or_default();
-            sum.tensors += count.tensors;
-            sum.parameters += count.parameters;
-        }
-    }
-    let all = || components.iter().map(|(_, summary)| summary);
-    ComponentSummary {
-        tensors: all().map(|summary| summary.tensors).sum(),
-        parameters: all().map(|summary| summary.parameters).sum(),
-        dtypes,
-        files: all().map(|summary| summary.files).sum(),
-        bytes_on_disk: all().map(|summary| summary.bytes_on_disk).sum(),
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@
 //! | operation | kernel | differs from the composition by |
 //! |---|---|---|
 //! | [`gelu`], [`gelu_tanh`], [`gelu_tanh_gated`], [`quick_gelu`], [`silu`] | elementwise, with a vectorised `exp` | `exp` to 2 units in the last place |
-//! | [`rms_norm`], [`modulated_layer_norm`], [`group_norm_silu`] | statistics in cache | the order of sums |
+//! | [`rms_norm`], [`modulated_layer_norm`], [`group_norm_silu`], [`group_norm_silu_given`] | statistics in cache | the order of sums |
 //! | [`norm_and_rotate`] | norm, rotation and layout of query or key heads | the order of sums |
 //! | [`attention`] | tiled, with an online softmax; scores stay in the L1 cache | the order of sums, `exp` |
 //! | [`join_tokens`] | parallel copy | nothing |
@@ -54,6 +54,6 @@ pub use buffers::BufferPool;
 pub use convolution::conv2d;
 pub use join::join_tokens;
 pub use linear::{linear, linear_layer, widens};
-pub use norm::{group_norm_silu, modulated_layer_norm, rms_norm};
+pub use norm::{group_norm_silu, group_norm_silu_given, modulated_layer_norm, rms_norm};
 pub use rotation::norm_and_rotate;
 pub use sums::{add, add_gated};

@@ -1,6 +1,6 @@
 //! Normalisation layers, fused with the operation that follows them.
 
-use burn::tensor::{DType, Tensor, module};
+use burn::tensor::{DType, Tensor, TensorData, module};
 
 use crate::activation::{silu, silu_of};
 use crate::host::{HostTensor, on_host};
@@ -117,12 +117,70 @@ pub fn group_norm_silu(
     let x = x - mean;
     let variance = group_mean(x.clone() * x.clone());
 
+    scaled_silu(x, variance, [weight, bias], shape, epsilon).cast(dtype)
+}
+
+/// [`group_norm_silu`] with given statistics instead of those of `x`: for a part of an image whose
+/// statistics were computed over the whole.
+///
+/// `statistics` are mean and variance of each image's groups, image by image.
+///
+/// # Shapes
+/// - `x`: `[B, C, H, W]`, `weight`, `bias`: `[C]`, `statistics`: `B * groups`
+/// - result: `[B, C, H, W]`
+pub fn group_norm_silu_given(
+    x: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    statistics: &[(f32, f32)],
+    epsilon: f64,
+) -> Tensor<4> {
+    let shape @ [batch, channels, height, width] = x.dims();
+    let groups = statistics.len() / batch;
+    let per_group = channels / groups;
+    if on_host(&x) && on_host(&weight) && on_host(&bias) {
+        let (weight, bias) = (HostTensor::take(weight), HostTensor::take(bias));
+        let (weight, bias) = (weight.values(), bias.values());
+        let normed = map_rows(HostTensor::take(x), height * width, |index, plane| {
+            let (mean, variance) = statistics[index / per_group];
+            let channel = index % channels;
+            let scale = weight[channel] / (variance + epsilon as f32).sqrt();
+            let bias = bias[channel];
+            plane.iter_mut().for_each(|x| *x = silu_of((*x - mean) * scale + bias));
+        });
+        return normed.into_tensor(shape);
+    }
+
+    let dtype = x.dtype();
+    let of_groups = |value: fn(&(f32, f32)) -> f32| {
+        let values: Vec<f32> = statistics.iter().map(value).collect();
+        let data = TensorData::new(values, [batch, groups, 1, 1]);
+        Tensor::<4>::from_data(data, (&x.device(), DType::F32))
+    };
+    let (mean, variance) = (of_groups(|of| of.0), of_groups(|of| of.1));
+    let x = x.cast(DType::F32).reshape([batch, groups, per_group * height, width]) - mean;
+    scaled_silu(x, variance, [weight, bias], shape, epsilon).cast(dtype)
+}
+
+/// SiLU of centred values after division by their deviation, weight and bias: the end of a group
+/// norm, in f32.
+///
+/// # Shapes
+/// `x`: `[B, groups, C / groups * H, W]`, `variance`: `[B, groups, 1, 1]`, weight and bias: `[C]`;
+/// the result has `shape`, `[B, C, H, W]`.
+fn scaled_silu(
+    x: Tensor<4>,
+    variance: Tensor<4>,
+    [weight, bias]: [Tensor<1>; 2],
+    shape: [usize; 4],
+    epsilon: f64,
+) -> Tensor<4> {
+    let ([batch, channels, ..], [_, groups, ..]) = (shape, variance.dims());
     // One factor for each channel of each image, so that the image is multiplied once.
-    let weight = weight.cast(DType::F32).reshape([1, groups, per_group, 1]);
+    let weight = weight.cast(DType::F32).reshape([1, groups, channels / groups, 1]);
     let scale = (variance + epsilon).sqrt().recip() * weight;
     let bias = bias.cast(DType::F32).reshape([1, channels, 1, 1]);
-    let x = x.reshape(shape);
-    silu(x * scale.reshape([batch, channels, 1, 1]) + bias).cast(dtype)
+    silu(x.reshape(shape) * scale.reshape([batch, channels, 1, 1]) + bias)
 }
 
 /// The mean over the last two axes, rows first: summing a million values sequentially would lose
@@ -201,5 +259,24 @@ mod tests {
                 assert!(worst < tolerance, "offset {offset}, spread {spread}: {worst}");
             }
         }
+    }
+
+    #[test]
+    fn group_norm_silu_given_its_own_statistics_equals_group_norm_silu() {
+        let [batch, groups, per_group, height, width] = [2, 3, 2, 7, 9];
+        let x = random([batch, groups * per_group, height, width], 5);
+        let (weight, bias) = (random([6], 6), random([6], 7));
+        let expected = group_norm_silu(x.clone(), weight.clone(), bias.clone(), groups, 1e-6);
+        let values = x.clone().try_into_vec_as::<f32>().unwrap();
+        let statistics: Vec<_> = values.chunks(per_group * height * width).map(moments).collect();
+        let run = |x, weight, bias| group_norm_silu_given(x, weight, bias, &statistics, 1e-6);
+        let kernel = run(x.clone(), weight.clone(), bias.clone());
+        // The same moments, with sums vectorised in another way.
+        assert!(worst(kernel, expected.clone()) < 3e-6);
+        let composed = run(plain(x.clone()), plain(weight.clone()), plain(bias.clone())).inner();
+        assert!(worst(composed, expected.clone()) < 3e-6);
+        // A part of the image with the statistics of the whole.
+        let part = run(x.narrow(3, 2, 4), weight, bias);
+        assert!(worst(part, expected.narrow(3, 2, 4)) < 3e-6);
     }
 }

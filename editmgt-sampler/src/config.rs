@@ -19,6 +19,7 @@ const COMPONENT: &str = "scheduler";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SchedulerConfig {
     /// The id of positions that are not decided yet; must equal the transformer's.
     pub mask_token_id: u32,
@@ -38,6 +39,18 @@ struct File {
 }
 
 impl SchedulerConfig {
+    /// The official schedule and timesteps.
+    pub fn new(mask_token_id: u32) -> Self {
+        let (masking_schedule, timesteps) = (MaskingSchedule::default(), Timesteps::default());
+        Self { mask_token_id, masking_schedule, timesteps }
+    }
+
+    /// Replaces the timestep input.
+    #[must_use]
+    pub fn with_timesteps(self, timesteps: Timesteps) -> Self {
+        Self { timesteps, ..self }
+    }
+
     /// Parses the text of the file.
     ///
     /// # Errors

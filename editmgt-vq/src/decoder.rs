@@ -7,6 +7,7 @@ use crate::VqConfig;
 use crate::norm::GroupNormSilu;
 use crate::resample::Upsample;
 use crate::resnet::{MidBlock, ResnetBlock, conv3x3, run};
+use crate::tiles::Step;
 
 /// Decodes latents into an image, coarsest resolution first.
 #[derive(Module, Debug)]
@@ -68,5 +69,17 @@ impl Decoder {
             x = block.upsamplers.iter().fold(x, |x, upsampler| upsampler.forward(x));
         }
         conv2d(&self.conv_out, self.conv_norm_out.forward(x))
+    }
+
+    /// The layers of [`forward`](Self::forward).
+    pub(crate) fn steps(&self) -> Vec<Step<'_>> {
+        let mut steps = vec![Step::Conv(&self.conv_in)];
+        steps.extend(self.mid_block.steps());
+        for block in &self.up_blocks {
+            steps.extend(block.resnets.iter().flat_map(ResnetBlock::steps));
+            steps.extend(block.upsamplers.iter().map(Step::Up));
+        }
+        steps.extend([Step::Norm(&self.conv_norm_out), Step::Conv(&self.conv_out)]);
+        steps
     }
 }

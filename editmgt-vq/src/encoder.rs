@@ -7,6 +7,7 @@ use crate::VqConfig;
 use crate::norm::GroupNormSilu;
 use crate::resample::Downsample;
 use crate::resnet::{MidBlock, ResnetBlock, conv3x3, run};
+use crate::tiles::Step;
 
 /// Encodes an image into latents, finest resolution first.
 #[derive(Module, Debug)]
@@ -70,5 +71,17 @@ impl Encoder {
         }
         let x = self.mid_block.forward(x);
         conv2d(&self.conv_out, self.conv_norm_out.forward(x))
+    }
+
+    /// The layers of [`forward`](Self::forward).
+    pub(crate) fn steps(&self) -> Vec<Step<'_>> {
+        let mut steps = vec![Step::Conv(&self.conv_in)];
+        for block in &self.down_blocks {
+            steps.extend(block.resnets.iter().flat_map(ResnetBlock::steps));
+            steps.extend(block.downsamplers.iter().map(Step::Down));
+        }
+        steps.extend(self.mid_block.steps());
+        steps.extend([Step::Norm(&self.conv_norm_out), Step::Conv(&self.conv_out)]);
+        steps
     }
 }

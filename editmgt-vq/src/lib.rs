@@ -59,6 +59,7 @@ mod resample;
 mod resnet;
 #[cfg(test)]
 mod testing;
+mod tiles;
 
 pub use codec_config::CodecConfig;
 pub use config::VqConfig;

@@ -3,16 +3,30 @@ use std::borrow::Cow;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, Device, Int, Tensor};
-use editmgt_core::{CodecSpec, Result, TokenGrid, VqCodec};
+use editmgt_core::{CodecSpec, GridSize, Result, Tiling, TokenGrid, VqCodec};
 use editmgt_kernels::BufferPool;
 
 use crate::VqConfig;
 use crate::decoder::Decoder;
 use crate::encoder::Encoder;
-use crate::images::check_images;
+use crate::images::{IMAGE_CHANNELS, check_images};
 use crate::quantizer::VectorQuantizer;
 use crate::resample::shrink_codes;
 use crate::resnet::conv1x1;
+use crate::tiles::{self, Tiles, largest_activation, units};
+
+/// With [`Tiling::Auto`], images whose activations are estimated to need more are computed in
+/// tiles: 4 GiB. The official codec computes 1024x1024 whole and 1280x1280 in tiles.
+const WHOLE_BYTES: usize = 1 << 32;
+/// Activations alive at the same time when the largest one is computed (a shortcut, the input and
+/// the output of a layer).
+const ACTIVATIONS: usize = 3;
+/// Side of the tiles of [`Tiling::Auto`], in pixels.
+const AUTO_SIDE: usize = 256;
+/// Activations stored between the units of a run in tiles, in bytes: 2 GB. With the official codec's
+/// weights (0.6 GB), an image of 24 megapixels (0.3 GB) and the activations of a tile (0.6 GB) that
+/// stays below 4 GB.
+const STORED_BYTES: usize = 2_000_000_000;
 
 /// The VQ codec of the official checkpoints (diffusers `VQModel`).
 ///
@@ -60,10 +74,27 @@ impl VqModel {
     /// # Errors
     /// [`Error::Shape`](editmgt_core::Error::Shape) as [`VqCodec::encode`].
     pub fn encode_latents(&self, images: Tensor<4>) -> Result<Tensor<4>> {
+        self.encoded(images, |encoder, images| Ok(encoder.forward(images)))
+    }
+
+    /// As [`encode_latents`](Self::encode_latents), in tiles.
+    pub(crate) fn encode_latents_tiled(
+        &self,
+        images: Tensor<4>,
+        tiles: Tiles,
+    ) -> Result<Tensor<4>> {
+        self.encoded(images, |encoder, images| tiles::run(&units(encoder.steps()), images, tiles))
+    }
+
+    fn encoded(
+        &self,
+        images: Tensor<4>,
+        run: impl FnOnce(&Encoder, Tensor<4>) -> Result<Tensor<4>> + Send,
+    ) -> Result<Tensor<4>> {
         check_images(&images, self.spec.downsample_factor)?;
         let (encoder, quant_conv) = (self.widened(&self.encoder), self.widened(&self.quant_conv));
         let images = images.cast(quant_conv.weight.val().dtype());
-        let latents = BufferPool::current().install(|| encoder.forward(images));
+        let latents = BufferPool::current().install(|| run(&encoder, images))?;
         Ok(quant_conv.forward(latents))
     }
 
@@ -100,12 +131,45 @@ impl VqModel {
     /// [`Error::Shape`](editmgt_core::Error::Shape) if the codes have other channels than the
     /// codebook, or are empty.
     pub fn decode_unclipped(&self, codes: Tensor<4>) -> Result<Tensor<4>> {
+        self.decoded(codes, |decoder, latents| Ok(decoder.forward(latents)))
+    }
+
+    /// As [`decode_unclipped`](Self::decode_unclipped), in tiles.
+    pub(crate) fn decode_unclipped_tiled(
+        &self,
+        codes: Tensor<4>,
+        tiles: Tiles,
+    ) -> Result<Tensor<4>> {
+        self.decoded(codes, |decoder, latents| tiles::run(&units(decoder.steps()), latents, tiles))
+    }
+
+    fn decoded(
+        &self,
+        codes: Tensor<4>,
+        run: impl FnOnce(&Decoder, Tensor<4>) -> Result<Tensor<4>> + Send,
+    ) -> Result<Tensor<4>> {
         self.quantize.check_codes(&codes)?;
         let post_quant_conv = self.widened(&self.post_quant_conv);
         let codes = codes.cast(post_quant_conv.weight.val().dtype());
         let (decoder, latents) = (self.widened(&self.decoder), post_quant_conv.forward(codes));
-        let images = BufferPool::current().install(|| decoder.forward(latents));
+        let images = BufferPool::current().install(|| run(&decoder, latents))?;
         Ok(images.cast(DType::F32))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn decoder_steps(&self) -> Vec<tiles::Step<'_>> {
+        self.decoder.steps()
+    }
+
+    /// Estimated bytes of the activations of an image of this grid, computed whole in f32.
+    fn whole_bytes(&self, grid: GridSize) -> usize {
+        let f = self.spec.downsample_factor;
+        let (height, width) = (grid.height.saturating_mul(f), grid.width.saturating_mul(f));
+        let latent_channels = self.post_quant_conv.weight.lazy_shape()[0];
+        let encoder = largest_activation(&self.encoder.steps(), IMAGE_CHANNELS, [height, width]);
+        let decoder =
+            largest_activation(&self.decoder.steps(), latent_channels, [grid.height, grid.width]);
+        encoder.max(decoder).saturating_mul(ACTIVATIONS * DType::F32.size())
     }
 
     /// The codebook.
@@ -157,6 +221,24 @@ impl VqCodec for VqModel {
     fn decode_small(&self, tokens: &TokenGrid, shrink: usize) -> Result<Tensor<4>> {
         let codes = shrink_codes(self.embed(tokens)?, shrink)?;
         Ok(self.decode_unclipped(codes)?.clamp(0.0, 1.0))
+    }
+
+    fn tile_side(&self, grid: GridSize, tiling: Tiling) -> Option<usize> {
+        let longer = grid.height.max(grid.width).saturating_mul(self.spec.downsample_factor);
+        match tiling {
+            Tiling::Off => None,
+            Tiling::Pixels(side) => (longer > side).then_some(side),
+            Tiling::Auto => (self.whole_bytes(grid) > WHOLE_BYTES).then_some(AUTO_SIDE),
+        }
+    }
+
+    fn encode_tiled(&self, images: Tensor<4>, side: usize) -> Result<TokenGrid> {
+        self.quantize.tokens(self.encode_latents_tiled(images, Tiles::new(side, STORED_BYTES))?)
+    }
+
+    fn decode_tiled(&self, tokens: &TokenGrid, side: usize) -> Result<Tensor<4>> {
+        let tiles = Tiles::new(side, STORED_BYTES);
+        Ok(self.decode_unclipped_tiled(self.embed(tokens)?, tiles)?.clamp(0.0, 1.0))
     }
 }
 

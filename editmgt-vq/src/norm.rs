@@ -1,7 +1,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use editmgt_kernels::group_norm_silu;
+use editmgt_kernels::{group_norm_silu, group_norm_silu_given};
 
 /// Added to every variance by the official code.
 const EPSILON: f64 = 1e-6;
@@ -27,6 +27,15 @@ impl GroupNormSilu {
     /// `[B, C, H, W]` to the same.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         group_norm_silu(x, self.weight.val(), self.bias.val(), self.groups, EPSILON)
+    }
+
+    /// As [`forward`](Self::forward), with mean and variance of each image's groups.
+    pub(crate) fn forward_given(&self, x: Tensor<4>, statistics: &[(f32, f32)]) -> Tensor<4> {
+        group_norm_silu_given(x, self.weight.val(), self.bias.val(), statistics, EPSILON)
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
     }
 }
 

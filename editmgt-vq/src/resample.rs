@@ -37,6 +37,10 @@ impl Downsample {
         Self { conv: conv.init(device) }
     }
 
+    pub(crate) fn conv(&self) -> &Conv2d {
+        &self.conv
+    }
+
     /// `[B, C, H, W]`, even sides, to `[B, C, H/2, W/2]`.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         conv2d(&self.conv, x)
@@ -52,6 +56,10 @@ pub(crate) struct Upsample {
 impl Upsample {
     pub(crate) fn new(channels: usize, device: &Device) -> Self {
         Self { conv: conv3x3([channels, channels]).init(device) }
+    }
+
+    pub(crate) fn conv(&self) -> &Conv2d {
+        &self.conv
     }
 
     /// `[B, C, H, W]` to `[B, C, 2H, 2W]`: each pixel becomes four, then a convolution.

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor};
 use editmgt_kernels::{add, conv2d};
 
 use crate::norm::GroupNormSilu;
+use crate::tiles::Step;
 
 /// `shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))`.
 #[derive(Module, Debug)]
@@ -49,6 +50,18 @@ impl ResnetBlock {
         };
         add(shortcut, hidden)
     }
+
+    /// The layers of [`forward`](Self::forward).
+    pub(crate) fn steps(&self) -> [Step<'_>; 6] {
+        [
+            Step::Open,
+            Step::Norm(&self.norm1),
+            Step::Conv(&self.conv1),
+            Step::Norm(&self.norm2),
+            Step::Conv(&self.conv2),
+            Step::Close(self.conv_shortcut.as_ref()),
+        ]
+    }
 }
 
 /// The middle of encoder and decoder, at the coarsest resolution.
@@ -65,6 +78,11 @@ impl MidBlock {
     /// `[B, C, H, W]` to the same.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         run(&self.resnets, x)
+    }
+
+    /// The layers of [`forward`](Self::forward).
+    pub(crate) fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        self.resnets.iter().flat_map(ResnetBlock::steps)
     }
 }
 

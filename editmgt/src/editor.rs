@@ -187,7 +187,9 @@ impl Editor {
         match &self.custom.hold {
             // What stays of an inpainting is known, not held.
             Some(_) if settings.task.is_inpainting() => settings.score_map,
-            Some(hold) if !settings.hold.is_custom() => settings.score_map || hold.needs_scores(),
+            Some(hold) if !settings.hold.is_custom() || settings.hold.lacks_custom_hold() => {
+                settings.score_map || hold.needs_scores()
+            }
             _ => settings.needs_scores(),
         }
     }

@@ -26,6 +26,7 @@ use crate::request::{EditRequest, EditSettings};
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct EditRecord {
     /// Version of this library.
     pub version: String,

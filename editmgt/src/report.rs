@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage, Truncation};
+use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage, StepPlan, StepWork, Truncation};
 use serde::Serialize;
 
 use crate::model::ModelSource;
@@ -47,6 +47,9 @@ pub struct EditReport {
     pub plan: ResizePlan,
     /// The token grid.
     pub grid: GridSize,
+    /// Side of the tiles in which the codec encoded and decoded, in pixels; `None` for the whole
+    /// image at once.
+    pub tile: Option<usize>,
     /// Blocks whose attention was consolidated; empty if none was needed.
     pub blocks: Vec<usize>,
     /// The score map of the last step; `None` if not computed.
@@ -62,6 +65,9 @@ pub struct EditReport {
     /// Tokens within 1e-4 of being decided otherwise, over all steps, and over all photos of the pass in
     /// [`Editor::edit_batch`](crate::Editor::edit_batch).
     pub ties: usize,
+    /// What the steps computed, over all photos of the pass in
+    /// [`Editor::edit_batch`](crate::Editor::edit_batch).
+    pub steps: StepsReport,
     /// Steps done before the edit was resumed; 0 for an uninterrupted edit.
     pub resumed_after: usize,
     /// Seconds of each stage, in order. A stage whose result was known from an earlier edit of the
@@ -70,6 +76,30 @@ pub struct EditReport {
     /// Peak memory of the process so far in bytes (host memory, not the device's); `None` if the
     /// system does not report it.
     pub peak_memory_bytes: Option<u64>,
+}
+
+/// What the steps of an edit computed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct StepsReport {
+    /// Steps that computed the whole picture.
+    pub full: usize,
+    /// Steps that computed a part of it, or nothing.
+    pub partial: usize,
+    /// Mean fraction of the picture that a step computed, 0..1.
+    pub computed: f32,
+    /// A remark for the user: a plan of cached steps that the model could not follow.
+    pub note: Option<String>,
+}
+
+impl StepsReport {
+    pub(crate) fn new(work: StepWork, plan: StepPlan, caches_steps: bool) -> Self {
+        let StepWork { full, partial, cells } = work;
+        let note = (plan != StepPlan::Exact && !caches_steps).then(|| {
+            format!("the transformer cannot cache steps: {plan} was taken as {}", StepPlan::Exact)
+        });
+        Self { full, partial, computed: cells / (full + partial).max(1) as f32, note }
+    }
 }
 
 impl EditReport {
@@ -100,6 +130,7 @@ pub struct CompositeReport {
 /// Shares of the photo's pixels, 0..1, that are the photo's own, each pixel counted by the first
 /// applicable reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PutBack {
     /// Outside the model's image (a crop).
     pub unseen: f32,
@@ -135,6 +166,7 @@ impl PutBack {
 
 /// A truncated part of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TextLeftOut {
     /// `instruction`, `prompt` (of generated images) or `negative_prompt`.
     pub prompt: &'static str,
@@ -151,6 +183,7 @@ impl fmt::Display for TextLeftOut {
 
 /// The score map of the last step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ScoreReport {
     /// Minimum, maximum and mean score.
     #[serde(flatten)]
@@ -169,6 +202,17 @@ impl ScoreReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_a_plan_that_the_model_could_not_follow() {
+        let work = StepWork { full: 2, partial: 6, cells: 4.0 };
+        let report = StepsReport::new(work, StepPlan::cached(8), true);
+        assert_eq!((report.full, report.partial, report.computed), (2, 6, 0.5));
+        assert_eq!(report.note, None);
+        assert_eq!(StepsReport::new(work, StepPlan::Exact, false).note, None);
+        let note = StepsReport::new(work, StepPlan::cached(8), false).note.unwrap();
+        assert!(note.contains("cached:8 was taken as exact"), "{note}");
+    }
 
     #[test]
     fn notes_a_faint_edit_of_the_whole_image() {

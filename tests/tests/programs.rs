@@ -147,7 +147,7 @@ fn program_6_edits_several() -> Outcome {
 fn write_adapter(dir: &Path) -> Outcome {
     let factors = LoraFactors { rank: 1, a: vec![0.1; 128], b: vec![0.1; 128] };
     let layers = [("single_transformer_blocks.0.attn.to_q".to_owned(), factors)];
-    let config = LoraConfig { rank: 1, alpha: 1.0, rank_stabilised: false, dropout: 0.0 };
+    let config = LoraConfig::new(1, 1.0);
     Ok(LoraFile::new(config, LoraStreams::Both, layers.into()).save(dir)?)
 }
 

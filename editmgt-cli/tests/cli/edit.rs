@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use image::metadata::Orientation;
+use image::{GrayImage, Luma};
 use serde_json::json;
 
 use crate::images::{equal, png, read};
@@ -101,6 +102,8 @@ fn every_option_has_an_effect() {
             true,
         ),
         ("the default resize", "", "--resize fit", true),
+        ("tiles", half, "--hold 0.5 --tile 16", true),
+        ("the default tiles", "", "--tile auto", true),
         ("dtype", "", "--dtype bf16", false),
         ("the default dtype", "", "--dtype f32", true),
         ("the default device", "", "--device cpu", true),
@@ -228,6 +231,58 @@ fn black_mask_area_keeps_the_photos_pixels() {
         assert_eq!(equal(&photo, &image, 0..225 - cell), 1.0, "{options:?}");
         let changed = 1.0 - equal(&photo, &image, 225 + cell..451);
         assert!(changed > 0.1, "{options:?}: only {changed} of the white half changed");
+    }
+}
+
+#[test]
+fn resize_mask_edits_around_the_mask_at_the_photos_resolution() {
+    let scratch = Scratch::new();
+    let white = |x: u32| if (300..310).contains(&x) { 255 } else { 0 };
+    let mask = scratch.write("mask.png", png(451, 300, white));
+    let output = scratch.out("o.png");
+    let around = "--steps 1 --size 480 --resize mask";
+    let edit = Edit::new(output.clone()).with(around).with_path("--mask", &mask);
+    let report = edit.report();
+    // The mask is as high as the photo: a part of all rows, no wider than the model's image.
+    assert_eq!(report["plan"]["area"]["size"]["height"], json!(300));
+    let photo = read(&root().join(CAT)).0;
+    assert_eq!(equal(&photo, &read(&output).0, 0..290), 1.0);
+
+    let narrow = "--steps 1 --size 64 --resize mask";
+    let square = |x: u32| if (300..310).contains(&x) { 255 } else { 0 };
+    let mask = GrayImage::from_fn(451, 300, |x, y| Luma([square(x).min(square(y + 200))]));
+    let path = scratch.out("square.png");
+    mask.save(&path).unwrap();
+    let report = Edit::new(output.clone()).with(narrow).with_path("--mask", &path).report();
+    let (area, model) = (&report["plan"]["area"], &report["plan"]["model"]);
+    assert_eq!(&area["size"], model, "not resized");
+    let image = read(&output).0;
+    let inside = |x: u32, y: u32| {
+        let range = |start: &str, length: &str| {
+            let start = area[start].as_u64().unwrap() as u32;
+            start..start + area["size"][length].as_u64().unwrap() as u32
+        };
+        range("left", "width").contains(&x) && range("top", "height").contains(&y)
+    };
+    assert!(inside(305, 105));
+    let outside = photo.enumerate_pixels().filter(|&(x, y, _)| !inside(x, y));
+    assert!(outside.clone().count() > 0);
+    assert!(outside.clone().all(|(x, y, pixel)| pixel == image.get_pixel(x, y)));
+
+    Edit::new(scratch.out("none.png"))
+        .with(narrow)
+        .run()
+        .refused("no mask", &["resize mask", "no mask"]);
+}
+
+#[test]
+fn the_report_names_the_tiles() {
+    let scratch = Scratch::new();
+    for (options, tile) in
+        [("", json!(null)), ("--tile 16", json!(16)), ("--tile off", json!(null))]
+    {
+        let report = Edit::new(scratch.out("o.png")).quick().with(options).report();
+        assert_eq!(report["tile"], tile, "{options:?}");
     }
 }
 

@@ -18,7 +18,7 @@ fn adapter(dir: &Path, layers: [&str; 2]) {
     let values = |step: f32| (0..2 * width).map(|i| (i as f32 * step).sin()).collect();
     let factors = LoraFactors { rank: 2, a: values(0.7), b: values(1.1) };
     let layers = layers.map(|name| (name.to_owned(), factors.clone()));
-    let config = LoraConfig { rank: 2, alpha: 4.0, rank_stabilised: false, dropout: 0.0 };
+    let config = LoraConfig::new(2, 4.0);
     LoraFile::new(config, LoraStreams::Both, layers.into()).save(dir).unwrap();
 }
 

@@ -16,7 +16,8 @@ pub fn assert_codec_contract(codec: &dyn VqCodec, device: &Device) {
 
 /// Checks a [`VqCodec`]: grids and images have the extents that its spec says, ids are below the
 /// codebook size, pixels are finite and in 0..1, the same input gives the same output, images of a
-/// batch are coded by themselves, small decodes have the documented size, and images of other
+/// batch are coded by themselves, tiles decode to the whole within 1/255, small decodes have the
+/// documented size, and images of other
 /// extents and unfinished grids are refused.
 ///
 /// # Errors
@@ -52,6 +53,16 @@ pub fn check_codec(codec: &dyn VqCodec, device: &Device) -> Checked {
             // Kernels may sum in another order for another batch.
             let near = one.iter().zip(part).all(|(a, b)| (a - b).abs() < 1e-3);
             case.require("images are decoded by themselves", near, image)?;
+        }
+        for side in [f, 3 * f / 2] {
+            let tiled =
+                case.succeeds("tiles are encoded", codec.encode_tiled(images.clone(), side))?;
+            let shape = (tiled.batch(), tiled.size());
+            case.require("tiles give a token per cell", shape == (batch, size), shape)?;
+            let tiled = case.succeeds("tiles are decoded", codec.decode_tiled(&tokens, side))?;
+            let tiled = self::pixels(case, tiled, [batch, 3, size.height * f, size.width * f])?;
+            let near = tiled.iter().zip(&pixels).all(|(a, b)| (a - b).abs() <= 1.0 / 255.0);
+            case.require("tiles decode to the whole within 1/255", near, side)?;
         }
         for shrink in [1, 2, 7] {
             let side = |tokens: usize| (tokens / shrink).max(1) * f;

@@ -57,7 +57,7 @@ impl LoraOptions {
     /// The adapter's `adapter_config.json`.
     pub(super) fn config(&self) -> LoraConfig {
         let Self { rank, alpha, dropout, .. } = *self;
-        LoraConfig { rank, alpha, rank_stabilised: false, dropout }
+        LoraConfig::new(rank, alpha).with_dropout(dropout)
     }
 
     /// Attaches a new adapter and freezes all other parameters. A is uniform in `±1/sqrt(inputs)`

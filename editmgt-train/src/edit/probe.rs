@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use editmgt::sampler::{MaskingSchedule, SchedulerConfig, Timesteps};
-use editmgt::{EditDefaults, EditError, EditRequest, Editor, Model, ModelKind};
-use editmgt_core::{Error, MgtTransformer, VqCodec};
+use editmgt::sampler::Timesteps;
+use editmgt::{EditDefaults, EditError, EditRequest, Editor, Model};
+use editmgt_core::{Error, VqCodec};
 use editmgt_text::{SmallTextEncoder, WordTokenizer};
 
 use super::{EditModel, EditParts, TimestepConvention};
@@ -78,20 +78,11 @@ impl WorldProbe {
             TimestepConvention::MaskRatio => Timesteps::MaskRatio,
             TimestepConvention::Official => Timesteps::Countdown,
         };
-        let model = Model {
-            codec: (self.codec)()?,
-            text: Box::new(SmallTextEncoder::new(text, self.tokenizer.clone())?),
-            scheduler: SchedulerConfig {
-                mask_token_id: transformer.spec().mask_token,
-                masking_schedule: MaskingSchedule::Cosine,
-                timesteps,
-            },
-            transformer: Box::new(transformer),
-            defaults: self.defaults.clone(),
-            kind: ModelKind::Custom,
-            source: None,
-            device: self.device.clone(),
-        };
+        let text = Box::new(SmallTextEncoder::new(text, self.tokenizer.clone())?);
+        let (codec, transformer) = ((self.codec)()?, Box::new(transformer));
+        let mut model = Model::new(codec, text, transformer, self.device.clone());
+        model.scheduler = model.scheduler.with_timesteps(timesteps);
+        model.defaults = self.defaults.clone();
         Editor::new(model).map_err(|error| as_stage(error.into()))
     }
 }

@@ -60,6 +60,31 @@ impl PatchDecoder {
         x + 0.5
     }
 
+    /// Tokens around a tile on which its pixels depend: each convolution reaches one pixel of its
+    /// level.
+    pub(crate) fn margin(&self) -> usize {
+        let of_level = |level: &Level| 2 * level.blocks.len() + 1;
+        1 + self
+            .levels
+            .iter()
+            .rev()
+            .fold(0, |finer: usize, level| finer.div_ceil(2) + of_level(level))
+    }
+
+    /// Estimated bytes of the activations, computed whole, of a token grid with this many tokens.
+    pub(crate) fn whole_bytes(&self, tokens: usize) -> usize {
+        // The input of a residual block and its hidden activation, or what a convolution reads and
+        // gives.
+        const ACTIVATIONS: usize = 3;
+        let of_levels = self.levels.iter().scan(tokens, |pixels, level| {
+            let channels = level.upsample.weight.lazy_shape()[0];
+            let values = channels.saturating_mul(*pixels);
+            *pixels = pixels.saturating_mul(4);
+            Some(values)
+        });
+        of_levels.max().unwrap_or(0).saturating_mul(ACTIVATIONS * size_of::<f32>())
+    }
+
     /// The decoder's dtype.
     pub(crate) fn dtype(&self) -> burn::tensor::DType {
         self.conv_in.weight.val().dtype()

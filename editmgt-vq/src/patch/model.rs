@@ -1,6 +1,6 @@
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
-use editmgt_core::{CodecSpec, Result, TokenGrid, VqCodec};
+use editmgt_core::{CodecSpec, GridSize, Result, Tiling, TokenGrid, VqCodec};
 
 use super::PatchVqConfig;
 use super::decoder::PatchDecoder;
@@ -8,6 +8,13 @@ use super::encoder::PatchEncoder;
 use crate::images::check_images;
 use crate::quantizer::VectorQuantizer;
 use crate::resample::shrink_codes;
+use crate::tiles::{Area, Assembled};
+
+/// With [`Tiling::Auto`], images whose activations are estimated to need more are computed in
+/// tiles: 1 GiB.
+const WHOLE_BYTES: usize = 1 << 30;
+/// Side of the tiles of [`Tiling::Auto`], in pixels.
+const AUTO_SIDE: usize = 512;
 
 /// The patch-local codec: a token depends only on its patch; the decoder also uses neighbouring
 /// tokens.
@@ -124,6 +131,50 @@ impl VqCodec for PatchVqModel {
 
     fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
         self.decode_small(tokens, 1)
+    }
+
+    fn tile_side(&self, grid: GridSize, tiling: Tiling) -> Option<usize> {
+        let longer = grid.height.max(grid.width).saturating_mul(self.spec.downsample_factor);
+        match tiling {
+            Tiling::Off => None,
+            Tiling::Pixels(side) => (longer > side).then_some(side),
+            Tiling::Auto => {
+                (self.decoder.whole_bytes(grid.len()) > WHOLE_BYTES).then_some(AUTO_SIDE)
+            }
+        }
+    }
+
+    /// Sides that are not a multiple of the downsampling factor are rounded down to one, but to one
+    /// token at least.
+    fn encode_tiled(&self, images: Tensor<4>, side: usize) -> Result<TokenGrid> {
+        let f = self.spec.downsample_factor;
+        check_images(&images, f)?;
+        let [.., height, width] = images.dims();
+        let grid = [height / f, width / f];
+        let mut latents = Assembled::new(grid);
+        for area in Area::tiles(grid, (side / f).max(1)) {
+            let image = area.finer(f).crop(images.clone(), &Area::whole([height, width]));
+            latents.put(area, self.encode_latents(image)?);
+        }
+        self.quantize.tokens(latents.finish())
+    }
+
+    /// Sides as in [`encode_tiled`](VqCodec::encode_tiled). Each tile is decoded with a margin of the
+    /// tokens that it depends on.
+    fn decode_tiled(&self, tokens: &TokenGrid, side: usize) -> Result<Tensor<4>> {
+        let (f, margin) = (self.spec.downsample_factor, self.decoder.margin());
+        let codes = self.embed(tokens)?;
+        let [.., height, width] = codes.dims();
+        let grid = [height, width];
+        let mut image = Assembled::new([height * f, width * f]);
+        for area in Area::tiles(grid, (side / f).max(1)) {
+            let wider = area.with_margin(margin, grid);
+            let part = self.decode_unclipped(wider.crop(codes.clone(), &Area::whole(grid)))?;
+            let area = area.finer(f);
+            let part = area.crop(part, &wider.finer(f));
+            image.put(area, part.clamp(0.0, 1.0));
+        }
+        Ok(image.finish())
     }
 
     /// The decoder sees the means of neighbouring codes, about `shrink²` times fewer than in

@@ -9,6 +9,7 @@ const NAMED: usize = 10;
 
 /// An invalid line of a file of jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BadLine {
     /// Its number, from 1.
     pub line: usize,

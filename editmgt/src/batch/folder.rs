@@ -29,6 +29,7 @@ pub enum JobStatus {
 
 /// A line of the manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct BatchEntry {
     /// The job's name.
     pub name: String,

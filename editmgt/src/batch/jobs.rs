@@ -15,6 +15,7 @@ const MAX_NAME: usize = 100;
 
 /// One edit of a batch.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct BatchJob {
     /// The number of its line, from 1.
     pub line: usize,

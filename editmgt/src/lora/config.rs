@@ -10,6 +10,7 @@ use super::LoraError;
 
 /// Config of an adapter, without its factors.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct LoraConfig {
     /// Rows of A and columns of B, 1 or more.
     pub rank: usize,
@@ -22,6 +23,17 @@ pub struct LoraConfig {
 }
 
 impl LoraConfig {
+    /// A config with PEFT's defaults: scaled by `alpha / rank`, without dropout.
+    pub fn new(rank: usize, alpha: f64) -> Self {
+        Self { rank, alpha, rank_stabilised: false, dropout: 0.0 }
+    }
+
+    /// Replaces the dropout of the training.
+    #[must_use]
+    pub fn with_dropout(self, dropout: f64) -> Self {
+        Self { dropout, ..self }
+    }
+
     /// The factor of the product at a scale of 1.
     pub fn strength(&self) -> f64 {
         if self.rank_stabilised {

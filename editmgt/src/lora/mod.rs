@@ -40,6 +40,7 @@ const PREFIX: &str = "base_model.model.";
 
 /// An adapter to load, with its options.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct LoraUse {
     /// Its folder or file.
     pub path: PathBuf,
@@ -56,6 +57,24 @@ impl LoraUse {
     /// The adapter at scale 1, on the streams that it was trained for.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), scale: 1.0, streams: None, merge: true }
+    }
+
+    /// Replaces the scale.
+    #[must_use]
+    pub fn with_scale(self, scale: f32) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// Replaces the streams.
+    #[must_use]
+    pub fn with_streams(self, streams: impl Into<Option<LoraStreams>>) -> Self {
+        Self { streams: streams.into(), ..self }
+    }
+
+    /// Replaces whether the adapter is merged into the weights.
+    #[must_use]
+    pub fn with_merge(self, merge: bool) -> Self {
+        Self { merge, ..self }
     }
 }
 
@@ -158,10 +177,8 @@ impl LoraFile {
                 tensors.push((TensorSpec { key, shape }, values.clone()));
             }
         }
-        let options = WriteOptions {
-            max_shard_bytes: u64::MAX,
-            ..WriteOptions::new(WeightsName::Adapter, DType::F32)
-        };
+        let options = WriteOptions::new(WeightsName::Adapter, DType::F32);
+        let options = options.with_max_shard_bytes(u64::MAX);
         save_tensors(staging.path(), &tensors, &options)?;
         let layers: Vec<&str> = self.layers.keys().map(String::as_str).collect();
         let own = serde_json::to_string(&OwnConfig { streams: self.streams });

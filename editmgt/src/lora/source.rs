@@ -11,6 +11,7 @@ use crate::model::identity::{digits, part, weights};
 /// Identity and options of an adapter that a model was loaded with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct LoraSource {
     /// The name of its folder or file.
     pub name: String,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use editmgt_backends::DtypePolicy;
 use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
-use editmgt_sampler::{MaskingSchedule, SchedulerConfig, Timesteps};
+use editmgt_sampler::SchedulerConfig;
 use editmgt_transformer::MgtModel;
 
 use super::folder::ModelFolder;
@@ -55,11 +55,8 @@ impl BaseModel {
     /// A model of the user's own parts only.
     pub(crate) fn of_parts(parts: &CustomParts, device: Device) -> Result<Self, ModelError> {
         let (codec, text, transformer) = parts.all()?;
-        let scheduler = parts.scheduler.unwrap_or_else(|| SchedulerConfig {
-            mask_token_id: transformer.spec().mask_token,
-            masking_schedule: MaskingSchedule::default(),
-            timesteps: Timesteps::default(),
-        });
+        let mask_token = transformer.spec().mask_token;
+        let scheduler = parts.scheduler.unwrap_or_else(|| SchedulerConfig::new(mask_token));
         let defaults = parts.defaults.clone().unwrap_or_default();
         let metadata = ModelMetadata {
             root: PathBuf::new(),

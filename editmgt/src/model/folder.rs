@@ -22,6 +22,7 @@ use crate::error::ModelError;
 ///   are. The files may be links, as in a snapshot in the hub's cache;
 /// - a `pipeline.json` whose `components` name the folders, relative to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ModelFolder {
     /// The model's own folder.
     pub root: PathBuf,

@@ -13,6 +13,7 @@ use crate::request::EditDefaults;
 
 /// A loaded model. Any part can be replaced by a custom one before an [`Editor`](crate::Editor) is
 /// built from it.
+#[non_exhaustive]
 pub struct Model {
     /// Photo to tokens and back.
     pub codec: Box<dyn VqCodec>,
@@ -34,6 +35,21 @@ pub struct Model {
 }
 
 impl Model {
+    /// A model of your own parts: with the official schedule and no default options, on the device of
+    /// the parts' tensors. The other fields can be set afterwards; [`check`](Self::check) says whether
+    /// the parts are compatible.
+    pub fn new(
+        codec: Box<dyn VqCodec>,
+        text: Box<dyn TextEncoder>,
+        transformer: Box<dyn MgtTransformer>,
+        device: Device,
+    ) -> Self {
+        let scheduler = SchedulerConfig::new(transformer.spec().mask_token);
+        let defaults = EditDefaults::default();
+        let kind = ModelKind::Custom;
+        Self { codec, text, transformer, scheduler, defaults, kind, source: None, device }
+    }
+
     /// The model, if its parts and its defaults are compatible; `root` is its folder.
     pub(crate) fn checked(self, root: &Path) -> Result<Self, ModelError> {
         self.check()?;

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use editmgt_core::{
-    AttentionRequest, CodecSpec, Error, MgtTransformer, Result, StepInput, StepOutput,
-    TextConditioning, TextEncoder, TextSpec, TokenGrid, TransformerSpec, Truncation, VqCodec,
+    ActiveRows, AttentionRequest, CodecSpec, Error, GridSize, MgtTransformer, Result, StepCache,
+    StepInput, StepOutput, TextConditioning, TextEncoder, TextSpec, Tiling, TokenGrid,
+    TransformerSpec, Truncation, VqCodec,
 };
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
@@ -95,6 +96,18 @@ impl<T: VqCodec + 'static> VqCodec for OnDemand<T> {
     fn decode_small(&self, tokens: &TokenGrid, shrink: usize) -> Result<Tensor<4>> {
         self.get()?.decode_small(tokens, shrink)
     }
+
+    fn tile_side(&self, grid: GridSize, tiling: Tiling) -> Option<usize> {
+        self.unloaded.tile_side(grid, tiling)
+    }
+
+    fn encode_tiled(&self, images: Tensor<4>, side: usize) -> Result<TokenGrid> {
+        self.get()?.encode_tiled(images, side)
+    }
+
+    fn decode_tiled(&self, tokens: &TokenGrid, side: usize) -> Result<Tensor<4>> {
+        self.get()?.decode_tiled(tokens, side)
+    }
 }
 
 impl<T: MgtTransformer + 'static> MgtTransformer for OnDemand<T> {
@@ -104,6 +117,20 @@ impl<T: MgtTransformer + 'static> MgtTransformer for OnDemand<T> {
 
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput> {
         self.get()?.forward(input, request)
+    }
+
+    fn caches_steps(&self) -> bool {
+        self.unloaded.caches_steps()
+    }
+
+    fn forward_cached(
+        &self,
+        input: &StepInput<'_>,
+        request: &AttentionRequest,
+        cache: &mut StepCache,
+        active: Option<&ActiveRows>,
+    ) -> Result<StepOutput> {
+        self.get()?.forward_cached(input, request, cache, active)
     }
 
     fn takes_reference(&self) -> bool {

@@ -70,6 +70,7 @@ impl LoadOptions {
 
 /// What a model was loaded from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ModelSource {
     /// Identity: see [`identity`](crate::identity).
     pub sha256: String,

@@ -16,9 +16,13 @@ const REACH: f64 = 0.1;
 /// larger or smaller image is hardly noticed, a stretched one is.
 const AREA_WEIGHT: f64 = 0.1;
 
+/// Sides of the part around a mask relative to the mask's own: the model needs to see what the edit
+/// has to match.
+const MASK_CONTEXT: f64 = 1.5;
+
 /// How a photo is fitted to sides that the model supports.
 ///
-/// In JSON `"fit"`, `"pad"`, `"crop"` and `"native"`.
+/// In JSON `"fit"`, `"pad"`, `"crop"`, `"native"` and `"mask"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resize {
@@ -33,19 +37,33 @@ pub enum Resize {
     Crop,
     /// Not resized: [`ResizePlan::native`].
     Native,
+    /// The part of the photo around the mask, at the photo's own resolution where the mask fits; the
+    /// rest is not edited: [`ResizePlan::around`].
+    Mask,
 }
 
 impl Resize {
-    /// The plan for a photo; [`Native`](Self::Native) ignores `side`.
+    /// The plan for a photo; [`Native`](Self::Native) ignores `side`, and only [`Mask`](Self::Mask)
+    /// reads `mask`, the area that may change ([`Mask::bounds`](super::Mask::bounds)).
     ///
     /// # Errors
-    /// Those of the plan.
-    pub fn plan(self, photo: PixelSize, side: usize, multiple: usize) -> Result<ResizePlan> {
+    /// Those of the plan, and [`Error::Value`] for [`Mask`](Self::Mask) without a mask.
+    pub fn plan(
+        self,
+        photo: PixelSize,
+        mask: Option<PixelArea>,
+        side: usize,
+        multiple: usize,
+    ) -> Result<ResizePlan> {
         match self {
             Self::Fit => ResizePlan::fit(photo, side, multiple),
             Self::Pad => ResizePlan::pad(photo, side, multiple),
             Self::Crop => ResizePlan::crop(photo, side, multiple),
             Self::Native => ResizePlan::native(photo, multiple),
+            Self::Mask => match mask {
+                Some(mask) => ResizePlan::around(photo, mask, side, multiple),
+                None => Err(Error::value("resize mask", "a mask to edit around", "no mask")),
+            },
         }
     }
 }
@@ -61,7 +79,8 @@ impl Resize {
 /// └─────────────┘    └─────────────┘
 /// ```
 ///
-/// Except for [`crop`](Self::crop) the area is the whole photo: nothing is cropped. The same plan
+/// Except for [`crop`](Self::crop) and [`around`](Self::around) the area is the whole photo: nothing is
+/// cropped. The same plan
 /// transforms the photo to the model's size and the result back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ResizePlan {
@@ -139,6 +158,31 @@ impl ResizePlan {
         let plan = Self::fit(photo, side, multiple)?;
         let area = PixelArea::centred(photo.largest_like(plan.model), photo);
         Ok(Self { area, ..plan })
+    }
+
+    /// The part of the photo around `mask`, in an image of [`fit`](Self::fit)'s size. Where the mask
+    /// takes at most two thirds of that size the part is not resized; a larger mask is shrunk with as
+    /// much around it. Pixels outside the part stay the photo's ([`invert`](Self::invert)). In a photo
+    /// smaller than the part this is [`fit`](Self::fit).
+    ///
+    /// # Errors
+    /// Those of [`fit`](Self::fit); [`Error::Value`] for an empty mask or one that exceeds the photo.
+    pub fn around(photo: PixelSize, mask: PixelArea, side: usize, multiple: usize) -> Result<Self> {
+        let plan = Self::fit(photo, side, multiple)?;
+        let (bottom, right) = (mask.top + mask.size.height, mask.left + mask.size.width);
+        if mask.size.shorter() == 0 || bottom > photo.height || right > photo.width {
+            return Err(Error::value("mask", format!("an area of a {photo} photo"), mask.size));
+        }
+        let scale = |mask: usize, model: usize| MASK_CONTEXT * mask as f64 / model as f64;
+        let scale = scale(mask.size.height, plan.model.height)
+            .max(scale(mask.size.width, plan.model.width))
+            .max(1.0);
+        let part = |model: usize, photo: usize| ((model as f64 * scale).ceil() as usize).min(photo);
+        let size = PixelSize::new(
+            part(plan.model.height, photo.height),
+            part(plan.model.width, photo.width),
+        );
+        Ok(Self { area: mask.recentred(size, photo), ..plan })
     }
 
     /// No resizing, for a photo with sides that the codec supports.

@@ -5,7 +5,8 @@ use image::GrayImage;
 
 use super::resize::{ResizeFilter, resize_luma};
 use super::{
-    MaskReading, Origin, Photo, PhotoError, PhotoLimits, PhotoNote, PixelSize, ResizePlan,
+    MaskReading, Origin, Photo, PhotoError, PhotoLimits, PhotoNote, PixelArea, PixelSize,
+    ResizePlan,
 };
 
 /// Largest relative difference of the aspect ratios of mask and photo.
@@ -121,6 +122,31 @@ impl Mask {
     pub fn on_grid(&self, plan: &ResizePlan, grid: GridSize) -> Result<UserMask, PhotoError> {
         self.check_aspect(plan.photo())?;
         self.finish(grid, UserMask::new(grid, white_share(&self.luma, plan, grid))?)
+    }
+
+    /// The smallest rectangle of the photo's pixels that contains all that may change; the whole photo
+    /// for a black mask.
+    ///
+    /// # Errors
+    /// [`PhotoError::MaskAspect`].
+    pub fn bounds(&self, photo: PixelSize) -> Result<PixelArea, PhotoError> {
+        self.check_aspect(photo)?;
+        let white = || self.luma.enumerate_pixels().filter(|(_, _, level)| level.0[0] > 0);
+        let range = |of: fn((u32, u32)) -> u32, mask: usize, photo: usize| {
+            let positions = || white().map(|(x, y, _)| of((x, y)) as usize);
+            let (first, last) = (positions().min()?, positions().max()?);
+            let start = first * photo / mask;
+            Some((start, ((last + 1) * photo).div_ceil(mask) - start))
+        };
+        let size = self.size();
+        let rows = range(|(_, y)| y, size.height, photo.height);
+        let columns = range(|(x, _)| x, size.width, photo.width);
+        Ok(match (rows, columns) {
+            (Some((top, height)), Some((left, width))) => {
+                PixelArea { top, left, size: PixelSize::new(height, width) }
+            }
+            _ => PixelArea::whole(photo),
+        })
     }
 
     /// The grey levels at the photo's size (bilinear): 255 may change, 0 must stay, levels between
@@ -284,6 +310,29 @@ mod tests {
         Mask::from_luma(GrayImage::from_fn(width, height, |x, _| {
             image::Luma([if x < width / 2 { 255 } else { 0 }])
         }))
+    }
+
+    #[test]
+    fn bounds_contain_all_that_may_change() {
+        let photo = PixelSize::new(40, 60);
+        let area =
+            |top, left, height, width| PixelArea { top, left, size: PixelSize::new(height, width) };
+        let mask = |pixels: &[(u32, u32)]| {
+            let level = |x, y| image::Luma([u8::from(pixels.contains(&(x, y)))]);
+            Mask::from_luma(GrayImage::from_fn(6, 4, level))
+        };
+        for (pixels, expected) in [
+            (vec![(0, 0)], area(0, 0, 10, 10)),
+            (vec![(5, 3)], area(30, 50, 10, 10)),
+            (vec![(1, 2), (3, 1)], area(10, 10, 20, 30)),
+            (vec![], area(0, 0, 40, 60)),
+        ] {
+            assert_eq!(mask(&pixels).bounds(photo).unwrap(), expected, "{pixels:?}");
+        }
+        // Rounded outwards.
+        assert_eq!(mask(&[(1, 1)]).bounds(PixelSize::new(5, 7)).unwrap(), area(1, 1, 2, 2));
+        let turned = mask(&[(0, 0)]).bounds(PixelSize::new(60, 40));
+        assert!(matches!(turned, Err(PhotoError::MaskAspect { .. })), "{turned:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{Photo, PhotoError, PhotoNote, PixelSize};
 
 /// Options for writing a photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SaveOptions {
     /// JPEG quality, 1 to 100; 95 by default, which is visually lossless.
     pub jpeg_quality: u8,
@@ -28,6 +29,25 @@ impl Default for SaveOptions {
 }
 
 impl SaveOptions {
+    /// Replaces the JPEG quality, 1 to 100.
+    #[must_use]
+    pub fn with_jpeg_quality(self, jpeg_quality: u8) -> Self {
+        Self { jpeg_quality, ..self }
+    }
+
+    /// Replaces whether the photo's metadata are written.
+    #[must_use]
+    pub fn with_metadata(self, metadata: bool) -> Self {
+        Self { metadata, ..self }
+    }
+
+    /// Adds a keyword and a text for a PNG.
+    #[must_use]
+    pub fn with_text(mut self, text: (String, String)) -> Self {
+        self.text.push(text);
+        self
+    }
+
     fn check(&self) -> Result<(), PhotoError> {
         if (1..=100).contains(&self.jpeg_quality) {
             Ok(())

@@ -77,4 +77,15 @@ impl PixelArea {
         let left = (within.width - size.width) / 2;
         Self { top, left, size }
     }
+
+    /// An area of `size` in an image of size `within`, its centre as close to this one's as the
+    /// borders let it. `size` fits in `within`.
+    pub(super) fn recentred(self, size: PixelSize, within: PixelSize) -> Self {
+        let start = |start: usize, length: usize, new: usize, all: usize| {
+            (2 * start + length).saturating_sub(new).div_ceil(2).min(all - new)
+        };
+        let top = start(self.top, self.size.height, size.height, within.height);
+        let left = start(self.left, self.size.width, size.width, within.width);
+        Self { top, left, size }
+    }
 }

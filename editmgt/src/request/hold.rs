@@ -47,25 +47,44 @@ pub enum HoldPolicy {
     /// All but the best-scoring share, 0 to 1, of the picture: at most that may change. See
     /// [`HoldBudget`].
     Budget(f32),
-    /// A policy of your own: see [`custom`](Self::custom). Written as `custom`, which can't be read
-    /// back.
-    #[serde(skip_deserializing, serialize_with = "CustomHold::serialize")]
+    /// A policy of your own: see [`custom`](Self::custom). JSON has only its name: what is read back
+    /// [lacks the hold](Self::lacks_custom_hold), and can be edited with after the program has set it
+    /// again, in the request or with [`EditorBuilder::hold`](crate::EditorBuilder::hold).
+    #[serde(with = "custom_hold")]
     Custom(CustomHold),
 }
 
-/// A [`RegionHold`] of your own in a [`HoldPolicy`]. Two are equal when they share it.
+/// A [`RegionHold`] of your own in a [`HoldPolicy`]; none in a policy that was read from JSON. Two are
+/// equal when they share it.
 #[derive(Clone)]
-pub struct CustomHold(Arc<dyn RegionHold>);
+pub struct CustomHold(Option<Arc<dyn RegionHold>>);
 
-impl CustomHold {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+mod custom_hold {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::CustomHold;
+
+    pub(super) fn serialize<S: Serializer>(
+        _: &CustomHold,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_unit()
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<CustomHold, D::Error> {
+        <()>::deserialize(deserializer).map(|()| CustomHold(None))
     }
 }
 
 impl PartialEq for CustomHold {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
     }
 }
 
@@ -78,10 +97,14 @@ impl fmt::Debug for CustomHold {
 impl HoldPolicy {
     const WORDS: &str = "off, auto, mask, a number from 0 to 1, budget:SHARE or mask+POLICY";
 
+    pub(crate) const CUSTOM_EXPECTED: &str =
+        "the custom hold itself, set with HoldPolicy::custom or EditorBuilder::hold";
+    pub(crate) const CUSTOM_GOT: &str = "its record, from which it cannot be rebuilt";
+
     /// A policy of your own, for one request;
     /// [`EditorBuilder::hold`](crate::EditorBuilder::hold) sets one for all requests.
     pub fn custom(hold: impl RegionHold + 'static) -> Self {
-        Self::Custom(CustomHold(Arc::new(hold)))
+        Self::Custom(CustomHold(Some(Arc::new(hold))))
     }
 
     /// Whether it reads scores, so that attention must be captured.
@@ -91,7 +114,7 @@ impl HoldPolicy {
             Self::Threshold(threshold) => *threshold > 0.0,
             Self::Auto | Self::Budget(_) => true,
             Self::MaskAnd(policy) => policy.needs_scores(),
-            Self::Custom(custom) => custom.0.needs_scores(),
+            Self::Custom(custom) => custom.0.as_ref().is_some_and(|hold| hold.needs_scores()),
         }
     }
 
@@ -100,6 +123,16 @@ impl HoldPolicy {
         match self {
             Self::Custom(_) => true,
             Self::MaskAnd(policy) => policy.is_custom(),
+            _ => false,
+        }
+    }
+
+    /// Whether it is, or has in it, a custom policy that was read from JSON, from which the hold itself
+    /// can't be rebuilt.
+    pub fn lacks_custom_hold(&self) -> bool {
+        match self {
+            Self::Custom(custom) => custom.0.is_none(),
+            Self::MaskAnd(policy) => policy.lacks_custom_hold(),
             _ => false,
         }
     }
@@ -122,7 +155,8 @@ impl HoldPolicy {
     /// `margin` tokens; a budget and a mask mean what they say.
     ///
     /// # Errors
-    /// [`Error::Value`] for a number outside 0..=1.
+    /// [`Error::Value`] for a number outside 0..=1, or a [custom policy without its
+    /// hold](Self::lacks_custom_hold).
     pub fn stage(&self, margin: usize) -> Result<Box<dyn RegionHold>, Error> {
         let widened = |policy: Box<dyn RegionHold>| Box::new(HoldMargin::new(policy, margin));
         Ok(match self {
@@ -134,7 +168,10 @@ impl HoldPolicy {
                 Box::new(HoldAny::new(vec![policy.stage(margin)?, Box::new(HoldUserMask)]))
             }
             Self::Budget(share) => Box::new(HoldBudget::new(*share)?),
-            Self::Custom(custom) => Box::new(Arc::clone(&custom.0)),
+            Self::Custom(CustomHold(Some(hold))) => Box::new(Arc::clone(hold)),
+            Self::Custom(CustomHold(None)) => {
+                return Err(Error::value("hold", Self::CUSTOM_EXPECTED, Self::CUSTOM_GOT));
+            }
         })
     }
 
@@ -227,11 +264,29 @@ mod tests {
         assert!(policy.needs_scores() && policy.stage(3).unwrap().needs_scores());
         assert_eq!(policy.to_string(), "custom");
         assert_eq!(serde_json::to_string(&policy).unwrap(), r#"{"custom":null}"#);
-        assert!(serde_json::from_str::<HoldPolicy>(r#"{"custom":null}"#).is_err());
+        assert!(!policy.lacks_custom_hold());
         assert!("custom".parse::<HoldPolicy>().is_err());
         assert_eq!(policy, policy.clone());
         assert_ne!(policy, HoldPolicy::custom(HoldBudget::new(0.5).unwrap()));
         assert_eq!(policy.clone().with_mask(), and(policy));
+    }
+
+    #[test]
+    fn a_recorded_custom_policy_is_read_without_its_hold() {
+        let custom = HoldPolicy::custom(HoldBudget::new(0.5).unwrap());
+        for policy in [custom.clone(), and(custom.clone())] {
+            let json = serde_json::to_string(&policy).unwrap();
+            let read: HoldPolicy = serde_json::from_str(&json).unwrap();
+            assert!(read.lacks_custom_hold() && read.is_custom() && !policy.lacks_custom_hold());
+            assert_ne!(read, policy);
+            assert_eq!(read, serde_json::from_str(&json).unwrap());
+            assert_eq!(serde_json::to_string(&read).unwrap(), json);
+            let error = read.stage(0).err().expect("no hold").to_string();
+            assert!(error.contains("HoldPolicy::custom"), "{error}");
+        }
+        for bad in [r#"{"custom":1}"#, r#"{"custom":{}}"#] {
+            assert!(serde_json::from_str::<HoldPolicy>(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

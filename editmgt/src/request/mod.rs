@@ -134,6 +134,8 @@ impl EditRequest {
 
 #[cfg(test)]
 mod tests {
+    use editmgt_core::{StepPlan, Tiling};
+
     use super::*;
     use crate::photo::{MAX_FEATHER, MAX_SIDE};
 
@@ -142,7 +144,7 @@ mod tests {
         let good = EditRequest::new("make it red");
         good.check().unwrap();
         type Spoil = fn(&mut EditRequest);
-        let cases: [(&str, Spoil); 25] = [
+        let cases: [(&str, Spoil); 27] = [
             ("instruction", |r| r.instruction = " \n".into()),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::phrase(""))),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::Phrases(vec![]))),
@@ -152,6 +154,7 @@ mod tests {
             ("guidance_scale", |r| r.guidance_scale = Some(f32::INFINITY)),
             ("guidance_scale", |r| r.guidance_scale = Some(f32::NEG_INFINITY)),
             ("guidance_interval", |r| r.guidance_interval = Some((0.0, f32::INFINITY))),
+            ("steps_plan", |r| r.steps_plan = Some(StepPlan::Cached { warm_up: 0, refresh: 8 })),
             ("reference_strength", |r| r.reference_strength = Some(f32::NAN)),
             ("reference_strength", |r| r.reference_strength = Some(f32::INFINITY)),
             ("temperature", |r| r.temperature = Some((f32::NAN, 0.0))),
@@ -168,6 +171,7 @@ mod tests {
             ("size", |r| r.size = Some(0)),
             ("size", |r| r.size = Some(MAX_SIDE + 1)),
             ("feather", |r| r.feather = MAX_FEATHER + 1),
+            ("tile", |r| r.tile = Tiling::Pixels(15)),
         ];
         for (named, spoil) in cases {
             let mut request = good.clone();

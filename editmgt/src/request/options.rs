@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use editmgt_core::MapCombine;
+use editmgt_core::{MapCombine, StepPlan, Tiling};
 use editmgt_sampler::MaskingSchedule;
 use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,15 @@ with_loop_options! {
         reference_strength: f32;
         "0 to 100", is_factor;
         default Some(1.1);
+        /// Which steps compute the whole picture: `exact` (all of them), or `cached:R`: between full
+        /// steps, every `R`-th (`never`: no more after the first two), only the part that is still
+        /// masked or has changed is computed. `cached` is `cached:8`; a third number is the number
+        /// of full steps at the start, 2 by default: `cached:8:1`. Takes the time of an edit in
+        /// proportion to its size; the result can differ a little. Models that cannot do it compute
+        /// every step in full.
+        steps_plan: StepPlan;
+        "exact, cached, cached:R or cached:R:W (R 0 to 4096 steps or never, W 1 to 4096)", |plan| plan.is_valid();
+        default Some(StepPlan::Exact);
         /// Which tokens stay the photo's: `off` (none), `auto`, `mask`, those with a score below a
         /// number from 0 to 1, `budget:SHARE` (at most that fraction may change), or `mask+` and one
         /// of these.
@@ -153,10 +162,17 @@ with_loop_options! {
         "true or false", |_| true;
         default false;
         /// How the photo is fitted to the model: `fit` stretches it by a few percent where needed,
-        /// `pad` adds a margin, `crop` leaves a margin of it unedited, `native` takes it as it is.
+        /// `pad` adds a margin, `crop` leaves a margin of it unedited, `native` takes it as it is,
+        /// `mask` edits the part around the mask at the photo's own resolution.
         resize: Resize;
-        "fit, pad, crop or native", |_| true;
+        "fit, pad, crop, native or mask", |_| true;
         default Resize::Fit;
+        /// Side of the tiles, in pixels, in which the codec encodes and decodes: `auto` (tiles for an
+        /// image that would need too much memory as a whole), `off`, or 16 to 16384. Tiles bound the
+        /// memory and take more time; the result is the same up to rounding.
+        tile: Tiling;
+        "auto, off or 16 to 16384 pixels", |tile| tile.is_valid();
+        default Tiling::Auto;
         /// How photo and edit are mixed where a pixel shows some of both: as file values (`srgb`) or
         /// as light (`linear`).
         blend: Blend;
@@ -197,7 +213,7 @@ mod tests {
     use super::*;
 
     /// What every option is set to, as text, and the same as JSON.
-    const VALUES: [(&str, &str, &str); 24] = [
+    const VALUES: [(&str, &str, &str); 26] = [
         ("negative_prompt", "5", "\"5\""),
         ("steps", "12", "12"),
         ("guidance_scale", "3.5", "3.5"),
@@ -206,6 +222,7 @@ mod tests {
         ("masking_schedule", "linear", "\"linear\""),
         ("size", "512", "512"),
         ("reference_strength", "1.25", "1.25"),
+        ("steps_plan", "cached:4", r#"{"cached":{"warm_up":2,"refresh":4}}"#),
         ("hold", "mask+budget:0.5", r#"{"mask_and":{"budget":0.5}}"#),
         ("hold_margin", "2", "2"),
         ("keyword", "auto", "\"auto\""),
@@ -216,6 +233,7 @@ mod tests {
         ("holding", "parity", "\"parity\""),
         ("score_map", "true", "true"),
         ("resize", "native", "\"native\""),
+        ("tile", "256", "256"),
         ("blend", "linear", "\"linear\""),
         ("feather", "9", "9"),
         ("task", "outpaint:4,3,2,1", r#"{"outpaint":{"left":4,"top":3,"right":2,"bottom":1}}"#),
@@ -259,7 +277,8 @@ mod tests {
             ("temperature", "1,2,3", "temperature: expected"),
             ("blocks", "1,x", "blocks: expected numbers of blocks"),
             ("hold", "maybe", "hold: expected off, auto"),
-            ("resize", "stretch", "resize: expected fit, pad, crop or native"),
+            ("resize", "stretch", "resize: expected fit, pad, crop, native or mask"),
+            ("tile", "small", "tile: expected auto, off or 16 to 16384 pixels"),
             ("score_map", "1", "score_map: expected true or false"),
             ("colour", "red", "option: expected negative_prompt, steps"),
         ] {

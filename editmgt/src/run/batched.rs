@@ -67,6 +67,7 @@ impl Key {
             variation: 0,
             size: 0,
             resize: Default::default(),
+            tile: Default::default(),
             composite: Default::default(),
             blend: Default::default(),
             feather: 0,
@@ -267,6 +268,8 @@ fn of_image(progress: &LoopProgress, image: usize) -> Result<LoopProgress, Error
         first_cells: scores(&progress.first_cells)?,
         cells: scores(&progress.cells)?,
         ties: progress.ties,
+        since_full: Vec::new(),
+        work: progress.work,
     })
 }
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use editmgt_core::{Error, HoldMask, Stage, TokenGrid, VqCodec};
+use editmgt_core::{Error, HoldMask, Stage, Tiling, TokenGrid};
 use image::RgbImage;
 
 use super::{PhotoRun, Stages};
 use crate::error::EditError;
 use crate::photo::{
-    ChangeMask, ChangeThresholds, Composite, Photo, PixelSize, ResizePlan, VisibleChange,
-    codec_noise, to_rgb,
+    ChangeMask, ChangeThresholds, Composite, PixelSize, ResizePlan, VisibleChange, codec_noise,
+    to_rgb,
 };
 use crate::report::{CompositeReport, PutBack};
 use crate::request::{CompositePolicy, EditSettings};
@@ -50,9 +50,11 @@ impl PhotoRun<'_> {
         let mut report = CompositeReport { policy, ..CompositeReport::default() };
         let codec = &*self.editor.model().codec;
         let (decoded, own) = stages.run(Stage::Decode, || {
-            let decoded = codec.decode(edited.tokens)?;
+            let decoded = codec.decode_with(edited.tokens, settings.tile)?;
             let own = match policy {
-                CompositePolicy::Visible => Some(self.decoded_photo(*plan, edited.reference)?),
+                CompositePolicy::Visible => {
+                    Some(self.decoded_photo(*plan, edited.reference, settings.tile)?)
+                }
                 CompositePolicy::Held | CompositePolicy::All => None,
             };
             Ok((decoded, own))
@@ -94,25 +96,20 @@ impl PhotoRun<'_> {
     }
 
     /// The photo's own tokens decoded, unless an earlier edit has.
-    fn decoded_photo(&self, plan: ResizePlan, tokens: &TokenGrid) -> Result<DecodedPhoto, Error> {
+    fn decoded_photo(
+        &self,
+        plan: ResizePlan,
+        tokens: &TokenGrid,
+        tiling: Tiling,
+    ) -> Result<DecodedPhoto, Error> {
         let model = self.editor.model();
         self.features.decoded().get_or_make(plan, || {
-            decoded_photo(&*model.codec, tokens, &plan, self.photo, &model.device)
+            let image = to_rgb(model.codec.decode_with(tokens, tiling)?, plan.model())?;
+            let seen = to_rgb(plan.apply(self.photo, &model.device)?, plan.model())?;
+            let noise = codec_noise(&seen, &image)?;
+            Ok(DecodedPhoto { image: Arc::new(image), noise })
         })
     }
-}
-
-fn decoded_photo(
-    codec: &dyn VqCodec,
-    tokens: &TokenGrid,
-    plan: &ResizePlan,
-    photo: &Photo,
-    device: &burn::tensor::Device,
-) -> Result<DecodedPhoto, Error> {
-    let image = to_rgb(codec.decode(tokens)?, plan.model())?;
-    let seen = to_rgb(plan.apply(photo, device)?, plan.model())?;
-    let noise = codec_noise(&seen, &image)?;
-    Ok(DecodedPhoto { image: Arc::new(image), noise })
 }
 
 fn share_changed(edited: &Edited<'_>) -> f32 {

@@ -1,6 +1,6 @@
 //! Images from text.
 
-use editmgt_core::{EditObserver, Error, GridSize, MicroConditions, Stage, TokenGrid};
+use editmgt_core::{EditObserver, Error, GridSize, MicroConditions, Stage, Tiling, TokenGrid};
 use editmgt_sampler::{Consolidator, HoldOff, LoopInput, LoopStep};
 
 use super::{Features, LoopOptions, Sampling, Stages, Text, left_out};
@@ -122,6 +122,6 @@ impl GenerateRun<'_> {
         let size = tokens.size();
         let pixels = PixelSize::new(size.height * factor, size.width * factor);
         let one = TokenGrid::new(1, size, tokens.image(image).to_vec())?;
-        to_rgb(codec.decode(&one)?, pixels)
+        to_rgb(codec.decode_with(&one, Tiling::Auto)?, pixels)
     }
 }

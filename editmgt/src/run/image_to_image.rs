@@ -1,6 +1,6 @@
 //! Images from a photo and text.
 
-use editmgt_core::{ChaChaNoise, EditObserver, Error, NoiseRequest, Stage, TokenGrid};
+use editmgt_core::{ChaChaNoise, EditObserver, Error, NoiseRequest, Stage, Tiling, TokenGrid};
 use editmgt_sampler::{StrengthStart, add_noise};
 
 use super::generate::GenerateRun;
@@ -37,7 +37,7 @@ impl ImageToImageRun<'_> {
         let text = Features::default().encode(model, &settings.prompt, negative, &mut stages)?;
         let text_left_out = left_out(&*model.text, ("prompt", &settings.prompt), negative)?;
         let reference = stages.run(Stage::EncodeImage, || {
-            model.codec.encode(plan.apply(self.photo, &model.device)?)
+            model.codec.encode_with(plan.apply(self.photo, &model.device)?, Tiling::Auto)
         })?;
 
         let generate = GenerateRun { editor: self.editor, request: self.request };

@@ -11,8 +11,8 @@ mod stages;
 
 use editmgt_core::{
     CellScores, ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress,
-    MicroConditions, NoiseSource, RegionHold, Stage, TextConditioning, TextEncoder, TokenGrid,
-    UnmaskScheduler, UserMask,
+    MicroConditions, NoiseSource, RegionHold, Stage, TextConditioning, TextEncoder, Tiling,
+    TokenGrid, UnmaskScheduler, UserMask,
 };
 use editmgt_sampler::{
     Consolidator, EditLoop, HoldAny, HoldOff, HoldUserMask, Localisation, LoopInput, LoopStages,
@@ -22,9 +22,9 @@ use editmgt_sampler::{
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
-use crate::photo::{Mask, Photo, PhotoNote, ResizePlan, keep_hidden};
-use crate::report::{EditReport, ScoreReport, TextLeftOut};
-use crate::request::{CompositePolicy, EditRequest, EditSettings, Holding, Task};
+use crate::photo::{Mask, Photo, PhotoNote, Resize, ResizePlan, keep_hidden};
+use crate::report::{EditReport, ScoreReport, StepsReport, TextLeftOut};
+use crate::request::{CompositePolicy, EditRequest, EditSettings, HoldPolicy, Holding, Task};
 
 pub(crate) use batched::Batched;
 use composite::{Composited, Edited};
@@ -115,12 +115,21 @@ impl PhotoRun<'_> {
             let expected = "one that takes a photo as a reference, which an edit needs";
             return Err(EditError::option("model", expected, "one that generates and inpaints"));
         }
+        let holds = !settings.task.is_inpainting() && self.editor.custom().hold.is_none();
+        if holds && settings.hold.lacks_custom_hold() {
+            let (expected, got) = (HoldPolicy::CUSTOM_EXPECTED, HoldPolicy::CUSTOM_GOT);
+            return Err(EditError::option("hold", expected, got));
+        }
         let photo = match settings.task {
             Task::Outpaint(margins) => margins.canvas(self.photo.size())?,
             Task::Edit | Task::Inpaint => self.photo.size(),
         };
         let multiple = self.editor.model().pixels_per_cell();
-        let plan = settings.resize.plan(photo, settings.size, multiple)?;
+        let mask = match self.mask() {
+            Some(mask) if settings.resize == Resize::Mask => Some(mask.bounds(photo)?),
+            _ => None,
+        };
+        let plan = settings.resize.plan(photo, mask, settings.size, multiple)?;
         Ok(Planned { settings, plan })
     }
 
@@ -131,7 +140,7 @@ impl PhotoRun<'_> {
         stages: &mut Stages<'_>,
     ) -> Result<Prepared, EditError> {
         let text = self.text(&settings, stages)?;
-        let reference = self.reference(plan, stages)?;
+        let reference = self.reference(plan, settings.tile, stages)?;
         let user_mask = match self.mask() {
             Some(mask) => Some(mask.on_grid(&plan, reference.size())?),
             None => None,
@@ -184,11 +193,13 @@ impl PhotoRun<'_> {
             ScoreReport::new(scores, hold.threshold(&request, 0))
         });
         let text_left_out = self.text_left_out(&settings)?;
+        let settings_plan = settings.steps_plan;
         let report = EditReport {
             version: env!("CARGO_PKG_VERSION"),
             model: model.source.clone(),
             device: format!("{:?}", model.device),
             request: self.request.clone(),
+            tile: model.codec.tile_side(reference.size(), settings.tile),
             custom_stages: self.editor.custom().names(&settings),
             settings,
             photo: self.photo.size(),
@@ -208,6 +219,7 @@ impl PhotoRun<'_> {
             ),
             pixels_kept: share(image.pixels().zip(self.photo.rgb().pixels()).map(|(a, b)| a == b)),
             ties: progress.ties,
+            steps: StepsReport::new(progress.work, settings_plan, model.transformer.caches_steps()),
             composite,
             resumed_after,
             seconds: std::mem::take(&mut stages.seconds),
@@ -237,15 +249,21 @@ impl PhotoRun<'_> {
     }
 
     /// Encodes the photo unless an earlier edit has.
-    fn reference(&self, plan: ResizePlan, stages: &mut Stages<'_>) -> Result<TokenGrid, Error> {
+    fn reference(
+        &self,
+        plan: ResizePlan,
+        tiling: Tiling,
+        stages: &mut Stages<'_>,
+    ) -> Result<TokenGrid, Error> {
         let references = self.features.references();
         if let Some(reference) = references.get(&plan) {
             return Ok(reference);
         }
         let model = self.editor.model();
         stages.run(Stage::EncodeImage, || {
-            references
-                .get_or_make(plan, || model.codec.encode(plan.apply(self.photo, &model.device)?))
+            references.get_or_make(plan, || {
+                model.codec.encode_with(plan.apply(self.photo, &model.device)?, tiling)
+            })
         })
     }
 
@@ -256,7 +274,9 @@ impl PhotoRun<'_> {
             return Ok(Box::new(HoldOff));
         }
         let custom: Box<dyn RegionHold> = match &self.editor.custom().hold {
-            Some(custom) if !settings.hold.is_custom() => Box::new(custom.clone()),
+            Some(custom) if !settings.hold.is_custom() || settings.hold.lacks_custom_hold() => {
+                Box::new(custom.clone())
+            }
             _ => return settings.hold.stage(settings.hold_margin),
         };
         Ok(match self.mask() {
@@ -298,6 +318,7 @@ impl PhotoRun<'_> {
         let input = LoopInput::new(text, canvas, micro, settings.steps)
             .with_guidance(settings.guidance_scale, negative)
             .with_guidance_interval(settings.guidance_interval)
+            .with_step_plan(settings.steps_plan)
             .with_localisation(localisation)
             .with_user_mask(user_mask.cloned())
             .with_first_image(settings.variation as usize);

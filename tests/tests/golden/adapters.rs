@@ -40,7 +40,7 @@ fn adapters(dir: &Path, inner: usize) -> [LoraUse; 3] {
         write_adapter(&dir.join(name), layer, [inner; 2], streams)
     };
     let both = write("both", "single_transformer_blocks.0.attn.to_q", LoraStreams::Both);
-    let beside = LoraUse { merge: false, scale: 0.5, ..both.clone() };
+    let beside = both.clone().with_merge(false).with_scale(0.5);
     let reference =
         write("reference", "single_transformer_blocks.1.attn.to_v", LoraStreams::Reference);
     [both, beside, reference]

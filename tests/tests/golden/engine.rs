@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use editmgt::{
     AttentionRequest, CodecSpec, EditError, EditEvent, EditObserver, EditRequest, EditResult,
     Editor, Error, Flow, HoldPolicy, Holding, KeywordPolicy, LoopProgress, MapCombine, MapFilter,
-    Mask, MgtTransformer, Model, Previews, Silent, Stage, StepInput, StepOutput, StoppedEdit,
+    Mask, MgtTransformer, Previews, Silent, Stage, StepInput, StepOutput, StoppedEdit,
     TextConditioning, TextEncoder, TextSpec, TokenGrid, TransformerSpec, VqCodec, preview_photo,
 };
 use image::{GrayImage, Luma};
@@ -81,14 +81,11 @@ impl MgtTransformer for Counting<dyn MgtTransformer> {
 }
 
 fn counting() -> (Editor, Arc<Calls>) {
-    let (model, calls) = (small(), Arc::new(Calls::default()));
-    let model = Model {
-        codec: Box::new(Counting(model.codec, calls.clone())),
-        text: Box::new(Counting(model.text, calls.clone())),
-        transformer: Box::new(Counting(model.transformer, calls.clone())),
-        source: None,
-        ..model
-    };
+    let (mut model, calls) = (small(), Arc::new(Calls::default()));
+    model.codec = Box::new(Counting(model.codec, calls.clone()));
+    model.text = Box::new(Counting(model.text, calls.clone()));
+    model.transformer = Box::new(Counting(model.transformer, calls.clone()));
+    model.source = None;
     (Editor::new(model).unwrap(), calls)
 }
 

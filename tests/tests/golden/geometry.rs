@@ -20,7 +20,7 @@ prop_compose! {
         width in Just(width),
     ) -> Option<(ResizePlan, usize)> {
         let photo = PixelSize::new(height, width);
-        Some((resize.plan(photo, multiple * cells, multiple).ok()?, multiple))
+        Some((resize.plan(photo, None, multiple * cells, multiple).ok()?, multiple))
     }
 }
 

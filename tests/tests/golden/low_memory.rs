@@ -7,7 +7,8 @@ use editmgt::lora::{LoraConfig, LoraFactors, LoraFile, LoraStreams};
 use editmgt::{
     ChaChaNoise, Dtype, EditError, EditEvent, EditLoop, EditObserver, Editor, Flow, GridSize,
     HoldPolicy, KeywordPolicy, LoopInput, LoopStages, LoraUse, Mask, MicroConditions, Model,
-    ModelError, ModelFolder, Previews, Silent, Stage, StoppedEdit, TokenGrid, preview_photo,
+    ModelError, ModelFolder, Previews, Silent, Stage, StepPlan, StoppedEdit, TokenGrid,
+    preview_photo,
     sampler::{Consolidator, HoldOff, Strict, Temperature},
 };
 use editmgt_diagnostics::init::{InitRequest, Preset, init};
@@ -53,6 +54,7 @@ fn low_memory_edits_are_equal_bit_for_bit() {
             ("no guidance", None, plain.clone().guidance_scale(1.0)),
             ("guidance", None, plain.clone().guidance_scale(4.0)),
             ("cut off", None, plain.clone().reference_strength(0.0)),
+            ("cached steps", None, plain.clone().steps(5).steps_plan(StepPlan::cached(3))),
             ("a variation", None, plain.clone().seed(5).variation(2)),
             (
                 "a keyword",
@@ -111,7 +113,7 @@ pub(crate) fn write_adapter(
     let values = |count, step: f32| (0..2 * count).map(|i| (i as f32 * step).sin()).collect();
     let factors = LoraFactors { rank: 2, a: values(inputs, 0.7), b: values(outputs, 1.1) };
     let layers = [(layer.to_owned(), factors)];
-    let config = LoraConfig { rank: 2, alpha: 4.0, rank_stabilised: false, dropout: 0.0 };
+    let config = LoraConfig::new(2, 4.0);
     LoraFile::new(config, streams, layers.into()).save(dir).unwrap();
     LoraUse::new(dir)
 }

@@ -33,7 +33,8 @@ impl Case {
     ) -> std::result::Result<Self, EditError> {
         let model = editor.model();
         let settings = editor.settings(request)?;
-        let plan = settings.resize.plan(photo.size(), settings.size, model.pixels_per_cell())?;
+        let plan =
+            settings.resize.plan(photo.size(), None, settings.size, model.pixels_per_cell())?;
         let picture = plan.apply(photo, &model.device)?;
         let reference = model.codec.encode(picture.clone())?;
 

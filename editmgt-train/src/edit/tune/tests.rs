@@ -225,7 +225,7 @@ fn stages_continue_from_earlier_results() {
     let (plain, adapted) = (with(&[]), with(&[LoraUse::new(&adapter)]));
     assert!(difference(&logits(&plain, true), &logits(&adapted, true)) > 1e-4);
     assert_eq!(difference(&logits(&plain, false), &logits(&adapted, false)), 0.0);
-    let off = with(&[LoraUse { scale: 0.0, ..LoraUse::new(&adapter) }]);
+    let off = with(&[LoraUse::new(&adapter).with_scale(0.0)]);
     assert_eq!(difference(&logits(&plain, true), &logits(&off, true)), 0.0);
 
     // The same on pairs of images.

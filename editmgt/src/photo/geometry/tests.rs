@@ -124,3 +124,53 @@ fn rejects_wrong_images() {
     let outside = Tensor::full([1, 3, 8, 16], 7.0, &device);
     assert!(plan.invert(outside, &photo).unwrap().iter().all(|&value| value == 255));
 }
+
+#[test]
+fn around_a_mask_keeps_the_photos_resolution_where_the_mask_fits() {
+    let area =
+        |top, left, height, width| PixelArea { top, left, size: PixelSize::new(height, width) };
+    // At 1024 a 3:2 photo is edited at 1248x832.
+    let photo = PixelSize::new(4000, 6000);
+    for (mask, expected) in [
+        // Centred on the mask, and inside the photo.
+        (area(2000, 3000, 100, 200), area(1634, 2476, 832, 1248)),
+        (area(0, 0, 10, 10), area(0, 0, 832, 1248)),
+        (area(3990, 5990, 10, 10), area(3168, 4752, 832, 1248)),
+        // The largest that is not resized, and the next.
+        (area(1000, 1000, 554, 832), area(861, 792, 832, 1248)),
+        (area(1000, 1000, 1200, 400), area(700, 0, 1800, 2700)),
+        (area(0, 0, 4000, 6000), area(0, 0, 4000, 6000)),
+    ] {
+        let plan = ResizePlan::around(photo, mask, 1024, 32).unwrap();
+        assert_eq!(plan.model, PixelSize::new(832, 1248));
+        assert_eq!(plan.area, expected, "{mask:?}");
+        assert_eq!(plan.place, PixelArea::whole(plan.model));
+    }
+    // A photo smaller than the model's image.
+    let small = PixelSize::new(400, 600);
+    let plan = ResizePlan::around(small, area(10, 10, 50, 50), 1024, 32).unwrap();
+    assert_eq!(plan, ResizePlan::fit(small, 1024, 32).unwrap());
+
+    for mask in [area(0, 0, 0, 10), area(0, 0, 4001, 10), area(3999, 0, 2, 1)] {
+        let plan = ResizePlan::around(photo, mask, 1024, 32);
+        assert!(matches!(plan, Err(Error::Value { what: "mask", .. })), "{mask:?}: {plan:?}");
+    }
+    let plan = Resize::Mask.plan(photo, None, 1024, 32);
+    assert!(plan.unwrap_err().to_string().contains("a mask to edit around"));
+}
+
+#[test]
+fn around_a_mask_leaves_the_rest_of_the_photo() {
+    let photo = RgbImage::from_fn(90, 60, |x, y| image::Rgb([x as u8, y as u8, 7]));
+    let photo = Photo::from_rgb(photo).unwrap();
+    let mask = PixelArea { top: 20, left: 50, size: PixelSize::new(6, 4) };
+    let plan = ResizePlan::around(photo.size(), mask, 24, 8).unwrap();
+    let device = Device::flex();
+    let picture = plan.apply(&photo, &device).unwrap();
+    // At the photo's resolution: the same pixels there and back.
+    assert_eq!(plan.area.size, plan.model);
+    assert_eq!(plan.invert(picture.clone(), &photo).unwrap(), *photo.rgb());
+    let black = plan.invert(picture * 0.0, &photo).unwrap();
+    let changed = black.pixels().zip(photo.rgb().pixels()).filter(|(a, b)| a != b).count();
+    assert_eq!(changed, plan.model.height * plan.model.width);
+}

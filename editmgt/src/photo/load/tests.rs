@@ -1,4 +1,6 @@
-use image::{ColorType, Rgb, Rgba, RgbaImage};
+use std::io::Cursor;
+
+use image::{ColorType, ImageFormat, Rgb, Rgba};
 
 use super::*;
 
