@@ -14,8 +14,11 @@ const TOKENIZER_FILES: [&str; 6] = [
     "special_tokens_map.json",
     "added_tokens.json",
 ];
-/// Names of weights, without their ending: diffusers', transformers', and transformers' of PyTorch files.
-const STEMS: [&str; 3] = ["diffusion_pytorch_model", "model", "pytorch_model"];
+/// Names of weights, without their ending: diffusers' and transformers'.
+const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
+const WEIGHTS: &str = ".safetensors";
+/// Endings of weights that are never read, because they can hold code.
+const PICKLES: [&str; 4] = [".bin", ".pth", ".pt", ".ckpt"];
 
 /// What a part consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +183,14 @@ impl Part {
                 needed.without_variant += 1;
             }
             match set {
-                None => needed.lacking.push(format!("weights in {}", self.path(""))),
+                None => {
+                    let mut names = files.iter().filter_map(|file| is_in(file, &self.folder));
+                    let pickle = names.find(|name| PICKLES.iter().any(|end| name.ends_with(end)));
+                    let reason = pickle.map_or_else(String::new, |name| {
+                        format!(" (it has {name}, a PyTorch pickle, which is not read)")
+                    });
+                    needed.lacking.push(format!("safetensors in {}{reason}", self.path("")));
+                }
                 Some(set) => {
                     let (found, lacking) = set.files();
                     needed.files.extend(found.iter().map(|name| self.path(name)));
@@ -214,25 +224,19 @@ struct WeightSet {
 }
 
 impl Weights {
-    /// Of safetensors files; of PyTorch's where there are no others.
+    /// Of safetensors files.
     fn of(folder: &str, files: &BTreeSet<String>) -> Self {
-        let list = |ending: &str| {
-            let mut sets = Self::default();
-            let names = files.iter().filter_map(|file| is_in(file, folder));
-            names
-                .filter(|name| !editmgt_store::is_sidecar(name))
-                .for_each(|name| sets.add(name, ending));
-            // Shards without an index are no set that can be read.
-            sets.0.retain(|_, set| set.single.is_some() || set.index.is_some());
-            sets
-        };
-        let safe = list(".safetensors");
-        if safe.0.is_empty() { list(".bin") } else { safe }
+        let mut sets = Self::default();
+        let names = files.iter().filter_map(|file| is_in(file, folder));
+        names.filter(|name| !editmgt_store::is_sidecar(name)).for_each(|name| sets.add(name));
+        // Shards without an index are no set that can be read.
+        sets.0.retain(|_, set| set.single.is_some() || set.index.is_some());
+        sets
     }
 
-    fn add(&mut self, name: &str, ending: &str) {
+    fn add(&mut self, name: &str) {
         // `model.safetensors.index.json`, `model.fp16.safetensors.index.json`, `model.safetensors.index.fp16.json`.
-        if let Some((stem, rest)) = name.split_once(&format!("{ending}.index.")) {
+        if let Some((stem, rest)) = name.split_once(&format!("{WEIGHTS}.index.")) {
             let variant = match (rest, rest.strip_suffix(".json")) {
                 ("json", _) => stem.split_once('.').map(|(_, variant)| variant),
                 (_, Some(variant)) => Some(variant),
@@ -241,7 +245,7 @@ impl Weights {
             self.0.entry(variant.map(str::to_owned)).or_default().index = Some(name.to_owned());
             return;
         }
-        let Some(stem) = name.strip_suffix(ending) else { return };
+        let Some(stem) = name.strip_suffix(WEIGHTS) else { return };
         // `model.fp16-00001-of-00002`, `model-00001-of-00002.fp16`.
         let shard = shard_of(stem);
         let whole = match &shard {
@@ -346,7 +350,6 @@ mod tests {
             (&shards, None, &[shards[1], shards[2], shards[0]]),
             (&shards, Some("fp16"), &[shards[4], shards[3]]),
             (&shards, Some("bf16"), &[shards[5], shards[6], shards[7]]),
-            (&["pytorch_model.bin"], None, &["pytorch_model.bin"]),
             (
                 &["model.safetensors", "._model.fp16.safetensors"],
                 Some("fp16"),
@@ -365,8 +368,12 @@ mod tests {
     fn missing_shards_and_weights_are_named() {
         let index = "model.safetensors.index.json";
         for (names, lacking) in [
-            (&[][..], &["weights in "][..]),
-            (&["model-00001-of-00001.safetensors"], &["weights in "]),
+            (&[][..], &["safetensors in "][..]),
+            (&["model-00001-of-00001.safetensors"], &["safetensors in "]),
+            (
+                &["model.bin"],
+                &["safetensors in  (it has model.bin, a PyTorch pickle, which is not read)"],
+            ),
             (&[index], &["the shards of model.safetensors.index.json"]),
             (
                 &[index, "model-00002-of-00003.safetensors"],

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use editmgt::Editor;
-use editmgt::hub::HubSettings;
+use editmgt::hub::{HubError, HubSettings};
+use editmgt::{EditError, Editor, ModelError};
 use editmgt_tests::hub::{StubFault, StubHub, StubRepository};
 use serde_json::Value;
 
@@ -26,10 +26,6 @@ impl Place {
 
     fn home(&self) -> PathBuf {
         self.scratch.path("home")
-    }
-
-    fn cache(&self) -> PathBuf {
-        self.home().join("hub")
     }
 
     /// The program, without the settings of whoever runs the tests.
@@ -104,30 +100,40 @@ fn every_published_layout_is_pulled_inspected_and_used_without_the_hub() {
         let dtypes: Vec<_> = table["total"]["dtypes"].as_object().unwrap().keys().collect();
         let stored = if layout.variant == Some("fp16") { "F16" } else { "F32" };
         assert_eq!(dtypes, [stored], "{name}");
-        match layout.job {
-            Job::Edit => {
-                let output = place.scratch.out("o.png");
-                let output = output.to_str().unwrap();
-                let photo = cat();
-                let args = ["edit", &photo, INSTRUCTION, "-o", output, "--model", name, "--quiet"];
-                let args = [&args[..], &["--steps", "1", "--size", "128"], &options[..]].concat();
-                place.run(&args).done();
-                assert_eq!(image::image_dimensions(output).unwrap(), (451, 300));
+        let output = place.scratch.out("o.png");
+        let output = output.to_str().unwrap();
+        let photo = cat();
+        let (words, size) = match layout.job {
+            Job::Edit => (&["edit", &photo, INSTRUCTION, "--size", "128"][..], (451, 300)),
+            Job::Generate => {
+                (&["generate", "a red fox", "--width", "64", "--height", "64"][..], (64, 64))
             }
-            Job::Load => {
-                let mut settings = HubSettings::new(place.cache());
-                settings.offline = true;
-                let builder = Editor::builder(name).hub(settings);
-                let builder = layout.variant.iter().fold(builder, |it, name| it.variant(*name));
-                builder.build().unwrap();
-            }
-        }
+        };
+        let more = ["-o", output, "--model", name, "--quiet", "--steps", "1"];
+        place.run(&[words, &more, &options].concat()).done();
+        assert_eq!(image::image_dimensions(output).unwrap(), size, "{name}");
         let models: Value = serde_json::from_str(&place.run(&["models", "--json"]).done()).unwrap();
         let models = models["models"].as_array().unwrap();
         let found =
             models.iter().find(|it| it["alias"] == name || it["repository"] == name).unwrap();
         assert_eq!(found["state"], "complete", "{found:#}");
     }
+}
+
+#[test]
+fn a_library_names_the_cache_itself() {
+    let (stub, _scratch) = editmgt();
+    let place = Place::new(&stub);
+    assert_eq!(place.run(&["pull", "editmgt", "--quiet"]).status, Some(0));
+    let mut settings = HubSettings::new(place.home().join("hub"));
+    let build = |settings| Editor::builder("WeiChow/EditMGT").hub(settings).build();
+    build(settings.clone()).unwrap();
+    settings.cache = place.scratch.path("elsewhere");
+    let error = build(settings).err().unwrap();
+    assert!(
+        matches!(error, EditError::Model(ModelError::Hub(HubError::NotCached { .. }))),
+        "{error}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use editmgt_diagnostics::init::{InitRequest, Preset};
 use editmgt_tests::golden;
 use editmgt_tests::hub::StubRepository;
 use serde_json::json;
@@ -17,8 +18,8 @@ use crate::spoil::{change_json, copy_folder, in_half_precision, shard, weights, 
 pub(crate) enum Job {
     /// `editmgt edit`.
     Edit,
-    /// It is loaded, with every weight.
-    Load,
+    /// `editmgt generate`.
+    Generate,
 }
 
 /// A published repository.
@@ -33,20 +34,27 @@ pub(crate) struct Layout {
     pub(crate) job: Job,
 }
 
-/// Every published repository whose family this program reads.
-pub(crate) const LAYOUTS: [Layout; 6] = [
+/// Every published model.
+pub(crate) const LAYOUTS: [Layout; 9] = [
     Layout { name: "WeiChow/EditMGT", variant: None, repositories: editmgt, job: Job::Edit },
-    Layout { name: "meissonic", variant: None, repositories: meissonic_only, job: Job::Load },
-    Layout {
-        name: "meissonic",
-        variant: Some("fp16"),
-        repositories: meissonic_only,
-        job: Job::Load,
-    },
-    Layout { name: "monetico", variant: None, repositories: monetico, job: Job::Load },
-    Layout { name: "muddit-512", variant: None, repositories: muddit, job: Job::Load },
-    Layout { name: "muddit-1024", variant: None, repositories: muddit, job: Job::Load },
+    base("meissonic", None, meissonic_only),
+    base("meissonic", Some("fp16"), meissonic_only),
+    base("monetico", None, monetico),
+    base("muddit-512", None, muddit),
+    base("muddit-1024", None, muddit),
+    base("amused-512", None, amused_512),
+    base("amused/amused-512", Some("fp16"), amused_512),
+    base("amused-256", None, amused_256),
 ];
+
+/// A base that was not trained to edit.
+const fn base(
+    name: &'static str,
+    variant: Option<&'static str>,
+    repositories: fn(&Path) -> Vec<StubRepository>,
+) -> Layout {
+    Layout { name, variant, repositories, job: Job::Generate }
+}
 
 /// The official folders, with a transformer in f32 and a Gemma in two shards whose config transformers 4.47 wrote.
 fn editmgt(scratch: &Path) -> Vec<StubRepository> {
@@ -110,7 +118,11 @@ fn without_variants(name: &str) -> StubRepository {
 }
 
 fn meissonic() -> StubRepository {
-    let mut repository = without_variants("MeissonFlow/Meissonic");
+    with_halves(without_variants("MeissonFlow/Meissonic"))
+}
+
+/// Half-precision weights beside those in f32.
+fn with_halves(mut repository: StubRepository) -> StubRepository {
     for (folder, stem) in [
         ("transformer", "diffusion_pytorch_model"),
         ("vqvae", "diffusion_pytorch_model"),
@@ -150,4 +162,21 @@ fn muddit(scratch: &Path) -> Vec<StubRepository> {
         .folder("1024/transformer/", &dir)
         .file("1024/mask_token_embedding.pth", vec![0; 2000]);
     vec![muddit, meissonic()]
+}
+
+/// Meissonic's layout; another transformer and scheduler, of diffusers' own classes, so that no code lies beside.
+fn amused(name: &str, dir: &Path) -> Vec<StubRepository> {
+    let (preset, dtype) = (Preset::AmusedTiny, "f32".parse().unwrap());
+    editmgt_diagnostics::init::init(dir, &InitRequest { preset, dtype, seed: 0 }).unwrap();
+    let repository = StubRepository::new(name).folder("", dir).file("README.md", "# aMUSEd");
+    let repository = StubRepository { licence: Some("openrail++".into()), ..repository };
+    vec![with_halves(repository)]
+}
+
+fn amused_512(scratch: &Path) -> Vec<StubRepository> {
+    amused("amused/amused-512", &scratch.join("amused-512-source"))
+}
+
+fn amused_256(scratch: &Path) -> Vec<StubRepository> {
+    amused("amused/amused-256", &scratch.join("amused-256-source"))
 }
