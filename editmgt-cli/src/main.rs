@@ -8,6 +8,7 @@ mod batch;
 mod devices;
 mod edit;
 mod generate;
+mod image_to_image;
 mod inspect;
 mod limits;
 #[cfg(feature = "hub")]
@@ -47,6 +48,8 @@ enum Command {
     Outpaint(Box<edit::OutpaintCommand>),
     /// Generate images from text.
     Generate(Box<generate::GenerateCommand>),
+    /// Generate images from text that keep something of a photo.
+    ImageToImage(Box<image_to_image::ImageToImageCommand>),
     /// Edit many photos with one model.
     Batch(Box<batch::BatchArgs>),
     /// Print the options that a PNG was made with.
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Inpaint(args) => edit::inpaint(*args),
         Command::Outpaint(args) => edit::outpaint(*args),
         Command::Generate(args) => generate::run(*args),
+        Command::ImageToImage(args) => image_to_image::run(*args),
         Command::Batch(args) => batch::run(*args),
         Command::Show(args) => show::run(args),
         Command::Inspect(args) => inspect::run(args),

@@ -104,6 +104,20 @@ impl Editor {
         request: &GenerateRequest,
         mut observer: impl EditObserver,
     ) -> Result<ImageToImageResult, EditError> {
-        ImageToImageRun { editor: self, photo, request, strength }.run(&mut observer)
+        self.image_to_image_observed(photo, strength, request, &mut observer)
+    }
+
+    /// [`image_to_image_with`](Self::image_to_image_with) for an observer behind a reference.
+    ///
+    /// # Errors
+    /// Those of [`image_to_image_with`](Self::image_to_image_with).
+    pub fn image_to_image_observed(
+        &self,
+        photo: &Photo,
+        strength: f64,
+        request: &GenerateRequest,
+        observer: &mut dyn EditObserver,
+    ) -> Result<ImageToImageResult, EditError> {
+        ImageToImageRun { editor: self, photo, request, strength }.run(observer)
     }
 }

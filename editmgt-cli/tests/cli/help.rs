@@ -10,6 +10,7 @@ fn every_command_explains_itself() {
             vec![
                 "edit",
                 "generate",
+                "image-to-image",
                 "inpaint",
                 "outpaint",
                 "batch",

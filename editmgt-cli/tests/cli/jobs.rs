@@ -299,3 +299,28 @@ fn jobs_of_a_batch_name_their_task() {
     let jobs = scratch.write("bad.jsonl", bad);
     batch(&jobs, &scratch.out("bad"), "").refused("task", &["unknown variant `draw`"]);
 }
+
+#[test]
+fn image_to_image_keeps_the_shape_of_the_photo() {
+    let scratch = Scratch::new();
+    let model = scratch.path("amused");
+    let (preset, dtype) = (Preset::AmusedTiny, "f32".parse().unwrap());
+    editmgt_diagnostics::init::init(&model, &InitRequest { preset, dtype, seed: 0 }).unwrap();
+    let words = ["image-to-image", CAT, "a red fox"];
+    let quick = "--steps 4 --seed 7 --count 2";
+    let report = scratch.path("report.json");
+    let options = format!("{quick} --strength 0.75 --report {}", report.display());
+    let lines = run(&words, &model, &scratch.out("fox.png"), &options).done();
+    assert_eq!(lines.lines().count(), 2);
+    let (one, two) = (pixels(&scratch.out("fox-0.png")), pixels(&scratch.out("fox-1.png")));
+    assert!(one.width() > one.height() && one != two);
+    let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    assert_eq!((&report["first_step"], &report["strength"]), (&json!(1), &json!(0.75)));
+
+    let out = scratch.out("none.png");
+    for (options, named) in [("--strength 1.5", "--strength"), ("--strength 0.1", "strength")] {
+        let options = format!("--steps 4 {options}");
+        run(&words, &model, &out, &options).refused(&options, &[named]);
+    }
+    run(&["edit", CAT, "make it red"], &model, &out, "").refused("edit", &["generate"]);
+}
