@@ -112,7 +112,7 @@ impl GenerateCommand {
     ) -> Result<(), EditError> {
         let record = GenerateRecord::new(&result.report, image).png_text();
         let text = (!self.no_record).then_some(record);
-        let save = SaveOptions { text: Vec::from_iter(text), ..SaveOptions::default() };
+        let save = text.into_iter().fold(SaveOptions::default(), SaveOptions::with_text);
         Ok(image.image.save_with(output, &save)?)
     }
 }

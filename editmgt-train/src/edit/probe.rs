@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use editmgt::sampler::Timesteps;
 use editmgt::{EditDefaults, EditError, EditRequest, Editor, Model};
-use editmgt_core::{Error, MgtTransformer, VqCodec};
+use editmgt_core::{Error, VqCodec};
 use editmgt_text::{SmallTextEncoder, WordTokenizer};
 
 use super::{EditModel, EditParts, TimestepConvention};

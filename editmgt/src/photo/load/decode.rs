@@ -4,9 +4,7 @@ use std::io::Cursor;
 
 use image::codecs::png::PngDecoder;
 use image::error::{DecodingError, ImageFormatHint, UnsupportedError, UnsupportedErrorKind};
-use image::{
-    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
-};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
 use super::tiff_tags::{ExtraSample, TiffTags};
 use super::{MIN_SIDE, Photo, PhotoLimits, animation, lengths, tiff_lzw};
