@@ -378,6 +378,9 @@ impl PhotoCommand<'_> {
             for cut in result.report.prompts_cut() {
                 progress.note(&cut.to_string());
             }
+            if let Some(note) = &result.report.steps.note {
+                progress.note(note);
+            }
             job.write(photo.photo(), &result, start)?;
         }
         Ok(ExitCode::SUCCESS)

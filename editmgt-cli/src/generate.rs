@@ -110,9 +110,10 @@ impl GenerateCommand {
         output: &PathBuf,
         result: &GenerateResult,
     ) -> Result<(), EditError> {
-        let record = GenerateRecord::new(&result.report, image).png_text();
-        let text = (!self.no_record).then_some(record);
-        let save = text.into_iter().fold(SaveOptions::default(), SaveOptions::with_text);
+        let mut save = SaveOptions::default();
+        if !self.no_record {
+            save = save.with_text(GenerateRecord::new(&result.report, image).png_text());
+        }
         Ok(image.image.save_with(output, &save)?)
     }
 }

@@ -6,22 +6,27 @@ use std::process::ExitCode;
 
 use clap::Args;
 use editmgt::{Dtype, EditDefaults};
-use editmgt_diagnostics::inspect::{ModelSummary, inspect};
+use editmgt_diagnostics::inspect::{ModelSummary, inspect_variant};
 use indicatif::{HumanBytes, HumanCount};
 
-use crate::Outcome;
+use crate::{Outcome, model};
 
 #[derive(Args)]
 pub(crate) struct InspectArgs {
-    /// The model's folder
+    /// The model's folder, or the name of a model in the hub's cache (see `editmgt models`)
+    #[arg(value_name = "DIR|NAME")]
     dir: PathBuf,
+    /// Which weights to describe where there are several: fp16 for *.fp16.safetensors
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: InspectArgs) -> Outcome {
-    let summary = inspect(&args.dir)?;
+    model::note_folder(&args.dir);
+    let summary = inspect_variant(&args.dir, args.variant.as_deref())?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?;

@@ -10,7 +10,11 @@ mod edit;
 mod generate;
 mod inspect;
 mod limits;
+#[cfg(feature = "hub")]
+mod models;
 mod progress;
+#[cfg(feature = "hub")]
+mod pull;
 mod show;
 mod stop;
 mod verify;
@@ -51,6 +55,12 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// List the devices of this build and their capabilities.
     Devices(devices::DevicesArgs),
+    /// Download a published model into the hub's cache, or say what would come.
+    #[cfg(feature = "hub")]
+    Pull(pull::PullArgs),
+    /// List published models, and what the hub's cache has of them.
+    #[cfg(feature = "hub")]
+    Models(models::ModelsArgs),
     /// Check stages or whole pipelines against expected values.
     Verify(verify::VerifyArgs),
 }
@@ -66,6 +76,10 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Devices(args) => devices::run(args),
+        #[cfg(feature = "hub")]
+        Command::Pull(args) => pull::run(args),
+        #[cfg(feature = "hub")]
+        Command::Models(args) => models::run(args),
         Command::Verify(args) => verify::run(args),
     })
 }

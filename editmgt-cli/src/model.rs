@@ -1,6 +1,6 @@
 //! Options for the model and the compute device.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use editmgt::config::UnknownKeys;
@@ -10,13 +10,14 @@ use editmgt_store::FileRoles;
 /// The model to use.
 #[derive(Args)]
 pub struct ModelArg {
-    /// The model's folder [default: the embedded small model, for scenes of its synthetic world]
+    /// The model's folder, or its name if the hub's cache has it (see `editmgt models`) [default: the
+    /// embedded small model, for scenes of its synthetic world]
     #[cfg(feature = "embedded")]
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR|NAME")]
     model: Option<PathBuf>,
-    /// The model's folder
+    /// The model's folder, or its name if the hub's cache has it (see `editmgt models`)
     #[cfg(not(feature = "embedded"))]
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR|NAME")]
     model: PathBuf,
     #[command(flatten)]
     files: FilesArgs,
@@ -70,8 +71,25 @@ impl ModelArg {
         let Some(model) = &self.model else { return };
         #[cfg(not(feature = "embedded"))]
         let model = &self.model;
+        note_folder(model);
         ModelFolder::declare_inputs(model, "model", roles);
     }
+}
+
+/// Prints a note if a model's folder has the name of a model in the hub's cache: the folder is used.
+pub fn note_folder(model: &Path) {
+    #[cfg(feature = "hub")]
+    if let (Some(name), true) = (model.to_str(), model.is_dir()) {
+        let settings = editmgt::hub::HubSettings::from_env();
+        if settings.is_ok_and(|settings| editmgt::hub::Hub::new(settings).has(name)) {
+            eprintln!(
+                "note: {name} is a folder here and a model in the hub's cache: the folder is used; for the other, name \
+                 it from another folder"
+            );
+        }
+    }
+    #[cfg(not(feature = "hub"))]
+    let _no_names = model;
 }
 
 /// Options for the device, precision and adapters.

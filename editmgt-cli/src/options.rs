@@ -34,7 +34,7 @@ const fn flag(
 }
 
 /// Options that are values, the everyday ones first.
-const FLAGS: [Flag; 21] = [
+const FLAGS: [Flag; 22] = [
     flag("hold", "hold", &["POLICY"], WHERE),
     flag("hold_margin", "hold-margin", &["TOKENS"], WHERE),
     flag("composite", "composite", &["POLICY"], WHERE),
@@ -44,6 +44,7 @@ const FLAGS: [Flag; 21] = [
     flag("map_filter", "map-filter", &["HOW"], WHERE),
     flag("blocks", "blocks", &["BLOCK,…"], WHERE),
     flag("steps", "steps", &["N"], SAMPLING),
+    flag("steps_plan", "steps-plan", &["PLAN"], SAMPLING),
     flag("seed", "seed", &["SEED"], SAMPLING),
     flag("variation", "variation", &["I"], SAMPLING),
     flag("guidance_scale", "guidance", &["SCALE"], SAMPLING),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt_diagnostics::verify::{Comparison, Measure, Verification, VerifyError, verify};
+use editmgt_diagnostics::verify::{Comparison, Measure, Verification, VerifyError, verify_variant};
 
 use crate::Outcome;
 
@@ -18,6 +18,9 @@ pub(crate) struct VerifyArgs {
     /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Which weights of a pipeline to read where there are several: fp16 for *.fp16.safetensors
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -28,7 +31,8 @@ pub(crate) fn run(args: VerifyArgs) -> Outcome {
     let mut out = std::io::stdout().lock();
     let mut verifications = Vec::new();
     for dir in &args.dirs {
-        let verification = verify(dir, &device).map_err(|error| in_folder(dir, error))?;
+        let verification = verify_variant(dir, &device, args.variant.as_deref());
+        let verification = verification.map_err(|error| in_folder(dir, error))?;
         if !args.json {
             write_table(&mut out, &verification)?;
         }

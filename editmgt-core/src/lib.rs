@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod attention;
+mod cached;
 mod codec;
 pub mod config;
 mod error;
@@ -43,6 +44,7 @@ mod tiling;
 mod transformer;
 
 pub use attention::{AttentionMaps, AttentionRequest, ItemRows, TextRows};
+pub use cached::{ActiveRows, StepCache, StepPlan, StepWork};
 pub use codec::{CodecSpec, VqCodec};
 pub use error::{Error, Result};
 pub use grid::{GridSize, TokenGrid};

@@ -1,10 +1,11 @@
-use crate::{Error, HoldMask, Result, ScoreMap, TokenGrid};
+use crate::{Error, HoldMask, Result, ScoreMap, StepWork, TokenGrid};
 
 /// The state of a sampling loop, from which a later call resumes with the same result as an
 /// unbroken run.
 ///
-/// Noise is addressed by step, and a step is a pure function of the canvas, so there is no other
-/// state.
+/// Noise is addressed by step, and a step is a pure function of the canvas and, with
+/// [cached steps](crate::StepPlan), of the canvases since the last full step, from which a resumed
+/// loop rebuilds its cache. So there is no other state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoopProgress {
     /// Steps completed.
@@ -15,7 +16,7 @@ pub struct LoopProgress {
     pub ever_held: HoldMask,
     /// The scores of the first step, if there were any.
     pub first_scores: Option<ScoreMap>,
-    /// The scores of the last step, if there were any.
+    /// The scores of the last full step, if there were any.
     pub scores: Option<ScoreMap>,
     /// The scores of the first step on the model's attention grid, where there were any.
     pub first_cells: Option<ScoreMap>,
@@ -23,6 +24,11 @@ pub struct LoopProgress {
     pub cells: Option<ScoreMap>,
     /// See [`StepResult::ties`](crate::StepResult::ties), over all steps.
     pub ties: usize,
+    /// The canvas before each step since the last full one, that one included; empty if the next
+    /// step needs no cache.
+    pub since_full: Vec<TokenGrid>,
+    /// The work of all steps.
+    pub work: StepWork,
 }
 
 impl LoopProgress {
@@ -38,6 +44,8 @@ impl LoopProgress {
             first_cells: None,
             cells: None,
             ties: 0,
+            since_full: Vec::new(),
+            work: StepWork::default(),
         }
     }
 
@@ -59,6 +67,9 @@ impl LoopProgress {
         let shape = |tokens: &TokenGrid| format!("{} of {}", tokens.batch(), tokens.size());
         if shape(&self.tokens) != shape(canvas) {
             return Err(Error::shape("tokens to resume from", shape(canvas), shape(&self.tokens)));
+        }
+        if let Some(other) = self.since_full.iter().find(|&tokens| shape(tokens) != shape(canvas)) {
+            return Err(Error::shape("tokens of cached steps", shape(canvas), shape(other)));
         }
         if self.completed > steps {
             let expected = format!("at most the {steps} planned steps");

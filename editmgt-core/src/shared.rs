@@ -6,9 +6,9 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 
 use crate::{
-    AttentionRequest, CodecSpec, GridSize, HoldMask, HoldRequest, MgtTransformer, RegionHold,
-    Result, StepInput, StepOutput, TextConditioning, TextEncoder, TextSpec, Tiling, TokenGrid,
-    TransformerSpec, Truncation, VqCodec,
+    ActiveRows, AttentionRequest, CodecSpec, GridSize, HoldMask, HoldRequest, MgtTransformer,
+    RegionHold, Result, StepCache, StepInput, StepOutput, TextConditioning, TextEncoder, TextSpec,
+    Tiling, TokenGrid, TransformerSpec, Truncation, VqCodec,
 };
 
 impl<T: VqCodec + ?Sized> VqCodec for Arc<T> {
@@ -86,6 +86,20 @@ impl<T: MgtTransformer + ?Sized> MgtTransformer for Arc<T> {
 
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput> {
         (**self).forward(input, request)
+    }
+
+    fn caches_steps(&self) -> bool {
+        (**self).caches_steps()
+    }
+
+    fn forward_cached(
+        &self,
+        input: &StepInput<'_>,
+        request: &AttentionRequest,
+        cache: &mut StepCache,
+        active: Option<&ActiveRows>,
+    ) -> Result<StepOutput> {
+        (**self).forward_cached(input, request, cache, active)
     }
 
     fn takes_reference(&self) -> bool {

@@ -2,7 +2,8 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttentionMaps, AttentionRequest, Error, GridSize, Result, TextConditioning, TokenGrid,
+    ActiveRows, AttentionMaps, AttentionRequest, Error, GridSize, Result, StepCache,
+    TextConditioning, TokenGrid,
 };
 
 /// The sizes of a transformer.
@@ -179,6 +180,49 @@ pub trait MgtTransformer: Send + Sync {
     /// # Errors
     /// Those of [`StepInput::check`] and [`AttentionRequest::check`].
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput>;
+
+    /// Whether [`forward_cached`](Self::forward_cached) computes less than the whole canvas; if not,
+    /// callers can use [`forward`](Self::forward).
+    fn caches_steps(&self) -> bool {
+        false
+    }
+
+    /// A forward pass of a [step plan](crate::StepPlan).
+    ///
+    /// Without `active`, a full step: the result of [`forward`](Self::forward); fills `cache`. With
+    /// `active`, a partial step: computes only these cells, against what `cache` keeps of all
+    /// others, and updates the cache. Idle cells, text and reference stay as they were when they
+    /// were computed last. With all cells active and the input of the full step, the result is that
+    /// of the full step.
+    ///
+    /// The default computes the whole canvas and keeps nothing.
+    ///
+    /// # Shapes
+    /// - `input`: as in [`forward`](Self::forward)
+    /// - logits of the output: `[B, H * W, V]`; with `active` `[B, slots, V]`, those of its
+    ///   [positions](ActiveRows::positions), unspecified but finite outside the grid
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward) and [`ActiveRows::check`]; [`Error::Value`] for a partial
+    /// step whose cache was not filled by a full step of the same shapes.
+    fn forward_cached(
+        &self,
+        input: &StepInput<'_>,
+        request: &AttentionRequest,
+        cache: &mut StepCache,
+        active: Option<&ActiveRows>,
+    ) -> Result<StepOutput> {
+        let _ = cache;
+        if let Some(active) = active {
+            active.check(input, request, self.spec())?;
+        }
+        let StepOutput { logits, maps } = self.forward(input, request)?;
+        let logits = match active {
+            Some(active) => active.select(logits)?,
+            None => logits,
+        };
+        Ok(StepOutput { logits, maps })
+    }
 
     /// Whether it takes the tokens of a photo as a reference, which an edit by instruction needs.
     /// `false` for a model that can only fill a canvas: [`forward`](Self::forward) then refuses an

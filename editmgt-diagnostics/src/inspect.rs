@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use editmgt::{EditDefaults, Job, ModelError, ModelFolder, ModelKind, identity};
+use editmgt::{EditDefaults, Job, ModelError, ModelFolder, ModelKind, variant_identity};
 use editmgt_backends::Dtype;
-use editmgt_checkpoint::{ComponentSummary, WeightFiles};
+use editmgt_checkpoint::ComponentSummary;
 use serde::Serialize;
 
 /// The parts of a model, and their sum.
@@ -14,7 +14,7 @@ pub struct ModelSummary {
     pub components: Vec<(&'static str, ComponentSummary)>,
     /// The total.
     pub total: ComponentSummary,
-    /// Identity of the model, see [`identity`].
+    /// Identity of the model, see [`editmgt::identity`].
     pub sha256: String,
     /// Its family, by its transformer's config.
     pub family: String,
@@ -50,13 +50,21 @@ impl ModelSummary {
 /// # Errors
 /// [`ModelError`] naming the file.
 pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
+    inspect_variant(root, None)
+}
+
+/// The same of a [variant](editmgt::LoadOptions::variant) of the weights.
+///
+/// # Errors
+/// [`ModelError`] naming the file.
+pub fn inspect_variant(root: &Path, variant: Option<&str>) -> Result<ModelSummary, ModelError> {
     let folder = ModelFolder::open(root)?;
     let mut components = Vec::new();
     for (name, dir) in folder.components() {
-        components.push((name, WeightFiles::open(dir)?.summary()?));
+        components.push((name, folder.variant_weights(dir, variant)?.summary()?));
     }
     let defaults = EditDefaults::read(&folder.root)?;
-    let sha256 = identity(&folder)?;
+    let sha256 = variant_identity(&folder, variant)?;
     let kind = ModelKind::read(&folder.transformer)?;
     let trained_for = defaults.trained_for.as_deref().unwrap_or(kind.trained_for()).to_vec();
     let total = components.iter().map(|(_, summary)| summary).sum();
@@ -66,6 +74,8 @@ pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
 
 #[cfg(test)]
 mod tests {
+    use editmgt::identity;
+
     use super::*;
     use crate::init::{InitRequest, Preset, init};
 

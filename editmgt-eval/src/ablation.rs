@@ -1,10 +1,12 @@
 use editmgt::{
     CompositePolicy, EditError, EditRequest, Editor, HoldPolicy, Holding, KeywordPolicy, MapFilter,
+    StepPlan,
 };
 
 /// The names of all ablations.
-pub const ABLATION_NAMES: [&str; 9] = [
+pub const ABLATION_NAMES: [&str; 10] = [
     "steps",
+    "cached",
     "hold",
     "layers",
     "filter",
@@ -47,6 +49,8 @@ const GUIDANCE: [f32; 6] = [1.0, 1.5, 2.0, 3.0, 6.0, 9.0];
 /// All ablations around the options of `base`:
 ///
 /// - `steps`: a sweep around the current value, with the time of an edit;
+/// - `cached`: every step in full, and cached steps with several refresh intervals, with the time of
+///   an edit;
 /// - `hold`: off, thresholds from 0.1 to 0.7, auto;
 /// - `layers`: no localisation, the current blocks together, each block by itself;
 /// - `filter`: smoothing of the score map, or none;
@@ -112,10 +116,22 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
         baseline: 0,
         timed: false,
     };
+    let plans = [
+        StepPlan::Exact,
+        StepPlan::cached(0),
+        StepPlan::cached(8),
+        StepPlan::cached(4),
+        StepPlan::cached(2),
+    ];
+    let cached = plans.map(|plan| with(&plan.to_string(), base.clone().steps_plan(plan)));
     let steps = sweep("steps", "Steps", &STEPS, settings.steps, |value| base.clone().steps(value));
     Ok(vec![
         // First, so that its baseline's edits, which others share, are made and timed here.
         Ablation { timed: true, ..steps },
+        Ablation {
+            timed: true,
+            ..one("cached", "Steps that compute only what is masked or changed", cached.into())
+        },
         one("hold", "Hold policy: off, a threshold, auto", hold),
         one("layers", "Attention blocks of the score map: together and each by itself", layers),
         Ablation {

@@ -93,7 +93,10 @@ fn measured(
 /// The share of held tokens, and, if the true edit's tokens are known, how well held tokens and
 /// scores match them, and the share of other tokens that changed.
 pub(crate) fn localised(edited: &EditResult, truth: Option<&[bool]>) -> Result<Metrics, EvalError> {
-    let metrics = Metrics::default().with("tokens_held", f64::from(edited.report.tokens_held));
+    let report = &edited.report;
+    let metrics = Metrics::default()
+        .with("tokens_held", f64::from(report.tokens_held))
+        .with("cells_computed", f64::from(report.steps.computed));
     let Some(truth) = truth else { return Ok(metrics) };
     let free: Vec<bool> = edited.held.held().iter().map(|held| !held).collect();
     let scores = edited.scores.as_ref().map(|scores| scores.image(0));

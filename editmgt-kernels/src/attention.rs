@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData, module};
+use burn::tensor::{Int, Tensor, TensorData, module};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers::{self, Buffer};
-use crate::host::{HostTensor, on_host};
+use crate::host::{HostTensor, Rows, on_host};
 use crate::lanes::exp;
 use crate::tile::{COLUMNS, ROWS, RightStep, ZEROS, add_product, dispatch, pack, pack_transposed};
 
@@ -75,6 +75,50 @@ impl KeyValues {
         }
         Self { parts, weights: Some(weights.to_vec()) }
     }
+
+    /// Replaces keys and values at these places; weights stay. In place where no clone shares them.
+    ///
+    /// # Shapes
+    /// - `places`: `[B, R]`, row-major; each below S, those of an item different from each other
+    /// - `key`: `[B, heads, R, d]`
+    /// - `value`: `[B, heads, R, c]`
+    ///
+    /// # Panics
+    /// If shapes, dtype or device differ from these, or a place is not below S.
+    pub fn replace(&mut self, places: &[usize], key: Tensor<4>, value: Tensor<4>) {
+        let ([batch, _, rows, _], value_dims) = (key.dims(), value.dims());
+        assert_eq!(key.dims()[..3], value_dims[..3], "there must be a value for each key");
+        assert_eq!(places.len(), batch * rows, "there must be a place for each key");
+        match &mut self.parts {
+            Parts::Packed(packed) => Arc::make_mut(packed).replace(places, key, value),
+            Parts::Tensors(tensors) => {
+                tensors.key = replaced(&tensors.key, places, key);
+                tensors.value = replaced(&tensors.value, places, value);
+                let weights = self.weights.as_deref();
+                tensors.weighted = weights.map(|weights| weighted(&tensors.value, weights));
+            }
+        }
+    }
+}
+
+/// `[B, heads, S, d]` with the rows `[B, heads, R, d]` at `places`, `[B, R]`.
+fn replaced(all: &Tensor<4>, places: &[usize], rows: Tensor<4>) -> Tensor<4> {
+    let ([_, _, tokens, _], [.., count, _]) = (all.dims(), rows.dims());
+    assert_eq!(all.dims()[..2], rows.dims()[..2], "rows must have the batch and heads of the keys");
+    if count == 0 {
+        return all.clone();
+    }
+    // Selects from [old, new], which every backend supports without atomic writes.
+    let items = places.chunks(count).enumerate().map(|(item, places)| {
+        let mut from: Vec<i32> = (0..tokens as i32).collect();
+        for (row, &place) in places.iter().enumerate() {
+            from[place] = (tokens + row) as i32;
+        }
+        let from = Tensor::<1, Int>::from_data(TensorData::new(from, [tokens]), &all.device());
+        let of_item = |x: &Tensor<4>| x.clone().narrow(0, item, 1);
+        Tensor::cat(vec![of_item(all), of_item(&rows)], 2).select(2, from)
+    });
+    Tensor::cat(items.collect(), 0)
 }
 
 /// The values times their keys' weights, with the weight as an additional channel.
@@ -124,7 +168,7 @@ pub fn attention(query: Tensor<4>, keys: &KeyValues) -> Tensor<3> {
 
 /// Keys and values, packed as left operands of [`crate::tile`]: scores are computed transposed,
 /// with a column for each query, so that the softmax of a query stays in one SIMD lane.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct PackedKeyValues {
     /// `[B * heads, key strips, d]` times [`crate::tile::LeftStep`].
     key: Buffer,
@@ -158,6 +202,47 @@ impl PackedKeyValues {
             pack(strip, from.chunks_exact(value_channels).map(|row| &row[first..]));
         });
         Self { key, value, planes: [batch, heads], keys, key_channels, value_channels }
+    }
+
+    /// See [`KeyValues::replace`].
+    fn replace(&mut self, places: &[usize], key: Tensor<4>, value: Tensor<4>) {
+        assert!(
+            on_host(&key) && on_host(&value),
+            "rows must have the dtype and device of the keys"
+        );
+        let [batch, heads] = self.planes;
+        let (Self { keys, key_channels, value_channels, .. }, [.., rows, _]) = (&*self, key.dims());
+        let (keys, key_channels, value_channels) = (*keys, *key_channels, *value_channels);
+        assert_eq!(
+            (key.dims(), value.dims()),
+            ([batch, heads, rows, key_channels], [batch, heads, rows, value_channels]),
+            "rows must have the batch, heads and channels of the keys"
+        );
+        assert!(places.iter().all(|&place| place < keys), "places must be below {keys}");
+        if rows == 0 {
+            return;
+        }
+        let (key, value) = (Rows::take(key), Rows::take(value));
+        let places_of = |plane: usize| places[plane / heads * rows..][..rows].iter().enumerate();
+        let (strips, _) = self.key.as_chunks_mut::<ROWS>();
+        let of_plane = keys.div_ceil(ROWS) * key_channels;
+        strips.par_chunks_exact_mut(of_plane).enumerate().for_each(|(plane, strips)| {
+            for (row, &place) in places_of(plane) {
+                let from = key.row([plane / heads, plane % heads, row]);
+                let strip = &mut strips[place / ROWS * key_channels..][..key_channels];
+                strip.iter_mut().zip(from).for_each(|(step, &x)| step[place % ROWS] = x);
+            }
+        });
+        let (strips, _) = self.value.as_chunks_mut::<ROWS>();
+        let of_plane = value_channels.div_ceil(ROWS) * keys;
+        strips.par_chunks_exact_mut(of_plane).enumerate().for_each(|(plane, strips)| {
+            for (row, &place) in places_of(plane) {
+                let from = value.row([plane / heads, plane % heads, row]);
+                for (strip, from) in strips.chunks_exact_mut(keys).zip(from.chunks(ROWS)) {
+                    strip[place][..from.len()].copy_from_slice(from);
+                }
+            }
+        });
     }
 
     /// Queries `[B, heads, N, d]` to `[B, N, heads * c]`.
@@ -370,6 +455,53 @@ mod tests {
                 assert!(worst(composed, expected) < 5e-6, "{tokens} {keys}");
             }
         }
+    }
+
+    #[test]
+    fn replaced_keys_equal_new_keys() {
+        let [batch, heads, keys, rows] = [2, 3, 31, 4];
+        // Those of the second item in another order.
+        let places = [0, 7, 13, 30, 29, 6, 5, 12];
+        let stream = |seed| {
+            (random([batch, heads, keys, 8], seed), random([batch, heads, keys, 5], seed + 1))
+        };
+        let ((old_key, old_value), (new_key, new_value)) = (stream(1), stream(3));
+        let at = |x: &Tensor<4>, item: usize, place: usize| {
+            x.clone().narrow(0, item, 1).narrow(2, place, 1)
+        };
+        let rows_of = |x: &Tensor<4>| {
+            let items = (0..batch).map(|item| {
+                let places = &places[item * rows..][..rows];
+                Tensor::cat(places.iter().map(|&place| at(x, item, place)).collect(), 2)
+            });
+            Tensor::cat(items.collect(), 0)
+        };
+        let mixed = |old: &Tensor<4>, new: &Tensor<4>| {
+            let items = (0..batch).map(|item| {
+                let places = &places[item * rows..][..rows];
+                let all = (0..keys)
+                    .map(|place| at(if places.contains(&place) { new } else { old }, item, place));
+                Tensor::cat(all.collect(), 2)
+            });
+            Tensor::cat(items.collect(), 0)
+        };
+        let query = random([batch, heads, 9, 8], 5);
+        let weights: Vec<f32> = (1..=keys).map(|key| key as f32 / keys as f32).collect();
+        let expected = KeyValues::new(mixed(&old_key, &new_key), mixed(&old_value, &new_value));
+        let expected = attention(query.clone(), &expected.with_weights(&weights));
+
+        let mut got = KeyValues::new(old_key.clone(), old_value.clone()).with_weights(&weights);
+        let shared = got.clone();
+        let before = attention(query.clone(), &shared);
+        // Rows with any strides.
+        let value = rows_of(&new_value).swap_dims(1, 2) + 0.0;
+        got.replace(&places, rows_of(&new_key), value.swap_dims(1, 2));
+        assert_eq!(worst(attention(query.clone(), &got), expected.clone()), 0.0);
+        assert_eq!(worst(attention(query.clone(), &shared), before), 0.0, "clones stay");
+
+        let mut composed = KeyValues::new(plain(old_key), plain(old_value)).with_weights(&weights);
+        composed.replace(&places, plain(rows_of(&new_key)), plain(rows_of(&new_value)));
+        assert!(worst(attention(plain(query), &composed).inner(), expected) < 3e-6);
     }
 
     #[test]

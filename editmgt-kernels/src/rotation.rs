@@ -17,7 +17,7 @@ use crate::work::for_rows;
 ///
 /// # Shapes
 /// - `x`: `[B, N, heads, d]`, `weight`: `[d]`
-/// - `cos`, `sin`: `[1, N, 1, d/2]`, f32
+/// - `cos`, `sin`: `[1, N, 1, d/2]`, or `[B, N, 1, d/2]` for positions of each item, f32
 /// - result: `[B, heads, N, d]`, in the dtype of `x`
 pub fn norm_and_rotate(
     x: Tensor<4>,
@@ -47,9 +47,9 @@ fn kernel(
 ) -> Tensor<4> {
     let [batch, tokens, heads, channels] = x.dims();
     let pairs = channels / 2;
-    assert_eq!(
-        cos.dims(),
-        [1, tokens, 1, pairs],
+    let [items, ..] = cos.dims();
+    assert!(
+        [1, batch].contains(&items) && cos.dims() == [items, tokens, 1, pairs],
         "cos must have an angle for each pair of each token"
     );
     assert_eq!(sin.dims(), cos.dims(), "sin must have the shape of cos");
@@ -64,7 +64,8 @@ fn kernel(
         let (item, head) = (plane / heads, plane % heads);
         let from = &x[((item * tokens + token) * heads + head) * channels..][..channels];
         let factor = inverse_rms(from, epsilon);
-        let (cos, sin) = (&cos[token * pairs..][..pairs], &sin[token * pairs..][..pairs]);
+        let angles = (item % items * tokens + token) * pairs;
+        let (cos, sin) = (&cos[angles..][..pairs], &sin[angles..][..pairs]);
         let (evens, odds) = to.split_at_mut(pairs);
         for pair in 0..pairs {
             let even = from[2 * pair] * factor * weight[2 * pair];
@@ -83,14 +84,17 @@ mod tests {
 
     #[test]
     fn kernel_equals_composition() {
-        let angles = random([1, 40, 1, 8], 1);
-        // A part of a table, as the text's rows are.
-        let [cos, sin] = [angles.clone().cos(), angles.sin()].map(|x| x.narrow(1, 3, 37));
-        let (x, weight) = (random([2, 37, 5, 16], 2), random([16], 3));
-        let got = norm_and_rotate(x.clone(), weight.clone(), 1e-6, cos.clone(), sin.clone());
-        let expected =
-            norm_and_rotate(plain(x), plain(weight), 1e-6, plain(cos), plain(sin)).inner();
-        assert_eq!(got.dims(), [2, 5, 37, 16]);
-        assert!(worst(got, expected) < 2e-6);
+        // The same angles for all items, and each item's.
+        for items in [1, 2] {
+            let angles = random([items, 40, 1, 8], 1);
+            // A part of a table, as the text's rows are.
+            let [cos, sin] = [angles.clone().cos(), angles.sin()].map(|x| x.narrow(1, 3, 37));
+            let (x, weight) = (random([2, 37, 5, 16], 2), random([16], 3));
+            let got = norm_and_rotate(x.clone(), weight.clone(), 1e-6, cos.clone(), sin.clone());
+            let expected =
+                norm_and_rotate(plain(x), plain(weight), 1e-6, plain(cos), plain(sin)).inner();
+            assert_eq!(got.dims(), [2, 5, 37, 16]);
+            assert!(worst(got, expected) < 2e-6, "{items}");
+        }
     }
 }

@@ -42,16 +42,36 @@ impl PatchDown {
         } else {
             x.pad([(0, 0), (0, odd[0]), (0, odd[1]), (0, 0)], PadMode::Constant(0.0))
         };
-        // Each output is a linear function of its patch. The patch has the order that copies
-        // contiguous channels; the weight, which is smaller, is permuted to match.
         let patches = x
             .reshape([batch, merged.height, FACTOR, merged.width, FACTOR, channels])
             .swap_dims(2, 3)
             .reshape([batch * merged.len(), FACTOR * FACTOR * channels]);
+        self.merge(patches, batch)
+    }
+
+    /// Some cells: `[B, R*4, D]`, the tokens of a cell row-major one after the other, to `[B, R, D]`.
+    /// `inside`, `[B, R*4, 1]`, is 0 for tokens outside the grid, else 1.
+    pub(crate) fn forward_cells(&self, x: Tensor<3>, inside: Option<Tensor<3>>) -> Tensor<3> {
+        let [batch, tokens, channels] = x.dims();
+        let x = rms_norm(&self.norm, x);
+        let x = match inside {
+            Some(inside) => x * inside,
+            None => x,
+        };
+        let patch = FACTOR * FACTOR;
+        self.merge(x.reshape([batch * tokens / patch, patch * channels]), batch)
+    }
+
+    /// `[B*R, 4*D]` to `[B, R, D]`.
+    ///
+    /// Each output is a linear function of its patch. The patch has the order that copies contiguous
+    /// channels; the weight, which is smaller, is permuted to match.
+    fn merge(&self, patches: Tensor<2>, batch: usize) -> Tensor<3> {
+        let [rows, features] = patches.dims();
         let weight = self.conv.val();
         let [outputs, ..] = weight.dims();
-        let weight = weight.permute([2, 3, 1, 0]).reshape([FACTOR * FACTOR * channels, outputs]);
-        patches.matmul(weight).reshape([batch, merged.len(), outputs])
+        let weight = weight.permute([2, 3, 1, 0]).reshape([features, outputs]);
+        patches.matmul(weight).reshape([batch, rows / batch, outputs])
     }
 }
 
@@ -73,19 +93,25 @@ impl PatchUp {
 
     /// `[B, ceil(H/2)*ceil(W/2), D]` to `[B, H*W, D]`, for a `grid` of H by W.
     pub(crate) fn forward(&self, x: Tensor<3>, grid: GridSize) -> Tensor<3> {
-        let [batch, tokens, channels] = x.dims();
-        let merged = grid.div_ceil(FACTOR);
-        let weight = self.conv.val();
-        let [_, outputs, ..] = weight.dims();
-        let weight = weight.permute([0, 2, 3, 1]).reshape([channels, FACTOR * FACTOR * outputs]);
-        let x = rms_norm(&self.norm, x)
-            .reshape([batch * tokens, channels])
-            .matmul(weight)
+        let (merged, x) = (grid.div_ceil(FACTOR), self.forward_cells(x));
+        let [batch, _, outputs] = x.dims();
+        let x = x
             .reshape([batch, merged.height, merged.width, FACTOR, FACTOR, outputs])
             .swap_dims(2, 3)
             .reshape([batch, merged.height * FACTOR, merged.width * FACTOR, outputs]);
         let cropped = x.slice(s![.., 0..grid.height, 0..grid.width, ..]);
         cropped.reshape([batch, grid.len(), outputs])
+    }
+
+    /// Some cells: `[B, R, D]` to `[B, R*4, D]`, the tokens of a cell row-major one after the other.
+    pub(crate) fn forward_cells(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, cells, channels] = x.dims();
+        let weight = self.conv.val();
+        let [_, outputs, ..] = weight.dims();
+        let patch = FACTOR * FACTOR;
+        let weight = weight.permute([0, 2, 3, 1]).reshape([channels, patch * outputs]);
+        let x = rms_norm(&self.norm, x).reshape([batch * cells, channels]).matmul(weight);
+        x.reshape([batch, cells * patch, outputs])
     }
 }
 

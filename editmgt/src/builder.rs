@@ -1,6 +1,5 @@
 //! Loading an [`Editor`]: where its parts are from, and which of them are replaced.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -17,7 +16,7 @@ use crate::error::{EditError, ModelError};
 use crate::lora::{LoraFile, LoraUse, open_loras};
 use crate::model::base::{Adapters, BaseModel, BaseTransformer, Reopen, own_transformer};
 use crate::model::stored::StoredModel;
-use crate::model::{LoadOptions, Model, ModelFolder, ModelKind, check_trained_for};
+use crate::model::{LoadOptions, Model, ModelFolder, ModelKind, ModelOrigin, check_trained_for};
 use crate::request::{EditDefaults, Job};
 
 /// Most photos of a forward pass by default.
@@ -26,7 +25,7 @@ pub(crate) const FORWARD_BATCH: usize = 4;
 /// Where a model is loaded from.
 #[derive(Debug, Clone)]
 pub(crate) enum Origin {
-    Folder(PathBuf),
+    Folder(ModelOrigin),
     #[cfg(feature = "embedded")]
     Embedded,
     /// All parts are the user's own.
@@ -130,6 +129,17 @@ impl EditorBuilder {
     /// Ignores keys of configs that this program doesn't know: see [`LoadOptions::accept_unknown_keys`].
     pub fn accept_unknown_keys(mut self, accept: bool) -> Self {
         self.accept_unknown_keys = accept;
+        self
+    }
+
+    /// Looks up the name of a model with these settings, not with those of the environment: see
+    /// [`Editor::builder`]. A folder needs none.
+    #[cfg(feature = "hub")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
+    pub fn hub(mut self, settings: editmgt_hub::HubSettings) -> Self {
+        if let Origin::Folder(model) = &mut self.origin {
+            model.set_hub(settings);
+        }
         self
     }
 

@@ -11,8 +11,8 @@ use crate::builder::{EditorBuilder, FORWARD_BATCH, Origin};
 use crate::custom::CustomStages;
 use crate::error::{EditError, ModelError};
 use crate::lora::LoraUse;
-use crate::model::Model;
 use crate::model::base::Adapters;
+use crate::model::{Model, ModelOrigin};
 use crate::open::OpenPhoto;
 use crate::photo::{ChangeMask, Overlay, Photo};
 use crate::report::EditReport;
@@ -94,9 +94,11 @@ impl Editor {
         Self::builder(folder).build()
     }
 
-    /// Starts loading the model in `folder`; see [`ModelFolder`](crate::ModelFolder) for the layouts.
+    /// Starts loading the model in `folder`; see [`ModelFolder`](crate::ModelFolder) for the layouts. With the feature
+    /// `hub` it may be a model's name, too, which is looked up in the hub's cache: see
+    /// [`ModelFolder::open`](crate::ModelFolder::open).
     pub fn builder(folder: impl AsRef<Path>) -> EditorBuilder {
-        Origin::Folder(folder.as_ref().to_owned()).builder()
+        Origin::Folder(ModelOrigin::new(folder)).builder()
     }
 
     /// Starts loading the small model that is part of the program: it edits scenes of its own

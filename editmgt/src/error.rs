@@ -157,6 +157,10 @@ pub enum ModelError {
     /// The weights.
     #[error(transparent)]
     Weights(#[from] CheckpointError),
+    /// A model that is named, and is not in the hub's cache.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] editmgt_hub::HubError),
     /// A LoRA adapter.
     #[error(transparent)]
     Lora(#[from] LoraError),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use editmgt_core::{EditObserver, GridSize, Silent, Stage, TokenGrid};
 use editmgt_sampler::LoopStep;
+use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
 
 use crate::editor::{EditResult, Editor};
@@ -71,10 +72,11 @@ pub struct GenerateReport {
 }
 
 impl GenerateReport {
-    /// What encoders left out of the prompts that the request gave. (The default negative prompt is
-    /// longer than CLIP's sequence, as in the official code.)
+    /// What encoders left out of the prompts that the request gave. (The default negative prompt,
+    /// given or not, can be longer than CLIP's sequence, as in the official code.)
     pub fn prompts_cut(&self) -> impl Iterator<Item = &TextLeftOut> {
-        let has_negative = self.request.negative_prompt.is_some();
+        let given = self.request.negative_prompt.as_deref();
+        let has_negative = given.is_some_and(|given| given != DEFAULT_NEGATIVE_PROMPT);
         self.text_left_out.iter().filter(move |part| has_negative || part.prompt == "prompt")
     }
 }

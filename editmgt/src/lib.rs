@@ -61,19 +61,23 @@ pub use editmgt_backends::{
     open_default as open_default_device,
 };
 pub use editmgt_core::{
-    AttentionConsolidator, AttentionMaps, AttentionRequest, CellScores, ChaChaNoise, CodecSpec,
-    EditEvent, EditObserver, Error, Flow, GridSize, HoldMask, HoldRequest, ItemRows, KeyMap,
-    LoopProgress, MapCombine, MgtTransformer, MicroConditions, NoiseRequest, NoiseSource, Previews,
-    ReferenceInput, RegionHold, Schedule, ScheduleRequest, ScoreMap, ScoreStats, Silent, Stage,
-    StepInput, StepNoise, StepOutput, StepResult, StepState, TextConditioning, TextEncoder,
-    TextRows, TextSpec, Tiling, TokenDraw, TokenGrid, TransformerSpec, Truncation, UnmaskScheduler,
-    UserMask, VqCodec, config,
+    ActiveRows, AttentionConsolidator, AttentionMaps, AttentionRequest, CellScores, ChaChaNoise,
+    CodecSpec, EditEvent, EditObserver, Error, Flow, GridSize, HoldMask, HoldRequest, ItemRows,
+    KeyMap, LoopProgress, MapCombine, MgtTransformer, MicroConditions, NoiseRequest, NoiseSource,
+    Previews, ReferenceInput, RegionHold, Schedule, ScheduleRequest, ScoreMap, ScoreStats, Silent,
+    Stage, StepCache, StepInput, StepNoise, StepOutput, StepPlan, StepResult, StepState, StepWork,
+    TextConditioning, TextEncoder, TextRows, TextSpec, Tiling, TokenDraw, TokenGrid,
+    TransformerSpec, Truncation, UnmaskScheduler, UserMask, VqCodec, config,
 };
 /// The devices that this build can compute on.
 pub mod devices {
     pub use editmgt_backends::{available as list, available_on as list_of};
 }
 pub use builder::EditorBuilder;
+/// Published models: their downloads and the cache that they are in.
+#[cfg(feature = "hub")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
+pub use editmgt_hub as hub;
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
@@ -95,7 +99,7 @@ pub use photo::{
     ResizePlan, SaveOptions, check_writable, preview_photo,
 };
 pub use record::EditRecord;
-pub use report::{EditReport, ScoreReport, TextLeftOut};
+pub use report::{EditReport, ScoreReport, StepsReport, TextLeftOut};
 pub use request::{
     CompositePolicy, CustomHold, EditDefaults, EditRequest, EditSettings, GenerateDefaults,
     GenerateRequest, GenerateSettings, HoldPolicy, Holding, Job, KeywordPolicy, MapFilter,

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage, Truncation};
+use editmgt_core::{GridSize, ScoreMap, ScoreStats, Stage, StepPlan, StepWork, Truncation};
+use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::Serialize;
 
 use crate::model::ModelSource;
@@ -65,6 +66,9 @@ pub struct EditReport {
     /// Tokens within 1e-4 of being decided otherwise, over all steps, and over all photos of the pass in
     /// [`Editor::edit_batch`](crate::Editor::edit_batch).
     pub ties: usize,
+    /// What the steps computed, over all photos of the pass in
+    /// [`Editor::edit_batch`](crate::Editor::edit_batch).
+    pub steps: StepsReport,
     /// Steps done before the edit was resumed; 0 for an uninterrupted edit.
     pub resumed_after: usize,
     /// Seconds of each stage, in order. A stage whose result was known from an earlier edit of the
@@ -75,11 +79,36 @@ pub struct EditReport {
     pub peak_memory_bytes: Option<u64>,
 }
 
+/// What the steps of an edit computed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct StepsReport {
+    /// Steps that computed the whole picture.
+    pub full: usize,
+    /// Steps that computed a part of it, or nothing.
+    pub partial: usize,
+    /// Mean fraction of the picture that a step computed, 0..1.
+    pub computed: f32,
+    /// A remark for the user: a plan of cached steps that the model could not follow.
+    pub note: Option<String>,
+}
+
+impl StepsReport {
+    pub(crate) fn new(work: StepWork, plan: StepPlan, caches_steps: bool) -> Self {
+        let StepWork { full, partial, cells } = work;
+        let note = (plan != StepPlan::Exact && !caches_steps).then(|| {
+            format!("the transformer cannot cache steps: {plan} was taken as {}", StepPlan::Exact)
+        });
+        Self { full, partial, computed: cells / (full + partial).max(1) as f32, note }
+    }
+}
+
 impl EditReport {
-    /// What encoders left out of the prompts that the request gave. (The default negative prompt is
-    /// longer than CLIP's sequence, as in the official code.)
+    /// What encoders left out of the prompts that the request gave. (The default negative prompt,
+    /// given or not, can be longer than CLIP's sequence, as in the official code.)
     pub fn prompts_cut(&self) -> impl Iterator<Item = &TextLeftOut> {
-        let has_negative = self.request.negative_prompt.is_some();
+        let given = self.request.negative_prompt.as_deref();
+        let has_negative = given.is_some_and(|given| given != DEFAULT_NEGATIVE_PROMPT);
         self.text_left_out.iter().filter(move |part| has_negative || part.prompt == "instruction")
     }
 }
@@ -175,6 +204,17 @@ impl ScoreReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_a_plan_that_the_model_could_not_follow() {
+        let work = StepWork { full: 2, partial: 6, cells: 4.0 };
+        let report = StepsReport::new(work, StepPlan::cached(8), true);
+        assert_eq!((report.full, report.partial, report.computed), (2, 6, 0.5));
+        assert_eq!(report.note, None);
+        assert_eq!(StepsReport::new(work, StepPlan::Exact, false).note, None);
+        let note = StepsReport::new(work, StepPlan::cached(8), false).note.unwrap();
+        assert!(note.contains("cached:8 was taken as exact"), "{note}");
+    }
 
     #[test]
     fn notes_a_faint_edit_of_the_whole_image() {

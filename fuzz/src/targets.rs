@@ -131,7 +131,7 @@ pub fn target(name: &str) -> Option<&'static Target> {
 /// Photos may be this large here, so that an input takes milliseconds; the program's own limits
 /// are larger.
 const PHOTO_LIMITS: PhotoLimits =
-    PhotoLimits::default().with_max_pixels(1 << 18).with_max_bytes(1 << 20);
+    PhotoLimits::DEFAULT.with_max_pixels(1 << 18).with_max_bytes(1 << 20);
 
 thread_local! {
     static FOLDER: OnceCell<tempfile::TempDir> = const { OnceCell::new() };

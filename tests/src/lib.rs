@@ -1,6 +1,7 @@
 //! Shared test helpers: golden folders, programs, damaged files.
 #![forbid(unsafe_code)]
 
+pub mod hub;
 pub mod images;
 pub mod program;
 pub mod spoil;

@@ -92,3 +92,32 @@ pub fn shard(dir: &Path) -> [PathBuf; 2] {
     std::fs::remove_file(whole).unwrap();
     shards
 }
+
+/// Weights that are stored in half precision: all of an f32 file.
+pub fn in_half_precision(file: &[u8]) -> Vec<u8> {
+    let tensors = SafeTensors::deserialize(file).unwrap();
+    let halves: BTreeMap<String, (Vec<usize>, Vec<u8>)> = tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let numbers =
+                view.data().as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four));
+            let bytes = numbers.flat_map(|number| half::f16::from_f32(number).to_le_bytes());
+            (name, (view.shape().to_vec(), bytes.collect()))
+        })
+        .collect();
+    let views = halves.iter().map(|(name, (shape, bytes))| {
+        (name, TensorView::new(safetensors::Dtype::F16, shape.clone(), bytes).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+/// A weights file with one more tensor of zeros.
+pub fn with_tensor(file: &[u8], name: &str, shape: &[usize]) -> Vec<u8> {
+    let zeros = vec![0; 4 * shape.iter().product::<usize>()];
+    let tensors = SafeTensors::deserialize(file).unwrap();
+    let mut views = tensors.tensors();
+    let view = TensorView::new(safetensors::Dtype::F32, shape.to_vec(), &zeros).unwrap();
+    views.push((name.to_owned(), view));
+    safetensors::serialize(views, None).unwrap()
+}

@@ -3,6 +3,7 @@
 use burn::module::Param;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
+use burn::tensor::Tensor;
 use editmgt_kernels::{
     KeyValues, attention, conv2d, gelu, gelu_tanh, group_norm_silu, modulated_layer_norm,
     norm_and_rotate,
@@ -51,6 +52,12 @@ pub(super) const CHECKS: &[Check] = &[
         types: Types::F32,
         tolerance: Tolerance::Function,
         answer: weighted_attention,
+    },
+    Check {
+        name: "fused attention, replaced keys",
+        types: Types::F32,
+        tolerance: Tolerance::Function,
+        answer: replaced_keys,
     },
     Check {
         name: "fused convolution 3x3",
@@ -116,13 +123,35 @@ fn weighted_attention(inputs: &mut Inputs) -> Answer {
     let shape = |_, key: usize, score| scaled(score) + f64::from(weights[key]).ln();
     let ([query, key, value], by_head) = attended(inputs, KEYS, shape);
     let got = attention(query, &KeyValues::new(key, value).with_weights(&weights));
+    Answer::new(got, [1, QUERIES, HEADS * HEAD_DIM], tokens_first(&by_head))
+}
+
+/// Every fifth key and value comes later than the others, as those of active cells do in a partial
+/// step.
+fn replaced_keys(inputs: &mut Inputs) -> Answer {
+    let ([query, key, value], by_head) = attended(inputs, KEYS, |_, _, score| scaled(score));
+    let places: Vec<usize> = (0..KEYS).step_by(5).collect();
+    let rows = |x: &Tensor<4>, places: &[usize]| {
+        let rows = places.iter().map(|&place| x.clone().narrow(2, place, 1));
+        Tensor::cat(rows.collect(), 2)
+    };
+    let mut keys = KeyValues::new(key.clone().flip([2]), value.clone().flip([2]));
+    let rest: Vec<usize> = (0..KEYS).filter(|place| !places.contains(place)).collect();
+    for places in [rest, places] {
+        keys.replace(&places, rows(&key, &places), rows(&value, &places));
+    }
+    Answer::new(attention(query, &keys), [1, QUERIES, HEADS * HEAD_DIM], tokens_first(&by_head))
+}
+
+/// `[heads, N, d]` to `[N, heads, d]`.
+fn tokens_first(by_head: &[f64]) -> Vec<f64> {
     let mut expected = Vec::with_capacity(by_head.len());
     for token in 0..QUERIES {
         for head in 0..HEADS {
             expected.extend(&by_head[(head * QUERIES + token) * HEAD_DIM..][..HEAD_DIM]);
         }
     }
-    Answer::new(got, [1, QUERIES, HEADS * HEAD_DIM], expected)
+    expected
 }
 
 /// Large enough for Winograd's algorithm.

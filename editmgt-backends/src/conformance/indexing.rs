@@ -21,6 +21,12 @@ pub(super) const CHECKS: &[Check] = &[
         tolerance: Tolerance::Roundings(1),
         answer: scatter,
     },
+    Check {
+        name: "select and assign",
+        types: Types::Floats,
+        tolerance: Tolerance::Roundings(1),
+        answer: select_assign,
+    },
     exact("permute and reshape", Types::Floats, permute),
     exact("assign a slice", Types::Floats, assign),
     exact("sort", Types::F32, sort),
@@ -52,6 +58,20 @@ fn select(inputs: &mut Inputs) -> Answer {
     let (indices, host_indices) = inputs.indices([61], ROWS);
     let expected = host_indices.iter().flat_map(|row| host_x[row * COLUMNS..][..COLUMNS].to_vec());
     Answer::new(x.select(0, indices), [61, COLUMNS], expected.collect())
+}
+
+/// Rows added to zeros at different places, as logits of active cells are.
+fn select_assign(inputs: &mut Inputs) -> Answer {
+    let (order, host_order) = inputs.permutation(ROWS);
+    let (rows, host_rows) = inputs.tensor([ROWS, COLUMNS], 1.0);
+    let mut expected = vec![0.0; 2 * ROWS * COLUMNS];
+    for (row, place) in host_order.into_iter().enumerate() {
+        expected[place * COLUMNS..][..COLUMNS]
+            .copy_from_slice(&host_rows[row * COLUMNS..][..COLUMNS]);
+    }
+    let zeros = Tensor::<2>::zeros([2 * ROWS, COLUMNS], (&rows.device(), rows.dtype()));
+    let got = zeros.select_assign(0, order, rows, IndexingUpdateOp::Add);
+    Answer::new(got, [2 * ROWS, COLUMNS], expected)
 }
 
 /// Scatter-add with one value for each position, so that no order of sums matters.

@@ -17,6 +17,8 @@ fn every_command_explains_itself() {
                 "verify",
                 "devices",
                 "inspect",
+                "pull",
+                "models",
                 "editmgt-lab",
                 "Exit status",
             ],
@@ -53,7 +55,12 @@ fn every_command_explains_itself() {
         (vec!["show", "--help"], vec!["PNG"]),
         (vec!["verify", "--help"], vec!["golden.safetensors"]),
         (vec!["devices", "--help"], vec!["--json"]),
-        (vec!["inspect", "--help"], vec!["--json"]),
+        (vec!["inspect", "--help"], vec!["--json", "--variant", "DIR|NAME"]),
+        (
+            vec!["pull", "--help"],
+            vec!["--revision", "--variant", "--only", "--dry-run", "--refresh"],
+        ),
+        (vec!["models", "--help"], vec!["--json"]),
         (vec!["--version"], vec![env!("CARGO_PKG_VERSION")]),
     ] {
         let text = editmgt(&args).done();

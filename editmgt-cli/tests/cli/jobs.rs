@@ -11,9 +11,13 @@ use crate::program::{CAT, Edit, GOLDEN_MODEL, Ran, Scratch, editmgt, root};
 
 /// A miniature model that was not trained to edit: 32 pixels per cell, random weights.
 fn base(scratch: &Scratch) -> PathBuf {
-    let out = scratch.path("base");
+    random(scratch, Preset::MeissonicTiny)
+}
+
+fn random(scratch: &Scratch, preset: Preset) -> PathBuf {
+    let out = scratch.path(preset.name());
     if !out.is_dir() {
-        let (preset, dtype) = (Preset::MeissonicTiny, "f32".parse().unwrap());
+        let dtype = "f32".parse().unwrap();
         editmgt_diagnostics::init::init(&out, &InitRequest { preset, dtype, seed: 0 }).unwrap();
     }
     out
@@ -123,6 +127,42 @@ fn outpaint_grows_the_canvas_around_the_photo() {
     let like = ["outpaint", CAT, "--like", output.to_str().unwrap()];
     run(&like, &model, &again, "").done();
     assert!(pixels(&again) == made);
+}
+
+/// Another family behind the same commands, with its own defaults.
+#[test]
+fn amused_generates_inpaints_and_outpaints() {
+    let scratch = Scratch::new();
+    let model = random(&scratch, Preset::AmusedTiny);
+    let report = scratch.path("report.json");
+    let options = format!("--count 2 --report {}", report.display());
+    generate(&model, &scratch.out("fox.png"), &options).done();
+    let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    for (pointer, expected) in [
+        ("/settings/width", json!(128)),
+        ("/settings/steps", json!(12)),
+        ("/settings/guidance_scale", json!(10.0)),
+        ("/settings/negative_prompt", json!("")),
+    ] {
+        assert_eq!(report.pointer(pointer), Some(&expected), "{pointer}");
+    }
+    assert!(pixels(&scratch.out("fox-0.png")) != pixels(&scratch.out("fox-1.png")));
+    generate(&model, &scratch.out("wide.png"), "--width 160 --height 96 --steps 2").done();
+
+    let mask = scratch.write("mask.png", png(451, 300, |x| if x < 200 { 255 } else { 0 }));
+    let words = ["inpaint", CAT, "a meadow", "--mask", mask.to_str().unwrap()];
+    run(&words, &model, &scratch.out("in.png"), "--steps 2").done();
+    let photo = pixels(&root().join(CAT));
+    assert_eq!(equal(&photo, &pixels(&scratch.out("in.png")), 200..451), 1.0);
+    run(&["outpaint", CAT, "a room"], &model, &scratch.out("o.png"), "--right 50 --steps 2").done();
+    let inside =
+        image::imageops::crop_imm(&pixels(&scratch.out("o.png")), 0, 0, 451, 300).to_image();
+    assert!(inside == photo);
+
+    let mut edit = Edit::new(scratch.out("e.png"));
+    edit.model = model;
+    edit.run().refused("edit", &["aMUSEd", "`generate`", "`inpaint`"]);
+    edit.with("--anyway").run().refused("edit anyway", &["reference"]);
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod edit;
 #[cfg(unix)]
 mod files;
 mod help;
+mod hub;
+mod hub_layouts;
 mod jobs;
 #[cfg(unix)]
 mod kill;

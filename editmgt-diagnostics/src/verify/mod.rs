@@ -150,6 +150,18 @@ impl Verification {
 /// [`VerifyError`] when the folder cannot be verified; a wrong number is a failed comparison, not
 /// an error.
 pub fn verify(dir: &Path, device: &Device) -> Result<Verification, VerifyError> {
+    verify_variant(dir, device, None)
+}
+
+/// The same, where a pipeline's components are read in a [variant](editmgt::LoadOptions::variant).
+///
+/// # Errors
+/// Those of [`verify`].
+pub fn verify_variant(
+    dir: &Path,
+    device: &Device,
+    variant: Option<&str>,
+) -> Result<Verification, VerifyError> {
     if let Some(verification) = shared::verify(dir)? {
         return Ok(verification);
     }
@@ -169,7 +181,7 @@ pub fn verify(dir: &Path, device: &Device) -> Result<Verification, VerifyError> 
         GoldenStage::Scheduler => scheduler::verify(&folder, device),
         GoldenStage::Localisation => localisation::verify(&folder),
         GoldenStage::ImagePreparation => preproc::verify(&folder, device),
-        GoldenStage::Pipeline => pipeline::verify(&folder, device),
+        GoldenStage::Pipeline => pipeline::verify(&folder, device, variant),
     }?;
     if comparisons.is_empty() {
         let message = "nothing to compare: no tensor has a name known to this stage";

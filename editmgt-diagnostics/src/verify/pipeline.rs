@@ -109,9 +109,14 @@ struct Components {
 }
 
 impl Components {
-    fn load(folder: &ModelFolder, device: &Device) -> Result<Self, ModelError> {
+    fn load(
+        folder: &ModelFolder,
+        device: &Device,
+        variant: Option<&str>,
+    ) -> Result<Self, ModelError> {
         let dtype = DtypePolicy::uniform(Dtype::F32);
-        let options = LoadOptions::new(device.clone(), dtype);
+        let mut options = LoadOptions::new(device.clone(), dtype);
+        options.variant = variant.map(str::to_owned);
         let transformer = folder.load_any_transformer(&options)?;
         Ok(Self {
             codec: folder.load_codec(&options)?,
@@ -125,10 +130,11 @@ impl Components {
 pub(super) fn verify(
     folder: &GoldenFolder,
     device: &Device,
+    variant: Option<&str>,
 ) -> Result<Vec<Comparison>, VerifyError> {
     let PipelineFile { pipeline, args } = read_file(folder.dir())?;
     let model_folder = ModelFolder::open(folder.dir())?;
-    let mut model = Components::load(&model_folder, device)?;
+    let mut model = Components::load(&model_folder, device, variant)?;
     if pipeline == PipelineClass::Inpaint {
         // Its constructor overrides the config.
         model.scheduler.masking_schedule = MaskingSchedule::Linear;

@@ -4,7 +4,7 @@
 use editmgt_core::ReferenceInput;
 use editmgt_core::{
     AttentionConsolidator, MapCombine, MgtTransformer, MicroConditions, NoiseSource, RegionHold,
-    TextConditioning, TextRows, TokenGrid, UnmaskScheduler, UserMask,
+    StepPlan, TextConditioning, TextRows, TokenGrid, UnmaskScheduler, UserMask,
 };
 
 /// The interchangeable stages of a loop.
@@ -91,6 +91,9 @@ pub struct LoopInput {
     pub micro: MicroConditions,
     /// Number of steps, 1 or more.
     pub steps: usize,
+    /// Which steps compute the whole canvas. Read if the transformer
+    /// [caches steps](MgtTransformer::caches_steps); all steps do otherwise.
+    pub step_plan: StepPlan,
     /// Which attention to capture.
     pub localisation: Localisation,
     /// The user's mask, handed to the hold policy.
@@ -124,6 +127,7 @@ impl LoopInput {
             reference_strength: 1.0,
             micro,
             steps,
+            step_plan: StepPlan::Exact,
             localisation: Localisation::default(),
             user_mask: None,
             first_image: 0,
@@ -148,6 +152,12 @@ impl LoopInput {
     #[must_use]
     pub fn with_reference(self, reference: TokenGrid, reference_strength: f32) -> Self {
         Self { reference: Some(reference), reference_strength, ..self }
+    }
+
+    /// Computes only a part of the canvas at some steps.
+    #[must_use]
+    pub fn with_step_plan(self, step_plan: StepPlan) -> Self {
+        Self { step_plan, ..self }
     }
 
     /// Captures attention.

@@ -3,21 +3,24 @@
 //!
 //! ```text
 //! input: text, negative, photo tokens R, canvas T (all MASK, or R with MASK where the user's mask is white),
-//!        steps n, guidance scale g with its interval, strength γ, blocks L, keyword rows K, hold policy
+//!        steps n, step plan, guidance scale g with its interval, strength γ, blocks L, keyword rows K, hold policy
 //!
 //! schedule = plan(n, masked share of T)                     MaskGIT 3.3: γ(r), cosine or linear     schedule
 //! for i in 0..n:
 //!     guided = g > 1 and (i + 0.5) / n inside the interval
+//!     full   = the plan says so for i, or guided is not what it was at i - 1     Exact: every step    steps
+//!     cells  = all if full, else those with a MASK, and those whose tokens are not what they were computed from
 //!     if guided:
-//!         logits, A = transformer([T; T], [R; R], γ, [negative; text], t_i)      A of the conditional half
+//!         logits, A = transformer([T; T], [R; R], γ, [negative; text], t_i) of cells; A of the conditional half
 //!         logits    = uncond + g · (cond − uncond)                               guidance
 //!     else:
-//!         logits, A = transformer(T, R, γ, text, t_i)
+//!         logits, A = transformer(T, R, γ, text, t_i) of cells
 //!
-//!     A = attention of rows K to the canvas, mean over heads, one map per block of L (empty without a need)
-//!     scores = upsample(smooth(rescale(mean over L of A)))  multi-layer attention consolidation     localisation
-//!     scores = several maps of an image as one              mean or maximum over keywords
-//!     hold   = policy(scores, scores of step 0, user mask)  region hold: low scores stay the photo  hold
+//!     if full:
+//!         A = attention of rows K to the canvas, mean over heads, one map per block of L (empty without a need)
+//!         scores = upsample(smooth(rescale(mean over L of A)))  multi-layer attention consolidation     localisation
+//!         scores = several maps of an image as one              mean or maximum over keywords
+//!         hold   = policy(scores, scores of step 0, user mask)  region hold: low scores stay the photo  hold
 //!
 //!     C      = one code per masked position ~ softmax(logits)                    MaskGIT 3.2: predict, sample
 //!     C      = R where hold is set
@@ -27,21 +30,24 @@
 //! output: T, to be decoded
 //! ```
 //!
-//! A step is a pure function of the canvas, the scores of the first step, and noise that is
-//! addressed by step, so a stopped loop resumes to the same result.
+//! A step is a pure function of the canvas, the scores of the first and of the last full step, and
+//! noise that is addressed by step. The cache of partial steps is a function of the canvases since
+//! the last full step, which [`LoopProgress`] has. So a stopped loop resumes to the same result.
 
 mod input;
+mod steps;
 
 pub use input::{Localisation, LoopInput, LoopStages};
 
 use burn::tensor::Tensor;
 use editmgt_core::{
     AttentionMaps, AttentionRequest, CellScores, EditEvent, EditObserver, Error, Flow, GridSize,
-    HoldMask, HoldRequest, ItemRows, LoopProgress, NoiseRequest, ReferenceInput, Result, Schedule,
-    ScheduleRequest, ScoreMap, StepInput, StepState, TextConditioning, TextRows, TokenGrid,
+    HoldMask, HoldRequest, ItemRows, LoopProgress, NoiseRequest, Result, Schedule, ScheduleRequest,
+    ScoreMap, StepPlan, StepState, TextConditioning, TextRows, TokenGrid,
 };
 
-use crate::guidance::{check_guidance_interval, classifier_free_guidance};
+use crate::guidance::check_guidance_interval;
+use steps::{CachedCanvas, Pass};
 
 /// The result of one step.
 #[derive(Debug, Clone)]
@@ -49,11 +55,13 @@ use crate::guidance::{check_guidance_interval, classifier_free_guidance};
 pub struct LoopStep {
     /// Steps completed, this one included.
     pub completed: usize,
-    /// `[B, N, V]` logits after guidance.
+    /// `[B, N, V]` logits after guidance; 0 for tokens that the step didn't compute.
     pub logits: Tensor<3>,
+    /// The fraction of the cells that a partial step computed; `None` for a full step.
+    pub partial: Option<f32>,
     /// The captured attention, if any.
     pub maps: Option<AttentionMaps>,
-    /// The scores made from it.
+    /// The scores made from it; in a partial step, those of the last full step.
     pub scores: Option<ScoreMap>,
     /// The tokens held at this step.
     pub hold: Option<HoldMask>,
@@ -75,6 +83,8 @@ pub struct EditLoop<'a> {
     text: TextConditioning,
     reference: Option<TokenGrid>,
     progress: LoopProgress,
+    /// What partial steps need of the steps since the last full one.
+    cached: Option<CachedCanvas>,
 }
 
 impl<'a> EditLoop<'a> {
@@ -93,6 +103,10 @@ impl<'a> EditLoop<'a> {
             return Err(Error::shape("prompts", batch, input.text.batch()));
         }
         check_guidance_interval(input.guidance_interval)?;
+        if !input.step_plan.is_valid() {
+            let expected = format!("a warm-up of 1 to {0}, a refresh of 0 to {0}", StepPlan::MAX);
+            return Err(Error::value("step plan", expected, input.step_plan));
+        }
         let rows = input.localisation.rows.len();
         if !rows.is_multiple_of(batch.max(1)) {
             let expected = format!("as many for each of {batch} images");
@@ -124,7 +138,7 @@ impl<'a> EditLoop<'a> {
         let reference = input.reference.as_ref().map(|reference| reference.repeat(copies));
         let start = LoopProgress::start(input.canvas.clone());
         let progress = LoopProgress { completed: input.first_step, ..start };
-        Ok(Self { stages, input, schedule, text, reference, progress })
+        Ok(Self { stages, input, schedule, text, reference, progress, cached: None })
     }
 
     /// Resumes where another loop of the same stages and input stopped: the remaining steps give
@@ -177,10 +191,15 @@ impl<'a> EditLoop<'a> {
         let Some(&timestep) = self.schedule.timesteps.get(step) else {
             return Err(Error::value("step", format!("below {}", self.schedule.len()), step));
         };
-        let (logits, maps) = self.forward(timestep)?;
+        let Pass { logits, maps, partial } = self.forward(timestep)?;
         let size = self.progress.tokens.size();
-        let scores = maps.as_ref().map(|maps| self.scores(maps, size)).transpose()?;
-        let cells = maps.as_ref().map(|maps| self.scores(maps, maps.size())).transpose()?;
+        let (scores, cells) = match (partial, &maps) {
+            (Some(_), _) => (self.progress.scores.clone(), self.progress.cells.clone()),
+            (None, Some(maps)) => {
+                (Some(self.scores(maps, size)?), Some(self.scores(maps, maps.size())?))
+            }
+            (None, None) => (None, None),
+        };
         let hold = self.hold(scores.as_ref(), cells.as_ref())?;
         let noise = self.stages.noise.step_noise(&NoiseRequest {
             first_image: self.input.first_image,
@@ -211,9 +230,11 @@ impl<'a> EditLoop<'a> {
         progress.scores.clone_from(&scores);
         progress.cells = cells;
         progress.ties += result.ties;
+        progress.work.add(partial);
         Ok(LoopStep {
             completed: progress.completed,
             logits,
+            partial,
             maps,
             scores,
             hold,
@@ -269,42 +290,6 @@ impl<'a> EditLoop<'a> {
         (self.input.localisation.rows.len() / self.progress.tokens.batch().max(1)).max(1)
     }
 
-    /// Whether the next step is guided.
-    fn is_guided(&self) -> bool {
-        let (from, until) = self.input.guidance_interval;
-        let middle = (self.progress.completed as f32 + 0.5) / self.schedule.len() as f32;
-        self.input.guidance_scale > 1.0 && (from..=until).contains(&middle)
-    }
-
-    /// Logits after guidance, `[B, N, V]`, and the conditional half's attention.
-    fn forward(&self, timestep: f32) -> Result<(Tensor<3>, Option<AttentionMaps>)> {
-        let batch = self.progress.tokens.batch();
-        let guided = self.is_guided();
-        let forward_batch = if guided { 2 * batch } else { batch };
-        let tokens =
-            if guided { self.progress.tokens.repeat(2) } else { self.progress.tokens.clone() };
-        let (text, reference) = if guided {
-            (&self.text, self.reference.as_ref())
-        } else {
-            (&self.input.text, self.input.reference.as_ref())
-        };
-        let input = StepInput {
-            tokens: &tokens,
-            reference: reference
-                .map(|tokens| ReferenceInput { tokens, strength: self.input.reference_strength }),
-            text,
-            micro: &vec![self.input.micro; forward_batch],
-            timestep: &vec![timestep; forward_batch],
-        };
-        let output = self.stages.transformer.forward(&input, &self.request(guided, batch))?;
-        let logits = if guided {
-            classifier_free_guidance(output.logits, self.input.guidance_scale)?
-        } else {
-            output.logits
-        };
-        Ok((logits, output.maps))
-    }
-
     fn request(&self, guided: bool, batch: usize) -> AttentionRequest {
         let Localisation { blocks, rows, .. } = &self.input.localisation;
         if blocks.is_empty() || !self.stages.hold.needs_scores() {
@@ -344,7 +329,7 @@ impl<'a> EditLoop<'a> {
             }
         };
         let first = self.progress.first_scores.as_ref().unwrap_or(scores);
-        let (mask, step) = (self.input.user_mask.as_ref(), self.progress.completed);
+        let (mask, step) = (self.input.user_mask.as_ref(), self.last_full());
         let first_cells = self.progress.first_cells.as_ref();
         let cells = cells.map(|scores| CellScores { scores, first: first_cells.unwrap_or(scores) });
         self.stages.hold.hold(&HoldRequest { scores, first, mask, step, cells }).map(Some)

@@ -1,7 +1,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use editmgt_core::{
-    AttentionRequest, GridSize, ItemRows, MgtTransformer, MicroConditions, ReferenceInput,
-    StepInput, StepOutput, TextConditioning, TextRows, TokenGrid,
+    ActiveRows, AttentionRequest, GridSize, ItemRows, MgtTransformer, MicroConditions,
+    ReferenceInput, StepCache, StepInput, StepOutput, TextConditioning, TextRows, TokenGrid,
 };
 
 use super::{Case, Checked, ContractViolation, is_shape, uniforms};
@@ -22,9 +22,10 @@ pub fn assert_transformer_contract(transformer: &dyn MgtTransformer, device: &De
 
 /// Checks an [`MgtTransformer`]: logits have the documented shape and are finite, the same input
 /// gives the same logits, with and without a reference (which a transformer that takes none
-/// refuses as a value), capturing attention does not change them,
-/// maps have the requested layers and items, are probabilities and absent unless requested, and
-/// inputs that do not belong together are refused.
+/// refuses as a value), capturing attention does not change them, maps have the requested layers and
+/// items, are probabilities and absent unless requested, inputs that do not belong together are
+/// refused, a full step with a cache equals a pass without, and partial steps of the same input, of
+/// some cells and of all, give the logits of the full step.
 ///
 /// # Errors
 /// The first broken rule.
@@ -49,6 +50,7 @@ pub fn check_transformer(transformer: &dyn MgtTransformer, device: &Device) -> C
                 continue;
             }
             inputs.check(transformer, with_reference)?;
+            inputs.check_cached(transformer, with_reference)?;
         }
     }
     Ok(())
@@ -108,6 +110,51 @@ impl<'a> Inputs<'a> {
             micro: &self.micro,
             timestep: &self.timestep,
         }
+    }
+
+    fn check_cached(&self, transformer: &dyn MgtTransformer, with_reference: bool) -> Checked {
+        let (case, spec, none) = (self.case, transformer.spec(), AttentionRequest::none());
+        let (input, size) = (self.input(with_reference), self.canvas.size());
+        let cells = self.canvas.batch() * transformer.inner_grid(size).len();
+        let flags = |active: &dyn Fn(usize) -> bool| {
+            let flags: Vec<bool> = (0..cells).map(active).collect();
+            case.succeeds(
+                "cells of the grid are valid",
+                ActiveRows::new(size, spec.grid_factor, &flags),
+            )
+        };
+        let mut cache = StepCache::new();
+        let plain = self.forward(transformer, &input, &none)?.logits;
+        let Some(some) = flags(&|cell| cell % 3 == 1)? else { return Ok(()) };
+        if transformer.caches_steps() {
+            let result = transformer.forward_cached(&input, &none, &mut cache, Some(&some));
+            case.refuses("a partial step without a full one is refused", result, super::is_value)?;
+        }
+        let full = transformer.forward_cached(&input, &none, &mut cache, None);
+        let full = case.succeeds("a full step succeeds", full)?.logits;
+        let same = self.numbers(plain.clone())? == self.numbers(full)?;
+        case.require("a full step equals a pass without cache", same, "other logits")?;
+        // Twice each: the cache stays right.
+        for active in [Some(some.clone()), flags(&|_| true)?, Some(some)].into_iter().flatten() {
+            let output = transformer.forward_cached(&input, &none, &mut cache, Some(&active));
+            let logits = case.succeeds("a partial step succeeds", output)?.logits;
+            let expected = [active.batch(), active.slots(), spec.codebook_size];
+            let dims = logits.dims();
+            case.require("partial logits are [B, slots, V]", dims == expected, dims)?;
+            let expected = case.succeeds("slots of logits", active.select(plain.clone()))?;
+            let both = self.numbers(logits)?.into_iter().zip(self.numbers(expected)?);
+            let largest = both.map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max);
+            let rule = "a partial step of the same input gives the logits of the full step";
+            case.require(rule, largest <= 1e-3, largest)?;
+        }
+        if spec.blocks() > 0 {
+            let items = vec![ItemRows { item: 0, rows: TextRows::All }];
+            let request = AttentionRequest { blocks: vec![0], items };
+            let all = flags(&|_| true)?;
+            let result = transformer.forward_cached(&input, &request, &mut cache, all.as_ref());
+            case.refuses("capture in a partial step is refused", result, super::is_value)?;
+        }
+        Ok(())
     }
 
     fn check(&self, transformer: &dyn MgtTransformer, with_reference: bool) -> Checked {

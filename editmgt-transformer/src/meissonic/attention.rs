@@ -108,16 +108,24 @@ impl KeyValues {
         &self.key
     }
 
-    /// Attention of a stream's queries `[B, heads, N, head_dim]`, to `[B, N, D]` in the queries'
-    /// dtype.
-    pub(crate) fn attend(&self, query: Tensor<4>, stream: Stream) -> Tensor<3> {
-        let keys = match stream {
+    /// Keys and values as a stream's queries attend to them.
+    pub(crate) fn of(&self, stream: Stream) -> &kernels::KeyValues {
+        match stream {
             Stream::Canvas => &self.for_canvas,
             Stream::Reference => &self.for_reference,
-        };
-        let dtype = query.dtype();
-        attention(query.cast(DType::F32), keys).cast(dtype)
+        }
     }
+
+    /// Those for queries of the canvas.
+    pub(crate) fn into_canvas(self) -> kernels::KeyValues {
+        self.for_canvas
+    }
+}
+
+/// Attention of queries `[B, heads, N, head_dim]`, to `[B, N, D]` in the queries' dtype.
+pub(crate) fn attend(query: Tensor<4>, keys: &kernels::KeyValues) -> Tensor<3> {
+    let dtype = query.dtype();
+    attention(query.cast(DType::F32), keys).cast(dtype)
 }
 
 #[cfg(test)]
@@ -163,8 +171,8 @@ mod tests {
             let keys = KeyValues::new(&[&canvas, &reference], weights.as_ref());
             let got = Tensor::cat(
                 vec![
-                    keys.attend(canvas.query.clone(), Stream::Canvas),
-                    keys.attend(reference.query.clone(), Stream::Reference),
+                    attend(canvas.query.clone(), keys.of(Stream::Canvas)),
+                    attend(reference.query.clone(), keys.of(Stream::Reference)),
                 ],
                 1,
             );
@@ -194,8 +202,8 @@ mod tests {
                     let exact = Heads { query, key, value: wide(&narrow.value) };
                     let weights = KeyWeights::new(strength, 8, 4);
                     let attended = |heads: &Heads| {
-                        KeyValues::new(&[heads], weights.as_ref())
-                            .attend(heads.query.clone(), Stream::Canvas)
+                        let keys = KeyValues::new(&[heads], weights.as_ref());
+                        attend(heads.query.clone(), keys.of(Stream::Canvas))
                     };
                     let got = attended(&narrow);
                     assert_eq!(got.dtype(), dtype);

@@ -1,9 +1,10 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{Device, Tensor};
-use editmgt_kernels::add_gated;
+use editmgt_kernels::{self as kernels, add_gated};
 
-use crate::meissonic::attention::{Heads, KeyValues, Projection};
+use crate::meissonic::attention::{Heads, KeyValues, Projection, attend};
+use crate::meissonic::cached::replace;
 use crate::meissonic::capture::Probe;
 use crate::meissonic::feed_forward::FeedForward;
 use crate::meissonic::lora::{LinearRole, LinearRoles};
@@ -98,10 +99,10 @@ impl<'a> StreamWeights<'a> {
 
 impl ProjectedStream<'_> {
     /// Adds the results of attention and feed-forward layer to the stream, `[B, N, D]`.
-    fn update(self, keys: &KeyValues) -> Tensor<3> {
+    fn update(self, keys: &kernels::KeyValues) -> Tensor<3> {
         let Self { weights, modulation, x, heads } = self;
         let stream = weights.projection.stream;
-        let attended = linear_rows(weights.out, keys.attend(heads.query, stream), stream);
+        let attended = linear_rows(weights.out, attend(heads.query, keys), stream);
         let x = add_gated(x, attended, modulation.gate_attention);
         let normed = modulated_layer_norm(x.clone(), modulation.shift_mlp, modulation.scale_mlp);
         let fed = weights.feed_forward.forward(normed, stream);
@@ -136,13 +137,14 @@ impl DoubleBlock {
         }
     }
 
-    /// Passes the streams on; only the text stream is clipped in f16, as in the official code.
+    /// Passes the streams on, beside their keys and values; only the text stream is clipped in f16,
+    /// as in the official code.
     pub(crate) fn forward(
         &self,
         streams: Streams,
         context: &BlockContext,
         probe: Option<Probe<'_, '_>>,
-    ) -> Streams {
+    ) -> (Streams, KeyValues) {
         let conditioning = &context.conditioning;
         let text = self.text().project(streams.text, conditioning, &context.text_rotation);
         let image = self.image(Stream::Canvas);
@@ -160,11 +162,28 @@ impl DoubleBlock {
         if let Some(probe) = probe {
             probe.record(&text.heads.query, keys.keys());
         }
-        Streams {
-            text: clip_f16(text.update(&keys)),
-            image: image.update(&keys),
-            reference: reference.map(|reference| reference.update(&keys)),
-        }
+        let canvas = keys.of(Stream::Canvas);
+        let streams = Streams {
+            text: clip_f16(text.update(canvas)),
+            image: image.update(canvas),
+            reference: reference.map(|reference| reference.update(keys.of(Stream::Reference))),
+        };
+        (streams, keys)
+    }
+
+    /// Passes some cells of the image on, `[B, R, D]`, whose rotations are in `context`; writes their
+    /// keys and values to `places`, `[B, R]`, of `keys`.
+    pub(crate) fn forward_cells(
+        &self,
+        cells: Tensor<3>,
+        context: &BlockContext,
+        keys: &mut kernels::KeyValues,
+        places: &[usize],
+    ) -> Tensor<3> {
+        let image = self.image(Stream::Canvas);
+        let image = image.project(cells, &context.conditioning, &context.image_rotation);
+        replace(keys, places, &image.heads.key, &image.heads.value);
+        image.update(keys)
     }
 
     /// Declares which streams go through each linear layer.

@@ -1,6 +1,7 @@
 //! Meissonic's family: Meissonic, EditMGT, Monetico and the image path of Muddit.
 
 mod attention;
+mod cached;
 mod capture;
 mod config;
 mod connector;

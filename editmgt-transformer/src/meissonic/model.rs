@@ -2,15 +2,15 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{DType, Device, Int, Tensor, activation};
 use editmgt_core::{
-    AttentionRequest, Error, GridSize, ItemRows, MgtTransformer, ReferenceInput, Result, StepInput,
-    StepOutput, TextRows, TokenGrid, TransformerSpec,
+    ActiveRows, AttentionRequest, Error, GridSize, ItemRows, MgtTransformer, ReferenceInput,
+    Result, StepCache, StepInput, StepOutput, TextRows, TokenGrid, TransformerSpec,
 };
-use editmgt_kernels::BufferPool;
+use editmgt_kernels::{self as kernels, BufferPool};
 
 use crate::conditioning::{Mlp, micro_sinusoids};
 use crate::embedding::TokenEmbedding;
 use crate::head::MlmHead;
-use crate::meissonic::attention::KeyWeights;
+use crate::meissonic::attention::{KeyValues, KeyWeights};
 use crate::meissonic::capture::Capture;
 use crate::meissonic::config::{Connector, MgtConfig};
 use crate::meissonic::connector::TextConnector;
@@ -115,7 +115,7 @@ impl MgtModel {
         request: &AttentionRequest,
         trace: impl FnMut(Trace<'_>),
     ) -> Result<StepOutput> {
-        let (logits, capture) = self.pass(input, request, trace)?;
+        let (logits, capture) = self.pass(input, request, trace, None)?;
         Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
     }
 
@@ -137,11 +137,12 @@ impl MgtModel {
         let items = (0..input.tokens.batch()).map(|item| ItemRows { item, rows: TextRows::All });
         let request = AttentionRequest { blocks: blocks.into(), items: items.collect() };
         let mut features = None;
-        let (logits, capture) = self.pass(input, &request, |trace| {
+        let keep_output = |trace: Trace<'_>| {
             if let Trace::Output(output) = trace {
                 features = Some(output.clone());
             }
-        })?;
+        };
+        let (logits, capture) = self.pass(input, &request, keep_output, None)?;
         Ok(TrainingOutput {
             logits,
             features: features.expect("every pass traces its output"),
@@ -178,14 +179,16 @@ impl MgtModel {
         Ok(self)
     }
 
-    fn pass<'a>(
+    /// A pass over the whole canvas; `kept` gets each block's keys and values.
+    pub(crate) fn pass<'a>(
         &self,
         input: &StepInput<'_>,
         request: &'a AttentionRequest,
         trace: impl FnMut(Trace<'_>),
+        kept: Option<&mut Vec<kernels::KeyValues>>,
     ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
         self.check(input, request)?;
-        BufferPool::current().install(|| self.run(input, request, trace))
+        BufferPool::current().install(|| self.run(input, request, trace, kept))
     }
 
     fn run<'a>(
@@ -193,8 +196,14 @@ impl MgtModel {
         input: &StepInput<'_>,
         request: &'a AttentionRequest,
         mut trace: impl FnMut(Trace<'_>),
+        mut kept: Option<&mut Vec<kernels::KeyValues>>,
     ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
-        let device = self.context_embedder.weight.val().device();
+        let device = self.device();
+        let mut keep = |keys: KeyValues| {
+            if let Some(kept) = &mut kept {
+                kept.push(keys.into_canvas());
+            }
+        };
         let grid = input.tokens.size();
         let inner = self.inner_grid(grid);
         let text_rows = input.text.rows();
@@ -202,7 +211,7 @@ impl MgtModel {
         let reference = input.reference.filter(|reference| reference.strength > 0.0);
 
         let context = self.context(input, reference, &device, &mut trace);
-        let embedded = self.embed.forward(self.ids(input.tokens, &device)?);
+        let embedded = self.embedded(input.tokens, &device)?;
         trace(Trace::Embedding(&embedded));
         let mut streams = Streams {
             text: self.text_stream(input.text.hidden.clone()),
@@ -210,7 +219,7 @@ impl MgtModel {
             reference: match reference {
                 None => None,
                 Some(ReferenceInput { tokens, .. }) => {
-                    let embedded = self.embed.forward(self.ids(tokens, &device)?);
+                    let embedded = self.embedded(tokens, &device)?;
                     Some(self.image_stream(embedded, tokens.size(), Stream::Reference))
                 }
             },
@@ -221,7 +230,9 @@ impl MgtModel {
         let mut capture = Capture::new(request, text_rows, inner, &device);
         for (block, layer) in self.transformer_blocks.iter().enumerate() {
             let probe = capture.as_mut().and_then(|capture| capture.probe(block));
-            streams = layer.forward(streams, &context, probe);
+            let keys;
+            (streams, keys) = layer.forward(streams, &context, probe);
+            keep(keys);
             let Streams { text, image, reference } = &streams;
             trace(Trace::Double { block, text, image, reference: reference.as_ref() });
         }
@@ -235,19 +246,22 @@ impl MgtModel {
         for (index, layer) in layers.iter().enumerate() {
             let block = self.spec.double_blocks + index;
             let probe = capture.as_mut().and_then(|capture| capture.probe(block));
-            (joint, reference) = layer.forward(joint, reference, &context, probe);
+            let keys;
+            (joint, reference, keys) = layer.forward(joint, reference, &context, probe);
+            keep(keys);
             trace(Trace::Single { block, joint: &joint, reference: reference.as_ref() });
         }
         let probe = capture.as_mut().and_then(|capture| capture.probe(self.spec.blocks() - 1));
         let image_rows = text_rows..text_rows + inner.len();
-        let image = last.forward_rows(joint, reference, &context, probe, image_rows);
+        let (image, keys) = last.forward_rows(joint, reference, &context, probe, image_rows);
+        keep(keys);
         trace(Trace::Last(&image));
 
         let logits = self.head(image, grid, &mut trace);
         Ok((logits, capture))
     }
 
-    fn check(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<()> {
+    pub(crate) fn check(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<()> {
         input.check(&self.spec)?;
         let text_rows = input.text.rows();
         if text_rows == 0 {
@@ -257,7 +271,7 @@ impl MgtModel {
     }
 
     /// The inputs that all blocks share: conditioning, rotations, reference strength.
-    fn context(
+    pub(crate) fn context(
         &self,
         input: &StepInput<'_>,
         reference: Option<ReferenceInput<'_>>,
@@ -296,8 +310,22 @@ impl MgtModel {
         }
     }
 
-    fn ids(&self, tokens: &TokenGrid, device: &Device) -> Result<Tensor<3, Int>> {
-        tokens.to_tensor(self.spec.mask_token as usize + 1, device)
+    /// Tokens to features, `[B, H*W, D]`.
+    pub(crate) fn embedded(&self, tokens: &TokenGrid, device: &Device) -> Result<Tensor<3>> {
+        let ids: Tensor<3, Int> = tokens.to_tensor(self.mask_token() as usize + 1, device)?;
+        Ok(self.embed.forward(ids))
+    }
+
+    pub(crate) fn mask_token(&self) -> u32 {
+        self.spec.mask_token
+    }
+
+    pub(crate) fn device(&self) -> Device {
+        self.context_embedder.weight.val().device()
+    }
+
+    pub(crate) fn blocks(&self) -> (&[DoubleBlock], &[SingleBlock]) {
+        (&self.transformer_blocks, &self.single_transformer_blocks)
     }
 
     /// Text rows `[B, T, text_size]` to `[B, T, D]`.
@@ -317,7 +345,21 @@ impl MgtModel {
             Some(down) => down.forward(embedded, grid),
             None => embedded,
         };
+        self.merged_stream(merged, stream)
+    }
+
+    fn merged_stream(&self, merged: Tensor<3>, stream: Stream) -> Tensor<3> {
         linear_rows(&self.project_to_hidden, rms_norm(&self.project_to_hidden_norm, merged), stream)
+    }
+
+    /// [`image_stream`](Self::image_stream) of some cells of the canvas: their slots `[B, slots, D]`,
+    /// `inside` as in [`PatchDown::forward_cells`], to `[B, R, D]`.
+    pub(crate) fn cell_stream(&self, slots: Tensor<3>, inside: Option<Tensor<3>>) -> Tensor<3> {
+        let merged = match &self.down_block {
+            Some(down) => down.forward_cells(slots, inside),
+            None => slots,
+        };
+        self.merged_stream(merged, Stream::Canvas)
     }
 
     /// Rows of the inner grid to logits `[B, H*W, V]`.
@@ -327,14 +369,28 @@ impl MgtModel {
         grid: GridSize,
         trace: &mut impl FnMut(Trace<'_>),
     ) -> Tensor<3> {
-        let image = rms_norm(&self.project_from_hidden_norm, image);
-        let image = linear_rows(&self.project_from_hidden, image, Stream::Canvas);
+        let image = self.output_rows(image);
         let image = match &self.up_block {
             Some(up) => up.forward(image, grid),
             None => image,
         };
         trace(Trace::Output(&image));
         self.mlm_layer.forward(image)
+    }
+
+    fn output_rows(&self, image: Tensor<3>) -> Tensor<3> {
+        let image = rms_norm(&self.project_from_hidden_norm, image);
+        linear_rows(&self.project_from_hidden, image, Stream::Canvas)
+    }
+
+    /// Some rows of the inner grid, `[B, R, D]`, to the logits of their slots, `[B, slots, V]`.
+    pub(crate) fn cell_head(&self, cells: Tensor<3>) -> Tensor<3> {
+        let cells = self.output_rows(cells);
+        let slots = match &self.up_block {
+            Some(up) => up.forward_cells(cells),
+            None => cells,
+        };
+        self.mlm_layer.forward(slots)
     }
 
     /// Which streams go through each linear layer.
@@ -365,5 +421,22 @@ impl MgtTransformer for MgtModel {
 
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput> {
         self.forward_traced(input, request, |_| ())
+    }
+
+    fn caches_steps(&self) -> bool {
+        true
+    }
+
+    fn forward_cached(
+        &self,
+        input: &StepInput<'_>,
+        request: &AttentionRequest,
+        cache: &mut StepCache,
+        active: Option<&ActiveRows>,
+    ) -> Result<StepOutput> {
+        match active {
+            None => self.full_step(input, request, cache),
+            Some(active) => self.partial_step(input, request, cache, active),
+        }
     }
 }

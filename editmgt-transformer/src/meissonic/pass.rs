@@ -123,7 +123,7 @@ mod tests {
                 image: stream(GRID.len(), dtype),
                 reference: Some(stream(GRID.len(), dtype)),
             };
-            let Streams { text, image, reference } = double.forward(streams, &context, None);
+            let (Streams { text, image, reference }, _) = double.forward(streams, &context, None);
             let reference = reference.unwrap();
             let [text, image, reference] = [text, image, reference].map(largest);
             let expected = if clipped { LARGEST } else { 80_001.0 };
@@ -137,8 +137,8 @@ mod tests {
             let (joint, reference) = (stream(TEXT + GRID.len(), dtype), stream(GRID.len(), dtype));
             let rows = TEXT..TEXT + GRID.len();
             let inputs = (joint.clone(), Some(reference.clone()));
-            let last = single.forward_rows(inputs.0, inputs.1, &context, None, rows);
-            let (joint, reference) = single.forward(joint, Some(reference), &context, None);
+            let (last, _) = single.forward_rows(inputs.0, inputs.1, &context, None, rows);
+            let (joint, reference, _) = single.forward(joint, Some(reference), &context, None);
             let [last, joint, reference] = [last, joint, reference.unwrap()].map(largest);
             let expected = if clipped { LARGEST } else { 90_001.0 };
             assert!((joint - expected).abs() <= expected / 256.0, "joint in {dtype:?}: {joint}");

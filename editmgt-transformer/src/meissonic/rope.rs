@@ -1,7 +1,7 @@
 //! Rotary position embedding on two axes (Su et al., arXiv 2104.09864).
 
 use burn::nn::RmsNorm;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use editmgt_core::GridSize;
 use editmgt_kernels::norm_and_rotate;
 
@@ -14,7 +14,8 @@ pub(crate) struct Frequencies {
     pub(crate) theta: f64,
 }
 
-/// The rotation of every token of a sequence, `[1, N, 1, head_dim / 2]` each, in f32.
+/// The rotation of every token of a sequence, `[1, N, 1, head_dim / 2]` each, in f32; or of other
+/// tokens of each batch item, `[B, N, 1, head_dim / 2]`.
 #[derive(Debug, Clone)]
 pub(crate) struct Rotation {
     pub(crate) cos: Tensor<4>,
@@ -61,6 +62,20 @@ impl Rotation {
             cos: self.cos.clone().narrow(1, start, length),
             sin: self.sin.clone().narrow(1, start, length),
         }
+    }
+
+    /// The rotations of these tokens, `[batch, N]`, for each item of a batch.
+    pub(crate) fn select(&self, tokens: &[usize], batch: usize) -> Self {
+        let rows = tokens.len() / batch;
+        let indices: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
+        let indices = TensorData::new(indices, [batch * rows]);
+        let indices = Tensor::<1, Int>::from_data(indices, &self.cos.device());
+        let of = |table: &Tensor<4>| {
+            let [.., pairs] = table.dims();
+            let rows_of = table.clone().select(1, indices.clone());
+            rows_of.reshape([batch, rows, 1, pairs])
+        };
+        Self { cos: of(&self.cos), sin: of(&self.sin) }
     }
 
     /// Normalises and rotates query or key heads `[B, N, heads, head_dim]` in f32, to `[B, heads,

@@ -3,9 +3,10 @@ use std::ops::Range;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{Device, Tensor};
-use editmgt_kernels::{add_gated, gelu_tanh};
+use editmgt_kernels::{self as kernels, add_gated, gelu_tanh};
 
-use crate::meissonic::attention::{Heads, KeyValues, Projection};
+use crate::meissonic::attention::{Heads, KeyValues, Projection, attend};
+use crate::meissonic::cached::replace;
 use crate::meissonic::capture::Probe;
 use crate::meissonic::feed_forward::EXPANSION;
 use crate::meissonic::lora::{LinearRole, LinearRoles};
@@ -63,18 +64,35 @@ impl SingleBlock {
         }
     }
 
-    /// Passes `joint` (`[text, image]` rows) and the reference on; only `joint` is clipped in f16,
-    /// as in the official code.
+    /// Passes `joint` (`[text, image]` rows) and the reference on, beside their keys and values; only
+    /// `joint` is clipped in f16, as in the official code.
     pub(crate) fn forward(
         &self,
         joint: Tensor<3>,
         reference: Option<Tensor<3>>,
         context: &BlockContext,
         probe: Option<Probe<'_, '_>>,
-    ) -> (Tensor<3>, Option<Tensor<3>>) {
+    ) -> (Tensor<3>, Option<Tensor<3>>, KeyValues) {
         let (joint, reference, keys) = self.project_all(joint, reference, context, probe);
-        let joint = clip_f16(self.update(joint, &keys));
-        (joint, reference.map(|reference| self.update(reference, &keys)))
+        let joint = clip_f16(self.update(joint, keys.of(Stream::Canvas)));
+        let reference =
+            reference.map(|reference| self.update(reference, keys.of(Stream::Reference)));
+        (joint, reference, keys)
+    }
+
+    /// Passes some cells of the image on, `[B, R, D]`, whose rotations are in `context`; writes their
+    /// keys and values to `places`, `[B, R]`, of `keys`.
+    pub(crate) fn forward_cells(
+        &self,
+        cells: Tensor<3>,
+        context: &BlockContext,
+        keys: &mut kernels::KeyValues,
+        places: &[usize],
+    ) -> Tensor<3> {
+        let (conditioning, rotation) = (&context.conditioning, &context.image_rotation);
+        let image = self.project(cells, conditioning, rotation, Stream::Canvas);
+        replace(keys, places, &image.heads.key, &image.heads.value);
+        clip_f16(self.update(image, keys))
     }
 
     /// The last block: computes only these rows of `joint`, `[B, rows, D]`, and nothing that
@@ -86,12 +104,12 @@ impl SingleBlock {
         context: &BlockContext,
         probe: Option<Probe<'_, '_>>,
         rows: Range<usize>,
-    ) -> Tensor<3> {
+    ) -> (Tensor<3>, KeyValues) {
         let (mut joint, _, keys) = self.project_all(joint, reference, context, probe);
         joint.x = joint.x.narrow(1, rows.start, rows.len());
         joint.normed = joint.normed.narrow(1, rows.start, rows.len());
         joint.heads.query = joint.heads.query.narrow(2, rows.start, rows.len());
-        clip_f16(self.update(joint, &keys))
+        (clip_f16(self.update(joint, keys.of(Stream::Canvas))), keys)
     }
 
     fn project_all(
@@ -141,9 +159,9 @@ impl SingleBlock {
     }
 
     /// Adds the results of attention and feed-forward layer to the stream, `[B, N, D]`.
-    fn update(&self, projected: ProjectedStream, keys: &KeyValues) -> Tensor<3> {
+    fn update(&self, projected: ProjectedStream, keys: &kernels::KeyValues) -> Tensor<3> {
         let ProjectedStream { x, normed, gate, heads, stream } = projected;
-        let attended = keys.attend(heads.query, stream);
+        let attended = attend(heads.query, keys);
         let hidden = gelu_tanh(linear_rows(&self.proj_mlp, normed, stream));
         // The official layer takes [attention, feed-forward] joined: five widths per token.
         let out = linear_joined(&self.proj_out, [attended, hidden], stream);

@@ -46,13 +46,17 @@ fn tokens(batch: usize, size: GridSize, step: u32) -> TokenGrid {
 
 impl Inputs {
     fn new(size: GridSize, reference: GridSize) -> Self {
+        Self::with_text(size, reference, 12)
+    }
+
+    pub(crate) fn with_text(size: GridSize, reference: GridSize, text_size: usize) -> Self {
         let device = Device::flex();
         let normal = Distribution::Normal(0.0, 1.0);
         Self {
             tokens: tokens(BATCH, size, 7),
             reference: tokens(BATCH, reference, 3),
             text: TextConditioning {
-                hidden: Tensor::random([BATCH, TEXT_ROWS, 12], normal, &device),
+                hidden: Tensor::random([BATCH, TEXT_ROWS, text_size], normal, &device),
                 pooled: Tensor::random([BATCH, 6], normal, &device),
             },
             micro: vec![MicroConditions::uncropped(512, 768); BATCH],
@@ -62,6 +66,16 @@ impl Inputs {
 
     pub(crate) fn square() -> Self {
         Self::new(GridSize::new(4, 6), GridSize::new(4, 6))
+    }
+
+    pub(crate) fn tokens(&self) -> &TokenGrid {
+        &self.tokens
+    }
+
+    /// Replaces each token of the canvas, given its place in the batch.
+    pub(crate) fn change_tokens(&mut self, change: impl Fn(usize, u32) -> u32) {
+        let ids = self.tokens.ids_mut().iter_mut().enumerate();
+        ids.for_each(|(index, id)| *id = change(index, *id));
     }
 
     pub(crate) fn edit(&self, strength: f32) -> StepInput<'_> {

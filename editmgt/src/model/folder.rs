@@ -8,6 +8,7 @@ use editmgt_store::FileRoles;
 use serde::Deserialize;
 
 use super::index::ModelIndex;
+use super::location::{Located, ModelOrigin};
 use super::options::LoadOptions;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
@@ -47,7 +48,7 @@ struct PipelineFile {
 }
 
 impl ModelFolder {
-    /// Declares the files of the model in `root` as inputs, including those of folders named in its
+    /// Declares the files of the model in `root` (or of this name) as inputs, including those of folders named in its
     /// `pipeline.json`. Unreadable folders are refused when the model is loaded.
     pub fn declare_inputs(root: &Path, what: &str, roles: &mut FileRoles) {
         roles.input_tree(what, root);
@@ -60,14 +61,17 @@ impl ModelFolder {
         }
     }
 
-    /// Finds the components.
+    /// Finds the components of the model in the folder `root`. With the feature `hub` it may also be a model's name
+    /// (`editmgt`, `WeiChow/EditMGT`, `WeiChow/EditMGT@REVISION`), if there is no such file or folder: it is looked up in
+    /// the hub's cache, with the settings of the environment, and never downloaded.
     ///
     /// # Errors
     /// [`ModelError::Folder`] naming every missing component, [`ModelError::Class`] for a component of a
     /// class that this program doesn't compute, [`ModelError::Io`] when the folder, its `pipeline.json` or
-    /// `model_index.json` cannot be read.
+    /// `model_index.json` cannot be read; with the feature `hub` `ModelError::Hub` for a name that the cache has no
+    /// complete model of.
     pub fn open(root: &Path) -> Result<Self, ModelError> {
-        Self::open_with(root, &CustomParts::default())
+        Self::open_with(&ModelOrigin::new(root), &CustomParts::default())
     }
 
     /// Finds the components that these parts don't replace. The folder of one that they replace need
@@ -75,10 +79,16 @@ impl ModelFolder {
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
-    pub(crate) fn open_with(root: &Path, parts: &CustomParts) -> Result<Self, ModelError> {
+    pub(crate) fn open_with(origin: &ModelOrigin, parts: &CustomParts) -> Result<Self, ModelError> {
+        let Located { root, parts: located } = origin.locate()?;
+        let root = root.as_path();
         std::fs::read_dir(root).map_err(ModelError::io(root))?;
         let pipeline = root.join("pipeline.json");
-        let named = if pipeline.is_file() { Some(read_pipeline(&pipeline)?) } else { None };
+        let named = match located {
+            Some(parts) => Some(parts),
+            None if pipeline.is_file() => Some(read_pipeline(&pipeline)?),
+            None => None,
+        };
         let index = match named {
             None => ModelIndex::read(root)?,
             Some(_) => ModelIndex::default(),
@@ -156,7 +166,11 @@ impl ModelFolder {
         self.variant_weights(dir, options.variant.as_deref())
     }
 
-    pub(crate) fn variant_weights(
+    /// The same by the name of the variant.
+    ///
+    /// # Errors
+    /// Those of [`weights`](Self::weights).
+    pub fn variant_weights(
         &self,
         dir: &Path,
         variant: Option<&str>,

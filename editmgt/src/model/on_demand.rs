@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use editmgt_core::{
-    AttentionRequest, CodecSpec, Error, GridSize, MgtTransformer, Result, StepInput, StepOutput,
-    TextConditioning, TextEncoder, TextSpec, Tiling, TokenGrid, TransformerSpec, Truncation,
-    VqCodec,
+    ActiveRows, AttentionRequest, CodecSpec, Error, GridSize, MgtTransformer, Result, StepCache,
+    StepInput, StepOutput, TextConditioning, TextEncoder, TextSpec, Tiling, TokenGrid,
+    TransformerSpec, Truncation, VqCodec,
 };
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
@@ -117,6 +117,20 @@ impl<T: MgtTransformer + 'static> MgtTransformer for OnDemand<T> {
 
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput> {
         self.get()?.forward(input, request)
+    }
+
+    fn caches_steps(&self) -> bool {
+        self.unloaded.caches_steps()
+    }
+
+    fn forward_cached(
+        &self,
+        input: &StepInput<'_>,
+        request: &AttentionRequest,
+        cache: &mut StepCache,
+        active: Option<&ActiveRows>,
+    ) -> Result<StepOutput> {
+        self.get()?.forward_cached(input, request, cache, active)
     }
 
     fn takes_reference(&self) -> bool {

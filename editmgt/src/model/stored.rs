@@ -145,7 +145,7 @@ impl StoredTransformer {
                     return Err(LoraError::Unsupported {
                         path: choice.path.clone(),
                         key: "the model of an adapter",
-                        expected: "a transformer of Meissonic's family (Transformer2DModel)".into(),
+                        expected: "a transformer of Meissonic's family (Transformer2DModel)",
                         got: "UVit2DModel".into(),
                     }
                     .into());

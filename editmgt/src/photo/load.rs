@@ -32,26 +32,30 @@ pub struct PhotoLimits {
 
 impl Default for PhotoLimits {
     fn default() -> Self {
-        Self { max_pixels: 50_000_000, max_side: 1 << 15, max_bytes: 256 << 20 }
+        Self::DEFAULT
     }
 }
 
 impl PhotoLimits {
+    /// The limits of [`default`](Self::default).
+    pub const DEFAULT: Self =
+        Self { max_pixels: 50_000_000, max_side: 1 << 15, max_bytes: 256 << 20 };
+
     /// Replaces the number of pixels.
     #[must_use]
-    pub fn with_max_pixels(self, max_pixels: u64) -> Self {
+    pub const fn with_max_pixels(self, max_pixels: u64) -> Self {
         Self { max_pixels, ..self }
     }
 
     /// Replaces the longest side.
     #[must_use]
-    pub fn with_max_side(self, max_side: u64) -> Self {
+    pub const fn with_max_side(self, max_side: u64) -> Self {
         Self { max_side, ..self }
     }
 
     /// Replaces the length of the file.
     #[must_use]
-    pub fn with_max_bytes(self, max_bytes: u64) -> Self {
+    pub const fn with_max_bytes(self, max_bytes: u64) -> Self {
         Self { max_bytes, ..self }
     }
 }

@@ -134,7 +134,7 @@ impl EditRequest {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::Tiling;
+    use editmgt_core::{StepPlan, Tiling};
 
     use super::*;
     use crate::photo::{MAX_FEATHER, MAX_SIDE};
@@ -144,7 +144,7 @@ mod tests {
         let good = EditRequest::new("make it red");
         good.check().unwrap();
         type Spoil = fn(&mut EditRequest);
-        let cases: [(&str, Spoil); 26] = [
+        let cases: [(&str, Spoil); 27] = [
             ("instruction", |r| r.instruction = " \n".into()),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::phrase(""))),
             ("keyword", |r| r.keyword = Some(KeywordPolicy::Phrases(vec![]))),
@@ -154,6 +154,7 @@ mod tests {
             ("guidance_scale", |r| r.guidance_scale = Some(f32::INFINITY)),
             ("guidance_scale", |r| r.guidance_scale = Some(f32::NEG_INFINITY)),
             ("guidance_interval", |r| r.guidance_interval = Some((0.0, f32::INFINITY))),
+            ("steps_plan", |r| r.steps_plan = Some(StepPlan::Cached { warm_up: 0, refresh: 8 })),
             ("reference_strength", |r| r.reference_strength = Some(f32::NAN)),
             ("reference_strength", |r| r.reference_strength = Some(f32::INFINITY)),
             ("temperature", |r| r.temperature = Some((f32::NAN, 0.0))),

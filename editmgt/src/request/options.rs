@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use editmgt_core::{MapCombine, Tiling};
+use editmgt_core::{MapCombine, StepPlan, Tiling};
 use editmgt_sampler::MaskingSchedule;
 use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,15 @@ with_loop_options! {
         reference_strength: f32;
         "0 to 100", is_factor;
         default Some(1.1);
+        /// Which steps compute the whole picture: `exact` (all of them), or `cached:R`: between full
+        /// steps, every `R`-th (`never`: no more after the first two), only the part that is still
+        /// masked or has changed is computed. `cached` is `cached:8`; a third number is the number
+        /// of full steps at the start, 2 by default: `cached:8:1`. Takes the time of an edit in
+        /// proportion to its size; the result can differ a little. Models that cannot do it compute
+        /// every step in full.
+        steps_plan: StepPlan;
+        "exact, cached, cached:R or cached:R:W (R 0 to 4096 steps or never, W 1 to 4096)", |plan| plan.is_valid();
+        default Some(StepPlan::Exact);
         /// Which tokens stay the photo's: `off` (none), `auto`, `mask`, those with a score below a
         /// number from 0 to 1, `budget:SHARE` (at most that fraction may change), or `mask+` and one
         /// of these.
@@ -204,7 +213,7 @@ mod tests {
     use super::*;
 
     /// What every option is set to, as text, and the same as JSON.
-    const VALUES: [(&str, &str, &str); 25] = [
+    const VALUES: [(&str, &str, &str); 26] = [
         ("negative_prompt", "5", "\"5\""),
         ("steps", "12", "12"),
         ("guidance_scale", "3.5", "3.5"),
@@ -213,6 +222,7 @@ mod tests {
         ("masking_schedule", "linear", "\"linear\""),
         ("size", "512", "512"),
         ("reference_strength", "1.25", "1.25"),
+        ("steps_plan", "cached:4", r#"{"cached":{"warm_up":2,"refresh":4}}"#),
         ("hold", "mask+budget:0.5", r#"{"mask_and":{"budget":0.5}}"#),
         ("hold_margin", "2", "2"),
         ("keyword", "auto", "\"auto\""),

@@ -63,7 +63,7 @@ impl EditSettings {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::{MapCombine, Tiling};
+    use editmgt_core::{MapCombine, StepPlan, Tiling};
     use editmgt_sampler::MaskingSchedule;
 
     use super::*;
@@ -87,6 +87,7 @@ mod tests {
             steps: 36,
             guidance_scale: 6.0,
             guidance_interval: (0.0, 1.0),
+            steps_plan: StepPlan::Exact,
             reference_strength: 1.1,
             temperature: (2.0, 0.0),
             masking_schedule: MaskingSchedule::Cosine,

@@ -1,6 +1,6 @@
 //! Values of options as text: what a command line, a form or a query string gives.
 
-use editmgt_core::{MapCombine, Tiling};
+use editmgt_core::{MapCombine, StepPlan, Tiling};
 use editmgt_sampler::MaskingSchedule;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,7 +33,7 @@ macro_rules! plain_text {
     };
 }
 
-plain_text!(usize, u32, u64, f32, bool, HoldPolicy, Task, Tiling);
+plain_text!(usize, u32, u64, f32, bool, HoldPolicy, StepPlan, Task, Tiling);
 
 /// Enums of names: the names are those of JSON.
 macro_rules! names {

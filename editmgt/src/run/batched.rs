@@ -268,6 +268,8 @@ fn of_image(progress: &LoopProgress, image: usize) -> Result<LoopProgress, Error
         first_cells: scores(&progress.first_cells)?,
         cells: scores(&progress.cells)?,
         ties: progress.ties,
+        since_full: Vec::new(),
+        work: progress.work,
     })
 }
 

@@ -23,7 +23,7 @@ use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
 use crate::photo::{Mask, Photo, PhotoNote, Resize, ResizePlan, keep_hidden};
-use crate::report::{EditReport, ScoreReport, TextLeftOut};
+use crate::report::{EditReport, ScoreReport, StepsReport, TextLeftOut};
 use crate::request::{CompositePolicy, EditRequest, EditSettings, HoldPolicy, Holding, Task};
 
 pub(crate) use batched::Batched;
@@ -193,6 +193,7 @@ impl PhotoRun<'_> {
             ScoreReport::new(scores, hold.threshold(&request, 0))
         });
         let text_left_out = self.text_left_out(&settings)?;
+        let settings_plan = settings.steps_plan;
         let report = EditReport {
             version: env!("CARGO_PKG_VERSION"),
             model: model.source.clone(),
@@ -218,6 +219,7 @@ impl PhotoRun<'_> {
             ),
             pixels_kept: share(image.pixels().zip(self.photo.rgb().pixels()).map(|(a, b)| a == b)),
             ties: progress.ties,
+            steps: StepsReport::new(progress.work, settings_plan, model.transformer.caches_steps()),
             composite,
             resumed_after,
             seconds: std::mem::take(&mut stages.seconds),
@@ -316,6 +318,7 @@ impl PhotoRun<'_> {
         let input = LoopInput::new(text, canvas, micro, settings.steps)
             .with_guidance(settings.guidance_scale, negative)
             .with_guidance_interval(settings.guidance_interval)
+            .with_step_plan(settings.steps_plan)
             .with_localisation(localisation)
             .with_user_mask(user_mask.cloned())
             .with_first_image(settings.variation as usize);

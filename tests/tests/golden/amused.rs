@@ -4,9 +4,10 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use editmgt::{
-    ChaChaNoise, Dtype, DtypePolicy, EditError, EditLoop, EditRequest, Editor, GridSize, Job,
-    LoopInput, LoopStages, LoraUse, Mask, MicroConditions, Model, ModelError, ModelFolder,
-    ModelKind, NoiseRequest, NoiseSource, Photo, StepNoise, TokenDraw, TokenGrid,
+    ChaChaNoise, Dtype, DtypePolicy, EditError, EditLoop, EditRequest, Editor, Error,
+    GenerateRequest, GridSize, Job, LoopInput, LoopStages, LoraUse, Mask, MicroConditions, Model,
+    ModelError, ModelFolder, ModelKind, NoiseRequest, NoiseSource, Photo, StepNoise, TokenDraw,
+    TokenGrid,
     sampler::{Consolidator, HoldOff, Strict, Temperature},
 };
 use editmgt_diagnostics::init::{InitRequest, Preset, init};
@@ -227,7 +228,9 @@ struct Recorded {
 impl NoiseSource for Recorded {
     fn step_noise(&self, request: &NoiseRequest) -> Result<StepNoise, Error> {
         let tokens = request.batch * request.size.len();
-        let floats = |name: &str| Ok(self.folder.floats(name).map_err(Error::stage)?.values);
+        let floats = |name: &str| -> Result<Vec<f32>, Error> {
+            Ok(self.folder.floats(name).map_err(Error::stage)?.values)
+        };
         if request.step < self.first_step {
             let confidence = floats("add_noise.uniform")?;
             return Ok(StepNoise { draw: TokenDraw::Uniforms(vec![0.5; tokens]), confidence });
@@ -269,7 +272,7 @@ fn image_to_image_is_the_official_pipeline() {
     let photo = Photo::open(golden_amused("pipeline_amused_img2img").join("reference.png"));
     let photo = photo.unwrap();
     let request = GenerateRequest::new("make it into ghibli style")
-        .negative_prompt("blurry, ugly")
+        .negative_prompt("blurry, ugly".to_owned())
         .width(64)
         .height(56)
         .steps(8)

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use editmgt::{
     AttentionRequest, CodecSpec, EditError, EditEvent, EditObserver, EditRequest, EditResult,
     Editor, Error, Flow, HoldPolicy, Holding, KeywordPolicy, LoopProgress, MapCombine, MapFilter,
-    Mask, MgtTransformer, Model, Previews, Silent, Stage, StepInput, StepOutput, StoppedEdit,
+    Mask, MgtTransformer, Previews, Silent, Stage, StepInput, StepOutput, StoppedEdit,
     TextConditioning, TextEncoder, TextSpec, TokenGrid, TransformerSpec, VqCodec, preview_photo,
 };
 use image::{GrayImage, Luma};

@@ -7,13 +7,14 @@ use editmgt::photo::Margins;
 use editmgt::sampler::MaskingSchedule;
 use editmgt::{
     AttentionRequest, CompositePolicy, EditDefaults, EditError, EditEvent, EditRecord, EditRequest,
-    EditResult, Editor, Error, Flow, GenerateRecord, GenerateRequest, Job, Mask, MgtTransformer,
-    Model, ModelFolder, ModelKind, NoiseRequest, NoiseSource, Photo, PhotoError, PixelSize, Record,
-    SaveOptions, Silent, StepInput, StepNoise, StepOutput, Task, TokenDraw, TokenGrid,
-    TransformerSpec,
+    EditResult, Editor, Error, Flow, GenerateRecord, GenerateRequest, Holding, Job, LoopProgress,
+    Mask, MgtTransformer, Model, ModelFolder, ModelKind, NoiseRequest, NoiseSource, Photo,
+    PhotoError, PixelSize, Record, Resize, SaveOptions, Silent, StepInput, StepNoise, StepOutput,
+    Task, TokenDraw, TokenGrid, TransformerSpec,
 };
 use editmgt_diagnostics::verify::GoldenFolder;
 use editmgt_testkit::fakes::{ColourCodec, WordEncoder};
+use editmgt_tests::golden_amused;
 use image::{GrayImage, Luma, RgbImage};
 
 use crate::defaults::{golden, options, photo, small};
@@ -109,6 +110,45 @@ fn inpaint_is_the_official_pipeline_bit_for_bit() {
         let source = if mask.get_pixel(x, y).0[0] == 0 { &photo } else { &result.image };
         assert_eq!(pixel, source.rgb().get_pixel(x, y), "{x},{y}");
     }
+}
+
+/// aMUSEd's strength skips the first steps: what an inpainting that is resumed before them does.
+#[test]
+fn inpaint_of_amused_is_the_official_pipeline_bit_for_bit() {
+    let root = golden_amused("pipeline_amused_inpaint");
+    let folder = GoldenFolder::open(&root).unwrap();
+    let file = std::fs::read_to_string(root.join("pipeline.json")).unwrap();
+    let args = serde_json::from_str::<serde_json::Value>(&file).unwrap()["args"].clone();
+    let noise = Recorded(GoldenFolder::open(&root).unwrap());
+    let builder = Editor::builder(&root).device(options().device).noise(noise);
+    let editor = builder.for_job(Job::Inpaint).build().unwrap();
+    let photo = editor.open_photo(Photo::open(root.join("reference.png")).unwrap());
+
+    let start = folder.tokens("start_tokens").unwrap();
+    let mask_token = editor.model().transformer.spec().mask_token;
+    let white = |x: u32, y: u32| {
+        let token = start.ids()[y as usize * start.size().width + x as usize];
+        Luma([if token == mask_token { 255 } else { 0 }])
+    };
+    let (width, height) = (start.size().width as u32, start.size().height as u32);
+    let mask = Mask::from_luma(GrayImage::from_fn(width, height, white));
+    let request = EditRequest::new(PROMPT)
+        .task(Task::Inpaint)
+        .mask(mask)
+        .resize(Resize::Native)
+        .negative_prompt(args["negative_prompt"].as_str().unwrap().to_owned())
+        .guidance_scale(3.0)
+        .steps(8)
+        // The other scheduler makes up for skipped steps.
+        .holding(Holding::Parity)
+        .composite(CompositePolicy::All);
+    assert_eq!(editor.settings(&request).unwrap().masking_schedule, MaskingSchedule::Linear);
+    let mut skipped = LoopProgress::start(start);
+    skipped.completed = folder.meta("/first_step").unwrap();
+    let result = photo.resume(&request, skipped, &mut Silent).unwrap();
+    assert_eq!(result.reference, folder.tokens("reference_tokens_raw").unwrap());
+    assert_eq!(result.tokens, folder.tokens("step7.prev_sample").unwrap());
+    assert_is_recorded_image(&folder, result.image.rgb());
 }
 
 /// The golden model as a base: its config has no connector.
@@ -295,8 +335,8 @@ fn records_say_how_images_are_made_again() {
     let result = editor.generate(request).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("fox.png");
-    let text = vec![GenerateRecord::new(&result.report, &result.images[1]).png_text()];
-    let save = SaveOptions { text, ..SaveOptions::default() };
+    let text = GenerateRecord::new(&result.report, &result.images[1]).png_text();
+    let save = SaveOptions::default().with_text(text);
     result.images[1].image.save_with(&path, &save).unwrap();
     let record = GenerateRecord::open(&path).unwrap();
     assert_eq!((record.settings.count, record.settings.variation), (1, 1));

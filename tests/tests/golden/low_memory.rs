@@ -7,7 +7,8 @@ use editmgt::lora::{LoraConfig, LoraFactors, LoraFile, LoraStreams};
 use editmgt::{
     ChaChaNoise, Dtype, EditError, EditEvent, EditLoop, EditObserver, Editor, Flow, GridSize,
     HoldPolicy, KeywordPolicy, LoopInput, LoopStages, LoraUse, Mask, MicroConditions, Model,
-    ModelError, ModelFolder, Previews, Silent, Stage, StoppedEdit, TokenGrid, preview_photo,
+    ModelError, ModelFolder, Previews, Silent, Stage, StepPlan, StoppedEdit, TokenGrid,
+    preview_photo,
     sampler::{Consolidator, HoldOff, Strict, Temperature},
 };
 use editmgt_diagnostics::init::{InitRequest, Preset, init};
@@ -53,6 +54,7 @@ fn low_memory_edits_are_equal_bit_for_bit() {
             ("no guidance", None, plain.clone().guidance_scale(1.0)),
             ("guidance", None, plain.clone().guidance_scale(4.0)),
             ("cut off", None, plain.clone().reference_strength(0.0)),
+            ("cached steps", None, plain.clone().steps(5).steps_plan(StepPlan::cached(3))),
             ("a variation", None, plain.clone().seed(5).variation(2)),
             (
                 "a keyword",

@@ -4,6 +4,7 @@
 mod adapters;
 mod amused;
 mod batch;
+mod cached_steps;
 mod custom;
 mod defaults;
 mod edit_batch;

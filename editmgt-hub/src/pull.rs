@@ -1,0 +1,559 @@
+//! Downloads of models: which files, in which repositories, and how far they are.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cache::{CachedRepository, MAIN, RepositoryCache, repositories};
+use crate::client::{About, Client, RemoteFile};
+use crate::download::{Download, Watch};
+use crate::files::{Layout, Needed};
+use crate::hash::Checksum;
+use crate::known::{KNOWN, KnownModel};
+use crate::{HubError, HubSettings, ModelName};
+
+/// The hub and its cache.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    pub(crate) settings: HubSettings,
+}
+
+/// A model to download.
+///
+/// ```
+/// use editmgt_hub::PullRequest;
+///
+/// let request = PullRequest::new("WeiChow/EditMGT").only(["editmgt", "vqvae"]);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use]
+pub struct PullRequest {
+    name: String,
+    revision: Option<String>,
+    variant: Option<String>,
+    only: Vec<String>,
+    refresh: bool,
+}
+
+impl PullRequest {
+    /// All parts of the model of this [name](ModelName), with plain weights.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    /// A branch, tag or commit, in the place of the one in the name.
+    pub fn revision(self, revision: impl Into<String>) -> Self {
+        Self { revision: Some(revision.into()), ..self }
+    }
+
+    /// A variant of the weights, `fp16` for instance: of each part that has it.
+    pub fn variant(self, variant: impl Into<String>) -> Self {
+        Self { variant: Some(variant.into()), ..self }
+    }
+
+    /// Only these parts, by their names or folders.
+    pub fn only(self, parts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { only: parts.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Asks the hub for a newer commit even if the cache has all files of the one that it knows.
+    pub fn refresh(self, refresh: bool) -> Self {
+        Self { refresh, ..self }
+    }
+}
+
+/// A file of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedFile {
+    /// Its path in the repository.
+    pub path: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Bytes that the cache has: all, none, or those of a download that was not finished.
+    pub cached: u64,
+    /// `None` for a file of the cache that is left as it is.
+    #[serde(skip)]
+    checksum: Option<Checksum>,
+}
+
+/// The files of one repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RepositoryPlan {
+    /// The repository.
+    pub repository: String,
+    /// The revision that was asked for.
+    pub revision: String,
+    /// Its commit.
+    pub commit: String,
+    /// The folder of the snapshot.
+    pub snapshot: PathBuf,
+    /// The licence that the repository states.
+    pub licence: Option<String>,
+    /// Whether its terms must be accepted first.
+    pub is_gated: bool,
+    /// Whether the cache has nothing of it yet.
+    pub is_first: bool,
+    /// The files.
+    pub files: Vec<PlannedFile>,
+}
+
+/// What a download would bring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PullPlan {
+    /// The model's name.
+    pub name: String,
+    /// What is known of it.
+    pub known: Option<&'static KnownModel>,
+    /// Its repositories.
+    pub repositories: Vec<RepositoryPlan>,
+}
+
+impl PullPlan {
+    fn files(&self) -> impl Iterator<Item = &PlannedFile> {
+        self.repositories.iter().flat_map(|repository| &repository.files)
+    }
+
+    /// Bytes of all files.
+    pub fn total_bytes(&self) -> u64 {
+        self.files().map(|file| file.bytes).sum()
+    }
+
+    /// Bytes to download.
+    pub fn missing_bytes(&self) -> u64 {
+        self.files().map(|file| file.bytes - file.cached).sum()
+    }
+
+    /// Files that are not complete in the cache.
+    pub fn missing_files(&self) -> usize {
+        self.files().filter(|file| file.cached < file.bytes).count()
+    }
+}
+
+/// A finished download.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PullReport {
+    /// The plan that was carried out.
+    pub plan: PullPlan,
+    /// Bytes that were downloaded.
+    pub downloaded_bytes: u64,
+}
+
+/// A step of a download.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PullEvent<'a> {
+    /// The files are known; nothing is downloaded yet.
+    Planned(&'a PullPlan),
+    /// Bytes of a file have come, and of all files.
+    Received {
+        /// The repository.
+        repository: &'a str,
+        /// The file.
+        file: &'a PlannedFile,
+        /// Bytes of the file that are in the cache.
+        bytes: u64,
+        /// Bytes of all files that are in the cache.
+        total: u64,
+    },
+    /// A file is complete.
+    Finished {
+        /// The repository.
+        repository: &'a str,
+        /// The file.
+        file: &'a PlannedFile,
+    },
+    /// The download waits and continues by itself; reported a few times a second.
+    Waiting {
+        /// For how much longer.
+        left: Duration,
+        /// Why.
+        reason: &'a str,
+    },
+}
+
+/// Sees how a download proceeds; stops it by breaking.
+pub trait PullObserver {
+    /// A step. After a break the download ends with [`HubError::Stopped`] and keeps what there is.
+    fn event(&mut self, event: &PullEvent<'_>) -> ControlFlow<()>;
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quiet;
+
+impl PullObserver for Quiet {
+    fn event(&mut self, _event: &PullEvent<'_>) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// A repository that a model has parts in.
+pub(crate) struct Source {
+    pub(crate) repository: String,
+    pub(crate) revision: String,
+    known: Option<&'static KnownModel>,
+}
+
+impl Source {
+    /// The repositories of a model, its own first. A revision is one of its own repository.
+    pub(crate) fn of(name: &ModelName) -> Vec<Self> {
+        let known = name.known();
+        let revision = name.revision().unwrap_or(MAIN).to_owned();
+        let mut sources = vec![Self { repository: name.repository().to_owned(), revision, known }];
+        for part in known.into_iter().flat_map(|known| known.parts) {
+            let Some(repository) = part.repository else { continue };
+            if sources.iter().all(|source| source.repository != repository) {
+                let (repository, revision) = (repository.to_owned(), MAIN.to_owned());
+                sources.push(Self { repository, revision, known });
+            }
+        }
+        sources
+    }
+
+    /// Whether it is known that none of these parts is here.
+    fn has_none_of(&self, parts: &[String]) -> bool {
+        let Some(known) = self.known else { return false };
+        let layout = Layout::known(known, &self.repository);
+        !parts.is_empty() && !parts.iter().any(|part| layout.has(part))
+    }
+
+    /// The parts to look for among these files.
+    pub(crate) fn layout(&self, files: &BTreeSet<String>, indexed: &[String]) -> Layout {
+        match self.known {
+            Some(known) => Layout::known(known, &self.repository),
+            None => Layout::of_files(files, indexed),
+        }
+    }
+}
+
+impl Hub {
+    /// A hub with these settings. Opens nothing.
+    pub fn new(settings: HubSettings) -> Self {
+        Self { settings }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &HubSettings {
+        &self.settings
+    }
+
+    /// What a download would bring. The hub is asked unless the cache has it all.
+    ///
+    /// # Errors
+    /// [`HubError`], as [`pull`](Self::pull) before its first download.
+    pub fn plan(&self, request: &PullRequest) -> Result<PullPlan, HubError> {
+        self.plan_watched(request, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    fn plan_watched(
+        &self,
+        request: &PullRequest,
+        waiting: &mut dyn FnMut(Duration, &str) -> ControlFlow<()>,
+    ) -> Result<PullPlan, HubError> {
+        let mut name: ModelName = request.name.parse()?;
+        if let Some(revision) = &request.revision {
+            name = name.at(revision)?;
+        }
+        let client = Client::new(&self.settings);
+        let mut plans = Vec::new();
+        let mut unknown: Option<Vec<String>> = None;
+        for source in Source::of(&name) {
+            if source.has_none_of(&request.only) {
+                continue;
+            }
+            let (plan, not_here) = self.plan_source(&name, &source, request, &client, waiting)?;
+            // A part may be in any of the repositories.
+            unknown = Some(match unknown {
+                None => not_here,
+                Some(before) => before.into_iter().filter(|part| not_here.contains(part)).collect(),
+            });
+            plans.push(plan);
+        }
+        // Without a plan every source was left out.
+        let unknown = unknown.unwrap_or_else(|| request.only.clone());
+        if let Some(part) = unknown.into_iter().next() {
+            let known = name.known().into_iter().flat_map(|known| known.parts);
+            let mut parts: Vec<String> = known.map(|part| part.component.to_owned()).collect();
+            if parts.is_empty() {
+                let standard = ["transformer", "vqvae", "text_encoder", "tokenizer", "llm_encoder"];
+                parts = standard.into_iter().chain(["scheduler"]).map(str::to_owned).collect();
+            }
+            return Err(HubError::UnknownPart { name: name.to_string(), part, parts });
+        }
+        plans.retain(|plan| !plan.files.is_empty());
+        Ok(PullPlan { name: name.to_string(), known: name.known(), repositories: plans })
+    }
+
+    /// The plan of one repository, and the parts of `only` that it does not have.
+    fn plan_source(
+        &self,
+        name: &ModelName,
+        source: &Source,
+        request: &PullRequest,
+        client: &Client<'_>,
+        waiting: &mut dyn FnMut(Duration, &str) -> ControlFlow<()>,
+    ) -> Result<(RepositoryPlan, Vec<String>), HubError> {
+        let cache = RepositoryCache::new(&self.settings.cache, &source.repository);
+        let variant = request.variant.as_deref();
+        let select = |mut layout: Layout| {
+            let unknown: Vec<String> = match request.only.is_empty() {
+                true => Vec::new(),
+                false => request.only.iter().filter(|part| !layout.has(part)).cloned().collect(),
+            };
+            layout.only(&request.only);
+            (layout, unknown)
+        };
+        let commit = cache.commit(&source.revision);
+        let mut lacking = vec![format!("{} at {}", source.repository, source.revision)];
+        if let Some(commit) = &commit {
+            let snapshot = cache.files(commit)?;
+            let present = snapshot.present();
+            let layout = source.layout(&present, &cache.indexed_parts(commit));
+            let (layout, unknown) = select(layout);
+            let needed = layout.needed(&present, variant);
+            let has_variant = needed.without_variant == 0
+                || (self.settings.offline && (variant.is_none() || needed.with_variant > 0));
+            if needed.lacking.is_empty()
+                && has_variant
+                && (!request.refresh || self.settings.offline)
+            {
+                let size = |path: &String| snapshot.files.get(path).copied().flatten().unwrap_or(0);
+                let file = |path: &String| PlannedFile {
+                    path: path.clone(),
+                    bytes: size(path),
+                    cached: size(path),
+                    checksum: None,
+                };
+                let plan = RepositoryPlan {
+                    repository: source.repository.clone(),
+                    revision: source.revision.clone(),
+                    commit: commit.clone(),
+                    snapshot: cache.snapshot(commit),
+                    licence: None,
+                    is_gated: false,
+                    is_first: false,
+                    files: needed.files.iter().map(file).collect(),
+                };
+                return Ok((plan, unknown));
+            }
+            lacking = needed.lacking;
+            if lacking.is_empty() {
+                lacking.push(format!("the weights of the variant {}", variant.unwrap_or("none")));
+            }
+        }
+        if self.settings.offline {
+            let cache = self.settings.cache.clone();
+            return Err(HubError::Offline { name: name.to_string(), cache, lacking });
+        }
+
+        let remote = client.list(&source.repository, &source.revision, waiting)?;
+        let paths: BTreeSet<String> = remote.files.iter().map(|file| file.path.clone()).collect();
+        // The parts of an index that is not downloaded yet are those of the list.
+        let (layout, unknown) = select(source.layout(&paths, &[]));
+        let needed = layout.needed(&paths, variant);
+        check_needed(source, &needed, variant, request.only.is_empty())?;
+        let files = remote.files.iter().filter(|file| needed.files.contains(&file.path));
+        let files = files.map(|file| self.planned(&cache, source, &remote.commit, file));
+        let mut files = files.collect::<Result<Vec<_>, _>>()?;
+        // What may make a model useless here is in small files: they come before the gigabytes.
+        files.sort_by_key(|file| file.bytes);
+        let plan = RepositoryPlan {
+            repository: source.repository.clone(),
+            revision: source.revision.clone(),
+            snapshot: cache.snapshot(&remote.commit),
+            licence: remote.licence.clone(),
+            is_gated: remote.is_gated,
+            is_first: !cache.exists(),
+            files,
+            commit: remote.commit,
+        };
+        Ok((plan, unknown))
+    }
+
+    fn planned(
+        &self,
+        cache: &RepositoryCache,
+        source: &Source,
+        commit: &str,
+        file: &RemoteFile,
+    ) -> Result<PlannedFile, HubError> {
+        let Some((bytes, checksum)) = file.contents.clone() else {
+            let url = format!("{}/{}", self.settings.endpoint, source.repository);
+            let problem =
+                format!("expected length and hash of {} at {commit}, got none", file.path);
+            return Err(HubError::Reply { url, problem });
+        };
+        let length = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
+        let whole = cache.blob(checksum.digits());
+        let cached = match length(whole) {
+            length if length == bytes => bytes,
+            _ => Some(length(cache.incomplete(checksum.digits())))
+                .filter(|n| *n < bytes)
+                .unwrap_or(0),
+        };
+        Ok(PlannedFile { path: file.path.clone(), bytes, cached, checksum: Some(checksum) })
+    }
+
+    /// Downloads what the cache lacks of a model. A download that was interrupted continues where it was.
+    ///
+    /// Length and hash of each file are checked before it gets its name; branches point to the new commit when all
+    /// files are there.
+    ///
+    /// # Errors
+    /// [`HubError`], whose message says what to do.
+    pub fn pull(
+        &self,
+        request: &PullRequest,
+        observer: &mut dyn PullObserver,
+    ) -> Result<PullReport, HubError> {
+        let plan = self.plan_watched(request, &mut |left, reason| {
+            observer.event(&PullEvent::Waiting { left, reason })
+        })?;
+        if observer.event(&PullEvent::Planned(&plan)).is_break() {
+            return Err(HubError::Stopped);
+        }
+        let needed = plan.missing_bytes();
+        if let Some(free) = (self.settings.free_space)(&self.settings.cache) {
+            if needed > free {
+                return Err(HubError::DiskFull { path: self.settings.cache.clone(), needed, free });
+            }
+        }
+        let client = Client::new(&self.settings);
+        let mut total = plan.total_bytes() - needed;
+        for repository in &plan.repositories {
+            let cache = RepositoryCache::new(&self.settings.cache, &repository.repository);
+            for file in &repository.files {
+                let Some(checksum) = &file.checksum else { continue };
+                if file.cached < file.bytes || !cache.blob(checksum.digits()).exists() {
+                    let mut watch = FileWatch {
+                        observer,
+                        repository: &repository.repository,
+                        file,
+                        before: total - file.cached,
+                    };
+                    let download = Download {
+                        client: &client,
+                        settings: &self.settings,
+                        cache: &cache,
+                        about: About {
+                            repository: &repository.repository,
+                            revision: &repository.revision,
+                            expected: "the file",
+                        },
+                        url: client.file_url(
+                            &repository.repository,
+                            &repository.commit,
+                            &file.path,
+                        ),
+                        size: file.bytes,
+                        checksum,
+                    };
+                    download.run(&mut watch)?;
+                }
+                total += file.bytes - file.cached;
+                cache.link(&repository.commit, &file.path, checksum.digits())?;
+                let repository = &repository.repository;
+                if observer.event(&PullEvent::Finished { repository, file }).is_break() {
+                    return Err(HubError::Stopped);
+                }
+            }
+            cache.write_ref(&repository.revision, &repository.commit)?;
+        }
+        Ok(PullReport { plan, downloaded_bytes: needed })
+    }
+
+    /// What the cache has of the known models, in the order of [`KNOWN`]: one entry for each repository of a model.
+    ///
+    /// # Errors
+    /// [`HubError::Io`] for a cache that can't be read.
+    pub fn known(&self) -> Result<Vec<(&'static KnownModel, Vec<CachedRepository>)>, HubError> {
+        let describe = |known: &'static KnownModel| {
+            let name: ModelName = known.alias.parse()?;
+            let sources = Source::of(&name).into_iter().map(|source| {
+                let cache = RepositoryCache::new(&self.settings.cache, &source.repository);
+                cache.describe(|_, files| source.layout(files, &[]))
+            });
+            Ok((known, sources.collect::<Result<Vec<_>, _>>()?))
+        };
+        KNOWN.iter().map(describe).collect()
+    }
+
+    /// Other repositories in the cache that have a complete model.
+    ///
+    /// # Errors
+    /// [`HubError::Io`] for a cache that can't be read.
+    pub fn others(&self) -> Result<Vec<CachedRepository>, HubError> {
+        let mut others = Vec::new();
+        for repository in repositories(&self.settings.cache)? {
+            let is_known = |known: &KnownModel| {
+                let parts = known.parts.iter().filter_map(|part| part.repository);
+                known.repository == repository || parts.into_iter().any(|other| other == repository)
+            };
+            if KNOWN.iter().any(is_known) {
+                continue;
+            }
+            let cache = RepositoryCache::new(&self.settings.cache, &repository);
+            let mut found = cache
+                .describe(|commit, files| Layout::of_files(files, &cache.indexed_parts(commit)))?;
+            found.revisions.retain(|revision| {
+                revision.lacking.is_empty() && !revision.folder.join("config.json").exists()
+            });
+            if !found.revisions.is_empty() {
+                others.push(found);
+            }
+        }
+        Ok(others)
+    }
+}
+
+fn check_needed(
+    source: &Source,
+    needed: &Needed,
+    variant: Option<&str>,
+    is_whole: bool,
+) -> Result<(), HubError> {
+    if !needed.lacking.is_empty() {
+        return Err(HubError::NotAModel {
+            repository: source.repository.clone(),
+            revision: source.revision.clone(),
+            lacking: needed.lacking.clone(),
+        });
+    }
+    match variant {
+        // One part that has it is enough: others may be small.
+        Some(variant) if needed.with_variant == 0 && needed.without_variant > 0 && is_whole => {
+            Err(HubError::NoVariant {
+                repository: source.repository.clone(),
+                variant: variant.to_owned(),
+                found: needed.variants.iter().cloned().collect(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+struct FileWatch<'a> {
+    observer: &'a mut dyn PullObserver,
+    repository: &'a str,
+    file: &'a PlannedFile,
+    /// Bytes of the other files.
+    before: u64,
+}
+
+impl Watch for FileWatch<'_> {
+    fn received(&mut self, bytes: u64) -> ControlFlow<()> {
+        let (repository, file, total) = (self.repository, self.file, self.before + bytes);
+        self.observer.event(&PullEvent::Received { repository, file, bytes, total })
+    }
+
+    fn waiting(&mut self, left: Duration, reason: &str) -> ControlFlow<()> {
+        self.observer.event(&PullEvent::Waiting { left, reason })
+    }
+}
