@@ -5,7 +5,7 @@
     python3 scripts/bench_reference.py --pair target/release/editmgt-lab --rounds 3 --size 512
     python3 scripts/bench_reference.py --edits target/release/editmgt-lab --device cuda
 
-The second form runs the program and this script in turn, as processes of their own with the same
+The second form runs the program and this script in turn, as separate processes with the same
 number of threads, and prints the ratios of their times: below 1, the program is faster. On a machine
 that does other things, too, the ratio of CPU times says more than that of the clock.
 
@@ -17,10 +17,10 @@ that of its memory, other programs' left out.
 The codec is diffusers' VQModel, the text models are transformers' CLIPTextModelWithProjection and
 Gemma2Model. The transformer is a stand-in: the Flux blocks of diffusers with the widths, depths and
 rows of ours (text beside [canvas, reference]), between the same embedding, merging and head. It is
-plain: no strength, no capture, no reference stream of its own, and no shortcut in the last block.
+plain: no strength, no capture, no separate reference stream, and no shortcut in the last block.
 Weights are random, or all alike where drawing them takes minutes. Gemma2 leaves out its last layer, as the program does.
 
-FLOPs are counted by torch.utils.flop_counter, an opinion of its own on what `editmgt-lab bench` counts.
+FLOPs are counted by torch.utils.flop_counter, an independent count of what `editmgt-lab bench` counts.
 
 Needs torch, diffusers and transformers; the committed numbers were made with 2.5.1, 0.31.0 and
 4.46.3. Linux only (peak memory from /proc).

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks every published crate by itself, as somebody who depends on it builds it, and prints a table.
+# Checks every published crate by itself, as a crate that depends on it builds it, and prints a table.
 # usage: scripts/check_crates.sh [CHECK...]
 #   none      cargo check --no-default-features
 #   targets   cargo check --all-targets: its tests and benches too, with what its dev-dependencies turn on

@@ -5,7 +5,7 @@ The files under `tests/data/configs`, which `tests/tests/released_configs.rs` re
 `editmgt-eval/testdata/configs`, which its encoders read, come from here. Neither library needs torch for this:
 
     for v in 4.44.2 4.47.1 4.51.3 4.57.1 5.0.0 5.24.0; do
-        python3 -m venv t$v && t$v/bin/pip install transformers==$v numpy && t$v/bin/python scripts/make_config_table.py
+        python3 -m venv t$v && t$v/bin/pip install transformers==$v numpy pillow && t$v/bin/python scripts/make_config_table.py
     done
     for v in 0.30.3 0.32.2 0.35.1; do
         python3 -m venv d$v && d$v/bin/pip install diffusers==$v numpy && d$v/bin/python scripts/make_config_table.py
@@ -20,13 +20,17 @@ import importlib.util
 import json
 import pathlib
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLE = ROOT / "tests" / "data" / "configs"
 # A packaged crate has only its own files, so the configs of the evaluation's encoders lie in it.
 ENCODERS = ROOT / "editmgt-eval" / "testdata" / "configs"
 # Name: whether `tests` reads it, too.
-OF_ENCODERS = {"clip": True, "clip_defaults": False, "dinov2": False, "vit": False}
+OF_ENCODERS = {
+    "clip": True, "clip_defaults": False, "dinov2": False, "vit": False,
+    "preprocessor_bit": False, "preprocessor_clip": False, "preprocessor_vit": False, "processor_clip": False,
+}
 
 
 def write(folder, name, text):
@@ -77,7 +81,27 @@ def transformers_configs():
     }
     for name, config in configs.items():
         write(folder, name, config.to_json_string(use_diff=True))
-    # Every key that any config has, with the value that it has when nobody sets it.
+    # Image processors: of CLIPModel, Dinov2Model and ViTModel. Later versions 5 have a class for each backend, and
+    # write the common name.
+    def image_processor(kind):
+        plain = f"{kind}ImageProcessor"
+        return (getattr(transformers, f"{plain}Pil", None) or getattr(transformers, plain))()
+
+    for name, kind in {"clip": "CLIP", "bit": "Bit", "vit": "ViT"}.items():
+        write(folder, f"preprocessor_{name}", image_processor(kind).to_json_string())
+    if version >= (5,):
+        # A model with a tokeniser has one file for all of its processors.
+        with tempfile.TemporaryDirectory() as scratch:
+            scratch = pathlib.Path(scratch)
+            (scratch / "vocab.json").write_text('{"<|startoftext|>": 0, "<|endoftext|>": 1}')
+            (scratch / "merges.txt").write_text("#version: 0.2\n")
+            tokenizer = transformers.CLIPTokenizer(
+                vocab=str(scratch / "vocab.json"), merges=str(scratch / "merges.txt"))
+            processor = transformers.CLIPProcessor(
+                image_processor=image_processor("CLIP"), tokenizer=tokenizer)
+            processor.save_pretrained(scratch / "saved")
+            write(folder, "processor_clip", (scratch / "saved" / "processor_config.json").read_text())
+    # Every key that any config has, with its default.
     write(folder, "generic", PretrainedConfig().to_json_string(use_diff=False))
 
 

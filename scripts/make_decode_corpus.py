@@ -45,7 +45,7 @@ ROWS = []
 
 # Inverse transforms may differ by a level per sample before colour conversion (ISO/IEC 10918-2),
 # and decoders interpolate subsampled chroma by different filters (ITU T.81 prescribes none), which
-# shows at coloured edges alone: a wide bound per value, a narrow one on the mean.
+# shows only at coloured edges: a wide bound per value, a narrow one on the mean.
 LOSSY = {"expect": "within", "max": 6, "mean": 1.0, "reason": "inverse DCTs round differently"}
 CHROMA = {"expect": "within", "max": 64, "mean": 3.0, "reason": "chroma is interpolated by another filter"}
 INK = {"expect": "within", "max": 6, "mean": 1.5, "reason": "inverse DCTs round differently; naive inks"}
@@ -468,7 +468,7 @@ def bmps():
     for mode in ("1", "L", "P", "RGB", "RGBA"):
         image = PALETTED if mode == "P" else Image.fromarray(RGBA if mode == "RGBA" else RGB).convert(mode)
         data = pillow(image, "x.bmp")
-        # Pillow's own reader ignores opacity in a header of 40 bytes, which says nothing of it.
+        # Pillow's own reader ignores opacity in a header of 40 bytes, which does not declare it.
         exact(f"bmp-pillow-{mode}.bmp", data, "Pillow", lambda data: by_pillow(data, "RGB"))
     for kind in ("bmp2", "bmp3", "bmp"):
         data = run(["convert", "{in}", f"{kind}:{{out}}"], png(RGB), ".png")

@@ -47,7 +47,6 @@ pub mod lora;
 mod model;
 mod open;
 pub mod photo;
-mod preview;
 mod record;
 mod report;
 mod request;
@@ -97,9 +96,8 @@ pub use model::{
 pub use open::OpenPhoto;
 pub use photo::{
     Blend, Mask, MaskReading, Photo, PhotoError, PhotoLimits, PhotoNote, PixelSize, Resize,
-    ResizePlan, SaveOptions, check_writable,
+    ResizePlan, SaveOptions, check_writable, preview_photo,
 };
-pub use preview::preview_photo;
 pub use record::EditRecord;
 pub use report::{EditReport, ScoreReport, StepsReport, TextLeftOut};
 pub use request::{

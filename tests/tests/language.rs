@@ -98,12 +98,16 @@ fn error_chains_print_each_cause_once() {
     assert_eq!(printed.matches("os error 2").count(), 1, "{printed}");
 }
 
-/// The sources of all crates and the reference pages, without notes, results and this file.
+/// The sources and manifests of all crates, configs, scripts and the reference pages, without notes, results and
+/// this file.
 fn files() -> Vec<PathBuf> {
     let root = Path::new(ROOT);
     let mut files = Vec::new();
     collect(root, "rs", &mut files);
-    collect(&root.join("docs"), "md", &mut files);
+    for (folder, extension) in [("docs", "md"), ("scripts", "py"), ("scripts", "sh")] {
+        collect(&root.join(folder), extension, &mut files);
+    }
+    collect(root, "toml", &mut files);
     files.push(root.join("README.md"));
     let this = Path::new(file!()).file_name().expect("a source file has a name");
     files.retain(|path| path.file_name() != Some(this));

@@ -8,6 +8,7 @@ use editmgt::photo::{PixelSize, ResizeFilter, resize_rgb};
 use editmgt::{Error, ModelError, read_config};
 use image::RgbImage;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::BATCH;
 use crate::encoders::Result;
@@ -92,14 +93,42 @@ enum Channels {
 impl Preparation {
     /// File name of the config.
     pub(super) const FILE: &str = "preprocessor_config.json";
+    /// File name of the configs of all processors, which transformers 5 writes for a model with a
+    /// tokeniser instead.
+    pub(super) const ALL_FILE: &str = "processor_config.json";
 
-    /// Reads the file in the folder `dir`; `usual` is the class where the file names none.
+    /// Reads the file in the folder `dir`, or the image processor in the file of all; `usual` is the
+    /// class where the file names none.
     pub(super) fn read(
         dir: &Path,
         usual: Processor,
         unknown_keys: UnknownKeys,
     ) -> Result<Self, ModelError> {
+        if !dir.join(Self::FILE).exists() && dir.join(Self::ALL_FILE).exists() {
+            return read_config(dir, Self::ALL_FILE, |text| {
+                Self::from_all(text, usual, unknown_keys)
+            });
+        }
         read_config(dir, Self::FILE, |text| Self::from_json_with(text, usual, unknown_keys))
+    }
+
+    /// Reads the `image_processor` in the text of a `processor_config.json`. The other keys are of
+    /// processors that nothing here computes.
+    fn from_all(
+        text: &str,
+        usual: Processor,
+        unknown_keys: UnknownKeys,
+    ) -> Result<Self, ConfigError> {
+        let mut keys = ConfigKeys::read(COMPONENT, text, UnknownKeys::Accept)?;
+        match keys.take("image_processor") {
+            Some(Value::Object(image)) => {
+                Self::from_json_with(&Value::Object(image).to_string(), usual, unknown_keys)
+            }
+            got => {
+                let got = got.map_or("none".to_owned(), |value| value.to_string());
+                unsupported("image_processor", "an object", got)
+            }
+        }
     }
 
     /// Reads the text of a `preprocessor_config.json`.
@@ -348,4 +377,75 @@ fn unsupported<T>(
     got: impl ToString,
 ) -> Result<T, ConfigError> {
     Err(ConfigError::unsupported(COMPONENT, key, expected, got))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoders::config::check_table;
+
+    fn of(processor: Processor) -> impl Fn(&str, UnknownKeys) -> Result<Preparation, ConfigError> {
+        move |text, unknown_keys| Preparation::from_json_with(text, processor, unknown_keys)
+    }
+
+    fn text(version: &str, name: &str) -> String {
+        let path = Path::new("testdata/configs").join(version).join(name).with_extension("json");
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn processors_of_every_version_are_read() {
+        // The file names the class, so that the usual one does not matter.
+        for usual in [Processor::Clip, Processor::Vit] {
+            let names = ["preprocessor_clip", "preprocessor_bit", "preprocessor_vit"];
+            check_table(&names, of(usual));
+        }
+    }
+
+    #[test]
+    fn every_version_says_what_the_classes_compute() {
+        for (name, resize, mean) in [
+            ("preprocessor_clip", Resize::ShortestEdge(224), 0.48145466),
+            ("preprocessor_bit", Resize::ShortestEdge(224), 0.48145466),
+            ("preprocessor_vit", Resize::Exact(PixelSize::new(224, 224)), 0.5),
+        ] {
+            let first = text("transformers-4.44.2", name);
+            let first = of(Processor::Clip)(&first, UnknownKeys::Refuse).unwrap();
+            assert_eq!((first.resize, first.mean[0]), (resize, mean), "{name}");
+            for version in ["4.47.1", "4.51.3", "4.57.1", "5.0.0", "5.24.0"] {
+                let text = text(&format!("transformers-{version}"), name);
+                let read = of(Processor::Clip)(&text, UnknownKeys::Refuse).unwrap();
+                assert_eq!(read, first, "{version}/{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_file_of_all_processors_is_read_where_it_is_the_only_one() {
+        let scratch = tempfile::tempdir().unwrap();
+        let read = || {
+            Preparation::read(scratch.path(), Processor::Clip, UnknownKeys::Refuse).map(|p| p.mean)
+        };
+        let missing = read().unwrap_err().to_string();
+        assert!(missing.contains(Preparation::FILE), "{missing}");
+        let all = scratch.path().join(Preparation::ALL_FILE);
+        for version in ["transformers-5.0.0", "transformers-5.24.0"] {
+            std::fs::write(&all, text(version, "processor_clip")).unwrap();
+            assert_eq!(read().unwrap()[0], 0.48145466, "{version}");
+        }
+        for (bad, named) in [
+            ("{}", "image_processor"),
+            (r#"{"image_processor": 3}"#, "got 3"),
+            (r#"{"image_processor": {"do_resize": false}}"#, "do_resize"),
+            (r#"{"image_processor": {"sharpen": 1}}"#, "sharpen"),
+        ] {
+            std::fs::write(&all, bad).unwrap();
+            let message = read().unwrap_err().to_string();
+            assert!(message.contains(named), "{bad}: {message}");
+            assert!(message.contains(Preparation::ALL_FILE), "{bad}: {message}");
+        }
+        let own = r#"{"image_mean": 0.25, "image_std": 1}"#;
+        std::fs::write(scratch.path().join(Preparation::FILE), own).unwrap();
+        assert_eq!(read().unwrap(), [0.25; 3]);
+    }
 }

@@ -19,9 +19,10 @@ use super::preparation::{Preparation, Processor, rows};
 use crate::encoders::Result;
 
 /// Files that determine the features, besides the weights.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "config.json",
     Preparation::FILE,
+    Preparation::ALL_FILE,
     "tokenizer.json",
     "vocab.json",
     "merges.txt",

@@ -17,7 +17,7 @@ use super::preparation::{Preparation, Processor};
 use crate::encoders::Result;
 
 /// Files that determine the features, besides the weights.
-const FILES: [&str; 2] = ["config.json", Preparation::FILE];
+const FILES: [&str; 3] = ["config.json", Preparation::FILE, Preparation::ALL_FILE];
 
 /// A DINO checkpoint with its image preprocessing.
 pub struct Dino {

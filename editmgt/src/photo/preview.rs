@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
+use super::{Photo, PixelSize, to_rgb};
 use crate::error::EditError;
-use crate::photo::{Photo, PixelSize, to_rgb};
 
 /// The first picture of an [`EditEvent::Preview`](editmgt_core::EditEvent::Preview) as a photo to
 /// show or to save, in its size.
