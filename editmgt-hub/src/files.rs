@@ -167,7 +167,8 @@ impl Part {
         }
         if matches!(self.kind, Kind::Tokenizer | Kind::WeightsAndTokenizer) {
             let has = |name: &str| files.contains(&self.path(name));
-            if !has("tokenizer.json") && !(has("vocab.json") && has("merges.txt")) {
+            let is_complete = has("tokenizer.json") || (has("vocab.json") && has("merges.txt"));
+            if !is_complete {
                 needed.lacking.push(self.path("tokenizer.json"));
             }
             let present = TOKENIZER_FILES.iter().filter(|name| has(name));

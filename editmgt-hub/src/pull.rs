@@ -420,10 +420,10 @@ impl Hub {
             return Err(HubError::Stopped);
         }
         let needed = plan.missing_bytes();
-        if let Some(free) = (self.settings.free_space)(&self.settings.cache) {
-            if needed > free {
-                return Err(HubError::DiskFull { path: self.settings.cache.clone(), needed, free });
-            }
+        if let Some(free) = (self.settings.free_space)(&self.settings.cache)
+            && needed > free
+        {
+            return Err(HubError::DiskFull { path: self.settings.cache.clone(), needed, free });
         }
         let client = Client::new(&self.settings);
         let mut total = plan.total_bytes() - needed;
