@@ -256,13 +256,11 @@ impl PullObserver for Show {
                     return ControlFlow::Break(());
                 }
             }
-            PullEvent::Waiting { left, reason } => {
-                // Once for each wait.
-                if !self.waits {
-                    let left = HumanDuration((*left).max(Duration::from_secs(1)));
-                    self.tell(&format!("{reason}; trying again in {left}"));
-                    self.waits = true;
-                }
+            // Once for each wait.
+            PullEvent::Waiting { left, reason } if !self.waits => {
+                let left = HumanDuration((*left).max(Duration::from_secs(1)));
+                self.tell(&format!("{reason}; trying again in {left}"));
+                self.waits = true;
             }
             _ => {}
         }

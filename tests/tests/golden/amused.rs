@@ -180,7 +180,7 @@ fn edits_and_adapters_are_refused() {
         let error = editor.edit(&photo(50, 40), &edit).unwrap_err();
         assert!(matches!(error, EditError::NotTrained { job: Job::Edit, .. }), "{error}");
         // Not even anyway: there is no stream for the photo.
-        let error = editor.edit(&photo(50, 40), &edit.anyway(true)).unwrap_err();
+        let error = editor.edit(&photo(50, 40), edit.anyway(true)).unwrap_err();
         let EditError::Option { option: "model", expected, .. } = &error else { panic!("{error}") };
         assert!(expected.contains("reference"), "{error}");
 
