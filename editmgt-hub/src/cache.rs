@@ -2,7 +2,8 @@
 //!
 //! A blob is named by its hash (the ETag that the hub gives it), a snapshot has a relative link to the blob of each
 //! file, and a ref has the commit of a branch. Downloads in progress are `blobs/HASH.incomplete`, guarded by
-//! `.locks/models--ORG--NAME/HASH.lock`: as Python's client does it, so that both resume each other's downloads.
+//! `.locks/models--ORG--NAME/HASH.lock`, as older Python clients (0.x) do it: both resume each other's downloads. Newer
+//! ones write `blobs/HASH.NUMBER.incomplete`, guarded by the same lock, and start anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,9 +27,9 @@ pub struct CachedRepository {
     pub repository: String,
     /// Its folder in the cache.
     pub folder: PathBuf,
-    /// The revisions of which there is a snapshot.
+    /// The revisions of which there is a snapshot with files.
     pub revisions: Vec<CachedRevision>,
-    /// Bytes of downloads that were not finished.
+    /// Bytes of downloads that were not finished, by this program or by Python's client.
     pub unfinished_bytes: u64,
 }
 
@@ -99,6 +100,54 @@ impl RepositoryCache {
 
     pub(crate) fn incomplete(&self, digits: &str) -> PathBuf {
         self.blob(&format!("{digits}.incomplete"))
+    }
+
+    /// Removes unfinished downloads of a blob that is whole, unless a download of it is running. What can't be removed
+    /// stays: the blob is whole all the same.
+    pub(crate) fn tidy(&self, digits: &str) {
+        if self.unfinished_of(digits).is_empty() {
+            return;
+        }
+        let path = self.lock(digits);
+        if let Some(folder) = path.parent() {
+            let _ = fs::create_dir_all(folder);
+        }
+        let lock = fs::OpenOptions::new().create(true).append(true).open(path);
+        if let Ok(lock) = lock
+            && lock.try_lock().is_ok()
+        {
+            self.remove_unfinished(digits);
+        }
+    }
+
+    /// The same, for a caller who holds the lock.
+    pub(crate) fn remove_unfinished(&self, digits: &str) {
+        for path in self.unfinished_of(digits) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn unfinished_of(&self, digits: &str) -> Vec<PathBuf> {
+        let blobs = self.blobs();
+        let names = entries(&blobs).unwrap_or_default().into_iter();
+        let names = names.filter(|name| unfinished(name) == Some(digits));
+        names.map(|name| blobs.join(name)).collect()
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.folder.join("blobs")
+    }
+
+    /// Creates the folder of a snapshot: Python's client takes a repository without one for damaged.
+    pub(crate) fn create_snapshot(&self, commit: &str) -> Result<(), HubError> {
+        let folder = self.snapshot(commit);
+        fs::create_dir_all(&folder).map_err(HubError::io(&folder))
+    }
+
+    /// Whether a file of a snapshot has this length and is no link, as Python's client writes it where there are none.
+    pub(crate) fn has_plain_file(&self, commit: &str, file: &str, bytes: u64) -> bool {
+        let found = fs::symlink_metadata(self.snapshot(commit).join(file));
+        found.is_ok_and(|found| found.is_file() && found.len() == bytes)
     }
 
     pub(crate) fn snapshot(&self, commit: &str) -> PathBuf {
@@ -196,6 +245,10 @@ impl RepositoryCache {
                 continue;
             }
             let files = self.files(&commit)?;
+            if files.files.is_empty() {
+                // A download that was refused or stopped in its first file.
+                continue;
+            }
             let present = files.present();
             let needed = layout(&commit, &present).needed(&present, None);
             revisions.push(CachedRevision {
@@ -206,8 +259,11 @@ impl RepositoryCache {
                 commit,
             });
         }
-        let blobs = self.folder.join("blobs");
-        let unfinished = entries(&blobs)?.into_iter().filter(|name| name.ends_with(".incomplete"));
+        let blobs = self.blobs();
+        // One whose blob is whole was finished by another download.
+        let is_unfinished =
+            |name: &String| unfinished(name).is_some_and(|digits| !blobs.join(digits).exists());
+        let unfinished = entries(&blobs)?.into_iter().filter(is_unfinished);
         let length = |name: String| fs::metadata(blobs.join(name)).map_or(0, |file| file.len());
         Ok(CachedRepository {
             repository: self.repository.clone(),
@@ -216,6 +272,12 @@ impl RepositoryCache {
             unfinished_bytes: unfinished.map(length).sum(),
         })
     }
+}
+
+/// The blob of a download that was not finished: `HASH.incomplete`, or `HASH.NUMBER.incomplete`.
+fn unfinished(name: &str) -> Option<&str> {
+    let stem = name.strip_suffix(".incomplete")?;
+    Some(stem.split_once('.').map_or(stem, |(digits, _)| digits))
 }
 
 /// The repositories of models in a cache.

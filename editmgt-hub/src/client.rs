@@ -16,6 +16,8 @@ const MAX_REDIRECTS: usize = 10;
 /// Most bytes of a list of files, and of a page that explains a refusal.
 const MAX_LIST: u64 = 64 << 20;
 const MAX_PAGE: u64 = 64 << 10;
+/// The hub's reason for a repository that it has taken down; it has no code of its own.
+const DISABLED: &str = "Access to this resource is disabled";
 
 /// Why a request failed, and whether it is worth asking again.
 pub(crate) enum Failure {
@@ -253,19 +255,28 @@ impl<'a> Client<'a> {
             json.get("error").and_then(Value::as_str).unwrap_or_default().to_owned()
         });
         let code = header(headers, "x-error-code").unwrap_or_default();
-        let has_bad_token = has_token && reason.to_lowercase().contains("invalid");
+        // Only the hub was sent the token.
+        let was_sent = has_token && origin(url) == origin(&endpoint);
         let error = match (code, status.as_u16()) {
             ("GatedRepo", _) => HubError::Gated { repository, endpoint, has_token },
             ("RevisionNotFound", _) => {
                 HubError::Revision { repository, endpoint, revision: about.revision.to_owned() }
             }
-            (_, 401) if has_bad_token => HubError::WrongToken { endpoint, reason },
+            (code, 401) if was_sent && code != "RepoNotFound" => {
+                let reason = if reason.is_empty() { "status 401".to_owned() } else { reason };
+                HubError::WrongToken { endpoint, reason }
+            }
             ("RepoNotFound", _) | ("", 401 | 404) => {
                 HubError::NotFound { repository, endpoint, has_token }
             }
+            (_, 403) if reason.trim_end_matches('.') == DISABLED => {
+                HubError::Disabled { repository, endpoint }
+            }
             (_, 403) => HubError::Forbidden { repository, reason },
             (_, 429) => {
-                let after = header(headers, "retry-after").and_then(|text| text.parse().ok());
+                let limited = header(headers, "ratelimit").and_then(until_next_window);
+                let after = limited
+                    .or_else(|| header(headers, "retry-after").and_then(|text| text.parse().ok()));
                 let error = HubError::RateLimited { url: url.to_owned(), seconds: after };
                 return Failure::Retry { after: after.map(Duration::from_secs), error };
             }
@@ -380,6 +391,20 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
+/// Seconds until requests are allowed again, by a header `RateLimit`: `"api";r=0;t=295` says that none is left for 295 s.
+/// One second more, because they are rounded. `None` where every limit in it has some left.
+fn until_next_window(header: &str) -> Option<u64> {
+    let exhausted = header.split(',').filter_map(|limit| {
+        let parameter = |name: &str| -> Option<u64> {
+            let mut pairs = limit.split(';').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| key.trim() == name)?.1.trim().parse().ok()
+        };
+        let seconds = parameter("t")?;
+        (parameter("r")? == 0).then(|| seconds.saturating_add(1))
+    });
+    exhausted.max()
+}
+
 fn web_page(url: &str, about: About<'_>, text: &str) -> HubError {
     let lower = text.to_ascii_lowercase();
     let title = lower.find("<title>").and_then(|start| {
@@ -418,6 +443,22 @@ fn encode(text: &str, keep_slashes: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rate_limit_without_requests_left_names_the_wait() {
+        for (header, expected) in [
+            ("\"api\";r=0;t=295", Some(296)),
+            ("\"api\"; r=0; t=0", Some(1)),
+            ("\"api\";r=0;t=5, \"resolvers\";r=0;t=60", Some(61)),
+            ("\"api\";r=12;t=295, \"pages\";r=0;t=7", Some(8)),
+            ("\"api\";r=12;t=295", None),
+            ("\"api\";r=0", None),
+            ("\"api\";r=0;t=-1", None),
+            ("", None),
+        ] {
+            assert_eq!(until_next_window(header), expected, "{header}");
+        }
+    }
 
     #[test]
     fn origins_and_paths() {

@@ -59,13 +59,19 @@ impl Download<'_> {
         let _lock = self.lock(watch)?;
         // Another process may have finished it meanwhile.
         if std::fs::metadata(&blob).is_ok_and(|file| file.len() == self.size) {
+            self.cache.remove_unfinished(digits);
             return Ok(());
         }
         let path = self.cache.incomplete(digits);
         let mut partial = self.open(&path)?;
         let mut was_resumed = partial.length > 0;
         loop {
-            self.receive(&path, &mut partial, watch)?;
+            let received = self.receive(&path, &mut partial, watch);
+            if received.is_err() && partial.length == 0 {
+                // Nothing to resume; the error is the reason, whether it can be removed or not.
+                let _ = std::fs::remove_file(&path);
+            }
+            received?;
             let file = partial.file;
             let got = partial.hash.digits();
             if got == digits {
@@ -83,7 +89,9 @@ impl Download<'_> {
             partial = self.open(&path)?;
         }
         std::fs::rename(&path, &blob).map_err(HubError::io(&blob))?;
-        Ok(editmgt_store::sync_folder(folder)?)
+        editmgt_store::sync_folder(folder)?;
+        self.cache.remove_unfinished(digits);
+        Ok(())
     }
 
     /// One process at a time downloads a file; the others wait for it.

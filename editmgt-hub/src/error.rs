@@ -50,8 +50,8 @@ pub enum HubError {
     },
     /// The hub refuses the token.
     #[error(
-        "{endpoint} refuses the token ({reason}); make a new one at {endpoint}/settings/tokens, or unset HF_TOKEN \
-         (and remove the token file) for public repositories"
+        "{endpoint} refuses the token ({reason}); make a new one at {endpoint}/settings/tokens or run `hf auth login`, \
+         or unset HF_TOKEN (and remove the token file) for public repositories"
     )]
     WrongToken {
         /// The hub's URL.
@@ -68,6 +68,17 @@ pub enum HubError {
         repository: String,
         /// The hub's reason.
         reason: String,
+    },
+    /// The hub has taken the repository down.
+    #[error(
+        "{repository}: the hub has disabled this repository, for every account; {endpoint}/{repository} may say why; use \
+         another model, or a copy of this one"
+    )]
+    Disabled {
+        /// The repository.
+        repository: String,
+        /// The hub's URL.
+        endpoint: String,
     },
     /// No branch, tag or commit of that name.
     #[error(

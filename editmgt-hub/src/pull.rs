@@ -96,7 +96,7 @@ pub struct RepositoryPlan {
     pub licence: Option<String>,
     /// Whether its terms must be accepted first.
     pub is_gated: bool,
-    /// Whether the cache has nothing of it yet.
+    /// Whether the cache has none of these files yet.
     pub is_first: bool,
     /// The files.
     pub files: Vec<PlannedFile>,
@@ -370,7 +370,7 @@ impl Hub {
             snapshot: cache.snapshot(&remote.commit),
             licence: remote.licence.clone(),
             is_gated: remote.is_gated,
-            is_first: !cache.exists(),
+            is_first: files.iter().all(|file| file.cached == 0),
             files,
             commit: remote.commit,
         };
@@ -392,8 +392,9 @@ impl Hub {
         };
         let length = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
         let whole = cache.blob(checksum.digits());
+        let is_plain = cache.has_plain_file(commit, &file.path, bytes);
         let cached = match length(whole) {
-            length if length == bytes => bytes,
+            length if length == bytes || is_plain => bytes,
             _ => Some(length(cache.incomplete(checksum.digits())))
                 .filter(|n| *n < bytes)
                 .unwrap_or(0),
@@ -429,9 +430,13 @@ impl Hub {
         let mut total = plan.total_bytes() - needed;
         for repository in &plan.repositories {
             let cache = RepositoryCache::new(&self.settings.cache, &repository.repository);
+            cache.create_snapshot(&repository.commit)?;
             for file in &repository.files {
                 let Some(checksum) = &file.checksum else { continue };
-                if file.cached < file.bytes || !cache.blob(checksum.digits()).exists() {
+                let digits = checksum.digits();
+                let is_plain = cache.has_plain_file(&repository.commit, &file.path, file.bytes);
+                let is_missing = file.cached < file.bytes || !cache.blob(digits).exists();
+                if is_missing && !is_plain {
                     let mut watch = FileWatch {
                         observer,
                         repository: &repository.repository,
@@ -456,9 +461,13 @@ impl Hub {
                         checksum,
                     };
                     download.run(&mut watch)?;
+                } else {
+                    cache.tidy(digits);
                 }
                 total += file.bytes - file.cached;
-                cache.link(&repository.commit, &file.path, checksum.digits())?;
+                if !is_plain {
+                    cache.link(&repository.commit, &file.path, digits)?;
+                }
                 let repository = &repository.repository;
                 if observer.event(&PullEvent::Finished { repository, file }).is_break() {
                     return Err(HubError::Stopped);

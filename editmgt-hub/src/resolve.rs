@@ -43,8 +43,7 @@ impl Hub {
             let layout = source.layout(&names, &cache.indexed_parts(&commit));
             let wanted = layout.needed(&names, None);
             if let Some(link) = dangling(&root, &wanted.files, &snapshot.present()) {
-                let target = std::fs::read_link(&link).unwrap_or_default();
-                let target = link.parent().map_or_else(|| target.clone(), |dir| dir.join(&target));
+                let target = last_target(&link);
                 return Err(HubError::DanglingLink { name: name.to_string(), link, target });
             }
             lacking.extend(wanted.lacking);
@@ -86,6 +85,17 @@ impl Hub {
             RepositoryCache::new(&self.settings.cache, name.repository()).exists()
         })
     }
+}
+
+/// Where a link points to in the end: Xet's files are links to a blob that is itself a link.
+fn last_target(link: &Path) -> PathBuf {
+    let mut target = link.to_owned();
+    // As many as Linux follows.
+    for _ in 0..40 {
+        let Ok(next) = std::fs::read_link(&target) else { break };
+        target = target.parent().map_or_else(|| next.clone(), |folder| folder.join(&next));
+    }
+    target
 }
 
 /// A link among the wanted files whose target is missing.

@@ -71,7 +71,8 @@ impl HubSettings {
             system_proxy: false,
             retries: 5,
             first_wait: Duration::from_secs(1),
-            longest_wait: Duration::from_secs(300),
+            // The hub's limits are those of 5 minutes.
+            longest_wait: Duration::from_secs(310),
             timeout: Duration::from_secs(60),
             free_space,
         }
@@ -85,8 +86,11 @@ impl HubSettings {
     /// | `HF_HOME` | folder of cache and token | `$XDG_CACHE_HOME/huggingface`, `~/.cache/huggingface` |
     /// | `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN` | the token | the file `HF_TOKEN_PATH` |
     /// | `HF_TOKEN_PATH` | the file with the token, as `hf auth login` writes it | `$HF_HOME/token` |
+    /// | `HF_HUB_DISABLE_IMPLICIT_TOKEN` | 1, ON, YES or TRUE: neither of them is sent | off |
     /// | `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE` | 1, ON, YES or TRUE: nothing is asked | off |
     /// | `HF_ENDPOINT` | the hub's URL | `https://huggingface.co` |
+    ///
+    /// In the paths `~` at the beginning is the user's home, and `$NAME` and `${NAME}` are variables.
     ///
     /// # Errors
     /// [`HubError::NoHome`] where neither a variable nor the user's home names a cache; [`HubError::Io`] for a token
@@ -103,14 +107,17 @@ impl HubSettings {
         variable: impl Fn(&str) -> Option<OsString>,
         home: Option<PathBuf>,
     ) -> Result<Self, HubError> {
+        let find = &variable;
         let variable = |names: &[&str]| {
-            let mut values = names.iter().filter_map(|name| variable(name));
+            let mut values = names.iter().filter_map(|name| find(name));
             values.find(|value| !value.is_empty())
         };
         let text =
             |names: &[&str]| variable(names).map(|value| value.to_string_lossy().into_owned());
-        let path =
-            |names: &[&str]| variable(names).map(|value| expand(value.into(), home.as_deref()));
+        let path = |names: &[&str]| {
+            variable(names)
+                .map(|value| expand_variables(expand(value.into(), home.as_deref()), find))
+        };
         let user = home.clone().filter(|home| !home.as_os_str().is_empty());
         let folder = path(&["HF_HOME"])
             .or_else(|| path(&["XDG_CACHE_HOME"]).map(|cache| cache.join("huggingface")))
@@ -119,19 +126,20 @@ impl HubSettings {
             .or_else(|| folder.as_ref().map(|folder| folder.join("hub")))
             .ok_or(HubError::NoHome)?;
         let token_file = path(&["HF_TOKEN_PATH"]).or_else(|| folder.map(|dir| dir.join("token")));
+        let is_true = |value: &str| {
+            ["1", "ON", "YES", "TRUE"].contains(&value.trim().to_uppercase().as_str())
+        };
+        let is_on = |names: &[&str]| text(names).as_deref().is_some_and(is_true);
         let token = match text(&["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]) {
+            _ if is_on(&["HF_HUB_DISABLE_IMPLICIT_TOKEN"]) => None,
             Some(token) => Token::new(&token),
             None => token_file.as_deref().map(read_token).transpose()?.flatten(),
         };
         let endpoint = text(&["HF_ENDPOINT"]).unwrap_or_else(|| ENDPOINT.to_owned());
-        let offline = text(&["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]);
-        let is_true = |value: &str| {
-            ["1", "ON", "YES", "TRUE"].contains(&value.trim().to_uppercase().as_str())
-        };
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token,
-            offline: offline.as_deref().is_some_and(is_true),
+            offline: is_on(&["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]),
             system_proxy: true,
             ..Self::new(cache)
         })
@@ -144,6 +152,30 @@ fn expand(path: PathBuf, home: Option<&Path>) -> PathBuf {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => path,
     }
+}
+
+/// Replaces `$NAME` and `${NAME}` by the variables of these names, as Python's `expandvars` does: unset ones stay, and
+/// values are not expanded again. A path that is not Unicode is left as it is.
+fn expand_variables(path: PathBuf, variable: &impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let Some(text) = path.to_str().filter(|text| text.contains('$')) else { return path };
+    let mut expanded = OsString::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push(before);
+        let braced = after.strip_prefix('{').and_then(|after| after.split_once('}'));
+        let (name, after_name) = braced.unwrap_or_else(|| {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            after.split_at(after.find(|c| !is_name(c)).unwrap_or(after.len()))
+        });
+        let whole = &rest[before.len()..rest.len() - after_name.len()];
+        match variable(name) {
+            Some(value) => expanded.push(value),
+            None => expanded.push(whole),
+        }
+        rest = after_name;
+    }
+    expanded.push(rest);
+    expanded.into()
 }
 
 fn read_token(path: &Path) -> Result<Option<Token>, HubError> {
@@ -175,6 +207,15 @@ mod tests {
             (&[("HF_HOME", "/h"), ("XDG_CACHE_HOME", "/x")], "/h/hub"),
             (&[("HF_HOME", "~/h")], "/home/u/h/hub"),
             (&[("HF_HOME", "")], "/home/u/.cache/huggingface/hub"),
+            (&[("HF_HOME", "$D/zz"), ("D", "/d")], "/d/zz/hub"),
+            (&[("HF_HOME", "${D}zz/$E/$D"), ("D", "/d"), ("E", "$D")], "/dzz/$D//d/hub"),
+            (&[("HF_HOME", "~/$D_x/$"), ("D", "/d"), ("D_x", "e")], "/home/u/e/$/hub"),
+            (
+                &[("HF_HOME", "/$UNSET/${UNSET}/${D/$=/${}"), ("D", "d")],
+                "/$UNSET/${UNSET}/${D/$=/${}/hub",
+            ),
+            (&[("HF_HUB_CACHE", "/ü$D"), ("D", "d")], "/üd"),
+            (&[("XDG_CACHE_HOME", "$D"), ("D", "/d")], "/d/huggingface/hub"),
             (&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/c")], "/c"),
             (&[("HF_HOME", "/h"), ("HUGGINGFACE_HUB_CACHE", "/c")], "/c"),
         ] {
@@ -210,5 +251,13 @@ mod tests {
         let other = dir.path().join("other");
         let named = settings(&[("HF_HOME", home), ("HF_TOKEN_PATH", other.to_str().unwrap())]);
         assert_eq!(named.token, Token::new("hf_other"));
+        let disabled = |value, name, token| {
+            settings(&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", value), (name, token)]).token
+        };
+        for value in ["1", "true", "Yes", "ON"] {
+            assert_eq!(disabled(value, "HF_TOKEN", "hf_variable"), None, "{value}");
+            assert_eq!(disabled(value, "HF_HOME", home), None, "{value}");
+        }
+        assert_eq!(disabled("0", "HF_HOME", home), Token::new("hf_file"));
     }
 }

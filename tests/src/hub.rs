@@ -120,7 +120,12 @@ impl StubFault {
         Self::Answer(status, headers, json!({ "error": message }).to_string())
     }
 
-    /// Too many requests.
+    /// Too many requests, as the hub says it: by `RateLimit` and without `Retry-After`.
+    pub fn window(seconds: u64) -> Self {
+        Self::Answer(429, format!("RateLimit: \"api\";r=0;t={seconds}\r\n"), String::new())
+    }
+
+    /// Too many requests, with `Retry-After`.
     pub fn rate_limit(seconds: u64) -> Self {
         Self::Answer(429, format!("Retry-After: {seconds}\r\n"), String::new())
     }

@@ -202,10 +202,17 @@ fn refusals_are_one_line_with_status_2() {
     stub.fault("api/models", 1, StubFault::page(200));
     refused(&["pull", "editmgt"], &["web page", "HTTPS_PROXY"]);
     stub.change("WeiChow/EditMGT", |repository| repository.is_gated = true);
-    let mut command = place.command();
-    let pulled = ran(command.args(["pull", "editmgt", "--quiet"]).env("HF_TOKEN", StubHub::OTHER));
-    assert_eq!(pulled.status, Some(2), "{pulled:?}");
-    assert!(pulled.stderr.contains("editmgt: WeiChow/EditMGT is gated"), "{pulled:?}");
+    for _ in ["first", "again, with the licence"] {
+        let mut command = place.command();
+        command.args(["pull", "editmgt", "--quiet"]).env("HF_TOKEN", StubHub::OTHER);
+        let pulled = ran(&mut command);
+        assert_eq!(pulled.status, Some(2), "{pulled:?}");
+        assert!(pulled.stderr.contains("editmgt: WeiChow/EditMGT is gated"), "{pulled:?}");
+        assert!(pulled.stderr.contains("note: licence of WeiChow/EditMGT"), "{pulled:?}");
+    }
+    let table = place.run(&["models"]).done();
+    let row = table.lines().find(|line| line.starts_with("editmgt ")).unwrap();
+    assert!(!row.contains("partial"), "{row}");
     let mut command = place.command();
     ran(command.args(["pull", "editmgt"]).env("HF_TOKEN", "hf_wrong"))
         .refused("wrong token", &["refuses the token"]);

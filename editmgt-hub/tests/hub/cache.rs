@@ -105,6 +105,64 @@ fn what_python_downloaded_is_found_and_nothing_is_asked() {
     hub(&stub, dir.path()).resolve(NAME).unwrap();
 }
 
+/// Python's client links a blob that came by Xet to a store of its own beside the repositories.
+#[cfg(unix)]
+#[test]
+fn blobs_that_are_links_are_read_and_their_missing_target_is_named() {
+    let repository = model(NAME, "transformer");
+    let stub = StubHub::new([repository.clone()]);
+    let dir = tempfile::tempdir().unwrap();
+    write_as_python(dir.path(), &repository);
+    let hash = repository.hash("vqvae/config.json");
+    let blob = dir.path().join("models--some-one--Model/blobs").join(&hash);
+    let store = dir.path().join("blobs/ab");
+    fs::create_dir_all(&store).unwrap();
+    fs::rename(&blob, store.join("abcd")).unwrap();
+    std::os::unix::fs::symlink("../../blobs/ab/abcd", &blob).unwrap();
+    offline(&stub, dir.path()).resolve(NAME).unwrap();
+    // A copy of the repository's folder alone lacks it.
+    fs::remove_dir_all(dir.path().join("blobs")).unwrap();
+    let error = hub(&stub, dir.path()).resolve(NAME).unwrap_err();
+    assert!(
+        matches!(&error, HubError::DanglingLink { target, .. } if target.ends_with("../../blobs/ab/abcd")),
+        "{error}"
+    );
+    assert_eq!(
+        hub(&stub, dir.path()).pull(&PullRequest::new(NAME), &mut Quiet).unwrap().downloaded_bytes,
+        2
+    );
+    assert!(fs::symlink_metadata(&blob).unwrap().is_file());
+}
+
+#[test]
+fn files_of_a_cache_without_links_are_not_downloaded_again() {
+    let repository = model(NAME, "transformer");
+    let stub = StubHub::new([repository.clone()]);
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("models--some-one--Model");
+    let snapshot = folder.join("snapshots").join(&repository.commit);
+    for (path, bytes) in &repository.files {
+        let file = snapshot.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        // One file was cut.
+        let bytes = if path == "vqvae/config.json" { &bytes[..1] } else { bytes };
+        fs::write(file, bytes).unwrap();
+    }
+    fs::create_dir_all(folder.join("refs")).unwrap();
+    fs::write(folder.join("refs/main"), &repository.commit).unwrap();
+    let request = PullRequest::new(NAME).refresh(true);
+    let plan = hub(&stub, dir.path()).plan(&request).unwrap();
+    assert_eq!((plan.missing_files(), plan.missing_bytes()), (1, 2));
+    let mut watcher = Watcher::default();
+    let report = hub(&stub, dir.path()).pull(&request, &mut watcher).unwrap();
+    assert_eq!((report.downloaded_bytes, watcher.finished.len()), (2, NEEDED));
+    for path in &watcher.finished {
+        assert_eq!(fs::read(snapshot.join(path)).unwrap(), repository.files[path], "{path}");
+    }
+    let weights = snapshot.join("transformer/diffusion_pytorch_model.safetensors");
+    assert!(fs::symlink_metadata(weights).unwrap().is_file());
+}
+
 #[test]
 fn refresh_follows_the_branch_and_keeps_the_files_that_did_not_change() {
     let stub = StubHub::new([model(NAME, "editmgt")]);

@@ -1,9 +1,10 @@
 //! Connections that are cut, hosts without ranges, damage, limits.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use editmgt_hub::{Hub, HubError, PullRequest, Quiet};
+use editmgt_hub::{Hub, HubError, PullEvent, PullObserver, PullRequest, Quiet};
 use editmgt_tests::hub::{StubFault, StubHub};
 
 use crate::{Watcher, hub, large, model, settings, with_token};
@@ -148,6 +149,81 @@ fn a_wait_that_is_too_long_is_an_error_at_once() {
     stub.fault("api/models", 1, StubFault::rate_limit(86_400));
     let message = pull(&stub, &dir).0.unwrap_err().to_string();
     assert!(message.contains("86400 s") && message.contains("HF_TOKEN"), "{message}");
+}
+
+#[test]
+fn a_limits_window_is_waited_for() {
+    let stub = StubHub::new([model(NAME, "transformer")]);
+    let dir = tempfile::tempdir().unwrap();
+    stub.fault("api/models", 1, StubFault::window(0));
+    let (result, watcher) = pull(&stub, &dir);
+    result.unwrap();
+    assert!(watcher.waits[0].0 > Duration::from_millis(800), "{:?}", watcher.waits);
+
+    // The longest window of the hub is waited for: the observer stops it.
+    struct Stop(Duration);
+    impl PullObserver for Stop {
+        fn event(&mut self, event: &PullEvent<'_>) -> ControlFlow<()> {
+            let PullEvent::Waiting { left, .. } = event else { return ControlFlow::Continue(()) };
+            self.0 = *left;
+            ControlFlow::Break(())
+        }
+    }
+    let mut stop = Stop(Duration::ZERO);
+    stub.fault("api/models", 1, StubFault::window(300));
+    let request = PullRequest::new(NAME).refresh(true);
+    let error = hub(&stub, dir.path()).pull(&request, &mut stop).unwrap_err();
+    assert!(matches!(error, HubError::Stopped), "{error}");
+    assert!(stop.0 > Duration::from_secs(300), "{:?}", stop.0);
+}
+
+#[test]
+fn refusal_in_the_first_file_leaves_what_pythons_client_reads() {
+    let mut repository = model(NAME, "transformer");
+    repository.is_gated = true;
+    let stub = StubHub::new([repository.clone()]);
+    let dir = tempfile::tempdir().unwrap();
+    let error = pull(&stub, &dir).0.unwrap_err();
+    assert!(matches!(error, HubError::Gated { .. }), "{error}");
+    let folder = dir.path().join("models--some-one--Model");
+    assert!(folder.join("snapshots").join(&repository.commit).is_dir());
+    assert_eq!(fs::read_dir(folder.join("blobs")).unwrap().count(), 0);
+    // The licence is shown again: there is no file yet.
+    let plan = hub(&stub, dir.path()).plan(&PullRequest::new(NAME)).unwrap();
+    assert!(plan.repositories[0].is_first);
+    let granted = with_token(&stub, dir.path(), StubHub::GRANTED);
+    let mut watcher = Watcher { stop_after: Some(10), ..Watcher::default() };
+    granted.pull(&PullRequest::new(NAME), &mut watcher).unwrap_err();
+    assert!(!granted.plan(&PullRequest::new(NAME)).unwrap().repositories[0].is_first);
+}
+
+#[test]
+fn left_overs_of_pythons_downloads_are_removed_when_the_file_is_whole() {
+    let repository = model(NAME, "transformer");
+    let stub = StubHub::new([repository.clone()]);
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = dir.path().join("models--some-one--Model/blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    let leave = || {
+        for end in ["incomplete", "0a1b2c3d.incomplete"] {
+            fs::write(blobs.join(format!("{}.{end}", repository.hash(WEIGHTS))), "left").unwrap();
+        }
+    };
+    let other = blobs.join(format!("{}.0a1b2c3d.incomplete", "e".repeat(64)));
+    fs::write(&other, "other").unwrap();
+    let left = || {
+        let names = fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_str().unwrap().ends_with(".incomplete")).count()
+    };
+    leave();
+    pull(&stub, &dir).0.unwrap();
+    assert_eq!(left(), 1, "that of another file");
+    leave();
+    let unfinished = || hub(&stub, dir.path()).others().unwrap()[0].unfinished_bytes;
+    assert_eq!((left(), unfinished()), (3, 5), "a whole file is not unfinished");
+    let request = PullRequest::new(NAME).refresh(true);
+    hub(&stub, dir.path()).pull(&request, &mut Quiet).unwrap();
+    assert_eq!((left(), unfinished()), (1, 5));
 }
 
 #[test]

@@ -75,6 +75,38 @@ fn wrong_token_is_named_and_not_shown() {
 }
 
 #[test]
+fn token_is_refused_with_any_reason() {
+    let stub = StubHub::new([model(NAME, "transformer")]);
+    let dir = tempfile::tempdir().unwrap();
+    let with_token = with_token(&stub, dir.path(), StubHub::GRANTED);
+    for (code, reason) in
+        [("", "User access token \"x\" is expired"), ("Unauthorized", ""), ("", "")]
+    {
+        stub.fault("api/models", 1, StubFault::refusal(401, code, reason));
+        let error = refused(&with_token, &PullRequest::new(NAME));
+        assert!(matches!(error, HubError::WrongToken { .. }), "{error}");
+        says(&error, &["/settings/tokens", "`hf auth login`", "HF_TOKEN"]);
+        says(&error, &[if reason.is_empty() { "(status 401)" } else { reason }]);
+    }
+    // Without a token it may be a repository that is not shown.
+    stub.fault("api/models", 1, StubFault::refusal(401, "", "Invalid username or password."));
+    let error = refused(&hub(&stub, dir.path()), &PullRequest::new(NAME));
+    assert!(matches!(error, HubError::NotFound { .. }), "{error}");
+}
+
+#[test]
+fn disabled_repository_is_not_the_tokens_fault() {
+    let stub = StubHub::new([model(NAME, "transformer")]);
+    let dir = tempfile::tempdir().unwrap();
+    let reason = "Access to this resource is disabled.";
+    stub.fault("api/models", 1, StubFault::refusal(403, "", reason));
+    let error = refused(&hub(&stub, dir.path()), &PullRequest::new(NAME));
+    assert!(matches!(error, HubError::Disabled { .. }), "{error}");
+    says(&error, &[NAME, "disabled", "another model"]);
+    assert!(!error.to_string().contains("token"), "{error}");
+}
+
+#[test]
 fn revision_that_does_not_exist() {
     let stub = StubHub::new([model(NAME, "transformer")]);
     let dir = tempfile::tempdir().unwrap();
