@@ -42,7 +42,7 @@ pub enum CheckpointError {
 
     /// The folder's only weights are PyTorch pickles, which can run code when they are read.
     #[error(
-        "{}: expected safetensors, found only PyTorch pickles ({}); convert them with `python3          scripts/pickle_to_safetensors.py {}`", dir.display(), list(found), dir.display()
+        "{}: expected safetensors, found only PyTorch pickles ({}); convert them with `python3 scripts/pickle_to_safetensors.py {}`", dir.display(), list(found), dir.display()
     )]
     OnlyPickles {
         /// The folder.

@@ -173,6 +173,8 @@ impl PreviewArgs {
 
 /// A command that begins with a photo.
 struct PhotoCommand<'a> {
+    /// Its name, which that of a record must be.
+    command: &'static str,
     photo: &'a Path,
     /// The mask's file and its channel.
     mask: Option<(&'a Path, MaskReading)>,
@@ -266,9 +268,18 @@ impl PhotoCommand<'_> {
     }
 }
 
+/// The command for a task.
+fn command_of(task: Task) -> &'static str {
+    match task {
+        Task::Edit => "edit",
+        Task::Inpaint => "inpaint",
+        Task::Outpaint(_) => "outpaint",
+    }
+}
+
 pub(crate) fn run(args: EditArgs) -> Outcome {
     let mask = args.mask.as_deref().map(|mask| (mask, args.reading.reading()));
-    let command = PhotoCommand { photo: &args.photo, mask, run: &args.run };
+    let command = PhotoCommand { command: "edit", photo: &args.photo, mask, run: &args.run };
     command.execute(&args.instruction, |base| {
         let mut request = args.options.request(base)?;
         request.score_map |= args.run.map.is_some();
@@ -278,12 +289,13 @@ pub(crate) fn run(args: EditArgs) -> Outcome {
 
 pub(crate) fn inpaint(args: InpaintCommand) -> Outcome {
     let mask = Some((&*args.mask, args.reading.reading()));
-    let command = PhotoCommand { photo: &args.photo, mask, run: &args.run };
+    let command = PhotoCommand { command: "inpaint", photo: &args.photo, mask, run: &args.run };
     command.execute(&args.prompt, |base| args.options.request(base, Task::Inpaint))
 }
 
 pub(crate) fn outpaint(args: OutpaintCommand) -> Outcome {
-    let command = PhotoCommand { photo: &args.photo, mask: None, run: &args.run };
+    let command =
+        PhotoCommand { command: "outpaint", photo: &args.photo, mask: None, run: &args.run };
     command.execute(&args.prompt, |base| {
         let margins = args.margins.margins(base.task);
         args.options.request(base, Task::Outpaint(margins))
@@ -302,6 +314,15 @@ impl PhotoCommand<'_> {
         let start = Instant::now();
         // Everything that can be checked is checked before the model is loaded.
         let like = args.like.as_deref().map(EditRecord::open).transpose()?;
+        if let (Some(path), Some(like)) = (&args.like, &like) {
+            let recorded = command_of(like.settings.task);
+            if recorded != self.command {
+                let path = path.display();
+                return Err(
+                    format!("{path} is the record of `{recorded}`, which repeats it").into()
+                );
+            }
+        }
         let mut base =
             like.as_ref().map_or_else(EditRequest::default, |like| like.settings.clone().into());
         if let Some(words) = words {

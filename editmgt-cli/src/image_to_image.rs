@@ -113,6 +113,9 @@ pub(crate) fn run(args: ImageToImageCommand) -> Outcome {
     let stop = StopSignal::on_ctrl_c()?;
     let mut progress = Progress::new(args.quiet, stop);
     progress.sampling = "generating";
+    for note in photo.notes() {
+        progress.note(&format!("{} {note}", args.photo.display()));
+    }
     progress.show_stage("loading model");
     let editor = builder.build()?;
     let result = editor.image_to_image_observed(&photo, args.strength, &request, &mut progress);
@@ -124,6 +127,9 @@ pub(crate) fn run(args: ImageToImageCommand) -> Outcome {
         Err(EditError::Stopped(stopped)) => return Ok(stopped_early(&stopped)),
         result => result.map_err(by_flag)?,
     };
+    for cut in result.report.prompts_cut() {
+        progress.note(&cut.to_string());
+    }
     for (image, output) in result.images.iter().zip(&outputs) {
         image.image.save_with(output, &SaveOptions::default())?;
     }

@@ -367,7 +367,7 @@ impl MarginArgs {
     pub fn margins(&self, like: Task) -> Margins {
         let Self { left, top, right, bottom } = *self;
         match like {
-            Task::Outpaint(margins) if left + top + right + bottom == 0 => margins,
+            Task::Outpaint(margins) if [left, top, right, bottom] == [0; 4] => margins,
             _ => Margins { left, top, right, bottom },
         }
     }

@@ -4,12 +4,17 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// Exit status after an interruption, by the shells' convention: 128 plus SIGINT.
 const STOPPED: u8 = 130;
+/// How often the signal is looked at, besides between steps.
+const POLL: Duration = Duration::from_millis(100);
+/// Most edits have stopped by then.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether the edit was asked to stop.
 #[derive(Clone, Default)]
@@ -26,7 +31,20 @@ impl StopSignal {
                 .and_then(|_| flag::register(wish, signal.0.clone()))
                 .map_err(|error| format!("cannot handle Ctrl-C: {error}"))?;
         }
+        signal.announce();
         Ok(signal)
+    }
+
+    /// Says once, where a step takes long, that the signal was received: a handler itself may not print.
+    fn announce(&self) {
+        let signal = self.clone();
+        std::thread::spawn(move || {
+            while !signal.is_set() {
+                std::thread::sleep(POLL);
+            }
+            std::thread::sleep(PATIENCE);
+            eprintln!("editmgt: stopping after this step; Ctrl-C again ends it now");
+        });
     }
 
     pub(crate) fn is_set(&self) -> bool {

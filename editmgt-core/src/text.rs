@@ -88,11 +88,15 @@ pub struct Truncation {
 
 impl fmt::Display for Truncation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// More is for the report.
+        const SHOWN: usize = 200;
         let Self { encoder, tokens, characters, text } = self;
         let Range { start, end } = characters;
+        let shown = text.char_indices().nth(SHOWN).map_or(&**text, |(at, _)| &text[..at]);
+        let more = if shown.len() < text.len() { "…" } else { "" };
         write!(
             f,
-            "{encoder} reads {tokens} tokens; characters {start}..{end} are left out: {text:?}"
+            "{encoder} reads {tokens} tokens; characters {start}..{end} are left out: {shown:?}{more}"
         )
     }
 }

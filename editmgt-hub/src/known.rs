@@ -79,7 +79,7 @@ pub const KNOWN: &[KnownModel] = &[
     KnownModel {
         alias: "editmgt",
         repository: "WeiChow/EditMGT",
-        tasks: &["edit", "generate"],
+        tasks: &["edit", "generate", "inpaint"],
         pixels: 1024,
         licence: "CC-BY-4.0",
         licence_note: Some(
@@ -150,7 +150,7 @@ pub const KNOWN: &[KnownModel] = &[
     KnownModel {
         alias: "muddit-512",
         repository: "MeissonFlow/Muddit",
-        tasks: &["generate"],
+        tasks: &["generate", "inpaint"],
         pixels: 512,
         licence: "see its page",
         licence_note: Some(
@@ -164,7 +164,7 @@ pub const KNOWN: &[KnownModel] = &[
     KnownModel {
         alias: "muddit-1024",
         repository: "MeissonFlow/Muddit",
-        tasks: &["generate"],
+        tasks: &["generate", "inpaint"],
         pixels: 1024,
         licence: "see its page",
         licence_note: Some(

@@ -11,7 +11,7 @@ use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::lora::LoraSource;
 use crate::model::ModelSource;
-use crate::photo::{Margins, Photo, PhotoError};
+use crate::photo::{Margins, Photo, PhotoError, PhotoLimits};
 use crate::record::{EditRecord, read_record};
 use crate::report::TextLeftOut;
 use crate::request::{EditRequest, GenerateRequest, GenerateSettings, Job, Task};
@@ -251,6 +251,12 @@ impl Editor {
         let settings = request.resolve(model.generate_defaults())?;
         // Defaults of a model built in code have not been checked yet.
         GenerateRequest::from(settings.clone()).check()?;
+        let (width, height) = (settings.width, settings.height);
+        let most = PhotoLimits::DEFAULT.max_pixels;
+        if width.saturating_mul(height) as u64 > most {
+            let expected = format!("an image of at most {most} pixels");
+            return Err(EditError::option("width", expected, format!("{width}x{height}")));
+        }
         let cell = model.pixels_per_cell();
         for (option, side) in [("width", settings.width), ("height", settings.height)] {
             if !side.is_multiple_of(cell) {

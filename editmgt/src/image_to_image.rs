@@ -1,6 +1,7 @@
 //! Image to image: a photo as the start of an image from text.
 
 use editmgt_core::{EditObserver, GridSize, Silent, Stage, TokenGrid};
+use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::Serialize;
 
 use crate::editor::Editor;
@@ -56,6 +57,15 @@ pub struct ImageToImageReport {
     pub ties: usize,
     /// Seconds of each stage, in order.
     pub seconds: Vec<(Stage, f64)>,
+}
+
+impl ImageToImageReport {
+    /// What encoders left out of the prompts, but for the default negative prompt: it can be longer
+    /// than CLIP's sequence, as in the official code.
+    pub fn prompts_cut(&self) -> impl Iterator<Item = &TextLeftOut> {
+        let has_negative = self.settings.negative_prompt != DEFAULT_NEGATIVE_PROMPT;
+        self.text_left_out.iter().filter(move |part| has_negative || part.prompt == "prompt")
+    }
 }
 
 impl Editor {

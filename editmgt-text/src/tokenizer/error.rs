@@ -53,7 +53,7 @@ pub enum TokenizerError {
         word: String,
     },
     /// An instruction with words that a closed vocabulary lacks.
-    #[error("this model does not know {}; {}", quoted(unknown), knowledge(words, examples))]
+    #[error("this model does not know {}; {}", first_quoted(unknown), knowledge(words, examples))]
     UnknownWords {
         /// The words that it does not know, as they were written.
         unknown: Vec<String>,
@@ -95,6 +95,17 @@ fn missing(token: &Option<String>) -> String {
 
 fn quoted(words: &[String]) -> String {
     words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
+}
+
+/// As [`quoted`], but of many words the first ones.
+fn first_quoted(words: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match words.get(SHOWN..) {
+        Some(rest) if !rest.is_empty() => {
+            format!("{} and {} more words", quoted(&words[..SHOWN]), rest.len())
+        }
+        _ => quoted(words),
+    }
 }
 
 /// What a closed vocabulary is good for.

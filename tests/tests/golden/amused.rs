@@ -108,7 +108,7 @@ pub(crate) fn generate(model: &Model, prompt: &str) -> TokenGrid {
     let factor = model.codec.spec().downsample_factor;
     let micro = MicroConditions::uncropped(size.height * factor, size.width * factor);
     let canvas = TokenGrid::filled(1, size, spec.mask_token);
-    let input = LoopInput::new(text, canvas, micro, 3).with_guidance(4.0, Some(negative));
+    let input = LoopInput::new(text, canvas, micro, 3).with_guidance(64.0, Some(negative));
     let scheduler = Strict::new(model.scheduler.masking_schedule, Temperature::default())
         .with_timesteps(model.scheduler.timesteps);
     let (consolidator, noise) = (Consolidator::parity(), ChaChaNoise::new(5));

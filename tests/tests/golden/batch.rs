@@ -28,7 +28,9 @@ impl EditObserver for StopsAt {
 /// `jobs` jobs of `steps` steps, of one photo in `dir`.
 fn jobs(dir: &Path, count: usize, steps: usize) -> Vec<BatchJob> {
     photo(40, 30).save(dir.join("p.png")).unwrap();
-    let job = json!({"photo": "p.png", "instruction": "make it red", "size": 40, "steps": steps});
+    let job = json!({
+        "photo": "p.png", "instruction": "make it red", "size": 40, "steps": steps, "anyway": true
+    });
     let path = dir.join("jobs.jsonl");
     std::fs::write(&path, format!("{job}\n").repeat(count)).unwrap();
     read_jobs(path).unwrap()

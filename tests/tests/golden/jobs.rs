@@ -412,7 +412,7 @@ fn only_models_that_edit_have_a_reference_stream() {
         assert!(generated.filter(|(_, held)| !**held).all(|(id, _)| *id == 1));
 
         editor.generate(GenerateRequest::new("a fox").width(32).height(16).steps(1)).unwrap();
-        let references = notes.references.lock().unwrap();
+        let references = std::mem::take(&mut *notes.references.lock().unwrap());
         assert!(references.iter().all(Option::is_none), "text to image has none");
         // Strength is that of the reference.
         let strong = editor.inpaint(&photo(32, 32), request.reference_strength(2.0));

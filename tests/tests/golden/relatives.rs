@@ -52,7 +52,6 @@ impl Relative {
         let transformer = dir.join("transformer");
         fs::create_dir(&transformer).unwrap();
         let config = self.config();
-        fs::write(transformer.join("config.json"), config.to_string()).unwrap();
         let parsed = TransformerConfig::from_json(&config.to_string()).unwrap();
         let (TransformerConfig::Meissonic(mgt) | TransformerConfig::Muddit(mgt)) = parsed else {
             panic!("another family")
@@ -61,6 +60,7 @@ impl Relative {
         let tensors = module_tensors(&model, &mgt.keys()).unwrap();
         let options = WriteOptions::new(WeightsName::Diffusion, DType::F32);
         write_random(&transformer, &tensors, &options, 7).unwrap();
+        fs::write(transformer.join("config.json"), config.to_string()).unwrap();
         if self == Self::Muddit {
             add_tensor(&transformer, "text_decoder.1.weight", vec![514, 64]);
         }
