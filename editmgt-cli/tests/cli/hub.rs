@@ -28,7 +28,7 @@ impl Place {
         self.scratch.path("home")
     }
 
-    /// The program, without the settings of whoever runs the tests.
+    /// The program, without the environment of the tests.
     fn command(&self) -> Command {
         let mut command = command();
         for (name, _) in std::env::vars_os() {

@@ -124,9 +124,17 @@ fn outpaint_grows_the_canvas_around_the_photo() {
     let inside = image::imageops::crop_imm(&made, 100, 0, 451, 300).to_image();
     assert!(inside == photo);
     let again = scratch.out("again.png");
-    let like = ["outpaint", CAT, "--like", output.to_str().unwrap()];
-    run(&like, &model, &again, "").done();
+    let recorded = output.to_str().unwrap();
+    run(&["outpaint", CAT, "--like", recorded], &model, &again, "").done();
     assert!(pixels(&again) == made);
+    // The largest margin is refused, not added to the others.
+    let huge = format!("--left {} --top 1", usize::MAX);
+    let ran = run(&["outpaint", CAT, "--like", recorded], &model, &scratch.out("no.png"), &huge);
+    ran.refused("huge", &["margins"]);
+    // A record is of one command.
+    let mut edit = Edit::new(scratch.out("no.png")).with_path("--like", &output);
+    edit.model = GOLDEN_MODEL.into();
+    edit.run().refused("edit", &["record of `outpaint`", "repeats it"]);
 }
 
 /// Another family behind the same commands, with its own defaults.
@@ -148,6 +156,8 @@ fn amused_generates_inpaints_and_outpaints() {
     }
     assert!(pixels(&scratch.out("fox-0.png")) != pixels(&scratch.out("fox-1.png")));
     generate(&model, &scratch.out("wide.png"), "--width 160 --height 96 --steps 2").done();
+    generate(&model, &scratch.out("no.png"), "--width 16384 --height 16384")
+        .refused("huge", &["width", "50000000 pixels", "16384x16384"]);
 
     let mask = scratch.write("mask.png", png(451, 300, |x| if x < 200 { 255 } else { 0 }));
     let words = ["inpaint", CAT, "a meadow", "--mask", mask.to_str().unwrap()];
