@@ -101,6 +101,11 @@ pub(crate) fn tiny(root: &Path, name: &str, preset: Preset) -> std::path::PathBu
 
 /// Text to image on a small grid, by the loop itself.
 pub(crate) fn generate(model: &Model, prompt: &str) -> TokenGrid {
+    sample(model, prompt).0
+}
+
+/// As [`generate`], with the logits of all steps, in which small differences show.
+pub(crate) fn sample(model: &Model, prompt: &str) -> (TokenGrid, Vec<f32>) {
     let text = model.text.encode(&[prompt]).unwrap();
     let negative = model.text.encode(&[""]).unwrap();
     let spec = model.transformer.spec();
@@ -108,20 +113,21 @@ pub(crate) fn generate(model: &Model, prompt: &str) -> TokenGrid {
     let factor = model.codec.spec().downsample_factor;
     let micro = MicroConditions::uncropped(size.height * factor, size.width * factor);
     let canvas = TokenGrid::filled(1, size, spec.mask_token);
-    let input = LoopInput::new(text, canvas, micro, 3).with_guidance(64.0, Some(negative));
+    let input = LoopInput::new(text, canvas, micro, 3).with_guidance(4.0, Some(negative));
     let scheduler = Strict::new(model.scheduler.masking_schedule, Temperature::default())
         .with_timesteps(model.scheduler.timesteps);
     let (consolidator, noise) = (Consolidator::parity(), ChaChaNoise::new(5));
     let stages = LoopStages::new(&*model.transformer, &scheduler, &consolidator, &HoldOff, &noise);
     let mut edit = EditLoop::new(stages, input).unwrap();
+    let mut logits = Vec::new();
     while !edit.is_done() {
-        edit.step().unwrap();
+        logits.extend(edit.step().unwrap().logits.try_into_vec_as::<f32>().unwrap());
     }
     let tokens = edit.tokens().clone();
     assert_eq!(tokens.count(spec.mask_token), 0);
     let image = model.codec.decode(&tokens).unwrap();
     assert_eq!(image.dims(), [1, 3, size.height * factor, size.width * factor]);
-    tokens
+    (tokens, logits)
 }
 
 #[test]
@@ -132,8 +138,8 @@ fn a_folder_in_the_official_layout_generates() {
     assert_eq!(folder.llm_encoder, None);
     let model = Model::load(&folder, &options()).unwrap();
     assert_transformer_contract(&*model.transformer, &Device::flex());
-    let tokens = generate(&model, "a red fox");
-    assert_ne!(tokens, generate(&model, "a blue car"));
+    let (tokens, logits) = sample(&model, "a red fox");
+    assert!(logits != sample(&model, "a blue car").1);
     // One component at a time gives the same.
     let on_demand = Model::on_demand(&folder, &options(), &[]).unwrap();
     assert!(!on_demand.transformer.takes_reference());
