@@ -1,22 +1,21 @@
 //! `editmgt generate`.
 
 use std::error::Error as StdError;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
 use editmgt::{
-    EditError, GenerateRecord, GenerateRequest, GenerateResult, GeneratedImage, Job, PixelSize,
-    SaveOptions, check_writable,
+    EditError, GenerateRecord, GenerateRequest, GenerateResult, GeneratedImage, Job, SaveOptions,
 };
 use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 
 use crate::Outcome;
-use crate::edit::{PreviewArgs, numbered};
+use crate::edit::PreviewArgs;
 use crate::files;
+use crate::made::{MadeArgs, print_made};
 use crate::model::ComputeArgs;
 use crate::options::{GenerateArgs, by_flag};
 use crate::progress::Progress;
@@ -27,12 +26,8 @@ pub(crate) struct GenerateCommand {
     /// What the images show
     #[arg(required_unless_present = "like", allow_hyphen_values = true)]
     prompt: Option<String>,
-    /// Output file; .png, .jpg, .webp, .bmp or .tiff determines the format
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
-    /// Generate this many images, from --variation on, as OUT with -0, -1, … before its extension
-    #[arg(short = 'n', long, value_name = "N")]
-    count: Option<usize>,
+    #[command(flatten)]
+    made: MadeArgs,
     #[command(flatten)]
     compute: ComputeArgs,
     #[command(flatten)]
@@ -44,9 +39,6 @@ pub(crate) struct GenerateCommand {
     /// Don't write the record of an image into a PNG
     #[arg(long)]
     no_record: bool,
-    /// Write a JSON report: all options, sizes, seconds
-    #[arg(long, value_name = "JSON")]
-    report: Option<PathBuf>,
     #[command(flatten)]
     previews: PreviewArgs,
     /// No progress bar or progress lines
@@ -61,22 +53,12 @@ impl GenerateCommand {
         if let Some(prompt) = &self.prompt {
             base.prompt.clone_from(prompt);
         }
-        if let Some(count) = self.count {
+        if let Some(count) = self.made.count {
             base.count = count;
         }
         let request = self.options.request(base)?;
         request.check().map_err(by_flag)?;
         Ok(request)
-    }
-
-    /// The file of each image.
-    fn outputs(&self, request: &GenerateRequest) -> Vec<PathBuf> {
-        if self.count.is_none() {
-            return vec![self.output.clone()];
-        }
-        let first = request.variation as usize;
-        let number = |i: usize| u32::try_from(i).unwrap_or(u32::MAX);
-        (first..first + request.count).map(|i| numbered(&self.output, number(i))).collect()
     }
 
     /// Checks that no output is an input or another output, and that it can be written.
@@ -90,17 +72,7 @@ impl GenerateCommand {
             roles.input("image to repeat", like);
         }
         self.compute.declare(&mut roles);
-        // Where it is the model's, any side that it has fits every format.
-        let side = |side: Option<usize>| side.unwrap_or(1);
-        let size = PixelSize::new(side(request.height), side(request.width));
-        for output in outputs {
-            check_writable(output, size, &SaveOptions::default())?;
-            roles.output("result", output)?;
-        }
-        if let Some(report) = &self.report {
-            editmgt_store::check_writable(report)?;
-            roles.output("report", report)?;
-        }
+        self.made.check_files(request, outputs, &mut roles)?;
         self.previews.declare(&mut roles)
     }
 
@@ -123,7 +95,7 @@ pub(crate) fn run(args: GenerateCommand) -> Outcome {
     // Everything that can be checked is checked before the model is loaded.
     let like = args.like.as_deref().map(GenerateRecord::open).transpose()?;
     let request = args.request(like.as_ref())?;
-    let outputs = args.outputs(&request);
+    let outputs = args.made.outputs(&request);
     args.check_files(&request, &outputs)?;
     let mut builder = args.compute.builder()?;
     if !request.anyway {
@@ -157,7 +129,7 @@ pub(crate) fn run(args: GenerateCommand) -> Outcome {
     for (image, output) in result.images.iter().zip(&outputs) {
         args.write(image, output, &result)?;
     }
-    if let Some(report) = &args.report {
+    if let Some(report) = &args.made.report {
         files::write(report, serde_json::to_vec_pretty(&result.report)?)?;
     }
     let peak = result
@@ -165,15 +137,6 @@ pub(crate) fn run(args: GenerateCommand) -> Outcome {
         .peak_memory_bytes
         .map_or_else(String::new, |bytes| format!(", peak memory {}", HumanBytes(bytes)));
     let seconds = start.elapsed().as_secs_f64();
-    for (image, output) in result.images.iter().zip(&outputs) {
-        // The images are written; a closed pipe is not an error.
-        let _unread = writeln!(
-            std::io::stdout(),
-            "{}: seed {}, variation {}, {seconds:.1} s{peak}",
-            output.display(),
-            image.seed,
-            image.variation,
-        );
-    }
+    print_made(&result.images, &outputs, &format_args!("{seconds:.1} s{peak}"));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,21 +1,18 @@
 //! `editmgt image-to-image`.
 
 use std::error::Error as StdError;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use editmgt::{
-    EditError, GenerateRequest, Job, Photo, PixelSize, SaveOptions, StoppedEdit, check_writable,
-};
+use editmgt::{EditError, GenerateRequest, Job, Photo, SaveOptions};
 use editmgt_store::FileRoles;
 
 use crate::Outcome;
-use crate::edit::numbered;
 use crate::files;
 use crate::limits::{LimitArgs, in_megapixels};
+use crate::made::{MadeArgs, print_made};
 use crate::model::ComputeArgs;
 use crate::options::{GenerateArgs, by_flag};
 use crate::progress::Progress;
@@ -28,24 +25,17 @@ pub(crate) struct ImageToImageCommand {
     /// What the images show
     #[arg(allow_hyphen_values = true)]
     prompt: String,
-    /// Output file; .png, .jpg, .webp, .bmp or .tiff determines the format
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
+    #[command(flatten)]
+    made: MadeArgs,
     /// Share of the steps that is run, above 0 up to 1: the more, the less is left of the photo
     #[arg(long, default_value_t = 0.5)]
     strength: f64,
-    /// Generate this many images, from --variation on, as OUT with -0, -1, … before its extension
-    #[arg(short = 'n', long, value_name = "N")]
-    count: Option<usize>,
     #[command(flatten)]
     compute: ComputeArgs,
     #[command(flatten)]
     options: GenerateArgs,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Write a JSON report: all options, sizes, seconds
-    #[arg(long, value_name = "JSON")]
-    report: Option<PathBuf>,
     /// No progress bar or progress lines
     #[arg(short, long)]
     quiet: bool,
@@ -54,7 +44,7 @@ pub(crate) struct ImageToImageCommand {
 impl ImageToImageCommand {
     fn request(&self) -> Result<GenerateRequest, EditError> {
         let mut base = GenerateRequest::new(&self.prompt);
-        if let Some(count) = self.count {
+        if let Some(count) = self.made.count {
             base.count = count;
         }
         let request = self.options.request(base)?;
@@ -63,16 +53,6 @@ impl ImageToImageCommand {
             return Err(EditError::option("--strength", "above 0, up to 1", self.strength));
         }
         Ok(request)
-    }
-
-    /// The file of each image.
-    fn outputs(&self, request: &GenerateRequest) -> Vec<PathBuf> {
-        if self.count.is_none() {
-            return vec![self.output.clone()];
-        }
-        let first = request.variation as usize;
-        let number = |i: usize| u32::try_from(i).unwrap_or(u32::MAX);
-        (first..first + request.count).map(|i| numbered(&self.output, number(i))).collect()
     }
 
     /// Checks that no output is an input or another output, and that it can be written.
@@ -84,17 +64,7 @@ impl ImageToImageCommand {
         let mut roles = FileRoles::default();
         roles.input("photo", &self.photo);
         self.compute.declare(&mut roles);
-        let side = |side: Option<usize>| side.unwrap_or(1);
-        let size = PixelSize::new(side(request.height), side(request.width));
-        for output in outputs {
-            check_writable(output, size, &SaveOptions::default())?;
-            roles.output("result", output)?;
-        }
-        if let Some(report) = &self.report {
-            editmgt_store::check_writable(report)?;
-            roles.output("report", report)?;
-        }
-        Ok(())
+        self.made.check_files(request, outputs, &mut roles)
     }
 }
 
@@ -102,7 +72,7 @@ pub(crate) fn run(args: ImageToImageCommand) -> Outcome {
     let start = Instant::now();
     // Everything that can be checked is checked before the model is loaded.
     let request = args.request()?;
-    let outputs = args.outputs(&request);
+    let outputs = args.made.outputs(&request);
     args.check_files(&request, &outputs)?;
     let photo = Photo::open_within(&args.photo, &args.limits.limits()).map_err(in_megapixels)?;
     let mut builder = args.compute.builder()?;
@@ -124,7 +94,9 @@ pub(crate) fn run(args: ImageToImageCommand) -> Outcome {
         return Err(failure.into());
     }
     let result = match result {
-        Err(EditError::Stopped(stopped)) => return Ok(stopped_early(&stopped)),
+        Err(EditError::Stopped(stopped)) => {
+            return Ok(StopSignal::stopped(&stopped.to_string()));
+        }
         result => result.map_err(by_flag)?,
     };
     for cut in result.report.prompts_cut() {
@@ -133,23 +105,10 @@ pub(crate) fn run(args: ImageToImageCommand) -> Outcome {
     for (image, output) in result.images.iter().zip(&outputs) {
         image.image.save_with(output, &SaveOptions::default())?;
     }
-    if let Some(report) = &args.report {
+    if let Some(report) = &args.made.report {
         files::write(report, serde_json::to_vec_pretty(&result.report)?)?;
     }
     let seconds = start.elapsed().as_secs_f64();
-    for (image, output) in result.images.iter().zip(&outputs) {
-        // The images are written; a closed pipe is not an error.
-        let _unread = writeln!(
-            std::io::stdout(),
-            "{}: seed {}, variation {}, {seconds:.1} s",
-            output.display(),
-            image.seed,
-            image.variation,
-        );
-    }
+    print_made(&result.images, &outputs, &format_args!("{seconds:.1} s"));
     Ok(ExitCode::SUCCESS)
-}
-
-fn stopped_early(stopped: &StoppedEdit) -> ExitCode {
-    StopSignal::stopped(&stopped.to_string())
 }

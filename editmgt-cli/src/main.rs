@@ -11,6 +11,7 @@ mod generate;
 mod image_to_image;
 mod inspect;
 mod limits;
+mod made;
 #[cfg(feature = "hub")]
 mod models;
 mod progress;

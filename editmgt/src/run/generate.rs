@@ -16,6 +16,14 @@ pub(crate) struct GenerateRun<'a> {
     pub(crate) request: &'a GenerateRequest,
 }
 
+/// Images from text, or from a photo and text.
+pub(super) struct Made {
+    pub(super) images: Vec<GeneratedImage>,
+    /// `[count, height, width]`
+    pub(super) tokens: TokenGrid,
+    pub(super) ties: usize,
+}
+
 impl GenerateRun<'_> {
     /// Generates; `visit` sees each step in full.
     pub(crate) fn run(
@@ -32,30 +40,11 @@ impl GenerateRun<'_> {
 
         let factor = model.codec.spec().downsample_factor;
         let grid = GridSize::new(settings.height / factor, settings.width / factor);
-        let (mut ids, mut ties) = (Vec::new(), 0);
-        stages.sample(|observer| {
-            loop {
-                let first = ids.len() / grid.len();
-                let images = (settings.count - first).min(self.editor.forward_batch.max(1));
-                let input = self.loop_input(&settings, &text, grid, first, images);
-                let progress = self.sampling(&settings, input).run(observer, visit)?;
-                ids.extend_from_slice(progress.tokens.ids());
-                ties += progress.ties;
-                if first + images == settings.count {
-                    return Ok(progress);
-                }
-            }
-        })?;
-        let tokens = TokenGrid::new(settings.count, grid, ids)?;
-        let images = stages.run(Stage::Decode, || {
-            (0..settings.count)
-                .map(|image| self.decode(&tokens, image))
-                .collect::<Result<Vec<_>, _>>()
-        })?;
-        let images = images.into_iter().enumerate().map(|(i, image)| {
-            let variation = settings.variation + i as u32;
-            Ok(GeneratedImage { image: Photo::from_rgb(image)?, seed: settings.seed, variation })
-        });
+        let Made { images, tokens, ties } =
+            self.make(&settings, grid, &mut stages, visit, |first, count| {
+                let input = self.loop_input(&settings, &text, grid, first, count);
+                Ok(self.sampling(&settings, input))
+            })?;
         let report = GenerateReport {
             version: env!("CARGO_PKG_VERSION"),
             model: model.source.clone(),
@@ -69,7 +58,42 @@ impl GenerateRun<'_> {
             peak_memory_bytes: editmgt_backends::peak_memory(),
             settings: settings.clone(),
         };
-        Ok(GenerateResult { images: images.collect::<Result<_, EditError>>()?, tokens, report })
+        Ok(GenerateResult { images, tokens, report })
+    }
+
+    /// Samples and decodes all images, several in a forward pass: `sampling(first, count)` is the loop of
+    /// `count` images of the request from `first` on.
+    pub(super) fn make<'s>(
+        &self,
+        settings: &GenerateSettings,
+        grid: GridSize,
+        stages: &mut Stages<'_>,
+        visit: &mut dyn FnMut(LoopStep),
+        mut sampling: impl FnMut(usize, usize) -> Result<Sampling<'s>, Error>,
+    ) -> Result<Made, EditError> {
+        let (mut ids, mut ties) = (Vec::new(), 0);
+        stages.sample(|observer| {
+            loop {
+                let first = ids.len() / grid.len();
+                let count = (settings.count - first).min(self.editor.forward_batch.max(1));
+                let progress = sampling(first, count)?.run(observer, visit)?;
+                ids.extend_from_slice(progress.tokens.ids());
+                ties += progress.ties;
+                if first + count == settings.count {
+                    return Ok(progress);
+                }
+            }
+        })?;
+        let tokens = TokenGrid::new(settings.count, grid, ids)?;
+        let decoded = stages.run(Stage::Decode, || {
+            (0..settings.count)
+                .map(|image| self.decode(&tokens, image))
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        let images = decoded.into_iter().zip(settings.variation..).map(|(image, variation)| {
+            Ok(GeneratedImage { image: Photo::from_rgb(image)?, seed: settings.seed, variation })
+        });
+        Ok(Made { images: images.collect::<Result<_, EditError>>()?, tokens, ties })
     }
 
     /// A canvas of mask tokens for `images` images, from image `first` of the request on.
@@ -112,11 +136,7 @@ impl GenerateRun<'_> {
         }
     }
 
-    pub(super) fn decode(
-        &self,
-        tokens: &TokenGrid,
-        image: usize,
-    ) -> Result<image::RgbImage, Error> {
+    fn decode(&self, tokens: &TokenGrid, image: usize) -> Result<image::RgbImage, Error> {
         let codec = &self.editor.model().codec;
         let factor = codec.spec().downsample_factor;
         let size = tokens.size();

@@ -3,11 +3,10 @@
 use editmgt_core::{ChaChaNoise, EditObserver, Error, NoiseRequest, Stage, Tiling, TokenGrid};
 use editmgt_sampler::{StrengthStart, add_noise};
 
-use super::generate::GenerateRun;
+use super::generate::{GenerateRun, Made};
 use super::{Features, Stages, left_out};
 use crate::editor::Editor;
 use crate::error::EditError;
-use crate::generate::GeneratedImage;
 use crate::image_to_image::{ImageToImageReport, ImageToImageResult};
 use crate::photo::{Photo, PixelSize, ResizeFilter, ResizePlan};
 use crate::request::{GenerateRequest, GenerateSettings, Holding};
@@ -42,42 +41,23 @@ impl ImageToImageRun<'_> {
 
         let generate = GenerateRun { editor: self.editor, request: self.request };
         let (grid, mask_token) = (reference.size(), model.transformer.spec().mask_token);
-        let (mut ids, mut ties, mut masked) = (Vec::new(), 0, 0);
-        stages.sample(|observer| {
-            loop {
-                let first = ids.len() / grid.len();
-                let images = (settings.count - first).min(self.editor.forward_batch.max(1));
-                let mut input = generate.loop_input(&settings, &text, grid, first, images);
-                input.canvas = self.canvas(&settings, start, &reference, first, images)?;
-                masked += input.canvas.count(mask_token);
-                let input = input.with_first_step(start.first_step).with_starting_mask_ratio(1.0);
-                let mut sampling = generate.sampling(&settings, input);
-                // The official step: its share of masked tokens does not depend on how many there
-                // were before the first step that is run.
-                sampling.options.scheduler = model.scheduler_of(
-                    Holding::Parity,
-                    settings.masking_schedule,
-                    settings.temperature,
-                );
-                let progress = sampling.run(observer, &mut drop)?;
-                ids.extend_from_slice(progress.tokens.ids());
-                ties += progress.ties;
-                if first + images == settings.count {
-                    return Ok(progress);
-                }
-            }
+        let mut masked = 0;
+        let made = generate.make(&settings, grid, &mut stages, &mut drop, |first, count| {
+            let mut input = generate.loop_input(&settings, &text, grid, first, count);
+            input.canvas = self.canvas(&settings, start, &reference, first, count)?;
+            masked += input.canvas.count(mask_token);
+            let input = input.with_first_step(start.first_step).with_starting_mask_ratio(1.0);
+            let mut sampling = generate.sampling(&settings, input);
+            // The official step: its share of masked tokens does not depend on how many there
+            // were before the first step that is run.
+            sampling.options.scheduler = model.scheduler_of(
+                Holding::Parity,
+                settings.masking_schedule,
+                settings.temperature,
+            );
+            Ok(sampling)
         })?;
-        let tokens = TokenGrid::new(settings.count, grid, ids)?;
-        let images = stages.run(Stage::Decode, || {
-            (0..settings.count)
-                .map(|image| generate.decode(&tokens, image))
-                .collect::<Result<Vec<_>, _>>()
-        })?;
-        let images = images.into_iter().enumerate().map(|(i, image)| {
-            let variation = settings.variation + i as u32;
-            Ok(GeneratedImage { image: Photo::from_rgb(image)?, seed: settings.seed, variation })
-        });
-        let images = images.collect::<Result<_, EditError>>()?;
+        let Made { images, tokens, ties } = made;
         let report = ImageToImageReport {
             version: env!("CARGO_PKG_VERSION"),
             model: model.source.clone(),
