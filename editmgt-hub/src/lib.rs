@@ -36,6 +36,7 @@ mod files;
 mod hash;
 mod known;
 mod name;
+mod plan;
 mod pull;
 mod resolve;
 mod settings;
@@ -45,9 +46,9 @@ pub use cache::{CachedRepository, CachedRevision};
 pub use error::HubError;
 pub use known::{KNOWN, KnownModel, KnownPart};
 pub use name::ModelName;
-pub use pull::{
-    Hub, PlannedFile, PullEvent, PullObserver, PullPlan, PullReport, PullRequest, Quiet,
-    RepositoryPlan,
+pub use plan::{
+    PlannedFile, PullEvent, PullObserver, PullPlan, PullReport, PullRequest, Quiet, RepositoryPlan,
 };
+pub use pull::Hub;
 pub use resolve::ModelLocation;
 pub use settings::{HubSettings, Token};
