@@ -27,7 +27,7 @@ pub struct PullRequest {
 }
 
 impl PullRequest {
-    /// All parts of the model of this [name](ModelName), with plain weights.
+    /// All parts of the model of this [name](crate::ModelName), with plain weights.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
@@ -168,7 +168,7 @@ pub enum PullEvent<'a> {
 
 /// Sees how a download proceeds; stops it by breaking.
 pub trait PullObserver {
-    /// A step. After a break the download ends with [`HubError::Stopped`] and keeps what there is.
+    /// A step. After a break the download ends with [`HubError::Stopped`](crate::HubError::Stopped) and keeps what there is.
     fn event(&mut self, event: &PullEvent<'_>) -> ControlFlow<()>;
 }
 
