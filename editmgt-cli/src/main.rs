@@ -17,6 +17,8 @@ mod models;
 mod progress;
 #[cfg(feature = "hub")]
 mod pull;
+#[cfg(feature = "serve")]
+mod serve;
 mod show;
 mod stop;
 mod verify;
@@ -53,6 +55,9 @@ enum Command {
     ImageToImage(Box<image_to_image::ImageToImageCommand>),
     /// Edit many photos with one model.
     Batch(Box<batch::BatchArgs>),
+    /// Serve a page to edit in, and an HTTP API.
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::ServeArgs>),
     /// Print the options that a PNG was made with.
     Show(show::ShowArgs),
     /// Describe a model's components, sizes and memory needs without loading it.
@@ -78,6 +83,8 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(*args),
         Command::ImageToImage(args) => image_to_image::run(*args),
         Command::Batch(args) => batch::run(*args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(*args),
         Command::Show(args) => show::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Devices(args) => devices::run(args),

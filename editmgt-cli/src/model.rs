@@ -60,6 +60,16 @@ impl ModelArg {
 }
 
 impl ModelArg {
+    /// Name of the model's folder; `None` for the embedded model.
+    fn folder_name(&self) -> Option<String> {
+        #[cfg(feature = "embedded")]
+        let model = self.model.as_ref()?;
+        #[cfg(not(feature = "embedded"))]
+        let model = &self.model;
+        let name = model.file_name().map(|name| name.to_string_lossy().into_owned());
+        Some(name.unwrap_or_else(|| "model".to_owned()))
+    }
+
     /// What happens to unknown keys of configs.
     pub fn unknown_keys(&self) -> UnknownKeys {
         UnknownKeys::accept(self.files.accept_unknown_keys)
@@ -115,6 +125,11 @@ pub struct ComputeArgs {
 }
 
 impl ComputeArgs {
+    /// Name of the model's folder; `None` for the embedded model.
+    pub fn model_name(&self) -> Option<String> {
+        self.model.folder_name()
+    }
+
     /// Declares the files of the model and its adapters as inputs.
     pub fn declare(&self, roles: &mut FileRoles) {
         self.model.declare(roles);

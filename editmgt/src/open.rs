@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use editmgt_core::{EditObserver, Silent};
+use editmgt_sampler::LoopStep;
 
 use crate::editor::{EditResult, Editor};
 use crate::error::{EditError, StoppedEdit};
@@ -98,6 +99,22 @@ impl OpenPhoto {
         observer: &mut dyn EditObserver,
     ) -> Result<EditResult, EditError> {
         self.run(request).run(stopped.into().progress.map(|progress| *progress), observer)
+    }
+
+    /// As [`Editor::edit_visiting`], or as [`resume`](Self::resume) where `stopped` is given: `visit` gets
+    /// each step in full, its attention included.
+    ///
+    /// # Errors
+    /// Those of [`resume`](Self::resume).
+    pub fn edit_visiting(
+        &self,
+        request: &EditRequest,
+        stopped: Option<StoppedEdit>,
+        observer: &mut dyn EditObserver,
+        visit: &mut dyn FnMut(LoopStep),
+    ) -> Result<EditResult, EditError> {
+        let from = stopped.and_then(|stopped| stopped.progress).map(|progress| *progress);
+        self.run(request).visited(from, observer, visit)
     }
 
     /// `n` edits of one seed, from [`EditRequest::variation`] on. Each is what a request for that

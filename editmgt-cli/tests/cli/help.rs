@@ -53,6 +53,7 @@ fn every_command_explains_itself() {
         ),
         (vec!["outpaint", "--help"], vec!["--left <PIXELS>", "--bottom <PIXELS>", "--feather"]),
         (vec!["batch", "--help"], vec!["--resume", "I/N", "manifest.jsonl", "[default: png]"]),
+        (vec!["serve", "--help"], vec!["EDITMGT_TOKEN", "[default: 8420]", "[default: 127.0.0.1]"]),
         (vec!["show", "--help"], vec!["PNG"]),
         (vec!["verify", "--help"], vec!["golden.safetensors"]),
         (vec!["devices", "--help"], vec!["--json"]),

@@ -24,6 +24,8 @@ mod map;
 mod models;
 mod program;
 mod record;
+#[cfg(feature = "serve")]
+mod serve;
 mod verify;
 mod watch;
 

@@ -1,0 +1,95 @@
+//! What all handlers share.
+
+use std::sync::Arc;
+
+use editmgt::Editor;
+use tokio::sync::Semaphore;
+
+use crate::edit::{Edit, NewEdit};
+use crate::engine::Queue;
+use crate::error::ApiError;
+use crate::guard::Guard;
+use crate::metrics::Metrics;
+use crate::options::ServerOptions;
+use crate::store::Store;
+
+/// Uploads that are in memory at once; others wait.
+const UPLOADS: usize = 8;
+/// Images that are decoded at once.
+const DECODERS: usize = 2;
+
+pub(crate) type Shared = Arc<App>;
+
+/// What all handlers share.
+pub(crate) struct App {
+    pub(crate) editor: Editor,
+    pub(crate) options: ServerOptions,
+    pub(crate) guard: Guard,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) uploads: Semaphore,
+    decoders: Semaphore,
+}
+
+impl App {
+    pub(crate) fn new(editor: Editor, options: ServerOptions) -> Self {
+        Self {
+            editor,
+            guard: Guard::new(&options),
+            queue: Arc::new(Queue::new(options.limits.queue)),
+            store: Arc::new(Store::new(options.limits.clone())),
+            metrics: Arc::new(Metrics::new()),
+            uploads: Semaphore::new(UPLOADS),
+            decoders: Semaphore::new(DECODERS),
+            options,
+        }
+    }
+
+    /// Decodes an image on a thread that may block, a few at once.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(crate) async fn decode<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let _permit = self.decoders.acquire().await.map_err(ApiError::internal)?;
+        blocking(work).await
+    }
+
+    /// Keeps edits and queues them, all or none.
+    ///
+    /// # Errors
+    /// Status 429 where there is no room, 503 when the server shuts down.
+    pub(crate) fn start(&self, edits: Vec<NewEdit>) -> Result<Vec<Arc<Edit>>, ApiError> {
+        let edits = self.store.add_edits(edits)?;
+        if let Err(error) = self.queue.push(&edits) {
+            self.store.forget_edits(&edits);
+            return Err(error);
+        }
+        Ok(edits)
+    }
+
+    /// Stops the edits of a photo and forgets it.
+    ///
+    /// # Errors
+    /// Status 404.
+    pub(crate) fn forget_photo(&self, id: &str) -> Result<(), ApiError> {
+        let edits = self.store.remove_photo(id).ok_or_else(|| ApiError::not_found("photo"))?;
+        for edit in edits {
+            self.queue.cancel(&edit);
+        }
+        Ok(())
+    }
+}
+
+/// Runs `work` on a thread that may block.
+///
+/// # Errors
+/// Those of `work`; status 500 where it panics.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(ApiError::internal(error)))
+}

@@ -1,0 +1,451 @@
+//! An edit on the server: what was asked for, how far it is, and what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use axum::body::Bytes;
+use editmgt::{
+    EditRequest, EditResult, EditSettings, Editor, OpenPhoto, PhotoNote, ResizePlan, Stage,
+    StoppedEdit,
+};
+use serde::{Serialize, Serializer};
+use serde_json::json;
+use tokio::sync::broadcast;
+use utoipa::ToSchema;
+
+use crate::error::{ApiError, ErrorBody};
+use crate::maps::KeptMaps;
+use crate::store::{StoredMask, StoredPhoto};
+use crate::sync::lock;
+
+/// Events that a slow subscriber may lag behind before it misses some; the last one is never missed.
+const EVENTS: usize = 256;
+
+/// An edit and its state.
+pub(crate) struct Edit {
+    pub(crate) id: String,
+    /// Position in the order of starts.
+    pub(crate) serial: u64,
+    pub(crate) photo: Arc<StoredPhoto>,
+    /// The edit whose result is edited.
+    pub(crate) base: Option<Arc<Edit>>,
+    /// The edit that this one follows in the history.
+    pub(crate) parent: Option<String>,
+    pub(crate) mask: Option<Arc<StoredMask>>,
+    /// Only the first step, for maps.
+    pub(crate) look: bool,
+    pub(crate) request: EditRequest,
+    /// The options as they were given.
+    pub(crate) options: BTreeMap<String, String>,
+    pub(crate) settings: EditSettings,
+    pub(crate) plan: ResizePlan,
+    /// Where it continues.
+    pub(crate) resume: Option<StoppedEdit>,
+    /// Whether previews are decoded.
+    pub(crate) previews: bool,
+    stop: AtomicBool,
+    state: Mutex<State>,
+    events: broadcast::Sender<Event>,
+    /// Its result as a photo to edit.
+    open: OnceLock<Arc<OpenPhoto>>,
+}
+
+/// What a new edit is made of.
+pub(crate) struct NewEdit {
+    pub(crate) id: String,
+    pub(crate) photo: Arc<StoredPhoto>,
+    pub(crate) base: Option<Arc<Edit>>,
+    pub(crate) parent: Option<String>,
+    pub(crate) mask: Option<Arc<StoredMask>>,
+    pub(crate) look: bool,
+    pub(crate) request: EditRequest,
+    pub(crate) options: BTreeMap<String, String>,
+    pub(crate) settings: EditSettings,
+    pub(crate) plan: ResizePlan,
+    pub(crate) resume: Option<StoppedEdit>,
+    pub(crate) previews: bool,
+}
+
+/// How far an edit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Status {
+    Queued,
+    Running,
+    Done,
+    Stopped,
+    Failed,
+}
+
+impl Status {
+    /// Whether nothing more will happen.
+    pub(crate) fn has_ended(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+
+    /// As in JSON, and the name of the event that ends an edit.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A server-sent event.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) name: &'static str,
+    /// JSON in one line.
+    pub(crate) data: String,
+    /// Whether it is the last.
+    pub(crate) last: bool,
+}
+
+impl Event {
+    pub(crate) fn new(name: &'static str, data: &impl Serialize) -> Self {
+        let data = serde_json::to_string(data).expect("an event has names, numbers and texts only");
+        Self { name, data, last: false }
+    }
+
+    pub(crate) fn queued(position: usize) -> Self {
+        Self::new("queued", &json!({ "position": position }))
+    }
+}
+
+struct State {
+    status: Status,
+    completed: usize,
+    total: usize,
+    /// The events of stages so far.
+    stages: Vec<Event>,
+    step: Option<Event>,
+    preview: Option<(Bytes, Event)>,
+    result: Option<Arc<EditResult>>,
+    maps: Option<Arc<KeptMaps>>,
+    error: Option<ApiError>,
+    stopped: Option<StoppedEdit>,
+    position: usize,
+}
+
+/// How an edit ended.
+pub(crate) enum Ending {
+    /// With a result.
+    Done(Box<EditResult>),
+    /// The first step of a look is done.
+    Looked,
+    /// Before its end.
+    Stopped(Option<StoppedEdit>),
+    /// With an error.
+    Failed(ApiError),
+}
+
+impl Ending {
+    /// The status of an edit that ended so.
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::Done(_) | Self::Looked => Status::Done,
+            Self::Stopped(_) => Status::Stopped,
+            Self::Failed(_) => Status::Failed,
+        }
+    }
+}
+
+impl Edit {
+    pub(crate) fn new(new: NewEdit, serial: u64) -> Self {
+        let NewEdit {
+            id,
+            photo,
+            base,
+            parent,
+            mask,
+            look,
+            request,
+            options,
+            settings,
+            plan,
+            resume,
+            previews,
+        } = new;
+        let state = State {
+            status: Status::Queued,
+            completed: resume.as_ref().map_or(0, |stopped| stopped.completed),
+            total: if look { 1 } else { settings.steps },
+            stages: Vec::new(),
+            step: None,
+            preview: None,
+            result: None,
+            maps: None,
+            error: None,
+            stopped: None,
+            position: 0,
+        };
+        Self {
+            id,
+            serial,
+            photo,
+            base,
+            parent,
+            mask,
+            look,
+            request,
+            options,
+            settings,
+            plan,
+            resume,
+            previews,
+            stop: AtomicBool::new(false),
+            state: Mutex::new(state),
+            events: broadcast::channel(EVENTS).0,
+            open: OnceLock::new(),
+        }
+    }
+
+    /// The photo that is edited: the photo, or the result of the base.
+    pub(crate) fn source(&self, editor: &Editor) -> Arc<OpenPhoto> {
+        let of_base = self.base.as_ref().and_then(|base| base.opened_result(editor));
+        of_base.unwrap_or_else(|| Arc::clone(&self.photo.open))
+    }
+
+    /// Its result as a photo to edit; `None` without one.
+    pub(crate) fn opened_result(&self, editor: &Editor) -> Option<Arc<OpenPhoto>> {
+        let result = self.result()?;
+        let open = self.open.get_or_init(|| Arc::new(editor.open_photo(result.image.clone())));
+        Some(Arc::clone(open))
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        lock(&self.state).status
+    }
+
+    pub(crate) fn error(&self) -> Option<ApiError> {
+        lock(&self.state).error.clone()
+    }
+
+    /// The result of a done edit.
+    pub(crate) fn result(&self) -> Option<Arc<EditResult>> {
+        lock(&self.state).result.clone()
+    }
+
+    pub(crate) fn maps(&self) -> Option<Arc<KeptMaps>> {
+        lock(&self.state).maps.clone()
+    }
+
+    pub(crate) fn preview(&self) -> Option<Bytes> {
+        lock(&self.state).preview.as_ref().map(|(png, _)| png.clone())
+    }
+
+    /// Where a stopped edit can continue.
+    pub(crate) fn stopped(&self) -> Option<StoppedEdit> {
+        lock(&self.state).stopped.clone()
+    }
+
+    /// Asks it to stop after the step that runs.
+    pub(crate) fn request_stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stop_is_requested(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that it keeps.
+    pub(crate) fn bytes(&self) -> usize {
+        let state = lock(&self.state);
+        let pixels = self.plan.photo().height * self.plan.photo().width;
+        // RGB, opacity, and the weight of the edit in each pixel; a photo opened from it is another copy.
+        let copies = 5 + if self.open.get().is_some() { 4 } else { 0 };
+        let result = if state.result.is_some() { copies * pixels } else { 0 };
+        let maps = state.maps.as_ref().map_or(0, |maps| maps.bytes());
+        result
+            + maps
+            + state.preview.as_ref().map_or(0, |(png, event)| png.len() + event.data.len())
+    }
+
+    pub(crate) fn start(&self) {
+        lock(&self.state).status = Status::Running;
+    }
+
+    /// Tells subscribers how many edits are before it.
+    pub(crate) fn set_position(&self, position: usize) {
+        let mut state = lock(&self.state);
+        if state.status == Status::Queued && state.position != position {
+            state.position = position;
+            self.send(Event::queued(position));
+        }
+    }
+
+    pub(crate) fn stage(&self, stage: Stage, is_started: bool) {
+        let stage_state = if is_started { "started" } else { "finished" };
+        let event = Event::new("stage", &json!({ "stage": stage, "state": stage_state }));
+        let mut state = lock(&self.state);
+        state.stages.push(event.clone());
+        self.send(event);
+    }
+
+    pub(crate) fn step(&self, completed: usize, event: Event) {
+        let mut state = lock(&self.state);
+        state.completed = completed;
+        state.step = Some(event.clone());
+        self.send(event);
+    }
+
+    pub(crate) fn show(&self, png: Bytes, event: Event) {
+        let mut state = lock(&self.state);
+        state.preview = Some((png, event.clone()));
+        self.send(event);
+    }
+
+    pub(crate) fn keep_maps(&self, maps: KeptMaps) {
+        lock(&self.state).maps = Some(Arc::new(maps));
+    }
+
+    pub(crate) fn end(&self, ending: Ending) {
+        let mut state = lock(&self.state);
+        if state.status.has_ended() {
+            return;
+        }
+        state.status = match ending {
+            Ending::Done(result) => {
+                state.completed = state.total;
+                state.result = Some(Arc::new(*result));
+                Status::Done
+            }
+            Ending::Looked => Status::Done,
+            Ending::Stopped(stopped) => {
+                // One that was stopped before it began continues where it would have begun.
+                let stopped = stopped.or_else(|| self.resume.clone());
+                state.completed = stopped.as_ref().map_or(0, |stopped| stopped.completed);
+                state.stopped = stopped;
+                Status::Stopped
+            }
+            Ending::Failed(error) => {
+                state.error = Some(error);
+                Status::Failed
+            }
+        };
+        let name = state.status.name();
+        let event = Event { last: true, ..Event::new(name, &self.view_of(&state)) };
+        self.send(event);
+    }
+
+    /// Without subscribers the event is dropped.
+    fn send(&self, event: Event) {
+        let _receivers = self.events.send(event);
+    }
+
+    /// The events that say where it stands, and those to come; of an edit that has ended only the last.
+    pub(crate) fn subscribe(&self) -> (Vec<Event>, broadcast::Receiver<Event>) {
+        let state = lock(&self.state);
+        let receiver = self.events.subscribe();
+        let mut now = Vec::new();
+        match state.status {
+            Status::Queued => now.push(Event::queued(state.position)),
+            Status::Running => {
+                now.extend(state.stages.iter().cloned());
+                now.extend(state.step.clone());
+                now.extend(state.preview.as_ref().map(|(_, event)| event.clone()));
+            }
+            status => {
+                let view = self.view_of(&state);
+                now.push(Event { last: true, ..Event::new(status.name(), &view) });
+            }
+        }
+        (now, receiver)
+    }
+
+    pub(crate) fn view(&self) -> EditView {
+        self.view_of(&lock(&self.state))
+    }
+
+    fn view_of(&self, state: &State) -> EditView {
+        EditView {
+            id: self.id.clone(),
+            photo: self.photo.id.clone(),
+            base: self.base.as_ref().map(|base| base.id.clone()),
+            parent: self.parent.clone(),
+            mask: self.mask.as_ref().map(|mask| mask.id.clone()),
+            look: self.look,
+            instruction: self.request.instruction.clone(),
+            options: self.options.clone(),
+            status: state.status,
+            position: if state.status == Status::Queued { state.position } else { 0 },
+            completed: state.completed,
+            total: state.total,
+            preview: state.preview.is_some(),
+            words: state.maps.as_ref().map_or_else(Vec::new, |maps| maps.words()),
+            notes: state.result.as_ref().map_or_else(Vec::new, |result| notes_of(result)),
+            report: state.result.clone().map(ReportOf),
+            error: state.error.as_ref().map(|error| error.body.clone()),
+        }
+    }
+}
+
+/// The remarks of the report as sentences.
+fn notes_of(result: &EditResult) -> Vec<String> {
+    let report = &result.report;
+    let mut notes = sentences(&report.notes);
+    notes.extend(report.mask_notes.iter().map(|note| format!("mask: {note}")));
+    notes.extend(report.prompts_cut().map(ToString::to_string));
+    notes.extend(report.composite.note.clone());
+    notes
+}
+
+/// Remarks on an image as sentences.
+pub(crate) fn sentences(notes: &[PhotoNote]) -> Vec<String> {
+    notes.iter().map(ToString::to_string).collect()
+}
+
+/// An edit, as clients see it.
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = Edit)]
+pub(crate) struct EditView {
+    id: String,
+    photo: String,
+    base: Option<String>,
+    parent: Option<String>,
+    mask: Option<String>,
+    look: bool,
+    instruction: String,
+    options: BTreeMap<String, String>,
+    pub(crate) status: Status,
+    /// Edits before it; 0 unless it is queued.
+    position: usize,
+    /// Steps that are done.
+    completed: usize,
+    total: usize,
+    /// Whether there is a preview.
+    preview: bool,
+    /// Words whose own maps are kept.
+    words: Vec<String>,
+    /// The `EditReport`; null but for a done edit with a result.
+    #[schema(value_type = Option<Object>)]
+    report: Option<ReportOf>,
+    notes: Vec<String>,
+    error: Option<ErrorBody>,
+}
+
+/// The report of a result.
+#[derive(Clone)]
+struct ReportOf(Arc<EditResult>);
+
+impl Serialize for ReportOf {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.report.serialize(serializer)
+    }
+}
+
+/// When a run must end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(pub(crate) Instant);
+
+impl Deadline {
+    pub(crate) fn is_over(self) -> bool {
+        Instant::now() >= self.0
+    }
+}

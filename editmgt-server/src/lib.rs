@@ -1,0 +1,31 @@
+//! A page and an HTTP API to edit images by instruction: `editmgt serve`.
+//!
+//! ```text
+//! page, clients ─► guard (Host, Origin, token) ─► /api (API.md), /v1 (as OpenAI's) ─► bounded queue
+//!                                                                                      │
+//!        events, results ◄─ store (bounded in number, bytes and age) ◄─ one worker thread with the model
+//! ```
+//!
+//! [`Server::start`] runs it on threads of its own; `docs/server.md` describes it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+mod api;
+mod app;
+mod body;
+mod edit;
+mod engine;
+mod error;
+mod guard;
+mod maps;
+mod metrics;
+mod openai;
+mod options;
+mod page;
+mod prepare;
+mod server;
+mod store;
+mod sync;
+
+pub use options::{ServerError, ServerLimits, ServerOptions};
+pub use server::Server;

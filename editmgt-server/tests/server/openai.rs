@@ -1,0 +1,150 @@
+//! The endpoints as OpenAI's.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use editmgt::{EditRequest, Photo};
+use serde_json::json;
+
+use super::{INSTRUCTION, SCENE, assert_error, editor, metric, scene, start};
+use crate::client::form;
+
+const EDITS: &str = "/v1/images/edits";
+
+fn photo_of(base64: &serde_json::Value) -> Photo {
+    Photo::from_bytes(&STANDARD.decode(base64.as_str().unwrap()).unwrap()).unwrap()
+}
+
+#[test]
+fn an_edit_answers_with_the_librarys_image() {
+    let (_server, client) = start(|_| {});
+    for field in ["image", "image[]"] {
+        let texts =
+            [("prompt", INSTRUCTION), ("model", "embedded"), ("seed", "7"), ("user", "someone")];
+        let answer = client.post_form(EDITS, &[(field, "scene.png", SCENE)], &texts);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = answer.json();
+        assert!(answer["created"].as_u64().unwrap() > 1_700_000_000);
+        assert_eq!((&answer["output_format"], &answer["size"]), (&json!("png"), &json!("80x80")));
+        assert_eq!(answer["usage"]["input_tokens"], 100);
+        let expected = editor().edit(&scene(), EditRequest::new(INSTRUCTION).seed(7)).unwrap();
+        assert_eq!(photo_of(&answer["data"][0]["b64_json"]).rgb(), expected.image.rgb());
+    }
+    assert_eq!(metric(&client, "editmgt_queue"), 0.0);
+    // What was answered is not kept.
+    assert_eq!(metric(&client, "editmgt_photos"), 0.0);
+}
+
+#[test]
+fn transparent_parts_of_a_mask_are_edited() {
+    let (_server, client) = start(|_| {});
+    let mask = image::RgbaImage::from_fn(80, 80, |x, _| {
+        image::Rgba([9, 9, 9, if x < 40 { 0 } else { 255 }])
+    });
+    let mut png = std::io::Cursor::new(Vec::new());
+    mask.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let files = [("image", "scene.png", SCENE), ("mask", "mask.png", png.get_ref())];
+    let texts = [("prompt", "change the backdrop to grass"), ("n", "2"), ("output_format", "webp")];
+    let answer = client.post_form(EDITS, &files, &texts).json();
+    assert_eq!(answer["data"].as_array().unwrap().len(), 2);
+    assert_eq!(answer["data"][1]["editmgt"]["variation"], 1);
+    let before = scene();
+    let after = photo_of(&answer["data"][0]["b64_json"]);
+    let mut differs = [false; 2];
+    for (x, y, pixel) in after.rgb().enumerate_pixels() {
+        differs[usize::from(x >= 40)] |= pixel != before.rgb().get_pixel(x, y);
+    }
+    assert_eq!(differs, [true, false]);
+    let opaque = [("image", "scene.png", SCENE), ("mask", "mask.png", SCENE)];
+    assert_error(&client.post_form(EDITS, &opaque, &texts), 400, "mask", Some("mask"));
+}
+
+#[test]
+fn results_have_the_size_and_format_that_were_asked_for() {
+    let (_server, client) = start(|_| {});
+    let files = [("image", "scene.png", SCENE)];
+    let texts = [
+        ("prompt", INSTRUCTION),
+        ("size", "160x160"),
+        ("output_format", "jpeg"),
+        ("output_compression", "50"),
+    ];
+    let answer = client.post_form(EDITS, &files, &texts).json();
+    let bytes = STANDARD.decode(answer["data"][0]["b64_json"].as_str().unwrap()).unwrap();
+    assert!(bytes.starts_with(&[0xff, 0xd8]));
+    let size = Photo::from_bytes(&bytes).unwrap().size();
+    assert_eq!((size.width, size.height), (160, 160));
+    let wide = [("prompt", INSTRUCTION), ("size", "1536x1024")];
+    assert_error(&client.post_form(EDITS, &files, &wide), 400, "option", Some("size"));
+
+    let texts = [("prompt", INSTRUCTION), ("response_format", "url")];
+    let answer = client.post_form(EDITS, &files, &texts).json();
+    let url = answer["data"][0]["url"].as_str().unwrap();
+    let path = url.strip_prefix("http://").unwrap().split_once('/').unwrap().1;
+    let got = client.get(&format!("/{path}"));
+    let expected = editor().edit(&scene(), INSTRUCTION).unwrap();
+    assert_eq!(Photo::from_bytes(&got.body).unwrap().rgb(), expected.image.rgb());
+}
+
+#[test]
+fn a_stream_has_previews_and_ends_with_the_result() {
+    let (_server, client) = start(|_| {});
+    let texts =
+        [("prompt", INSTRUCTION), ("stream", "true"), ("partial_images", "1"), ("steps", "3")];
+    let (kind, body) = form(&[("image", "scene.png", SCENE)], &texts);
+    let length = body.len().to_string();
+    let headers = [("Content-Type", &*kind), ("Content-Length", &*length)];
+    let events: Vec<_> = client.stream("POST", EDITS, &headers, &body).collect();
+    let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(names, ["image_edit.partial_image", "image_edit.completed"]);
+    let (partial, completed) = (&events[0].data, &events[1].data);
+    assert_eq!((&partial["type"], &partial["partial_image_index"]), (&json!(names[0]), &json!(0)));
+    assert_eq!(photo_of(&partial["b64_json"]).size(), scene().size());
+    let expected = editor().edit(&scene(), EditRequest::new(INSTRUCTION).steps(3)).unwrap();
+    assert_eq!(photo_of(&completed["b64_json"]).rgb(), expected.image.rgb());
+    assert_eq!(completed["type"], names[1]);
+}
+
+#[test]
+fn models_are_listed_and_others_refused() {
+    let (_server, client) = start(|options| options.model_name = "little".into());
+    let models = client.get("/v1/models").json();
+    assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("little")));
+    assert_eq!(client.get("/v1/models/little").json()["object"], "model");
+    assert_error(&client.get("/v1/models/other"), 404, "model_not_found", Some("model"));
+    let files = [("image", "scene.png", SCENE)];
+    let texts = [("prompt", INSTRUCTION), ("model", "other")];
+    assert_error(&client.post_form(EDITS, &files, &texts), 404, "model_not_found", Some("model"));
+    assert_error(
+        &client.post_json("/v1/images/generations", &json!({"prompt": "x"})),
+        404,
+        "not_found",
+        None,
+    );
+}
+
+#[test]
+fn forms_that_cannot_be_edited_are_refused_by_name() {
+    let (_server, client) = start(|_| {});
+    let scene = ("image", "scene.png", SCENE);
+    let prompt = ("prompt", INSTRUCTION);
+    for (files, texts, code, param) in [
+        (&[][..], &[prompt][..], "missing", Some("image")),
+        (&[scene], &[], "missing", Some("prompt")),
+        (&[scene, scene], &[prompt], "form", Some("image")),
+        (&[scene], &[prompt, prompt], "form", Some("prompt")),
+        (&[scene], &[("prompt", "paint a zebra")], "unknown_words", Some("instruction")),
+        (&[scene], &[prompt, ("steps", "0")], "option", Some("steps")),
+        (&[scene], &[prompt, ("n", "9")], "option", Some("n")),
+        (&[scene], &[prompt, ("colour", "red")], "unknown_key", Some("colour")),
+        (&[("image", "x.png", &b"no image"[..])], &[prompt], "photo", Some("photo")),
+    ] {
+        assert_error(&client.post_form(EDITS, files, texts), 400, code, param);
+    }
+    assert_error(&client.post_json(EDITS, &json!({})), 415, "content_type", None);
+    assert_error(&client.post(EDITS, "multipart/form-data", b""), 400, "form", None);
+    let (kind, body) = form(&[scene], &[prompt]);
+    assert_error(&client.post(EDITS, &kind, &body[..body.len() / 2]), 400, "form", None);
+    let texts: Vec<_> = (0..70).map(|_| ("user", "x")).collect();
+    assert_error(&client.post_form(EDITS, &[scene], &texts), 400, "form", Some("user"));
+    assert_eq!(metric(&client, "editmgt_photos"), 0.0);
+}
