@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+#[cfg(feature = "cloud")]
+mod batch_cloud;
 mod devices;
 mod edit;
 mod generate;

@@ -5,6 +5,8 @@ mod bad_models;
 mod bad_options;
 mod bad_photos;
 mod batch;
+#[cfg(feature = "cloud")]
+mod batch_cloud;
 mod defaults;
 mod devices;
 #[cfg(unix)]
