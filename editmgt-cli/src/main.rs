@@ -19,6 +19,8 @@ mod models;
 mod progress;
 #[cfg(feature = "hub")]
 mod pull;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(feature = "serve")]
 mod serve;
 mod show;

@@ -26,6 +26,8 @@ mod map;
 mod models;
 mod program;
 mod record;
+#[cfg(all(feature = "remote", feature = "serve"))]
+mod remote;
 #[cfg(feature = "serve")]
 mod serve;
 mod verify;
