@@ -19,6 +19,8 @@ mod progress;
 mod pull;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "serve")]
+mod serve_models;
 mod show;
 mod stop;
 mod verify;
