@@ -50,7 +50,9 @@ finish() {
 }
 trap finish EXIT
 
-"$EDITMGT" serve --port 0 >"$scratch/address" 2>"$scratch/log" &
+models=()
+[[ $mode == test ]] && models=(--model embedded --model-name embedded --model embedded --model-name second)
+"$EDITMGT" serve --port 0 "${models[@]}" >"$scratch/address" 2>"$scratch/log" &
 server=$!
 for _ in $(seq 300); do
     [[ -s $scratch/address ]] && break

@@ -255,6 +255,22 @@ if (!server) {
   });
 }
 
+if (!server) {
+  await step("chooses among models, and goes back to that of an edit", {}, async (page) => {
+    const { models } = await (await fetch(`${base}api/model`)).json();
+    assert.ok(models.length > 1, "the server was started with several models: see scripts/page.sh");
+    await edited(page);
+    assert.equal(await page.locator("#models").inputValue(), models[0]);
+    await accessible(page, "models");
+    await page.locator("#models").selectOption(models[1]);
+    await page.waitForResponse((response) => response.url().includes("/api/plan"));
+    await edit(page);
+    assert.equal(await page.locator("#history .opener").count(), 3);
+    await page.locator("#history .opener").nth(1).click();
+    await page.waitForFunction((name) => document.getElementById("models").value === name, models[0]);
+  });
+}
+
 await step("downloads and code to copy", {}, async (page) => {
   await edited(page);
   const { name, bytes } = await file(page, "save-png");
