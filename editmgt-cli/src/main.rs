@@ -23,6 +23,8 @@ mod pull;
 mod remote;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "serve")]
+mod serve_models;
 mod show;
 mod stop;
 mod verify;
