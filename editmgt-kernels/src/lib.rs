@@ -38,6 +38,7 @@ mod host;
 mod join;
 mod lanes;
 mod linear;
+mod matrix;
 mod norm;
 mod number;
 mod product;

@@ -4,6 +4,7 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Device, Tensor, bf16, f16, module};
 
 use crate::host::{HostTensor, on_flex, on_host};
+use crate::matrix::Dense;
 use crate::number::Widen;
 use crate::product::product;
 
@@ -52,7 +53,8 @@ fn kernel<W: Widen, const D: usize>(
     let (x, weight, bias) =
         (HostTensor::take(x), HostTensor::<W>::of(weight), bias.map(HostTensor::take));
     let bias = bias.as_ref().map(HostTensor::values);
-    HostTensor::new(product(x.values(), weight.values(), sizes, bias)).into_tensor(shape)
+    let right = Dense::new(weight.values(), sizes);
+    HostTensor::new(product(x.values(), &right, bias)).into_tensor(shape)
 }
 
 /// Whether [`linear`] on this device widens f16 and bf16 weights while it packs them, without a
