@@ -35,7 +35,7 @@ mod write;
 pub use error::{CheckpointError, HeaderError};
 pub use files::{TensorEntry, WeightFiles};
 pub use keys::{TensorSpec, module_paths, module_tensors};
-pub use load::{LoadOptions, check_module, load_module};
+pub use load::{LoadOptions, cast_module, check_module, load_module};
 pub use mismatch::{Mismatch, Misshaped};
 pub use random::write_random;
 pub use safetensors::Dtype as FileDtype;

@@ -24,18 +24,38 @@ pub struct LoadOptions {
     /// that dtype, which takes half the memory of f32. For modules that widen such weights where
     /// they use them.
     pub keep_half_precision: bool,
+    /// The dtype of the weights of linear layers and embedding tables, if it is another than that of
+    /// the other parameters.
+    pub matrices: Option<DType>,
 }
 
 impl LoadOptions {
     /// Converts all weights to `dtype`.
     pub fn new(dtype: DType) -> Self {
-        Self { dtype, keep_half_precision: false }
+        Self { dtype, keep_half_precision: false, matrices: None }
     }
 
     /// Sets [`keep_half_precision`](Self::keep_half_precision).
     #[must_use]
     pub fn with_keep_half_precision(self, keep_half_precision: bool) -> Self {
         Self { keep_half_precision, ..self }
+    }
+
+    /// Sets [`matrices`](Self::matrices).
+    #[must_use]
+    pub fn with_matrices(self, matrices: impl Into<Option<DType>>) -> Self {
+        Self { matrices: matrices.into(), ..self }
+    }
+
+    /// The dtype of a parameter that is of that dtype now.
+    fn dtype_of(&self, at: &Position, now: DType) -> DType {
+        match (at.is_matrix(), self.matrices) {
+            (true, Some(dtype)) => dtype,
+            (true, None) if self.keep_half_precision && matches!(now, DType::F16 | DType::BF16) => {
+                now
+            }
+            _ => self.dtype,
+        }
     }
 }
 
@@ -65,6 +85,9 @@ pub fn load_module<M: Module>(
 ) -> Result<M, CheckpointError> {
     let options = options.into();
     let plan = checked_plan(&module, files, keys, options.dtype)?;
+    if let Some(dtype) = options.matrices {
+        check_dtype(&module, dtype)?;
+    }
     let (dir, dtype) = (files.dir().display(), options.dtype);
     tracing::debug!(%dir, tensors = plan.len(), ?dtype, "loading weights");
     let at = Position::default();
@@ -96,14 +119,46 @@ fn checked_plan<'a, M: Module>(
     keys: &KeyMap,
     dtype: DType,
 ) -> Result<HashMap<String, Source<'a>>, CheckpointError> {
+    check_dtype(module, dtype)?;
+    plan(module, files, keys)
+}
+
+fn check_dtype<M: Module>(module: &M, dtype: DType) -> Result<(), CheckpointError> {
     if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
         return Err(CheckpointError::UnsupportedDtype { got: dtype });
     }
     // A backend panics for a dtype that it doesn't support.
-    if let Some(device) = module.devices().iter().find(|device| !device.supports_dtype(dtype)) {
-        return Err(CheckpointError::DeviceDtype { device: format!("{device:?}"), dtype });
+    match module.devices().iter().find(|device| !device.supports_dtype(dtype)) {
+        Some(device) => Err(CheckpointError::DeviceDtype { device: format!("{device:?}"), dtype }),
+        None => Ok(()),
     }
-    plan(module, files, keys)
+}
+
+/// Converts the parameters of a module as [`load_module`] would. Its device must support the dtypes.
+pub fn cast_module<M: Module>(module: M, options: impl Into<LoadOptions>) -> M {
+    module.map(&mut Cast { options: options.into(), at: Position::default() })
+}
+
+struct Cast {
+    options: LoadOptions,
+    at: Position,
+}
+
+impl ModuleMapper for Cast {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.at.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.at.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| {
+            let dtype = self.options.dtype_of(&self.at, tensor.dtype());
+            tensor.cast(dtype)
+        })
+    }
 }
 
 /// The tensor to read into a parameter.
@@ -178,12 +233,12 @@ struct Loader<'a> {
 impl Loader<'_> {
     /// The dtype of a parameter in memory.
     fn dtype_of(&self, source: &Source) -> DType {
-        let keep = self.options.keep_half_precision && self.at.is_matrix();
-        match source.entry.dtype {
-            FileDtype::F16 if keep => DType::F16,
-            FileDtype::BF16 if keep => DType::BF16,
-            _ => self.options.dtype,
-        }
+        let stored = match source.entry.dtype {
+            FileDtype::F16 => DType::F16,
+            FileDtype::BF16 => DType::BF16,
+            _ => DType::F32,
+        };
+        self.options.dtype_of(&self.at, stored)
     }
 
     fn data(

@@ -3,15 +3,20 @@
 use burn::nn::Linear;
 use burn::tensor::{DType, Device, Tensor, bf16, f16, module};
 
-use crate::host::{HostTensor, on_flex, on_host};
+use crate::host::{HostTensor, is_dense, on_flex, on_host};
+use crate::kept::{self, Packed};
+use crate::matrix::Dense;
+use crate::narrow;
 use crate::number::Widen;
-use crate::product::product;
+use crate::operands::Operands;
+use crate::product::{Right, is_gemv, product, product_of};
 
 /// `x · weight + bias`.
 ///
 /// The weight may be f16 or bf16 where `x` and bias are f32. It is widened, so the result equals
 /// that of the same weight in f32, bit for bit where a kernel runs. Widening takes no memory where
-/// [`widens`].
+/// [`widens`]. Within [`Operands::Bf16`] the kernel rounds `x` and the weight to bf16 instead; within
+/// [`PackedWeights`](crate::PackedWeights) it keeps the packed weight.
 ///
 /// # Shapes
 /// - `x`: `[…, N, inputs]`
@@ -46,13 +51,33 @@ fn kernel<W: Widen, const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    let sizes @ [_, outputs] = weight.dims();
+    let sizes @ [inputs, outputs] = weight.dims();
     let mut shape = x.dims();
+    let rows = shape.iter().product::<usize>() / inputs;
     shape[D - 1] = outputs;
-    let (x, weight, bias) =
-        (HostTensor::take(x), HostTensor::<W>::of(weight), bias.map(HostTensor::take));
-    let bias = bias.as_ref().map(HostTensor::values);
-    HostTensor::new(product(x.values(), weight.values(), sizes, bias)).into_tensor(shape)
+    let (x, bias) = (HostTensor::take(x), bias.map(HostTensor::take));
+    let (left, bias) = (x.values(), bias.as_ref().map(HostTensor::values));
+    let values = HostTensor::<W>::of(weight.clone());
+    let matrix = &Dense::new(values.values(), sizes);
+    let operands = Operands::current();
+    let packed = || {
+        // A copy lies elsewhere each time.
+        let address = is_dense::<W, 2>(&weight).then(|| values.values().as_ptr().addr())?;
+        kept::packed(&weight, address, matrix, operands)
+    };
+    let product = match operands {
+        Operands::Exact if is_gemv(rows) => product(left, matrix, bias),
+        Operands::Exact => {
+            let packed = packed();
+            let packed = packed.as_deref().and_then(Packed::exact);
+            product_of(left, Right { matrix, packed }, bias)
+        }
+        Operands::Bf16 => {
+            let packed = packed();
+            narrow::product(left, matrix, packed.as_deref().and_then(Packed::bf16), bias)
+        }
+    };
+    HostTensor::new(product).into_tensor(shape)
 }
 
 /// Whether [`linear`] on this device widens f16 and bf16 weights while it packs them, without a

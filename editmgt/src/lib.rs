@@ -78,6 +78,8 @@ pub use builder::EditorBuilder;
 #[cfg(feature = "hub")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
 pub use editmgt_hub as hub;
+/// Models whose products have operands of a given precision.
+pub use editmgt_kernels::{Operands, WithOperands};
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
@@ -90,7 +92,7 @@ pub use image_to_image::{ImageToImageReport, ImageToImageResult};
 pub use lora::LoraUse;
 pub use model::identity::{checkpoint_identity, identity, variant_identity};
 pub use model::{
-    LoadOptions, LoadedText, Model, ModelFolder, ModelKind, ModelSource, keeps_half_precision,
+    InferencePrecision, LoadOptions, LoadedText, Model, ModelFolder, ModelKind, ModelSource,
     load_component, read_config,
 };
 pub use open::OpenPhoto;

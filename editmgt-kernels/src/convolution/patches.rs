@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Geometry, RowTask};
+use crate::matrix::Dense;
 use crate::product::{PackedLeft, Start};
 
 /// Values of the patches of one task: 8 MiB.
@@ -24,7 +25,8 @@ pub(super) fn run(geometry: &Geometry, images: &[f32], weight: &[f32], out: &mut
         let patches: &mut Vec<f32> = patches;
         patches.resize(depth * pixels, 0.0);
         geometry.patches(&task, patches);
-        weights.multiply(patches, pixels, &mut task.planes, Start::Accumulate, panels);
+        let patches = Dense::new(patches, [depth, pixels]);
+        weights.multiply(&patches, 0, &mut task.planes, Start::Accumulate, panels);
     });
 }
 

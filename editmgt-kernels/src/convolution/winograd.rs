@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::{Geometry, RowTask};
 use crate::lanes::vectorised;
+use crate::matrix::Dense;
 use crate::product::{PackedLeft, Start};
 use crate::tile::RightStep;
 
@@ -48,7 +49,8 @@ pub(super) fn run(geometry: &Geometry, images: &[f32], weight: &[f32], out: &mut
         let outputs = products.chunks_exact_mut(out_channels * tiles);
         for ((weights, input), output) in transformed.iter().zip(inputs).zip(outputs) {
             let mut rows: Vec<&mut [f32]> = output.chunks_exact_mut(tiles).collect();
-            weights.multiply(input, tiles, &mut rows, Start::Bias(None), panels);
+            let input = Dense::new(input, [channels, tiles]);
+            weights.multiply(&input, 0, &mut rows, Start::Bias(None), panels);
         }
         transform_output(task, columns, tiles, out_width, products);
     });

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::DType;
+use burn::tensor::{DType, Device};
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{KeyMap, TextEncoder, VqCodec};
+use editmgt_kernels::WithOperands;
 use editmgt_sampler::SchedulerConfig;
 use editmgt_text::{SmallTextConfig, SmallTextEncoder, WordTokenizer};
 use editmgt_transformer::MgtConfig;
@@ -18,6 +19,7 @@ use super::identity::embedded_identity;
 use super::kind::ModelKind;
 use super::loaded::Model;
 use super::options::LoadOptions;
+use super::precision::InferencePrecision;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
 use crate::lora::{LoraUse, open_loras};
@@ -56,9 +58,26 @@ impl File {
         parse(text).map_err(wrong)
     }
 
-    fn load<M: Module>(self, module: M, keys: &KeyMap, dtype: DType) -> Result<M, ModelError> {
+    fn load<M: Module>(
+        self,
+        module: M,
+        keys: &KeyMap,
+        options: impl Into<editmgt_checkpoint::LoadOptions>,
+    ) -> Result<M, ModelError> {
         let files = WeightFiles::embedded(&self.path().to_string_lossy(), self.bytes)?;
-        Ok(load_module(module, &files, keys, dtype)?)
+        Ok(load_module(module, &files, keys, options)?)
+    }
+
+    /// [`load`](Self::load) in the precision of inference on this device.
+    fn load_for_inference<M: Module + WithOperands>(
+        self,
+        module: M,
+        keys: &KeyMap,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<M, ModelError> {
+        let InferencePrecision { load, operands } = InferencePrecision::new(device, dtype);
+        Ok(self.load(module, keys, load)?.with_operands(operands))
     }
 }
 
@@ -118,11 +137,9 @@ fn load_transformer(options: &LoadOptions) -> Result<BaseTransformer, ModelError
     let config = file.parse(MgtConfig::from_json)?;
     let keys = config.keys();
     let model = config.init(&options.device).map_err(file.wrong())?;
-    let model = embedded!("editmgt/diffusion_pytorch_model.safetensors").load(
-        model,
-        &keys,
-        options.dtype.transformer.into(),
-    )?;
+    let weights = embedded!("editmgt/diffusion_pytorch_model.safetensors");
+    let dtype = options.dtype.transformer.into();
+    let model = weights.load_for_inference(model, &keys, dtype, &options.device)?;
     Ok(BaseTransformer::Loaded { model: Box::new(model), keys })
 }
 
@@ -131,7 +148,7 @@ fn load_codec(options: &LoadOptions) -> Result<Arc<dyn VqCodec>, ModelError> {
     let config = file.parse(PatchVqConfig::from_json)?;
     let codec = config.init(&options.device).map_err(file.wrong())?;
     let weights = embedded!("vqvae/diffusion_pytorch_model.safetensors");
-    Ok(Arc::new(weights.load(codec, &config.keys(), options.dtype.vq.into())?))
+    Ok(Arc::new(weights.load(codec, &config.keys(), DType::from(options.dtype.vq))?))
 }
 
 fn load_text(options: &LoadOptions) -> Result<Arc<dyn TextEncoder>, ModelError> {
@@ -139,7 +156,8 @@ fn load_text(options: &LoadOptions) -> Result<Arc<dyn TextEncoder>, ModelError> 
     let config = file.parse(SmallTextConfig::from_json)?;
     let text = config.init(&options.device).map_err(file.wrong())?;
     let weights = embedded!("text_encoder/model.safetensors");
-    let text = weights.load(text, &config.keys(), options.dtype.text.into())?;
+    let dtype = options.dtype.text.into();
+    let text = weights.load_for_inference(text, &config.keys(), dtype, &options.device)?;
     let vocabulary = embedded!("tokenizer/vocab.json");
     let tokenizer =
         WordTokenizer::from_json(&vocabulary.path(), vocabulary.bytes, text.spec().rows)?;

@@ -18,6 +18,7 @@ mod loaded;
 mod location;
 mod on_demand;
 mod options;
+mod precision;
 pub(crate) mod stored;
 
 pub use folder::ModelFolder;
@@ -26,4 +27,5 @@ pub(crate) use kind::check_trained_for;
 pub use loaded::Model;
 pub(crate) use location::ModelOrigin;
 pub use options::{LoadOptions, ModelSource};
-pub use stored::{LoadedText, keeps_half_precision, load_component, read_config};
+pub use precision::InferencePrecision;
+pub use stored::{LoadedText, load_component, read_config};

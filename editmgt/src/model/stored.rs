@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device};
 use editmgt_checkpoint::{WeightFiles, check_module, load_module};
 use editmgt_core::config::{ConfigError, UnknownKeys};
 use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
-use editmgt_kernels::widens;
+use editmgt_kernels::{Operands, WithOperands};
 use editmgt_sampler::{SchedulerConfig, Timesteps};
 use editmgt_text::{
     ClipEncoder, ClipGemma2Encoder, ClipText, ClipTextConfig, Gemma2, Gemma2Config,
@@ -22,6 +22,7 @@ use super::folder::ModelFolder;
 use super::identity::{files_identity, variant_identity};
 use super::kind::ModelKind;
 use super::options::LoadOptions;
+use super::precision::InferencePrecision;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
 use crate::lora::{LoraError, LoraFile, LoraUse};
@@ -36,8 +37,10 @@ pub(crate) struct Stored<M> {
     keys: KeyMap,
     files: WeightFiles,
     dtype: DType,
-    /// Whether matrices stored in half precision keep their dtype.
-    keeps_half_precision: bool,
+    options: editmgt_checkpoint::LoadOptions,
+    operands: Operands,
+    /// The module with these operands; for a module that has none, the module.
+    with_operands: fn(M, Operands) -> M,
 }
 
 impl<M: Module> Stored<M> {
@@ -51,13 +54,19 @@ impl<M: Module> Stored<M> {
         let path = dir.join("config.json");
         let (keys, unloaded) = build().map_err(|cause| ModelError::Config { path, cause })?;
         check_module(&unloaded, &files, &keys, dtype)?;
-        Ok(Self { unloaded, dir, keys, files, dtype, keeps_half_precision: false })
+        let (options, operands) = (dtype.into(), Operands::default());
+        let with_operands = |module, _| module;
+        Ok(Self { unloaded, dir, keys, files, dtype, options, operands, with_operands })
     }
 
-    /// For a module that widens matrices on use: matrices stored in half precision keep their
-    /// dtype, if that changes no result and costs no time.
-    fn with_half_precision_kept(self, device: &Device) -> Self {
-        Self { keeps_half_precision: keeps_half_precision(device, self.dtype), ..self }
+    /// For a module that widens matrices on use, and is not trained: the precision of inference on
+    /// this device.
+    fn for_inference(self, device: &Device) -> Self
+    where
+        M: WithOperands,
+    {
+        let InferencePrecision { load, operands } = InferencePrecision::new(device, self.dtype);
+        Self { options: load, operands, with_operands: M::with_operands, ..self }
     }
 
     /// Tells its config and weights apart from others, as they are now.
@@ -67,16 +76,9 @@ impl<M: Module> Stored<M> {
 
     /// Loads the component's weights; each call reads them again.
     pub(crate) fn load(&self) -> Result<M, ModelError> {
-        let options = editmgt_checkpoint::LoadOptions::new(self.dtype)
-            .with_keep_half_precision(self.keeps_half_precision);
-        Ok(load_module(self.unloaded.clone(), &self.files, &self.keys, options)?)
+        let module = load_module(self.unloaded.clone(), &self.files, &self.keys, self.options)?;
+        Ok((self.with_operands)(module, self.operands))
     }
-}
-
-/// Whether matrices stored in half precision keep their dtype when a model is loaded in `dtype` for
-/// inference on `device`: in f32 if the device's kernels widen them, since that changes no result.
-pub fn keeps_half_precision(device: &Device, dtype: DType) -> bool {
-    dtype == DType::F32 && widens(device)
 }
 
 /// Loads the weights in `dir` into the module that `build` makes of its config, in `dtype`. Missing
@@ -155,13 +157,13 @@ impl StoredTransformer {
         Ok(())
     }
 
-    /// As [`Stored::with_half_precision_kept`].
-    fn with_half_precision_kept(self, device: &Device) -> Self {
+    /// As [`Stored::for_inference`].
+    fn for_inference(self, device: &Device) -> Self {
         match self {
             Self::Meissonic { model, keys } => {
-                Self::Meissonic { model: Box::new(model.with_half_precision_kept(device)), keys }
+                Self::Meissonic { model: Box::new(model.for_inference(device)), keys }
             }
-            Self::Amused(model) => Self::Amused(Box::new(model.with_half_precision_kept(device))),
+            Self::Amused(model) => Self::Amused(Box::new(model.for_inference(device))),
         }
     }
 }
@@ -264,7 +266,7 @@ impl StoredModel {
                 let config = read_transformer(folder, options)?;
                 let stored = StoredTransformer::open(folder, &config, options)?;
                 stored.check(loras)?;
-                let stored = stored.with_half_precision_kept(&options.device);
+                let stored = stored.for_inference(&options.device);
                 (Part::Stored(stored), Some(config))
             }
         };
@@ -472,14 +474,14 @@ fn open_text(
         let config = read_component(dir, options, SmallTextConfig::from_json_with)?;
         let files = folder.weights(dir, options)?;
         let model = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-        let model = model.with_half_precision_kept(device);
+        let model = model.for_inference(device);
         let tokenizer = WordTokenizer::open(&folder.tokenizer, model.unloaded.spec().rows)?;
         return Ok(StoredText::Small(Box::new(model), tokenizer));
     }
     let config = read_component(dir, options, ClipTextConfig::from_json_with)?;
     let files = folder.weights(dir, options)?;
     let model = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let model = model.with_half_precision_kept(device);
+    let model = model.for_inference(device);
     let clip = Box::new(StoredClip { model, tokenizer: PromptTokenizer::clip(&folder.tokenizer)? });
     if *architecture == TextArchitecture::Clip {
         return Ok(StoredText::Clip(clip));
@@ -491,7 +493,7 @@ fn open_text(
     let config = read_component(dir, options, Gemma2Config::from_json_with)?;
     let files = folder.weights(dir, options)?;
     let gemma = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let gemma = gemma.with_half_precision_kept(device);
+    let gemma = gemma.for_inference(device);
     let tokenizer = PromptTokenizer::gemma(tokenizer)?;
     Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
 }
