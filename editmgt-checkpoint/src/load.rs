@@ -69,7 +69,8 @@ impl From<DType> for LoadOptions {
 /// `options` can be a [`DType`].
 ///
 /// All keys are compared before any data is read. Then one tensor at a time is read and converted,
-/// so host memory holds at most one tensor besides the weights that the device keeps there.
+/// so host memory holds at most one tensor besides the weights that the device keeps there; of PyTorch's files also
+/// the bytes of that tensor.
 ///
 /// # Errors
 /// [`CheckpointError::Mismatch`] with every key that is missing, unused or has another shape;
@@ -257,6 +258,10 @@ impl Loader<'_> {
     fn read<E: Float>(&mut self, source: &Source) -> Result<Vec<E>, CheckpointError> {
         let Source { key, entry, transposed } = source;
         let path = &entry.file;
+        if let Some(mut bytes) = self.files.unpickled(key, entry)? {
+            let values = decode::read(&mut bytes, entry, *transposed);
+            return values.map_err(|error| error.of(path, key, E::DTYPE));
+        }
         let file = match &mut self.open {
             Some((open, file)) if open == path => file,
             open => &mut open.insert((path.clone(), self.files.reader(path)?.0)).1,

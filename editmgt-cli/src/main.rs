@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+#[cfg(feature = "cloud")]
+mod batch_cloud;
 mod devices;
 mod edit;
 mod generate;
@@ -17,8 +19,12 @@ mod models;
 mod progress;
 #[cfg(feature = "hub")]
 mod pull;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "serve")]
+mod serve_models;
 mod show;
 mod stop;
 mod verify;

@@ -5,6 +5,8 @@ mod bad_models;
 mod bad_options;
 mod bad_photos;
 mod batch;
+#[cfg(feature = "cloud")]
+mod batch_cloud;
 mod defaults;
 mod devices;
 #[cfg(unix)]
@@ -24,6 +26,8 @@ mod map;
 mod models;
 mod program;
 mod record;
+#[cfg(all(feature = "remote", feature = "serve"))]
+mod remote;
 #[cfg(feature = "serve")]
 mod serve;
 mod verify;
