@@ -16,6 +16,7 @@ use crate::limits::LimitArgs;
 use crate::lock::LockArgs;
 use crate::model::ComputeArgs;
 use crate::progress::Progress;
+use crate::pull_first::PullFirst;
 use crate::stop::StopSignal;
 
 #[derive(Args)]
@@ -28,6 +29,8 @@ pub(crate) struct BatchArgs {
     out: PathBuf,
     #[command(flatten)]
     compute: ComputeArgs,
+    #[command(flatten)]
+    pull: PullFirst,
     /// Resume the batch in DIR: finished jobs are skipped
     #[arg(long)]
     resume: bool,
@@ -95,6 +98,9 @@ pub(crate) fn run(args: BatchArgs) -> Outcome {
     // Everything that can be checked is checked before the model is loaded.
     let jobs = read_jobs(&args.jobs)?;
     let shard = args.shard.unwrap_or(Shard::ALL);
+    if let Some(stopped) = args.pull.run(&args.compute, args.quiet)? {
+        return Ok(stopped);
+    }
     let builder = args.compute.builder()?;
     args.check_files(&jobs, shard)?;
     let access = RunAccess { resume: args.resume, locking: args.lock.locking() };

@@ -17,6 +17,7 @@ mod models;
 mod progress;
 #[cfg(feature = "hub")]
 mod pull;
+mod pull_first;
 #[cfg(feature = "serve")]
 mod serve;
 mod show;
@@ -26,7 +27,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use editmgt_cli::{Outcome, failure, files, lock, model, options};
+use editmgt_cli::{Outcome, failure, files, lock, model, number, options};
 
 /// Edit images by instruction with a masked generative transformer.
 #[derive(Parser)]

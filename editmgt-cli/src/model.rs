@@ -70,6 +70,14 @@ impl ModelArg {
         Some(name.unwrap_or_else(|| "model".to_owned()))
     }
 
+    /// The model's folder or name; `None` for the embedded model.
+    fn path(&self) -> Option<&Path> {
+        #[cfg(feature = "embedded")]
+        return self.model.as_deref();
+        #[cfg(not(feature = "embedded"))]
+        return Some(&self.model);
+    }
+
     /// What happens to unknown keys of configs.
     pub fn unknown_keys(&self) -> UnknownKeys {
         UnknownKeys::accept(self.files.accept_unknown_keys)
@@ -128,6 +136,16 @@ impl ComputeArgs {
     /// Name of the model's folder; `None` for the embedded model.
     pub fn model_name(&self) -> Option<String> {
         self.model.folder_name()
+    }
+
+    /// The model's folder or name; `None` for the embedded model.
+    pub fn model_path(&self) -> Option<&Path> {
+        self.model.path()
+    }
+
+    /// The variant of the weights that was asked for.
+    pub fn variant(&self) -> Option<&str> {
+        self.model.files.variant.as_deref()
     }
 
     /// Declares the files of the model and its adapters as inputs.

@@ -33,6 +33,8 @@ pub struct Editor {
     pub(crate) custom: CustomStages,
     /// Most photos of a forward pass.
     pub(crate) forward_batch: usize,
+    /// Whether components are read when they are needed.
+    pub(crate) low_memory: bool,
 }
 
 /// An edited photo and how it came about.
@@ -143,7 +145,13 @@ impl Editor {
     pub fn new(model: Model) -> Result<Self, ModelError> {
         model.check()?;
         let (model, custom) = (Arc::new(model), CustomStages::default());
-        Ok(Self { model, adapters: Adapters::Unsupported, custom, forward_batch: FORWARD_BATCH })
+        Ok(Self {
+            model,
+            adapters: Adapters::Unsupported,
+            custom,
+            forward_batch: FORWARD_BATCH,
+            low_memory: false,
+        })
     }
 
     /// The same editor with these LoRA adapters in the place of those that it has, or with none. The
@@ -355,10 +363,7 @@ impl Editor {
         if let Some(block) = settings.blocks.iter().find(|&&block| block >= spec.blocks()) {
             return Err(EditError::option("blocks", format!("below {}", spec.blocks()), block));
         }
-        if settings.task == Task::Inpaint && request.mask.is_none() {
-            let expected = "a mask, white where the photo is to be generated";
-            return Err(EditError::option("mask", expected, "none"));
-        }
+        request.check_mask(request.mask.is_some())?;
         let has_reference = self.model.conditions_on_photo();
         let strength = request.reference_strength.filter(|&strength| strength != 1.0);
         if let Some(strength) = strength.filter(|_| settings.task != Task::Edit && !has_reference) {
