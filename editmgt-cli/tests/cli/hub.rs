@@ -7,10 +7,13 @@ use std::process::Command;
 use editmgt::hub::{HubError, HubSettings};
 use editmgt::{EditError, Editor, ModelError};
 use editmgt_tests::hub::{StubFault, StubHub, StubRepository};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::hub_layouts::{Job, LAYOUTS, Layout};
 use crate::program::{CAT, INSTRUCTION, Ran, Scratch, command, root};
+#[cfg(feature = "pytorch")]
+use crate::spoil::as_pickle;
+use crate::spoil::{change_json, with_tensor};
 
 /// A cache of its own, and a hub that may be gone.
 struct Place {
@@ -120,6 +123,169 @@ fn every_published_layout_is_pulled_inspected_and_used_without_the_hub() {
     }
 }
 
+/// Old repositories have `.bin` alone.
+#[cfg(feature = "pytorch")]
+#[test]
+fn weights_of_pytorch_are_pulled_and_used_where_there_is_nothing_else() {
+    let source = Scratch::new();
+    let layout = LAYOUTS.iter().find(|layout| layout.name == "monetico").unwrap();
+    let repository = repositories(layout, &source.path("")).remove(0);
+    let generate = |place: &Place| {
+        let output = place.scratch.out("o.png");
+        let size = ["--width", "64", "--height", "64", "--steps", "2", "--seed", "3", "--quiet"];
+        let words = ["generate", "a fox", "-m", "monetico", "-o", output.to_str().unwrap()];
+        place.run(&[&words[..], &size].concat()).done();
+        image::open(output).unwrap().into_rgb8()
+    };
+    let pull = |repository: StubRepository| {
+        let stub = StubHub::new([repository]);
+        let place = Place::new(&stub);
+        let pulled = place.run(&["pull", "monetico", "--quiet"]);
+        assert_eq!(pulled.status, Some(0), "{pulled:?}");
+        let files: Vec<String> = stub.requests().iter().map(|it| it.path.clone()).collect();
+        (place, files)
+    };
+    let (plain, _) = pull(repository.clone());
+    let expected = generate(&plain);
+
+    let mut pickles = repository;
+    // Expected values of `editmgt verify`, which no published repository has.
+    pickles.files.retain(|path, _| !path.ends_with("golden.safetensors"));
+    for (folder, from, to) in [
+        ("transformer", "diffusion_pytorch_model", "diffusion_pytorch_model"),
+        ("vqvae", "diffusion_pytorch_model", "diffusion_pytorch_model"),
+        ("text_encoder", "model", "pytorch_model"),
+    ] {
+        let file = pickles.files.remove(&format!("{folder}/{from}.safetensors")).unwrap();
+        pickles = pickles
+            .file(&format!("{folder}/{to}.bin"), as_pickle(&file))
+            .file(&format!("{folder}/training_args.bin"), "never read");
+    }
+    let (place, files) = pull(pickles);
+    let has = |end: &str| files.iter().any(|file| file.ends_with(end));
+    assert!(has("text_encoder/pytorch_model.bin") && !has("training_args.bin"), "{files:?}");
+    assert!(generate(&place) == expected);
+    let table = place.run(&["inspect", "monetico", "--json"]).done();
+    let table: Value = serde_json::from_str(&table).unwrap();
+    assert_eq!(table["total"]["files"], 3);
+    let of_safetensors = plain.run(&["inspect", "monetico", "--json"]).done();
+    let of_safetensors: Value = serde_json::from_str(&of_safetensors).unwrap();
+    assert_eq!(table["total"]["parameters"], of_safetensors["total"]["parameters"]);
+    assert_ne!(table["sha256"], of_safetensors["sha256"]);
+}
+
+/// The text tower that Meissonic's scripts prefer: a whole CLIPModel in a repository of its own.
+#[test]
+fn a_whole_clip_model_is_pulled_and_used_as_text_encoder() {
+    const NAME: &str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K";
+    let source = Scratch::new();
+    let layout = LAYOUTS.iter().find(|layout| layout.name == "monetico").unwrap();
+    let base = repositories(layout, &source.path("")).remove(0);
+    let mut clip = StubRepository::new(NAME);
+    for (path, bytes) in &base.files {
+        if let Some(name) = path.strip_prefix("tokenizer/") {
+            clip = clip.file(name, bytes.clone());
+        }
+    }
+    let mut text: Value = serde_json::from_slice(&base.files["text_encoder/config.json"]).unwrap();
+    text["model_type"] = json!("clip_text_model");
+    let config = json!({
+        "model_type": "clip", "architectures": ["CLIPModel"],
+        "projection_dim": text["projection_dim"], "logit_scale_init_value": 2.6592,
+        "text_config": text, "vision_config": {"model_type": "clip_vision_model"},
+    });
+    let whole = with_tensor(
+        &base.files["text_encoder/model.safetensors"],
+        "vision_model.embeddings.class_embedding",
+        &[64],
+    );
+    let clip = clip
+        .file("config.json", config.to_string())
+        .file("model.safetensors", whole)
+        .file("pytorch_model.bin", "beside safetensors")
+        .file("open_clip_pytorch_model.bin", "another library's")
+        .file("open_clip_config.json", "{}")
+        .file("preprocessor_config.json", "{}");
+    let stub = StubHub::new([base, clip]);
+    let mut place = Place::new(&stub);
+    let mut snapshots = Vec::new();
+    for name in ["monetico", NAME] {
+        let pulled = place.run(&["pull", name, "--quiet"]);
+        assert_eq!(pulled.status, Some(0), "{pulled:?}");
+        snapshots.push(PathBuf::from(pulled.stdout.lines().last().unwrap()));
+    }
+    assert!(!stub.requests().iter().any(|request| request.path.ends_with(".bin")));
+    drop(stub);
+    place.offline = true;
+    let [base, clip] = &snapshots[..] else { panic!("{snapshots:?}") };
+    let folder = place.scratch.path("with-clip");
+    fs::create_dir(&folder).unwrap();
+    let part = |name: &str| base.join(name);
+    let components = json!({
+        "transformer": part("transformer"), "vqvae": part("vqvae"),
+        "scheduler": part("scheduler"), "text_encoder": clip, "tokenizer": clip,
+    });
+    fs::write(folder.join("pipeline.json"), json!({"components": components}).to_string()).unwrap();
+    let generate = |model: &Path| {
+        let output = place.scratch.out("o.png");
+        let size = ["--width", "64", "--height", "64", "--steps", "2", "--seed", "3", "--quiet"];
+        let words = ["generate", "a fox", "-m", model.to_str().unwrap(), "-o"];
+        place.run(&[&words[..], &[output.to_str().unwrap()], &size].concat()).done();
+        image::open(output).unwrap().into_rgb8()
+    };
+    assert!(generate(&folder) == generate(base));
+}
+
+/// Our parts in a pipeline of another method.
+#[test]
+fn a_pipeline_of_another_class_is_refused_by_name() {
+    let source = Scratch::new();
+    let layout = LAYOUTS.iter().find(|layout| layout.name == "monetico").unwrap();
+    let repository = repositories(layout, &source.path("")).remove(0);
+    let folder = source.path("foreign");
+    for (path, bytes) in &repository.files {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    change_json(&folder.join("model_index.json"), |index| {
+        index["_class_name"] = json!("LatentConsistencyModelPipeline");
+    });
+    let place = Place::new(&StubHub::new([]));
+    let folder = folder.to_str().unwrap();
+    let output = place.scratch.out("o.png");
+    let words = ["generate", "a fox", "-m", folder, "-o", output.to_str().unwrap(), "--quiet"];
+    let named = ["\"LatentConsistencyModelPipeline\"", "--accept-unknown-keys"];
+    place.run(&words).refused("generate", &named);
+    place.run(&["inspect", folder]).refused("inspect", &named);
+    place.scratch.assert_nothing_written("foreign");
+    place.run(&["inspect", folder, "--accept-unknown-keys"]).done();
+    let more = ["--accept-unknown-keys", "--width", "64", "--height", "64", "--steps", "1"];
+    place.run(&[&words[..], &more].concat()).done();
+}
+
+#[test]
+fn commands_download_their_model_first_if_asked() {
+    let (stub, _scratch) = editmgt();
+    let mut place = Place::new(&stub);
+    let output = place.scratch.out("o.png");
+    let (photo, output) = (cat(), output.to_str().unwrap().to_owned());
+    let edit = ["edit", &photo, INSTRUCTION, "-o", &output, "--model", "editmgt", "--quiet"];
+    let quick = ["--steps", "1", "--size", "128"];
+    place.run(&[&edit[..], &quick].concat()).refused("no --pull", &["editmgt pull editmgt"]);
+    // What is wrong anyway is said before anything is downloaded.
+    let wrong = [&edit[..], &["--pull", "--steps", "0"]].concat();
+    place.run(&wrong).refused("steps", &["steps: "]);
+    assert_eq!(stub.requests(), []);
+    let ran = place.run(&[&edit[..], &quick, &["--pull"]].concat());
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.stderr.starts_with("note: licence of WeiChow/EditMGT: cc-by-4.0"), "{ran:?}");
+    drop(stub);
+    place.offline = true;
+    place.run(&[&edit[..], &quick, &["--pull"]].concat()).done();
+    place.run(&["inspect", "editmgt", "--pull"]).done();
+}
+
 #[test]
 fn a_library_names_the_cache_itself() {
     let (stub, _scratch) = editmgt();
@@ -159,7 +325,19 @@ fn nothing_is_downloaded_unasked() {
     let edit = [&edit[..], &["--model", "WeiChow/EditMGT"]].concat();
     place.run(&edit).refused("a name", &["no such folder", "editmgt pull WeiChow/EditMGT"]);
     place.run(&["inspect", "meissonic"]).refused("an alias", &["editmgt pull meissonic"]);
-    place.run(&["inspect", "nowhere"]).refused("no alias", &["nowhere", "No such file"]);
+    place
+        .run(&["inspect", "nowhere"])
+        .refused("no alias", &["nowhere", "no such folder", "ORG/NAME"]);
+    for (name, named) in [
+        ("a/b/c", "not the name of a repository"),
+        ("editmgt@", "not a revision"),
+        ("https://huggingface.co/datasets/a/b", "a dataset or a Space"),
+        ("https://huggingface.co/WeiChow/EditMGT", "editmgt pull WeiChow/EditMGT"),
+    ] {
+        place.run(&["inspect", name]).refused(name, &[named]);
+    }
+    let path = "./a/b/c";
+    place.run(&["inspect", path]).refused("a path", &[path, "No such file"]);
     place.scratch.assert_nothing_written("edit");
     assert_eq!(stub.requests(), []);
     assert!(!place.home().exists());
@@ -195,6 +373,16 @@ fn refusals_are_one_line_with_status_2() {
     refused(&["pull", "nothing"], &["ORG/NAME", "meissonic"]);
     refused(&["pull", "some-one/Else"], &["some-one/Else", "HF_TOKEN"]);
     refused(&["pull", "editmgt", "--revision", "v2"], &["no revision \"v2\""]);
+    for (options, named) in [
+        (["--revision", ""], "--revision: expected a branch, a tag or a commit"),
+        (["--revision", "../x"], "--revision: expected a branch, a tag or a commit"),
+        (["--variant", ""], "--variant: expected the name of a variant"),
+        (["--variant", "fp16/x"], "--variant: expected the name of a variant"),
+        (["--only", ""], "--only: expected the names of parts"),
+    ] {
+        refused(&[&["pull", "editmgt"], &options[..]].concat(), &[named]);
+    }
+    refused(&["pull", "editmgt@a", "--revision", "b"], &["two revisions", "\"a\"", "\"b\""]);
     refused(&["pull", "editmgt", "--variant", "int8"], &["no weights of the variant \"int8\""]);
     refused(&["pull", "editmgt", "--only", "unet"], &["no part \"unet\"", "vqvae"]);
     stub.other("datasets/some-one/Data");
