@@ -68,7 +68,7 @@ pub enum EvalError {
         /// The edit's index.
         index: u64,
         /// The cause.
-        cause: EditError,
+        cause: Box<EditError>,
     },
     /// An encoder cannot be loaded.
     #[error(transparent)]
@@ -120,6 +120,6 @@ impl EvalError {
     }
 
     pub(crate) fn edit(index: u64) -> impl FnOnce(EditError) -> Self {
-        move |cause| Self::Edit { index, cause }
+        move |cause| Self::Edit { index, cause: Box::new(cause) }
     }
 }

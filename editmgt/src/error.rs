@@ -125,12 +125,12 @@ pub enum ModelError {
     },
     /// There is no such folder, and no model can have this name.
     #[cfg(feature = "hub")]
-    #[error("{}: there is no such folder, and no model has this name: {error}", path.display())]
+    #[error("{}: there is no such folder, and no model has this name: {cause}", path.display())]
     NoModel {
         /// What was given.
         path: PathBuf,
         /// What is wrong with it as a name.
-        error: editmgt_hub::HubError,
+        cause: Box<editmgt_hub::HubError>,
     },
     /// A part of a class that this program doesn't compute.
     #[error("{}: {part} is of the class {class:?}, expected {}", path.display(), known.join(" or "))]

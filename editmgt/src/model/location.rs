@@ -55,7 +55,7 @@ impl ModelOrigin {
             return Ok(path());
         };
         if let Err(error) = name.parse::<ModelName>() {
-            return Err(ModelError::NoModel { path: self.path.clone(), error });
+            return Err(ModelError::NoModel { path: self.path.clone(), cause: Box::new(error) });
         }
         let settings = self.hub.clone().map_or_else(HubSettings::from_env, Ok)?;
         Ok(match Hub::new(settings).resolve(name)? {
