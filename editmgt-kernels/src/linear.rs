@@ -4,15 +4,17 @@ use burn::nn::Linear;
 use burn::tensor::{DType, Device, Tensor, bf16, f16, module};
 
 use crate::host::{HostTensor, on_flex, on_host};
-use crate::matrix::Dense;
+use crate::matrix::{Dense, Matrix};
 use crate::number::Widen;
 use crate::product::product;
+use crate::quantized::{QuantizedTensor, dequantize};
 
 /// `x · weight + bias`.
 ///
 /// The weight may be f16 or bf16 where `x` and bias are f32. It is widened, so the result equals
 /// that of the same weight in f32, bit for bit where a kernel runs. Widening takes no memory where
-/// [`widens`].
+/// [`widens`]. A [quantised](crate::QuantizedMatrix) weight is expanded a panel at a time; the
+/// result is that of the expanded weight in f32, bit for bit.
 ///
 /// # Shapes
 /// - `x`: `[…, N, inputs]`
@@ -29,12 +31,22 @@ pub fn linear<const D: usize>(
         && shape[D - 1] == inputs
         && inputs.min(outputs) > 0
         && bias.as_ref().is_none_or(|bias| bias.dims() == [outputs]);
+    if let Some(quantized) = QuantizedTensor::of(&weight) {
+        let dtype = x.dtype();
+        let (x, bias) = (x.cast(DType::F32), bias.map(|bias| bias.cast(DType::F32)));
+        let out = if fits && on_host(&x) && bias.as_ref().is_none_or(on_host) {
+            kernel(x, &quantized.view(), bias)
+        } else {
+            module::linear(x, dequantize(weight), bias)
+        };
+        return out.cast(dtype);
+    }
     let rows = on_host(&x) && bias.as_ref().is_none_or(on_host);
     if fits && rows && on_flex(&weight.device()) {
         match weight.dtype() {
-            DType::F32 => return kernel::<f32, D>(x, weight, bias),
-            DType::F16 => return kernel::<f16, D>(x, weight, bias),
-            DType::BF16 => return kernel::<bf16, D>(x, weight, bias),
+            DType::F32 => return dense::<f32, D>(x, weight, bias),
+            DType::F16 => return dense::<f16, D>(x, weight, bias),
+            DType::BF16 => return dense::<bf16, D>(x, weight, bias),
             _ => {}
         }
     }
@@ -42,19 +54,26 @@ pub fn linear<const D: usize>(
     module::linear(x, weight.cast(dtype), bias)
 }
 
-fn kernel<W: Widen, const D: usize>(
+fn dense<W: Widen, const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    let sizes @ [_, outputs] = weight.dims();
+    let sizes = weight.dims();
+    let weight = HostTensor::<W>::of(weight);
+    kernel(x, &Dense::new(weight.values(), sizes), bias)
+}
+
+fn kernel<M: Matrix, const D: usize>(
+    x: Tensor<D>,
+    right: &M,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
     let mut shape = x.dims();
-    shape[D - 1] = outputs;
-    let (x, weight, bias) =
-        (HostTensor::take(x), HostTensor::<W>::of(weight), bias.map(HostTensor::take));
+    [_, shape[D - 1]] = right.sizes();
+    let (x, bias) = (HostTensor::take(x), bias.map(HostTensor::take));
     let bias = bias.as_ref().map(HostTensor::values);
-    let right = Dense::new(weight.values(), sizes);
-    HostTensor::new(product(x.values(), &right, bias)).into_tensor(shape)
+    HostTensor::new(product(x.values(), right, bias)).into_tensor(shape)
 }
 
 /// Whether [`linear`] on this device widens f16 and bf16 weights while it packs them, without a
