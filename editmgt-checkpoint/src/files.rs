@@ -84,6 +84,11 @@ impl WeightFiles {
         Ok(WeightSets::read(dir.as_ref())?.variants().map(str::to_owned).collect())
     }
 
+    /// Whether a file of this name holds weights, or says which files do.
+    pub fn is_weights_name(name: &str) -> bool {
+        crate::sets::is_weights_name(name)
+    }
+
     /// The weights that a program has in itself: the bytes of one safetensors file. `name` stands
     /// for its path in errors.
     ///
