@@ -17,6 +17,7 @@ mod models;
 mod progress;
 #[cfg(feature = "hub")]
 mod pull;
+mod quantize;
 #[cfg(feature = "serve")]
 mod serve;
 mod show;
@@ -62,6 +63,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Describe a model's components, sizes and memory needs without loading it.
     Inspect(inspect::InspectArgs),
+    /// Write a model with its weights in 8 or 4 bits.
+    Quantize(quantize::QuantizeArgs),
     /// List the devices of this build and their capabilities.
     Devices(devices::DevicesArgs),
     /// Download a published model into the hub's cache, or say what would come.
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Show(args) => show::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Quantize(args) => quantize::run(args),
         Command::Devices(args) => devices::run(args),
         #[cfg(feature = "hub")]
         Command::Pull(args) => pull::run(args),

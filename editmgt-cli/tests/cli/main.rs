@@ -23,6 +23,7 @@ mod low_memory;
 mod map;
 mod models;
 mod program;
+mod quantize;
 mod record;
 #[cfg(feature = "serve")]
 mod serve;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::DType;
-use editmgt_checkpoint::{WeightFiles, load_module};
+use editmgt_checkpoint::{LoadOptions as WeightOptions, WeightFiles, load_module};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{KeyMap, TextEncoder, VqCodec};
 use editmgt_sampler::SchedulerConfig;
@@ -18,6 +18,7 @@ use super::identity::embedded_identity;
 use super::kind::ModelKind;
 use super::loaded::Model;
 use super::options::LoadOptions;
+use super::quantization::ModelQuantization;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
 use crate::lora::{LoraUse, open_loras};
@@ -56,9 +57,14 @@ impl File {
         parse(text).map_err(wrong)
     }
 
-    fn load<M: Module>(self, module: M, keys: &KeyMap, dtype: DType) -> Result<M, ModelError> {
+    fn load<M: Module>(
+        self,
+        module: M,
+        keys: &KeyMap,
+        options: impl Into<WeightOptions>,
+    ) -> Result<M, ModelError> {
         let files = WeightFiles::embedded(&self.path().to_string_lossy(), self.bytes)?;
-        Ok(load_module(module, &files, keys, dtype)?)
+        Ok(load_module(module, &files, keys, options)?)
     }
 }
 
@@ -107,10 +113,23 @@ pub(crate) fn load_base(
                 Some(_) => ModelKind::Custom,
                 None => ModelKind::Small,
             },
-            source: (!parts.change_model()).then(|| (identity(), options.dtype)),
+            source: (!parts.change_model()).then(|| {
+                let quantize = options.quantize;
+                let quantization = ModelQuantization {
+                    transformer: quantize,
+                    text_encoder: quantize,
+                    ..ModelQuantization::default()
+                };
+                (identity(), options.dtype, quantization)
+            }),
             device: options.device.clone(),
         },
     })
+}
+
+/// For a module whose products read quantised weights.
+fn weight_options(dtype: DType, options: &LoadOptions) -> WeightOptions {
+    WeightOptions::new(dtype).with_quantize(options.quantize).with_keep_quantized(true)
 }
 
 fn load_transformer(options: &LoadOptions) -> Result<BaseTransformer, ModelError> {
@@ -121,7 +140,7 @@ fn load_transformer(options: &LoadOptions) -> Result<BaseTransformer, ModelError
     let model = embedded!("editmgt/diffusion_pytorch_model.safetensors").load(
         model,
         &keys,
-        options.dtype.transformer.into(),
+        weight_options(options.dtype.transformer.into(), options),
     )?;
     Ok(BaseTransformer::Loaded { model: Box::new(model), keys })
 }
@@ -131,7 +150,7 @@ fn load_codec(options: &LoadOptions) -> Result<Arc<dyn VqCodec>, ModelError> {
     let config = file.parse(PatchVqConfig::from_json)?;
     let codec = config.init(&options.device).map_err(file.wrong())?;
     let weights = embedded!("vqvae/diffusion_pytorch_model.safetensors");
-    Ok(Arc::new(weights.load(codec, &config.keys(), options.dtype.vq.into())?))
+    Ok(Arc::new(weights.load(codec, &config.keys(), DType::from(options.dtype.vq))?))
 }
 
 fn load_text(options: &LoadOptions) -> Result<Arc<dyn TextEncoder>, ModelError> {
@@ -139,7 +158,8 @@ fn load_text(options: &LoadOptions) -> Result<Arc<dyn TextEncoder>, ModelError> 
     let config = file.parse(SmallTextConfig::from_json)?;
     let text = config.init(&options.device).map_err(file.wrong())?;
     let weights = embedded!("text_encoder/model.safetensors");
-    let text = weights.load(text, &config.keys(), options.dtype.text.into())?;
+    let text =
+        weights.load(text, &config.keys(), weight_options(options.dtype.text.into(), options))?;
     let vocabulary = embedded!("tokenizer/vocab.json");
     let tokenizer =
         WordTokenizer::from_json(&vocabulary.path(), vocabulary.bytes, text.spec().rows)?;

@@ -18,6 +18,8 @@ mod loaded;
 mod location;
 mod on_demand;
 mod options;
+mod quantization;
+mod quantize;
 pub(crate) mod stored;
 
 pub use folder::ModelFolder;
@@ -26,4 +28,6 @@ pub(crate) use kind::check_trained_for;
 pub use loaded::Model;
 pub(crate) use location::ModelOrigin;
 pub use options::{LoadOptions, ModelSource};
+pub use quantization::ModelQuantization;
+pub use quantize::{QuantizablePart, QuantizeRequest, WrittenPart, quantize_model};
 pub use stored::{LoadedText, keeps_half_precision, load_component, read_config};

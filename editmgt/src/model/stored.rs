@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device};
-use editmgt_checkpoint::{WeightFiles, check_module, load_module};
+use editmgt_checkpoint::{
+    LoadOptions as WeightOptions, QuantizationConfig, WeightBits, WeightFiles, check_module,
+    load_module,
+};
 use editmgt_core::config::{ConfigError, UnknownKeys};
 use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
 use editmgt_kernels::widens;
@@ -22,6 +25,7 @@ use super::folder::ModelFolder;
 use super::identity::{files_identity, variant_identity};
 use super::kind::ModelKind;
 use super::options::LoadOptions;
+use super::quantization::ModelQuantization;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
 use crate::lora::{LoraError, LoraFile, LoraUse};
@@ -33,11 +37,9 @@ pub(crate) struct Stored<M> {
     pub(crate) unloaded: M,
     /// Its folder.
     pub(crate) dir: PathBuf,
-    keys: KeyMap,
-    files: WeightFiles,
-    dtype: DType,
-    /// Whether matrices stored in half precision keep their dtype.
-    keeps_half_precision: bool,
+    pub(crate) keys: KeyMap,
+    pub(crate) files: WeightFiles,
+    options: WeightOptions,
 }
 
 impl<M: Module> Stored<M> {
@@ -50,14 +52,39 @@ impl<M: Module> Stored<M> {
         let dir = files.dir().to_owned();
         let path = dir.join("config.json");
         let (keys, unloaded) = build().map_err(|cause| ModelError::Config { path, cause })?;
-        check_module(&unloaded, &files, &keys, dtype)?;
-        Ok(Self { unloaded, dir, keys, files, dtype, keeps_half_precision: false })
+        let quantized = read_config(&dir, "config.json", QuantizationConfig::split)?.1;
+        let options = WeightOptions::new(dtype).with_quantized(quantized.map(|found| found.bits));
+        check_module(&unloaded, &files, &keys, options)?;
+        Ok(Self { unloaded, dir, keys, files, options })
     }
 
-    /// For a module that widens matrices on use: matrices stored in half precision keep their
-    /// dtype, if that changes no result and costs no time.
-    fn with_half_precision_kept(self, device: &Device) -> Self {
-        Self { keeps_half_precision: keeps_half_precision(device, self.dtype), ..self }
+    /// For a module whose products read weights as they are stored. Matrices in half precision keep
+    /// their dtype, if that changes no result and costs no time; quantised ones stay so, and others
+    /// are quantised if the options say it.
+    fn for_inference(self, options: &LoadOptions) -> Result<Self, ModelError> {
+        let (stored, requested) = (self.options.quantized, options.quantize);
+        if let (Some(stored), Some(requested)) = (stored, requested)
+            && stored != requested
+        {
+            return Err(ModelError::Quantized { dir: self.dir, stored, requested });
+        }
+        let keeps_half = keeps_half_precision(&options.device, self.options.dtype);
+        let options = self
+            .options
+            .with_keep_half_precision(keeps_half)
+            .with_quantize(requested)
+            .with_keep_quantized(true);
+        Ok(Self { options, ..self })
+    }
+
+    /// The bits of weights that are quantised in the files.
+    pub(crate) fn stored_bits(&self) -> Option<WeightBits> {
+        self.options.quantized
+    }
+
+    /// The bits of weights that are quantised when they are loaded.
+    fn bits(&self) -> Option<WeightBits> {
+        self.options.quantized.or(self.options.quantize)
     }
 
     /// Tells its config and weights apart from others, as they are now.
@@ -67,9 +94,7 @@ impl<M: Module> Stored<M> {
 
     /// Loads the component's weights; each call reads them again.
     pub(crate) fn load(&self) -> Result<M, ModelError> {
-        let options = editmgt_checkpoint::LoadOptions::new(self.dtype)
-            .with_keep_half_precision(self.keeps_half_precision);
-        Ok(load_module(self.unloaded.clone(), &self.files, &self.keys, options)?)
+        Ok(load_module(self.unloaded.clone(), &self.files, &self.keys, self.options)?)
     }
 }
 
@@ -155,13 +180,20 @@ impl StoredTransformer {
         Ok(())
     }
 
-    /// As [`Stored::with_half_precision_kept`].
-    fn with_half_precision_kept(self, device: &Device) -> Self {
-        match self {
+    /// As [`Stored::for_inference`].
+    fn for_inference(self, options: &LoadOptions) -> Result<Self, ModelError> {
+        Ok(match self {
             Self::Meissonic { model, keys } => {
-                Self::Meissonic { model: Box::new(model.with_half_precision_kept(device)), keys }
+                Self::Meissonic { model: Box::new(model.for_inference(options)?), keys }
             }
-            Self::Amused(model) => Self::Amused(Box::new(model.with_half_precision_kept(device))),
+            Self::Amused(model) => Self::Amused(Box::new(model.for_inference(options)?)),
+        })
+    }
+
+    fn bits(&self) -> Option<WeightBits> {
+        match self {
+            Self::Meissonic { model, .. } => model.bits(),
+            Self::Amused(model) => model.bits(),
         }
     }
 }
@@ -201,6 +233,15 @@ impl StoredClip {
 }
 
 impl StoredText {
+    /// Of the text encoder and of Gemma2.
+    fn bits(&self) -> [Option<WeightBits>; 2] {
+        match self {
+            Self::Clip(clip) => [clip.model.bits(), None],
+            Self::ClipGemma2 { clip, gemma, .. } => [clip.model.bits(), gemma.bits()],
+            Self::Small(model, _) => [model.bits(), None],
+        }
+    }
+
     pub(crate) fn load(self) -> Result<LoadedText, ModelError> {
         Ok(match self {
             Self::Clip(clip) => LoadedText::Clip(Box::new(clip.load()?)),
@@ -264,25 +305,38 @@ impl StoredModel {
                 let config = read_transformer(folder, options)?;
                 let stored = StoredTransformer::open(folder, &config, options)?;
                 stored.check(loras)?;
-                let stored = stored.with_half_precision_kept(&options.device);
+                let stored = stored.for_inference(options)?;
                 (Part::Stored(stored), Some(config))
             }
+        };
+        let text = match &parts.text {
+            Some(own) => Part::Own(own.clone()),
+            None => {
+                let architecture = match &config {
+                    Some(config) => config.text_encoder_architecture().clone(),
+                    None => text_architecture(folder, options)?,
+                };
+                Part::Stored(open_text(folder, &architecture, options)?)
+            }
+        };
+        let [text_encoder, llm_encoder] = match &text {
+            Part::Stored(text) => text.bits(),
+            Part::Own(_) => [None; 2],
+        };
+        let quantization = ModelQuantization {
+            transformer: match &transformer {
+                Part::Stored(transformer) => transformer.bits(),
+                Part::Own(_) => None,
+            },
+            text_encoder,
+            llm_encoder,
         };
         Ok(Self {
             codec: match &parts.codec {
                 Some(own) => Part::Own(own.clone()),
                 None => Part::Stored(open_codec(folder.weights(&folder.vqvae, options)?, options)?),
             },
-            text: match &parts.text {
-                Some(own) => Part::Own(own.clone()),
-                None => {
-                    let architecture = match &config {
-                        Some(config) => config.text_encoder_architecture().clone(),
-                        None => text_architecture(folder, options)?,
-                    };
-                    Part::Stored(open_text(folder, &architecture, options)?)
-                }
-            },
+            text,
             metadata: ModelMetadata {
                 root: folder.root.clone(),
                 scheduler: match parts.scheduler {
@@ -300,7 +354,8 @@ impl StoredModel {
                 source: if parts.change_model() {
                     None
                 } else {
-                    Some((variant_identity(folder, options.variant.as_deref())?, options.dtype))
+                    let sha256 = variant_identity(folder, options.variant.as_deref())?;
+                    Some((sha256, options.dtype, quantization))
                 },
                 device: options.device.clone(),
             },
@@ -472,14 +527,14 @@ fn open_text(
         let config = read_component(dir, options, SmallTextConfig::from_json_with)?;
         let files = folder.weights(dir, options)?;
         let model = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-        let model = model.with_half_precision_kept(device);
+        let model = model.for_inference(options)?;
         let tokenizer = WordTokenizer::open(&folder.tokenizer, model.unloaded.spec().rows)?;
         return Ok(StoredText::Small(Box::new(model), tokenizer));
     }
     let config = read_component(dir, options, ClipTextConfig::from_json_with)?;
     let files = folder.weights(dir, options)?;
     let model = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let model = model.with_half_precision_kept(device);
+    let model = model.for_inference(options)?;
     let clip = Box::new(StoredClip { model, tokenizer: PromptTokenizer::clip(&folder.tokenizer)? });
     if *architecture == TextArchitecture::Clip {
         return Ok(StoredText::Clip(clip));
@@ -491,7 +546,7 @@ fn open_text(
     let config = read_component(dir, options, Gemma2Config::from_json_with)?;
     let files = folder.weights(dir, options)?;
     let gemma = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let gemma = gemma.with_half_precision_kept(device);
+    let gemma = gemma.for_inference(options)?;
     let tokenizer = PromptTokenizer::gemma(tokenizer)?;
     Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
 }
@@ -511,7 +566,10 @@ fn read_component<T>(
     options: &LoadOptions,
     parse: impl Fn(&str, UnknownKeys) -> Result<T, ConfigError>,
 ) -> Result<T, ModelError> {
-    read_config(dir, "config.json", |text| parse(text, options.unknown_keys))
+    read_config(dir, "config.json", |text| {
+        let (text, _) = QuantizationConfig::split(text)?;
+        parse(&text, options.unknown_keys)
+    })
 }
 
 /// Reads the file `name` of a checkpoint's folder by `parse`.
