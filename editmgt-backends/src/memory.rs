@@ -5,6 +5,12 @@ pub fn peak_memory() -> Option<u64> {
     bytes_of("VmHWM:", &std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// Memory in bytes that programs can still use without swapping; `None` if the system does not report
+/// it (all but Linux).
+pub fn available_memory() -> Option<u64> {
+    bytes_of("MemAvailable:", &std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
 /// The machine's memory in bytes; `None` if the system does not report it.
 pub(crate) fn host_memory() -> Option<u64> {
     bytes_of("MemTotal:", &std::fs::read_to_string("/proc/meminfo").ok()?)
@@ -36,6 +42,7 @@ mod tests {
         if cfg!(target_os = "linux") {
             assert!(peak_memory() > Some(1 << 20));
             assert!(host_memory() > peak_memory());
+            assert!(host_memory() > available_memory() && available_memory() > Some(0));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Finds the weights of a folder and lists their tensors.
 
+#[cfg(feature = "pytorch")]
+use std::collections::HashMap;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use burn::tensor::DType;
 use serde::Deserialize;
 
-use crate::sets::WeightSets;
+use crate::sets::{Chosen, WeightSets};
 use crate::{CheckpointError, FileDtype, decode, header};
 
 /// An index is a small file; a limit keeps a wrong one from filling the memory.
@@ -26,6 +28,19 @@ pub struct WeightFiles {
     variant: Option<String>,
     /// The one file, where it is part of the program.
     embedded: Option<&'static [u8]>,
+    format: Format,
+    /// The tensors of PyTorch's files.
+    #[cfg(feature = "pytorch")]
+    unpickled: HashMap<String, pytorch_reader::Tensor>,
+}
+
+/// What weights are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Safetensors,
+    /// As `torch.save` writes them.
+    #[cfg(feature = "pytorch")]
+    Pickle,
 }
 
 /// Where a tensor is and what it is.
@@ -38,7 +53,8 @@ pub struct TensorEntry {
     pub shape: Vec<usize>,
     /// The file.
     pub file: Arc<Path>,
-    /// The position of its data in the file.
+    /// The position of its data: in a safetensors file from the start of the file, in one of PyTorch's from the
+    /// start of the tensor.
     pub bytes: Range<u64>,
 }
 
@@ -47,12 +63,15 @@ impl WeightFiles {
     /// `model.safetensors`, or the shards that a `*.safetensors.index.json` names. Only headers
     /// are read.
     ///
+    /// With the feature `pytorch`, a folder without safetensors is opened by `pytorch_model.bin`,
+    /// `diffusion_pytorch_model.bin`, the shards of a `*.bin.index.json`, or its only other `.bin`, `.pth` or `.pt`.
+    ///
     /// Where a folder has variants beside (`model.fp16.safetensors`), these files win; where it has only one
     /// variant, that is read. See [`open_variant`](Self::open_variant) for a choice.
     ///
     /// # Errors
-    /// No weights or more than one set of them, a malformed header or index, a missing shard, a
-    /// shard outside the folder, an index that doesn't name exactly the keys of its shards, a link that points
+    /// No weights or more than one set of them, a malformed header or index, a pickle with more than tensors by
+    /// name ([`PickleError`](crate::PickleError)), a missing shard, a shard outside the folder, an index that doesn't name exactly the keys of its shards, a link that points
     /// nowhere.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         Self::open_variant(dir, None)
@@ -68,12 +87,12 @@ impl WeightFiles {
         variant: Option<&str>,
     ) -> Result<Self, CheckpointError> {
         let dir = dir.as_ref();
-        let (variant, file) = WeightSets::read(dir)?.choose(dir, variant)?;
-        let files = match file.extension().is_some_and(|extension| extension == "json") {
-            true => Self::sharded(dir, &file)?,
-            false => Self::single(dir, file)?,
-        };
-        Ok(Self { variant, ..files })
+        let Chosen { format, variant, file } = WeightSets::read(dir)?.choose(dir, variant)?;
+        let files = Self { format, variant, ..Self::empty(dir) };
+        match file.extension().is_some_and(|extension| extension == "json") {
+            true => files.sharded(&file),
+            false => files.single(file),
+        }
     }
 
     /// The variants that the folder `dir` has weights of, sorted: `["fp16"]`, for instance.
@@ -103,8 +122,16 @@ impl WeightFiles {
     }
 
     fn empty(dir: &Path) -> Self {
-        let dir = dir.to_owned();
-        Self { dir, files: Vec::new(), entries: BTreeMap::new(), variant: None, embedded: None }
+        Self {
+            dir: dir.to_owned(),
+            files: Vec::new(),
+            entries: BTreeMap::new(),
+            variant: None,
+            embedded: None,
+            format: Format::Safetensors,
+            #[cfg(feature = "pytorch")]
+            unpickled: HashMap::new(),
+        }
     }
 
     /// Opens one of the files, and tells its length.
@@ -121,7 +148,7 @@ impl WeightFiles {
     /// A file that can't be read, a malformed header.
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let path = path.as_ref();
-        Self::single(path.parent().unwrap_or(Path::new("")), path.to_owned())
+        Self::empty(path.parent().unwrap_or(Path::new(""))).single(path.to_owned())
     }
 
     /// The values of the tensor `key`, row-major, as f32; `None` when there is no such tensor.
@@ -131,22 +158,55 @@ impl WeightFiles {
     /// no longer be read.
     pub fn values(&self, key: &str) -> Result<Option<Vec<f32>>, CheckpointError> {
         let Some(entry) = self.entries.get(key) else { return Ok(None) };
-        let (mut file, _) = self.reader(&entry.file)?;
-        let values = decode::read::<f32>(&mut file, entry, false);
+        let mut reader = self.tensor_reader(key, entry)?;
+        let values = decode::read::<f32>(&mut reader, entry, false);
         values.map(Some).map_err(|error| error.of(&entry.file, key, DType::F32))
     }
 
-    fn single(dir: &Path, path: PathBuf) -> Result<Self, CheckpointError> {
-        let mut files = Self::empty(dir);
-        files.add(path.into())?;
-        Ok(files)
+    /// The bytes of a tensor of one of PyTorch's files; `None` for one of a safetensors file.
+    #[cfg(feature = "pytorch")]
+    pub(crate) fn unpickled(
+        &self,
+        key: &str,
+        entry: &TensorEntry,
+    ) -> Result<Option<Reader>, CheckpointError> {
+        let Some(tensor) = self.unpickled.get(key) else { return Ok(None) };
+        let bytes = crate::pytorch::bytes(tensor).map_err(CheckpointError::io(&entry.file))?;
+        Ok(Some(Reader::Tensor(Cursor::new(bytes))))
     }
 
-    fn sharded(dir: &Path, index: &Path) -> Result<Self, CheckpointError> {
+    /// `None`: without the feature `pytorch` all files are safetensors.
+    #[cfg(not(feature = "pytorch"))]
+    pub(crate) fn unpickled(
+        &self,
+        _key: &str,
+        _entry: &TensorEntry,
+    ) -> Result<Option<Reader>, CheckpointError> {
+        Ok(None)
+    }
+
+    /// What the data of a tensor are read from.
+    pub(crate) fn tensor_reader(
+        &self,
+        key: &str,
+        entry: &TensorEntry,
+    ) -> Result<Reader, CheckpointError> {
+        match self.unpickled(key, entry)? {
+            Some(bytes) => Ok(bytes),
+            None => Ok(self.reader(&entry.file)?.0),
+        }
+    }
+
+    fn single(mut self, path: PathBuf) -> Result<Self, CheckpointError> {
+        self.add(path.into())?;
+        Ok(self)
+    }
+
+    fn sharded(self, index: &Path) -> Result<Self, CheckpointError> {
         let shards = read_index(index)?;
-        let mut files = Self::empty(dir);
+        let mut files = self;
         for shard in shards.keys() {
-            let path = dir.join(shard);
+            let path = files.dir.join(shard);
             // A link that points nowhere is there: opening it says so.
             if path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
                 let shard = shard.clone();
@@ -156,7 +216,7 @@ impl WeightFiles {
         }
         let mut named = 0;
         for (shard, keys) in &shards {
-            let path = dir.join(shard);
+            let path = files.dir.join(shard);
             named += keys.len();
             for key in keys {
                 if files.entries.get(key).is_none_or(|entry| *entry.file != *path) {
@@ -183,8 +243,19 @@ impl WeightFiles {
     }
 
     fn add(&mut self, path: Arc<Path>) -> Result<(), CheckpointError> {
-        let (reader, len) = self.reader(&path)?;
-        for header::HeaderEntry { key, dtype, shape, bytes } in header::read(reader, len, &path)? {
+        let entries = match self.format {
+            Format::Safetensors => {
+                let (reader, len) = self.reader(&path)?;
+                header::read(reader, len, &path)?
+            }
+            #[cfg(feature = "pytorch")]
+            Format::Pickle => {
+                let (entries, tensors) = crate::pytorch::read(&path)?;
+                self.unpickled.extend(tensors);
+                entries
+            }
+        };
+        for header::HeaderEntry { key, dtype, shape, bytes } in entries {
             let entry = TensorEntry { dtype, shape, file: path.clone(), bytes };
             match self.entries.entry(key) {
                 Entry::Vacant(slot) => {
@@ -213,7 +284,12 @@ impl WeightFiles {
         self.variant.as_deref()
     }
 
-    /// The safetensors files.
+    /// Whether the files are safetensors; the other ones are PyTorch's.
+    pub fn is_safetensors(&self) -> bool {
+        self.format == Format::Safetensors
+    }
+
+    /// The files of the weights, without the index of shards.
     pub fn files(&self) -> &[Arc<Path>] {
         &self.files
     }
@@ -228,6 +304,8 @@ impl WeightFiles {
 pub(crate) enum Reader {
     File(File),
     Embedded(Cursor<&'static [u8]>),
+    #[cfg(feature = "pytorch")]
+    Tensor(Cursor<Vec<u8>>),
 }
 
 impl Read for Reader {
@@ -235,6 +313,8 @@ impl Read for Reader {
         match self {
             Self::File(file) => file.read(into),
             Self::Embedded(bytes) => bytes.read(into),
+            #[cfg(feature = "pytorch")]
+            Self::Tensor(bytes) => bytes.read(into),
         }
     }
 }
@@ -244,6 +324,8 @@ impl Seek for Reader {
         match self {
             Self::File(file) => file.seek(to),
             Self::Embedded(bytes) => bytes.seek(to),
+            #[cfg(feature = "pytorch")]
+            Self::Tensor(bytes) => bytes.seek(to),
         }
     }
 }

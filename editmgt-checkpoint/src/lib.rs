@@ -1,4 +1,5 @@
-//! Checkpoint folders in the official layout: one safetensors file, or shards with an index.
+//! Checkpoint folders in the official layout: one safetensors file, or shards with an index. With the feature
+//! `pytorch` also PyTorch's own files, where a folder has nothing else; their pickles are not run.
 //!
 //! Loading is strict. Headers are read first and compared with the module: every parameter must
 //! have its key with the right shape, and every key a parameter. Then one tensor at a time is read,
@@ -26,6 +27,8 @@ mod keys;
 mod load;
 mod mismatch;
 mod output;
+#[cfg(feature = "pytorch")]
+mod pytorch;
 mod quantization;
 mod quantize;
 mod random;
@@ -35,10 +38,10 @@ mod summary;
 mod write;
 
 pub use editmgt_kernels::{UnknownBits, WeightBits};
-pub use error::{CheckpointError, HeaderError};
+pub use error::{CheckpointError, HeaderError, PickleError};
 pub use files::{TensorEntry, WeightFiles};
 pub use keys::{TensorSpec, module_paths, module_tensors};
-pub use load::{LoadOptions, check_module, load_module};
+pub use load::{LoadOptions, cast_module, check_module, load_module};
 pub use mismatch::{Mismatch, Misshaped};
 pub use quantization::QuantizationConfig;
 pub use quantize::{copy_weights, quantize_weights};

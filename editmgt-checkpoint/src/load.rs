@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use editmgt_core::KeyMap;
-use editmgt_kernels::{QuantizedMatrix, reads_quantized};
+use editmgt_kernels::{QuantizedMatrix, quantized_bits, reads_quantized};
 use half::{bf16, f16};
 
 use crate::decode::{self, Float};
@@ -39,6 +39,9 @@ pub struct LoadOptions {
     /// [reads them](editmgt_kernels::reads_quantized). Otherwise they are expanded to the dtype. For
     /// modules that use [`editmgt_kernels::linear`] and [`editmgt_kernels::embed`].
     pub keep_quantized: bool,
+    /// The dtype of the weights of linear layers and embedding tables, if it is another than that of
+    /// the other parameters.
+    pub matrices: Option<DType>,
 }
 
 impl LoadOptions {
@@ -50,6 +53,7 @@ impl LoadOptions {
             quantized: None,
             quantize: None,
             keep_quantized: false,
+            matrices: None,
         }
     }
 
@@ -76,6 +80,23 @@ impl LoadOptions {
     pub fn with_keep_quantized(self, keep_quantized: bool) -> Self {
         Self { keep_quantized, ..self }
     }
+
+    /// Sets [`matrices`](Self::matrices).
+    #[must_use]
+    pub fn with_matrices(self, matrices: impl Into<Option<DType>>) -> Self {
+        Self { matrices: matrices.into(), ..self }
+    }
+
+    /// The dtype of a parameter that is of that dtype now.
+    fn dtype_of(&self, at: &Position, now: DType) -> DType {
+        match (at.is_matrix(), self.matrices) {
+            (true, Some(dtype)) => dtype,
+            (true, None) if self.keep_half_precision && matches!(now, DType::F16 | DType::BF16) => {
+                now
+            }
+            _ => self.dtype,
+        }
+    }
 }
 
 impl From<DType> for LoadOptions {
@@ -88,7 +109,8 @@ impl From<DType> for LoadOptions {
 /// `options` can be a [`DType`].
 ///
 /// All keys are compared before any data is read. Then one tensor at a time is read and converted,
-/// so host memory holds at most one tensor besides the weights that the device keeps there.
+/// so host memory holds at most one tensor besides the weights that the device keeps there; of PyTorch's files also
+/// the bytes of that tensor.
 ///
 /// # Errors
 /// [`CheckpointError::Mismatch`] with every key that is missing, unused or has another shape;
@@ -106,6 +128,9 @@ pub fn load_module<M: Module>(
 ) -> Result<M, CheckpointError> {
     let options = options.into();
     let plan = checked_plan(&module, files, keys, options)?;
+    if let Some(dtype) = options.matrices {
+        check_dtype(&module, dtype)?;
+    }
     let (dir, dtype) = (files.dir().display(), options.dtype);
     tracing::debug!(%dir, tensors = plan.len(), ?dtype, "loading weights");
     let at = Position::default();
@@ -137,15 +162,50 @@ fn checked_plan<'a, M: Module>(
     keys: &KeyMap,
     options: LoadOptions,
 ) -> Result<HashMap<String, Source<'a>>, CheckpointError> {
-    let dtype = options.dtype;
+    check_dtype(module, options.dtype)?;
+    plan(module, files, keys, options.quantized)
+}
+
+fn check_dtype<M: Module>(module: &M, dtype: DType) -> Result<(), CheckpointError> {
     if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
         return Err(CheckpointError::UnsupportedDtype { got: dtype });
     }
     // A backend panics for a dtype that it doesn't support.
-    if let Some(device) = module.devices().iter().find(|device| !device.supports_dtype(dtype)) {
-        return Err(CheckpointError::DeviceDtype { device: format!("{device:?}"), dtype });
+    match module.devices().iter().find(|device| !device.supports_dtype(dtype)) {
+        Some(device) => Err(CheckpointError::DeviceDtype { device: format!("{device:?}"), dtype }),
+        None => Ok(()),
     }
-    plan(module, files, keys, options.quantized)
+}
+
+/// Converts the parameters of a module as [`load_module`] would; quantised ones stay so. Its device
+/// must support the dtypes.
+pub fn cast_module<M: Module>(module: M, options: impl Into<LoadOptions>) -> M {
+    module.map(&mut Cast { options: options.into(), at: Position::default() })
+}
+
+struct Cast {
+    options: LoadOptions,
+    at: Position,
+}
+
+impl ModuleMapper for Cast {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.at.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.at.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| {
+            if quantized_bits(&tensor).is_some() {
+                return tensor;
+            }
+            let dtype = self.options.dtype_of(&self.at, tensor.dtype());
+            tensor.cast(dtype)
+        })
+    }
 }
 
 /// The tensor to read into a parameter.
@@ -270,12 +330,12 @@ struct Loader<'a> {
 impl Loader<'_> {
     /// The dtype of a parameter in memory.
     fn dtype_of(&self, source: &Source) -> DType {
-        let keep = self.options.keep_half_precision && self.at.is_matrix();
-        match source.entry.dtype {
-            FileDtype::F16 if keep => DType::F16,
-            FileDtype::BF16 if keep => DType::BF16,
-            _ => self.options.dtype,
-        }
+        let stored = match source.entry.dtype {
+            FileDtype::F16 => DType::F16,
+            FileDtype::BF16 => DType::BF16,
+            _ => DType::F32,
+        };
+        self.options.dtype_of(&self.at, stored)
     }
 
     fn data(
@@ -293,12 +353,25 @@ impl Loader<'_> {
 
     fn read<E: Float>(&mut self, source: &Source) -> Result<Vec<E>, CheckpointError> {
         let Source { key, entry, transposed, .. } = source;
-        let file = self.file(&entry.file)?;
+        let mut unpickled = None;
+        let file = self.file(key, entry, &mut unpickled)?;
         let values = decode::read(file, entry, *transposed);
         values.map_err(|error| error.of(&entry.file, key, E::DTYPE))
     }
 
-    fn file(&mut self, path: &Arc<Path>) -> Result<&mut Reader, CheckpointError> {
+    /// What a tensor is read from: its file, or its bytes, which `unpickled` gets, of one of
+    /// PyTorch's.
+    fn file<'r>(
+        &'r mut self,
+        key: &str,
+        entry: &TensorEntry,
+        unpickled: &'r mut Option<Reader>,
+    ) -> Result<&'r mut Reader, CheckpointError> {
+        *unpickled = self.files.unpickled(key, entry)?;
+        if let Some(bytes) = unpickled {
+            return Ok(bytes);
+        }
+        let path = &entry.file;
         if self.open.as_ref().is_none_or(|(open, _)| open != path) {
             self.open = Some((path.clone(), self.files.reader(path)?.0));
         }
@@ -310,14 +383,16 @@ impl Loader<'_> {
     fn quantized(&mut self, source: &Source) -> Result<Option<QuantizedMatrix>, CheckpointError> {
         let Source { key, entry, scales, quantizable, .. } = source;
         let path = &entry.file;
+        let mut unpickled = None;
         let matrix = match (scales, self.options.quantized, self.options.quantize) {
             (Some((scales, shape)), Some(bits), _) => {
-                let scales = raw_bytes(self.file(&scales.file)?, scales)
-                    .map_err(CheckpointError::io(&scales.file))?;
-                decode::read_quantized(self.file(path)?, entry, &scales, bits, *shape)
+                let file = self.file(&scale_key(key), scales, &mut unpickled)?;
+                let scales = raw_bytes(file, scales).map_err(CheckpointError::io(&scales.file))?;
+                let file = self.file(key, entry, &mut unpickled)?;
+                decode::read_quantized(file, entry, &scales, bits, *shape)
             }
             (None, _, Some(bits)) if *quantizable => {
-                decode::read_quantizing(self.file(path)?, entry, bits)
+                decode::read_quantizing(self.file(key, entry, &mut unpickled)?, entry, bits)
             }
             _ => return Ok(None),
         };

@@ -36,8 +36,8 @@ enum Source<'a> {
 
 /// Writes the weights of `files` to the folder `dir`, which must be empty or missing: weights of
 /// linear layers, and vocabularies of at least 1024 rows, in `bits`, all others as they are. Keys
-/// that `module` doesn't use are left out. A piece of a tensor is in memory at a time, and the
-/// scales of one.
+/// that `module` doesn't use are left out. A piece of a tensor is in memory at a time (of PyTorch's
+/// files a tensor), and the scales of one.
 ///
 /// The config beside them must have the key of [`QuantizationConfig`](crate::QuantizationConfig).
 ///
@@ -105,7 +105,7 @@ fn write_from(
     write_stored(dir, &specs, name, MAX_SHARD, |spec, sink| {
         match (&sources[spec.key.as_str()], bits) {
             (Source::Values(entry), Some(bits)) => {
-                let (mut file, _) = files.reader(&entry.file)?;
+                let mut file = files.tensor_reader(&spec.key, entry)?;
                 let found = quantize(&mut file, entry, &spec.key, bits, sink)?;
                 scales.insert(spec.key.clone(), found);
                 Ok(())
@@ -114,7 +114,7 @@ fn write_from(
                 sink.push_bytes(&scales.remove(*key).expect("a weight precedes its scales"))
             }
             (Source::Copied(entry) | Source::Values(entry), _) => {
-                let (mut file, _) = files.reader(&entry.file)?;
+                let mut file = files.tensor_reader(&spec.key, entry)?;
                 copy(&mut file, entry, sink)
             }
         }

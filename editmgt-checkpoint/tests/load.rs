@@ -11,7 +11,7 @@ use burn::nn::{
 };
 use burn::tensor::{DType, Device, Tensor};
 use editmgt_checkpoint::{
-    CheckpointError, FileDtype, LoadOptions, WeightFiles, load_module, module_tensors,
+    CheckpointError, FileDtype, LoadOptions, WeightFiles, cast_module, load_module, module_tensors,
 };
 use editmgt_core::KeyMap;
 use half::{bf16, f16};
@@ -146,6 +146,11 @@ fn loads_every_pair_of_dtypes() {
             _ => DType::F32,
         };
         check(&module, matrices, DType::F32);
+        let narrow = LoadOptions::new(DType::F32).with_matrices(DType::BF16);
+        let module = load_module(tiny(&device), &files, &keys(), narrow).unwrap();
+        check(&module, DType::BF16, DType::F32);
+        check(&cast_module(module.clone(), DType::F16), DType::F16, DType::F16);
+        check(&cast_module(module, keep), DType::BF16, DType::F32);
     }
 }
 

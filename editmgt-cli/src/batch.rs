@@ -1,15 +1,17 @@
 //! `editmgt batch`.
 
+use std::error::Error;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Instant;
 
 use clap::Args;
 use editmgt::batch::{
     Batch, BatchEntry, BatchError, BatchFolder, BatchJob, JobStatus, RunAccess, Shard, read_jobs,
 };
-use editmgt_store::{FileRoles, StoreError};
+use editmgt_store::{FileRoles, ShardError, StoreError};
 
 use crate::Outcome;
 use crate::limits::LimitArgs;
@@ -21,36 +23,62 @@ use crate::stop::StopSignal;
 #[derive(Args)]
 pub(crate) struct BatchArgs {
     /// The jobs: a JSON object per line, with photo, instruction, optional mask, name and task (edit,
-    /// inpaint or {"outpaint": {"left": 256}}), and options as in a report's `request`; paths are relative to the file's folder
-    jobs: PathBuf,
+    /// inpaint or {"outpaint": {"left": 256}}), and options as in a report's `request`; paths are relative to the file's folder.
+    /// With the feature `cloud`, all may be URLs: s3://, gs://, http(s)://, file://
+    pub(crate) jobs: PathBuf,
     /// Output folder of the results and manifest.jsonl; created if needed
     #[arg(short, long, value_name = "DIR")]
-    out: PathBuf,
+    pub(crate) out: PathBuf,
     #[command(flatten)]
-    compute: ComputeArgs,
+    pub(crate) compute: ComputeArgs,
     /// Resume the batch in DIR: finished jobs are skipped
     #[arg(long)]
-    resume: bool,
+    pub(crate) resume: bool,
     #[command(flatten)]
-    lock: LockArgs,
+    pub(crate) lock: LockArgs,
     /// Run every N-th job, from the I-th on; the shards of a batch can run concurrently, in one
-    /// folder or in several
-    #[arg(long, value_name = "I/N")]
-    shard: Option<Shard>,
+    /// folder or in several. auto takes the task of a Slurm array job or a Kubernetes Indexed Job
+    #[arg(long, value_name = "I/N|auto")]
+    shard: Option<ShardArg>,
     /// Format of the results
     #[arg(long, default_value = "png", value_parser = ["png", "jpg", "webp", "bmp", "tiff"])]
-    format: String,
+    pub(crate) format: String,
     /// Don't write the record of the edit into PNGs
     #[arg(long)]
-    no_record: bool,
+    pub(crate) no_record: bool,
     #[command(flatten)]
-    limits: LimitArgs,
+    pub(crate) limits: LimitArgs,
     /// No progress bar or progress lines
     #[arg(short, long)]
-    quiet: bool,
+    pub(crate) quiet: bool,
+}
+
+/// Which shard is run.
+#[derive(Clone, Copy)]
+enum ShardArg {
+    /// By the variables of a scheduler.
+    Auto,
+    Given(Shard),
+}
+
+impl FromStr for ShardArg {
+    type Err = ShardError;
+
+    fn from_str(text: &str) -> Result<Self, ShardError> {
+        if text == "auto" { Ok(Self::Auto) } else { text.parse().map(Self::Given) }
+    }
 }
 
 impl BatchArgs {
+    fn shard(&self) -> Result<Shard, String> {
+        match self.shard {
+            None => Ok(Shard::ALL),
+            Some(ShardArg::Given(shard)) => Ok(shard),
+            Some(ShardArg::Auto) => Shard::of_array_task(|name| std::env::var(name).ok())
+                .map_err(|error| format!("--shard auto: {error}")),
+        }
+    }
+
     fn result(&self, job: &BatchJob) -> PathBuf {
         self.out.join(format!("{}.{}", job.name, self.format))
     }
@@ -73,10 +101,25 @@ impl BatchArgs {
     }
 }
 
+/// Whether a path is a URL.
+fn is_url(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.contains("://"))
+}
+
+#[cfg(not(feature = "cloud"))]
+fn needs_cloud(url: &Path) -> String {
+    format!(
+        "{}: expected a path: URLs need a build with the feature `cloud` (cargo install editmgt-cli --features cloud)",
+        url.display()
+    )
+}
+
 /// Existing files are protected on the first run of a batch.
-fn refuse_existing(args: &BatchArgs, jobs: &[BatchJob]) -> Result<(), String> {
-    let results = jobs.iter().map(|job| args.result(job));
-    match results.into_iter().find(|result| result.exists() && !is_folder_of_shards(args)) {
+fn refuse_existing(args: &BatchArgs, jobs: &[BatchJob], shard: Shard) -> Result<(), String> {
+    // Other shards may already have written results.
+    let is_of_shards = !shard.is_all();
+    let mut results = jobs.iter().map(|job| args.result(job));
+    match results.find(|result| result.exists() && !is_of_shards) {
         Some(result) => Err(format!(
             "{}: this file is there before the batch, which would overwrite it; use another folder, \
              or --resume if an earlier run made it",
@@ -86,21 +129,31 @@ fn refuse_existing(args: &BatchArgs, jobs: &[BatchJob]) -> Result<(), String> {
     }
 }
 
-/// Other shards may already have written results.
-fn is_folder_of_shards(args: &BatchArgs) -> bool {
-    args.shard.is_some_and(|shard| !shard.is_all())
-}
-
 pub(crate) fn run(args: BatchArgs) -> Outcome {
     // Everything that can be checked is checked before the model is loaded.
+    let shard = args.shard()?;
+    #[cfg(feature = "cloud")]
+    if is_url(&args.jobs) || is_url(&args.out) {
+        return crate::batch_cloud::run(args, shard);
+    }
+    #[cfg(not(feature = "cloud"))]
+    if let Some(url) = [&args.jobs, &args.out].into_iter().find(|path| is_url(path)) {
+        return Err(needs_cloud(url).into());
+    }
     let jobs = read_jobs(&args.jobs)?;
-    let shard = args.shard.unwrap_or(Shard::ALL);
+    let mut places = jobs.iter().flat_map(|job| [Some(&job.photo), job.mask.as_ref()]).flatten();
+    if let Some(_url) = places.find(|path| is_url(path)) {
+        #[cfg(feature = "cloud")]
+        return crate::batch_cloud::run(args, shard);
+        #[cfg(not(feature = "cloud"))]
+        return Err(needs_cloud(_url).into());
+    }
     let builder = args.compute.builder()?;
     args.check_files(&jobs, shard)?;
     let access = RunAccess { resume: args.resume, locking: args.lock.locking() };
     let mut folder = BatchFolder::open(&args.out, shard, access)?;
     if !args.resume {
-        refuse_existing(&args, &jobs)?;
+        refuse_existing(&args, &jobs, shard)?;
     }
 
     let stop = StopSignal::on_ctrl_c()?;
@@ -111,24 +164,46 @@ pub(crate) fn run(args: BatchArgs) -> Outcome {
     batch.limits = args.limits.limits();
     batch.record = !args.no_record;
 
+    let own = jobs.iter().filter(|job| job.is_in(shard));
+    run_jobs(&mut batch, own, args.resume, &mut progress, |batch, job, progress| {
+        if batch.is_done(job) { Ok(None) } else { Ok(Some(batch.edit(job, progress)?)) }
+    })
+}
+
+/// Runs jobs one after the other. `edit` gives the entry of a job, or `None` if it was done before.
+pub(crate) fn run_jobs<'j, 'b>(
+    batch: &mut Batch<'b>,
+    jobs: impl Iterator<Item = &'j BatchJob>,
+    resume: bool,
+    progress: &mut Progress,
+    mut edit: impl FnMut(
+        &mut Batch<'b>,
+        &BatchJob,
+        &mut Progress,
+    ) -> Result<Option<BatchEntry>, Box<dyn Error>>,
+) -> Outcome {
     let (mut done, mut failed, mut before) = (0, 0, 0);
-    for job in jobs.iter().filter(|job| job.is_in(shard)) {
-        if batch.is_done(job) {
-            before += 1;
-            continue;
-        }
+    for job in jobs {
         let start = Instant::now();
-        let entry = batch.edit(job, &mut progress);
+        let entry = edit(batch, job, progress);
         progress.finish();
         for cut in batch.prompts_cut() {
             progress.note(&format!("{}: {cut}", job.name));
         }
         let entry = match entry {
-            Err(BatchError::Stopped(stopped)) => {
-                let what = format!("{}: {stopped}; resume it with --resume", job.name);
-                return Ok(StopSignal::stopped(&what));
-            }
-            entry => entry?,
+            Ok(entry) => entry,
+            Err(error) => match error.downcast::<BatchError>().map(|error| *error) {
+                Ok(BatchError::Stopped(stopped)) => {
+                    let what = format!("{}: {stopped}; resume it with --resume", job.name);
+                    return Ok(StopSignal::stopped(&what));
+                }
+                Ok(error) => return Err(error.into()),
+                Err(error) => return Err(error),
+            },
+        };
+        let Some(entry) = entry else {
+            before += 1;
+            continue;
         };
         match entry.status {
             JobStatus::Done => done += 1,
@@ -136,7 +211,7 @@ pub(crate) fn run(args: BatchArgs) -> Outcome {
         }
         tell(&entry, start);
     }
-    let skipped = if args.resume { format!(", {before} done before") } else { String::new() };
+    let skipped = if resume { format!(", {before} done before") } else { String::new() };
     let _unread = writeln!(std::io::stdout(), "{done} done, {failed} failed{skipped}");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -21,6 +21,8 @@ use crate::limits::{LimitArgs, in_megapixels};
 use crate::model::ComputeArgs;
 use crate::options::{InpaintArgs, MarginArgs, RequestArgs, by_flag};
 use crate::progress::{PreviewFolder, Progress};
+#[cfg(feature = "remote")]
+use crate::remote::{RemoteRun, ServerArgs};
 use crate::stop::StopSignal;
 
 /// Most files of one call.
@@ -106,6 +108,9 @@ struct RunArgs {
     in_place: bool,
     #[command(flatten)]
     compute: ComputeArgs,
+    #[cfg(feature = "remote")]
+    #[command(flatten)]
+    server: ServerArgs,
     /// Make this many variations, from --variation on, as OUT with -0, -1, … before its extension
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_VARIATIONS))]
     variations: Option<u32>,
@@ -182,12 +187,12 @@ struct PhotoCommand<'a> {
 }
 
 /// One output file.
-struct Job {
-    request: EditRequest,
-    output: PathBuf,
-    report: Option<PathBuf>,
-    map: Option<PathBuf>,
-    record: bool,
+pub(crate) struct Job {
+    pub(crate) request: EditRequest,
+    pub(crate) output: PathBuf,
+    pub(crate) report: Option<PathBuf>,
+    pub(crate) map: Option<PathBuf>,
+    pub(crate) record: bool,
     /// Prefix of its previews' names.
     prefix: String,
 }
@@ -303,6 +308,18 @@ pub(crate) fn outpaint(args: OutpaintCommand) -> Outcome {
 }
 
 impl PhotoCommand<'_> {
+    /// Prints what was found in the files.
+    fn tell_notes(&self, progress: &Progress, photo: &Photo, mask: Option<&Mask>) {
+        for note in photo.notes() {
+            progress.note(&format!("{} {note}", self.photo.display()));
+        }
+        if let (Some(mask), Some((path, _))) = (mask, self.mask) {
+            for note in mask.notes() {
+                progress.note(&format!("{} {note}", path.display()));
+            }
+        }
+    }
+
     /// Runs the command: `options` sets what was given on the request, which is empty or the recorded
     /// one.
     fn execute(
@@ -313,6 +330,8 @@ impl PhotoCommand<'_> {
         let args = self.run;
         let start = Instant::now();
         // Everything that can be checked is checked before the model is loaded.
+        #[cfg(feature = "remote")]
+        let server = args.server.server()?;
         let like = args.like.as_deref().map(EditRecord::open).transpose()?;
         if let (Some(path), Some(like)) = (&args.like, &like) {
             let recorded = command_of(like.settings.task);
@@ -349,6 +368,21 @@ impl PhotoCommand<'_> {
         for job in &jobs {
             job.check(result_size)?;
         }
+        #[cfg(feature = "remote")]
+        if let Some(server) = &server {
+            let remote = RemoteRun {
+                server,
+                path: self.photo,
+                photo: &photo,
+                mask: mask.as_deref(),
+                limits: &limits,
+                jobs: &jobs,
+            };
+            remote.check(args.previews.preview.is_some())?;
+            let mut progress = Progress::new(args.quiet, StopSignal::on_ctrl_c()?);
+            self.tell_notes(&progress, &photo, mask.as_deref());
+            return remote.run(&mut progress, start);
+        }
         let mut builder = args.compute.builder()?;
         if !request.anyway {
             builder = builder.for_job(request.task.job());
@@ -356,14 +390,7 @@ impl PhotoCommand<'_> {
 
         let stop = StopSignal::on_ctrl_c()?;
         let mut progress = Progress::new(args.quiet, stop);
-        for note in photo.notes() {
-            progress.note(&format!("{} {note}", self.photo.display()));
-        }
-        if let (Some(mask), Some((path, _))) = (&mask, self.mask) {
-            for note in mask.notes() {
-                progress.note(&format!("{} {note}", path.display()));
-            }
-        }
+        self.tell_notes(&progress, &photo, mask.as_deref());
         progress.show_stage("loading model");
         let editor = builder.build()?;
         let differences = like.map(|like| like.differences(editor.model().source.as_ref()));

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+#[cfg(feature = "cloud")]
+mod batch_cloud;
 mod devices;
 mod edit;
 mod generate;
@@ -18,8 +20,12 @@ mod progress;
 #[cfg(feature = "hub")]
 mod pull;
 mod quantize;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "serve")]
+mod serve_models;
 mod show;
 mod stop;
 mod verify;

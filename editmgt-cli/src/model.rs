@@ -24,7 +24,7 @@ pub struct ModelArg {
 }
 
 /// How the model's files are read.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub struct FilesArgs {
     /// Which weights to read where there are several: fp16 for *.fp16.safetensors [default: those
     /// without a variant in their names, or the only ones]
@@ -40,7 +40,8 @@ pub struct FilesArgs {
 }
 
 impl FilesArgs {
-    fn apply(&self, builder: EditorBuilder) -> EditorBuilder {
+    /// Applies them to a model's builder.
+    pub fn apply(&self, builder: EditorBuilder) -> EditorBuilder {
         let builder = builder.accept_unknown_keys(self.accept_unknown_keys).quantize(self.quantize);
         match &self.variant {
             Some(variant) => builder.variant(variant),
@@ -64,16 +65,6 @@ impl ModelArg {
 }
 
 impl ModelArg {
-    /// Name of the model's folder; `None` for the embedded model.
-    fn folder_name(&self) -> Option<String> {
-        #[cfg(feature = "embedded")]
-        let model = self.model.as_ref()?;
-        #[cfg(not(feature = "embedded"))]
-        let model = &self.model;
-        let name = model.file_name().map(|name| name.to_string_lossy().into_owned());
-        Some(name.unwrap_or_else(|| "model".to_owned()))
-    }
-
     /// What happens to unknown keys of configs.
     pub fn unknown_keys(&self) -> UnknownKeys {
         UnknownKeys::accept(self.files.accept_unknown_keys)
@@ -106,11 +97,18 @@ pub fn note_folder(model: &Path) {
     let _no_names = model;
 }
 
-/// Options for the device, precision and adapters.
+/// Options for the model, the device, precision and adapters.
 #[derive(Args)]
 pub struct ComputeArgs {
     #[command(flatten)]
     model: ModelArg,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Options for the device, precision and adapters.
+#[derive(Clone, Args)]
+pub struct RunArgs {
     /// LoRA adapter (folder or file); may be repeated. SCALE multiplies its effect [default: 1];
     /// STREAMS is image, reference or both [default: as trained]
     #[arg(long, value_name = "DIR[:SCALE[:STREAMS]]")]
@@ -128,16 +126,25 @@ pub struct ComputeArgs {
     low_memory: bool,
 }
 
-impl ComputeArgs {
-    /// Name of the model's folder; `None` for the embedded model.
-    pub fn model_name(&self) -> Option<String> {
-        self.model.folder_name()
+impl RunArgs {
+    /// Applies them to a model's builder.
+    ///
+    /// # Errors
+    /// [`EditError`] for an unknown device or a dtype that it does not have.
+    pub fn apply(&self, builder: EditorBuilder) -> Result<EditorBuilder, EditError> {
+        let device = editmgt::open_device(&self.device)?;
+        let dtype = self.dtype.as_deref().map(str::parse).transpose()?;
+        let dtype = DtypePolicy::choose(&device, dtype)?;
+        let builder = builder.device(device).dtype(dtype).low_memory(self.low_memory);
+        Ok(self.lora.iter().cloned().fold(builder, EditorBuilder::lora))
     }
+}
 
+impl ComputeArgs {
     /// Declares the files of the model and its adapters as inputs.
     pub fn declare(&self, roles: &mut FileRoles) {
         self.model.declare(roles);
-        for lora in &self.lora {
+        for lora in &self.run.lora {
             roles.input_tree("LoRA adapter", &lora.path);
         }
     }
@@ -147,10 +154,6 @@ impl ComputeArgs {
     /// # Errors
     /// [`EditError`] for an unknown device or a dtype that it does not have.
     pub fn builder(&self) -> Result<EditorBuilder, EditError> {
-        let device = editmgt::open_device(&self.device)?;
-        let dtype = self.dtype.as_deref().map(str::parse).transpose()?;
-        let dtype = DtypePolicy::choose(&device, dtype)?;
-        let builder = self.model.builder().device(device).dtype(dtype).low_memory(self.low_memory);
-        Ok(self.lora.iter().cloned().fold(builder, EditorBuilder::lora))
+        self.run.apply(self.model.builder())
     }
 }

@@ -82,7 +82,14 @@ impl Progress {
         self.failure.take()
     }
 
-    fn step(&self, completed: usize, total: usize) {
+    /// Whether Ctrl-C was pressed.
+    #[cfg(feature = "remote")]
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_set()
+    }
+
+    /// Shows the number of steps that are done.
+    pub(crate) fn step(&self, completed: usize, total: usize) {
         match &self.show {
             Show::Bar(bar) => {
                 bar.set_length(total as u64);

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use editmgt_server::{Server, ServerLimits, ServerOptions};
 
 use crate::Outcome;
-use crate::model::ComputeArgs;
+use crate::serve_models::ServeModels;
 use crate::stop::StopSignal;
 
 /// The variable with the token.
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Args)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
-    compute: ComputeArgs,
+    models: ServeModels,
     /// Address to listen on; one that other machines reach needs a token
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     address: IpAddr,
@@ -35,9 +35,6 @@ pub(crate) struct ServeArgs {
     /// Name by which clients may reach the server, beside localhost and addresses; may be repeated
     #[arg(long, value_name = "NAME")]
     host_name: Vec<String>,
-    /// Name of the model for clients [default: embedded, or the name of the model's folder]
-    #[arg(long, value_name = "NAME")]
-    model_name: Option<String>,
     /// Minutes that photos and results are kept after they were last used
     #[arg(long, value_name = "MINUTES", default_value_t = 60)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=525_600))]
@@ -95,10 +92,7 @@ impl ServeArgs {
         let of_environment = || std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
         options.token = self.token.clone().or_else(of_environment);
         options.host_names.clone_from(&self.host_name);
-        let folder = self.compute.model_name();
-        let name = self.model_name.clone().or_else(|| folder.clone());
-        options.model_name = name.unwrap_or(options.model_name);
-        options.model_argument = folder;
+        options.memory_budget = self.models.memory_budget.map(|megabytes| megabytes << 20);
         options.limits = limits;
         options.keep = Duration::from_secs(60 * self.keep);
         options
@@ -111,9 +105,9 @@ pub(crate) fn run(args: ServeArgs) -> Outcome {
     options.check()?;
     log(args.log)?;
     let stop = StopSignal::on_ctrl_c()?;
-    let editor = args.compute.builder()?.build()?;
+    let models = args.models.models()?;
     let token = options.token.clone();
-    let server = Server::start(editor, options)?;
+    let server = Server::start_models(models, options)?;
     // A program that starts this one reads the address here; a closed pipe is no error. The token is shown to a
     // person only, not to what keeps logs.
     let mut out = std::io::stdout();

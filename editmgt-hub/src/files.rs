@@ -14,11 +14,22 @@ const TOKENIZER_FILES: [&str; 6] = [
     "special_tokens_map.json",
     "added_tokens.json",
 ];
-/// Names of weights, without their ending: diffusers' and transformers'.
-const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
-const WEIGHTS: &str = ".safetensors";
-/// Endings of weights that are never read, because they can hold code.
+/// Names of weights in a format.
+struct Names {
+    /// Those of diffusers and transformers, without the ending.
+    stems: &'static [&'static str],
+    ending: &'static str,
+}
+
+const SAFETENSORS: Names =
+    Names { stems: &["diffusion_pytorch_model", "model"], ending: ".safetensors" };
+const PICKLE: Names =
+    Names { stems: &["diffusion_pytorch_model", "pytorch_model", "model"], ending: ".bin" };
+/// Endings of what `torch.save` writes; of the last one nothing is read, because it holds more than weights.
 const PICKLES: [&str; 4] = [".bin", ".pth", ".pt", ".ckpt"];
+/// Starts of names of such files that are no weights: a trainer's, and one vector of Muddit's text generation.
+const BESIDE: [&str; 5] =
+    ["training_args", "optimizer", "scheduler", "rng_state", "mask_token_embedding"];
 
 /// What a part consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +199,7 @@ impl Part {
                     let mut names = files.iter().filter_map(|file| is_in(file, &self.folder));
                     let pickle = names.find(|name| PICKLES.iter().any(|end| name.ends_with(end)));
                     let reason = pickle.map_or_else(String::new, |name| {
-                        format!(" (it has {name}, a PyTorch pickle, which is not read)")
+                        format!(" (it has {name}, a PyTorch pickle, which is not read as weights)")
                     });
                     needed.lacking.push(format!("safetensors in {}{reason}", self.path("")));
                 }
@@ -225,19 +236,43 @@ struct WeightSet {
 }
 
 impl Weights {
-    /// Of safetensors files.
+    /// Of safetensors files; of PyTorch's where a folder has nothing else and they are read.
     fn of(folder: &str, files: &BTreeSet<String>) -> Self {
-        let mut sets = Self::default();
         let names = files.iter().filter_map(|file| is_in(file, folder));
-        names.filter(|name| !editmgt_store::is_sidecar(name)).for_each(|name| sets.add(name));
+        let names: Vec<_> = names.filter(|name| !editmgt_store::is_sidecar(name)).collect();
+        let has_safetensors = names.iter().any(|name| name.ends_with(SAFETENSORS.ending));
+        match cfg!(feature = "pytorch") && !has_safetensors {
+            true => Self::of_pickles(&names),
+            false => Self::of_names(&names, &SAFETENSORS),
+        }
+    }
+
+    fn of_names(names: &[&str], format: &Names) -> Self {
+        let mut sets = Self::default();
+        names.iter().for_each(|name| sets.add(name, format));
         // Shards without an index are no set that can be read.
         sets.0.retain(|_, set| set.single.is_some() || set.index.is_some());
         sets
     }
 
-    fn add(&mut self, name: &str) {
+    fn of_pickles(names: &[&str]) -> Self {
+        let is_weights = |name: &&&str| {
+            let read = &PICKLES[..3];
+            let is_beside = BESIDE.iter().any(|start| name.starts_with(start));
+            read.iter().any(|ending| name.ends_with(ending)) && !is_beside
+        };
+        let pickles: Vec<_> = names.iter().filter(is_weights).collect();
+        let mut sets = Self::of_names(names, &PICKLE);
+        // As the loader: without an official name the only file that can be meant.
+        if let ([only], true) = (&pickles[..], sets.0.is_empty()) {
+            sets.0.entry(None).or_default().single = Some((**only).to_owned());
+        }
+        sets
+    }
+
+    fn add(&mut self, name: &str, Names { stems, ending }: &Names) {
         // `model.safetensors.index.json`, `model.fp16.safetensors.index.json`, `model.safetensors.index.fp16.json`.
-        if let Some((stem, rest)) = name.split_once(&format!("{WEIGHTS}.index.")) {
+        if let Some((stem, rest)) = name.split_once(&*format!("{ending}.index.")) {
             let variant = match (rest, rest.strip_suffix(".json")) {
                 ("json", _) => stem.split_once('.').map(|(_, variant)| variant),
                 (_, Some(variant)) => Some(variant),
@@ -246,7 +281,7 @@ impl Weights {
             self.0.entry(variant.map(str::to_owned)).or_default().index = Some(name.to_owned());
             return;
         }
-        let Some(stem) = name.strip_suffix(WEIGHTS) else { return };
+        let Some(stem) = name.strip_suffix(ending) else { return };
         // `model.fp16-00001-of-00002`, `model-00001-of-00002.fp16`.
         let shard = shard_of(stem);
         let whole = match &shard {
@@ -257,7 +292,7 @@ impl Weights {
             Some((stem, variant)) => (stem, Some(variant.to_owned())),
             None => (whole.as_str(), None),
         };
-        if !STEMS.contains(&stem) {
+        if !stems.contains(&stem) {
             return;
         }
         let set = self.0.entry(variant).or_default();
@@ -365,6 +400,42 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "pytorch")]
+    #[test]
+    fn pytorch_weights_are_chosen_only_where_there_is_nothing_else() {
+        let shards = [
+            "pytorch_model.bin.index.json",
+            "pytorch_model-00001-of-00002.bin",
+            "pytorch_model-00002-of-00002.bin",
+        ];
+        for (names, variant, expected) in [
+            (&["pytorch_model.bin", "training_args.bin"][..], None, &["pytorch_model.bin"][..]),
+            (&["diffusion_pytorch_model.bin", "x.pt"], None, &["diffusion_pytorch_model.bin"]),
+            (
+                &["pytorch_model.bin", "pytorch_model.fp16.bin"],
+                Some("fp16"),
+                &["pytorch_model.fp16.bin"],
+            ),
+            (&shards, None, &[shards[1], shards[2], shards[0]]),
+            (
+                &["open_clip.pt", "optimizer.pt", "mask_token_embedding.pth"],
+                None,
+                &["open_clip.pt"],
+            ),
+            (&["model.safetensors", "pytorch_model.bin"], None, &["model.safetensors"]),
+        ] {
+            let (files, lacking) = weights(names, variant);
+            assert_eq!(
+                (files, lacking.len()),
+                (expected.iter().map(|n| n.to_string()).collect(), 0)
+            );
+        }
+        for names in [&["a.pt", "b.pt"][..], &["x.safetensors", "pytorch_model.bin"]] {
+            assert_eq!(weights(names, None).1.len(), 1, "{names:?}");
+        }
+        assert_eq!(weights(&shards[..2], None).1, [shards[2]]);
+    }
+
     #[test]
     fn missing_shards_and_weights_are_named() {
         let index = "model.safetensors.index.json";
@@ -372,8 +443,10 @@ mod tests {
             (&[][..], &["safetensors in "][..]),
             (&["model-00001-of-00001.safetensors"], &["safetensors in "]),
             (
-                &["model.bin"],
-                &["safetensors in  (it has model.bin, a PyTorch pickle, which is not read)"],
+                &["model.ckpt"],
+                &[
+                    "safetensors in  (it has model.ckpt, a PyTorch pickle, which is not read as weights)",
+                ],
             ),
             (&[index], &["the shards of model.safetensors.index.json"]),
             (

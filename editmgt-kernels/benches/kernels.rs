@@ -8,8 +8,9 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use divan::Bencher;
 use editmgt_kernels::{
-    KeyValues, add, add_gated, attention, conv2d, gelu, gelu_tanh, group_norm_silu, linear,
-    modulated_layer_norm, norm_and_rotate, quick_gelu, rms_norm, silu,
+    BufferPool, KeyValues, Operands, PackedWeights, add, add_gated, attention, conv2d, gelu,
+    gelu_tanh, group_norm_silu, linear, modulated_layer_norm, norm_and_rotate, quick_gelu,
+    rms_norm, silu,
 };
 
 /// Tokens of two items (guided), channels, heads and their channels.
@@ -139,6 +140,53 @@ fn linear_two_rows(bencher: Bencher, form: Form) {
 #[divan::bench(args = FORMS)]
 fn linear_two_rows_bf16(bencher: Bencher, form: Form) {
     linear_of(bencher, form, ITEMS, DType::BF16);
+}
+
+/// Precision of operands, and whether the weight was packed by an earlier product.
+#[derive(Debug, Clone, Copy)]
+enum Product {
+    Exact,
+    ExactKept,
+    Bf16,
+    Bf16Kept,
+}
+
+const PRODUCTS: [Product; 4] =
+    [Product::Exact, Product::ExactKept, Product::Bf16, Product::Bf16Kept];
+
+impl Product {
+    fn bench(self, bencher: Bencher, rows: usize, [inputs, outputs]: [usize; 2]) {
+        let form = Form::Kernel;
+        let (operands, dtype) = match self {
+            Self::Exact | Self::ExactKept => (Operands::Exact, DType::F32),
+            Self::Bf16 | Self::Bf16Kept => (Operands::Bf16, DType::BF16),
+        };
+        let (weight, x) = (form.random([inputs, outputs]).cast(dtype), form.random([rows, inputs]));
+        let kept = PackedWeights::new(match self {
+            Self::Exact | Self::Bf16 => 0,
+            Self::ExactKept | Self::Bf16Kept => usize::MAX,
+        });
+        let run = || kept.install(|| operands.install(|| linear(x.clone(), weight.clone(), None)));
+        let pool = BufferPool::new();
+        pool.install(|| bencher.bench_local(run));
+    }
+}
+
+/// All rows of a step at 512x512.
+#[divan::bench(args = PRODUCTS, sample_count = 20)]
+fn product_2048_1024_4096(bencher: Bencher, product: Product) {
+    product.bench(bencher, ITEMS * TOKENS, [WIDTH, 4 * WIDTH]);
+}
+
+#[divan::bench(args = PRODUCTS, sample_count = 20)]
+fn product_2048_4096_1024(bencher: Bencher, product: Product) {
+    product.bench(bencher, ITEMS * TOKENS, [4 * WIDTH, WIDTH]);
+}
+
+/// The active cells of a partial step.
+#[divan::bench(args = PRODUCTS, sample_count = 20)]
+fn product_76_1024_4096(bencher: Bencher, product: Product) {
+    product.bench(bencher, 76, [WIDTH, 4 * WIDTH]);
 }
 
 #[divan::bench(args = FORMS)]

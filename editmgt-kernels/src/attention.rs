@@ -10,6 +10,8 @@ use rayon::prelude::*;
 use crate::buffers::{self, Buffer};
 use crate::host::{HostTensor, Rows, on_host};
 use crate::lanes::exp;
+use crate::narrow_attention::NarrowKeyValues;
+use crate::operands::Operands;
 use crate::tile::{COLUMNS, ROWS, RightStep, ZEROS, add_product, dispatch, pack, pack_transposed};
 
 /// Keys of a tile: with the queries and sums of a task, their keys and values fit in the L2 cache.
@@ -28,6 +30,7 @@ pub struct KeyValues {
 #[derive(Debug, Clone)]
 enum Parts {
     Packed(Arc<PackedKeyValues>),
+    Narrow(Arc<NarrowKeyValues>),
     Tensors(Box<Tensors>),
 }
 
@@ -40,6 +43,9 @@ struct Tensors {
 }
 
 impl KeyValues {
+    /// Within [`Operands::Bf16`] they are rounded to bf16 where a kernel runs on a processor with
+    /// instructions for bf16; then [`attention`] rounds queries and exponentials, too.
+    ///
     /// # Shapes
     /// - `key`: `[B, heads, S, d]`
     /// - `value`: `[B, heads, S, c]`
@@ -51,7 +57,14 @@ impl KeyValues {
         assert_eq!([batch, heads, keys], value_dims[..3], "there must be a value for each key");
         let usable = |x: &Tensor<4>| on_host(x) && x.shape().num_elements() > 0;
         let parts = if usable(&key) && usable(&value) {
-            Parts::Packed(Arc::new(PackedKeyValues::new(key, value)))
+            let narrow = match Operands::current() {
+                Operands::Exact => None,
+                Operands::Bf16 => NarrowKeyValues::new(&key, &value),
+            };
+            match narrow {
+                Some(narrow) => Parts::Narrow(Arc::new(narrow)),
+                None => Parts::Packed(Arc::new(PackedKeyValues::new(key, value))),
+            }
         } else {
             Parts::Tensors(Box::new(Tensors { key, value, weighted: None }))
         };
@@ -67,6 +80,7 @@ impl KeyValues {
         let mut parts = self.parts.clone();
         let keys = match &parts {
             Parts::Packed(packed) => packed.keys,
+            Parts::Narrow(narrow) => narrow.keys(),
             Parts::Tensors(tensors) => tensors.key.dims()[2],
         };
         assert_eq!(weights.len(), keys, "there must be a weight for each key");
@@ -91,6 +105,7 @@ impl KeyValues {
         assert_eq!(places.len(), batch * rows, "there must be a place for each key");
         match &mut self.parts {
             Parts::Packed(packed) => Arc::make_mut(packed).replace(places, key, value),
+            Parts::Narrow(narrow) => Arc::make_mut(narrow).replace(places, key, value),
             Parts::Tensors(tensors) => {
                 tensors.key = replaced(&tensors.key, places, key);
                 tensors.value = replaced(&tensors.value, places, value);
@@ -150,6 +165,10 @@ pub fn attention(query: Tensor<4>, keys: &KeyValues) -> Tensor<3> {
         Parts::Packed(packed) => {
             let out = packed.attend(query, keys.weights.as_deref());
             return out.into_tensor([batch, tokens, heads * packed.value_channels]);
+        }
+        Parts::Narrow(narrow) => {
+            let out = narrow.attend(query, keys.weights.as_deref());
+            return out.into_tensor([batch, tokens, heads * narrow.value_channels()]);
         }
         Parts::Tensors(tensors) => &**tensors,
     };
@@ -255,34 +274,57 @@ impl PackedKeyValues {
             "queries must have the batch, heads and channels of the keys"
         );
         let query = HostTensor::take(query);
-        // Each task fills its rows of one head, which aren't adjacent in the result `[B, N, heads,
-        // c]`.
-        let mut out = buffers::take(batch * tokens * heads * width);
-        let mut tasks: Vec<QueryTask<'_>> = Vec::new();
-        for (item, of_item) in out.chunks_exact_mut((tokens * heads * width).max(1)).enumerate() {
-            for (tile, rows) in of_item.chunks_mut(QUERY_BLOCK * heads * width).enumerate() {
-                let mut per_head: Vec<Vec<&mut [f32]>> = (0..heads).map(|_| Vec::new()).collect();
-                for row in rows.chunks_exact_mut(heads * width) {
-                    row.chunks_exact_mut(width)
-                        .zip(&mut per_head)
-                        .for_each(|(x, head)| head.push(x));
-                }
-                tasks.extend(per_head.into_iter().enumerate().map(|(head, rows)| {
-                    let plane = item * heads + head;
-                    let first = (plane * tokens + tile * QUERY_BLOCK) * channels;
-                    let queries = &query.values()[first..][..rows.len() * channels];
-                    QueryTask { keys: self, weights, plane, queries, rows }
-                }));
+        query_tasks([batch, tokens, heads, width], QUERY_BLOCK, |tasks| {
+            let task = |QueryRows { plane, first, rows }: QueryRows<'_>| {
+                let first = (plane * tokens + first) * channels;
+                let queries = &query.values()[first..][..rows.len() * channels];
+                dispatch(QueryTask { keys: self, weights, plane, queries, rows });
+            };
+            if batch * heads * tokens * self.keys * channels < 1 << 18 {
+                // Threads would cost more than they save.
+                tasks.into_iter().for_each(task);
+            } else {
+                tasks.into_par_iter().for_each(task);
             }
-        }
-        if batch * heads * tokens * self.keys * channels < 1 << 18 {
-            // Threads would cost more than they save.
-            tasks.into_iter().for_each(dispatch);
-        } else {
-            tasks.into_par_iter().for_each(dispatch);
-        }
-        HostTensor::new(out)
+        })
     }
+}
+
+/// The output rows of some queries of one head of one item.
+pub(crate) struct QueryRows<'a> {
+    /// Index of item and head.
+    pub(crate) plane: usize,
+    /// The first query.
+    pub(crate) first: usize,
+    /// The output row of each query.
+    pub(crate) rows: Vec<&'a mut [f32]>,
+}
+
+/// The result of attention, `[B, N, heads, c]`: `run` fills the rows of each task, up to `block` queries
+/// of a head, which aren't adjacent in it.
+pub(crate) fn query_tasks(
+    [batch, tokens, heads, width]: [usize; 4],
+    block: usize,
+    run: impl FnOnce(Vec<QueryRows<'_>>),
+) -> HostTensor {
+    let mut out = buffers::take(batch * tokens * heads * width);
+    let mut tasks: Vec<QueryRows<'_>> = Vec::new();
+    for (item, of_item) in out.chunks_exact_mut((tokens * heads * width).max(1)).enumerate() {
+        for (tile, rows) in of_item.chunks_mut(block * heads * width).enumerate() {
+            let mut per_head: Vec<Vec<&mut [f32]>> = (0..heads).map(|_| Vec::new()).collect();
+            for row in rows.chunks_exact_mut(heads * width) {
+                row.chunks_exact_mut(width).zip(&mut per_head).for_each(|(x, head)| head.push(x));
+            }
+            let first = tile * block;
+            tasks.extend(per_head.into_iter().enumerate().map(|(head, rows)| QueryRows {
+                plane: item * heads + head,
+                first,
+                rows,
+            }));
+        }
+    }
+    run(tasks);
+    HostTensor::new(out)
 }
 
 /// Up to [`QUERY_BLOCK`] queries of one head of one item.
@@ -301,12 +343,17 @@ struct QueryTask<'a> {
 struct Panel {
     /// The scaled queries, `[d]`.
     query: Vec<RightStep>,
-    /// The largest score so far, `m`.
-    largest: RightStep,
-    /// The sum of weighted exponentials relative to it, `Σ wⱼ exp(sⱼ - m)`.
-    denominator: RightStep,
+    softmax: OnlineSoftmax<COLUMNS>,
     /// The values summed with the same factors, `[c]`, padded to a multiple of [`ROWS`].
     values: Vec<RightStep>,
+}
+
+/// The state of `N` softmaxes over scores that come in blocks.
+pub(crate) struct OnlineSoftmax<const N: usize> {
+    /// The largest score so far, `m`.
+    largest: [f32; N],
+    /// The sum of weighted exponentials relative to it, `Σ wⱼ exp(sⱼ - m)`.
+    pub(crate) denominator: [f32; N],
 }
 
 impl WithSimd for QueryTask<'_> {
@@ -339,7 +386,7 @@ impl WithSimd for QueryTask<'_> {
                     add_product(simd, strip, &panel.query, &mut tile);
                     scores.copy_from_slice(&tile[..scores.len()]);
                 }
-                let rescale = panel.online_softmax_update(scores, weights);
+                let rescale = panel.softmax.update(scores, weights, |x| x);
                 let tiles = panel.values.as_chunks_mut::<ROWS>().0.iter_mut();
                 for (sums, strip) in tiles.zip(value.chunks_exact(keys)) {
                     for sums in &mut *sums {
@@ -351,7 +398,7 @@ impl WithSimd for QueryTask<'_> {
         }
         for (panel, rows) in panels.iter().zip(rows.chunks_mut(COLUMNS)) {
             for (column, row) in rows.iter_mut().enumerate() {
-                let factor = 1.0 / panel.denominator[column];
+                let factor = 1.0 / panel.softmax.denominator[column];
                 row.iter_mut()
                     .zip(&panel.values)
                     .for_each(|(to, sums)| *to = sums[column] * factor);
@@ -369,41 +416,47 @@ impl Panel {
         query.as_flattened_mut().iter_mut().for_each(|x| *x *= scale);
         Self {
             query,
-            largest: [f32::NEG_INFINITY; COLUMNS],
-            denominator: [0.0; COLUMNS],
+            softmax: OnlineSoftmax::new(),
             values: vec![[0.0; COLUMNS]; value_channels.next_multiple_of(ROWS)],
         }
     }
+}
+
+impl<const N: usize> OnlineSoftmax<N> {
+    pub(crate) fn new() -> Self {
+        Self { largest: [f32::NEG_INFINITY; N], denominator: [0.0; N] }
+    }
 
     /// Replaces the scores of a tile by weighted exponentials relative to the largest score so far,
-    /// and adds them to the denominator. Returns the factor by which the sums of earlier tiles have
-    /// to be rescaled.
+    /// rounded by `round`, and adds them to the denominator. Returns the factor by which the sums of
+    /// earlier tiles have to be rescaled.
     #[inline(always)]
-    fn online_softmax_update(
+    pub(crate) fn update(
         &mut self,
-        scores: &mut [RightStep],
+        scores: &mut [[f32; N]],
         weights: Option<&[f32]>,
-    ) -> RightStep {
+        round: impl Fn(f32) -> f32,
+    ) -> [f32; N] {
         let mut largest = self.largest;
         for row in scores.iter() {
             for (largest, &x) in largest.iter_mut().zip(row) {
                 *largest = if x > *largest { x } else { *largest };
             }
         }
-        let mut rescale = [0.0; COLUMNS];
+        let mut rescale = [0.0; N];
         for (column, factor) in rescale.iter_mut().enumerate() {
             *factor = exp(self.largest[column] - largest[column]);
         }
-        let mut sums = [0.0; COLUMNS];
+        let mut sums = [0.0; N];
         for (key, row) in scores.iter_mut().enumerate() {
             let weight = weights.map_or(1.0, |weights| weights[key]);
-            for column in 0..COLUMNS {
-                let factor = exp(row[column] - largest[column]) * weight;
+            for column in 0..N {
+                let factor = round(exp(row[column] - largest[column]) * weight);
                 row[column] = factor;
                 sums[column] += factor;
             }
         }
-        for column in 0..COLUMNS {
+        for column in 0..N {
             self.denominator[column] = self.denominator[column] * rescale[column] + sums[column];
         }
         self.largest = largest;
@@ -413,7 +466,7 @@ impl Panel {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{DType, Device};
 
     use super::*;
     use crate::testing::{plain, random, worst};
@@ -457,8 +510,55 @@ mod tests {
         }
     }
 
+    /// Rounding operands to bf16 before exact attention gives the same, but for the exponentials.
+    #[test]
+    fn bf16_attention_stays_near_that_of_rounded_operands() {
+        let rounded = |x: Tensor<4>| x.cast(DType::BF16).cast(DType::F32);
+        for [tokens, keys, channels, values] in
+            [[1, 1, 8, 8], [5, 700, 7, 3], [600, 40, 128, 128], [230, 1100, 64, 33]]
+        {
+            let query = random([2, 3, tokens, channels], 1);
+            let (key, value) = (random([2, 3, keys, channels], 2), random([2, 3, keys, values], 3));
+            let weights: Vec<f32> = (1..=keys).map(|key| key as f32 / keys as f32).collect();
+            for weights in [None, Some(&weights[..])] {
+                let of = |query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>| {
+                    let keys = KeyValues::new(key.clone(), value.clone());
+                    let weighted = weights.map(|weights| keys.with_weights(weights));
+                    attention(query.clone(), &weighted.unwrap_or(keys))
+                };
+                let got = Operands::Bf16.install(|| of(&query, &key, &value));
+                // The kernel scales queries before it rounds them.
+                let scale = (channels as f32).sqrt();
+                let narrow = rounded(query.clone() / scale) * scale;
+                let expected = of(&narrow, &rounded(key.clone()), &rounded(value.clone()));
+                // An average of values up to 2 whose weights were rounded to 8 bits.
+                let error = worst(got, expected);
+                assert!(error < 8e-3, "{tokens} {keys} {channels} {values}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_attention_does_not_depend_on_other_queries() {
+        let (query, key) = (random([1, 2, 300, 64], 1), random([1, 2, 500, 64], 2));
+        let value = random([1, 2, 500, 64], 3);
+        Operands::Bf16.install(|| {
+            let keys = KeyValues::new(key, value);
+            let all = attention(query.clone(), &keys);
+            for (first, count) in [(0, 1), (17, 40), (100, 200)] {
+                let some = attention(query.clone().narrow(2, first, count), &keys);
+                assert_eq!(worst(some, all.clone().narrow(1, first, count)), 0.0);
+            }
+        });
+    }
+
     #[test]
     fn replaced_keys_equal_new_keys() {
+        replaces_keys();
+        Operands::Bf16.install(replaces_keys);
+    }
+
+    fn replaces_keys() {
         let [batch, heads, keys, rows] = [2, 3, 31, 4];
         // Those of the second item in another order.
         let places = [0, 7, 13, 30, 29, 6, 5, 12];
@@ -499,6 +599,9 @@ mod tests {
         assert_eq!(worst(attention(query.clone(), &got), expected.clone()), 0.0);
         assert_eq!(worst(attention(query.clone(), &shared), before), 0.0, "clones stay");
 
+        if Operands::current() == Operands::Bf16 {
+            return;
+        }
         let mut composed = KeyValues::new(plain(old_key), plain(old_value)).with_weights(&weights);
         composed.replace(&places, plain(rows_of(&new_key)), plain(rows_of(&new_value)));
         assert!(worst(attention(plain(query), &composed).inner(), expected) < 3e-6);

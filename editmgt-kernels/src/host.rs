@@ -1,9 +1,9 @@
 //! Borrows a flex tensor's storage without a copy.
 
 #[cfg(feature = "flex")]
-pub(crate) use flex::{HostTensor, Packed, Rows, on_flex, on_host};
+pub(crate) use flex::{HostTensor, Packed, Rows, is_dense, on_flex, on_host};
 #[cfg(not(feature = "flex"))]
-pub(crate) use without::{HostTensor, Packed, Rows, on_flex, on_host};
+pub(crate) use without::{HostTensor, Packed, Rows, is_dense, on_flex, on_host};
 
 #[cfg(feature = "flex")]
 mod flex {
@@ -27,6 +27,11 @@ mod flex {
     /// Whether [`HostTensor::take`] accepts the tensor: f32, and [`on_flex`].
     pub(crate) fn on_host<const D: usize>(x: &Tensor<D>) -> bool {
         x.dtype() == DType::F32 && on_flex(&x.device())
+    }
+
+    /// Whether [`HostTensor::of`] borrows the tensor's storage, which must be [`on_flex`].
+    pub(crate) fn is_dense<E: Scalar, const D: usize>(x: &Tensor<D>) -> bool {
+        primitive(x.clone()).as_slice::<E>().is_some()
     }
 
     fn primitive<const D: usize>(x: Tensor<D>) -> FlexTensor {
@@ -193,6 +198,10 @@ mod without {
     }
 
     pub(crate) fn on_host<const D: usize>(_: &Tensor<D>) -> bool {
+        false
+    }
+
+    pub(crate) fn is_dense<E, const D: usize>(_: &Tensor<D>) -> bool {
         false
     }
 

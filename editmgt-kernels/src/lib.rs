@@ -10,9 +10,12 @@
 //! time (AVX-512, AVX2 or NEON; the baseline of the architecture otherwise). Sums have a fixed
 //! order, so results do not depend on the number of threads. Matrix products use fused multiply-add
 //! where the processor has it; nothing else does, so all other results do not depend on the
-//! processor either.
+//! processor either. The exception to safe Rust are the processor's instructions for bf16, in one
+//! module, with its safety argument: `intrinsics.rs`.
 //!
-//! Kernels reuse large buffers within the [`BufferPool`] that a forward pass runs in.
+//! Kernels reuse large buffers within the [`BufferPool`] that a forward pass runs in. Products of
+//! linear layers round their operands to the precision of [`Operands`], and keep packed weights within
+//! [`PackedWeights`].
 //!
 //! | operation | kernel | differs from the composition by |
 //! |---|---|---|
@@ -29,19 +32,24 @@
 //! # Features
 #![doc = document_features::document_features!()]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod activation;
 mod attention;
 mod buffers;
 mod convolution;
 mod host;
+mod intrinsics;
 mod join;
+mod kept;
 mod lanes;
 mod linear;
 mod matrix;
+mod narrow;
+mod narrow_attention;
 mod norm;
 mod number;
+mod operands;
 mod product;
 mod quantized;
 mod rotation;
@@ -56,8 +64,10 @@ pub use attention::{KeyValues, attention};
 pub use buffers::BufferPool;
 pub use convolution::conv2d;
 pub use join::join_tokens;
+pub use kept::PackedWeights;
 pub use linear::{linear, linear_layer, widens};
 pub use norm::{group_norm_silu, group_norm_silu_given, modulated_layer_norm, rms_norm};
+pub use operands::{Operands, WithOperands};
 pub use quantized::{
     BLOCK, Block, QuantizedMatrix, RowGroup, UnknownBits, WeightBits, dequantize,
     dequantized_dtype, embed, narrow_inputs, quantized_bits, reads_quantized,

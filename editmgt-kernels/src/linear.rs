@@ -3,18 +3,23 @@
 use burn::nn::Linear;
 use burn::tensor::{DType, Device, Tensor, bf16, f16, module};
 
-use crate::host::{HostTensor, on_flex, on_host};
+use crate::host::{HostTensor, is_dense, on_flex, on_host};
+use crate::kept::{self, Packed};
 use crate::matrix::{Dense, Matrix};
+use crate::narrow;
 use crate::number::Widen;
-use crate::product::product;
+use crate::operands::Operands;
+use crate::product::{Right, is_gemv, product, product_of};
 use crate::quantized::{QuantizedTensor, dequantize};
 
 /// `x · weight + bias`.
 ///
 /// The weight may be f16 or bf16 where `x` and bias are f32. It is widened, so the result equals
 /// that of the same weight in f32, bit for bit where a kernel runs. Widening takes no memory where
-/// [`widens`]. A [quantised](crate::QuantizedMatrix) weight is expanded a panel at a time; the
-/// result is that of the expanded weight in f32, bit for bit.
+/// [`widens`]. Within [`Operands::Bf16`] the kernel rounds `x` and the weight to bf16 instead; within
+/// [`PackedWeights`](crate::PackedWeights) it keeps the packed weight. A
+/// [quantised](crate::QuantizedMatrix) weight is expanded a panel at a time, and never kept packed; in
+/// [`Operands::Exact`] the result is that of the expanded weight in f32, bit for bit.
 ///
 /// # Shapes
 /// - `x`: `[…, N, inputs]`
@@ -35,7 +40,7 @@ pub fn linear<const D: usize>(
         let dtype = x.dtype();
         let (x, bias) = (x.cast(DType::F32), bias.map(|bias| bias.cast(DType::F32)));
         let out = if fits && on_host(&x) && bias.as_ref().is_none_or(on_host) {
-            kernel(x, &quantized.view(), bias)
+            expanding(x, &quantized.view(), bias)
         } else {
             module::linear(x, dequantize(weight), bias)
         };
@@ -59,12 +64,37 @@ fn dense<W: Widen, const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    let sizes = weight.dims();
-    let weight = HostTensor::<W>::of(weight);
-    kernel(x, &Dense::new(weight.values(), sizes), bias)
+    let sizes @ [inputs, outputs] = weight.dims();
+    let mut shape = x.dims();
+    let rows = shape.iter().product::<usize>() / inputs;
+    shape[D - 1] = outputs;
+    let (x, bias) = (HostTensor::take(x), bias.map(HostTensor::take));
+    let (left, bias) = (x.values(), bias.as_ref().map(HostTensor::values));
+    let values = HostTensor::<W>::of(weight.clone());
+    let matrix = &Dense::new(values.values(), sizes);
+    let operands = Operands::current();
+    let packed = || {
+        // A copy lies elsewhere each time.
+        let address = is_dense::<W, 2>(&weight).then(|| values.values().as_ptr().addr())?;
+        kept::packed(&weight, address, matrix, operands)
+    };
+    let product = match operands {
+        Operands::Exact if is_gemv(rows) => product(left, matrix, bias),
+        Operands::Exact => {
+            let packed = packed();
+            let packed = packed.as_deref().and_then(Packed::exact);
+            product_of(left, Right { matrix, packed }, bias)
+        }
+        Operands::Bf16 => {
+            let packed = packed();
+            narrow::product(left, matrix, packed.as_deref().and_then(Packed::bf16), bias)
+        }
+    };
+    HostTensor::new(product).into_tensor(shape)
 }
 
-fn kernel<M: Matrix, const D: usize>(
+/// The product with a matrix whose panels are expanded when they are packed, and are not kept.
+fn expanding<M: Matrix, const D: usize>(
     x: Tensor<D>,
     right: &M,
     bias: Option<Tensor<1>>,
@@ -72,8 +102,12 @@ fn kernel<M: Matrix, const D: usize>(
     let mut shape = x.dims();
     [_, shape[D - 1]] = right.sizes();
     let (x, bias) = (HostTensor::take(x), bias.map(HostTensor::take));
-    let bias = bias.as_ref().map(HostTensor::values);
-    HostTensor::new(product(x.values(), right, bias)).into_tensor(shape)
+    let (left, bias) = (x.values(), bias.as_ref().map(HostTensor::values));
+    let product = match Operands::current() {
+        Operands::Exact => product(left, right, bias),
+        Operands::Bf16 => narrow::product(left, right, None, bias),
+    };
+    HostTensor::new(product).into_tensor(shape)
 }
 
 /// Whether [`linear`] on this device widens f16 and bf16 weights while it packs them, without a

@@ -2,6 +2,8 @@
 //! High-Performance Matrix Multiplication", ACM TOMS 34, 2008): both operands are cut into blocks
 //! that fit in cache and packed in the order in which the [micro-kernel](crate::tile) reads them.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
@@ -29,18 +31,78 @@ const GEMV_TILES: usize = 32;
 /// The order of each sum depends neither on the number of rows, columns and threads nor on how
 /// `right` is stored.
 pub(crate) fn product<M: Matrix>(left: &[f32], right: &M, bias: Option<&[f32]>) -> Vec<f32> {
-    let [inputs, outputs] = right.sizes();
+    product_of(left, Right { matrix: right, packed: None }, bias)
+}
+
+/// A right operand of [`product_of`].
+pub(crate) struct Right<'a, M> {
+    pub(crate) matrix: &'a M,
+    /// The same matrix, if it was packed before.
+    pub(crate) packed: Option<&'a PackedRight>,
+}
+
+impl<M> Clone for Right<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Right<'_, M> {}
+
+/// [`product`], bit for bit the same whether `right` was packed before.
+pub(crate) fn product_of<M: Matrix>(
+    left: &[f32],
+    right: Right<'_, M>,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let [inputs, outputs] = right.matrix.sizes();
     let rows = left.len() / inputs;
     let mut out = buffers::take(rows * outputs);
     // The smaller operand is packed once for all tasks. The tasks split the other one, and pack
     // their blocks into their own caches.
-    let algorithm = match rows {
-        0..=MAX_GEMV_ROWS => gemv,
-        _ if 2 * rows < outputs => gemm_by_columns,
-        _ => gemm_by_rows,
-    };
-    algorithm(left, right, bias, &mut out);
+    match rows {
+        _ if is_gemv(rows) => gemv(left, right.matrix, bias, &mut out),
+        _ if 2 * rows < outputs => gemm_by_columns(left, right, bias, &mut out),
+        _ => gemm_by_rows(left, right, bias, &mut out),
+    }
     out
+}
+
+/// Whether a left operand of that many rows reads the matrix without packing it.
+pub(crate) fn is_gemv(rows: usize) -> bool {
+    rows <= MAX_GEMV_ROWS
+}
+
+/// A right matrix, packed for any number of products.
+#[derive(Debug)]
+pub(crate) struct PackedRight {
+    /// Panel by panel, each of `inputs` times [`RightStep`].
+    panels: Buffer,
+    inputs: usize,
+}
+
+impl PackedRight {
+    /// Packs all of it.
+    pub(crate) fn new<M: Matrix>(right: &M) -> Self {
+        let [inputs, outputs] = right.sizes();
+        let mut panels = Buffer::new(outputs.div_ceil(COLUMNS) * inputs * COLUMNS);
+        let (steps, _) = panels.as_chunks_mut::<COLUMNS>();
+        steps.par_chunks_exact_mut(inputs).enumerate().for_each(|(index, panel)| {
+            right.pack(0, index * COLUMNS, panel);
+        });
+        Self { panels, inputs }
+    }
+
+    /// Its panels from column `first` on, a multiple of [`COLUMNS`].
+    fn panels(&self, first: usize) -> impl Iterator<Item = &[RightStep]> + Clone {
+        let (steps, _) = self.panels.as_chunks::<COLUMNS>();
+        steps.chunks_exact(self.inputs).skip(first / COLUMNS)
+    }
+
+    /// The size in memory of a matrix of these sizes once it is packed.
+    pub(crate) fn bytes([inputs, outputs]: [usize; 2]) -> usize {
+        outputs.div_ceil(COLUMNS) * inputs * size_of::<RightStep>()
+    }
 }
 
 /// Matrix-vector products: the matrix is read once, sequentially, without packing.
@@ -62,13 +124,21 @@ fn gemv<M: Matrix>(left: &[f32], right: &M, bias: Option<&[f32]>, out: &mut [f32
 }
 
 /// Packs all panels once; each task packs its rows.
-fn gemm_by_rows<M: Matrix>(left: &[f32], right: &M, bias: Option<&[f32]>, out: &mut [f32]) {
-    let [inputs, outputs] = right.sizes();
-    let mut panels = Buffer::new(outputs.div_ceil(COLUMNS) * inputs * COLUMNS);
-    let (panels, _) = panels.as_chunks_mut::<COLUMNS>();
-    panels.par_chunks_exact_mut(inputs).enumerate().for_each(|(index, panel)| {
-        right.pack(0, index * COLUMNS, panel);
-    });
+fn gemm_by_rows<M: Matrix>(
+    left: &[f32],
+    right: Right<'_, M>,
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let [inputs, outputs] = right.matrix.sizes();
+    let new;
+    let panels = match right.packed {
+        Some(packed) => packed,
+        None => {
+            new = PackedRight::new(right.matrix);
+            &new
+        }
+    };
     let block = task_size(out.len() / outputs, ROWS).min(ROW_BLOCK);
     let tasks = left.par_chunks(block * inputs).zip(out.par_chunks_mut(block * outputs));
     tasks.for_each_init(Vec::new, |strips, (left, out)| {
@@ -81,7 +151,7 @@ fn gemm_by_rows<M: Matrix>(left: &[f32], right: &M, bias: Option<&[f32]>, out: &
             }
             dispatch(MacroKernel {
                 strips: strips.chunks_exact(steps),
-                panels: panels.chunks_exact(inputs).map(|panel| &panel[first..][..steps]),
+                panels: panels.panels(0).map(|panel| &panel[first..][..steps]),
                 rows: &mut rows,
                 start: if first == 0 { Start::Bias(bias) } else { Start::Accumulate },
             });
@@ -111,15 +181,23 @@ pub(crate) fn split_columns(
 }
 
 /// Packs all rows once; each task packs its columns.
-fn gemm_by_columns<M: Matrix>(left: &[f32], right: &M, bias: Option<&[f32]>, out: &mut [f32]) {
-    let [inputs, outputs] = right.sizes();
+fn gemm_by_columns<M: Matrix>(
+    left: &[f32],
+    right: Right<'_, M>,
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let [inputs, outputs] = right.matrix.sizes();
     let strips = PackedLeft::new(left, inputs);
     let columns = task_size(outputs, COLUMNS).min(COLUMN_BLOCK);
     let tasks = split_columns(out, outputs, columns).into_par_iter().enumerate();
     tasks.for_each_init(Vec::new, |panels, (group, mut rows)| {
         let first = group * columns;
         let start = Start::Bias(bias.map(|bias| &bias[first..]));
-        strips.multiply(right, first, &mut rows, start, panels);
+        match right.packed {
+            None => strips.multiply(right.matrix, first, &mut rows, start, panels),
+            Some(packed) => strips.multiply_packed(packed, first, &mut rows, start),
+        }
     });
 }
 
@@ -162,16 +240,44 @@ impl PackedLeft {
             for (index, panel) in panels.chunks_exact_mut(steps).enumerate() {
                 right.pack(first, column + index * COLUMNS, panel);
             }
-            let (all, _) = self.strips.as_chunks::<ROWS>();
-            let blocks = all.chunks(ROW_BLOCK / ROWS * self.inputs);
-            for (rows, strips) in rows.chunks_mut(ROW_BLOCK).zip(blocks) {
-                dispatch(MacroKernel {
-                    strips: strips.chunks_exact(self.inputs).map(|strip| &strip[first..][..steps]),
-                    panels: panels.chunks_exact(steps),
-                    rows,
-                    start: if first == 0 { start } else { Start::Accumulate },
-                });
-            }
+            self.multiply_block(first..first + steps, panels.chunks_exact(steps), rows, start);
+        }
+    }
+
+    /// [`multiply`](Self::multiply) with a packed matrix.
+    fn multiply_packed(
+        &self,
+        right: &PackedRight,
+        column: usize,
+        rows: &mut [&mut [f32]],
+        start: Start<'_>,
+    ) {
+        let columns = rows.first().map_or(0, |row| row.len());
+        for first in (0..self.inputs).step_by(DEPTH_BLOCK) {
+            let depth = first..self.inputs.min(first + DEPTH_BLOCK);
+            let panels = right.panels(column).take(columns.div_ceil(COLUMNS));
+            let panels = panels.map(|panel| &panel[depth.clone()]);
+            self.multiply_block(depth.clone(), panels, rows, start);
+        }
+    }
+
+    /// The part of a product that some steps add; `panels` have those steps only.
+    fn multiply_block<'c>(
+        &self,
+        depth: Range<usize>,
+        panels: impl Iterator<Item = &'c [RightStep]> + Clone,
+        rows: &mut [&mut [f32]],
+        start: Start<'_>,
+    ) {
+        let (all, _) = self.strips.as_chunks::<ROWS>();
+        let blocks = all.chunks(ROW_BLOCK / ROWS * self.inputs);
+        for (rows, strips) in rows.chunks_mut(ROW_BLOCK).zip(blocks) {
+            dispatch(MacroKernel {
+                strips: strips.chunks_exact(self.inputs).map(|strip| &strip[depth.clone()]),
+                panels: panels.clone(),
+                rows,
+                start: if depth.start == 0 { start } else { Start::Accumulate },
+            });
         }
     }
 }
@@ -194,10 +300,10 @@ struct MacroKernel<'a, 'b, S, P> {
     start: Start<'a>,
 }
 
-impl<'c, S, P> WithSimd for MacroKernel<'_, '_, S, P>
+impl<'c, 'd, S, P> WithSimd for MacroKernel<'_, '_, S, P>
 where
     S: Iterator<Item = &'c [LeftStep]> + Clone,
-    P: Iterator<Item = &'c [RightStep]>,
+    P: Iterator<Item = &'d [RightStep]>,
 {
     type Output = ();
 
@@ -341,6 +447,13 @@ mod tests {
         let all = of(400, 1);
         for (rows, threads) in [(400, 3), (ROW_BLOCK, 1), (20, 3), (MAX_GEMV_ROWS, 3), (1, 1)] {
             assert!(of(rows, threads) == all[..rows * outputs], "{rows} rows, {threads} threads");
+        }
+        let matrix = &Dense::new(&right, [inputs, outputs]);
+        let packed = PackedRight::new(matrix);
+        for rows in [400, ROW_BLOCK, 20, 1] {
+            let right = Right { matrix, packed: Some(&packed) };
+            let got = product_of(&left[..rows * inputs], right, None);
+            assert!(got == all[..rows * outputs], "{rows} rows, packed before");
         }
     }
 }

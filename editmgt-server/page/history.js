@@ -2,9 +2,11 @@
 
 import { image } from "./api.js";
 import { byId, make } from "./dom.js";
+import { useModel } from "./models.js";
 import { setOptions } from "./options.js";
 import { pictureOf } from "./result.js";
 import { changed, on, state } from "./state.js";
+import { restoreTask } from "./task.js";
 import { restoreWhere } from "./where.js";
 
 const shown = () => [...state.edits.values()].filter(({ look, status }) => !look && ["done", "stopped"].includes(status));
@@ -28,8 +30,10 @@ async function open(edit) {
   state.edit = edit;
   state.base = edit?.base ?? null;
   if (edit) {
-    const { hold, keyword, variation, ...others } = edit.options;
+    await useModel(edit.model);
+    const { hold, keyword, task, variation, ...others } = edit.options;
     setOptions(others);
+    restoreTask(edit);
     byId("instruction").value = edit.instruction;
     await restoreWhere(edit);
   }

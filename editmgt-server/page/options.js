@@ -1,20 +1,30 @@
 // All options in groups, made from the table in /api/model: a new option of the library needs no change here.
-// `hold` and `keyword` are set in Where, `variation` by the number of variations.
+// `hold` and `keyword` are set in Where, `task` in Task, `variation` by the number of variations.
 
 import { byId, make } from "./dom.js";
 import { options } from "./request.js";
-import { changed, state } from "./state.js";
+import { changed, on, state } from "./state.js";
 
-const ELSEWHERE = ["hold", "keyword"];
+const ELSEWHERE = ["hold", "keyword", "task"];
 
 export function startOptions() {
+  byId("options-reset").addEventListener("click", () => setOptions({}));
+  on("model", () => {
+    const values = Object.fromEntries(options);
+    showTable();
+    setOptions(values);
+  });
+  showTable();
+}
+
+/** Makes the controls from the model's table. */
+function showTable() {
   const { groups, options: table } = state.model;
   const rows = table.filter((option) => !ELSEWHERE.includes(option.kind) && option.name !== "variation");
   byId("options").replaceChildren(...groups
     .map((group) => [group, rows.filter((option) => option.group === group.id)])
     .filter(([, members]) => members.length > 0)
     .map(([group, members]) => make("fieldset", {}, make("legend", { textContent: group.label }), ...members.map(row))));
-  byId("options-reset").addEventListener("click", () => setOptions({}));
 }
 
 function row(option) {

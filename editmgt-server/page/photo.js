@@ -4,7 +4,7 @@ import { blob, forgetImages, get, upload } from "./api.js";
 import { announce, byId, make } from "./dom.js";
 import { showLayers } from "./overlay.js";
 import { changed, state } from "./state.js";
-import { showSize } from "./view.js";
+import { fit, showSize } from "./view.js";
 
 /** Sends a file and makes it the photo. */
 async function take(file, name) {
@@ -28,6 +28,7 @@ function open(photo) {
   byId("editor").hidden = false;
   byId("new-photo").hidden = false;
   showSize(photo.width, photo.height);
+  fit();
   showLayers({ scores: false, region: false });
   changed("photo");
   changed("edits");
@@ -35,6 +36,11 @@ function open(photo) {
   byId("photo-notes").replaceChildren(...photo.notes.map((note) => make("li", { textContent: note })));
   announce(`Photo of ${photo.width} by ${photo.height} pixels. Type what to change.`);
   byId("instruction").focus({ preventScroll: true });
+}
+
+/** Makes the result of an edit the photo. */
+export async function openResult(edit, name) {
+  await take(await blob(`/api/edits/${edit.id}/result`), name);
 }
 
 export function welcome() {

@@ -3,9 +3,11 @@
 import { blob, get, image } from "./api.js";
 import { announce, byId, count, duration, make } from "./dom.js";
 import { showLayers } from "./overlay.js";
+import { openResult } from "./photo.js";
 import { changed, on, state } from "./state.js";
 import { copyText, saveBlob } from "./save.js";
 import { moreLikeThis, resume } from "./run.js";
+import { marginsOf, placePhoto } from "./task.js";
 import { reveal, setSplit } from "./view.js";
 
 const beforeOf = (base) => (base ? `/api/edits/${base}/result` : `/api/photos/${state.photo.id}/image`);
@@ -23,6 +25,7 @@ async function show() {
   const hasPicture = edit !== null && (edit.status === "done" || edit.preview);
   const [before, after] = await Promise.all([image(beforeOf(base)), hasPicture ? image(pictureOf(edit)) : null]);
   if (edit !== state.edit) return;
+  placePhoto(edit);
   byId("before").src = before;
   byId("before").alt = base ? "The photo before this edit, itself an edit" : "The photo before the edit";
   byId("after").hidden = byId("split").hidden = byId("stage-labels").hidden = after === null;
@@ -97,7 +100,9 @@ export function startResult() {
   }
   byId("more").addEventListener("click", moreLikeThis);
   byId("resume").addEventListener("click", resume);
-  byId("further").addEventListener("click", () => {
+  byId("further").addEventListener("click", async () => {
+    // Masks and maps are of the photo's size: one that was extended is a new photo.
+    if (marginsOf(state.edit.options)) return openResult(state.edit, `${stem()}-edited.png`);
     setBase(state.edit.id);
     byId("instruction").select();
     byId("instruction").focus();

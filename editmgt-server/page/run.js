@@ -4,17 +4,20 @@ import { ApiError, events, get, post } from "./api.js";
 import { hideAnswer, showAnswer } from "./answer.js";
 import { announce, byId, count, duration, swap } from "./dom.js";
 import { showOptionError } from "./options.js";
+import { modelKey } from "./models.js";
 import { showLayers } from "./overlay.js";
 import { instruction, options } from "./request.js";
 import { changed, on, state } from "./state.js";
+import { placePhoto, taskOptions } from "./task.js";
 import { setSplit } from "./view.js";
 import { maskId, whereOptions } from "./where.js";
 
 export const optionsSet = () => Object.fromEntries(options);
-export const asked = (of) => ({ photo: state.photo.id, base: state.base, instruction: instruction(), options: of });
+export const asked = (of) => (
+  { photo: state.photo.id, base: state.base, instruction: instruction(), options: of, ...modelKey() });
 
 /** What is asked for at the moment, as the body of POST /api/edits. */
-export const body = async () => ({ ...asked({ ...optionsSet(), ...whereOptions() }), mask: await maskId() });
+export const body = async () => ({ ...asked({ ...optionsSet(), ...whereOptions(), ...taskOptions() }), mask: await maskId() });
 
 /* Start and follow */
 
@@ -30,11 +33,11 @@ async function run(bodies) {
   try {
     for (const [i, one] of bodies.entries()) {
       if (stopped) break;
-      progress({ text: "Starting", share: null });
+      const title = bodies.length > 1 ? `Variation ${i + 1} of ${bodies.length}: ` : "";
+      progress({ text: `${title}starting`, share: null });
       swap(byId("go"), byId("stop"));
       if (byId("result").contains(document.activeElement)) byId("stop").focus();
       byId("progress").hidden = false;
-      const title = bodies.length > 1 ? `Variation ${i + 1} of ${bodies.length}: ` : "";
       const edit = await follow(await post("/api/edits", one), title);
       if (edit.status === "failed") throw new ApiError(500, edit.error);
       if (!edit.look) state.edit = edit;
@@ -92,6 +95,7 @@ const handlers = {
   },
   preview({ image }) {
     if (state.running.look) return;
+    placePhoto(state.running);
     byId("after").src = image;
     byId("after").hidden = false;
     byId("sheet").classList.add("previewing");
@@ -142,12 +146,12 @@ export async function edit() {
 
 /** The next variations of the edit that is shown. */
 export async function moreLikeThis() {
-  const { photo, base, instruction: text, options: of, mask, parent } = state.edit;
+  const { photo, base, instruction: text, options: of, mask, parent, model } = state.edit;
   const used = [...state.edits.values()].filter((other) => !other.look && other.instruction === text)
     .map((other) => Number(other.options.variation ?? 0));
   const next = Math.max(...used) + 1;
   await run(Array.from({ length: variations() }, (_, i) => (
-    { photo, base, instruction: text, options: { ...of, variation: String(next + i) }, mask, parent })));
+    { photo, base, instruction: text, options: { ...of, variation: String(next + i) }, mask, parent, model })));
 }
 
 export const resume = () => run([{ photo: state.photo.id, resume: state.edit.id }]);

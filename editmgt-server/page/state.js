@@ -18,6 +18,6 @@ export const state = {
 
 const bus = new EventTarget();
 
-/** Names: `photo`, `edit`, `edits`, `running`, `mask`, `request` (instruction, options or Where). */
+/** Names: `model`, `photo`, `edit`, `edits`, `running`, `mask`, `task`, `request` (instruction, options or Where). */
 export const on = (name, listener) => bus.addEventListener(name, () => listener());
 export const changed = (name) => bus.dispatchEvent(new Event(name));

@@ -8,6 +8,8 @@ const sheet = byId("sheet");
 const handle = byId("split");
 const view = { x: 0, y: 0, scale: 1, fitted: true };
 const size = { width: 1, height: 1 };
+/** Where the photo is in the picture. */
+const origin = { x: 0, y: 0 };
 /** Share of the width that shows the photo before the edit. */
 let split = 0;
 /** Takes pointers and keys in place of panning while a tool is chosen: see brush.js. */
@@ -22,7 +24,12 @@ export function setTool(newTool) {
   touchMode();
 }
 
-export function showSize(width, height) {
+/** Shows a picture of this size; `photo` is the photo's place in it, by default all of it. */
+export function showSize(width, height, photo = { left: 0, top: 0, width, height }) {
+  Object.assign(origin, { x: photo.left, y: photo.top });
+  for (const [name, pixels, whole] of [["left", photo.left, width], ["top", photo.top, height], ["width", photo.width, width],
+    ["height", photo.height, height]]) sheet.style.setProperty(`--${name}`, `${(100 * pixels) / whole}%`);
+  if (size.width === width && size.height === height) return;
   Object.assign(size, { width, height });
   sheet.style.width = `${width}px`;
   sheet.style.height = `${height}px`;
@@ -63,11 +70,15 @@ export function pan(x, y) {
 /** The pixel of the photo under a pointer. */
 export function pixelAt(event) {
   const box = stage.getBoundingClientRect();
-  return { x: (event.clientX - box.left - view.x) / view.scale, y: (event.clientY - box.top - view.y) / view.scale };
+  return {
+    x: (event.clientX - box.left - view.x) / view.scale - origin.x,
+    y: (event.clientY - box.top - view.y) / view.scale - origin.y,
+  };
 }
 
 /** Where a pixel of the photo is on the stage, and how large. */
-export const onStage = ({ x, y }) => ({ x: view.x + x * view.scale, y: view.y + y * view.scale, scale: view.scale });
+export const onStage = ({ x, y }) => (
+  { x: view.x + (x + origin.x) * view.scale, y: view.y + (y + origin.y) * view.scale, scale: view.scale });
 
 function draw() {
   const { scale } = view;
@@ -129,7 +140,7 @@ handle.addEventListener("pointerdown", (event) => {
   handle.setPointerCapture(event.pointerId);
 });
 handle.addEventListener("pointermove", (event) => {
-  if (handle.hasPointerCapture(event.pointerId)) setSplit(pixelAt(event).x / size.width);
+  if (handle.hasPointerCapture(event.pointerId)) setSplit((pixelAt(event).x + origin.x) / size.width);
 });
 handle.addEventListener("keydown", (event) => {
   const to = { ArrowLeft: split - 0.02, ArrowRight: split + 0.02, Home: 0, End: 1 }[event.key];

@@ -7,6 +7,7 @@ import { byId, debounced, make } from "./dom.js";
 import { drawMaps, showLayers } from "./overlay.js";
 import { instruction, otherOptions } from "./request.js";
 import { changed, on, state } from "./state.js";
+import { task } from "./task.js";
 
 const radios = (name) => [...document.querySelectorAll(`input[name="${name}"]`)];
 const chosen = (name) => radios(name).find((radio) => radio.checked).value;
@@ -19,8 +20,9 @@ let found = [];
 let uploaded = { id: null };
 let maskChanged = true;
 
-const usesWords = () => ["word", "both"].includes(chosen("where"));
-export const usesMask = () => ["brush", "both"].includes(chosen("where"));
+const usesWords = () => task() === "edit" && ["word", "both"].includes(chosen("where"));
+/** An inpainting generates what is painted; an outpainting the margins. */
+export const usesMask = () => task() === "inpaint" || (task() === "edit" && ["brush", "both"].includes(chosen("where")));
 
 /* What goes into the request */
 
@@ -33,6 +35,7 @@ function limit() {
 
 /** The options `hold` and `keyword`; none where the model's defaults are meant. */
 export function whereOptions() {
+  if (task() !== "edit") return {};
   const options = {};
   const hold = { auto: limit(), word: limit(), brush: "mask", both: limit() === "off" ? "mask" : `mask+${limit()}` };
   const value = hold[chosen("where")];
@@ -66,7 +69,8 @@ export async function restoreWhere(edit) {
     uploaded = { id: edit.mask };
     maskChanged = false;
   }
-  found = [...words];
+  // Until the plan of this edit brings them all.
+  found = [...new Set([...found.filter((word) => edit.instruction.includes(word)), ...words])];
   show();
 }
 
@@ -95,10 +99,11 @@ let asked = 0;
 async function askRegion() {
   const edit = source();
   const turn = ++asked;
-  if (!edit || chosen("where") === "brush") {
+  const hasMaps = task() === "edit" && chosen("where") !== "brush";
+  if (!edit || !hasMaps) {
     drawMaps(null);
     byId("region-text").textContent = "";
-    byId("look").hidden = chosen("where") === "brush";
+    byId("look").hidden = !hasMaps;
     return;
   }
   byId("look").hidden = true;
@@ -128,9 +133,11 @@ function regionInWords({ tokens_held: held, threshold }) {
 
 function show() {
   const where = chosen("where");
+  byId("where-panel").hidden = task() === "outpaint";
+  byId("where-choice").hidden = task() !== "edit";
   byId("words-part").hidden = !usesWords();
   byId("brush-part").hidden = !usesMask();
-  byId("limit-part").hidden = where === "brush";
+  byId("limit-part").hidden = where === "brush" || task() !== "edit";
   useBrush(usesMask());
   const off = radios("limit").find((radio) => radio.value === "off");
   off.disabled = where === "word";
@@ -166,9 +173,14 @@ export function setFound(list) {
   showWords();
 }
 
-export function startWhere() {
+/** The model's own limit. */
+function resetLimit() {
   const hold = defaultOf("hold");
   chooseLimit(/^(auto|off|budget:.*|[\d.]+)$/.test(hold) ? hold : "off");
+}
+
+export function startWhere() {
+  resetLimit();
   byId("where-panel").addEventListener("input", ({ target }) => {
     if (target.name === "brush" || target.id === "brush-size") return;
     // A slider chooses its own limit.
@@ -182,6 +194,8 @@ export function startWhere() {
     newMask(state.photo.width, state.photo.height);
     show();
   });
+  on("task", show);
+  on("model", resetLimit);
   on("mask", () => (maskChanged = true));
   on("request", debounced(askRegion, 60));
   on("edits", askRegion);

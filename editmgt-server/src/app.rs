@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use editmgt::Editor;
 use tokio::sync::Semaphore;
 
 use crate::edit::{Edit, NewEdit};
-use crate::engine::Queue;
+use crate::engine::{Job, Queue};
 use crate::error::ApiError;
 use crate::guard::Guard;
 use crate::metrics::Metrics;
+use crate::models::{InUse, Models, ServedModel};
 use crate::options::ServerOptions;
 use crate::store::Store;
 
@@ -22,7 +22,7 @@ pub(crate) type Shared = Arc<App>;
 
 /// What all handlers share.
 pub(crate) struct App {
-    pub(crate) editor: Editor,
+    pub(crate) models: Arc<Models>,
     pub(crate) options: ServerOptions,
     pub(crate) guard: Guard,
     pub(crate) queue: Arc<Queue>,
@@ -33,9 +33,9 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(editor: Editor, options: ServerOptions) -> Self {
+    pub(crate) fn new(models: Vec<ServedModel>, options: ServerOptions) -> Self {
         Self {
-            editor,
+            models: Arc::new(Models::new(models, options.memory_budget)),
             guard: Guard::new(&options),
             queue: Arc::new(Queue::new(options.limits.queue)),
             store: Arc::new(Store::new(options.limits.clone())),
@@ -58,13 +58,22 @@ impl App {
         blocking(work).await
     }
 
+    /// A model, loaded where it is not. Blocks while it loads.
+    ///
+    /// # Errors
+    /// Those of [`Models::get`].
+    pub(crate) fn model(&self, model: usize) -> Result<InUse, ApiError> {
+        self.models.get(model, self.queue.running_model())
+    }
+
     /// Keeps edits and queues them, all or none.
     ///
     /// # Errors
     /// Status 429 where there is no room, 503 when the server shuts down.
     pub(crate) fn start(&self, edits: Vec<NewEdit>) -> Result<Vec<Arc<Edit>>, ApiError> {
         let edits = self.store.add_edits(edits)?;
-        if let Err(error) = self.queue.push(&edits) {
+        let jobs = edits.iter().map(|edit| Job::Edit(Arc::clone(edit))).collect();
+        if let Err(error) = self.queue.push(jobs) {
             self.store.forget_edits(&edits);
             return Err(error);
         }
@@ -78,7 +87,7 @@ impl App {
     pub(crate) fn forget_photo(&self, id: &str) -> Result<(), ApiError> {
         let edits = self.store.remove_photo(id).ok_or_else(|| ApiError::not_found("photo"))?;
         for edit in edits {
-            self.queue.cancel(&edit);
+            self.queue.cancel(&Job::Edit(edit));
         }
         Ok(())
     }

@@ -95,6 +95,17 @@ pub(crate) async fn json<T: DeserializeOwned>(
     keys: &[&str],
     required: &[&str],
 ) -> Result<T, ApiError> {
+    typed(json_object(app, request).await?, keys, required)
+}
+
+/// Reads a JSON object.
+///
+/// # Errors
+/// As [`json`].
+pub(crate) async fn json_object(
+    app: &App,
+    request: Request,
+) -> Result<Map<String, Value>, ApiError> {
     let (parts, body) = request.into_parts();
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default();
@@ -106,10 +117,10 @@ pub(crate) async fn json<T: DeserializeOwned>(
     let bytes = read(app, body, &parts.headers, JSON_BYTES, "json_bytes").await?;
     let value: Value = serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::bad("json", format!("the body is not JSON: {error}")))?;
-    let Value::Object(object) = value else {
-        return Err(ApiError::bad("json", "the body is not a JSON object"));
-    };
-    typed(object, keys, required)
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(ApiError::bad("json", "the body is not a JSON object")),
+    }
 }
 
 fn typed<T: DeserializeOwned>(

@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use editmgt::{
-    EditRequest, EditResult, EditSettings, Editor, OpenPhoto, PhotoNote, ResizePlan, Stage,
-    StoppedEdit,
+    EditRequest, EditResult, EditSettings, PhotoNote, PixelSize, ResizePlan, Stage, StoppedEdit,
 };
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -17,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorBody};
 use crate::maps::KeptMaps;
+use crate::models::{Models, OpenIn};
 use crate::store::{StoredMask, StoredPhoto};
 use crate::sync::lock;
 
@@ -29,6 +29,9 @@ pub(crate) struct Edit {
     /// Position in the order of starts.
     pub(crate) serial: u64,
     pub(crate) photo: Arc<StoredPhoto>,
+    /// Position in the list of models.
+    pub(crate) model: usize,
+    pub(crate) model_name: String,
     /// The edit whose result is edited.
     pub(crate) base: Option<Arc<Edit>>,
     /// The edit that this one follows in the history.
@@ -49,13 +52,15 @@ pub(crate) struct Edit {
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
     /// Its result as a photo to edit.
-    open: OnceLock<Arc<OpenPhoto>>,
+    open: OnceLock<Arc<OpenIn>>,
 }
 
 /// What a new edit is made of.
 pub(crate) struct NewEdit {
     pub(crate) id: String,
     pub(crate) photo: Arc<StoredPhoto>,
+    pub(crate) model: usize,
+    pub(crate) model_name: String,
     pub(crate) base: Option<Arc<Edit>>,
     pub(crate) parent: Option<String>,
     pub(crate) mask: Option<Arc<StoredMask>>,
@@ -161,6 +166,8 @@ impl Edit {
         let NewEdit {
             id,
             photo,
+            model,
+            model_name,
             base,
             parent,
             mask,
@@ -189,6 +196,8 @@ impl Edit {
             id,
             serial,
             photo,
+            model,
+            model_name,
             base,
             parent,
             mask,
@@ -207,16 +216,21 @@ impl Edit {
     }
 
     /// The photo that is edited: the photo, or the result of the base.
-    pub(crate) fn source(&self, editor: &Editor) -> Arc<OpenPhoto> {
-        let of_base = self.base.as_ref().and_then(|base| base.opened_result(editor));
+    pub(crate) fn source(&self, models: &Models) -> Arc<OpenIn> {
+        let of_base = self.base.as_ref().and_then(|base| base.opened_result(models));
         of_base.unwrap_or_else(|| Arc::clone(&self.photo.open))
     }
 
     /// Its result as a photo to edit; `None` without one.
-    pub(crate) fn opened_result(&self, editor: &Editor) -> Option<Arc<OpenPhoto>> {
+    fn opened_result(&self, models: &Models) -> Option<Arc<OpenIn>> {
         let result = self.result()?;
-        let open = self.open.get_or_init(|| Arc::new(editor.open_photo(result.image.clone())));
+        let open = self.open.get_or_init(|| models.openable(Arc::new(result.image.clone())));
         Some(Arc::clone(open))
+    }
+
+    /// The size of its result.
+    pub(crate) fn size(&self) -> PixelSize {
+        self.plan.photo()
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -367,6 +381,9 @@ impl Edit {
         EditView {
             id: self.id.clone(),
             photo: self.photo.id.clone(),
+            model: self.model_name.clone(),
+            width: self.size().width,
+            height: self.size().height,
             base: self.base.as_ref().map(|base| base.id.clone()),
             parent: self.parent.clone(),
             mask: self.mask.as_ref().map(|mask| mask.id.clone()),
@@ -407,6 +424,11 @@ pub(crate) fn sentences(notes: &[PhotoNote]) -> Vec<String> {
 pub(crate) struct EditView {
     id: String,
     photo: String,
+    /// Name of the model.
+    model: String,
+    /// Of the result, in pixels: larger than the photo for an outpainting.
+    width: usize,
+    height: usize,
     base: Option<String>,
     parent: Option<String>,
     mask: Option<String>,

@@ -1,6 +1,6 @@
 //! The worker: one thread that owns the model and runs one edit after the other.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,27 +11,96 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use editmgt::image::ImageFormat;
 use editmgt::{
-    EditError, EditEvent, EditObserver, EditSettings, Editor, Flow, KeywordPolicy, LoopStep, Stage,
+    EditError, EditEvent, EditObserver, EditSettings, Flow, KeywordPolicy, LoopStep, Stage,
     preview_photo,
 };
 use serde_json::json;
 
 use crate::edit::{Deadline, Edit, Ending, Event};
 use crate::error::ApiError;
+use crate::generation::{self, Generation, GenerationWatch};
 use crate::maps::{KeptMaps, StepMaps, words_of};
 use crate::metrics::Metrics;
+use crate::models::{InUse, Models};
 use crate::options::ServerLimits;
 use crate::store::Store;
 use crate::sync::lock;
 
 /// Longest side of previews, pixels.
-const PREVIEW_SIDE: usize = 512;
+pub(crate) const PREVIEW_SIDE: usize = 512;
 /// Least time between two previews.
 const PREVIEW_PAUSE: Duration = Duration::from_secs(1);
 /// Weight of the latest edit in the estimate of speed.
 const LATEST: f64 = 0.5;
 
-/// Edits that wait, and the one that runs.
+/// What the worker does: one of these after the other.
+#[derive(Clone)]
+pub(crate) enum Job {
+    Edit(Arc<Edit>),
+    Generate(Arc<Generation>),
+}
+
+impl Job {
+    fn id(&self) -> &str {
+        match self {
+            Self::Edit(edit) => &edit.id,
+            Self::Generate(generation) => &generation.id,
+        }
+    }
+
+    /// Position in the list of models.
+    fn model(&self) -> usize {
+        match self {
+            Self::Edit(edit) => edit.model,
+            Self::Generate(generation) => generation.model,
+        }
+    }
+
+    fn start(&self) {
+        if let Self::Edit(edit) = self {
+            edit.start();
+        }
+    }
+
+    fn set_position(&self, position: usize) {
+        if let Self::Edit(edit) = self {
+            edit.set_position(position);
+        }
+    }
+
+    fn request_stop(&self) {
+        match self {
+            Self::Edit(edit) => edit.request_stop(),
+            Self::Generate(generation) => generation.request_stop(),
+        }
+    }
+
+    /// Ends one that has not begun.
+    fn end_unstarted(&self) {
+        match self {
+            Self::Edit(edit) => edit.end(Ending::Stopped(None)),
+            Self::Generate(generation) => generation.end(Err(ApiError::stopping())),
+        }
+    }
+
+    /// Passes of the transformer times pixels, in thousands: what time is proportional to.
+    fn work(&self) -> f64 {
+        match self {
+            Self::Edit(edit) => {
+                let passes = if edit.look { 2 } else { passes(&edit.settings) };
+                work(passes, edit.plan.model().height * edit.plan.model().width)
+            }
+            Self::Generate(generation) => {
+                let settings = &generation.settings;
+                let of_step = if settings.guidance_scale > 1.0 { 2 } else { 1 };
+                let passes = of_step * settings.steps * settings.count;
+                work(passes, settings.height * settings.width)
+            }
+        }
+    }
+}
+
+/// Jobs that wait, and the one that runs.
 pub(crate) struct Queue {
     inner: Mutex<Inner>,
     wake: Condvar,
@@ -40,11 +109,11 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct Inner {
-    waiting: VecDeque<Arc<Edit>>,
-    running: Option<Arc<Edit>>,
+    waiting: VecDeque<Job>,
+    running: Option<Job>,
     closed: bool,
-    /// Seconds of a pass of the transformer over one token, by the edits so far.
-    seconds_per_token: Option<f64>,
+    /// For each model, seconds of a pass of the transformer over a thousand pixels, by the jobs so far.
+    speeds: HashMap<usize, f64>,
 }
 
 impl Inner {
@@ -52,22 +121,22 @@ impl Inner {
         self.waiting.len() + usize::from(self.running.is_some())
     }
 
-    /// Tells the edits that wait how many are before them.
+    /// Tells the jobs that wait how many are before them.
     fn tell_positions(&self) {
         let before = usize::from(self.running.is_some());
-        for (i, edit) in self.waiting.iter().enumerate() {
-            edit.set_position(before + i);
+        for (i, job) in self.waiting.iter().enumerate() {
+            job.set_position(before + i);
         }
     }
 
     /// Seconds until all have ended, roughly.
     fn seconds(&self) -> f64 {
-        let edits = self.running.iter().chain(&self.waiting);
-        edits.map(|edit| self.estimate(work_of(edit)).unwrap_or(5.0)).sum()
+        let jobs = self.running.iter().chain(&self.waiting);
+        jobs.map(|job| self.estimate(job.model(), job.work()).unwrap_or(5.0)).sum()
     }
 
-    fn estimate(&self, work: f64) -> Option<f64> {
-        self.seconds_per_token.map(|seconds| seconds * work)
+    fn estimate(&self, model: usize, work: f64) -> Option<f64> {
+        self.speeds.get(&model).map(|seconds| seconds * work)
     }
 }
 
@@ -81,12 +150,6 @@ pub(crate) fn passes(settings: &EditSettings) -> usize {
     (0..settings.steps).map(|step| if is_guided(step) { 2 } else { 1 }).sum()
 }
 
-/// Passes times pixels, in thousands: what time is proportional to.
-fn work_of(edit: &Edit) -> f64 {
-    let passes = if edit.look { 2 } else { passes(&edit.settings) };
-    work(passes, edit.plan.model().height * edit.plan.model().width)
-}
-
 fn work(passes: usize, pixels: usize) -> f64 {
     passes as f64 * pixels as f64 / 1000.0
 }
@@ -96,25 +159,25 @@ impl Queue {
         Self { inner: Mutex::default(), wake: Condvar::new(), most }
     }
 
-    /// Appends edits, all or none.
+    /// Appends jobs, all or none.
     ///
     /// # Errors
     /// Status 429 when there is no room, 503 when the server shuts down.
-    pub(crate) fn push(&self, edits: &[Arc<Edit>]) -> Result<(), ApiError> {
+    pub(crate) fn push(&self, jobs: Vec<Job>) -> Result<(), ApiError> {
         let mut inner = lock(&self.inner);
         if inner.closed {
             return Err(ApiError::stopping());
         }
-        if inner.len() + edits.len() > self.most {
+        if inner.len() + jobs.len() > self.most {
             return Err(ApiError::queue_full((inner.seconds().ceil() as u64).clamp(1, 600)));
         }
-        inner.waiting.extend(edits.iter().cloned());
+        inner.waiting.extend(jobs);
         inner.tell_positions();
         self.wake.notify_one();
         Ok(())
     }
 
-    /// Edits that run or wait.
+    /// Jobs that run or wait.
     pub(crate) fn len(&self) -> usize {
         lock(&self.inner).len()
     }
@@ -123,23 +186,30 @@ impl Queue {
         lock(&self.inner).closed
     }
 
-    /// Estimated seconds of an edit with these passes over a model's image of these pixels.
-    pub(crate) fn seconds(&self, passes: usize, pixels: usize) -> Option<f64> {
-        lock(&self.inner).estimate(work(passes, pixels))
+    /// The model of the job that runs.
+    pub(crate) fn running_model(&self) -> Option<usize> {
+        lock(&self.inner).running.as_ref().map(Job::model)
     }
 
-    /// Stops an edit after the step that runs; one that waits at once.
-    pub(crate) fn cancel(&self, edit: &Edit) {
-        edit.request_stop();
+    /// Estimated seconds of an edit with these passes over a model's image of these pixels.
+    pub(crate) fn seconds(&self, model: usize, passes: usize, pixels: usize) -> Option<f64> {
+        lock(&self.inner).estimate(model, work(passes, pixels))
+    }
+
+    /// Stops a job after the step that runs; one that waits at once.
+    pub(crate) fn cancel(&self, job: &Job) {
+        job.request_stop();
         let mut inner = lock(&self.inner);
-        let Some(at) = inner.waiting.iter().position(|other| other.id == edit.id) else { return };
+        let Some(at) = inner.waiting.iter().position(|other| other.id() == job.id()) else {
+            return;
+        };
         inner.waiting.remove(at);
         inner.tell_positions();
         drop(inner);
-        edit.end(Ending::Stopped(None));
+        job.end_unstarted();
     }
 
-    /// Takes no more edits, ends those that wait and stops the one that runs.
+    /// Takes no more jobs, ends those that wait and stops the one that runs.
     pub(crate) fn close(&self) {
         let mut inner = lock(&self.inner);
         inner.closed = true;
@@ -148,35 +218,36 @@ impl Queue {
             running.request_stop();
         }
         drop(inner);
-        for edit in waiting {
-            edit.end(Ending::Stopped(None));
+        for job in waiting {
+            job.end_unstarted();
         }
         self.wake.notify_all();
     }
 
-    /// Waits for the next edit; `None` when the queue is closed.
-    fn next(&self) -> Option<Arc<Edit>> {
+    /// Waits for the next job; `None` when the queue is closed.
+    fn next(&self) -> Option<Job> {
         let mut inner = lock(&self.inner);
         loop {
             if inner.closed {
                 return None;
             }
-            if let Some(edit) = inner.waiting.pop_front() {
-                edit.start();
-                inner.running = Some(Arc::clone(&edit));
+            if let Some(job) = inner.waiting.pop_front() {
+                job.start();
+                inner.running = Some(job.clone());
                 inner.tell_positions();
-                return Some(edit);
+                return Some(job);
             }
             inner = self.wake.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn ended(&self, seconds_per_token: Option<f64>) {
+    /// The running job has ended; `seconds` of it, where they say how fast its model is.
+    fn ended(&self, seconds: Option<f64>) {
         let mut inner = lock(&self.inner);
-        inner.running = None;
-        if let Some(latest) = seconds_per_token {
-            let before = inner.seconds_per_token.unwrap_or(latest);
-            inner.seconds_per_token = Some(LATEST * latest + (1.0 - LATEST) * before);
+        if let (Some(job), Some(seconds)) = (inner.running.take(), seconds) {
+            let latest = seconds / job.work();
+            let speed = inner.speeds.entry(job.model()).or_insert(latest);
+            *speed = LATEST * latest + (1.0 - LATEST) * *speed;
         }
         inner.tell_positions();
     }
@@ -184,60 +255,107 @@ impl Queue {
 
 /// What the worker needs.
 pub(crate) struct Worker {
-    pub(crate) editor: Editor,
+    pub(crate) models: Arc<Models>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) store: Arc<Store>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: ServerLimits,
 }
 
+/// The outcome of `work`, or status 500 where it panics.
+fn caught<T>(work: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        let message = format!("a stage panicked: {}", message.unwrap_or("no message"));
+        Err(ApiError::internal(message))
+    })
+}
+
 impl Worker {
-    /// Runs edits until the queue is closed.
+    /// Runs jobs until the queue is closed.
     pub(crate) fn run(&self) {
-        while let Some(edit) = self.queue.next() {
-            let start = Instant::now();
-            let ending = catch_unwind(AssertUnwindSafe(|| self.edit(&edit)));
-            let ending = ending.unwrap_or_else(|panic| {
-                let message = panic.downcast_ref::<String>().map(String::as_str);
-                let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-                let message = format!("a stage panicked: {}", message.unwrap_or("no message"));
-                Ending::Failed(ApiError::internal(message))
-            });
-            let seconds = start.elapsed().as_secs_f64();
-            let whole = matches!(ending, Ending::Done(_)) && edit.resume.is_none();
-            if let Ending::Done(result) = &ending {
-                self.metrics.stages(&result.report.seconds);
+        while let Some(job) = self.queue.next() {
+            match job {
+                Job::Edit(edit) => self.run_edit(&edit),
+                Job::Generate(generation) => self.run_generation(&generation),
             }
-            let status = ending.status().name();
-            self.metrics.edit(status, seconds);
-            tracing::info!(edit = edit.id, status, seconds, look = edit.look, "edit ended");
-            // Before its subscribers hear of it: what they ask next counts it.
-            self.queue.ended(whole.then(|| seconds / work_of(&edit)));
-            edit.end(ending);
-            self.store.trim(&edit.photo);
         }
     }
 
-    fn edit(&self, edit: &Edit) -> Ending {
-        if edit.stop_is_requested() {
-            return Ending::Stopped(None);
+    fn run_edit(&self, edit: &Edit) {
+        let start = Instant::now();
+        let ending = caught(|| self.edit(edit)).unwrap_or_else(Ending::Failed);
+        let seconds = start.elapsed().as_secs_f64();
+        let whole = matches!(ending, Ending::Done(_)) && edit.resume.is_none();
+        if let Ending::Done(result) = &ending {
+            self.metrics.stages(&result.report.seconds);
         }
-        let outcome = if edit.look { self.look(edit) } else { self.whole(edit) };
-        outcome.unwrap_or_else(Ending::Failed)
+        let status = ending.status().name();
+        self.metrics.edit(status, seconds);
+        let model = self.models.name(edit.model);
+        tracing::info!(edit = edit.id, model, status, seconds, look = edit.look, "edit ended");
+        // Before its subscribers hear of it: what they ask next counts it.
+        self.queue.ended(whole.then_some(seconds));
+        edit.end(ending);
+        self.store.trim(&edit.photo);
+    }
+
+    fn run_generation(&self, generation: &Generation) {
+        let start = Instant::now();
+        let outcome = caught(|| self.generate(generation));
+        let seconds = start.elapsed().as_secs_f64();
+        let status = match &outcome {
+            Ok(result) => {
+                self.metrics.stages(&result.report.seconds);
+                "done"
+            }
+            Err(_) if generation.stop_is_requested() => "stopped",
+            Err(_) => "failed",
+        };
+        self.metrics.generation(status, seconds);
+        let model = self.models.name(generation.model);
+        tracing::info!(generation = generation.id, model, status, seconds, "generation ended");
+        self.queue.ended(outcome.is_ok().then_some(seconds));
+        generation.end(outcome);
+    }
+
+    fn generate(&self, generation: &Generation) -> Result<Arc<editmgt::GenerateResult>, ApiError> {
+        if generation.stop_is_requested() {
+            return Err(ApiError::stopping());
+        }
+        let used = self.models.get(generation.model, None)?;
+        let mut watch = GenerationWatch {
+            generation,
+            deadline: Deadline(Instant::now() + self.limits.edit_time),
+            is_late: false,
+            previews: Previews::default(),
+        };
+        let result = used.editor.generate_observed(&generation.request, &mut watch);
+        let late = watch.is_late.then(|| self.late());
+        generation::outcome(result, late)
+    }
+
+    fn edit(&self, edit: &Edit) -> Result<Ending, ApiError> {
+        if edit.stop_is_requested() {
+            return Ok(Ending::Stopped(None));
+        }
+        let used = self.models.get(edit.model, None)?;
+        if edit.look { self.look(edit, &used) } else { self.whole(edit, &used) }
     }
 
     /// All steps.
-    fn whole(&self, edit: &Edit) -> Result<Ending, ApiError> {
+    fn whole(&self, edit: &Edit, used: &InUse) -> Result<Ending, ApiError> {
         let mut maps = None;
         let mut watch = Watch::new(edit, self.limits.edit_time);
-        let photo = edit.source(&self.editor);
+        let photo = edit.source(&self.models).by(used);
         let mut visit = |step: LoopStep| StepMaps::record(&mut maps, step);
         let result =
             photo.edit_visiting(&edit.request, edit.resume.clone(), &mut watch, &mut visit);
         let completed = watch.completed;
         let is_late = watch.is_late;
         if let Some(maps) = maps {
-            let encoder = &*self.editor.model().text;
+            let encoder = &*used.editor.model().text;
             edit.keep_maps(KeptMaps::of_edit(maps, &edit.settings, completed, encoder)?);
         }
         match result {
@@ -249,17 +367,17 @@ impl Worker {
     }
 
     /// The first step, by the request's keyword and by each content word.
-    fn look(&self, edit: &Edit) -> Result<Ending, ApiError> {
-        let encoder = &*self.editor.model().text;
+    fn look(&self, edit: &Edit, used: &InUse) -> Result<Ending, ApiError> {
+        let encoder = &*used.editor.model().text;
         let words = words_of(encoder, &edit.request.instruction)?;
-        let Some(own) = self.first_step(edit, &edit.request)? else {
+        let Some(own) = self.first_step(edit, used, &edit.request)? else {
             return Ok(Ending::Stopped(None));
         };
         let mut kept = KeptMaps::of_edit(own, &edit.settings, 1, encoder)?;
         if !words.is_empty() {
             let phrases = words.iter().map(|word| word.text.clone()).collect();
             let request = edit.request.clone().keyword(KeywordPolicy::Phrases(phrases));
-            let Some(of_words) = self.first_step(edit, &request)? else {
+            let Some(of_words) = self.first_step(edit, used, &request)? else {
                 return Ok(Ending::Stopped(None));
             };
             kept = kept.with_words(words, of_words);
@@ -272,12 +390,13 @@ impl Worker {
     fn first_step(
         &self,
         edit: &Edit,
+        used: &InUse,
         request: &editmgt::EditRequest,
     ) -> Result<Option<StepMaps>, ApiError> {
         let mut maps = None;
         let mut watch = Watch::new(edit, self.limits.edit_time);
         let mut visit = |step: LoopStep| StepMaps::record(&mut maps, step);
-        let photo = edit.source(&self.editor);
+        let photo = edit.source(&self.models).by(used);
         let result = photo.edit_visiting(request, None, &mut watch, &mut visit);
         let (is_late, is_stopped) = (watch.is_late, edit.stop_is_requested());
         match result {
@@ -303,14 +422,39 @@ struct Watch<'a> {
     completed: usize,
     /// When sampling began, and after how many steps.
     sampling: Option<(Instant, usize)>,
-    last_preview: Option<Instant>,
+    previews: Previews,
+}
+
+/// Previews, at most one a second.
+#[derive(Default)]
+pub(crate) struct Previews(Option<Instant>);
+
+impl Previews {
+    pub(crate) fn is_due(&self) -> bool {
+        self.0.is_none_or(|last| last.elapsed() >= PREVIEW_PAUSE)
+    }
+
+    /// A preview as PNG and as an event.
+    pub(crate) fn encode(
+        &mut self,
+        completed: usize,
+        total: usize,
+        image: &editmgt::burn::tensor::Tensor<4>,
+    ) -> Result<(Bytes, Event), EditError> {
+        let png = preview_photo(image)?.encode(ImageFormat::Png)?;
+        let url = format!("data:image/png;base64,{}", STANDARD.encode(&png));
+        let data = json!({ "completed": completed, "total": total, "image": url });
+        self.0 = Some(Instant::now());
+        Ok((Bytes::from(png), Event::new("preview", &data)))
+    }
 }
 
 impl<'a> Watch<'a> {
     fn new(edit: &'a Edit, most: Duration) -> Self {
         let completed = edit.resume.as_ref().map_or(0, |stopped| stopped.completed);
         let deadline = Deadline(Instant::now() + most);
-        Self { edit, deadline, is_late: false, completed, sampling: None, last_preview: None }
+        let previews = Previews::default();
+        Self { edit, deadline, is_late: false, completed, sampling: None, previews }
     }
 
     fn step(&mut self, completed: usize, total: usize, masked: usize, held: f32) {
@@ -327,20 +471,6 @@ impl<'a> Watch<'a> {
             }),
         );
         self.edit.step(completed, event);
-    }
-
-    fn preview(
-        &mut self,
-        completed: usize,
-        total: usize,
-        image: &editmgt::burn::tensor::Tensor<4>,
-    ) -> Result<(), EditError> {
-        let png = preview_photo(image)?.encode(ImageFormat::Png)?;
-        let url = format!("data:image/png;base64,{}", STANDARD.encode(&png));
-        let data = json!({ "completed": completed, "total": total, "image": url });
-        self.edit.show(Bytes::from(png), Event::new("preview", &data));
-        self.last_preview = Some(Instant::now());
-        Ok(())
     }
 }
 
@@ -361,9 +491,10 @@ impl EditObserver for Watch<'_> {
                 }
             }
             EditEvent::Preview { completed, total, image } => {
-                if let Err(error) = self.preview(*completed, *total, image) {
+                match self.previews.encode(*completed, *total, image) {
+                    Ok((png, event)) => self.edit.show(png, event),
                     // The edit itself is not harmed.
-                    tracing::warn!(%error, "no preview");
+                    Err(error) => tracing::warn!(%error, "no preview"),
                 }
             }
             _ => {}
@@ -373,8 +504,7 @@ impl EditObserver for Watch<'_> {
     }
 
     fn wants_preview(&mut self, completed: usize, total: usize) -> bool {
-        let due = self.last_preview.is_none_or(|last| last.elapsed() >= PREVIEW_PAUSE);
-        self.edit.previews && due && completed < total
+        self.edit.previews && self.previews.is_due() && completed < total
     }
 
     fn preview_shrink(&self) -> usize {

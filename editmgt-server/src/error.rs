@@ -5,7 +5,7 @@ use std::fmt;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use editmgt::{EditError, Error, PhotoError};
+use editmgt::{EditError, Error, Job, PhotoError};
 use editmgt_text::TokenizerError;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -109,6 +109,15 @@ impl ApiError {
         Self { retry_after: Some(10), ..error }
     }
 
+    /// Status 429: the model does not fit beside the one that runs.
+    pub(crate) fn model_busy(name: &str) -> Self {
+        let message = format!(
+            "the model {name:?} does not fit in memory beside the one that is at work; try again later"
+        );
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "model_busy", message).param("model");
+        Self { retry_after: Some(10), ..error }
+    }
+
     /// Status 500. The reason goes to the log: it may name files of this machine.
     pub(crate) fn internal(reason: impl fmt::Display) -> Self {
         tracing::error!(reason = %reason, "internal error");
@@ -142,6 +151,9 @@ impl ApiError {
                     "{name}: decoding it would need more memory than the largest photo; make it smaller"
                 ),
             ),
+            PhotoError::CanvasTooLarge { .. } => {
+                Self::too_large("photo_megapixels", error.to_string())
+            }
             PhotoError::FileTooLarge { bytes, limit, .. } => Self::too_large(
                 "photo_bytes",
                 format!("{name}: {bytes} bytes, the limit is {limit}"),
@@ -158,15 +170,18 @@ impl From<EditError> for ApiError {
     fn from(error: EditError) -> Self {
         let message = error.to_string();
         match error {
-            EditError::Option { option: "instruction", .. } => {
-                Self::bad("instruction", message).param("instruction")
+            EditError::Option { option: option @ ("instruction" | "prompt"), .. } => {
+                Self::bad("instruction", message).param(option)
             }
             EditError::Option { option, .. } => Self::bad("option", message).param(option),
             EditError::Photo(PhotoError::Value(error)) | EditError::Stage(error) => {
                 Self::from(error)
             }
             EditError::Photo(error) => Self::of_photo(&error, Role::Photo),
-            EditError::NotTrained { .. } => Self::bad("option", message).param("task"),
+            EditError::NotTrained { job: Job::Generate, .. } => {
+                Self::bad("not_trained", message).param("model")
+            }
+            EditError::NotTrained { .. } => Self::bad("not_trained", message).param("task"),
             EditError::Stopped(_) => Self::stopping(),
             error => Self::internal(error),
         }

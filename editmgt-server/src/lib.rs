@@ -16,9 +16,11 @@ mod body;
 mod edit;
 mod engine;
 mod error;
+mod generation;
 mod guard;
 mod maps;
 mod metrics;
+mod models;
 mod openai;
 mod options;
 mod page;
@@ -27,5 +29,6 @@ mod server;
 mod store;
 mod sync;
 
+pub use models::ServedModel;
 pub use options::{ServerError, ServerLimits, ServerOptions};
 pub use server::Server;

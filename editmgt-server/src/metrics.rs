@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     edits: Family<Labels, Counter>,
     edit_seconds: Histograms,
+    generations: Family<Labels, Counter>,
+    generation_seconds: Histograms,
     stage_seconds: Histograms,
     requests: Family<Vec<(&'static str, String)>, Counter>,
     connections: Gauge,
@@ -30,6 +32,8 @@ pub(crate) struct Metrics {
     photos: Gauge,
     kept_edits: Gauge,
     kept_bytes: Gauge,
+    models: Gauge,
+    model_bytes: Gauge,
     resident_bytes: Gauge,
 }
 
@@ -41,11 +45,17 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("editmgt");
         let histograms = || Histograms::new_with_constructor(histogram as fn() -> Histogram);
-        let (edits, requests) = (Family::default(), Family::default());
-        let (edit_seconds, stage_seconds) = (histograms(), histograms());
+        let (edits, generations, requests) =
+            (Family::default(), Family::default(), Family::default());
+        let (edit_seconds, generation_seconds) = (histograms(), histograms());
+        let stage_seconds = histograms();
         registry.register("edits", "Edits that ended, by status", Family::clone(&edits));
         registry.register("edit_seconds", "Seconds of an edit, by status", edit_seconds.clone());
-        registry.register("stage_seconds", "Seconds of a stage of an edit", stage_seconds.clone());
+        let help = "Requests for images from text that ended, by status";
+        registry.register("generations", help, Family::clone(&generations));
+        let help = "Seconds of a request for images from text, by status";
+        registry.register("generation_seconds", help, generation_seconds.clone());
+        registry.register("stage_seconds", "Seconds of a stage", stage_seconds.clone());
         registry.register("requests", "Answers, by status", Family::clone(&requests));
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
@@ -53,15 +63,19 @@ impl Metrics {
             gauge
         };
         let connections = gauge("connections", "Open connections");
-        let queue = gauge("queue", "Edits that run or wait");
+        let queue = gauge("queue", "Edits and generations that run or wait");
         let photos = gauge("photos", "Photos that are kept");
         let kept_edits = gauge("kept_edits", "Edits that are kept");
         let kept_bytes = gauge("kept_bytes", "Bytes of photos, masks and results that are kept");
+        let models = gauge("models", "Models that are loaded");
+        let model_bytes = gauge("model_bytes", "Bytes of the weights of loaded models");
         let resident_bytes = gauge("resident_bytes", "Memory of the process; 0 where unknown");
         Self {
             registry,
             edits,
             edit_seconds,
+            generations,
+            generation_seconds,
             stage_seconds,
             requests,
             connections,
@@ -69,6 +83,8 @@ impl Metrics {
             photos,
             kept_edits,
             kept_bytes,
+            models,
+            model_bytes,
             resident_bytes,
         }
     }
@@ -77,6 +93,12 @@ impl Metrics {
         let labels = vec![("status", status)];
         self.edits.get_or_create(&labels).inc();
         self.edit_seconds.get_or_create(&labels).observe(seconds);
+    }
+
+    pub(crate) fn generation(&self, status: &'static str, seconds: f64) {
+        let labels = vec![("status", status)];
+        self.generations.get_or_create(&labels).inc();
+        self.generation_seconds.get_or_create(&labels).observe(seconds);
     }
 
     pub(crate) fn stages(&self, seconds: &[(Stage, f64)]) {
@@ -105,8 +127,15 @@ impl Metrics {
     ///
     /// # Errors
     /// None in practice: a text takes all that is written.
-    pub(crate) fn encode(&self, usage: Usage, queue: usize) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(
+        &self,
+        usage: Usage,
+        queue: usize,
+        (models, model_bytes): (usize, u64),
+    ) -> Result<String, fmt::Error> {
         self.queue.set(queue as i64);
+        self.models.set(models as i64);
+        self.model_bytes.set(model_bytes as i64);
         self.photos.set(usage.photos as i64);
         self.kept_edits.set(usage.edits as i64);
         self.kept_bytes.set(usage.bytes as i64);
@@ -142,13 +171,16 @@ mod tests {
     fn metrics_have_their_labels() {
         let metrics = Metrics::new();
         metrics.edit("done", 0.2);
+        metrics.generation("failed", 0.2);
         metrics.stages(&[(Stage::Sample, 0.1)]);
         metrics.request(429);
         let connection = metrics.connection();
         let usage = Usage { photos: 1, edits: 2, bytes: 300 };
-        let text = metrics.encode(usage, 3).unwrap();
+        let text = metrics.encode(usage, 3, (1, 500)).unwrap();
         for line in [
             "editmgt_edits_total{status=\"done\"} 1",
+            "editmgt_generations_total{status=\"failed\"} 1",
+            "editmgt_model_bytes 500",
             "editmgt_stage_seconds_count{stage=\"sample\"} 1",
             "editmgt_requests_total{status=\"429\"} 1",
             "editmgt_connections 1",
@@ -158,6 +190,6 @@ mod tests {
             assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
         }
         drop(connection);
-        assert!(metrics.encode(usage, 0).unwrap().contains("editmgt_connections 0"));
+        assert!(metrics.encode(usage, 0, (0, 0)).unwrap().contains("editmgt_connections 0"));
     }
 }

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::models::ServedModel;
+
 /// How a server listens, what it accepts and how long it keeps it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -14,10 +16,14 @@ pub struct ServerOptions {
     pub token: Option<String>,
     /// Names, beside `localhost` and addresses, by which clients may name this server in `Host`.
     pub host_names: Vec<String>,
-    /// Name of the model for clients, not a path.
+    /// Name of the model for clients, not a path. [`Server::start_models`](crate::Server::start_models) does not read it.
     pub model_name: String,
-    /// The model's argument in commands to copy (`--model NAME`); `None` for the embedded model.
+    /// The model's argument in commands to copy (`--model NAME`); `None` for the embedded model. Not read by
+    /// [`Server::start_models`](crate::Server::start_models).
     pub model_argument: Option<String>,
+    /// Most bytes of the weights of loaded models; the least recently used are unloaded. By default all that were used
+    /// stay loaded.
+    pub memory_budget: Option<u64>,
     /// What is accepted.
     pub limits: ServerLimits,
     /// How long photos and their edits are kept after they were last used; an hour by default.
@@ -32,6 +38,7 @@ impl Default for ServerOptions {
             host_names: Vec::new(),
             model_name: "embedded".to_owned(),
             model_argument: None,
+            memory_budget: None,
             limits: ServerLimits::default(),
             keep: Duration::from_secs(3600),
         }
@@ -126,6 +133,28 @@ pub enum ServerError {
         /// The system's reason.
         cause: std::io::Error,
     },
+    /// No models, or two of one name.
+    #[error("models: expected at least one, each with its own name, got {got}")]
+    Models {
+        /// What is wrong with them.
+        got: String,
+    },
+    /// A model that never fits.
+    #[error(
+        "the model {name:?} has {bytes} bytes of weights, the memory budget is {budget}: expected a larger --memory-budget \
+         or a smaller model"
+    )]
+    ModelTooLarge {
+        /// Its name.
+        name: String,
+        /// Its size.
+        bytes: u64,
+        /// [`ServerOptions::memory_budget`].
+        budget: u64,
+    },
+    /// A model that is needed at the start can't be loaded.
+    #[error(transparent)]
+    Load(#[from] Box<editmgt::EditError>),
     /// A thread can't be started.
     #[error("cannot start the server's threads: {cause}")]
     Threads {
@@ -135,6 +164,27 @@ pub enum ServerError {
 }
 
 impl ServerOptions {
+    /// Checks names and sizes of models.
+    ///
+    /// # Errors
+    /// [`ServerError::Models`], [`ServerError::ModelTooLarge`].
+    pub(crate) fn check_models(&self, models: &[ServedModel]) -> Result<(), ServerError> {
+        if models.is_empty() {
+            return Err(ServerError::Models { got: "none".into() });
+        }
+        for (i, model) in models.iter().enumerate() {
+            let name = model.name();
+            if models[..i].iter().any(|other| other.name() == name) {
+                return Err(ServerError::Models { got: format!("{name:?} twice") });
+            }
+            if let Some(budget) = self.memory_budget.filter(|&budget| model.bytes() > budget) {
+                let (name, bytes) = (name.to_owned(), model.bytes());
+                return Err(ServerError::ModelTooLarge { name, bytes, budget });
+            }
+        }
+        Ok(())
+    }
+
     /// Checks address and token.
     ///
     /// # Errors

@@ -33,6 +33,7 @@ const FILES: &[File] = files![
     "history.js",
     "icon.svg",
     "index.html",
+    "models.js",
     "options.js",
     "overlay.js",
     "photo.js",
@@ -43,6 +44,7 @@ const FILES: &[File] = files![
     "save.js",
     "state.js",
     "style.css",
+    "task.js",
     "view.js",
     "where.js",
 ];

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use editmgt::{
-    EditRequest, EditSettings, Editor, GridSize, KeywordPolicy, PixelSize, Resize, ResizePlan, Task,
+    EditError, EditRequest, EditSettings, Editor, GenerateRequest, GenerateSettings, GridSize,
+    KeywordPolicy, PixelSize, Resize, ResizePlan, Task,
 };
 use serde_json::Value;
 
@@ -113,13 +114,20 @@ pub(crate) fn plan(
     limits: &ServerLimits,
 ) -> Result<(EditSettings, ResizePlan), ApiError> {
     let settings = editor.settings(request)?;
-    if let Task::Outpaint(_) = settings.task {
-        return Err(ApiError::option("task", "edit or inpaint on a server", settings.task));
+    check_trained_for(editor, &settings)?;
+    let photo = match settings.task {
+        Task::Outpaint(margins) => margins.canvas(photo)?,
+        Task::Edit | Task::Inpaint => photo,
+    };
+    let pixels = photo.height as u64 * photo.width as u64;
+    if pixels > limits.photo_megapixels.saturating_mul(1_000_000) {
+        let message = format!(
+            "task: {photo} pixels with the margins, the limit is {} megapixels",
+            limits.photo_megapixels
+        );
+        return Err(ApiError::too_large("photo_megapixels", message));
     }
-    if settings.steps > limits.steps {
-        let expected = format!("at most {} on this server", limits.steps);
-        return Err(ApiError::option("steps", expected, settings.steps));
-    }
+    check_steps(settings.steps, limits)?;
     let most_blocks = editor.model().transformer.spec().blocks();
     if settings.blocks.len() > most_blocks {
         let expected = format!("at most {most_blocks} blocks");
@@ -149,6 +157,64 @@ pub(crate) fn plan(
         mask.on_grid(&plan, grid(editor, &plan))?;
     }
     Ok((settings, plan))
+}
+
+/// Refuses a task that the model was not trained for.
+fn check_trained_for(editor: &Editor, settings: &EditSettings) -> Result<(), ApiError> {
+    let (model, job) = (editor.model(), settings.task.job());
+    if settings.anyway || model.trained_for().contains(&job) {
+        return Ok(());
+    }
+    let trained_for = model.trained_for().to_vec();
+    Err(EditError::NotTrained { job, kind: model.kind, trained_for }.into())
+}
+
+fn check_steps(steps: usize, limits: &ServerLimits) -> Result<(), ApiError> {
+    if steps <= limits.steps {
+        return Ok(());
+    }
+    let expected = format!("at most {} on this server", limits.steps);
+    Err(ApiError::option("steps", expected, steps))
+}
+
+/// A request for images with these options, and the options in force.
+///
+/// # Errors
+/// Status 400: an option that is unknown, out of range or over a limit, words that the model does not know, a model that
+/// was not trained to generate.
+pub(crate) fn generation(
+    editor: &Editor,
+    prompt: &str,
+    options: &BTreeMap<String, String>,
+    limits: &ServerLimits,
+) -> Result<(GenerateRequest, GenerateSettings), ApiError> {
+    let most = limits.instruction_characters;
+    let mut request = GenerateRequest::new(prompt);
+    for (name, text) in std::iter::once(("prompt", prompt))
+        .chain(options.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+    {
+        let length = text.chars().count();
+        if length > most {
+            let message = format!("{name}: expected at most {most} characters, got {length}");
+            return Err(ApiError::bad("option", message).param(name));
+        }
+        if name != "prompt" {
+            request.set(name, text)?;
+        }
+    }
+    let settings = editor.generate_settings(&request)?;
+    check_steps(settings.steps, limits)?;
+    let (height, width) = (settings.height, settings.width);
+    if height.saturating_mul(width) > limits.size * limits.size {
+        let expected = format!("as many pixels as a square of {} has at most", limits.size);
+        return Err(ApiError::option("size", expected, format!("{width}x{height}")));
+    }
+    let encoder = &*editor.model().text;
+    encoder.prompt_rows(&settings.prompt)?;
+    if settings.guidance_scale > 1.0 {
+        encoder.prompt_rows(&settings.negative_prompt)?;
+    }
+    Ok((request, settings))
 }
 
 /// The token grid of a plan.

@@ -25,6 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::{App, Shared};
 use crate::engine::Worker;
 use crate::error::ApiError;
+use crate::models::ServedModel;
 use crate::options::{ServerError, ServerOptions};
 use crate::{api, guard, openai, page};
 
@@ -65,12 +66,27 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens and answers, on threads of its own.
+    /// Listens and answers, on threads of its own, with one model.
     ///
     /// # Errors
     /// [`ServerError`]: an address that needs a token, that is taken or not one of this machine.
     pub fn start(editor: Editor, options: ServerOptions) -> Result<Self, ServerError> {
+        let model = ServedModel::loaded(options.model_name.clone(), editor);
+        Self::start_models(vec![model.argument(options.model_argument.clone())], options)
+    }
+
+    /// Listens and answers, with several models, by name. The first is loaded now, and answers requests that name none;
+    /// the others are loaded when they are needed.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start); [`ServerError::Models`], [`ServerError::ModelTooLarge`]; [`ServerError::Load`]
+    /// where the first can't be loaded.
+    pub fn start_models(
+        models: Vec<ServedModel>,
+        options: ServerOptions,
+    ) -> Result<Self, ServerError> {
         options.check()?;
+        options.check_models(&models)?;
         let threads = |cause| ServerError::Threads { cause };
         let listen = options.address;
         let runtime = runtime::Builder::new_multi_thread()
@@ -87,10 +103,11 @@ impl Server {
         });
         let (listener, address) =
             bound.map_err(|cause| ServerError::Listen { address: listen, cause })?;
-        let app = Arc::new(App::new(editor, options));
+        let app = Arc::new(App::new(models, options));
+        app.models.load_first().map_err(Box::new)?;
         let thread = std::thread::Builder::new().name("editmgt-worker".into());
         let worker = Worker {
-            editor: app.editor.clone(),
+            models: Arc::clone(&app.models),
             queue: Arc::clone(&app.queue),
             store: Arc::clone(&app.store),
             metrics: Arc::clone(&app.metrics),

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use editmgt::{Mask, OpenPhoto, Photo};
+use editmgt::{Mask, Photo};
 
 use crate::edit::{Edit, NewEdit};
 use crate::error::ApiError;
+use crate::models::OpenIn;
 use crate::options::ServerLimits;
 use crate::sync::{lock, new_id};
 
@@ -16,7 +17,7 @@ pub(crate) struct StoredPhoto {
     pub(crate) id: String,
     /// Of the file, for names of downloads; never a path.
     pub(crate) name: String,
-    pub(crate) open: Arc<OpenPhoto>,
+    pub(crate) open: Arc<OpenIn>,
     /// When it or one of its edits was last asked for.
     used: Mutex<Instant>,
 }
@@ -140,10 +141,10 @@ impl Store {
     pub(crate) fn add_photo(
         &self,
         name: String,
-        open: OpenPhoto,
+        open: Arc<OpenIn>,
     ) -> Result<Arc<StoredPhoto>, ApiError> {
         let used = Mutex::new(Instant::now());
-        let photo = Arc::new(StoredPhoto { id: new_id()?, name, open: Arc::new(open), used });
+        let photo = Arc::new(StoredPhoto { id: new_id()?, name, open, used });
         let limits = &self.limits;
         if photo.bytes() > limits.kept_bytes {
             let message = "the photo is larger than all that this server keeps";

@@ -39,7 +39,7 @@ const OPTIONS = [
 ];
 const EXAMPLES = ["make the red circle blue", "turn the yellow triangle red", "make the blue square green"];
 export const MODEL = {
-  version: "0.1.0", name: "a mock model", device: "no device",
+  version: "0.1.0", name: "a mock model", models: ["a mock model"], trained_for: ["edit"], device: "no device",
   known: { words: WORDS, examples: EXAMPLES },
   groups: [{ id: "sampling", label: "Sampling" }, { id: "where", label: "Where" }, { id: "image", label: "Image" }],
   options: OPTIONS,

@@ -33,7 +33,8 @@ const pictureOf = (edit) => (edit.base ? find(edits, edit.base, "edit").result :
 function view(edit) {
   const position = edit.status === "queued" ? [...edits.values()].filter((other) => other.status === "running").length : 0;
   const { id: key, photo, base, parent, mask, look, instruction, options, status, completed, total, report, error } = edit;
-  return { id: key, photo, base, parent, mask, look, instruction, options, status, position, completed, total,
+  const { width, height } = find(photos, photo, "photo").picture;
+  return { id: key, photo, model: MODEL.name, width, height, base, parent, mask, look, instruction, options, status, position, completed, total,
     preview: Boolean(edit.preview), words: edit.words, report, notes: [], error };
 }
 

@@ -1,8 +1,8 @@
 // Drives the page in headless Chromium: what a person does with it, by mouse, by keyboard and on a phone.
 //
-//     npm install --no-save --prefix FOLDER playwright-core axe-core
 //     NODE_FOLDER=FOLDER node editmgt-server/tests/page.mjs [URL] [--shots FOLDER] [--only WORDS]
 //
+// scripts/test_page.sh installs what it needs into FOLDER, starts a server and runs it.
 // Without a URL it starts the mock server. Chromium is /usr/bin/chromium, or what CHROMIUM names. The exit status is 1
 // where a step fails: also by console errors, by refused requests that the step does not expect, and by faults that
 // axe-core finds. --shots writes screenshots; --only runs the steps with these words in their name.
@@ -131,7 +131,7 @@ await step("a word shows its map, by a look where there is none", {}, async (pag
   await page.locator('.segments label:has(input[value="auto"])').click();
   await page.locator("#history .opener").nth(1).click();
   await page.waitForFunction(() => document.querySelectorAll('#words [aria-pressed="true"]').length === 2);
-  assert.equal(await page.locator("#words .chip").count(), 3, "an edit in the history brings its words");
+  await page.waitForFunction(() => document.querySelectorAll("#words .chip").length === 3);
 });
 
 await step("paints, erases, undoes, saves and loads a mask", {}, async (page) => {
@@ -214,6 +214,63 @@ await step("variations as a strip, more like this, history as a tree", {}, async
   await page.locator("#result").waitFor();
 });
 
+if (!server) {
+  await step("fills in and extends a photo, by a model that can", {}, async (page) => {
+    await example(page);
+    await page.locator('.segments label:has(input[value="inpaint"])').click();
+    assert.ok(!(await page.locator("#where-choice").isVisible()), "what is painted is where");
+    await page.locator("#instruction").fill("a green star");
+    await page.locator("#go").click();
+    await page.locator("#message", { hasText: "Paint where" }).waitFor();
+    const sheet = await page.locator("#before").boundingBox();
+    await page.mouse.move(sheet.x + 0.7 * sheet.width, sheet.y + 0.3 * sheet.height);
+    await page.mouse.down();
+    await page.mouse.move(sheet.x + 0.8 * sheet.width, sheet.y + 0.3 * sheet.height, { steps: 4 });
+    await page.mouse.up();
+    await edit(page);
+    assert.match(await text(page, "result-title"), /own bytes/);
+    await shot(page, "inpaint-light");
+    await accessible(page, "fill in");
+    await page.locator('.segments label:has(input[value="outpaint"])').click();
+    assert.ok(!(await page.locator("#where-panel").isVisible()));
+    await page.locator("#instruction").fill("a red circle");
+    await edit(page);
+    const [before, after] = [await page.locator("#before").boundingBox(), await page.locator("#after").boundingBox()];
+    assert.ok(Math.abs(after.width / before.width - 1.5) < 0.01, `${after.width} of ${before.width}`);
+    assert.ok(Math.abs(before.x - after.x - before.width / 4) < 1, "the photo is in its place");
+    await page.waitForTimeout(900);
+    await shot(page, "outpaint-light");
+    await accessible(page, "extend");
+    await page.locator("#history .opener").nth(1).click();
+    await page.waitForFunction(() => document.querySelector('input[value="inpaint"]').checked);
+    await page.locator("#history .opener").nth(2).click();
+    await page.waitForFunction(() => document.querySelector('input[value="outpaint"]').checked);
+    await page.locator("#further").click();
+    await page.locator("#result").waitFor({ state: "hidden" });
+    const photo = await page.locator("#before").boundingBox();
+    assert.ok(Math.abs(photo.width / photo.height - 1.5) < 0.01, "an extended photo is a new photo");
+    await page.locator("#instruction").fill("make the red circle blue");
+    await page.locator('.segments label:has(input[value="edit"])').click();
+    await edit(page);
+  });
+}
+
+if (!server) {
+  await step("chooses among models, and goes back to that of an edit", {}, async (page) => {
+    const { models } = await (await fetch(`${base}api/model`)).json();
+    assert.ok(models.length > 1, "the server was started with several models: see scripts/page.sh");
+    await edited(page);
+    assert.equal(await page.locator("#models").inputValue(), models[0]);
+    await accessible(page, "models");
+    await page.locator("#models").selectOption(models[1]);
+    await page.waitForResponse((response) => response.url().includes("/api/plan"));
+    await edit(page);
+    assert.equal(await page.locator("#history .opener").count(), 3);
+    await page.locator("#history .opener").nth(1).click();
+    await page.waitForFunction((name) => document.getElementById("models").value === name, models[0]);
+  });
+}
+
 await step("downloads and code to copy", {}, async (page) => {
   await edited(page);
   const { name, bytes } = await file(page, "save-png");
@@ -256,7 +313,7 @@ await step("options come from the table, and errors stand at their option", {}, 
   const { options } = await (await fetch(`${base}api/model`)).json();
   await example(page);
   await page.locator("#options-panel summary").click();
-  const shown = options.filter(({ kind, name }) => !["hold", "keyword"].includes(kind) && name !== "variation");
+  const shown = options.filter(({ kind, name }) => !["hold", "keyword", "task"].includes(kind) && name !== "variation");
   assert.equal(await page.locator("#options .option").count(), shown.length);
   for (const option of shown) assert.ok((await page.locator(`#option-${option.name}-doc`).textContent()).length > 5, option.name);
   await page.locator("#option-steps").fill("0");

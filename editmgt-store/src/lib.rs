@@ -19,6 +19,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod array_task;
 mod differences;
 mod error;
 mod folder;
@@ -36,6 +37,7 @@ mod sync;
 mod target;
 mod text;
 
+pub use array_task::ArrayTaskError;
 pub use differences::differences;
 pub use error::StoreError;
 pub use folder::StagedFolder;

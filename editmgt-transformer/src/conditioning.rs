@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 use editmgt_core::MicroConditions;
-use editmgt_kernels::linear_layer;
+use editmgt_kernels::{Operands, linear_layer};
 
 /// Wave length of the slowest channel, over 2π.
 const MAX_PERIOD: f64 = 10000.0;
@@ -32,7 +32,7 @@ impl Mlp {
 
     /// `[B, inputs]` to `[B, width]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        pad_single_f16_row(x, |x| {
+        conditioning_rows(x, |x| {
             let hidden = activation::silu(linear_layer(&self.linear_1, x));
             linear_layer(&self.linear_2, hidden)
         })
@@ -90,20 +90,22 @@ fn frequencies(count: usize) -> Vec<f32> {
     (0..count).map(frequency).collect()
 }
 
-/// Runs `layers` on `[rows, inputs]`, and pads a single f16 row to two.
+/// Runs `layers` on `[rows, inputs]` with exact operands, and pads a single f16 row to two.
 ///
-/// Works around burn-flex 0.22.1, which sums the product of a single f16 row in f16 (see the known
+/// Exact, because every block depends on these few rows. Padding works around burn-flex 0.22.1, which sums the product of a single f16 row in f16 (see the known
 /// failures of the conformance suite). The conditioning of an edit without guidance is such a row,
 /// and every block depends on it.
-pub(crate) fn pad_single_f16_row(
+pub(crate) fn conditioning_rows(
     rows: Tensor<2>,
     layers: impl FnOnce(Tensor<2>) -> Tensor<2>,
 ) -> Tensor<2> {
-    if rows.dims()[0] == 1 && rows.dtype() == DType::F16 {
-        layers(rows.repeat_dim(0, 2)).narrow(0, 0, 1)
-    } else {
-        layers(rows)
-    }
+    Operands::Exact.install(|| {
+        if rows.dims()[0] == 1 && rows.dtype() == DType::F16 {
+            layers(rows.repeat_dim(0, 2)).narrow(0, 0, 1)
+        } else {
+            layers(rows)
+        }
+    })
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ pub struct EditorBuilder {
     quantize: Option<WeightBits>,
     job: Option<Job>,
     forward_batch: usize,
+    packed_weights: Option<usize>,
     custom: CustomStages,
     parts: CustomParts,
 }
@@ -91,6 +92,7 @@ impl Origin {
             quantize: None,
             job: None,
             forward_batch: FORWARD_BATCH,
+            packed_weights: None,
             custom: CustomStages::default(),
             parts: CustomParts::default(),
         }
@@ -164,6 +166,17 @@ impl EditorBuilder {
     /// it: activations of the transformer are as many times larger.
     pub fn forward_batch(mut self, photos: usize) -> Self {
         self.forward_batch = photos;
+        self
+    }
+
+    /// How many bytes of packed weights an edit with
+    /// [cached steps](crate::EditRequest::steps_plan) keeps from step to step on the CPU, at most. With
+    /// all of them, which take as much memory as the transformer's weights, a step that computes a small
+    /// part of the canvas doesn't pack them again; results are bit for bit the same. They are freed at the
+    /// end of the edit. The default is half of the memory that is available when it begins, where the
+    /// system tells (Linux), and none with [`low_memory`](Self::low_memory) and in an [`Editor::new`].
+    pub fn packed_weights(mut self, bytes: usize) -> Self {
+        self.packed_weights = Some(bytes);
         self
     }
 
@@ -297,8 +310,9 @@ impl EditorBuilder {
                 }
             }
         };
-        let (model, custom) = (Arc::new(model), self.custom);
-        Ok(Editor { model, adapters, custom, forward_batch: self.forward_batch })
+        let (model, custom, forward_batch) = (Arc::new(model), self.custom, self.forward_batch);
+        let packed_weights = self.packed_weights.or(self.low_memory.then_some(0));
+        Ok(Editor { model, adapters, custom, forward_batch, packed_weights })
     }
 
     fn load_options(&self, device: Device) -> Result<LoadOptions, EditError> {

@@ -33,6 +33,9 @@ pub struct Editor {
     pub(crate) custom: CustomStages,
     /// Most photos of a forward pass.
     pub(crate) forward_batch: usize,
+    /// Most bytes of packed weights that an edit with cached steps keeps; `None` for a share of the
+    /// memory that is available.
+    pub(crate) packed_weights: Option<usize>,
 }
 
 /// An edited photo and how it came about.
@@ -143,7 +146,14 @@ impl Editor {
     pub fn new(model: Model) -> Result<Self, ModelError> {
         model.check()?;
         let (model, custom) = (Arc::new(model), CustomStages::default());
-        Ok(Self { model, adapters: Adapters::Unsupported, custom, forward_batch: FORWARD_BATCH })
+        Ok(Self {
+            model,
+            adapters: Adapters::Unsupported,
+            custom,
+            forward_batch: FORWARD_BATCH,
+            // The model may load its weights on demand, to have few of them in memory.
+            packed_weights: Some(0),
+        })
     }
 
     /// The same editor with these LoRA adapters in the place of those that it has, or with none. The

@@ -79,6 +79,8 @@ pub use builder::EditorBuilder;
 #[cfg(feature = "hub")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
 pub use editmgt_hub as hub;
+/// Models whose products have operands of a given precision.
+pub use editmgt_kernels::{Operands, WithOperands};
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
@@ -91,9 +93,9 @@ pub use image_to_image::{ImageToImageReport, ImageToImageResult};
 pub use lora::LoraUse;
 pub use model::identity::{checkpoint_identity, identity, variant_identity};
 pub use model::{
-    LoadOptions, LoadedText, Model, ModelFolder, ModelKind, ModelQuantization, ModelSource,
-    QuantizablePart, QuantizeRequest, WrittenPart, keeps_half_precision, load_component,
-    quantize_model, read_config,
+    InferencePrecision, LoadOptions, LoadedText, Model, ModelFolder, ModelKind, ModelQuantization,
+    ModelSource, QuantizablePart, QuantizeRequest, WrittenPart, load_component, quantize_model,
+    read_config,
 };
 pub use open::OpenPhoto;
 pub use photo::{

@@ -41,6 +41,7 @@ pub struct Target {
 /// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "safetensors", body: safetensors, form: Form::SafeTensors },
+    Target { name: "pickle", body: pickle, form: Form::Bytes },
     Target { name: "index", body: index, form: Form::Json },
     Target {
         name: "config_vq",
@@ -182,6 +183,19 @@ fn safetensors(bytes: &[u8]) {
         let Ok(files) = WeightFiles::open_file(path) else { return };
         let _ = files.summary();
         for key in files.entries().keys().take(4) {
+            let _ = files.values(key);
+        }
+    });
+}
+
+fn pickle(bytes: &[u8]) {
+    with_file("pickle/pytorch_model.bin", bytes, |path| {
+        let folder = path.parent().expect("a file lies in a folder");
+        let Ok(files) = WeightFiles::open(folder) else { return };
+        let _ = files.summary();
+        for (key, entry) in files.entries().iter().take(4) {
+            // What is read is no longer than the file, whatever the pickle says.
+            assert!(entry.bytes.end <= bytes.len() as u64, "{key}");
             let _ = files.values(key);
         }
     });

@@ -4,6 +4,7 @@
 pub mod hub;
 pub mod images;
 pub mod program;
+pub mod s3;
 pub mod spoil;
 
 use std::path::{Path, PathBuf};

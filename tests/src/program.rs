@@ -46,7 +46,14 @@ impl Program {
 
     /// Runs the program.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
-        let output = self.command().args(args).output().unwrap();
+        let mut command = self.command();
+        command.args(args);
+        self.finish(command)
+    }
+
+    /// Runs [`command`](Self::command) with what was added to it.
+    pub fn finish(&self, mut command: Command) -> Ran {
+        let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Ran {
             program: self.name,

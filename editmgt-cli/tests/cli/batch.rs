@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::program::{CAT, Edit, GOLDEN_MODEL, Ran, Scratch, editmgt, root};
+use crate::program::{CAT, Edit, GOLDEN_MODEL, Ran, Scratch, command, editmgt, finish, root};
 
 /// A line of jobs: a fast edit, with additional keys.
 pub(crate) fn job(photo: &str, more: Value) -> String {
@@ -102,6 +102,62 @@ fn shards_share_the_work_and_the_folder() {
     batch(&jobs, &out, "--shard 3/2").misused("shard", &["--shard", "3/2", "I from 1 to N"]);
 }
 
+/// Runs a shard of a batch by a scheduler's variables.
+fn batch_in(jobs: &Path, out: &Path, options: &str, variables: &[(&str, &str)]) -> Ran {
+    let mut command = command();
+    command.args(["batch", "--model", GOLDEN_MODEL, "-q"]);
+    command.arg(jobs).arg("--out").arg(out).args(options.split_whitespace());
+    command.envs(variables.iter().copied());
+    finish(command)
+}
+
+#[test]
+fn tasks_of_an_array_do_every_job_once() {
+    let scratch = Scratch::new();
+    let lines = (0..4).map(|seed| job(&cat(), json!({"seed": seed}))).collect::<String>();
+    let jobs = scratch.write("jobs.jsonl", lines);
+    let out = scratch.out("o");
+    let task = |id| {
+        [
+            ("SLURM_ARRAY_TASK_ID", id),
+            ("SLURM_ARRAY_TASK_COUNT", "2"),
+            ("SLURM_ARRAY_TASK_MIN", "4"),
+            ("SLURM_ARRAY_TASK_STEP", "3"),
+        ]
+    };
+    for id in ["4", "7"] {
+        let printed = batch_in(&jobs, &out, "--shard auto --resume", &task(id)).done();
+        assert!(printed.ends_with("2 done, 0 failed, 0 done before\n"), "{printed}");
+    }
+    // As a resubmitted array, here of another scheduler.
+    for index in ["0", "1"] {
+        let job = [("JOB_COMPLETION_INDEX", index), ("JOB_PARALLELISM", "2")];
+        let printed = batch_in(&jobs, &out, "--shard auto --resume", &job).done();
+        assert_eq!(printed, "0 done, 0 failed, 2 done before\n");
+    }
+    let wrong = [("JOB_COMPLETION_INDEX", "2"), ("JOB_PARALLELISM", "2")];
+    let refused = batch_in(&jobs, &scratch.out("other"), "--shard auto", &wrong);
+    refused.refused("an index", &["--shard auto", "JOB_COMPLETION_INDEX", "completions"]);
+    let refused = batch_in(&jobs, &scratch.out("other"), "--shard auto", &[]);
+    refused.refused("no scheduler", &["--shard auto", "SLURM_ARRAY_TASK_ID", "I/N"]);
+    assert!(!scratch.out("other").exists());
+}
+
+#[test]
+#[cfg(not(feature = "cloud"))]
+fn urls_name_the_feature_that_they_need() {
+    let scratch = Scratch::new();
+    let jobs = scratch.write("jobs.jsonl", job("s3://photos/cat.jpg", json!({})));
+    for (jobs, out) in [
+        (Path::new("s3://photos/jobs.jsonl"), scratch.out("o")),
+        (&*jobs, "gs://results".into()),
+        (&*jobs, scratch.out("o")),
+    ] {
+        batch(jobs, &out, "").refused("a URL", &["://", "feature `cloud`"]);
+    }
+    scratch.assert_nothing_written("URLs");
+}
+
 #[test]
 fn bad_jobs_are_named_before_anything_runs() {
     let scratch = Scratch::new();
@@ -135,7 +191,6 @@ mod processes {
     use std::process::{Child, ChildStderr, Stdio};
 
     use super::*;
-    use crate::program::command;
 
     /// A running batch at its second job, with a given number of steps.
     fn running(scratch: &Scratch, steps: usize) -> (Child, BufReader<ChildStderr>) {

@@ -5,6 +5,8 @@ mod bad_models;
 mod bad_options;
 mod bad_photos;
 mod batch;
+#[cfg(feature = "cloud")]
+mod batch_cloud;
 mod defaults;
 mod devices;
 #[cfg(unix)]
@@ -25,6 +27,8 @@ mod models;
 mod program;
 mod quantize;
 mod record;
+#[cfg(all(feature = "remote", feature = "serve"))]
+mod remote;
 #[cfg(feature = "serve")]
 mod serve;
 mod verify;

@@ -20,6 +20,11 @@ pub(crate) fn editmgt<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ran
     EDITMGT.run(args)
 }
 
+/// Runs [`command`] with what was added to it.
+pub(crate) fn finish(command: Command) -> Ran {
+    EDITMGT.finish(command)
+}
+
 /// An edit of [`CAT`] with [`GOLDEN_MODEL`] by default.
 pub(crate) struct Edit {
     pub(crate) photo: PathBuf,

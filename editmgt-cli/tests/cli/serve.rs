@@ -7,13 +7,14 @@ use std::process::{Child, Command, Stdio};
 use crate::program::{command, editmgt};
 
 /// A server that is killed when a test ends early.
-struct Serve {
+pub(crate) struct Serve {
     child: Child,
-    address: String,
+    /// Host and port.
+    pub(crate) address: String,
 }
 
 impl Serve {
-    fn start(change: impl FnOnce(&mut Command)) -> Self {
+    pub(crate) fn start(change: impl FnOnce(&mut Command)) -> Self {
         let mut program = command();
         program.args(["serve", "--port", "0", "--log", "json"]);
         change(&mut program);
@@ -26,7 +27,7 @@ impl Serve {
         Self { address: address.trim_end_matches('/').to_owned(), child }
     }
 
-    fn get(&self, path: &str, header: &str) -> String {
+    pub(crate) fn get(&self, path: &str, header: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let head = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n{header}\r\n", self.address);
         stream.write_all(head.as_bytes()).unwrap();

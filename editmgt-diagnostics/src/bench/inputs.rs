@@ -1,7 +1,9 @@
 //! Inputs of the stages: the shapes of an edit, with arbitrary contents.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::tensor::{DType, Device, Distribution, Tensor};
+use editmgt::{Dtype, InferencePrecision, WithOperands};
+use editmgt_checkpoint::cast_module;
 use editmgt_core::{
     AttentionMaps, AttentionRequest, GridSize, MgtTransformer, MicroConditions, ReferenceInput,
     Result, StepInput, StepOutput, TextConditioning, TokenGrid, TransformerSpec,
@@ -10,15 +12,16 @@ use editmgt_core::{
 /// Materialises every parameter in this dtype. (A module creates its parameters at the first read,
 /// which would count in the first run.)
 pub(super) fn made<M: Module>(module: M, dtype: DType) -> M {
-    module.map(&mut Made(dtype))
+    cast_module(module, dtype)
 }
 
-struct Made(DType);
-
-impl ModuleMapper for Made {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|tensor| tensor.cast(self.0))
-    }
+/// [`made`] in the precision in which models are loaded.
+pub(super) fn for_inference<M: Module + WithOperands>(
+    module: M,
+    device: &Device,
+    dtype: Dtype,
+) -> M {
+    InferencePrecision::new(device, dtype.into()).cast(module)
 }
 
 /// An image of noise, `[1, 3, size, size]`, 0 to 1.

@@ -5,10 +5,10 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
-use editmgt::{EditError, ModelError, keeps_half_precision};
+use editmgt::{EditError, InferencePrecision, ModelError};
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::{
-    LoadOptions, WeightFiles, WeightsName, WriteOptions, load_module, module_tensors, write_random,
+    WeightFiles, WeightsName, WriteOptions, load_module, module_tensors, write_random,
 };
 use editmgt_transformer::MgtConfig;
 
@@ -73,9 +73,7 @@ fn load_as(
             Ok(())
         };
         let load = || {
-            let dtype = (*dtype).into();
-            let keep = keeps_half_precision(&request.device, dtype);
-            let options = LoadOptions::new(dtype).with_keep_half_precision(keep);
+            let options = InferencePrecision::new(&request.device, (*dtype).into()).load;
             let model = load_module(shell.clone(), &files, &keys, options);
             Ok::<_, EditError>(model.map_err(ModelError::from)?)
         };

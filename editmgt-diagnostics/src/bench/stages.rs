@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use burn::tensor::DType;
 use editmgt::{EditError, HoldPolicy, default_blocks};
 use editmgt_core::{
     AttentionRequest, ChaChaNoise, GridSize, ItemRows, MicroConditions, TextRows, TokenGrid,
@@ -15,7 +16,7 @@ use editmgt_text::{CLIP_LENGTH, ClipTextConfig, GEMMA_LENGTH, Gemma2Config, Toke
 use editmgt_transformer::{MgtConfig, TextArchitecture};
 use editmgt_vq::VqConfig;
 
-use super::inputs::{self, GUIDED, Pass, Recorded, made};
+use super::inputs::{self, GUIDED, Pass, Recorded, for_inference, made};
 use super::timing::{Described, Done};
 use super::{BenchRequest, BenchStage, config_error, flops, load};
 use crate::init::Configs;
@@ -53,7 +54,7 @@ fn codec(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), Edi
     let started = Instant::now();
     let config = VqConfig::from_json(config).map_err(config_error("vqvae"))?;
     let model = config.init(device).map_err(config_error("vqvae"))?;
-    let model = made(model, request.dtype.vq.into());
+    let model = made(model, DType::from(request.dtype.vq));
     let setup_seconds = started.elapsed().as_secs_f64();
 
     let side = size / config.spec().downsample_factor;
@@ -90,7 +91,7 @@ fn clip(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), Edit
     let started = Instant::now();
     let config = ClipTextConfig::from_json(config).map_err(config_error("text_encoder"))?;
     let model = config.init(&request.device).map_err(config_error("text_encoder"))?;
-    let model = made(model, request.dtype.text.into());
+    let model = for_inference(model, &request.device, request.dtype.text);
     let setup_seconds = started.elapsed().as_secs_f64();
 
     let ids = prompt(CLIP_LENGTH, config.vocab_size - 1)?;
@@ -109,7 +110,7 @@ fn gemma2(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), Ed
     let started = Instant::now();
     let config = Gemma2Config::from_json(config).map_err(config_error("llm_encoder"))?;
     let model = config.init(&request.device).map_err(config_error("llm_encoder"))?;
-    let model = made(model, request.dtype.text.into());
+    let model = for_inference(model, &request.device, request.dtype.text);
     let setup_seconds = started.elapsed().as_secs_f64();
 
     let ids = prompt(GEMMA_LENGTH, config.vocab_size - 1)?;
@@ -131,7 +132,7 @@ fn transformer(
     }
     let started = Instant::now();
     let model = config.init(&request.device).map_err(config_error("editmgt"))?;
-    let model = made(model, request.dtype.transformer.into());
+    let model = for_inference(model, &request.device, request.dtype.transformer);
     let setup_seconds = started.elapsed().as_secs_f64();
 
     let (spec, grid, text) = (config.spec(), grid(request), text_rows(config));

@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
+use editmgt::photo::Margins;
 use editmgt::{EditRequest, Holding, KeywordPolicy, Task};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::edit::Edit;
+use crate::models::Models;
 
 /// The same edit on the command line and as a program.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -46,28 +48,31 @@ struct Link<'a> {
     options: Vec<(&'a str, &'a str)>,
     request: &'a EditRequest,
     has_mask: bool,
+    /// The argument of `--model`; `None` for the embedded model.
+    model: Option<&'a str>,
 }
 
-/// The code of an edit and of those whose results it edits; `model` is the argument of `--model`.
-pub(super) fn of(edit: &Edit, model: Option<&str>) -> Code {
+/// The code of an edit and of those whose results it edits.
+pub(super) fn of(edit: &Edit, models: &Models) -> Code {
     let mut chain = vec![edit];
     while let Some(base) = chain.last().and_then(|edit| edit.base.as_deref()) {
         chain.push(base);
     }
-    let links: Vec<_> = chain.iter().rev().map(|edit| link_of(edit)).collect();
-    code(&edit.photo.name, &links, model)
+    let links: Vec<_> = chain.iter().rev().map(|edit| link_of(edit, models)).collect();
+    code(&edit.photo.name, &links)
 }
 
-fn link_of(edit: &Edit) -> Link<'_> {
+fn link_of<'a>(edit: &'a Edit, models: &'a Models) -> Link<'a> {
     Link {
         instruction: &edit.request.instruction,
         options: edit.options.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect(),
         request: &edit.request,
         has_mask: edit.mask.is_some(),
+        model: models.argument(edit.model),
     }
 }
 
-fn code(photo: &str, links: &[Link<'_>], model: Option<&str>) -> Code {
+fn code(photo: &str, links: &[Link<'_>]) -> Code {
     let stem = photo.rsplit_once('.').map_or(photo, |(stem, _)| stem);
     let mut from = photo.to_owned();
     let mut commands = Vec::new();
@@ -76,17 +81,21 @@ fn code(photo: &str, links: &[Link<'_>], model: Option<&str>) -> Code {
         rust = rust.replace(", Mask", "");
     }
     rust.push_str("fn main() -> Result<(), Box<dyn std::error::Error>> {\n");
-    let open = match model {
-        Some(model) => format!("Editor::open({model:?})?"),
-        None => "Editor::embedded().build()?".to_owned(),
-    };
-    let _infallible =
-        writeln!(rust, "    let editor = {open};\n    let photo = Photo::open({photo:?})?;");
+    let _infallible = writeln!(rust, "    let photo = Photo::open({photo:?})?;");
+    let mut opened = None;
     for (i, link) in links.iter().enumerate() {
         let number = if i == 0 { String::new() } else { format!("-{}", i + 1) };
         let to = format!("{stem}-edited{number}.png");
         let mask = format!("mask{number}.png");
-        commands.push(command(&from, link, &to, &mask, model));
+        commands.push(command(&from, link, &to, &mask));
+        if opened != Some(link.model) {
+            let open = match link.model {
+                Some(model) => format!("Editor::open({model:?})?"),
+                None => "Editor::embedded().build()?".to_owned(),
+            };
+            let _infallible = writeln!(rust, "    let editor = {open};");
+            opened = Some(link.model);
+        }
         statement(&mut rust, link, &to, &mask);
         from = to;
     }
@@ -94,12 +103,16 @@ fn code(photo: &str, links: &[Link<'_>], model: Option<&str>) -> Code {
     Code { command: commands.join("\n"), rust }
 }
 
-fn command(from: &str, link: &Link<'_>, to: &str, mask: &str, model: Option<&str>) -> String {
-    let subcommand = if link.request.task == Task::Inpaint { "inpaint" } else { "edit" };
+fn command(from: &str, link: &Link<'_>, to: &str, mask: &str) -> String {
+    let subcommand = match link.request.task {
+        Task::Edit => "edit",
+        Task::Inpaint => "inpaint",
+        Task::Outpaint(_) => "outpaint",
+    };
     let mut words =
         vec!["editmgt".to_owned(), subcommand.to_owned(), file(from), link.instruction.to_owned()];
     words.extend(["-o".to_owned(), file(to)]);
-    if let Some(model) = model {
+    if let Some(model) = link.model {
         words.extend(["--model".to_owned(), file(model)]);
     }
     for (name, text) in &link.options {
@@ -120,6 +133,17 @@ fn file(name: &str) -> String {
 fn flag(name: &str, text: &str, request: &EditRequest, to: &str) -> Vec<String> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     match name {
+        "task" => match request.task {
+            Task::Outpaint(Margins { left, top, right, bottom }) => {
+                [("--left", left), ("--top", top), ("--right", right), ("--bottom", bottom)]
+                    .into_iter()
+                    .filter(|(_, side)| *side > 0)
+                    .flat_map(|(flag, side)| [flag.to_owned(), side.to_string()])
+                    .collect()
+            }
+            // The task is the command itself.
+            Task::Edit | Task::Inpaint => Vec::new(),
+        },
         "keyword" => match &request.keyword {
             Some(KeywordPolicy::Auto) => words(&["--auto-keyword"]),
             Some(KeywordPolicy::Phrases(phrases)) => {
@@ -190,13 +214,14 @@ mod tests {
             options: options.to_vec(),
             request,
             has_mask: false,
+            model: None,
         }
     }
 
     #[test]
     fn texts_are_quoted_for_the_shell_and_for_rust() {
         let request = EditRequest::new("make it 'red' \"now\"\\");
-        let code = code("-my cat.jpg", &[link(&request, &[("seed", "7")])], None);
+        let code = code("-my cat.jpg", &[link(&request, &[("seed", "7")])]);
         assert_eq!(
             code.command,
             r#"editmgt edit './-my cat.jpg' 'make it '\''red'\'' "now"\' -o './-my cat-edited.png' --seed 7"#
@@ -220,7 +245,10 @@ mod tests {
         let first = EditRequest::new("make it red");
         let options =
             [("guidance_interval", "0.2, 1"), ("keyword", "it,big"), ("temperature", "2,0")];
-        let code = code("cat.jpg", &[link(&first, &[]), link(&second, &options)], Some("models/m"));
+        let links = [link(&first, &[]), link(&second, &options)];
+        let links = links.map(|link| Link { model: Some("models/m"), ..link });
+        let code = code("cat.jpg", &links);
+        assert_eq!(code.rust.matches("Editor::open").count(), 1, "{}", code.rust);
         let lines: Vec<_> = code.command.lines().collect();
         assert_eq!(
             lines[0],
@@ -231,6 +259,15 @@ mod tests {
             "editmgt edit cat-edited.png 'make it big' -o cat-edited-2.png --model models/m --guidance-from 0.2 \
              --guidance-until 1 --keyword it --keyword big --temperature 2 0"
         );
+    }
+
+    #[test]
+    fn outpainting_is_its_own_command() {
+        let mut request = EditRequest::new("a meadow");
+        request.set("task", "outpaint:8,0,16,0").unwrap();
+        let code = code("cat.jpg", &[link(&request, &[("task", "outpaint:8,0,16,0")])]);
+        let expected = "editmgt outpaint cat.jpg 'a meadow' -o cat-edited.png --left 8 --right 16";
+        assert_eq!(code.command, expected);
     }
 
     #[test]

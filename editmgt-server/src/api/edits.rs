@@ -24,7 +24,7 @@ use super::{code, png, to_json};
 use crate::app::{App, Shared, blocking};
 use crate::body;
 use crate::edit::{Edit, EditView, Event, NewEdit, Status};
-use crate::engine::passes;
+use crate::engine::{Job, passes};
 use crate::error::{ApiError, ErrorAnswer};
 use crate::maps::{Area, Region};
 use crate::prepare::{self, Prepared};
@@ -35,19 +35,46 @@ use crate::sync::new_id;
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(super) struct EditBody {
+    #[schema(required = true, pattern = "^[A-Za-z0-9_-]{22}$")]
     photo: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
     base: Option<String>,
+    /// Needed unless an edit is resumed.
     instruction: String,
     #[schema(value_type = Object)]
     options: Map<String, Value>,
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
     mask: Option<String>,
     look: bool,
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
     parent: Option<String>,
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
     resume: Option<String>,
+    model: Option<String>,
 }
 
-const KEYS: [&str; 8] =
-    ["photo", "base", "instruction", "options", "mask", "look", "parent", "resume"];
+/// For the description: what a plan is made of, the first keys of [`EditBody`].
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read as an EditBody")]
+pub(super) struct PlanBody {
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
+    photo: String,
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
+    base: Option<String>,
+    /// May be empty.
+    #[schema(required = false)]
+    instruction: String,
+    #[schema(value_type = Object, required = false)]
+    options: Map<String, Value>,
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
+    mask: Option<String>,
+    model: Option<String>,
+}
+
+const KEYS: [&str; 9] =
+    ["photo", "base", "instruction", "options", "mask", "model", "look", "parent", "resume"];
+/// Of these a plan is made.
+const PLAN_KEYS: usize = 6;
 
 /// What a body names.
 struct Named {
@@ -55,6 +82,7 @@ struct Named {
     base: Option<Arc<Edit>>,
     mask: Option<Arc<StoredMask>>,
     options: BTreeMap<String, String>,
+    model: usize,
 }
 
 impl Named {
@@ -64,9 +92,19 @@ impl Named {
             Some(id) => Some(done_of(app, id, &photo).map_err(|error| error.param("base"))?),
             None => None,
         };
+        if let Some(base) = base.as_ref().filter(|base| base.size() != photo.photo().size()) {
+            // Masks and regions are of the photo.
+            let message = format!(
+                "base: expected a result of the photo's size, {}, got {}: upload it as a photo",
+                photo.photo().size(),
+                base.size()
+            );
+            return Err(ApiError::bad("base", message).param("base"));
+        }
         let mask = body.mask.as_ref().map(|id| app.store.mask(id, Some(&photo))).transpose();
         let mask = mask.map_err(|error| error.param("mask"))?;
-        Ok(Self { photo, base, mask, options: prepare::option_texts(&body.options)? })
+        let model = app.models.find(body.model.as_deref())?;
+        Ok(Self { photo, base, mask, options: prepare::option_texts(&body.options)?, model })
     }
 }
 
@@ -114,7 +152,7 @@ pub(super) struct Grid {
 }
 
 /// What an edit would do, without running the model.
-#[utoipa::path(post, path = "/api/plan", operation_id = "plan_edit", request_body = EditBody, responses(
+#[utoipa::path(post, path = "/api/plan", operation_id = "plan_edit", request_body = PlanBody, responses(
     (status = 200, body = PlanView), (status = 400, body = ErrorAnswer), (status = 404, body = ErrorAnswer),
     (status = 409, body = ErrorAnswer), (status = 415, body = ErrorAnswer),
 ))]
@@ -122,23 +160,24 @@ pub(super) async fn plan(
     State(app): State<Shared>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body: EditBody = body::json(&app, request, &KEYS[..5], &["photo"]).await?;
+    let body: EditBody = body::json(&app, request, &KEYS[..PLAN_KEYS], &["photo"]).await?;
     let named = Named::find(&app, &body)?;
     let view = blocking(move || {
         let limits = &app.options.limits;
         let size = named.photo.photo().size();
+        let used = app.model(named.model)?;
+        let editor = &used.editor;
         let instruction = body.instruction.trim();
         // The page plans before there is an instruction.
         let placeholder = if instruction.is_empty() { "photo" } else { instruction };
         let request = prepare::request(placeholder, &named.options, named.mask.as_deref(), limits)?;
         let (settings, plan) = if instruction.is_empty() {
-            prepare::plan(&app.editor, size, &request, limits)?
+            prepare::plan(editor, size, &request, limits)?
         } else {
-            let Prepared { settings, plan, .. } =
-                prepare::prepare(&app.editor, size, request, limits)?;
+            let Prepared { settings, plan, .. } = prepare::prepare(editor, size, request, limits)?;
             (settings, plan)
         };
-        let (model, grid) = (plan.model(), prepare::grid(&app.editor, &plan));
+        let (model, grid) = (plan.model(), prepare::grid(editor, &plan));
         let passes = passes(&settings);
         Ok(PlanView {
             width: model.width,
@@ -146,7 +185,7 @@ pub(super) async fn plan(
             grid: Grid { height: grid.height, width: grid.width },
             steps: settings.steps,
             passes,
-            seconds: app.queue.seconds(passes, model.height * model.width),
+            seconds: app.queue.seconds(used.model, passes, model.height * model.width),
             position: app.queue.len(),
             words: content_words(instruction).into_iter().map(str::to_owned).collect(),
         })
@@ -181,11 +220,11 @@ pub(super) async fn start(
 }
 
 fn new_edit(app: &App, body: EditBody) -> Result<NewEdit, ApiError> {
+    let Named { photo, base, mask, options, model } = Named::find(app, &body)?;
     if body.instruction.trim().is_empty() {
         let message = "instruction: expected some words, got nothing";
         return Err(ApiError::bad("instruction", message).param("instruction"));
     }
-    let Named { photo, base, mask, options } = Named::find(app, &body)?;
     if let Some(parent) = &body.parent {
         edit_of(app, parent, &photo).map_err(|error| error.param("parent"))?;
     }
@@ -193,12 +232,15 @@ fn new_edit(app: &App, body: EditBody) -> Result<NewEdit, ApiError> {
     let mut request = prepare::request(&body.instruction, &options, mask.as_deref(), limits)?;
     request.score_map |= body.look;
     let size = photo.photo().size();
+    let used = app.model(model)?;
     let Prepared { request, settings, plan } =
-        prepare::prepare(&app.editor, size, request, limits)?;
+        prepare::prepare(&used.editor, size, request, limits)?;
     let parent = body.parent.or_else(|| body.base.clone());
     Ok(NewEdit {
         id: new_id()?,
         photo,
+        model,
+        model_name: app.models.name(model).to_owned(),
         base,
         parent,
         mask,
@@ -214,12 +256,13 @@ fn new_edit(app: &App, body: EditBody) -> Result<NewEdit, ApiError> {
 
 /// The rest of a stopped edit.
 fn resumed(app: &App, body: &EditBody, id: &str) -> Result<NewEdit, ApiError> {
-    let other = body.base.is_some() || body.mask.is_some() || body.parent.is_some() || body.look;
+    let photo = app.store.photo(&body.photo).map_err(|error| error.param("photo"))?;
+    let other = body.base.is_some() || body.mask.is_some() || body.parent.is_some();
+    let other = other || body.look || body.model.is_some();
     if other || !body.instruction.is_empty() || !body.options.is_empty() {
         let message = "resume: expected only photo beside it; the rest is that of the stopped edit";
         return Err(ApiError::bad("json", message).param("resume"));
     }
-    let photo = app.store.photo(&body.photo).map_err(|error| error.param("photo"))?;
     let edit = edit_of(app, id, &photo).map_err(|error| error.param("resume"))?;
     if edit.status() != Status::Stopped {
         let message =
@@ -229,6 +272,8 @@ fn resumed(app: &App, body: &EditBody, id: &str) -> Result<NewEdit, ApiError> {
     Ok(NewEdit {
         id: new_id()?,
         photo,
+        model: edit.model,
+        model_name: edit.model_name.clone(),
         base: edit.base.clone(),
         parent: edit.parent.clone(),
         mask: edit.mask.clone(),
@@ -255,7 +300,7 @@ pub(super) async fn view(
 
 /// The events of an edit.
 #[utoipa::path(get, path = "/api/edits/{id}/events", operation_id = "get_edit_events", params(("id" = String, Path)), responses(
-    (status = 200, body = String, content_type = "text/event-stream"), (status = 404, body = ErrorAnswer)
+    (status = 200, body = Object, content_type = "text/event-stream"), (status = 404, body = ErrorAnswer)
 ))]
 pub(super) async fn events(
     State(app): State<Shared>,
@@ -300,7 +345,7 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let edit = app.store.edit(&id)?;
-    app.queue.cancel(&edit);
+    app.queue.cancel(&Job::Edit(Arc::clone(&edit)));
     to_json(StatusCode::ACCEPTED, &edit.view())
 }
 
@@ -308,6 +353,17 @@ fn result_of(app: &App, id: &str) -> Result<(Arc<Edit>, Arc<EditResult>), ApiErr
     let edit = app.store.edit(id)?;
     let result = edit.result().ok_or_else(not_done)?;
     Ok((edit, result))
+}
+
+/// For the description: the names in [`FORMATS`].
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "read as a text")]
+enum ResultFormat {
+    Png,
+    Jpeg,
+    WebP,
+    Tiff,
 }
 
 /// The formats of results: name, type, format.
@@ -320,7 +376,7 @@ const FORMATS: [(&str, &str, ImageFormat); 4] = [
 
 /// The edited photo.
 #[utoipa::path(get, path = "/api/edits/{id}/result", operation_id = "get_edit_result",
-    params(("id" = String, Path), ("format" = Option<String>, Query, description = "png, jpeg, webp or tiff")),
+    params(("id" = String, Path), ("format" = inline(Option<ResultFormat>), Query, description = "png by default")),
     responses(
         (status = 200, body = Vec<u8>, content_type = "image/png"), (status = 400, body = ErrorAnswer),
         (status = 404, body = ErrorAnswer), (status = 409, body = ErrorAnswer),
@@ -367,7 +423,7 @@ pub(super) async fn map(
 ) -> Result<Response, ApiError> {
     let (edit, result) = result_of(&app, &id)?;
     let render = move || {
-        let source = edit.source(&app.editor);
+        let source = edit.source(&app.models);
         let overlay = result.overlay(source.photo())?;
         Ok(overlay.encode(ImageFormat::Png)?)
     };
@@ -424,16 +480,18 @@ pub(super) async fn code(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let edit = app.store.edit(&id)?;
-    to_json(StatusCode::OK, &code::of(&edit, app.options.model_argument.as_deref()))
+    to_json(StatusCode::OK, &code::of(&edit, &app.models))
 }
 
 /// Other limits on kept maps.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(super) struct MapsBody {
+    #[schema(required = true, pattern = "^[A-Za-z0-9_-]{22}$")]
     edit: String,
     #[schema(value_type = Object)]
     options: Map<String, Value>,
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
     mask: Option<String>,
 }
 
@@ -469,7 +527,8 @@ pub(super) async fn maps(
         return Err(ApiError::option("option", MAP_OPTIONS.join(", "), format!("{name:?}")));
     }
     let view = blocking(move || {
-        let editor = &app.editor;
+        let used = app.model(edit.model)?;
+        let editor = &used.editor;
         let mut options = edit.options.clone();
         options.extend(given);
         let limits = &app.options.limits;

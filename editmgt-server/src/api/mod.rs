@@ -128,10 +128,10 @@ async fn ready(State(app): State<Shared>) -> Result<Response, ApiError> {
 }
 
 /// Metrics in the text format of Prometheus.
-#[utoipa::path(get, path = "/metrics", operation_id = "metrics", responses((status = 200, body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
 async fn metrics(State(app): State<Shared>) -> Result<Response, ApiError> {
-    let text =
-        app.metrics.encode(app.store.usage(), app.queue.len()).map_err(ApiError::internal)?;
+    let text = app.metrics.encode(app.store.usage(), app.queue.len(), app.models.loaded());
+    let text = text.map_err(ApiError::internal)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], text).into_response())
 }

@@ -1,6 +1,9 @@
 //! The model, its options as controls, and the examples.
 
-use axum::extract::{Path, State};
+use std::collections::HashMap;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use editmgt::{EditRequest, EditSettings, Editor, OptionInfo};
@@ -9,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::photos::queried;
 use super::{png, to_json};
 use crate::app::{App, Shared, blocking};
 use crate::error::{ApiError, ErrorAnswer};
@@ -74,7 +78,7 @@ const CONTROLS: [Control; 27] = [
         &["off", "adaptive", "gaussian", "bilateral", "morphology"],
     ),
     control("blocks", "Blocks", "where", "list"),
-    of(control("task", "Task", "where", "choice"), &["edit", "inpaint"]),
+    control("task", "Task", "where", "task"),
     control("score_map", "Always compute the map", "where", "boolean"),
     of(control("holding", "Holding", "where", "choice"), &["strict", "parity"]),
     within(control("size", "Size for the model", "image", "integer"), 1.0, 16384.0, 1.0),
@@ -119,6 +123,10 @@ pub(super) struct OptionView {
 pub(super) struct ModelView {
     version: &'static str,
     name: String,
+    /// Names of all models of this server; the first is used where none is named.
+    models: Vec<String>,
+    /// `edit`, `generate`, `inpaint`.
+    trained_for: Vec<&'static str>,
     device: String,
     #[schema(value_type = Object)]
     known: Value,
@@ -212,16 +220,20 @@ fn known(editor: &Editor) -> Value {
     }
 }
 
-fn view(app: &App) -> ModelView {
-    let options = options(&app.editor);
+fn view(app: &App, model: usize) -> Result<ModelView, ApiError> {
+    let used = app.model(model)?;
+    let editor = &used.editor;
+    let options = options(editor);
     let used = |group: &str| options.iter().any(|option| option.group == group);
     let groups = GROUPS.iter().filter(|(id, _)| used(id));
     let limits = &app.options.limits;
-    ModelView {
+    Ok(ModelView {
         version: env!("CARGO_PKG_VERSION"),
-        name: app.options.model_name.clone(),
-        device: format!("{:?}", app.editor.model().device),
-        known: known(&app.editor),
+        name: app.models.name(model).to_owned(),
+        models: app.models.names().map(str::to_owned).collect(),
+        trained_for: editor.model().trained_for().iter().map(|job| job.name()).collect(),
+        device: device_name(&format!("{:?}", editor.model().device)),
+        known: known(editor),
         groups: groups.map(|(id, label)| json!({"id": id, "label": label})).collect(),
         limits: json!({
             "photo_bytes": limits.photo_bytes,
@@ -233,13 +245,36 @@ fn view(app: &App) -> ModelView {
             "keep_seconds": app.options.keep.as_secs(),
         }),
         options,
+    })
+}
+
+/// The device in words: `flex (CPU)` for `Device<Flex(Cpu)>`.
+fn device_name(debug: &str) -> String {
+    let inner = debug.strip_prefix("Device<").and_then(|inner| inner.strip_suffix('>'));
+    let inner = inner.unwrap_or(debug);
+    match inner.split_once('(') {
+        Some((backend, rest)) => {
+            let rest = rest.strip_suffix(')').unwrap_or(rest);
+            let rest = if rest == "Cpu" { "CPU" } else { rest };
+            format!("{} ({rest})", backend.to_lowercase())
+        }
+        None => inner.to_owned(),
     }
 }
 
 /// The model, its options and the limits.
-#[utoipa::path(get, path = "/api/model", operation_id = "get_model", responses((status = 200, body = ModelView)))]
-pub(super) async fn model(State(app): State<Shared>) -> Result<Response, ApiError> {
-    let view = blocking(move || Ok(view(&app))).await?;
+#[utoipa::path(get, path = "/api/model", operation_id = "get_model",
+    params(("model" = Option<String>, Query, description = "The model's name; by default the first")),
+    responses(
+        (status = 200, body = ModelView), (status = 400, body = ErrorAnswer), (status = 404, body = ErrorAnswer),
+        (status = 429, body = ErrorAnswer),
+    ))]
+pub(super) async fn model(
+    State(app): State<Shared>,
+    query: Result<Query<HashMap<String, String>>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let name = queried(query, "model")?;
+    let view = blocking(move || view(&app, app.models.find(name.as_deref())?)).await?;
     to_json(StatusCode::OK, &view)
 }
 
@@ -280,9 +315,9 @@ const SCENES: &[Scene] = scenes! {
     "add", "in the top right add a red square";
 };
 
-/// The examples of this model: the embedded one has scenes of its world.
+/// The examples of the first model: the embedded one has scenes of its world.
 fn scenes_of(app: &App) -> &'static [Scene] {
-    if app.options.model_argument.is_none() { SCENES } else { &[] }
+    if app.models.argument(0).is_none() { SCENES } else { &[] }
 }
 
 /// Examples to edit.
@@ -340,6 +375,20 @@ mod tests {
             ("official", Some("0,0"))
         );
         assert_eq!(CONTROLS.len(), options.len());
+    }
+
+    #[test]
+    fn devices_have_readable_names() {
+        let name =
+            device_name(&format!("{:?}", Editor::embedded().build().unwrap().model().device));
+        assert!(!name.contains('<') && name.contains("CPU"), "{name}");
+        for (debug, name) in [
+            ("Device<Flex(Cpu)>", "flex (CPU)"),
+            ("Device<Cuda(Index(0))>", "cuda (Index(0))"),
+            ("Cpu", "Cpu"),
+        ] {
+            assert_eq!(device_name(debug), name);
+        }
     }
 
     #[test]

@@ -129,7 +129,7 @@ pub(super) async fn add(
     let bytes = body::read(&app, body, &parts.headers, limits.photo_bytes, "photo_bytes").await?;
     let photo = app.decode(move || decode_photo(&bytes, &limits, Role::Photo)).await?;
     let name = file_name(query.as_deref().unwrap_or_default());
-    let photo = app.store.add_photo(name, app.editor.open_photo(photo))?;
+    let photo = app.store.add_photo(name, app.models.openable(Arc::new(photo)))?;
     to_json(StatusCode::CREATED, &view_of(&app, &photo))
 }
 

@@ -1,4 +1,5 @@
-//! The form of an edit: OpenAI's fields, and the options of the library beside them.
+//! The fields of a request for images: OpenAI's, and the options of the library beside them. Edits send a form,
+//! generations a JSON object.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -8,14 +9,15 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use editmgt::image::ImageFormat;
-use editmgt::{EditRequest, PixelSize};
+use editmgt::{EditRequest, GenerateRequest, OptionInfo, PixelSize};
 use tokio::time::timeout;
 
 use crate::api::file_name;
 use crate::app::App;
-use crate::body::{drain, slow};
+use crate::body::{self, drain, slow};
 use crate::error::ApiError;
 use crate::options::ServerLimits;
+use crate::prepare::option_texts;
 
 /// Most fields of a form.
 const FIELDS: usize = 64;
@@ -26,22 +28,33 @@ const PARTIAL_IMAGES: u32 = 3;
 /// Fields of OpenAI's that change nothing here.
 const IGNORED: [&str; 5] = ["user", "quality", "input_fidelity", "moderation", "style"];
 
-/// A form that was read and checked.
+/// A form for an edit that was read and checked.
 pub(super) struct Form {
     /// The photo's file and its name.
     pub(super) image: Vec<u8>,
     pub(super) name: String,
     pub(super) mask: Option<Vec<u8>>,
+    pub(super) asked: Asked,
+}
+
+/// What edits and generations have in common.
+pub(super) struct Asked {
     pub(super) prompt: String,
     pub(super) n: u32,
-    /// Of the results; `None`: the photo's.
+    /// Of the results; `None`: the photo's, or the model's.
     pub(super) size: Option<PixelSize>,
-    pub(super) as_url: bool,
-    pub(super) format: Output,
+    pub(super) answer: Answer,
     pub(super) stream: bool,
     pub(super) partial_images: u32,
     pub(super) model: Option<String>,
     pub(super) options: BTreeMap<String, String>,
+}
+
+/// How results are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) as_url: bool,
+    pub(super) format: Output,
 }
 
 /// The file format of results.
@@ -80,6 +93,90 @@ impl Form {
         let form = Multipart::from_request(request, &()).await;
         let form = form.map_err(|error| ApiError::bad("form", error.body_text()))?;
         Fields::read(form, &app.options.limits).await?.checked(&app.options.limits)
+    }
+}
+
+impl Asked {
+    /// Reads the JSON object of a request for images from text.
+    ///
+    /// # Errors
+    /// As [`Form::read`].
+    pub(super) async fn read(app: &App, request: Request) -> Result<Self, ApiError> {
+        let object = body::json_object(app, request).await?;
+        let texts = option_texts(&editmgt_store::json::plain(object))?;
+        Self::of_texts(texts, &app.options.limits, &GenerateRequest::options())
+    }
+
+    fn of_texts(
+        texts: BTreeMap<String, String>,
+        limits: &ServerLimits,
+        known: &[OptionInfo],
+    ) -> Result<Self, ApiError> {
+        let mut texts = Texts(texts);
+        let prompt = texts.take("prompt").filter(|prompt| !prompt.trim().is_empty());
+        let prompt = prompt.ok_or_else(|| missing("prompt"))?;
+        let n = number(texts.take("n"), "n", 1, limits.variations.min(10))?.unwrap_or(1);
+        let stream = texts.take("stream");
+        let stream = flag(stream.as_deref(), "stream")?;
+        let partial = number(texts.take("partial_images"), "partial_images", 0, PARTIAL_IMAGES)?;
+        if partial.is_some_and(|partial| partial > 0) && !stream {
+            let got = "a request without it";
+            return Err(ApiError::option("partial_images", "stream to be true", got));
+        }
+        if stream && n > 1 {
+            return Err(ApiError::option("n", "1 for a stream", n));
+        }
+        let as_url = as_url(texts.take("response_format").as_deref(), stream)?;
+        let background = texts.take("background");
+        let unknown = background.as_deref().filter(|text| !matches!(*text, "auto" | "opaque"));
+        if let Some(other) = unknown {
+            let expected = "auto or opaque; a photo keeps its own transparency";
+            return Err(ApiError::option("background", expected, format!("{other:?}")));
+        }
+        let format = output(texts.take("output_format"), texts.take("output_compression"))?;
+        let size = size(texts.take("size"))?;
+        let model = texts.take("model");
+        for name in IGNORED {
+            texts.0.remove(name);
+        }
+        let mut options = texts.0;
+        // OpenAI's field `size` is the result's.
+        if let Some(size) = options.remove("model_size") {
+            options.insert("size".to_owned(), size);
+        }
+        let is_known =
+            |name: &str| name != "count" && known.iter().any(|option| option.name == name);
+        if let Some(name) = options.keys().find(|name| !is_known(name)) {
+            let message = format!("{name:?} is no field of this request: see docs/server.md");
+            return Err(ApiError::bad("unknown_key", message).param(name.clone()));
+        }
+        let (answer, partial_images) = (Answer { as_url, format }, partial.unwrap_or(0));
+        Ok(Self { prompt, n, size, answer, stream, partial_images, model, options })
+    }
+}
+
+/// Fields by name.
+struct Texts(BTreeMap<String, String>);
+
+impl Texts {
+    /// Takes a field; an empty one is absent.
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name).filter(|text| !text.is_empty())
+    }
+}
+
+fn missing(name: &str) -> ApiError {
+    ApiError::bad("missing", format!("{name}: expected a value, got none")).param(name)
+}
+
+fn as_url(text: Option<&str>, stream: bool) -> Result<bool, ApiError> {
+    match text {
+        None | Some("b64_json") => Ok(false),
+        Some("url") if !stream => Ok(true),
+        Some(other) => {
+            let expected = if stream { "b64_json for a stream" } else { "b64_json or url" };
+            Err(ApiError::option("response_format", expected, format!("{other:?}")))
+        }
     }
 }
 
@@ -144,90 +241,10 @@ impl Fields {
         Ok(())
     }
 
-    fn take(&mut self, name: &str) -> Option<String> {
-        self.texts.remove(name).filter(|text| !text.is_empty())
-    }
-
-    fn checked(mut self, limits: &ServerLimits) -> Result<Form, ApiError> {
-        let missing = |name: &str| {
-            ApiError::bad("missing", format!("{name}: expected a value, got none")).param(name)
-        };
-        let (image, name) = self.image.take().ok_or_else(|| missing("image"))?;
-        let prompt = self.take("prompt").filter(|prompt| !prompt.trim().is_empty());
-        let prompt = prompt.ok_or_else(|| missing("prompt"))?;
-        let n = number(self.take("n"), "n", 1, limits.variations.min(10))?.unwrap_or(1);
-        let stream = self.take("stream");
-        let stream = flag(stream.as_deref(), "stream")?;
-        let partial = number(self.take("partial_images"), "partial_images", 0, PARTIAL_IMAGES)?;
-        if partial.is_some() && !stream {
-            return Err(ApiError::option(
-                "partial_images",
-                "stream to be true",
-                "a request without it",
-            ));
-        }
-        if stream && n > 1 {
-            return Err(ApiError::option("n", "1 for a stream", n));
-        }
-        let as_url = match self.take("response_format").as_deref() {
-            None | Some("b64_json") => false,
-            Some("url") if stream => {
-                return Err(ApiError::option(
-                    "response_format",
-                    "b64_json for a stream",
-                    "\"url\"",
-                ));
-            }
-            Some("url") => true,
-            Some(other) => {
-                return Err(ApiError::option(
-                    "response_format",
-                    "b64_json or url",
-                    format!("{other:?}"),
-                ));
-            }
-        };
-        let background = self.take("background");
-        if let Some(other) =
-            background.as_deref().filter(|text| !matches!(*text, "auto" | "opaque"))
-        {
-            let expected = "auto or opaque; a photo keeps its own transparency";
-            return Err(ApiError::option("background", expected, format!("{other:?}")));
-        }
-        let format = output(self.take("output_format"), self.take("output_compression"))?;
-        let size = size(self.take("size"))?;
-        let model = self.take("model");
-        for name in IGNORED {
-            self.texts.remove(name);
-        }
-        let mut options = self.texts;
-        // OpenAI's field `size` is the result's.
-        if let Some(size) = options.remove("model_size") {
-            options.insert("size".to_owned(), size);
-        }
-        let known = EditRequest::options();
-        if let Some(name) =
-            options.keys().find(|name| !known.iter().any(|option| option.name == **name))
-        {
-            let message = format!("{name:?} is no field of this request: see docs/server.md");
-            return Err(ApiError::bad("unknown_key", message).param(name.clone()));
-        }
-        let partial_images = partial.unwrap_or(0);
-        let mask = self.mask;
-        Ok(Form {
-            image,
-            name,
-            mask,
-            prompt,
-            n,
-            size,
-            as_url,
-            format,
-            stream,
-            partial_images,
-            model,
-            options,
-        })
+    fn checked(self, limits: &ServerLimits) -> Result<Form, ApiError> {
+        let (image, name) = self.image.ok_or_else(|| missing("image"))?;
+        let asked = Asked::of_texts(self.texts, limits, &EditRequest::options())?;
+        Ok(Form { image, name, mask: self.mask, asked })
     }
 }
 
@@ -320,9 +337,10 @@ mod tests {
 
     #[test]
     fn fields_have_openais_values_and_defaults() {
-        let form = checked(&[("user", "me"), ("quality", "high")]).unwrap();
-        assert_eq!((form.n, form.size, form.as_url, form.stream), (1, None, false, false));
-        assert_eq!((form.format.name, form.format.quality), ("png", 95));
+        let form = checked(&[("user", "me"), ("quality", "high")]).unwrap().asked;
+        assert_eq!((form.n, form.size, form.stream), (1, None, false));
+        assert!(!form.answer.as_url);
+        assert_eq!((form.answer.format.name, form.answer.format.quality), ("png", 95));
         let form = checked(&[
             ("n", "3"),
             ("size", "1024x512"),
@@ -333,9 +351,10 @@ mod tests {
             ("model_size", "80"),
             ("hold", "auto"),
         ]);
-        let form = form.unwrap();
-        assert_eq!((form.n, form.size, form.as_url), (3, Some(PixelSize::new(512, 1024)), true));
-        assert_eq!((form.format.name, form.format.quality), ("jpeg", 1));
+        let form = form.unwrap().asked;
+        assert_eq!((form.n, form.size), (3, Some(PixelSize::new(512, 1024))));
+        assert!(form.answer.as_url);
+        assert_eq!((form.answer.format.name, form.answer.format.quality), ("jpeg", 1));
         let options: Vec<_> = form.options.iter().map(|(name, text)| (&**name, &**text)).collect();
         assert_eq!(options, [("hold", "auto"), ("seed", "7"), ("size", "80")]);
     }

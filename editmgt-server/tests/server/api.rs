@@ -148,7 +148,7 @@ fn a_running_edit_tells_its_steps_and_a_stopped_one_continues_to_the_same_result
     let mut seen = Vec::new();
     let mut cancelled = false;
     for event in client.events(&edit) {
-        if event.name == "step" && !cancelled {
+        if event.name == "preview" && !cancelled {
             let answer = client.post(&format!("/api/edits/{edit}/cancel"), "", b"");
             assert_eq!(answer.status, 202, "{}", answer.text());
             cancelled = true;

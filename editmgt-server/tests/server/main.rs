@@ -5,6 +5,7 @@ mod api;
 mod client;
 mod gone;
 mod limits;
+mod models;
 mod openai;
 
 use editmgt::{Editor, Photo};

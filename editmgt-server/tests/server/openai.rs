@@ -2,11 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use editmgt::{EditRequest, Photo};
+use editmgt::{EditRequest, GenerateRequest, Photo};
 use serde_json::json;
 
 use super::{INSTRUCTION, SCENE, assert_error, editor, metric, scene, start};
 use crate::client::form;
+use crate::limits::until;
 
 const EDITS: &str = "/v1/images/edits";
 
@@ -111,15 +112,105 @@ fn models_are_listed_and_others_refused() {
     assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("little")));
     assert_eq!(client.get("/v1/models/little").json()["object"], "model");
     assert_error(&client.get("/v1/models/other"), 404, "model_not_found", Some("model"));
+    let generation = json!({"prompt": "x", "model": "other"});
+    let answer = client.post_json("/v1/images/generations", &generation);
+    assert_error(&answer, 404, "model_not_found", Some("model"));
     let files = [("image", "scene.png", SCENE)];
     let texts = [("prompt", INSTRUCTION), ("model", "other")];
     assert_error(&client.post_form(EDITS, &files, &texts), 404, "model_not_found", Some("model"));
-    assert_error(
-        &client.post_json("/v1/images/generations", &json!({"prompt": "x"})),
-        404,
-        "not_found",
-        None,
-    );
+}
+
+#[test]
+fn generations_need_a_model_that_was_trained_for_them() {
+    const GENERATIONS: &str = "/v1/images/generations";
+    let (_server, client) = start(|_| {});
+    let prompt = "a red circle";
+    let answer = client.post_json(GENERATIONS, &json!({"prompt": prompt}));
+    assert_error(&answer, 400, "not_trained", Some("model"));
+    // Asked for all the same: what comes is noise, in the right shape.
+    let body = json!({
+        "prompt": prompt, "anyway": true, "n": 2, "size": "80x64", "seed": 7, "steps": 2, "model": null, "user": "me",
+        "output_format": "webp",
+    });
+    let answer = client.post_json(GENERATIONS, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = answer.json();
+    let request = GenerateRequest::new(prompt).anyway(true).count(2).width(80).height(64);
+    let expected = editor().generate(request.seed(7).steps(2)).unwrap();
+    assert_eq!((&answer["size"], &answer["output_format"]), (&json!("80x64"), &json!("webp")));
+    for (data, image) in answer["data"].as_array().unwrap().iter().zip(&expected.images) {
+        assert_eq!(photo_of(&data["b64_json"]).rgb(), image.image.rgb());
+        assert_eq!(data["editmgt"]["variation"], image.variation);
+    }
+    let url = json!({"prompt": prompt, "anyway": true, "steps": 1, "response_format": "url"});
+    let url = client.post_json(GENERATIONS, &url).json()["data"][0]["url"].clone();
+    let path = url.as_str().unwrap().strip_prefix("http://").unwrap().split_once('/').unwrap().1;
+    assert_eq!(Photo::from_bytes(&client.get(&format!("/{path}")).body).unwrap().size().width, 80);
+    for (extra, code, param) in [
+        (json!({"size": "81x64"}), "option", "size"),
+        (json!({"size": "8192x8192"}), "option", "size"),
+        (json!({"steps": 5000}), "option", "steps"),
+        (json!({"steps": 300}), "option", "steps"),
+        (json!({"count": 3}), "unknown_key", "count"),
+        (json!({"hold": "auto"}), "unknown_key", "hold"),
+        (json!({"n": 11}), "option", "n"),
+        (json!({"prompt": "a zebra"}), "unknown_words", "instruction"),
+        (json!({"prompt": ""}), "missing", "prompt"),
+        (json!({"prompt": ["x"]}), "option", "prompt"),
+    ] {
+        let mut body = json!({"prompt": prompt, "anyway": true});
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        assert_error(&client.post_json(GENERATIONS, &body), 400, code, Some(param));
+    }
+    assert_error(&client.post(GENERATIONS, "text/plain", b"x"), 415, "content_type", None);
+    assert_eq!(metric(&client, "editmgt_generations_total{status=\"done\"}"), 2.0);
+    assert_eq!(metric(&client, "editmgt_queue"), 0.0);
+}
+
+#[test]
+fn a_generation_streams_and_stops_with_its_client() {
+    const GENERATIONS: &str = "/v1/images/generations";
+    let (_server, client) = start(|_| {});
+    let send = |steps: usize| {
+        let body = json!({
+            "prompt": "a red circle", "anyway": true, "steps": steps, "stream": true, "partial_images": 1,
+        });
+        let body = body.to_string();
+        let length = body.len().to_string();
+        let headers = [("Content-Type", "application/json"), ("Content-Length", &*length)];
+        client.stream("POST", GENERATIONS, &headers, body.as_bytes())
+    };
+    let events: Vec<_> = send(3).collect();
+    let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(names, ["image_generation.partial_image", "image_generation.completed"]);
+    assert_eq!(photo_of(&events[0].data["b64_json"]).size().width, 80);
+    assert_eq!(photo_of(&events[1].data["b64_json"]).size().width, 80);
+    let mut events = send(256);
+    assert!(events.next().is_some());
+    drop(events);
+    until(|| metric(&client, "editmgt_queue") == 0.0);
+    assert_eq!(metric(&client, "editmgt_generations_total{status=\"stopped\"}"), 1.0);
+}
+
+#[test]
+fn inpainting_and_outpainting_are_tasks() {
+    let (_server, client) = start(|_| {});
+    let files = [("image", "scene.png", SCENE)];
+    let texts = [("prompt", "a red circle"), ("task", "outpaint:16,0,0,8"), ("steps", "1")];
+    let answer = client.post_form(EDITS, &files, &texts);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = answer.json();
+    assert_eq!(answer["size"], "96x88");
+    let wide = photo_of(&answer["data"][0]["b64_json"]);
+    let before = scene();
+    for (x, y, pixel) in before.rgb().enumerate_pixels() {
+        assert_eq!(wide.rgb().get_pixel(x + 16, y), pixel, "the photo's own bytes");
+    }
+    let texts = [("prompt", "a red circle"), ("task", "inpaint"), ("steps", "1")];
+    assert_error(&client.post_form(EDITS, &files, &texts), 400, "option", Some("mask"));
+    let texts = [("prompt", "a red circle"), ("task", "outpaint:9000,9000,0,0")];
+    let answer = client.post_form(EDITS, &files, &texts);
+    assert_error(&answer, 413, "too_large", Some("photo_megapixels"));
 }
 
 #[test]

@@ -3,7 +3,7 @@ use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{Error, Result};
-use editmgt_kernels::{BufferPool, embed, linear_layer};
+use editmgt_kernels::{BufferPool, Operands, WithOperands, embed, linear_layer};
 
 use super::ClipTextConfig;
 use super::config::PooledToken;
@@ -22,6 +22,15 @@ pub struct ClipText {
     epsilon: f64,
     #[module(skip)]
     pooled_token: PooledToken,
+    /// Of the products of a pass.
+    #[module(skip)]
+    operands: Operands,
+}
+
+impl WithOperands for ClipText {
+    fn with_operands(self, operands: Operands) -> Self {
+        Self { operands, ..self }
+    }
 }
 
 /// What the tower gives for `B` prompts of `L` tokens.
@@ -56,6 +65,7 @@ impl ClipTextConfig {
                 .init(device),
             epsilon: self.layer_norm_eps,
             pooled_token: self.pooled_token(),
+            operands: Operands::default(),
         })
     }
 }
@@ -67,7 +77,7 @@ impl ClipText {
     /// [`Error::TokenOutOfRange`] for an id outside the vocabulary, [`Error::Shape`] for more
     /// tokens than the model has positions, [`Error::Value`] for a prompt without end token.
     pub fn forward(&self, tokens: &TokenIds) -> Result<ClipOutput> {
-        BufferPool::current().install(|| self.run(tokens))
+        self.operands.install(|| BufferPool::current().install(|| self.run(tokens)))
     }
 
     fn run(&self, tokens: &TokenIds) -> Result<ClipOutput> {
@@ -92,7 +102,9 @@ impl ClipText {
         let [batch, length, width] = last_hidden_state.dims();
         let rows = last_hidden_state.clone().reshape([batch * length, width]);
         let pooled_rows = Tensor::<1, Int>::from_data(&pooled_rows[..], &device);
-        let text_embeds = linear_layer(&self.text_projection, rows.select(0, pooled_rows));
+        let pooled = rows.select(0, pooled_rows);
+        // A conditioning vector.
+        let text_embeds = Operands::Exact.install(|| linear_layer(&self.text_projection, pooled));
         Ok(ClipOutput { penultimate, last_hidden_state, text_embeds })
     }
 

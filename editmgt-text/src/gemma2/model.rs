@@ -3,7 +3,7 @@ use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Device, Tensor};
 use editmgt_core::Result;
 use editmgt_core::config::ConfigError;
-use editmgt_kernels::{BufferPool, dequantized_dtype, embed};
+use editmgt_kernels::{BufferPool, Operands, WithOperands, dequantized_dtype, embed};
 
 use super::Gemma2Config;
 use super::attention::Context;
@@ -20,6 +20,15 @@ pub struct Gemma2 {
     layers: Vec<Gemma2Layer>,
     #[module(skip)]
     config: Gemma2Config,
+    /// Of the products of a pass.
+    #[module(skip)]
+    operands: Operands,
+}
+
+impl WithOperands for Gemma2 {
+    fn with_operands(self, operands: Operands) -> Self {
+        Self { operands, ..self }
+    }
 }
 
 /// Every parameter of an official Gemma2 file, whose language head shares the token table. It is
@@ -40,7 +49,7 @@ impl Gemma2Config {
         self.validate()?;
         // hidden_states[-2] is the input of the last layer.
         let (embed_tokens, layers) = self.init_layers(self.num_hidden_layers - 1, device)?;
-        Ok(Gemma2 { embed_tokens, layers, config: self.clone() })
+        Ok(Gemma2 { embed_tokens, layers, config: self.clone(), operands: Operands::default() })
     }
 
     /// All parameters of the official file, under the same paths as [`init`](Self::init).
@@ -102,7 +111,7 @@ impl Gemma2 {
     }
 
     fn run(&self, tokens: &TokenIds, visit: impl FnMut(&Tensor<3>)) -> Result<Tensor<3>> {
-        BufferPool::current().install(|| self.run_layers(tokens, visit))
+        self.operands.install(|| BufferPool::current().install(|| self.run_layers(tokens, visit)))
     }
 
     fn run_layers(

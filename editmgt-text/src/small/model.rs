@@ -5,7 +5,7 @@ use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{Result, TextConditioning, TextSpec};
-use editmgt_kernels::{embed, linear_layer};
+use editmgt_kernels::{Operands, WithOperands, embed, linear_layer};
 
 use super::{SmallTextConfig, WordTokenizer};
 use crate::TokenIds;
@@ -31,6 +31,15 @@ pub struct SmallText {
     layers: Vec<SmallTextLayer>,
     final_layer_norm: LayerNorm,
     text_projection: Linear,
+    /// Of the products of a pass.
+    #[module(skip)]
+    operands: Operands,
+}
+
+impl WithOperands for SmallText {
+    fn with_operands(self, operands: Operands) -> Self {
+        Self { operands, ..self }
+    }
 }
 
 /// One layer, norms first.
@@ -68,6 +77,7 @@ impl SmallTextConfig {
             text_projection: LinearConfig::new(self.hidden_size, self.projection_dim)
                 .with_bias(false)
                 .init(device),
+            operands: Operands::default(),
         })
     }
 }
@@ -93,7 +103,8 @@ impl SmallText {
         let dtype = self.final_layer_norm.gamma.val().dtype();
         let embedded = embed(&self.token_embedding, ids).cast(dtype);
         let embedded = embedded + positions.cast(dtype).unsqueeze();
-        let hidden = self.layers.iter().fold(embedded, |x, layer| layer.forward(x, &padding));
+        let layers = || self.layers.iter().fold(embedded, |x, layer| layer.forward(x, &padding));
+        let hidden = self.operands.install(layers);
         let hidden = normalise(&self.final_layer_norm, hidden);
 
         let [_, _, width] = hidden.dims();

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::DType;
 use editmgt::{EditDefaults, Job, ModelFolder, ModelKind};
-use editmgt_checkpoint::{WeightsName, WriteOptions, save_module};
+use editmgt_checkpoint::{WeightFiles, WeightsName, WriteOptions, save_module};
 use editmgt_core::KeyMap;
 use editmgt_store::{StagedFolder, is_sidecar};
 use editmgt_text::{SmallTextConfig, Vocabulary, WordTokenizer};
@@ -193,14 +193,16 @@ fn component<M: Module>(
 
 fn copy_codec(from: &Path, config: &CodecConfig, to: &Path) -> Result<(), TrainError> {
     create(to)?;
+    let is_safetensors = WeightFiles::open(from)?.is_safetensors();
+    let endings: &[&str] = match is_safetensors {
+        true => &[".safetensors", ".safetensors.index.json"],
+        false => &[".bin", ".bin.index.json", ".pth", ".pt"],
+    };
     let entries = std::fs::read_dir(from).map_err(TrainError::io(from))?;
     for entry in entries {
         let path = entry.map_err(TrainError::io(from))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if is_sidecar(&name) {
-            continue;
-        }
-        if name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") {
+        if !is_sidecar(&name) && endings.iter().any(|ending| name.ends_with(ending)) {
             std::fs::copy(&path, to.join(name)).map_err(TrainError::io(&path))?;
         }
     }

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, Tensor, activation};
 use editmgt_core::{
     AttentionRequest, Error, MgtTransformer, Result, StepInput, StepOutput, TransformerSpec,
 };
-use editmgt_kernels::{BufferPool, linear_layer};
+use editmgt_kernels::{BufferPool, Operands, WithOperands, linear_layer};
 
 use crate::amused::capture::Capture;
 use crate::amused::config::UVit2DConfig;
@@ -50,6 +50,15 @@ pub struct UVit2DModel {
     /// Channels of each embedded micro-condition.
     #[module(skip)]
     micro_channels: usize,
+    /// Of the products of a pass.
+    #[module(skip)]
+    operands: Operands,
+}
+
+impl WithOperands for UVit2DModel {
+    fn with_operands(self, operands: Operands) -> Self {
+        Self { operands, ..self }
+    }
 }
 
 impl UVit2DModel {
@@ -78,6 +87,7 @@ impl UVit2DModel {
             mlm_layer: MlmHead::new([channels, inner], config.codebook_size, epsilon, device),
             spec: config.spec(),
             micro_channels: config.micro_cond_encode_dim,
+            operands: Operands::default(),
         }
     }
 
@@ -95,7 +105,8 @@ impl UVit2DModel {
         mut trace: impl FnMut(UVit2DPoint, &Tensor<3>),
     ) -> Result<StepOutput> {
         self.check(input, request)?;
-        BufferPool::current().install(|| self.run(input, request, &mut trace))
+        let pass = || self.run(input, request, &mut trace);
+        self.operands.install(|| BufferPool::current().install(pass))
     }
 
     fn check(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<()> {

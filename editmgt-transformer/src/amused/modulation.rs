@@ -5,7 +5,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig, RmsNorm};
 use burn::tensor::{DType, Device, Tensor};
 use editmgt_kernels::{linear_layer, modulated_layer_norm};
 
-use crate::conditioning::pad_single_f16_row;
+use crate::conditioning::conditioning_rows;
 use crate::norm::{rms_norm, rms_norm_config};
 
 /// A layer that computes a scale and a shift, in this order, from the conditioning.
@@ -15,7 +15,7 @@ pub(super) fn scale_shift_layer(conditioning: usize, width: usize, device: &Devi
 
 /// Scale and shift, `[B, 1, C]` each, from the conditioning `[B, D]` after SiLU.
 fn scale_shift(layer: &Linear, conditioning: &Tensor<2>) -> [Tensor<3>; 2] {
-    let both = pad_single_f16_row(conditioning.clone(), |rows| linear_layer(layer, rows));
+    let both = conditioning_rows(conditioning.clone(), |rows| linear_layer(layer, rows));
     let [_, channels] = both.dims();
     let half = channels / 2;
     let part = |start| both.clone().narrow(1, start, half).unsqueeze_dim::<3>(1);

@@ -17,7 +17,7 @@ use editmgt_core::{
     ActiveRows, AttentionRequest, Error, GridSize, MgtTransformer, Result, StepCache, StepInput,
     StepOutput, TokenGrid,
 };
-use editmgt_kernels::{self as kernels, BufferPool};
+use editmgt_kernels as kernels;
 
 use crate::meissonic::capture::Capture;
 use crate::meissonic::model::MgtModel;
@@ -85,8 +85,7 @@ impl MgtModel {
             let got = format!("{:?} for {shapes:?}", kept.shapes);
             return Err(Error::value("step cache", expected, got));
         }
-        let logits =
-            BufferPool::current().install(|| self.active_cells(input, &mut kept.blocks, active));
+        let logits = self.install(|| self.active_cells(input, &mut kept.blocks, active));
         // A cache that was half updated belongs to no step.
         if logits.is_err() {
             cache.clear();

@@ -5,7 +5,7 @@ use editmgt_core::{
     ActiveRows, AttentionRequest, Error, GridSize, ItemRows, MgtTransformer, ReferenceInput,
     Result, StepCache, StepInput, StepOutput, TextRows, TokenGrid, TransformerSpec,
 };
-use editmgt_kernels::{self as kernels, BufferPool};
+use editmgt_kernels::{self as kernels, BufferPool, Operands, WithOperands};
 
 use crate::conditioning::{Mlp, micro_sinusoids};
 use crate::embedding::TokenEmbedding;
@@ -55,6 +55,9 @@ pub struct MgtModel {
     spec: TransformerSpec,
     #[module(skip)]
     frequencies: Frequencies,
+    /// Of the products of a pass.
+    #[module(skip)]
+    operands: Operands,
 }
 
 /// The output of [`MgtModel::forward_training`].
@@ -99,6 +102,7 @@ impl MgtModel {
                 .then(|| TextConnector::new(config.joint_attention_dim, width, device)),
             spec: config.spec(),
             frequencies: Frequencies { axes_dims: config.axes_dims_rope, theta: config.rope_theta },
+            operands: Operands::default(),
         }
     }
 
@@ -188,7 +192,12 @@ impl MgtModel {
         kept: Option<&mut Vec<kernels::KeyValues>>,
     ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
         self.check(input, request)?;
-        BufferPool::current().install(|| self.run(input, request, trace, kept))
+        self.install(|| self.run(input, request, trace, kept))
+    }
+
+    /// Runs a pass with this model's operands, in the buffer pool of the caller.
+    pub(crate) fn install<R>(&self, pass: impl FnOnce() -> R) -> R {
+        self.operands.install(|| BufferPool::current().install(pass))
     }
 
     fn run<'a>(
@@ -411,6 +420,12 @@ impl MgtModel {
     /// The dtype of activations.
     pub(crate) fn dtype(&self) -> DType {
         self.encoder_proj_layer_norm.gamma.val().dtype()
+    }
+}
+
+impl WithOperands for MgtModel {
+    fn with_operands(self, operands: Operands) -> Self {
+        Self { operands, ..self }
     }
 }
 

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
-use crate::conditioning::pad_single_f16_row;
+use crate::conditioning::conditioning_rows;
 use crate::meissonic::lora::{LinearRole, LinearRoles};
 use crate::meissonic::pass::Stream;
 use crate::meissonic::rows::linear;
@@ -28,7 +28,7 @@ impl AdaLayerNorm {
         stream: Stream,
     ) -> [Tensor<3>; PARTS] {
         let parts =
-            pad_single_f16_row(conditioning.clone(), |rows| linear(&self.linear, [rows], stream));
+            conditioning_rows(conditioning.clone(), |rows| linear(&self.linear, [rows], stream));
         let parts = parts.unsqueeze_dim::<3>(1);
         parts
             .chunk(PARTS, 2)

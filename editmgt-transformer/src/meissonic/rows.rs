@@ -71,7 +71,7 @@ mod tests {
     use burn::tensor::{DType, Device, Distribution};
 
     use super::*;
-    use crate::conditioning::pad_single_f16_row;
+    use crate::conditioning::conditioning_rows;
     use crate::meissonic::tests::Cast;
 
     #[test]
@@ -82,7 +82,7 @@ mod tests {
             let rows = Tensor::<2>::random([2, 1024], Distribution::Uniform(0.0, 1.0), &device);
             let of = |rows: Tensor<2>| {
                 let rows = rows.cast(dtype);
-                pad_single_f16_row(rows, |rows| linear(&layer, [rows], Stream::Canvas))
+                conditioning_rows(rows, |rows| linear(&layer, [rows], Stream::Canvas))
                     .cast(DType::F32)
             };
             let single = of(rows.clone().narrow(0, 0, 1));

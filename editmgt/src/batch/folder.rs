@@ -57,6 +57,21 @@ pub struct BatchEntry {
 }
 
 impl BatchEntry {
+    /// The entry of a job that has no result yet.
+    pub(super) fn failed(job: &BatchJob) -> Self {
+        Self {
+            name: job.name.clone(),
+            line: job.line,
+            sha256: job.sha256.clone(),
+            status: JobStatus::Failed,
+            output: None,
+            output_bytes: None,
+            output_sha256: None,
+            error: None,
+            report: None,
+        }
+    }
+
     /// Sets the result to `output`, a complete file in the folder `dir`.
     ///
     /// # Errors

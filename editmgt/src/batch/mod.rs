@@ -32,7 +32,7 @@ mod folder;
 mod jobs;
 mod run;
 
-pub use editmgt_store::{Locking, RunAccess, Shard};
+pub use editmgt_store::{ArrayTaskError, Locking, RunAccess, Shard};
 pub use error::{BadLine, BatchError};
 pub use folder::{BatchEntry, BatchFolder, JobStatus};
 pub use jobs::{BatchJob, read_jobs};

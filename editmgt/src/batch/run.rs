@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use editmgt_core::EditObserver;
 use editmgt_store::panic_text;
 
-use super::{BatchEntry, BatchError, BatchFolder, BatchJob, JobStatus};
+use super::{BatchEntry, BatchError, BatchFolder, BatchJob};
 use crate::editor::Editor;
 use crate::error::EditError;
 use crate::open::OpenPhoto;
@@ -75,17 +75,7 @@ impl<'a> Batch<'a> {
         self.folder.check()?;
         self.prompts_cut.clear();
         let output = format!("{}.{}", job.name, self.extension);
-        let mut entry = BatchEntry {
-            name: job.name.clone(),
-            line: job.line,
-            sha256: job.sha256.clone(),
-            status: JobStatus::Failed,
-            output: None,
-            output_bytes: None,
-            output_sha256: None,
-            error: None,
-            report: None,
-        };
+        let mut entry = BatchEntry::failed(job);
         // Unwind safe: an edit does not change the model, a result appears under its name when
         // complete, and the cached photo is dropped.
         let made = panic::catch_unwind(AssertUnwindSafe(|| self.make(job, &output, observer)));
@@ -119,6 +109,18 @@ impl<'a> Batch<'a> {
             }
             Err(error) => entry.error = Some(error.to_string()),
         }
+        self.folder.record(entry.clone())?;
+        Ok(entry)
+    }
+
+    /// Records that a job failed before it could be edited, for instance because its photo could not be downloaded.
+    ///
+    /// # Errors
+    /// As [`edit`](Self::edit).
+    pub fn fail(&mut self, job: &BatchJob, error: String) -> Result<BatchEntry, BatchError> {
+        self.folder.check()?;
+        self.prompts_cut.clear();
+        let entry = BatchEntry { error: Some(error), ..BatchEntry::failed(job) };
         self.folder.record(entry.clone())?;
         Ok(entry)
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::DType;
-use editmgt_checkpoint::{LoadOptions as WeightOptions, WeightFiles, load_module};
+use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{KeyMap, TextEncoder, VqCodec};
+use editmgt_kernels::WithOperands;
 use editmgt_sampler::SchedulerConfig;
 use editmgt_text::{SmallTextConfig, SmallTextEncoder, WordTokenizer};
 use editmgt_transformer::MgtConfig;
@@ -18,6 +19,7 @@ use super::identity::embedded_identity;
 use super::kind::ModelKind;
 use super::loaded::Model;
 use super::options::LoadOptions;
+use super::precision::InferencePrecision;
 use super::quantization::ModelQuantization;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
@@ -61,10 +63,23 @@ impl File {
         self,
         module: M,
         keys: &KeyMap,
-        options: impl Into<WeightOptions>,
+        options: impl Into<editmgt_checkpoint::LoadOptions>,
     ) -> Result<M, ModelError> {
         let files = WeightFiles::embedded(&self.path().to_string_lossy(), self.bytes)?;
         Ok(load_module(module, &files, keys, options)?)
+    }
+
+    /// [`load`](Self::load) in the precision of inference, quantised if the options say it.
+    fn load_for_inference<M: Module + WithOperands>(
+        self,
+        module: M,
+        keys: &KeyMap,
+        dtype: DType,
+        options: &LoadOptions,
+    ) -> Result<M, ModelError> {
+        let InferencePrecision { load, operands } = InferencePrecision::new(&options.device, dtype);
+        let load = load.with_quantize(options.quantize).with_keep_quantized(true);
+        Ok(self.load(module, keys, load)?.with_operands(operands))
     }
 }
 
@@ -127,21 +142,14 @@ pub(crate) fn load_base(
     })
 }
 
-/// For a module whose products read quantised weights.
-fn weight_options(dtype: DType, options: &LoadOptions) -> WeightOptions {
-    WeightOptions::new(dtype).with_quantize(options.quantize).with_keep_quantized(true)
-}
-
 fn load_transformer(options: &LoadOptions) -> Result<BaseTransformer, ModelError> {
     let file = embedded!("editmgt/config.json");
     let config = file.parse(MgtConfig::from_json)?;
     let keys = config.keys();
     let model = config.init(&options.device).map_err(file.wrong())?;
-    let model = embedded!("editmgt/diffusion_pytorch_model.safetensors").load(
-        model,
-        &keys,
-        weight_options(options.dtype.transformer.into(), options),
-    )?;
+    let weights = embedded!("editmgt/diffusion_pytorch_model.safetensors");
+    let dtype = options.dtype.transformer.into();
+    let model = weights.load_for_inference(model, &keys, dtype, options)?;
     Ok(BaseTransformer::Loaded { model: Box::new(model), keys })
 }
 
@@ -158,8 +166,8 @@ fn load_text(options: &LoadOptions) -> Result<Arc<dyn TextEncoder>, ModelError> 
     let config = file.parse(SmallTextConfig::from_json)?;
     let text = config.init(&options.device).map_err(file.wrong())?;
     let weights = embedded!("text_encoder/model.safetensors");
-    let text =
-        weights.load(text, &config.keys(), weight_options(options.dtype.text.into(), options))?;
+    let dtype = options.dtype.text.into();
+    let text = weights.load_for_inference(text, &config.keys(), dtype, options)?;
     let vocabulary = embedded!("tokenizer/vocab.json");
     let tokenizer =
         WordTokenizer::from_json(&vocabulary.path(), vocabulary.bytes, text.spec().rows)?;

@@ -35,9 +35,7 @@ pub fn variant_identity(folder: &ModelFolder, variant: Option<&str>) -> Result<S
     for (name, dir) in folder.components() {
         part(&mut hash, name.as_bytes());
         part(&mut hash, &read(&dir.join("config.json"))?);
-        for file in folder.variant_weights(dir, variant)?.files() {
-            weights(&mut hash, || File::open(file)).map_err(ModelError::io(&**file))?;
-        }
+        component(&mut hash, &folder.variant_weights(dir, variant)?)?;
     }
     part(&mut hash, b"scheduler");
     part(&mut hash, &read(&folder.scheduler.join("scheduler_config.json"))?);
@@ -67,10 +65,26 @@ pub(crate) fn files_identity(
             part(&mut hash, &read(&path)?);
         }
     }
-    for file in WeightFiles::open_variant(dir, variant)?.files() {
-        weights(&mut hash, || File::open(file)).map_err(ModelError::io(&**file))?;
-    }
+    component(&mut hash, &WeightFiles::open_variant(dir, variant)?)?;
     Ok(digits(hash))
+}
+
+/// Hashes the weights of a component.
+fn component(hash: &mut Sha256, files: &WeightFiles) -> Result<(), ModelError> {
+    if !files.is_safetensors() {
+        // PyTorch's files have no header: names, dtypes and shapes stand in for it.
+        for (key, entry) in files.entries() {
+            part(hash, format!("{key} {} {:?}", entry.dtype, entry.shape).as_bytes());
+        }
+    }
+    for path in files.files() {
+        let read = match files.is_safetensors() {
+            true => weights(hash, || File::open(path)),
+            false => File::open(path).and_then(|mut file| samples(hash, &mut file, 0)),
+        };
+        read.map_err(ModelError::io(&**path))?;
+    }
+    Ok(())
 }
 
 /// The same for the embedded model: name, config and weights of each component in the order of
@@ -109,20 +123,24 @@ pub(crate) fn weights<F: Read + Seek>(
     open: impl FnOnce() -> std::io::Result<F>,
 ) -> std::io::Result<()> {
     let mut file = open()?;
-    let length = file.seek(SeekFrom::End(0))?;
-    file.rewind()?;
     let mut prefix = [0; 8];
     file.read_exact(&mut prefix)?;
     let data = 8 + u64::from_le_bytes(prefix);
     let mut header = Vec::new();
     (&mut file).take(data - 8).read_to_end(&mut header)?;
     part(hash, &header);
+    samples(hash, &mut file, data)
+}
+
+/// Hashes the length of a file and samples of its data, which start at `data`.
+fn samples(hash: &mut Sha256, file: &mut (impl Read + Seek), data: u64) -> std::io::Result<()> {
+    let length = file.seek(SeekFrom::End(0))?;
     hash.update(length.to_le_bytes());
     let mut bytes = Vec::new();
     for place in places(data, length) {
         bytes.clear();
         file.seek(SeekFrom::Start(place))?;
-        (&mut file).take(SAMPLE).read_to_end(&mut bytes)?;
+        file.by_ref().take(SAMPLE).read_to_end(&mut bytes)?;
         part(hash, &bytes);
     }
     Ok(())

@@ -11,7 +11,7 @@ use editmgt_checkpoint::{
 };
 use editmgt_core::config::{ConfigError, UnknownKeys};
 use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
-use editmgt_kernels::widens;
+use editmgt_kernels::{Operands, WithOperands};
 use editmgt_sampler::{SchedulerConfig, Timesteps};
 use editmgt_text::{
     ClipEncoder, ClipGemma2Encoder, ClipText, ClipTextConfig, Gemma2, Gemma2Config,
@@ -25,6 +25,7 @@ use super::folder::ModelFolder;
 use super::identity::{files_identity, variant_identity};
 use super::kind::ModelKind;
 use super::options::LoadOptions;
+use super::precision::InferencePrecision;
 use super::quantization::ModelQuantization;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
@@ -39,7 +40,11 @@ pub(crate) struct Stored<M> {
     pub(crate) dir: PathBuf,
     pub(crate) keys: KeyMap,
     pub(crate) files: WeightFiles,
+    dtype: DType,
     options: WeightOptions,
+    operands: Operands,
+    /// The module with these operands; for a module that has none, the module.
+    with_operands: fn(M, Operands) -> M,
 }
 
 impl<M: Module> Stored<M> {
@@ -55,26 +60,28 @@ impl<M: Module> Stored<M> {
         let quantized = read_config(&dir, "config.json", QuantizationConfig::split)?.1;
         let options = WeightOptions::new(dtype).with_quantized(quantized.map(|found| found.bits));
         check_module(&unloaded, &files, &keys, options)?;
-        Ok(Self { unloaded, dir, keys, files, options })
+        let (operands, with_operands) = (Operands::default(), |module, _| module);
+        Ok(Self { unloaded, dir, keys, files, dtype, options, operands, with_operands })
     }
 
-    /// For a module whose products read weights as they are stored. Matrices in half precision keep
-    /// their dtype, if that changes no result and costs no time; quantised ones stay so, and others
-    /// are quantised if the options say it.
-    fn for_inference(self, options: &LoadOptions) -> Result<Self, ModelError> {
+    /// For a module that widens matrices on use, and is not trained: the precision of inference on
+    /// the options' device. Quantised matrices stay so, and others are quantised if the options say
+    /// it.
+    fn for_inference(self, options: &LoadOptions) -> Result<Self, ModelError>
+    where
+        M: WithOperands,
+    {
         let (stored, requested) = (self.options.quantized, options.quantize);
         if let (Some(stored), Some(requested)) = (stored, requested)
             && stored != requested
         {
             return Err(ModelError::Quantized { dir: self.dir, stored, requested });
         }
-        let keeps_half = keeps_half_precision(&options.device, self.options.dtype);
-        let options = self
-            .options
-            .with_keep_half_precision(keeps_half)
-            .with_quantize(requested)
-            .with_keep_quantized(true);
-        Ok(Self { options, ..self })
+        let InferencePrecision { load, operands } =
+            InferencePrecision::new(&options.device, self.dtype);
+        let options =
+            load.with_quantized(stored).with_quantize(requested).with_keep_quantized(true);
+        Ok(Self { options, operands, with_operands: M::with_operands, ..self })
     }
 
     /// The bits of weights that are quantised in the files.
@@ -94,14 +101,9 @@ impl<M: Module> Stored<M> {
 
     /// Loads the component's weights; each call reads them again.
     pub(crate) fn load(&self) -> Result<M, ModelError> {
-        Ok(load_module(self.unloaded.clone(), &self.files, &self.keys, self.options)?)
+        let module = load_module(self.unloaded.clone(), &self.files, &self.keys, self.options)?;
+        Ok((self.with_operands)(module, self.operands))
     }
-}
-
-/// Whether matrices stored in half precision keep their dtype when a model is loaded in `dtype` for
-/// inference on `device`: in f32 if the device's kernels widen them, since that changes no result.
-pub fn keeps_half_precision(device: &Device, dtype: DType) -> bool {
-    dtype == DType::F32 && widens(device)
 }
 
 /// Loads the weights in `dir` into the module that `build` makes of its config, in `dtype`. Missing

@@ -9,11 +9,13 @@ mod preview;
 mod recording_hold;
 mod stages;
 
+use editmgt_backends::available_memory;
 use editmgt_core::{
     CellScores, ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress,
-    MicroConditions, NoiseSource, RegionHold, Stage, TextConditioning, TextEncoder, Tiling,
-    TokenGrid, UnmaskScheduler, UserMask,
+    MicroConditions, NoiseSource, RegionHold, Stage, StepPlan, TextConditioning, TextEncoder,
+    Tiling, TokenGrid, UnmaskScheduler, UserMask,
 };
+use editmgt_kernels::PackedWeights;
 use editmgt_sampler::{
     Consolidator, EditLoop, HoldAny, HoldOff, HoldUserMask, Localisation, LoopInput, LoopStages,
     LoopStep, MaskingSchedule, Parity, Strict, Temperature,
@@ -385,6 +387,7 @@ impl Sampling<'_> {
         let (model, custom) = (editor.model(), editor.custom());
         let LoopOptions { scheduler, consolidator, seed } = options;
         let of_seed = ChaChaNoise::new(seed);
+        let packed_weights = editor.kept_weights(input.step_plan);
         let stages = LoopStages::new(
             &*model.transformer,
             custom.scheduler.as_deref().unwrap_or(&*scheduler),
@@ -397,11 +400,24 @@ impl Sampling<'_> {
             None => EditLoop::new(stages, input)?,
         };
         let mut previewing = Previewing { observer, codec: &*model.codec, composite, error: None };
-        let outcome = edit.run(&mut previewing, visit);
+        let outcome = match packed_weights {
+            Some(kept) => kept.install(|| edit.run(&mut previewing, visit)),
+            None => edit.run(&mut previewing, visit),
+        };
         match previewing.error {
             Some(error) => Err(error),
             None => outcome.map(|()| edit.progress().clone()),
         }
+    }
+}
+
+impl Editor {
+    /// Where the packed weights of a loop are kept, which owns them: `None` where every step computes the whole
+    /// canvas, which takes much longer than packing.
+    fn kept_weights(&self, plan: StepPlan) -> Option<PackedWeights> {
+        let available = || available_memory().map_or(0, |bytes| (bytes / 2) as usize);
+        let limit = self.packed_weights.unwrap_or_else(available);
+        (plan != StepPlan::Exact && limit > 0).then(|| PackedWeights::new(limit))
     }
 }
 

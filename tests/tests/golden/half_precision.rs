@@ -3,11 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Device, Tensor};
 use editmgt::lora::LoraStreams;
-use editmgt::{Dtype, Editor, LoraUse, Model, ModelFolder};
-use editmgt_checkpoint::{TensorSpec, WeightFiles, WeightsName, WriteOptions, save_tensors};
+use editmgt::{
+    Dtype, DtypePolicy, Editor, InferencePrecision, LoraUse, Model, ModelFolder, WithOperands,
+};
+use editmgt_checkpoint::{
+    TensorSpec, WeightFiles, WeightsName, WriteOptions, load_module, save_tensors,
+};
+use editmgt_core::{
+    AttentionRequest, MgtTransformer, MicroConditions, ReferenceInput, StepInput, TextConditioning,
+};
 use editmgt_diagnostics::init::{InitRequest, Preset, init};
+use editmgt_diagnostics::verify::GoldenFolder;
+use editmgt_transformer::MgtConfig;
 
 use crate::defaults::{options, photo, request};
 use crate::low_memory::write_adapter;
@@ -83,4 +92,78 @@ fn half_precision_weights_edit_bit_for_bit_as_f32() {
             }
         }
     }
+}
+
+/// With operands in bf16 everything else is f32, so the logits of the official f32 code stay near.
+#[test]
+fn bf16_operands_stay_near_the_official_logits() {
+    let device = Device::flex();
+    let precision = InferencePrecision::new(&device, DType::BF16);
+    let dir = editmgt_tests::golden("transformer_down_linear").unwrap();
+    let golden = GoldenFolder::open(&dir).unwrap();
+    let config = fs::read_to_string(dir.join("config.json")).unwrap();
+    let config = MgtConfig::from_json(&config).unwrap();
+    let files = WeightFiles::open(&dir).unwrap();
+    let model = config.init(&device).unwrap();
+    let model = load_module(model, &files, &config.keys(), precision.load).unwrap();
+    let model = model.with_operands(precision.operands);
+
+    let text = TextConditioning {
+        hidden: golden.tensor("encoder_hidden_states", &device).unwrap(),
+        pooled: golden.tensor("pooled_projections", &device).unwrap(),
+    };
+    let micro = golden.floats("micro_conds").unwrap().values;
+    let micro = micro.as_chunks::<5>().0.iter();
+    let micro: Vec<_> = micro
+        .map(|&[width, height, crop_top, crop_left, aesthetic_score]| MicroConditions {
+            width,
+            height,
+            crop_top,
+            crop_left,
+            aesthetic_score,
+        })
+        .collect();
+    let timestep: Vec<f32> =
+        golden.ints("sq.timestep").unwrap().values.iter().map(|&step| step as f32).collect();
+    let (tokens, reference) =
+        (golden.tokens("sq.tokens").unwrap(), golden.tokens("sq.reference_tokens").unwrap());
+    for (name, strength) in [("sq.edit_s1.logits", 1.0), ("sq.edit_s1p5.logits", 1.5)] {
+        let input = StepInput {
+            tokens: &tokens,
+            reference: Some(ReferenceInput { tokens: &reference, strength }),
+            text: &text,
+            micro: &micro,
+            timestep: &timestep,
+        };
+        let logits = model.forward(&input, &AttentionRequest::none()).unwrap().logits;
+        assert_eq!(logits.dtype(), DType::F32);
+        let [batch, count, codes] = logits.dims();
+        let expected: Tensor<4> = golden.tensor(name, &device).unwrap();
+        let expected = expected.reshape([batch, codes, count]).swap_dims(1, 2);
+        let scale = expected.clone().abs().max().into_scalar::<f32>();
+        let error = (logits - expected).abs().max().into_scalar::<f32>() / scale;
+        // A few times the rounding of bf16 (2^-9), relative to the largest logit; f32 is at 1e-6.
+        assert!(error > 1e-5 && error < 2e-2, "{name}: {error}");
+    }
+}
+
+/// `--dtype bf16` on the CPU keeps matrices in bf16, and the dtype of everything else is f32.
+#[test]
+fn bf16_edits_whatever_dtype_the_weights_are_stored_in() {
+    let scratch = tempfile::tempdir().unwrap();
+    let tiny = scratch.path().join("tiny");
+    init(&tiny, &InitRequest { preset: Preset::Tiny, dtype: Dtype::F32, seed: 1 }).unwrap();
+    let stored = stored_as(DType::BF16, &tiny, scratch.path().join("stored"));
+    let dtype = DtypePolicy { vq: Dtype::F32, ..DtypePolicy::uniform(Dtype::Bf16) };
+    let edit = |root: &PathBuf, low_memory| {
+        let builder = Editor::builder(root).device(Device::flex()).dtype(dtype);
+        let editor = builder.low_memory(low_memory).build().unwrap();
+        editor.edit(&photo(50, 40), &request(64)).unwrap()
+    };
+    let expected = edit(&stored, false);
+    // Norms and biases that were rounded when they were stored are the only difference to `tiny`.
+    assert_eq!(edit(&stored, true).tokens, expected.tokens);
+    let wide = stored_as(DType::F32, &stored, scratch.path().join("wide"));
+    assert_eq!(edit(&wide, false).tokens, expected.tokens);
+    assert_eq!(edit(&wide, false).image, expected.image);
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor};
+use editmgt::{InferencePrecision, WithOperands};
 use editmgt_checkpoint::{WeightFiles, load_module, module_tensors};
 use editmgt_core::{Error, TextEncoder};
 use editmgt_diagnostics::verify::{Comparison, GoldenFolder, VerifyError};
@@ -90,6 +91,39 @@ fn half_precision_stays_near() {
         let error = relative(got, expected);
         assert!(error > 0.0 && error < limit, "Gemma2 in {dtype:?}: {error}");
     }
+}
+
+/// As they are loaded for inference on the CPU, where bf16 is the precision of matrices and operands only.
+#[test]
+fn bf16_operands_stay_near() {
+    let device = Device::flex();
+    let relative = |got: Tensor<3>, expected: Tensor<3>| {
+        assert_eq!(got.dtype(), DType::F32);
+        let difference = (got - expected.clone()).abs().max();
+        (difference / expected.abs().max()).into_scalar::<f32>()
+    };
+    let [wide, narrow] =
+        [DType::F32, DType::BF16].map(|dtype| InferencePrecision::new(&device, dtype));
+    let (dir, files) = open("clip");
+    let config = ClipTextConfig::from_json(&text(&dir, "config.json")).unwrap();
+    let encode = |precision: InferencePrecision| {
+        let model = config.init(&device).unwrap();
+        let model = load_module(model, &files, &config.keys(), precision.load).unwrap();
+        let model = model.with_operands(precision.operands);
+        model.forward(&ids(20, config.vocab_size)).unwrap().last_hidden_state
+    };
+    let error = relative(encode(narrow), encode(wide));
+    assert!(error > 0.0 && error < 2e-2, "CLIP: {error}");
+
+    let (dir, files) = open("gemma2");
+    let config = Gemma2Config::from_json(&text(&dir, "config.json")).unwrap();
+    let encode = |precision: InferencePrecision| {
+        let model = config.init(&device).unwrap();
+        let model = load_module(model, &files, &config.keys(), precision.load).unwrap();
+        model.with_operands(precision.operands).forward(&ids(20, config.vocab_size)).unwrap()
+    };
+    let error = relative(encode(narrow), encode(wide));
+    assert!(error > 0.0 && error < 2e-2, "Gemma2: {error}");
 }
 
 fn open(name: &str) -> (PathBuf, WeightFiles) {

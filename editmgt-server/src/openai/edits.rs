@@ -1,13 +1,9 @@
 //! Edits that answer with the image: they stop when the client goes away.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Request, State};
-use axum::http::header::HOST;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::sse::{self, KeepAlive, Sse};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,22 +11,49 @@ use editmgt::image::imageops::FilterType;
 use editmgt::{EditRecord, EditResult, MaskReading, Photo, PixelSize, SaveOptions};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::check_model;
-use super::form::{Form, Output};
+use super::form::{Asked, Form, Output};
+use super::{StreamNames, address_of, completed, now, partial, server_sent, usage};
 use crate::api::{all_events, decode_mask, decode_photo, to_json};
 use crate::app::{Shared, blocking};
-use crate::edit::{Edit, Event, NewEdit, Status};
+use crate::edit::{Edit, NewEdit};
+use crate::engine::Job;
 use crate::error::{ApiError, ErrorAnswer, Role};
 use crate::prepare::{self, Prepared};
 use crate::sync::new_id;
 
+const NAMES: StreamNames =
+    StreamNames { partial: "image_edit.partial_image", completed: "image_edit.completed" };
+
 /// Largest relative difference between the proportions of photo and result.
 const ASPECT_TOLERANCE: f64 = 0.01;
 
+/// For the description: OpenAI's fields. Options of the library may stand beside them.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read as a form")]
+struct EditFields {
+    #[schema(value_type = String, format = Binary)]
+    image: Vec<u8>,
+    prompt: String,
+    #[schema(value_type = Option<String>, format = Binary)]
+    mask: Option<Vec<u8>>,
+    model: Option<String>,
+    #[schema(minimum = 1, maximum = 8)]
+    n: Option<u32>,
+    size: Option<String>,
+    response_format: Option<String>,
+    output_format: Option<String>,
+    #[schema(minimum = 0, maximum = 100)]
+    output_compression: Option<u32>,
+    stream: Option<bool>,
+    #[schema(minimum = 0, maximum = 3)]
+    partial_images: Option<u32>,
+}
+
 /// Edits an image and answers with the result.
 #[utoipa::path(post, path = "/v1/images/edits", operation_id = "edit_image",
-    request_body(content = Object, content_type = "multipart/form-data"),
+    request_body(content = inline(EditFields), content_type = "multipart/form-data"),
     responses(
         (status = 200, body = Object), (status = 400, body = ErrorAnswer), (status = 404, body = ErrorAnswer),
         (status = 408, body = ErrorAnswer), (status = 413, body = ErrorAnswer), (status = 415, body = ErrorAnswer),
@@ -42,11 +65,8 @@ pub(crate) async fn edit_image(
 ) -> Result<Response, ApiError> {
     let address = address_of(request.headers());
     let form = Form::read(&app, request).await?;
-    if let Some(model) = &form.model {
-        check_model(&app, model)?;
-    }
-    let (stream, partial_images, as_url) = (form.stream, form.partial_images, form.as_url);
-    let (format, size) = (form.format, form.size);
+    let Asked { stream, partial_images, size, answer, .. } = form.asked;
+    let format = answer.format;
     let running = Running::start(&app, form).await?;
     if stream {
         return Ok(streamed(running, format, size, partial_images));
@@ -55,7 +75,7 @@ pub(crate) async fn edit_image(
     for edit in &running.edits {
         let result = ended(edit).await?;
         let mut item = details(&result, edit);
-        if as_url {
+        if answer.as_url {
             item["url"] =
                 format!("{address}/api/edits/{}/result?format={}", edit.id, format.name).into();
         } else {
@@ -63,31 +83,19 @@ pub(crate) async fn edit_image(
         }
         data.push(item);
     }
-    let mut answer = json!({
+    let mut body = json!({
         "created": now(),
         "data": data,
         "output_format": format.name,
-        "usage": usage(&running.edits),
+        "usage": tokens(&running.edits),
     });
     if let Some(edit) = running.edits.first() {
-        answer["size"] = size.unwrap_or(edit.plan.photo()).to_string().into();
+        body["size"] = size.unwrap_or(edit.size()).to_string().into();
     }
-    if as_url {
+    if answer.as_url {
         running.keep();
     }
-    to_json(StatusCode::OK, &answer)
-}
-
-/// How the client reaches this server.
-fn address_of(headers: &HeaderMap) -> String {
-    // The guard has checked the name.
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    format!("http://{host}")
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    to_json(StatusCode::OK, &body)
 }
 
 /// Edits of a request. Dropped, it stops them and forgets the photo.
@@ -100,8 +108,9 @@ struct Running {
 
 impl Running {
     async fn start(app: &Shared, form: Form) -> Result<Self, ApiError> {
+        let Form { image, name, mask, asked } = form;
+        let model = app.models.find(asked.model.as_deref())?;
         let limits = app.options.limits.clone();
-        let (image, mask) = (form.image, form.mask);
         let decode = move || {
             let photo = decode_photo(&image, &limits, Role::Photo)?;
             let read = |mask: Vec<u8>| decode_mask(&mask, &photo, MaskReading::Alpha, &limits);
@@ -109,10 +118,7 @@ impl Running {
             Ok((photo, mask))
         };
         let (photo, mask) = app.decode(decode).await?;
-        if let Some(size) = form.size {
-            check_size(size, photo.size())?;
-        }
-        let photo = app.store.add_photo(form.name, app.editor.open_photo(photo))?;
+        let photo = app.store.add_photo(name, app.models.openable(Arc::new(photo)))?;
         // From here on the photo is forgotten with every failure.
         let mut running = Self {
             app: Arc::clone(app),
@@ -122,15 +128,17 @@ impl Running {
         };
         let mask = mask.map(|mask| app.store.add_mask(&photo, Arc::new(mask))).transpose()?;
         let shared = Arc::clone(app);
-        let (n, previews) = (form.n, form.partial_images > 0);
-        let (prompt, options) = (form.prompt, form.options);
         let new = blocking(move || {
             let limits = &shared.options.limits;
+            let Asked { prompt, options, n, size, .. } = asked;
             let request = prepare::request(&prompt, &options, mask.as_deref(), limits)?;
             let first = request.variation;
-            let size = photo.photo().size();
-            let prepared = prepare::prepare(&shared.editor, size, request, limits)?;
+            let used = shared.model(model)?;
+            let prepared = prepare::prepare(&used.editor, photo.photo().size(), request, limits)?;
             let Prepared { request, settings, plan } = prepared;
+            if let Some(size) = size {
+                check_size(size, plan.photo())?;
+            }
             let mut edits = Vec::with_capacity(n as usize);
             for i in 0..n {
                 let variation = first.checked_add(i).ok_or_else(|| {
@@ -141,6 +149,8 @@ impl Running {
                 edits.push(NewEdit {
                     id: new_id()?,
                     photo: Arc::clone(&photo),
+                    model,
+                    model_name: shared.models.name(model).to_owned(),
                     base: None,
                     parent: None,
                     mask: mask.clone(),
@@ -150,7 +160,7 @@ impl Running {
                     settings,
                     plan,
                     resume: None,
-                    previews,
+                    previews: asked.partial_images > 0,
                 });
             }
             Ok(edits)
@@ -171,7 +181,7 @@ impl Drop for Running {
             // It may have expired.
             let _gone = self.app.forget_photo(&self.photo);
             for edit in &self.edits {
-                self.app.queue.cancel(edit);
+                self.app.queue.cancel(&Job::Edit(Arc::clone(edit)));
             }
         }
     }
@@ -244,17 +254,9 @@ fn details(result: &EditResult, edit: &Edit) -> Value {
     }})
 }
 
-/// Tokens of the images: the text has no count that models share.
-fn usage(edits: &[Arc<Edit>]) -> Value {
+fn tokens(edits: &[Arc<Edit>]) -> Value {
     let tokens = |edit: &Arc<Edit>| edit.result().map_or(0, |result| result.report.grid.len());
-    let output: usize = edits.iter().map(tokens).sum();
-    let input = edits.first().map_or(0, tokens);
-    json!({
-        "input_tokens": input,
-        "output_tokens": output,
-        "total_tokens": input + output,
-        "input_tokens_details": {"image_tokens": input, "text_tokens": 0},
-    })
+    usage(edits.first().map_or(0, tokens), edits.iter().map(tokens).sum())
 }
 
 /// Previews and the result as events.
@@ -266,71 +268,33 @@ fn streamed(running: Running, output: Output, size: Option<PixelSize>, previews:
     let events = all_events(now, receiver);
     // The edits are part of the stream: they stop when it is dropped.
     let state = (Box::pin(events), running, edit, 0_u32);
-    let events = stream::unfold(Some(state), move |state| async move {
+    server_sent(stream::unfold(Some(state), move |state| async move {
         let (mut events, running, edit, mut sent) = state?;
         while let Some(event) = events.next().await {
             if event.name == "preview" && sent < previews {
-                let answer = partial(&event, &edit, sent);
+                let answer = partial(NAMES, &event, edit.size(), sent);
                 sent += 1;
                 return Some((answer, Some((events, running, edit, sent))));
             }
             if event.last {
-                let answer = completed(&edit, &running, output, size).await;
-                return Some((answer, None));
+                let answer = last(&edit, &running, output, size).await;
+                let size = size.unwrap_or(edit.size());
+                return Some((completed(NAMES, answer, output.name, size), None));
             }
         }
         None
-    });
-    let events = events.map(|(name, data)| {
-        Ok::<_, Infallible>(sse::Event::default().event(name).data(data.to_string()))
-    });
-    Sse::new(events).keep_alive(KeepAlive::new()).into_response()
+    }))
 }
 
-fn partial(event: &Event, edit: &Edit, index: u32) -> (&'static str, Value) {
-    const NAME: &str = "image_edit.partial_image";
-    let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
-    let image = data["image"].as_str().and_then(|url| url.split_once("base64,"));
-    let answer = json!({
-        "type": NAME,
-        "b64_json": image.map_or("", |(_, base64)| base64),
-        "created_at": now(),
-        "output_format": "png",
-        "background": "auto",
-        "quality": "auto",
-        "size": edit.plan.photo().to_string(),
-        "partial_image_index": index,
-    });
-    (NAME, answer)
-}
-
-async fn completed(
+async fn last(
     edit: &Arc<Edit>,
     running: &Running,
     output: Output,
     size: Option<PixelSize>,
-) -> (&'static str, Value) {
-    const NAME: &str = "image_edit.completed";
-    debug_assert!(edit.status() != Status::Running, "the last event ends an edit");
-    let answer = async {
-        let result = outcome(edit)?;
-        let mut answer = details(&result, edit);
-        answer["type"] = NAME.into();
-        answer["b64_json"] = encoded(result, output, size).await?.into();
-        answer["created_at"] = now().into();
-        answer["output_format"] = output.name.into();
-        answer["background"] = "auto".into();
-        answer["quality"] = "auto".into();
-        answer["size"] = size.unwrap_or(edit.plan.photo()).to_string().into();
-        answer["usage"] = usage(&running.edits);
-        Ok::<_, ApiError>(answer)
-    };
-    match answer.await {
-        Ok(answer) => (NAME, answer),
-        Err(error) => {
-            let mut answer: Value = serde_json::from_str(&error.to_json()).unwrap_or_default();
-            answer["type"] = "error".into();
-            ("error", answer)
-        }
-    }
+) -> Result<Value, ApiError> {
+    let result = outcome(edit)?;
+    let mut answer = details(&result, edit);
+    answer["b64_json"] = encoded(result, output, size).await?.into();
+    answer["usage"] = tokens(&running.edits);
+    Ok(answer)
 }

@@ -1,0 +1,524 @@
+//! Products whose operands are bf16 and whose sums are f32.
+//!
+//! Blocked and packed as in [`crate::product`]. Two numbers along the summed dimension are a step of 32
+//! bits: the instructions for bf16 ([`crate::intrinsics`]) multiply and add both at once, AMX for whole
+//! tiles, AVX-512 for a register. Where the processor has neither, the operands are rounded in the same way, and
+//! [`crate::product`] multiplies them in f32; then only the order of the sums differs.
+
+use pulp::bytemuck;
+use rayon::prelude::*;
+
+use crate::buffers::{self, Buffer};
+use crate::intrinsics::{Bf16Dot, Bf16Tiles, COLUMNS, RightStep, STEPS, Sums};
+use crate::lanes::vectorised;
+use crate::matrix::Matrix;
+use crate::product::{self, Right, Start, split_columns, task_size};
+
+/// Numbers of a step.
+const DEPTH: usize = 2;
+/// Steps between two writes of a tile's sums to memory: a panel of that depth is 32 KiB.
+const DEPTH_BLOCK: usize = 16 * STEPS;
+/// Rows of a block: its strips, [`DEPTH_BLOCK`] deep, fit in the L2 cache. A multiple of the rows of
+/// every tile.
+const ROW_BLOCK: usize = 24 * Bf16Dot::ROWS;
+/// Columns of a task, at most.
+const COLUMN_BLOCK: usize = 8 * COLUMNS;
+
+/// The instructions for bf16 of a processor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kernel {
+    Tiles(Bf16Tiles),
+    Dot(Bf16Dot),
+}
+
+impl Kernel {
+    /// The fastest of this processor. With AMX, Intel's processors have `vdpbf16ps`, too, but it is
+    /// slower there than products in f32.
+    pub(crate) fn detect() -> Option<Self> {
+        let dot = || Bf16Dot::detect().map(Self::Dot);
+        Bf16Tiles::detect().map(Self::Tiles).or_else(dot)
+    }
+
+    /// Rows of a strip.
+    pub(crate) fn rows(self) -> usize {
+        match self {
+            Self::Tiles(_) => Bf16Tiles::ROWS,
+            Self::Dot(_) => Bf16Dot::ROWS,
+        }
+    }
+
+    /// Packs the rows of a strip, up to [`rows`](Self::rows); missing ones are 0. `strip` has a number
+    /// for each row and step, in blocks of [`STEPS`] steps.
+    pub(crate) fn pack(self, rows: &[f32], inputs: usize, strip: &mut [u32]) {
+        // The pairs of some steps of a row.
+        #[inline(always)]
+        fn pairs(row: &[f32], first: usize) -> [u32; STEPS] {
+            let mut values = [0.0; DEPTH * STEPS];
+            match row[first..].first_chunk() {
+                Some(all) => values = *all,
+                None => values[..row.len() - first].copy_from_slice(&row[first..]),
+            }
+            let (values, _) = values.as_chunks::<DEPTH>();
+            std::array::from_fn(|pair| {
+                bf16_bits(values[pair][0]) | bf16_bits(values[pair][1]) << 16
+            })
+        }
+        let blocks = strip.chunks_exact_mut(self.rows() * STEPS).enumerate();
+        vectorised(|| {
+            for (block, to) in blocks {
+                let first = block * STEPS * DEPTH;
+                let rows = rows.chunks_exact(inputs).map(|row| pairs(row, first));
+                match self {
+                    Self::Tiles(_) => {
+                        let (to, _) = to.as_chunks_mut::<STEPS>();
+                        to.fill([0; STEPS]);
+                        to.iter_mut().zip(rows).for_each(|(to, row)| *to = row);
+                    }
+                    Self::Dot(_) => {
+                        let (to, _) = to.as_chunks_mut::<{ Bf16Dot::ROWS }>();
+                        to.fill([0; Bf16Dot::ROWS]);
+                        for (index, row) in rows.enumerate() {
+                            to.iter_mut().zip(row).for_each(|(step, pair)| step[index] = pair);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// The products of strips and a panel of the same number of steps, to a row of sums for each row
+    /// of the strips.
+    pub(crate) fn products(self, strips: &[&[u32]], panel: &[RightStep], sums: &mut Vec<Sums>) {
+        sums.clear();
+        match self {
+            Self::Tiles(tiles) => {
+                sums.resize(strips.len() * Bf16Tiles::ROWS, [0.0; COLUMNS]);
+                let strips: Vec<_> = strips
+                    .iter()
+                    .map(|strip| strip.as_chunks::<STEPS>().0.as_chunks::<{ Bf16Tiles::ROWS }>().0)
+                    .collect();
+                tiles.products(&strips, panel, sums.as_chunks_mut().0);
+            }
+            Self::Dot(dot) => {
+                for strip in strips {
+                    sums.extend(dot.product(strip.as_chunks().0, panel));
+                }
+            }
+        }
+    }
+
+    /// Where the pair of a row and a step is among strips of `steps` steps.
+    pub(crate) fn place(self, row: usize, step: usize, steps: usize) -> usize {
+        let of_strip = self.rows();
+        let strip = row / of_strip * of_strip * steps;
+        let row = row % of_strip;
+        strip
+            + match self {
+                Self::Tiles(_) => (step / STEPS * of_strip + row) * STEPS + step % STEPS,
+                Self::Dot(_) => step * of_strip + row,
+            }
+    }
+}
+
+/// `left · right + bias` of operands that are rounded to bf16, as [`product::product`] otherwise.
+///
+/// The order of each sum depends neither on the number of rows, columns and threads nor on how
+/// `right` is stored and whether it was packed before.
+pub(crate) fn product<M: Matrix>(
+    left: &[f32],
+    right: &M,
+    packed: Option<&PackedBf16>,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let new;
+    let packed = match packed {
+        Some(packed) => packed,
+        None => {
+            new = PackedBf16::new(right);
+            &new
+        }
+    };
+    match packed {
+        PackedBf16::Pairs(kernel, panels) => packed_product(*kernel, left, panels, bias),
+        PackedBf16::Widened(packed) => widened_product(left, right, packed, bias),
+    }
+}
+
+/// A right matrix, rounded to bf16 and packed for any number of products.
+#[derive(Debug)]
+pub(crate) enum PackedBf16 {
+    /// For the processor's instructions.
+    Pairs(Kernel, PackedPairs),
+    /// For products in f32.
+    Widened(product::PackedRight),
+}
+
+impl PackedBf16 {
+    pub(crate) fn new<M: Matrix>(right: &M) -> Self {
+        match Kernel::detect() {
+            Some(kernel) => Self::Pairs(kernel, PackedPairs::new(right)),
+            None => Self::Widened(product::PackedRight::new(&Rounded(right))),
+        }
+    }
+
+    /// The size in memory of a matrix of these sizes once it is packed.
+    pub(crate) fn bytes(sizes @ [inputs, outputs]: [usize; 2]) -> usize {
+        match Kernel::detect() {
+            Some(_) => outputs.div_ceil(COLUMNS) * steps_of(inputs) * size_of::<RightStep>(),
+            None => product::PackedRight::bytes(sizes),
+        }
+    }
+}
+
+/// A product without instructions for bf16.
+fn widened_product<M: Matrix>(
+    left: &[f32],
+    right: &M,
+    packed: &product::PackedRight,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let mut rounded = Buffer::new(left.len());
+    let (to, from) = (rounded.par_chunks_mut(1 << 15), left.par_chunks(1 << 15));
+    to.zip(from).for_each(|(to, from)| {
+        vectorised(|| to.iter_mut().zip(from).for_each(|(to, &x)| *to = rounded_to_bf16(x)));
+    });
+    let right = Right { matrix: &Rounded(right), packed: Some(packed) };
+    product::product_of(&rounded, right, bias)
+}
+
+/// A matrix with every value rounded to bf16.
+struct Rounded<'a, M>(&'a M);
+
+impl<M: Matrix> Matrix for Rounded<'_, M> {
+    #[inline(always)]
+    fn sizes(&self) -> [usize; 2] {
+        self.0.sizes()
+    }
+
+    #[inline(always)]
+    fn read(&self, step: usize, first: usize, to: &mut [f32]) {
+        self.0.read(step, first, to);
+        to.iter_mut().for_each(|x| *x = rounded_to_bf16(*x));
+    }
+}
+
+/// The steps of that many numbers.
+pub(crate) fn steps_of(inputs: usize) -> usize {
+    inputs.div_ceil(DEPTH).next_multiple_of(STEPS)
+}
+
+/// A right matrix, packed in pairs of bf16.
+#[derive(Debug)]
+pub(crate) struct PackedPairs {
+    /// Panel by panel, each of `steps` times [`RightStep`].
+    panels: Buffer,
+    sizes: [usize; 2],
+}
+
+impl PackedPairs {
+    /// Packs all of it, rounded to bf16.
+    fn new<M: Matrix>(right: &M) -> Self {
+        let sizes @ [inputs, outputs] = right.sizes();
+        let steps = steps_of(inputs);
+        let mut panels = Buffer::new(outputs.div_ceil(COLUMNS) * steps * COLUMNS);
+        let (all, _) = bytemuck::cast_slice_mut::<f32, u32>(&mut panels).as_chunks_mut::<COLUMNS>();
+        all.par_chunks_exact_mut(steps).enumerate().for_each(|(index, panel)| {
+            vectorised(|| pack(right, index * COLUMNS, panel));
+        });
+        Self { panels, sizes }
+    }
+
+    /// The panels from column `first` on, a multiple of [`COLUMNS`].
+    fn panels(&self, first: usize) -> impl Iterator<Item = &[RightStep]> {
+        let steps = steps_of(self.sizes[0]);
+        let (all, _) = bytemuck::cast_slice::<f32, u32>(&self.panels).as_chunks::<COLUMNS>();
+        all.chunks_exact(steps).skip(first / COLUMNS)
+    }
+}
+
+/// Packs up to [`COLUMNS`] columns from `column` on; missing columns and rows are 0.
+#[inline(always)]
+fn pack<M: Matrix>(right: &M, column: usize, panel: &mut [RightStep]) {
+    let [inputs, outputs] = right.sizes();
+    let columns = COLUMNS.min(outputs - column);
+    for (step, to) in panel.iter_mut().enumerate() {
+        let mut halves = [[0.0; COLUMNS]; DEPTH];
+        for (row, half) in (step * DEPTH..inputs).zip(&mut halves) {
+            if columns == COLUMNS {
+                right.read(row, column, half);
+            } else {
+                right.read(row, column, &mut half[..columns]);
+            }
+        }
+        for ((to, &low), &high) in to.iter_mut().zip(&halves[0]).zip(&halves[1]) {
+            *to = bf16_bits(low) | bf16_bits(high) << 16;
+        }
+    }
+}
+
+fn packed_product(
+    kernel: Kernel,
+    left: &[f32],
+    right: &PackedPairs,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let [inputs, outputs] = right.sizes;
+    let (rows, of_strip) = (left.len() / inputs, kernel.rows());
+    let strip_len = of_strip * steps_of(inputs);
+    let mut out = buffers::take(rows * outputs);
+    let mut strips = Buffer::new(rows.div_ceil(of_strip) * strip_len);
+    let strips = bytemuck::cast_slice_mut::<f32, u32>(&mut strips);
+    let packing = strips.par_chunks_exact_mut(strip_len).zip(left.par_chunks(of_strip * inputs));
+    packing.for_each(|(strip, rows)| kernel.pack(rows, inputs, strip));
+
+    let columns = match rows {
+        // Blocks of rows are tasks enough.
+        _ if rows > 4 * ROW_BLOCK => COLUMN_BLOCK,
+        _ => task_size(outputs, COLUMNS).min(COLUMN_BLOCK),
+    };
+    let blocks = out.chunks_mut(ROW_BLOCK * outputs);
+    let blocks = blocks.zip(strips.chunks(ROW_BLOCK / of_strip * strip_len));
+    let tasks: Vec<_> = blocks
+        .flat_map(|(out, strips)| {
+            let groups = split_columns(out, outputs, columns).into_iter().enumerate();
+            groups.map(move |(group, rows)| Task { strips, rows, column: group * columns })
+        })
+        .collect();
+    tasks.into_par_iter().for_each_init(Vec::new, |sums, task| {
+        task.run(kernel, right, bias, sums);
+    });
+    out
+}
+
+/// Some rows and columns of a product.
+struct Task<'a> {
+    strips: &'a [u32],
+    /// Each slice has one value for each column.
+    rows: Vec<&'a mut [f32]>,
+    /// The first column.
+    column: usize,
+}
+
+impl Task<'_> {
+    fn run(
+        mut self,
+        kernel: Kernel,
+        right: &PackedPairs,
+        bias: Option<&[f32]>,
+        sums: &mut Vec<Sums>,
+    ) {
+        let (of_strip, steps) = (kernel.rows(), steps_of(right.sizes[0]));
+        let columns = self.rows.first().map_or(0, |row| row.len());
+        for first in (0..steps).step_by(DEPTH_BLOCK) {
+            let depth = first..steps.min(first + DEPTH_BLOCK);
+            let strips = self.strips.chunks_exact(of_strip * steps);
+            let strips: Vec<_> =
+                strips.map(|strip| &strip[of_strip * depth.start..of_strip * depth.end]).collect();
+            let panels = right.panels(self.column).take(columns.div_ceil(COLUMNS));
+            for (index, panel) in panels.enumerate() {
+                let column = index * COLUMNS;
+                let start = match first {
+                    0 => Start::Bias(bias.map(|bias| &bias[self.column + column..])),
+                    _ => Start::Accumulate,
+                };
+                kernel.products(&strips, &panel[depth.clone()], sums);
+                vectorised(|| {
+                    for (row, sums) in self.rows.iter_mut().zip(sums.iter()) {
+                        let row = &mut row[column..];
+                        let columns = row.len().min(COLUMNS);
+                        start.add(&sums[..columns], &mut row[..columns]);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// The nearest bf16 of an f32, in the lower half; of two as near the even one. NaN stays NaN.
+#[inline(always)]
+pub(crate) fn bf16_bits(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    // A NaN whose upper half is that of an infinity would become one.
+    if x.is_nan() { bits >> 16 | 0x40 } else { rounded }
+}
+
+/// The nearest bf16, as f32.
+#[inline(always)]
+pub(crate) fn rounded_to_bf16(x: f32) -> f32 {
+    f32::from_bits(bf16_bits(x) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::bf16;
+
+    use super::*;
+    use crate::matrix::Dense;
+    use crate::testing::random;
+
+    fn values(count: usize, seed: u32) -> Vec<f32> {
+        random([count], seed).try_into_vec_as::<f32>().unwrap()
+    }
+
+    /// What [`product`] approximates: rounded operands, and sums in f64.
+    fn expected(left: &[f32], right: &[f32], sizes: [usize; 2], bias: Option<&[f32]>) -> Vec<f64> {
+        let [inputs, outputs] = sizes;
+        let rounded = |x: &f32| f64::from(bf16::from_f32(*x).to_f32());
+        let (left, right): (Vec<f64>, Vec<f64>) =
+            (left.iter().map(rounded).collect(), right.iter().map(rounded).collect());
+        let mut out = Vec::new();
+        for row in left.chunks_exact(inputs) {
+            let mut sums = vec![0.0; outputs];
+            for (x, right) in row.iter().zip(right.chunks_exact(outputs)) {
+                sums.iter_mut().zip(right).for_each(|(sum, y)| *sum += x * y);
+            }
+            let bias = |column: usize| bias.map_or(0.0, |bias| f64::from(bias[column]));
+            out.extend(sums.iter().enumerate().map(|(column, sum)| sum + bias(column)));
+        }
+        out
+    }
+
+    /// The results of every implementation that this processor can run; the last one is that without
+    /// instructions for bf16.
+    fn all(left: &[f32], right: &[f32], sizes: [usize; 2], bias: Option<&[f32]>) -> Vec<Vec<f32>> {
+        let right = Dense::new(right, sizes);
+        let tiles = Bf16Tiles::detect().map(Kernel::Tiles);
+        let kernels = tiles.into_iter().chain(Bf16Dot::detect().map(Kernel::Dot));
+        let pairs = PackedPairs::new(&right);
+        let mut results: Vec<_> =
+            kernels.map(|kernel| packed_product(kernel, left, &pairs, bias)).collect();
+        let packed = product::PackedRight::new(&Rounded(&right));
+        results.push(widened_product(left, &right, &packed, bias));
+        results
+    }
+
+    /// Says which implementations the other tests have compared on this machine.
+    #[test]
+    fn the_chosen_implementation_is_one_of_those_compared() {
+        let (left, right) = (values(40 * 70, 1), values(70 * 50, 2));
+        let chosen = product(&left, &Dense::new(&right, [70, 50]), None, None);
+        assert!(all(&left, &right, [70, 50], None).contains(&chosen));
+    }
+
+    #[test]
+    fn rounds_as_the_half_crate_does() {
+        let special = [
+            0.0,
+            -0.0,
+            1.0,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            f32::from_bits(0x7f80_0001),
+            f32::MAX,
+            f32::MIN,
+            f32::MIN_POSITIVE,
+            1e-40,
+            -1e-45,
+            // Halfway between two bf16, to the even one: down and up.
+            f32::from_bits(0x3f80_8000),
+            f32::from_bits(0x3f81_8000),
+        ];
+        for x in special.into_iter().chain(values(10_000, 1)) {
+            let (got, expected) = (bf16_bits(x), u32::from(bf16::from_f32(x).to_bits()));
+            assert!(got == expected || x.is_nan() && rounded_to_bf16(x).is_nan(), "{x:e}");
+        }
+    }
+
+    /// Sizes around the edges of tiles, strips, panels, steps and blocks.
+    #[test]
+    fn products_equal_those_of_rounded_operands() {
+        let inputs = [1, 2, 3, 31, 2 * DEPTH_BLOCK, 2 * DEPTH_BLOCK + 1, 4 * DEPTH_BLOCK + 7];
+        let outputs = [1, COLUMNS - 1, COLUMNS, COLUMNS + 1, COLUMN_BLOCK + 17];
+        for rows in [0, 1, 2, 11, 12, 13, 31, 32, 33, ROW_BLOCK + 5] {
+            for sizes @ [inputs, outputs] in
+                inputs.into_iter().flat_map(|inputs| outputs.map(|outputs| [inputs, outputs]))
+            {
+                let (left, right) = (values(rows * inputs, 1), values(inputs * outputs, 2));
+                let bias = values(outputs, 3);
+                for bias in [None, Some(&bias[..])] {
+                    let expected = expected(&left, &right, sizes, bias);
+                    for got in all(&left, &right, sizes, bias) {
+                        assert_eq!(got.len(), rows * outputs);
+                        for (got, expected) in got.iter().zip(&expected) {
+                            // Sums of up to 1031 products of values up to 2, in f32.
+                            let close = (f64::from(*got) - expected).abs() < 1e-4;
+                            assert!(close, "{rows} rows, {sizes:?}: {got}, not {expected}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Small integers, whose products and sums are exact, so that both give the same bits.
+    #[test]
+    fn products_are_exact_for_small_integers() {
+        let integers = |count: usize, seed: usize| -> Vec<f32> {
+            (0..count).map(|i| ((i * 7 + i / 11 + seed) % 9) as f32 - 4.0).collect()
+        };
+        for (rows, inputs, outputs) in [(1, 1, 1), (5, 33, 40), (300, 1200, 300)] {
+            let (left, right) = (integers(rows * inputs, 1), integers(inputs * outputs, 2));
+            let got = product::product(&left, &Dense::new(&right, [inputs, outputs]), None);
+            for other in all(&left, &right, [inputs, outputs], None) {
+                assert!(got == other);
+            }
+            let narrow: Vec<bf16> = right.iter().map(|&x| bf16::from_f32(x)).collect();
+            assert!(got == product(&left, &Dense::new(&narrow, [inputs, outputs]), None, None));
+        }
+    }
+
+    #[test]
+    fn infinite_and_missing_numbers_reach_their_row_and_column_only() {
+        let (rows, inputs, outputs) = (35, 37, COLUMNS + 5);
+        for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
+            let (mut left, right) = (values(rows * inputs, 1), vec![1.0; inputs * outputs]);
+            left[2 * inputs + 36] = bad;
+            for got in all(&left, &right, [inputs, outputs], None) {
+                for (index, x) in got.iter().enumerate() {
+                    // The largest f32 is an infinity in bf16.
+                    let is_bad = if bad.is_nan() { x.is_nan() } else { *x == f32::INFINITY };
+                    assert_eq!(is_bad, index / outputs == 2, "{bad}, {index}: {x}");
+                }
+            }
+            let (left, mut right) = (vec![1.0; rows * inputs], values(inputs * outputs, 2));
+            right[36 * outputs + 33] = bad;
+            for got in all(&left, &right, [inputs, outputs], None) {
+                for (index, x) in got.iter().enumerate() {
+                    assert_eq!(x.is_finite(), index % outputs != 33, "{bad}, {index}: {x}");
+                }
+            }
+        }
+    }
+
+    /// The instruction takes denormals for zero: a difference below the smallest normal number for
+    /// each product.
+    #[test]
+    fn denormals_are_denormals_or_zero() {
+        let (inputs, outputs) = (40, 33);
+        let left: Vec<f32> = values(2 * inputs, 1).iter().map(|x| x * 1e-39).collect();
+        let right: Vec<f32> = values(inputs * outputs, 2);
+        let all = all(&left, &right, [inputs, outputs], None);
+        let widened = all.last().unwrap();
+        for (got, widened) in all.iter().flat_map(|got| got.iter().zip(widened)) {
+            // Each of 40 products is at most 2 times a denormal.
+            assert!((got - widened).abs() <= 80.0 * f32::MIN_POSITIVE, "{got:e} {widened:e}");
+        }
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_rows_and_threads() {
+        let (inputs, outputs) = (2 * DEPTH_BLOCK + 70, 3 * COLUMN_BLOCK + 5);
+        let (left, right) = (values(700 * inputs, 1), values(inputs * outputs, 2));
+        let of = |rows: usize, threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let right = Dense::new(&right, [inputs, outputs]);
+            pool.install(|| product(&left[..rows * inputs], &right, None, None))
+        };
+        let all = of(700, 1);
+        for (rows, threads) in [(700, 3), (ROW_BLOCK, 1), (20, 3), (3, 3), (1, 1)] {
+            assert!(of(rows, threads) == all[..rows * outputs], "{rows} rows, {threads} threads");
+        }
+    }
+}

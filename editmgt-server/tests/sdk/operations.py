@@ -1,0 +1,54 @@
+"""Writes a configuration of schemathesis with the ids of a photo, a mask and edits that it makes on the server.
+
+usage: operations.py URL SCENE.png > schemathesis.toml
+"""
+
+import json
+import sys
+import time
+import urllib.request
+
+url, scene = sys.argv[1].rstrip("/"), open(sys.argv[2], "rb").read()
+
+
+def ask(method, path, body=None, kind="application/json"):
+    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    request = urllib.request.Request(url + path, data=data, method=method, headers={"Content-Type": kind})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def wait(edit):
+    while edit["status"] in ("queued", "running"):
+        time.sleep(0.05)
+        edit = ask("GET", f"/api/edits/{edit['id']}")
+    assert edit["status"] == "done", edit
+    return edit["id"]
+
+
+photo = ask("POST", "/api/photos?name=scene.png", scene, "image/png")["id"]
+removed = ask("POST", "/api/photos", scene, "image/png")["id"]
+mask = ask("POST", f"/api/photos/{photo}/masks", scene, "image/png")["id"]
+options = {"hold": "mask+auto", "steps": 2}
+body = {"photo": photo, "instruction": "make the red circle blue", "options": options, "mask": mask}
+edit = wait(ask("POST", "/api/edits", body))
+
+IDS = {
+    "DELETE /api/photos/{id}": removed,
+    "GET /api/photos/{id}": photo,
+    "GET /api/photos/{id}/image": photo,
+    "POST /api/photos/{id}/masks": photo,
+    "GET /api/masks/{id}": mask,
+    "GET /api/examples/{id}": "scene",
+    "GET /v1/models/{id}": "embedded",
+    "GET /api/edits/{id}": edit,
+    "POST /api/edits/{id}/cancel": edit,
+    **{f"GET /api/edits/{{id}}/{what}": edit for what in ("events", "result", "preview", "map", "mask", "record", "report", "code")},
+}
+for operation, value in IDS.items():
+    print(f'[[operations]]\ninclude-name = "{operation}"\nparameters = {{ "path.id" = "{value}" }}')
+    if operation.endswith("/masks"):
+        print("checks.positive_data_acceptance.enabled = false")
+# A schema can't say which bytes are an image, and which words a model knows.
+for operation in ("POST /api/photos", "POST /v1/images/edits", "POST /v1/images/generations"):
+    print(f'[[operations]]\ninclude-name = "{operation}"\nchecks.positive_data_acceptance.enabled = false')
