@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{DType, Device};
+use burn::tensor::DType;
 use editmgt_checkpoint::{
     LoadOptions as WeightOptions, QuantizationConfig, WeightBits, WeightFiles, check_module,
     load_module,
