@@ -33,8 +33,8 @@ fn load(dir: &Path) -> Result<Linear, CheckpointError> {
 
 /// Weight and bias as PyTorch stores them: the weight as `[outputs, inputs]`.
 fn numbers(linear: &Linear) -> (Vec<f32>, Vec<f32>) {
-    let weight = linear.weight.val().transpose().into_data().to_vec().unwrap();
-    let bias = linear.bias.as_ref().unwrap().val().into_data().to_vec().unwrap();
+    let weight = linear.weight.val().transpose().into_data().try_to_vec().unwrap();
+    let bias = linear.bias.as_ref().unwrap().val().into_data().try_to_vec().unwrap();
     (weight, bias)
 }
 

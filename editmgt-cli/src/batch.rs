@@ -18,6 +18,7 @@ use crate::limits::LimitArgs;
 use crate::lock::LockArgs;
 use crate::model::ComputeArgs;
 use crate::progress::Progress;
+use crate::pull_first::PullFirst;
 use crate::stop::StopSignal;
 
 #[derive(Args)]
@@ -31,6 +32,8 @@ pub(crate) struct BatchArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
+    pub(crate) pull: PullFirst,
     /// Resume the batch in DIR: finished jobs are skipped
     #[arg(long)]
     pub(crate) resume: bool,
@@ -147,6 +150,9 @@ pub(crate) fn run(args: BatchArgs) -> Outcome {
         return crate::batch_cloud::run(args, shard);
         #[cfg(not(feature = "cloud"))]
         return Err(needs_cloud(_url).into());
+    }
+    if let Some(stopped) = args.pull.run(&args.compute, args.quiet)? {
+        return Ok(stopped);
     }
     let builder = args.compute.builder()?;
     args.check_files(&jobs, shard)?;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::Args;
 use editmgt::{
     EditError, EditRecord, EditRequest, EditResult, Mask, MaskReading, Photo, PhotoNote, PixelSize,
-    SaveOptions, Task, check_writable,
+    Resize, SaveOptions, Task, check_writable,
 };
 use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
@@ -21,6 +21,7 @@ use crate::limits::{LimitArgs, in_megapixels};
 use crate::model::ComputeArgs;
 use crate::options::{InpaintArgs, MarginArgs, RequestArgs, by_flag};
 use crate::progress::{PreviewFolder, Progress};
+use crate::pull_first::PullFirst;
 #[cfg(feature = "remote")]
 use crate::remote::{RemoteRun, ServerArgs};
 use crate::stop::StopSignal;
@@ -111,6 +112,8 @@ struct RunArgs {
     #[cfg(feature = "remote")]
     #[command(flatten)]
     server: ServerArgs,
+    #[command(flatten)]
+    pull: PullFirst,
     /// Make this many variations, from --variation on, as OUT with -0, -1, … before its extension
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_VARIATIONS))]
     variations: Option<u32>,
@@ -383,9 +386,15 @@ impl PhotoCommand<'_> {
             self.tell_notes(&progress, &photo, mask.as_deref());
             return remote.run(&mut progress, start);
         }
+        if let Some(stopped) = args.pull.run(&args.compute, args.quiet)? {
+            return Ok(stopped);
+        }
         let mut builder = args.compute.builder()?;
         if !request.anyway {
             builder = builder.for_job(request.task.job());
+        }
+        if request.resize == Resize::Native {
+            builder = builder.native_photo(result_size);
         }
 
         let stop = StopSignal::on_ctrl_c()?;

@@ -6,19 +6,18 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use editmgt::{
-    EditError, GenerateRecord, GenerateRequest, GenerateResult, GeneratedImage, Job, SaveOptions,
-};
+use editmgt::{EditError, GenerateRecord, GenerateRequest, Job};
 use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 
 use crate::Outcome;
 use crate::edit::PreviewArgs;
 use crate::files;
-use crate::made::{MadeArgs, print_made};
+use crate::made::{MadeArgs, Written, print_made};
 use crate::model::ComputeArgs;
 use crate::options::{GenerateArgs, by_flag};
 use crate::progress::Progress;
+use crate::pull_first::PullFirst;
 use crate::stop::StopSignal;
 
 #[derive(Args)]
@@ -30,6 +29,8 @@ pub(crate) struct GenerateCommand {
     made: MadeArgs,
     #[command(flatten)]
     compute: ComputeArgs,
+    #[command(flatten)]
+    pull: PullFirst,
     #[command(flatten)]
     options: GenerateArgs,
     /// Repeat the image recorded in this PNG, with this model; other options override the recorded
@@ -75,19 +76,6 @@ impl GenerateCommand {
         self.made.check_files(request, outputs, &mut roles)?;
         self.previews.declare(&mut roles)
     }
-
-    fn write(
-        &self,
-        image: &GeneratedImage,
-        output: &PathBuf,
-        result: &GenerateResult,
-    ) -> Result<(), EditError> {
-        let mut save = SaveOptions::default();
-        if !self.no_record {
-            save = save.with_text(GenerateRecord::new(&result.report, image).png_text());
-        }
-        Ok(image.image.save_with(output, &save)?)
-    }
 }
 
 pub(crate) fn run(args: GenerateCommand) -> Outcome {
@@ -97,6 +85,9 @@ pub(crate) fn run(args: GenerateCommand) -> Outcome {
     let request = args.request(like.as_ref())?;
     let outputs = args.made.outputs(&request);
     args.check_files(&request, &outputs)?;
+    if let Some(stopped) = args.pull.run(&args.compute, args.quiet)? {
+        return Ok(stopped);
+    }
     let mut builder = args.compute.builder()?;
     if !request.anyway {
         builder = builder.for_job(Job::Generate);
@@ -112,22 +103,22 @@ pub(crate) fn run(args: GenerateCommand) -> Outcome {
         progress.note(&format!("the repeated image may differ: {difference}"));
     }
     progress.previews = args.previews.folder("");
-    let result = editor.generate_observed(&request, &mut progress);
+    progress.images = request.count;
+    let mut written = Written::new(&outputs, !args.no_record);
+    let mut write = |image: &_, record: &_| written.write(image, record);
+    let result = editor.generate_each(&request, &mut progress, &mut write);
     progress.finish();
     if let Some(failure) = progress.failure() {
         return Err(failure.into());
     }
     let result = match result {
         Err(EditError::Stopped(stopped)) => {
-            return Ok(StopSignal::stopped(&stopped.to_string()));
+            return Ok(written.stopped(&stopped));
         }
         result => result.map_err(by_flag)?,
     };
     for cut in result.report.prompts_cut() {
         progress.note(&cut.to_string());
-    }
-    for (image, output) in result.images.iter().zip(&outputs) {
-        args.write(image, output, &result)?;
     }
     if let Some(report) = &args.made.report {
         files::write(report, serde_json::to_vec_pretty(&result.report)?)?;

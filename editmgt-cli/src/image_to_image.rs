@@ -6,34 +6,53 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use editmgt::{EditError, GenerateRequest, Job, Photo, SaveOptions};
+use editmgt::{EditError, GenerateRecord, GenerateRequest, Job, Photo};
 use editmgt_store::FileRoles;
 
 use crate::Outcome;
+use crate::edit::PreviewArgs;
 use crate::files;
 use crate::limits::{LimitArgs, in_megapixels};
-use crate::made::{MadeArgs, print_made};
+use crate::made::{MadeArgs, Written, print_made};
 use crate::model::ComputeArgs;
+use crate::number::number;
 use crate::options::{GenerateArgs, by_flag};
 use crate::progress::Progress;
+use crate::pull_first::PullFirst;
 use crate::stop::StopSignal;
+
+/// That of aMUSEd's pipeline.
+const STRENGTH: f64 = 0.5;
 
 #[derive(Args)]
 pub(crate) struct ImageToImageCommand {
     /// The photo to start from
     photo: PathBuf,
     /// What the images show
-    #[arg(allow_hyphen_values = true)]
-    prompt: String,
+    #[arg(required_unless_present = "like", allow_hyphen_values = true)]
+    prompt: Option<String>,
     #[command(flatten)]
     made: MadeArgs,
     /// Share of the steps that is run, above 0 up to 1: the more, the less is left of the photo
-    #[arg(long, default_value_t = 0.5)]
-    strength: f64,
+    /// [default: 0.5]
+    #[arg(long, allow_negative_numbers = true)]
+    #[arg(value_parser = number::<f64>("a number above 0, up to 1"))]
+    strength: Option<f64>,
     #[command(flatten)]
     compute: ComputeArgs,
     #[command(flatten)]
+    pull: PullFirst,
+    #[command(flatten)]
     options: GenerateArgs,
+    /// Repeat the image recorded in this PNG, from this photo and with this model; other options
+    /// override the recorded ones (see `editmgt show`)
+    #[arg(long, value_name = "PNG")]
+    like: Option<PathBuf>,
+    /// Don't write the record of an image into a PNG
+    #[arg(long)]
+    no_record: bool,
+    #[command(flatten)]
+    previews: PreviewArgs,
     #[command(flatten)]
     limits: LimitArgs,
     /// No progress bar or progress lines
@@ -42,17 +61,24 @@ pub(crate) struct ImageToImageCommand {
 }
 
 impl ImageToImageCommand {
-    fn request(&self) -> Result<GenerateRequest, EditError> {
-        let mut base = GenerateRequest::new(&self.prompt);
+    /// The request and the strength.
+    fn request(&self, like: Option<&GenerateRecord>) -> Result<(GenerateRequest, f64), EditError> {
+        let mut base =
+            like.map_or_else(GenerateRequest::default, |like| like.settings.clone().into());
+        if let Some(prompt) = &self.prompt {
+            base.prompt.clone_from(prompt);
+        }
         if let Some(count) = self.made.count {
             base.count = count;
         }
         let request = self.options.request(base)?;
         request.check().map_err(by_flag)?;
-        if !(self.strength > 0.0 && self.strength <= 1.0) {
-            return Err(EditError::option("--strength", "above 0, up to 1", self.strength));
+        let recorded = like.and_then(|like| like.strength);
+        let strength = self.strength.or(recorded).unwrap_or(STRENGTH);
+        if !(strength > 0.0 && strength <= 1.0) {
+            return Err(EditError::option("--strength", "above 0, up to 1", strength));
         }
-        Ok(request)
+        Ok((request, strength))
     }
 
     /// Checks that no output is an input or another output, and that it can be written.
@@ -63,18 +89,26 @@ impl ImageToImageCommand {
     ) -> Result<(), Box<dyn StdError>> {
         let mut roles = FileRoles::default();
         roles.input("photo", &self.photo);
+        if let Some(like) = &self.like {
+            roles.input("image to repeat", like);
+        }
         self.compute.declare(&mut roles);
-        self.made.check_files(request, outputs, &mut roles)
+        self.made.check_files(request, outputs, &mut roles)?;
+        self.previews.declare(&mut roles)
     }
 }
 
 pub(crate) fn run(args: ImageToImageCommand) -> Outcome {
     let start = Instant::now();
     // Everything that can be checked is checked before the model is loaded.
-    let request = args.request()?;
+    let like = args.like.as_deref().map(GenerateRecord::open_image_to_image).transpose()?;
+    let (request, strength) = args.request(like.as_ref())?;
     let outputs = args.made.outputs(&request);
     args.check_files(&request, &outputs)?;
     let photo = Photo::open_within(&args.photo, &args.limits.limits()).map_err(in_megapixels)?;
+    if let Some(stopped) = args.pull.run(&args.compute, args.quiet)? {
+        return Ok(stopped);
+    }
     let mut builder = args.compute.builder()?;
     if !request.anyway {
         builder = builder.for_job(Job::Generate);
@@ -88,22 +122,27 @@ pub(crate) fn run(args: ImageToImageCommand) -> Outcome {
     }
     progress.show_stage("loading model");
     let editor = builder.build()?;
-    let result = editor.image_to_image_observed(&photo, args.strength, &request, &mut progress);
+    let differences = like.map(|like| like.differences(editor.model().source.as_ref()));
+    for difference in differences.into_iter().flatten() {
+        progress.note(&format!("the repeated image may differ: {difference}"));
+    }
+    progress.previews = args.previews.folder("");
+    progress.images = request.count;
+    let mut written = Written::new(&outputs, !args.no_record);
+    let mut write = |image: &_, record: &_| written.write(image, record);
+    let result = editor.image_to_image_each(&photo, strength, &request, &mut progress, &mut write);
     progress.finish();
     if let Some(failure) = progress.failure() {
         return Err(failure.into());
     }
     let result = match result {
         Err(EditError::Stopped(stopped)) => {
-            return Ok(StopSignal::stopped(&stopped.to_string()));
+            return Ok(written.stopped(&stopped));
         }
         result => result.map_err(by_flag)?,
     };
     for cut in result.report.prompts_cut() {
         progress.note(&cut.to_string());
-    }
-    for (image, output) in result.images.iter().zip(&outputs) {
-        image.image.save_with(output, &SaveOptions::default())?;
     }
     if let Some(report) = &args.made.report {
         files::write(report, serde_json::to_vec_pretty(&result.report)?)?;

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use editmgt::config::UnknownKeys;
 use editmgt::{Dtype, EditDefaults, WeightBits};
-use editmgt_diagnostics::inspect::{ModelSummary, inspect_variant};
+use editmgt_diagnostics::inspect::{ModelSummary, inspect_accepting};
 use indicatif::{HumanBytes, HumanCount};
 
+use crate::pull_first::PullFirst;
 use crate::{Outcome, model};
 
 #[derive(Args)]
@@ -19,6 +21,11 @@ pub(crate) struct InspectArgs {
     /// Which weights to describe where there are several: fp16 for *.fp16.safetensors
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
+    /// Describe a pipeline of a class that this program does not know, too
+    #[arg(long)]
+    accept_unknown_keys: bool,
+    #[command(flatten)]
+    pull: PullFirst,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -26,7 +33,11 @@ pub(crate) struct InspectArgs {
 
 pub(crate) fn run(args: InspectArgs) -> Outcome {
     model::note_folder(&args.dir);
-    let summary = inspect_variant(&args.dir, args.variant.as_deref())?;
+    if let Some(stopped) = args.pull.run_named(Some(&args.dir), args.variant.as_deref(), false)? {
+        return Ok(stopped);
+    }
+    let unknown = UnknownKeys::accept(args.accept_unknown_keys);
+    let summary = inspect_accepting(&args.dir, args.variant.as_deref(), unknown)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&summary)?)?;

@@ -10,6 +10,7 @@ pub mod failure;
 pub mod files;
 pub mod lock;
 pub mod model;
+pub mod number;
 pub mod options;
 
 pub use failure::Outcome;

@@ -5,20 +5,25 @@ use std::error::Error;
 use clap::Args;
 use editmgt::{PhotoError, PhotoLimits};
 
+use crate::number::above_zero;
+
 /// Pixels in a megapixel.
-const MEGA: u64 = 1_000_000;
+const MEGA: f64 = 1e6;
 
 #[derive(Args)]
 pub(crate) struct LimitArgs {
     /// Limit of photos and masks in megapixels
-    #[arg(long, value_name = "MP", default_value_t = PhotoLimits::default().max_pixels / MEGA)]
-    max_megapixels: u64,
+    #[arg(long, value_name = "MP", default_value_t = PhotoLimits::default().max_pixels as f64 / MEGA)]
+    #[arg(value_parser = above_zero("megapixels above 0, 0.5 for instance"))]
+    #[arg(allow_negative_numbers = true)]
+    max_megapixels: f64,
 }
 
 impl LimitArgs {
     /// Only the number of pixels is limited, which determines memory.
     pub(crate) fn limits(&self) -> PhotoLimits {
-        let max_pixels = self.max_megapixels.saturating_mul(MEGA);
+        // Saturates.
+        let max_pixels = (self.max_megapixels * MEGA).round().max(1.0) as u64;
         PhotoLimits::default().with_max_pixels(max_pixels).with_max_side(u64::MAX)
     }
 }
@@ -29,7 +34,7 @@ pub(crate) fn in_megapixels(error: PhotoError) -> Box<dyn Error> {
         PhotoError::TooLarge { origin, size, limit, .. } => format!(
             "{origin}: {size} pixels are more than {} megapixels; make it smaller or raise \
              --max-megapixels",
-            limit / MEGA
+            limit as f64 / MEGA
         )
         .into(),
         error => error.into(),

@@ -4,12 +4,18 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::{GenerateRequest, GeneratedImage, PixelSize, SaveOptions, check_writable};
+use editmgt::{
+    EditError, GenerateRecord, GenerateRequest, GeneratedImage, PixelSize, SaveOptions,
+    check_writable,
+};
 use editmgt_store::FileRoles;
 
 use crate::edit::numbered;
+use crate::number::number;
+use crate::stop::StopSignal;
 
 /// Where images go, and how many there are.
 #[derive(Args)]
@@ -18,7 +24,8 @@ pub(crate) struct MadeArgs {
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     /// Generate this many images, from --variation on, as OUT with -0, -1, … before its extension
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = number::<usize>("a number of images, 1 to 1024"))]
     pub(crate) count: Option<usize>,
     /// Write a JSON report: all options, sizes, seconds
     #[arg(long, value_name = "JSON")]
@@ -55,6 +62,44 @@ impl MadeArgs {
             roles.output("report", report)?;
         }
         Ok(())
+    }
+}
+
+/// Writes images as they are made.
+pub(crate) struct Written<'a> {
+    outputs: &'a [PathBuf],
+    record: bool,
+    count: usize,
+}
+
+impl<'a> Written<'a> {
+    /// Into these files, with a record in PNGs or without.
+    pub(crate) fn new(outputs: &'a [PathBuf], record: bool) -> Self {
+        Self { outputs, record, count: 0 }
+    }
+
+    /// Writes the next image.
+    pub(crate) fn write(
+        &mut self,
+        image: &GeneratedImage,
+        record: &GenerateRecord,
+    ) -> Result<(), EditError> {
+        let mut save = SaveOptions::default();
+        if self.record {
+            save = save.with_text(record.png_text());
+        }
+        image.image.save_with(&self.outputs[self.count], &save)?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Says that the run was stopped, and what there is.
+    pub(crate) fn stopped(&self, stopped: &dyn fmt::Display) -> ExitCode {
+        let what = match (self.count, self.outputs.len()) {
+            (_, 1) => stopped.to_string(),
+            (written, all) => format!("{stopped}; {written} of {all} images are written"),
+        };
+        StopSignal::stopped(&what)
     }
 }
 

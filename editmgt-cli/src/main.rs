@@ -19,6 +19,7 @@ mod models;
 mod progress;
 #[cfg(feature = "hub")]
 mod pull;
+mod pull_first;
 mod quantize;
 #[cfg(feature = "remote")]
 mod remote;
@@ -33,7 +34,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use editmgt_cli::{Outcome, failure, files, lock, model, options};
+use editmgt_cli::{Outcome, failure, files, lock, model, number, options};
 
 /// Edit images by instruction with a masked generative transformer.
 #[derive(Parser)]

@@ -40,6 +40,11 @@ pub struct FilesArgs {
 }
 
 impl FilesArgs {
+    /// The variant of the weights that was asked for.
+    pub fn variant(&self) -> Option<&str> {
+        self.variant.as_deref()
+    }
+
     /// Applies them to a model's builder.
     pub fn apply(&self, builder: EditorBuilder) -> EditorBuilder {
         let builder = builder.accept_unknown_keys(self.accept_unknown_keys).quantize(self.quantize);
@@ -65,6 +70,14 @@ impl ModelArg {
 }
 
 impl ModelArg {
+    /// The model's folder or name; `None` for the embedded model.
+    fn path(&self) -> Option<&Path> {
+        #[cfg(feature = "embedded")]
+        return self.model.as_deref();
+        #[cfg(not(feature = "embedded"))]
+        return Some(&self.model);
+    }
+
     /// What happens to unknown keys of configs.
     pub fn unknown_keys(&self) -> UnknownKeys {
         UnknownKeys::accept(self.files.accept_unknown_keys)
@@ -141,6 +154,16 @@ impl RunArgs {
 }
 
 impl ComputeArgs {
+    /// The model's folder or name; `None` for the embedded model.
+    pub fn model_path(&self) -> Option<&Path> {
+        self.model.path()
+    }
+
+    /// The variant of the weights that was asked for.
+    pub fn variant(&self) -> Option<&str> {
+        self.model.files.variant()
+    }
+
     /// Declares the files of the model and its adapters as inputs.
     pub fn declare(&self, roles: &mut FileRoles) {
         self.model.declare(roles);

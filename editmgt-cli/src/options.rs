@@ -9,6 +9,8 @@ use editmgt::{
     EditError, EditRequest, GenerateRequest, HoldPolicy, Holding, KeywordPolicy, OptionInfo, Task,
 };
 
+use crate::number::{PIXELS, number};
+
 const WHERE: &str = "Where the photo may change";
 const SAMPLING: &str = "Sampling";
 const IMAGE: &str = "Image";
@@ -351,15 +353,19 @@ impl InpaintArgs {
 pub struct MarginArgs {
     /// Columns to generate on the left of the photo
     #[arg(long, value_name = "PIXELS", default_value_t = 0, help_heading = IMAGE)]
+    #[arg(value_parser = number::<usize>(PIXELS), allow_negative_numbers = true)]
     left: usize,
     /// Rows to generate above it
     #[arg(long, value_name = "PIXELS", default_value_t = 0, help_heading = IMAGE)]
+    #[arg(value_parser = number::<usize>(PIXELS), allow_negative_numbers = true)]
     top: usize,
     /// Columns to generate on its right
     #[arg(long, value_name = "PIXELS", default_value_t = 0, help_heading = IMAGE)]
+    #[arg(value_parser = number::<usize>(PIXELS), allow_negative_numbers = true)]
     right: usize,
     /// Rows to generate below it
     #[arg(long, value_name = "PIXELS", default_value_t = 0, help_heading = IMAGE)]
+    #[arg(value_parser = number::<usize>(PIXELS), allow_negative_numbers = true)]
     bottom: usize,
 }
 

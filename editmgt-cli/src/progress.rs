@@ -26,7 +26,42 @@ pub(crate) struct Progress {
     pub(crate) previews: Option<PreviewFolder>,
     /// What sampling is called.
     pub(crate) sampling: &'static str,
+    /// How many images are made.
+    pub(crate) images: usize,
+    at: Images,
     failure: Option<EditError>,
+}
+
+/// How far a run of several images is.
+#[derive(Default)]
+struct Images {
+    /// Images of the passes before this one, and of this one.
+    before: usize,
+    now: usize,
+    /// The last step of this pass.
+    step: usize,
+    decoded: usize,
+}
+
+impl Images {
+    /// Counts a step of a pass with this many images; whether it is the pass's first.
+    fn step(&mut self, completed: usize, images: usize) -> bool {
+        let is_first = self.now == 0 || completed <= self.step;
+        if is_first {
+            self.before += self.now;
+            self.now = images;
+        }
+        self.step = completed;
+        is_first
+    }
+
+    /// The images of this pass, by number from 1.
+    fn of(&self, all: usize) -> String {
+        match (self.before + 1, self.before + self.now) {
+            (first, last) if first == last => format!("image {first} of {all}"),
+            (first, last) => format!("images {first} to {last} of {all}"),
+        }
+    }
 }
 
 enum Show {
@@ -45,7 +80,15 @@ impl Progress {
             (_, true) => Show::Bar(bar()),
             (_, false) => Show::Lines,
         };
-        Self { show, stop, previews: None, sampling: "editing", failure: None }
+        Self {
+            show,
+            stop,
+            previews: None,
+            sampling: "editing",
+            images: 1,
+            at: Images::default(),
+            failure: None,
+        }
     }
 
     /// Prints a note, even if `quiet`.
@@ -106,6 +149,10 @@ impl Progress {
 impl EditObserver for Progress {
     fn event(&mut self, event: &EditEvent<'_>) -> Flow {
         match event {
+            EditEvent::StageStarted(Stage::Decode) if self.images > 1 => {
+                self.at.decoded += 1;
+                self.show_stage(&format!("decoding {} of {}", self.at.decoded, self.images));
+            }
             EditEvent::StageStarted(stage) => self.show_stage(match stage {
                 Stage::EncodeText => "encoding text",
                 Stage::EncodeImage => "encoding photo",
@@ -113,7 +160,12 @@ impl EditObserver for Progress {
                 Stage::Decode => "decoding",
                 _ => "working",
             }),
-            EditEvent::Step { completed, total, .. } => self.step(*completed, *total),
+            EditEvent::Step { completed, total, tokens, .. } => {
+                if self.at.step(*completed, tokens.batch()) && self.images > 1 {
+                    self.show_stage(&self.at.of(self.images));
+                }
+                self.step(*completed, *total);
+            }
             EditEvent::Preview { completed, image, .. } => {
                 let written = self.previews.iter().try_for_each(|to| -> Result<(), EditError> {
                     let name = format!("{}step-{completed:04}.png", to.prefix);
@@ -143,7 +195,32 @@ impl EditObserver for Progress {
 fn bar() -> ProgressBar {
     // The number of steps may be the model's default: the first step reports it.
     let bar = ProgressBar::no_length();
-    let style = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len} {eta}");
+    let style = ProgressStyle::with_template("{msg:18} {wide_bar} {pos}/{len} {eta}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_number_their_images() {
+        let mut images = Images::default();
+        let passes = [(4, 3), (4, 3), (1, 3)];
+        let mut told = Vec::new();
+        for (batch, steps) in passes {
+            for step in 1..=steps {
+                if images.step(step, batch) {
+                    told.push(images.of(9));
+                }
+            }
+        }
+        assert_eq!(told, ["images 1 to 4 of 9", "images 5 to 8 of 9", "image 9 of 9"]);
+        // Passes of one step, and of the last steps of a schedule.
+        let mut images = Images::default();
+        assert!(images.step(1, 1) && images.step(1, 1));
+        assert_eq!(images.of(2), "image 2 of 2");
+        assert!(images.step(1, 1) && !images.step(2, 1));
+    }
 }

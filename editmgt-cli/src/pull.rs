@@ -1,5 +1,6 @@
 //! `editmgt pull`.
 
+use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use clap::Args;
 use editmgt::hub::{
-    Hub, HubError, HubSettings, PullEvent, PullObserver, PullPlan, PullRequest, RepositoryPlan,
+    Hub, HubError, HubSettings, PullEvent, PullObserver, PullPlan, PullReport, PullRequest,
+    RepositoryPlan,
 };
 use editmgt::{ModelError, ModelFolder};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
@@ -69,15 +71,9 @@ pub(crate) fn run(args: PullArgs) -> Outcome {
     if Path::new(&args.name).is_dir() {
         eprintln!("note: {0} is a folder here, too: --model {0} means the folder", args.name);
     }
-    let mut show = Show::new(args.quiet, StopSignal::on_ctrl_c()?);
-    let report = hub.pull(&args.request(), &mut show);
-    show.clear();
-    let report = match report {
-        Err(HubError::Stopped) => match show.refusal {
-            Some(refusal) => return Err(refusal.into()),
-            None => return Ok(StopSignal::stopped(&HubError::Stopped.to_string())),
-        },
-        report => report?,
+    let report = match fetch(&args.request(), args.quiet)? {
+        Ok(report) => report,
+        Err(stopped) => return Ok(stopped),
     };
     let downloaded = match report.downloaded_bytes {
         0 => "nothing to download".to_owned(),
@@ -89,6 +85,24 @@ pub(crate) fn run(args: PullArgs) -> Outcome {
         let _unread = writeln!(out, "{}", repository.snapshot.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Downloads a model with the settings of the environment; the exit status if it was stopped.
+pub(crate) fn fetch(
+    request: &PullRequest,
+    quiet: bool,
+) -> Result<Result<PullReport, ExitCode>, Box<dyn Error>> {
+    let hub = Hub::new(HubSettings::from_env()?);
+    let mut show = Show::new(quiet, StopSignal::on_ctrl_c()?);
+    let report = hub.pull(request, &mut show);
+    show.clear();
+    match report {
+        Err(HubError::Stopped) => match show.refusal {
+            Some(refusal) => Err(refusal.into()),
+            None => Ok(Err(StopSignal::stopped(&HubError::Stopped.to_string()))),
+        },
+        report => Ok(Ok(report?)),
+    }
 }
 
 /// Decimal units, as the hub's pages have them.

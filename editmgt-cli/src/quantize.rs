@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use editmgt::config::UnknownKeys;
 use editmgt::{ModelFolder, QuantizablePart, QuantizeRequest, WeightBits, quantize_model};
 use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
@@ -43,7 +44,8 @@ pub(crate) fn run(args: QuantizeArgs) -> Outcome {
     let mut roles = FileRoles::default();
     ModelFolder::declare_inputs(&args.model, "model", &mut roles);
     roles.output_tree("OUT", &args.out)?;
-    let folder = ModelFolder::open(&args.model)?;
+    let unknown = UnknownKeys::accept(args.accept_unknown_keys);
+    let folder = ModelFolder::open_accepting(&args.model, unknown)?;
     let request = QuantizeRequest::new(args.bits)
         .variant(args.variant)
         .accept_unknown_keys(args.accept_unknown_keys);

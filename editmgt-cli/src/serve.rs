@@ -10,6 +10,8 @@ use clap::{Args, ValueEnum};
 use editmgt_server::{Server, ServerLimits, ServerOptions};
 
 use crate::Outcome;
+use crate::number::number;
+use crate::pull_first::PullFirst;
 use crate::serve_models::ServeModels;
 use crate::stop::StopSignal;
 
@@ -22,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     models: ServeModels,
+    #[command(flatten)]
+    pull: PullFirst,
     /// Address to listen on; one that other machines reach needs a token
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     address: IpAddr,
@@ -41,18 +45,23 @@ pub(crate) struct ServeArgs {
     keep: u64,
     /// Most edits that run or wait
     #[arg(long, value_name = "N", default_value_t = ServerLimits::default().queue)]
+    #[arg(value_parser = number::<usize>("a number of edits, 0 or more"), allow_negative_numbers = true)]
     max_queue: usize,
     /// Limit of photos and masks in megapixels
     #[arg(long, value_name = "MP", default_value_t = ServerLimits::default().photo_megapixels)]
+    #[arg(value_parser = number::<u64>("whole megapixels, 0 or more"), allow_negative_numbers = true)]
     max_megapixels: u64,
     /// Limit of a photo's file in megabytes
     #[arg(long, value_name = "MB", default_value_t = ServerLimits::default().photo_bytes >> 20)]
+    #[arg(value_parser = number::<usize>("megabytes, 0 or more"), allow_negative_numbers = true)]
     max_file: usize,
     /// Most steps of an edit
     #[arg(long, value_name = "N", default_value_t = ServerLimits::default().steps)]
+    #[arg(value_parser = number::<usize>("a number of steps, 0 or more"), allow_negative_numbers = true)]
     max_steps: usize,
     /// Largest --size of an edit
     #[arg(long, value_name = "PIXELS", default_value_t = ServerLimits::default().size)]
+    #[arg(value_parser = number::<usize>("a number of pixels, 0 or more"), allow_negative_numbers = true)]
     max_size: usize,
     /// Longest run of an edit in minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 30)]
@@ -60,6 +69,7 @@ pub(crate) struct ServeArgs {
     max_minutes: u64,
     /// Limit of all photos and results in memory, in megabytes
     #[arg(long, value_name = "MB", default_value_t = ServerLimits::default().kept_bytes >> 20)]
+    #[arg(value_parser = number::<usize>("megabytes, 0 or more"), allow_negative_numbers = true)]
     max_kept: usize,
     /// Form of the log on standard error
     #[arg(long, value_enum, default_value_t = LogForm::Text)]
@@ -104,6 +114,9 @@ pub(crate) fn run(args: ServeArgs) -> Outcome {
     // Before the model is loaded.
     options.check()?;
     log(args.log)?;
+    if let Some(stopped) = args.models.pull(&args.pull)? {
+        return Ok(stopped);
+    }
     let stop = StopSignal::on_ctrl_c()?;
     let models = args.models.models()?;
     let token = options.token.clone();

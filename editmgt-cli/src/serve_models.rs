@@ -1,12 +1,15 @@
 //! The models of `editmgt serve`.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::Args;
 use editmgt::{EditError, Editor, EditorBuilder, ModelFolder};
 use editmgt_server::ServedModel;
 
 use crate::model::{FilesArgs, RunArgs, note_folder};
+use crate::pull_first::PullFirst;
 
 /// The name of the model in the program.
 #[cfg(feature = "embedded")]
@@ -109,8 +112,21 @@ fn bytes_of_weights(dir: &Path) -> u64 {
 }
 
 impl ServeModels {
+    /// Downloads the models that the hub's cache lacks, if that was asked for. `Some` with the exit status if a download
+    /// was stopped.
+    pub(crate) fn pull(&self, first: &PullFirst) -> Result<Option<ExitCode>, Box<dyn Error>> {
+        for model in &self.model {
+            if let Source::Folder(name) = Source::of(model)
+                && let Some(stopped) = first.run_named(Some(&name), self.files.variant(), false)?
+            {
+                return Ok(Some(stopped));
+            }
+        }
+        Ok(None)
+    }
+
     /// The models; none is loaded yet, but all folders are looked into.
-    pub(crate) fn models(&self) -> Result<Vec<ServedModel>, Box<dyn std::error::Error>> {
+    pub(crate) fn models(&self) -> Result<Vec<ServedModel>, Box<dyn Error>> {
         let mut sources: Vec<_> = self.model.iter().map(|model| Source::of(model)).collect();
         #[cfg(feature = "embedded")]
         if sources.is_empty() {

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -24,6 +24,11 @@ impl StopSignal {
     /// Installs handlers: the first Ctrl-C or SIGTERM sets the signal instead of ending the
     /// program; a second one ends it.
     pub(crate) fn on_ctrl_c() -> Result<Self, Box<dyn Error>> {
+        // A command that downloads its model first asks twice.
+        static INSTALLED: OnceLock<StopSignal> = OnceLock::new();
+        if let Some(installed) = INSTALLED.get() {
+            return Ok(installed.clone());
+        }
         let signal = Self::default();
         for wish in [SIGINT, SIGTERM] {
             // In this order: the first handler sees the flag's value before this signal.
@@ -32,7 +37,7 @@ impl StopSignal {
                 .map_err(|error| format!("cannot handle Ctrl-C: {error}"))?;
         }
         signal.announce();
-        Ok(signal)
+        Ok(INSTALLED.get_or_init(|| signal).clone())
     }
 
     /// Says once, where a step takes long, that the signal was received: a handler itself may not print.

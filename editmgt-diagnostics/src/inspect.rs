@@ -7,6 +7,7 @@ use editmgt::{
 };
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::ComponentSummary;
+use editmgt_core::config::UnknownKeys;
 use serde::Serialize;
 
 /// The parts of a model, and their sum.
@@ -71,7 +72,19 @@ pub fn inspect(root: &Path) -> Result<ModelSummary, ModelError> {
 /// # Errors
 /// [`ModelError`] naming the file.
 pub fn inspect_variant(root: &Path, variant: Option<&str>) -> Result<ModelSummary, ModelError> {
-    let folder = ModelFolder::open(root)?;
+    inspect_accepting(root, variant, UnknownKeys::Refuse)
+}
+
+/// The same, also of a pipeline of an unknown class if unknown keys are accepted.
+///
+/// # Errors
+/// [`ModelError`] naming the file.
+pub fn inspect_accepting(
+    root: &Path,
+    variant: Option<&str>,
+    unknown: UnknownKeys,
+) -> Result<ModelSummary, ModelError> {
+    let folder = ModelFolder::open_accepting(root, unknown)?;
     let mut components = Vec::new();
     for (name, dir) in folder.components() {
         components.push((name, folder.variant_weights(dir, variant)?.summary()?));

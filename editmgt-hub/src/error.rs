@@ -15,6 +15,28 @@ pub enum HubError {
         /// The known aliases.
         aliases: Vec<&'static str>,
     },
+    /// An option of a download that can't be right.
+    #[error("--{option}: expected {expected}, got {got:?}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// A revision in the name, and another one as an option.
+    #[error(
+        "{name}: two revisions, {of_name:?} in the name and {revision:?} in --revision; give one"
+    )]
+    TwoRevisions {
+        /// The name.
+        name: String,
+        /// Its revision.
+        of_name: String,
+        /// The other one.
+        revision: String,
+    },
     /// The cache has no place.
     #[error("no folder for the hub's cache: set HF_HOME or HF_HUB_CACHE, or HOME")]
     NoHome,

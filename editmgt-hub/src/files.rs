@@ -240,7 +240,8 @@ impl Weights {
     fn of(folder: &str, files: &BTreeSet<String>) -> Self {
         let names = files.iter().filter_map(|file| is_in(file, folder));
         let names: Vec<_> = names.filter(|name| !editmgt_store::is_sidecar(name)).collect();
-        let has_safetensors = names.iter().any(|name| name.ends_with(SAFETENSORS.ending));
+        // A file or an index.
+        let has_safetensors = names.iter().any(|name| name.contains(SAFETENSORS.ending));
         match cfg!(feature = "pytorch") && !has_safetensors {
             true => Self::of_pickles(&names),
             false => Self::of_names(&names, &SAFETENSORS),

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use crate::HubError;
 use crate::known::{KNOWN, KnownModel};
 
-/// A model's name: an alias (`meissonic`) or a repository (`WeiChow/EditMGT`), and a revision after an `@`.
+/// A model's name: an alias (`meissonic`) or a repository (`WeiChow/EditMGT`), and a revision after an `@`; or the
+/// address of the repository's page.
 ///
 /// ```
 /// use editmgt_hub::ModelName;
@@ -69,9 +70,12 @@ impl FromStr for ModelName {
     type Err = HubError;
 
     fn from_str(text: &str) -> Result<Self, HubError> {
-        let (name, revision) = match text.split_once('@') {
-            Some((name, revision)) => (name, Some(revision)),
-            None => (text, None),
+        let (name, revision) = match page(text).map_err(|problem| wrong(text, problem))? {
+            Some(of_page) => of_page,
+            None => match text.split_once('@') {
+                Some((name, revision)) => (name, Some(revision)),
+                None => (text, None),
+            },
         };
         if let Some(revision) = revision {
             check_revision(revision).map_err(|problem| wrong(text, problem))?;
@@ -92,6 +96,29 @@ impl FromStr for ModelName {
             return Err(HubError::Name { name, problem, aliases });
         }
         Ok(Self { repository: name.clone(), name, revision, known: first })
+    }
+}
+
+/// The repository and the revision of a page of the hub, `https://huggingface.co/ORG/NAME/tree/REVISION` for
+/// instance; `None` for text that is no address.
+fn page(text: &str) -> Result<Option<(&str, Option<&str>)>, &'static str> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if !["https", "http"].contains(&scheme)
+        || !["huggingface.co", "www.huggingface.co", "hf.co"].contains(&host)
+    {
+        return Err("not an address of a repository on https://huggingface.co");
+    }
+    if ["datasets/", "spaces/"].iter().any(|start| path.starts_with(start)) {
+        return Err("the address of a dataset or a Space, not of a model");
+    }
+    let mut ends = path.match_indices('/').map(|(at, _)| at).skip(1);
+    let Some(end) = ends.next() else { return Ok(Some((path, None))) };
+    let (name, rest) = (&path[..end], &path[end + 1..]);
+    match rest.split_once('/') {
+        Some(("tree" | "commit", revision)) => Ok(Some((name, Some(revision)))),
+        _ => Err("not the page of a repository (https://huggingface.co/ORG/NAME)"),
     }
 }
 
@@ -153,6 +180,33 @@ mod tests {
             let known = name.known().map(|known| known.alias);
             assert_eq!((name.repository(), name.revision(), known), (repository, revision, alias));
             assert_eq!(name.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn pages_of_the_hub_are_names() {
+        for (text, expected) in [
+            ("https://huggingface.co/WeiChow/EditMGT", "WeiChow/EditMGT"),
+            ("https://huggingface.co/WeiChow/EditMGT/", "WeiChow/EditMGT"),
+            ("http://hf.co/WeiChow/EditMGT?not-for-all-audiences=true", "WeiChow/EditMGT"),
+            ("https://huggingface.co/WeiChow/EditMGT/tree/main", "WeiChow/EditMGT@main"),
+            ("https://huggingface.co/a/b/tree/refs/pr/3", "a/b@refs/pr/3"),
+            ("https://huggingface.co/a/b/commit/0a00f14e#files", "a/b@0a00f14e"),
+        ] {
+            assert_eq!(parse(text).unwrap().to_string(), expected, "{text}");
+        }
+        for (text, named) in [
+            ("https://huggingface.co/datasets/a/b", "a dataset or a Space"),
+            ("https://huggingface.co/spaces/a/b", "a dataset or a Space"),
+            ("https://example.com/a/b", "https://huggingface.co"),
+            ("file:///a/b", "https://huggingface.co"),
+            ("https://huggingface.co/a/b/blob/main/model.safetensors", "the page of a repository"),
+            ("https://huggingface.co/a/b/tree/", "the page of a repository"),
+            ("https://huggingface.co/a", "not the name of a repository"),
+            ("https://huggingface.co", "not the name of a repository"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(named), "{text}: {message}");
         }
     }
 

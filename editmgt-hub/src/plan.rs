@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::hash::Checksum;
 use crate::known::KnownModel;
+use crate::{HubError, ModelName};
 
 /// A model to download.
 ///
@@ -32,7 +33,7 @@ impl PullRequest {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// A branch, tag or commit, in the place of the one in the name.
+    /// A branch, tag or commit; the name must have none, or this one.
     pub fn revision(self, revision: impl Into<String>) -> Self {
         Self { revision: Some(revision.into()), ..self }
     }
@@ -50,6 +51,37 @@ impl PullRequest {
     /// Asks the hub for a newer commit even if the cache has all files of the one that it knows.
     pub fn refresh(self, refresh: bool) -> Self {
         Self { refresh, ..self }
+    }
+}
+
+impl PullRequest {
+    /// Checks the options for the model of this name.
+    pub(crate) fn check(&self, name: &ModelName) -> Result<(), HubError> {
+        let wrong = |option, expected, got: &str| {
+            Err(HubError::Option { option, expected, got: got.to_owned() })
+        };
+        if let Some(revision) = &self.revision {
+            if name.clone().at(revision).is_err() {
+                return wrong("revision", "a branch, a tag or a commit", revision);
+            }
+            if let Some(of_name) = name.revision().filter(|of_name| of_name != revision) {
+                return Err(HubError::TwoRevisions {
+                    name: self.name.clone(),
+                    of_name: of_name.to_owned(),
+                    revision: revision.clone(),
+                });
+            }
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if let Some(variant) = &self.variant
+            && (variant.is_empty() || !variant.bytes().all(plain))
+        {
+            return wrong("variant", "the name of a variant of the weights (fp16)", variant);
+        }
+        match self.only.iter().any(|part| part.trim().is_empty()) {
+            true => wrong("only", "the names of parts (editmgt, vqvae, …)", ""),
+            false => Ok(()),
+        }
     }
 }
 

@@ -85,6 +85,7 @@ impl Hub {
         waiting: &mut dyn FnMut(Duration, &str) -> ControlFlow<()>,
     ) -> Result<PullPlan, HubError> {
         let mut name: ModelName = request.name.parse()?;
+        request.check(&name)?;
         if let Some(revision) = &request.revision {
             name = name.at(revision)?;
         }

@@ -398,7 +398,7 @@ impl Edit {
             words: state.maps.as_ref().map_or_else(Vec::new, |maps| maps.words()),
             notes: state.result.as_ref().map_or_else(Vec::new, |result| notes_of(result)),
             report: state.result.clone().map(ReportOf),
-            error: state.error.as_ref().map(|error| error.body.clone()),
+            error: state.error.as_ref().map(|error| ErrorBody::clone(&error.body)),
         }
     }
 }

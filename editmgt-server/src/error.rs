@@ -15,7 +15,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
-    pub(crate) body: ErrorBody,
+    /// Boxed: results carry it through every function.
+    pub(crate) body: Box<ErrorBody>,
     retry_after: Option<u64>,
 }
 
@@ -66,7 +67,7 @@ impl ApiError {
             _ => "invalid_request_error",
         };
         let body = ErrorBody { message: message.into(), kind, param: None, code, details: None };
-        Self { status, body, retry_after: None }
+        Self { status, body: Box::new(body), retry_after: None }
     }
 
     /// Status 400.
@@ -224,7 +225,7 @@ impl From<Error> for ApiError {
 impl ApiError {
     /// The body as JSON.
     pub(crate) fn to_json(&self) -> String {
-        let answer = ErrorAnswer { error: self.body.clone() };
+        let answer = ErrorAnswer { error: ErrorBody::clone(&self.body) };
         serde_json::to_string(&answer).expect("an error has texts and JSON only")
     }
 }

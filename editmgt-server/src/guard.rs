@@ -154,10 +154,11 @@ mod tests {
     use super::*;
 
     fn guard(token: Option<&str>) -> Guard {
-        let mut options = ServerOptions::default();
-        options.token = token.map(str::to_owned);
-        options.host_names = vec!["Images.Example".into()];
-        Guard::new(&options)
+        Guard::new(&ServerOptions {
+            token: token.map(str::to_owned),
+            host_names: vec!["Images.Example".into()],
+            ..ServerOptions::default()
+        })
     }
 
     fn refused(guard: &Guard, path: &str, headers: &[(&str, &str)]) -> Option<&'static str> {

@@ -16,9 +16,11 @@ use crate::editor::Editor;
 use crate::error::{EditError, ModelError};
 use crate::lora::{LoraFile, LoraUse, open_loras};
 use crate::model::base::{Adapters, BaseModel, BaseTransformer, Reopen, own_transformer};
-use crate::model::stored::StoredModel;
+use crate::model::stored::{StoredModel, codec_factor};
 use crate::model::{LoadOptions, Model, ModelFolder, ModelKind, ModelOrigin, check_trained_for};
+use crate::photo::PixelSize;
 use crate::request::{EditDefaults, Job};
+use crate::run::check_tokens;
 
 /// Most photos of a forward pass by default.
 pub(crate) const FORWARD_BATCH: usize = 4;
@@ -63,6 +65,7 @@ pub struct EditorBuilder {
     accept_unknown_keys: bool,
     quantize: Option<WeightBits>,
     job: Option<Job>,
+    native_photo: Option<PixelSize>,
     forward_batch: usize,
     packed_weights: Option<usize>,
     custom: CustomStages,
@@ -91,6 +94,7 @@ impl Origin {
             accept_unknown_keys: false,
             quantize: None,
             job: None,
+            native_photo: None,
             forward_batch: FORWARD_BATCH,
             packed_weights: None,
             custom: CustomStages::default(),
@@ -159,6 +163,13 @@ impl EditorBuilder {
     /// first request for the job is refused.)
     pub fn for_job(mut self, job: Job) -> Self {
         self.job = Some(job);
+        self
+    }
+
+    /// Refuses, before the weights of a folder are loaded, a photo of this size that has too many tokens to be edited
+    /// without resizing (`resize` native). (Without it, the first such request is refused.)
+    pub fn native_photo(mut self, size: PixelSize) -> Self {
+        self.native_photo = Some(size);
         self
     }
 
@@ -292,8 +303,11 @@ impl EditorBuilder {
             }
             Origin::Folder(folder) => {
                 let options = self.load_options(device)?;
-                let folder = ModelFolder::open_with(folder, &self.parts)?;
+                let folder = ModelFolder::open_with(folder, &self.parts, options.unknown_keys)?;
                 check_job(self.job, &folder, &self.parts)?;
+                if let (Some(size), None) = (self.native_photo, &self.parts.codec) {
+                    check_tokens(size, codec_factor(&folder, &options)?)?;
+                }
                 if self.low_memory {
                     let reopen = Reopen { folder, options, parts: self.parts };
                     let model = reopen.model(&self.loras)?;
@@ -312,7 +326,8 @@ impl EditorBuilder {
         };
         let (model, custom, forward_batch) = (Arc::new(model), self.custom, self.forward_batch);
         let packed_weights = self.packed_weights.or(self.low_memory.then_some(0));
-        Ok(Editor { model, adapters, custom, forward_batch, packed_weights })
+        let low_memory = self.low_memory;
+        Ok(Editor { model, adapters, custom, forward_batch, packed_weights, low_memory })
     }
 
     fn load_options(&self, device: Device) -> Result<LoadOptions, EditError> {

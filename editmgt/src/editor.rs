@@ -36,6 +36,8 @@ pub struct Editor {
     /// Most bytes of packed weights that an edit with cached steps keeps; `None` for a share of the
     /// memory that is available.
     pub(crate) packed_weights: Option<usize>,
+    /// Whether components are read when they are needed.
+    pub(crate) low_memory: bool,
 }
 
 /// An edited photo and how it came about.
@@ -153,6 +155,7 @@ impl Editor {
             forward_batch: FORWARD_BATCH,
             // The model may load its weights on demand, to have few of them in memory.
             packed_weights: Some(0),
+            low_memory: false,
         })
     }
 
@@ -365,10 +368,7 @@ impl Editor {
         if let Some(block) = settings.blocks.iter().find(|&&block| block >= spec.blocks()) {
             return Err(EditError::option("blocks", format!("below {}", spec.blocks()), block));
         }
-        if settings.task == Task::Inpaint && request.mask.is_none() {
-            let expected = "a mask, white where the photo is to be generated";
-            return Err(EditError::option("mask", expected, "none"));
-        }
+        request.check_mask(request.mask.is_some())?;
         let has_reference = self.model.conditions_on_photo();
         let strength = request.reference_strength.filter(|&strength| strength != 1.0);
         if let Some(strength) = strength.filter(|_| settings.task != Task::Edit && !has_reference) {

@@ -123,6 +123,15 @@ pub enum ModelError {
         /// What is missing or wrong.
         problem: String,
     },
+    /// There is no such folder, and no model can have this name.
+    #[cfg(feature = "hub")]
+    #[error("{}: there is no such folder, and no model has this name: {error}", path.display())]
+    NoModel {
+        /// What was given.
+        path: PathBuf,
+        /// What is wrong with it as a name.
+        error: editmgt_hub::HubError,
+    },
     /// A part of a class that this program doesn't compute.
     #[error("{}: {part} is of the class {class:?}, expected {}", path.display(), known.join(" or "))]
     Class {
@@ -130,6 +139,20 @@ pub enum ModelError {
         path: PathBuf,
         /// The part.
         part: &'static str,
+        /// Its class.
+        class: String,
+        /// The classes that are read.
+        known: &'static [&'static str],
+    },
+    /// A pipeline of another method, though its parts have our names.
+    #[error(
+        "{}: a pipeline of the class {class:?}, expected {}; for one of these under another name use \
+         --accept-unknown-keys (in the library: EditorBuilder::accept_unknown_keys)",
+        path.display(), known.join(" or ")
+    )]
+    Pipeline {
+        /// The `model_index.json` that names it.
+        path: PathBuf,
         /// Its class.
         class: String,
         /// The classes that are read.

@@ -108,19 +108,34 @@ pub struct GenerateRecord {
     pub quantization: ModelQuantization,
     /// All effective options, for this image only.
     pub settings: GenerateSettings,
+    /// The share of the steps that was run, of an image from a photo; `None` of one from text alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<f64>,
 }
+
+/// Gets every image as soon as it is decoded, with the record of a PNG of it.
+pub type OnImage<'a> = dyn FnMut(&GeneratedImage, &GenerateRecord) -> Result<(), EditError> + 'a;
 
 impl GenerateRecord {
     /// The record of one of the images of a report.
     pub fn new(report: &GenerateReport, image: &GeneratedImage) -> Self {
-        let model = report.model.as_ref();
-        let (count, variation) = (1, image.variation);
+        Self::of(report.model.as_ref(), &report.settings, None, image.variation)
+    }
+
+    /// The record of an image of these settings.
+    pub(crate) fn of(
+        model: Option<&ModelSource>,
+        settings: &GenerateSettings,
+        strength: Option<f64>,
+        variation: u32,
+    ) -> Self {
         Self {
-            version: report.version.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             model: model.map(|model| model.sha256.clone()),
             loras: model.map_or_else(Vec::new, |model| model.loras.clone()),
             quantization: model.map(|model| model.quantization).unwrap_or_default(),
-            settings: GenerateSettings { count, variation, ..report.settings.clone() },
+            settings: GenerateSettings { count: 1, variation, ..settings.clone() },
+            strength,
         }
     }
 
@@ -130,12 +145,35 @@ impl GenerateRecord {
         (EditRecord::KEYWORD.to_owned(), json)
     }
 
-    /// Reads the record of a PNG.
+    /// Reads the record of a PNG that was generated from text.
     ///
     /// # Errors
-    /// Those of [`EditRecord::open`].
+    /// Those of [`EditRecord::open`]; [`PhotoError::Record`] for one from a photo.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
-        read_record(path.as_ref(), ("instruction", "`edit`, `inpaint` or `outpaint`"))
+        Self::open_of(path.as_ref(), false)
+    }
+
+    /// Reads the record of a PNG that was generated from a photo and text; its `strength` is there.
+    ///
+    /// # Errors
+    /// Those of [`EditRecord::open`]; [`PhotoError::Record`] for one from text alone.
+    pub fn open_image_to_image(path: impl AsRef<Path>) -> Result<Self, PhotoError> {
+        Self::open_of(path.as_ref(), true)
+    }
+
+    fn open_of(path: &Path, from_photo: bool) -> Result<Self, PhotoError> {
+        let record = Self::open_any(path)?;
+        if record.strength.is_some() == from_photo {
+            return Ok(record);
+        }
+        let command = if from_photo { "generate" } else { "image-to-image" };
+        let problem = format!("it is the record of `{command}`, which repeats it");
+        let cause = <serde_json::Error as serde::de::Error>::custom(problem);
+        Err(PhotoError::Record { path: path.to_owned(), version: record.version, cause })
+    }
+
+    fn open_any(path: &Path) -> Result<Self, PhotoError> {
+        read_record(path, ("instruction", "`edit`, `inpaint` or `outpaint`"))
     }
 
     /// Differences between the model that made the image and `model`, as
@@ -165,7 +203,7 @@ impl Record {
         let path = path.as_ref();
         match EditRecord::open(path) {
             Ok(record) => Ok(Self::Edit(Box::new(record))),
-            Err(error) => match GenerateRecord::open(path) {
+            Err(error) => match GenerateRecord::open_any(path) {
                 Ok(record) => Ok(Self::Generate(Box::new(record))),
                 Err(_) => Err(error),
             },
@@ -237,7 +275,35 @@ impl Editor {
         observer: &mut dyn EditObserver,
         visit: &mut dyn FnMut(LoopStep),
     ) -> Result<GenerateResult, EditError> {
-        GenerateRun { editor: self, request }.run(observer, visit)
+        GenerateRun { editor: self, request }.run(observer, visit, &mut |_, _| Ok(()))
+    }
+
+    /// As [`generate_observed`](Self::generate_observed); `each` gets every image as soon as it is decoded, with the
+    /// record of a PNG of it, and ends the run by an error. (With
+    /// [`low_memory`](crate::EditorBuilder::low_memory) the images are decoded when all are sampled.)
+    ///
+    /// ```no_run
+    /// # use editmgt::{EditError, Editor, GenerateRequest, SaveOptions};
+    /// # fn main() -> Result<(), EditError> {
+    /// let editor = Editor::open("models/meissonic")?;
+    /// let request = GenerateRequest::new("a red fox in the snow").count(8);
+    /// editor.generate_each(&request, &mut editmgt::Silent, &mut |made, record| {
+    ///     let save = SaveOptions::default().with_text(record.png_text());
+    ///     Ok(made.image.save_with(format!("fox-{}.png", made.variation), &save)?)
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`generate_with`](Self::generate_with), and those of `each`.
+    pub fn generate_each(
+        &self,
+        request: &GenerateRequest,
+        observer: &mut dyn EditObserver,
+        each: &mut OnImage<'_>,
+    ) -> Result<GenerateResult, EditError> {
+        GenerateRun { editor: self, request }.run(observer, &mut drop, each)
     }
 
     /// Every option in force for images from this model.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::editor::Editor;
 use crate::error::EditError;
-use crate::generate::GeneratedImage;
+use crate::generate::{GeneratedImage, OnImage};
 use crate::model::ModelSource;
 use crate::photo::{Photo, PixelSize, ResizePlan};
 use crate::report::TextLeftOut;
@@ -128,6 +128,22 @@ impl Editor {
         request: &GenerateRequest,
         observer: &mut dyn EditObserver,
     ) -> Result<ImageToImageResult, EditError> {
-        ImageToImageRun { editor: self, photo, request, strength }.run(observer)
+        self.image_to_image_each(photo, strength, request, observer, &mut |_, _| Ok(()))
+    }
+
+    /// As [`image_to_image_observed`](Self::image_to_image_observed); `each` gets every image as soon as it is
+    /// decoded, with the record of a PNG of it, and ends the run by an error.
+    ///
+    /// # Errors
+    /// Those of [`image_to_image_with`](Self::image_to_image_with), and those of `each`.
+    pub fn image_to_image_each(
+        &self,
+        photo: &Photo,
+        strength: f64,
+        request: &GenerateRequest,
+        observer: &mut dyn EditObserver,
+        each: &mut OnImage<'_>,
+    ) -> Result<ImageToImageResult, EditError> {
+        ImageToImageRun { editor: self, photo, request, strength }.run(observer, each)
     }
 }

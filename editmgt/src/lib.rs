@@ -86,7 +86,9 @@ pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
 pub use editor::{EditResult, Editor, default_blocks};
 pub use error::{EditError, ModelError, StoppedEdit};
-pub use generate::{GenerateRecord, GenerateReport, GenerateResult, GeneratedImage, Record};
+pub use generate::{
+    GenerateRecord, GenerateReport, GenerateResult, GeneratedImage, OnImage, Record,
+};
 /// The image library, in the version that [`Photo`] speaks.
 pub use image;
 pub use image_to_image::{ImageToImageReport, ImageToImageResult};

@@ -121,3 +121,47 @@ pub fn with_tensor(file: &[u8], name: &str, shape: &[usize]) -> Vec<u8> {
     views.push((name.to_owned(), view));
     safetensors::serialize(views, None).unwrap()
 }
+
+/// The same weights as `torch.save` wrote them before PyTorch 1.6, without an archive. All are f32.
+pub fn as_pickle(file: &[u8]) -> Vec<u8> {
+    let tensors = SafeTensors::deserialize(file).unwrap();
+    let word =
+        |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let number = |value: usize| [b"J", &(value as u32).to_le_bytes()[..]].concat();
+    let sides = |sides: &[usize]| {
+        let sides: Vec<u8> = sides.iter().flat_map(|&side| number(side)).collect();
+        [b"(", &sides[..], b"t"].concat()
+    };
+    let (mut state, mut keys, mut data) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, (name, view)) in tensors.tensors().into_iter().enumerate() {
+        assert_eq!(view.dtype(), safetensors::Dtype::F32, "{name}");
+        let (shape, count) = (view.shape(), view.data().len() / 4);
+        let strides: Vec<usize> =
+            (0..shape.len()).map(|at| shape[at + 1..].iter().product()).collect();
+        let key = word(&index.to_string());
+        for part in [
+            &word(&name)[..],
+            b"ctorch._utils\n_rebuild_tensor_v2\n((",
+            &word("storage"),
+            b"ctorch\nFloatStorage\n",
+            &key,
+            &word("cpu"),
+            &number(count),
+            b"tQK\0",
+            &sides(shape),
+            &sides(&strides),
+            b"\x89ccollections\nOrderedDict\n)RtR",
+        ] {
+            state.extend_from_slice(part);
+        }
+        keys.extend(key);
+        data.extend((count as u64).to_le_bytes());
+        data.extend_from_slice(view.data());
+    }
+    let system = [b"\x80\x02}", &word("little_endian")[..], b"\x88s."].concat();
+    let mut file = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec();
+    for part in [&system[..], b"\x80\x02}(", &state, b"u.\x80\x02](", &keys, b"e.", &data] {
+        file.extend_from_slice(part);
+    }
+    file
+}

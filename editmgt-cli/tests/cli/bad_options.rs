@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::images::png;
-use crate::program::{CAT, Edit, INSTRUCTION, Scratch};
+use crate::models::init;
+use crate::program::{CAT, Edit, INSTRUCTION, Scratch, editmgt};
+use crate::spoil::weights;
 
 /// An existing backend that is not in this build.
 fn missing_backend() -> &'static str {
@@ -55,6 +57,47 @@ fn rejects_options_out_of_range() {
     ] {
         Edit::new(scratch.out("o.png")).with(options).run().refused(options, &named);
         scratch.assert_nothing_written(options);
+    }
+}
+
+/// Before the weights are read, which are broken here.
+#[test]
+fn photos_of_too_many_tokens_are_refused_before_the_model_is_loaded() {
+    let scratch = Scratch::new();
+    let model = scratch.path("model");
+    init(&model, "f32");
+    std::fs::write(weights(&model.join("editmgt")), "broken").unwrap();
+    let photo = scratch.write("large.png", png(8192, 4096, |x| x as u8));
+    let edit = |options: &str| {
+        let mut edit = Edit::new(scratch.out("o.png")).with(options);
+        edit.model = model.clone();
+        edit.photo = photo.clone();
+        edit.run()
+    };
+    let named = ["resize: ", "65536 tokens", "--resize mask", "8192x4096"];
+    edit("--resize native").refused("native", &named);
+    edit("").refused("fit", &["not a safetensors file"]);
+    scratch.assert_nothing_written("native");
+}
+
+#[test]
+fn numbers_are_refused_with_what_is_expected() {
+    for (words, named) in [
+        (
+            &["outpaint", CAT, "a room", "-o", "o.png", "--left=-1"][..],
+            "a number of pixels, 0 or more",
+        ),
+        (
+            &["outpaint", CAT, "a room", "-o", "o.png", "--top", "-1"],
+            "a number of pixels, 0 or more",
+        ),
+        (&["outpaint", CAT, "a room", "-o", "o.png", "--right", "1.5"], "a number of pixels, 0"),
+        (&["edit", CAT, "x", "-o", "o.png", "--max-megapixels", "0"], "megapixels above 0"),
+        (&["edit", CAT, "x", "-o", "o.png", "--max-megapixels", "-2"], "megapixels above 0"),
+        (&["generate", "x", "-o", "o.png", "--count", "-1"], "a number of images, 1 to 1024"),
+        (&["image-to-image", CAT, "x", "-o", "o.png", "--strength", "half"], "up to 1"),
+    ] {
+        editmgt(words.iter().copied()).misused(&words.join(" "), &["expected ", named]);
     }
 }
 

@@ -53,8 +53,8 @@ fn rejects_unusable_photos() {
     edit.run().refused("strip", &["16384x8", "ratio of at most 144:1 at size 48"]);
     edit.photo = scratch.path("out");
     edit.run().refused("folder", &["expected an image file, got a folder"]);
-    let edit = Edit::new(scratch.out("o.png")).quick().with("--max-megapixels 0");
-    edit.run().refused("limit", &["300x451", "0 megapixels", "--max-megapixels"]);
+    let edit = Edit::new(scratch.out("o.png")).quick().with("--max-megapixels 0.1");
+    edit.run().refused("limit", &["300x451", "0.1 megapixels", "--max-megapixels"]);
     scratch.assert_nothing_written("photo");
 }
 

@@ -294,20 +294,31 @@ fn jobs_of_a_batch_name_their_task() {
     let lines = [
         job(&cat(), json!({"name": "in", "task": "inpaint", "mask": mask})),
         job(&cat(), json!({"name": "out", "task": {"outpaint": {"left": 40}}})),
-        job(&cat(), json!({"name": "bare", "task": "inpaint"})),
     ];
     let jobs = scratch.write("jobs.jsonl", lines.concat());
-    let ran = batch(&jobs, &scratch.out("batch"), "");
-    assert_eq!(ran.stdout.lines().last(), Some("2 done, 1 failed"), "{ran:?}");
-    assert!(ran.stdout.contains("bare: failed: mask: expected a mask"), "{ran:?}");
+    let printed = batch(&jobs, &scratch.out("batch"), "").done();
+    assert_eq!(printed.lines().last(), Some("2 done, 0 failed"), "{printed}");
     let photo = pixels(&root().join(CAT));
     let made = pixels(&scratch.out("batch").join("in.png"));
     assert_eq!(equal(&photo, &made, 200..451), 1.0);
     let made = pixels(&scratch.out("batch").join("out.png"));
     assert_eq!(made.dimensions(), (491, 300));
-    let bad = job(&cat(), json!({"task": "draw"}));
-    let jobs = scratch.write("bad.jsonl", bad);
-    batch(&jobs, &scratch.out("bad"), "").refused("task", &["unknown variant `draw`"]);
+    // Refused by the file of jobs alone: the model is not even there.
+    for (bad, named) in [
+        (json!({"task": "draw"}), "unknown variant `draw`"),
+        (json!({"task": "inpaint"}), "mask: expected a mask"),
+        (json!({"task": {"outpaint": {"left": 8}}, "mask": mask}), "mask: expected none"),
+        (json!({"hold": "mask"}), "hold: expected a mask for this policy"),
+        (json!({"task": "inpaint", "mask": mask, "hold": "auto"}), "hold: expected mask"),
+    ] {
+        let lines = [job(&cat(), json!({})), job(&cat(), bad)].concat();
+        let jobs = scratch.write("bad.jsonl", lines);
+        let out = scratch.path("bad");
+        let words = ["batch", "--model", "/no/model", "--out"].map(PathBuf::from);
+        let ran = editmgt(words.into_iter().chain([out.clone(), jobs]));
+        ran.refused(named, &["line 2", named]);
+        assert!(!out.exists(), "{named}");
+    }
 }
 
 #[test]
@@ -327,10 +338,78 @@ fn image_to_image_keeps_the_shape_of_the_photo() {
     let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
     assert_eq!((&report["first_step"], &report["strength"]), (&json!(1), &json!(0.75)));
 
+    // The record repeats it, from the same photo.
+    let second = scratch.out("fox-1.png");
+    let shown = editmgt(["show".into(), second.clone()]).done();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["strength"], &shown["settings"]["variation"]), (&json!(0.75), &json!(1)));
+    let again = scratch.out("again.png");
+    let like = ["image-to-image", CAT, "--like", second.to_str().unwrap()];
+    run(&like, &model, &again, "").done();
+    assert!(pixels(&again) == two);
+    run(&like, &model, &again, "--strength 0.5 --no-record").done();
+    assert!(pixels(&again) != two);
+    editmgt(["show".into(), again]).refused("no record", &["does not say how"]);
+    let other = ["generate", "--like", second.to_str().unwrap()];
+    run(&other, &model, &scratch.out("no.png"), "")
+        .refused("generate", &["record of `image-to-image`", "repeats it"]);
+    let previews = scratch.path("previews");
+    std::fs::create_dir(&previews).unwrap();
+    let options = format!("--steps 4 --preview {}", previews.display());
+    run(&words, &model, &scratch.out("seen.png"), &options).done();
+    assert!(previews.join("step-0004.png").exists());
+
     let out = scratch.out("none.png");
     for (options, named) in [("--strength 1.5", "--strength"), ("--strength 0.1", "strength")] {
         let options = format!("--steps 4 {options}");
         run(&words, &model, &out, &options).refused(&options, &[named]);
     }
     run(&["edit", CAT, "make it red"], &model, &out, "").refused("edit", &["generate"]);
+}
+
+/// The messages of a run of several images, and the images that a stop leaves.
+#[cfg(unix)]
+#[test]
+fn images_are_written_as_they_are_made() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let scratch = Scratch::new();
+    let model = random(&scratch, Preset::AmusedTiny);
+    let start = |count: &str, steps: &str| {
+        let mut command = crate::program::command();
+        command.args(["generate", "a red fox", "--count", count, "--steps", steps, "-m"]);
+        command.arg(&model).arg("-o").arg(scratch.out("fox.png"));
+        command.args(["--width", "64", "--height", "64"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let ended = start("5", "2").wait_with_output().unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{stderr}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    for line in ["images 1 to 4 of 5", "decoding 4 of 5", "image 5 of 5", "decoding 5 of 5"] {
+        assert!(lines.contains(&line), "{line} in {lines:#?}");
+    }
+    for i in 0..5 {
+        std::fs::remove_file(scratch.out(&format!("fox-{i}.png"))).unwrap();
+    }
+
+    // Stopped after the first pass: its images are there, and no part of an unfinished one.
+    let mut child = start("1024", "3");
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("images 5 to 8") {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended by itself");
+    }
+    for i in 0..4 {
+        assert_eq!(pixels(&scratch.out(&format!("fox-{i}.png"))).dimensions(), (64, 64));
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let last = lines.lines().map(Result::unwrap).last().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{last}");
+    let written = std::fs::read_dir(scratch.path("out")).unwrap().count();
+    assert!(last.ends_with(&format!("; {written} of 1024 images are written")), "{last}");
+    assert!((4..1024).contains(&written), "{written}");
 }

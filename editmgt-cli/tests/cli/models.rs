@@ -100,3 +100,33 @@ fn inspect_counts_right() {
     let codec = counted(&components[1][1])[1];
     assert_eq!((fields[5], fields[7]), (&*mib(4 * total[1]), &*mib(2 * total[1] + 2 * codec)));
 }
+
+/// Only a model's own files are looked at: what lies beside its parts may be a whole disk.
+#[test]
+fn a_model_folder_is_not_searched_beyond_its_parts() {
+    let scratch = Scratch::new();
+    let model = scratch.path("model");
+    init(&model, "f32");
+    std::fs::create_dir(model.join("results")).unwrap();
+    let edit = |output: PathBuf| {
+        let mut edit = Edit::new(output).with("--steps 1 --size 128");
+        edit.model = model.clone();
+        edit
+    };
+    let before = model.join("results/o.png");
+    edit(before.clone()).run().done();
+    // An older result in the model's folder is no file of the model.
+    edit(before).run().done();
+    for file in ["vqvae/config.json", "edit_defaults.json"] {
+        let path = model.join(file);
+        if !path.exists() {
+            std::fs::write(&path, "{\"version\": 1}").unwrap();
+        }
+        let edit = edit(scratch.out("o.png")).with_path("--report", &path);
+        edit.run().refused(file, &["this is the model"]);
+    }
+    let mut edit = Edit::new(scratch.out("o.png"));
+    edit.model = "/".into();
+    edit.run().refused("the disk", &["not a model folder"]);
+    scratch.assert_nothing_written("the disk");
+}

@@ -5,6 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::program::{Scratch, editmgt, root};
+#[cfg(feature = "pytorch")]
+use crate::spoil::{as_pickle, weights};
 use crate::spoil::{change_json, change_tensor, copy_folder};
 
 /// Fast folders; the others are for the golden tests.
@@ -44,6 +46,21 @@ fn golden_folders_pass() {
         assert!(comparisons.iter().all(|comparison| comparison["pass"] == true), "{name}");
     }
     assert_eq!(json.len(), FOLDERS.len());
+}
+
+#[cfg(feature = "pytorch")]
+#[test]
+fn weights_of_pytorch_are_verified() {
+    let scratch = Scratch::new();
+    for (name, pickle) in [("clip", "pytorch_model.bin"), ("vq3", "diffusion_pytorch_model.bin")] {
+        let dir = scratch.path(name);
+        copy_folder(&root().join(golden(name)), &dir);
+        let safetensors = weights(&dir);
+        std::fs::write(dir.join(pickle), as_pickle(&std::fs::read(&safetensors).unwrap())).unwrap();
+        std::fs::remove_file(safetensors).unwrap();
+        let table = editmgt([Path::new("verify"), &dir]).done();
+        assert!(table.contains("pass") && !table.contains("FAIL"), "{table}");
+    }
 }
 
 #[test]

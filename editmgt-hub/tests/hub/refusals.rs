@@ -113,7 +113,12 @@ fn revision_that_does_not_exist() {
     let error = refused(&hub(&stub, dir.path()), &PullRequest::new(NAME).revision("v9"));
     says(&error, &["no revision \"v9\"", "branch", "/commits"]);
     let error = refused(&hub(&stub, dir.path()), &PullRequest::new(NAME).revision("../x"));
-    assert!(matches!(error, HubError::Name { .. }), "{error}");
+    assert!(matches!(error, HubError::Option { option: "revision", .. }), "{error}");
+    let two = PullRequest::new(format!("{NAME}@v1")).revision("v2");
+    assert!(matches!(refused(&hub(&stub, dir.path()), &two), HubError::TwoRevisions { .. }));
+    let empty = PullRequest::new(NAME).variant("");
+    let error = refused(&hub(&stub, dir.path()), &empty);
+    assert!(matches!(error, HubError::Option { option: "variant", .. }), "{error}");
 }
 
 #[test]

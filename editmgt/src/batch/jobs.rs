@@ -89,6 +89,7 @@ impl BatchJob {
         };
         let request: EditRequest = json::from_object(object)?;
         request.check().map_err(|e| e.to_string())?;
+        request.check_mask(mask.is_some()).map_err(|e| e.to_string())?;
         let name = match name {
             Some(name) => checked(name)?,
             None => format!("{line:06}-{}", readable(Path::new(&photo))),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use editmgt_checkpoint::{CheckpointError, WeightFiles};
+use editmgt_core::config::UnknownKeys;
 use editmgt_store::FileRoles;
 use serde::Deserialize;
 
@@ -51,8 +52,13 @@ impl ModelFolder {
     /// Declares the files of the model in `root` (or of this name) as inputs, including those of folders named in its
     /// `pipeline.json`. Unreadable folders are refused when the model is loaded.
     pub fn declare_inputs(root: &Path, what: &str, roles: &mut FileRoles) {
-        roles.input_tree(what, root);
-        if let Ok(folder) = Self::open(root) {
+        // Of the folder itself its own files: it may hold anything besides, if it is `/` all there is.
+        for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+            if entry.path().is_file() {
+                roles.input(what, entry.path());
+            }
+        }
+        if let Ok(folder) = Self::open_accepting(root, UnknownKeys::Accept) {
             let others = [folder.tokenizer.as_path(), folder.scheduler.as_path()];
             let components = folder.components().into_iter().map(|(_, dir)| dir);
             for dir in components.chain(others).chain(folder.llm_tokenizer.as_deref()) {
@@ -67,11 +73,19 @@ impl ModelFolder {
     ///
     /// # Errors
     /// [`ModelError::Folder`] naming every missing component, [`ModelError::Class`] for a component of a
-    /// class that this program doesn't compute, [`ModelError::Io`] when the folder, its `pipeline.json` or
+    /// class that this program doesn't compute, [`ModelError::Pipeline`] for a pipeline of another method, [`ModelError::Io`] when the folder, its `pipeline.json` or
     /// `model_index.json` cannot be read; with the feature `hub` `ModelError::Hub` for a name that the cache has no
     /// complete model of.
     pub fn open(root: &Path) -> Result<Self, ModelError> {
-        Self::open_with(&ModelOrigin::new(root), &CustomParts::default())
+        Self::open_accepting(root, UnknownKeys::Refuse)
+    }
+
+    /// Finds them also in a pipeline of an unknown class, if unknown keys are accepted.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_accepting(root: &Path, unknown: UnknownKeys) -> Result<Self, ModelError> {
+        Self::open_with(&ModelOrigin::new(root), &CustomParts::default(), unknown)
     }
 
     /// Finds the components that these parts don't replace. The folder of one that they replace need
@@ -79,7 +93,11 @@ impl ModelFolder {
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
-    pub(crate) fn open_with(origin: &ModelOrigin, parts: &CustomParts) -> Result<Self, ModelError> {
+    pub(crate) fn open_with(
+        origin: &ModelOrigin,
+        parts: &CustomParts,
+        unknown: UnknownKeys,
+    ) -> Result<Self, ModelError> {
         let Located { root, parts: located } = origin.locate()?;
         let root = root.as_path();
         std::fs::read_dir(root).map_err(ModelError::io(root))?;
@@ -90,7 +108,7 @@ impl ModelFolder {
             None => None,
         };
         let index = match named {
-            None => ModelIndex::read(root)?,
+            None => ModelIndex::read(root, unknown)?,
             Some(_) => ModelIndex::default(),
         };
         let find = |component: &str, folders: &[&str]| -> Option<PathBuf> {
@@ -271,6 +289,16 @@ mod tests {
             ));
         }
         assert!(open("[]").is_err());
+        // Our parts in a pipeline that is not ours.
+        let foreign = official.replace("\"Pipeline\"", "\"StableDiffusionPipeline\"");
+        let error = open(&foreign).unwrap_err();
+        assert!(matches!(error, ModelError::Pipeline { .. }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains("\"StableDiffusionPipeline\""), "{message}");
+        assert!(message.contains("--accept-unknown-keys"), "{message}");
+        ModelFolder::open_accepting(root, UnknownKeys::Accept).unwrap();
+        let number = official.replace("\"Pipeline\"", "7");
+        assert!(open(&number).unwrap_err().to_string().contains("_class_name"));
         // Parts that it doesn't name are found by their folders.
         assert_eq!(open("{}").unwrap().transformer, root.join("editmgt"));
     }

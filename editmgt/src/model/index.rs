@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use editmgt_core::config::UnknownKeys;
 use serde_json::{Map, Value};
 
 use crate::error::ModelError;
@@ -23,13 +24,28 @@ const CLASSES: [(&str, &[&str]); 8] = [
 
 const TRANSFORMERS: &[&str] = &["Transformer2DModel", "SymmetricTransformer2DModel", "UVit2DModel"];
 
+/// The pipelines that consist of these parts: the official code's (Meissonic, Monetico and EditMGT; Muddit), and
+/// diffusers' of aMUSEd.
+const PIPELINES: &[&str] = &[
+    "Pipeline",
+    "Img2ImgPipeline",
+    "InpaintPipeline",
+    "EditMGTPipeline",
+    "UnifiedPipeline",
+    "UnifiedPipeline_new",
+    "AmusedPipeline",
+    "AmusedImg2ImgPipeline",
+    "AmusedInpaintPipeline",
+];
+
 /// The known parts that an index names, with their classes.
 #[derive(Debug, Default)]
 pub(super) struct ModelIndex(BTreeMap<&'static str, String>);
 
 impl ModelIndex {
-    /// Reads the index of the folder `root`, where there is one.
-    pub(super) fn read(root: &Path) -> Result<Self, ModelError> {
+    /// Reads the index of the folder `root`, where there is one. The class of the pipeline itself may be any if
+    /// unknown keys are accepted.
+    pub(super) fn read(root: &Path, unknown: UnknownKeys) -> Result<Self, ModelError> {
         let path = root.join(FILE);
         if !path.is_file() {
             return Ok(Self::default());
@@ -55,6 +71,19 @@ impl ModelIndex {
                 return Err(ModelError::Class { path, part, class, known });
             }
             parts.insert(part, class);
+        }
+        match map.get("_class_name") {
+            None | Some(Value::Null) => {}
+            Some(Value::String(class)) if PIPELINES.contains(&class.as_str()) => {}
+            Some(_) if unknown == UnknownKeys::Accept => {}
+            Some(Value::String(class)) => {
+                let class = class.clone();
+                return Err(ModelError::Pipeline { path, class, known: PIPELINES });
+            }
+            Some(got) => {
+                let problem = format!("_class_name: expected the name of a class, got {got}");
+                return Err(ModelError::folder(&path, problem));
+            }
         }
         Ok(Self(parts))
     }

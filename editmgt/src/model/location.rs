@@ -42,16 +42,21 @@ impl ModelOrigin {
     /// A path that exists is the model. Otherwise a name is looked up in the hub's cache; nothing is downloaded.
     ///
     /// # Errors
-    /// [`ModelError::Hub`] for a name of which the cache has no complete model.
+    /// [`ModelError::Hub`] for a name of which the cache has no complete model, [`ModelError::NoModel`] for what is
+    /// neither a path nor a name.
     #[cfg(feature = "hub")]
     pub(crate) fn locate(&self) -> Result<Located, ModelError> {
         let path = || Located { root: self.path.clone(), parts: None };
         if self.path.symlink_metadata().is_ok() {
             return Ok(path());
         }
-        // The error of a path that can't be a name is that of a missing folder.
-        let name = self.path.to_str().filter(|text| text.parse::<ModelName>().is_ok());
-        let Some(name) = name else { return Ok(path()) };
+        // The error of what is a path by its form is that of a missing folder.
+        let Some(name) = self.path.to_str().filter(|text| !is_path(text)) else {
+            return Ok(path());
+        };
+        if let Err(error) = name.parse::<ModelName>() {
+            return Err(ModelError::NoModel { path: self.path.clone(), error });
+        }
         let settings = self.hub.clone().map_or_else(HubSettings::from_env, Ok)?;
         Ok(match Hub::new(settings).resolve(name)? {
             ModelLocation::Folder(root) => Located { root, parts: None },
@@ -67,4 +72,11 @@ impl ModelOrigin {
     pub(crate) fn locate(&self) -> Result<Located, ModelError> {
         Ok(Located { root: self.path.clone(), parts: None })
     }
+}
+
+/// Whether this can only be a path: absolute, relative to a folder by dots, or with another system's separators.
+#[cfg(feature = "hub")]
+fn is_path(text: &str) -> bool {
+    let starts = ["/", "./", "../", "~"].iter().any(|start| text.starts_with(start));
+    starts || [".", ".."].contains(&text) || text.contains('\\') || Path::new(text).is_absolute()
 }

@@ -504,6 +504,18 @@ fn text_architecture(
     })
 }
 
+/// Pixels of a token along a side, by the config of the codec.
+pub(crate) fn codec_factor(
+    folder: &ModelFolder,
+    options: &LoadOptions,
+) -> Result<usize, ModelError> {
+    let spec = match read_component(&folder.vqvae, options, CodecConfig::from_json_with)? {
+        CodecConfig::Official(config) => config.spec(),
+        CodecConfig::Patch(config) => config.spec(),
+    };
+    Ok(spec.downsample_factor)
+}
+
 fn open_codec(files: WeightFiles, options: &LoadOptions) -> Result<StoredCodec, ModelError> {
     let (device, dtype) = (&options.device, options.dtype.vq.into());
     Ok(match read_component(files.dir(), options, CodecConfig::from_json_with)? {

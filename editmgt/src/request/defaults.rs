@@ -86,6 +86,9 @@ impl EditDefaults {
         {
             return error(key, expected, &got);
         }
+        if self.trained_for.as_ref().is_some_and(Vec::is_empty) {
+            return error("trained_for", "at least one of edit, generate and inpaint", &"none");
+        }
         if let Some(inpaint) = &self.inpaint {
             for (key, nested) in [
                 ("inpaint.inpaint", inpaint.inpaint.is_some()),
@@ -222,6 +225,7 @@ mod tests {
             (r#"{"version": 1, "map_filter": "median"}"#, "unknown variant `median`"),
             (r#"{"version": 1, "hold_margin": 65}"#, "hold_margin: expected 0 to 64 tokens"),
             (r#"{"version": 1, "trained_for": ["draw"]}"#, "unknown variant `draw`"),
+            (r#"{"version": 1, "trained_for": []}"#, "at least one of edit, generate and inpaint"),
             (r#"{"version": 1, "generate": {"width": 7}}"#, "width: expected 8 to 16384"),
             (r#"{"version": 1, "generate": {"hold": "off"}}"#, "hold"),
             (r#"{"version": 1, "inpaint": {"steps": 0}}"#, "steps: expected 1 to 4096, got 0"),

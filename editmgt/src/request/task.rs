@@ -62,8 +62,7 @@ impl Task {
                 return Err(EditError::option("task", expected, self));
             }
             if request.mask.is_some() {
-                let expected = "none with an outpainting, whose mask is the margins";
-                return Err(EditError::option("mask", expected, "one"));
+                request.check_mask(true)?;
             }
             if request.composite == Some(CompositePolicy::Visible) {
                 let expected = "held or all with an outpainting";
@@ -75,6 +74,34 @@ impl Task {
                 let expected = "mask with an inpainting, which keeps what its mask leaves black";
                 Err(EditError::option("hold", expected, hold))
             }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl EditRequest {
+    /// Checks whether there is a mask against what the options need. A mask may be elsewhere than in the request:
+    /// that of a job of a batch is a file.
+    ///
+    /// # Errors
+    /// [`EditError::Option`].
+    pub(crate) fn check_mask(&self, has_mask: bool) -> Result<(), EditError> {
+        match (self.task, has_mask) {
+            (Task::Outpaint(_), true) => {
+                let expected = "none with an outpainting, whose mask is the margins";
+                Err(EditError::option("mask", expected, "one"))
+            }
+            (Task::Inpaint, false) => {
+                let expected = "a mask, white where the photo is to be generated";
+                Err(EditError::option("mask", expected, "none"))
+            }
+            (Task::Edit, false) => match &self.hold {
+                Some(hold) if hold.needs_mask() => {
+                    let expected = "a mask for this policy";
+                    Err(EditError::option("hold", expected, format!("{hold} alone")))
+                }
+                _ => Ok(()),
+            },
             _ => Ok(()),
         }
     }

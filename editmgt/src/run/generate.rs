@@ -6,7 +6,7 @@ use editmgt_sampler::{Consolidator, HoldOff, LoopInput, LoopStep};
 use super::{Features, LoopOptions, Sampling, Stages, Text, left_out};
 use crate::editor::Editor;
 use crate::error::EditError;
-use crate::generate::{GenerateReport, GenerateResult, GeneratedImage};
+use crate::generate::{GenerateRecord, GenerateReport, GenerateResult, GeneratedImage, OnImage};
 use crate::photo::{Photo, PixelSize, to_rgb};
 use crate::request::{GenerateRequest, GenerateSettings, Holding};
 
@@ -25,11 +25,12 @@ pub(super) struct Made {
 }
 
 impl GenerateRun<'_> {
-    /// Generates; `visit` sees each step in full.
+    /// Generates; `visit` sees each step in full, `each` every image.
     pub(crate) fn run(
         &self,
         observer: &mut dyn EditObserver,
         visit: &mut dyn FnMut(LoopStep),
+        each: &mut OnImage<'_>,
     ) -> Result<GenerateResult, EditError> {
         let settings = self.editor.generate_settings(self.request)?;
         let model = self.editor.model();
@@ -41,7 +42,7 @@ impl GenerateRun<'_> {
         let factor = model.codec.spec().downsample_factor;
         let grid = GridSize::new(settings.height / factor, settings.width / factor);
         let Made { images, tokens, ties } =
-            self.make(&settings, grid, &mut stages, visit, |first, count| {
+            self.make(&settings, grid, None, &mut stages, visit, each, |first, count| {
                 let input = self.loop_input(&settings, &text, grid, first, count);
                 Ok(self.sampling(&settings, input))
             })?;
@@ -62,38 +63,55 @@ impl GenerateRun<'_> {
     }
 
     /// Samples and decodes all images, several in a forward pass: `sampling(first, count)` is the loop of
-    /// `count` images of the request from `first` on.
+    /// `count` images of the request from `first` on. `each` gets every image when it is decoded, with its record;
+    /// `strength` is that of an image from a photo.
+    // What the two kinds of runs have in common, and what they don't.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn make<'s>(
         &self,
         settings: &GenerateSettings,
         grid: GridSize,
+        strength: Option<f64>,
         stages: &mut Stages<'_>,
         visit: &mut dyn FnMut(LoopStep),
+        each: &mut OnImage<'_>,
         mut sampling: impl FnMut(usize, usize) -> Result<Sampling<'s>, Error>,
     ) -> Result<Made, EditError> {
         let (mut ids, mut ties) = (Vec::new(), 0);
-        stages.sample(|observer| {
-            loop {
-                let first = ids.len() / grid.len();
-                let count = (settings.count - first).min(self.editor.forward_batch.max(1));
-                let progress = sampling(first, count)?.run(observer, visit)?;
-                ids.extend_from_slice(progress.tokens.ids());
-                ties += progress.ties;
-                if first + count == settings.count {
-                    return Ok(progress);
+        let mut images: Vec<GeneratedImage> = Vec::new();
+        let pass = self.editor.forward_batch.max(1);
+        // Of components that are read when they are needed each is read once.
+        let group = if self.editor.low_memory { settings.count } else { pass };
+        while images.len() < settings.count {
+            let end = (images.len() + group).min(settings.count);
+            stages.sample(|observer| {
+                loop {
+                    let first = ids.len() / grid.len();
+                    let count = (end - first).min(pass);
+                    let progress = sampling(first, count)?.run(observer, visit)?;
+                    ids.extend_from_slice(progress.tokens.ids());
+                    ties += progress.ties;
+                    if first + count == end {
+                        return Ok(progress);
+                    }
                 }
+            })?;
+            for index in images.len()..end {
+                let ids = &ids[index * grid.len()..(index + 1) * grid.len()];
+                let tokens = TokenGrid::new(1, grid, ids.to_vec())?;
+                let image = stages.run(Stage::Decode, || self.decode(&tokens))?;
+                let image = GeneratedImage {
+                    image: Photo::from_rgb(image)?,
+                    seed: settings.seed,
+                    variation: settings.variation + index as u32,
+                };
+                let source = self.editor.model().source.as_ref();
+                each(&image, &GenerateRecord::of(source, settings, strength, image.variation))?;
+                images.push(image);
             }
-        })?;
+        }
         let tokens = TokenGrid::new(settings.count, grid, ids)?;
-        let decoded = stages.run(Stage::Decode, || {
-            (0..settings.count)
-                .map(|image| self.decode(&tokens, image))
-                .collect::<Result<Vec<_>, _>>()
-        })?;
-        let images = decoded.into_iter().zip(settings.variation..).map(|(image, variation)| {
-            Ok(GeneratedImage { image: Photo::from_rgb(image)?, seed: settings.seed, variation })
-        });
-        Ok(Made { images: images.collect::<Result<_, EditError>>()?, tokens, ties })
+        Ok(Made { images, tokens, ties })
     }
 
     /// A canvas of mask tokens for `images` images, from image `first` of the request on.
@@ -136,12 +154,12 @@ impl GenerateRun<'_> {
         }
     }
 
-    fn decode(&self, tokens: &TokenGrid, image: usize) -> Result<image::RgbImage, Error> {
+    /// The image of tokens `[1, height, width]`.
+    fn decode(&self, tokens: &TokenGrid) -> Result<image::RgbImage, Error> {
         let codec = &self.editor.model().codec;
         let factor = codec.spec().downsample_factor;
         let size = tokens.size();
         let pixels = PixelSize::new(size.height * factor, size.width * factor);
-        let one = TokenGrid::new(1, size, tokens.image(image).to_vec())?;
-        to_rgb(codec.decode_with(&one, Tiling::Auto)?, pixels)
+        to_rgb(codec.decode_with(tokens, Tiling::Auto)?, pixels)
     }
 }

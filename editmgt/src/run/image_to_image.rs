@@ -7,6 +7,7 @@ use super::generate::{GenerateRun, Made};
 use super::{Features, Stages, left_out};
 use crate::editor::Editor;
 use crate::error::EditError;
+use crate::generate::OnImage;
 use crate::image_to_image::{ImageToImageReport, ImageToImageResult};
 use crate::photo::{Photo, PixelSize, ResizeFilter, ResizePlan};
 use crate::request::{GenerateRequest, GenerateSettings, Holding};
@@ -23,6 +24,7 @@ impl ImageToImageRun<'_> {
     pub(crate) fn run(
         &self,
         observer: &mut dyn EditObserver,
+        each: &mut OnImage<'_>,
     ) -> Result<ImageToImageResult, EditError> {
         let (settings, plan) = self.plan()?;
         let start = StrengthStart::new(self.strength, settings.steps, settings.masking_schedule);
@@ -42,7 +44,8 @@ impl ImageToImageRun<'_> {
         let generate = GenerateRun { editor: self.editor, request: self.request };
         let (grid, mask_token) = (reference.size(), model.transformer.spec().mask_token);
         let mut masked = 0;
-        let made = generate.make(&settings, grid, &mut stages, &mut drop, |first, count| {
+        let strength = Some(self.strength);
+        let sampling = |first, count| {
             let mut input = generate.loop_input(&settings, &text, grid, first, count);
             input.canvas = self.canvas(&settings, start, &reference, first, count)?;
             masked += input.canvas.count(mask_token);
@@ -56,8 +59,9 @@ impl ImageToImageRun<'_> {
                 settings.temperature,
             );
             Ok(sampling)
-        })?;
-        let Made { images, tokens, ties } = made;
+        };
+        let Made { images, tokens, ties } =
+            generate.make(&settings, grid, strength, &mut stages, &mut drop, each, sampling)?;
         let report = ImageToImageReport {
             version: env!("CARGO_PKG_VERSION"),
             model: model.source.clone(),

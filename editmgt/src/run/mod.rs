@@ -24,7 +24,7 @@ use editmgt_sampler::{
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::model::Model;
-use crate::photo::{Mask, Photo, PhotoNote, Resize, ResizePlan, keep_hidden};
+use crate::photo::{Mask, Photo, PhotoNote, PixelSize, Resize, ResizePlan, keep_hidden};
 use crate::report::{EditReport, ScoreReport, StepsReport, TextLeftOut};
 use crate::request::{CompositePolicy, EditRequest, EditSettings, HoldPolicy, Holding, Task};
 
@@ -36,6 +36,26 @@ pub(crate) use image_to_image::ImageToImageRun;
 use preview::{PreviewComposite, Previewing};
 use recording_hold::RecordingHold;
 use stages::Stages;
+
+/// Most tokens of an edit: 16 times those of 1024x1024. Attention compares every token with every other.
+const MAX_TOKENS: usize = 1 << 16;
+
+/// Refuses a size at which the transformer can't compute.
+///
+/// # Errors
+/// [`EditError::Option`].
+pub(crate) fn check_tokens(size: PixelSize, downsample_factor: usize) -> Result<(), EditError> {
+    let PixelSize { width, height } = size;
+    let tokens = (width / downsample_factor).saturating_mul(height / downsample_factor);
+    if tokens <= MAX_TOKENS {
+        return Ok(());
+    }
+    let expected = format!(
+        "a size of at most {MAX_TOKENS} tokens: fit works on a smaller image, and mask (--resize mask, with a mask) on \
+         the part around the mask at the photo's own resolution"
+    );
+    Err(EditError::option("resize", expected, format!("{width}x{height}, {tokens} tokens")))
+}
 
 /// One edit of one photo.
 pub(crate) struct PhotoRun<'a> {
@@ -132,6 +152,7 @@ impl PhotoRun<'_> {
             _ => None,
         };
         let plan = settings.resize.plan(photo, mask, settings.size, multiple)?;
+        check_tokens(plan.model(), self.editor.model().codec.spec().downsample_factor)?;
         Ok(Planned { settings, plan })
     }
 
@@ -481,4 +502,20 @@ fn kept(
 fn share(all: impl ExactSizeIterator<Item = bool>) -> f32 {
     let count = all.len();
     all.filter(|&so| so).count() as f32 / count.max(1) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tokens_of_an_edit_are_limited() {
+        // An official codec: 16 pixels a token.
+        check_tokens(PixelSize::new(4096, 4096), 16).unwrap();
+        let message = check_tokens(PixelSize::new(4000, 6000), 16).unwrap_err().to_string();
+        for part in ["resize: ", "65536 tokens", "--resize mask", "6000x4000, 93750 tokens"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(check_tokens(PixelSize::new(usize::MAX, usize::MAX), 1).is_err());
+    }
 }

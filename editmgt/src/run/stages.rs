@@ -8,7 +8,7 @@ pub(super) struct Stages<'a> {
     steps: usize,
     /// How far sampling is; `None` before its first step.
     pub(super) progress: Option<LoopProgress>,
-    /// Seconds that each stage took, in order.
+    /// Seconds that each stage took, in the order of their starts.
     pub(super) seconds: Vec<(Stage, f64)>,
 }
 
@@ -43,7 +43,12 @@ impl<'a> Stages<'a> {
     }
 
     fn finish(&mut self, stage: Stage, start: Instant) -> Result<()> {
-        self.seconds.push((stage, start.elapsed().as_secs_f64()));
+        let seconds = start.elapsed().as_secs_f64();
+        // A stage that runs again, for more images, is one stage of the report.
+        match self.seconds.iter_mut().find(|(other, _)| *other == stage) {
+            Some((_, sum)) => *sum += seconds,
+            None => self.seconds.push((stage, seconds)),
+        }
         self.tell(EditEvent::StageFinished(stage))
     }
 

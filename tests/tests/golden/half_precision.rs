@@ -158,7 +158,7 @@ fn bf16_edits_whatever_dtype_the_weights_are_stored_in() {
     let edit = |root: &PathBuf, low_memory| {
         let builder = Editor::builder(root).device(Device::flex()).dtype(dtype);
         let editor = builder.low_memory(low_memory).build().unwrap();
-        editor.edit(&photo(50, 40), &request(64)).unwrap()
+        editor.edit(&photo(50, 40), request(64)).unwrap()
     };
     let expected = edit(&stored, false);
     // Norms and biases that were rounded when they were stored are the only difference to `tiny`.
