@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use burn::tensor::{DType, Element};
+use editmgt_kernels::{BLOCK as QUANTIZED_BLOCK, Block, QuantizedMatrix, RowGroup, WeightBits};
 use half::slice::HalfFloatSliceExt;
 use half::vec::HalfBitsVecExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use crate::quantization::{read_block, read_scales, row_bytes};
 use crate::{CheckpointError, FileDtype, TensorEntry};
 
 /// Bytes of a file that are read at a time: they are still in cache when they are converted, and
@@ -133,6 +135,8 @@ pub(crate) enum DecodeError {
     Io(io::Error),
     Dtype(FileDtype),
     TooNarrow,
+    Unquantizable,
+    Quantized(&'static str),
 }
 
 impl DecodeError {
@@ -143,6 +147,8 @@ impl DecodeError {
             Self::Io(source) => CheckpointError::Io { path, cause: source },
             Self::Dtype(got) => CheckpointError::Dtype { path, key, got },
             Self::TooNarrow => CheckpointError::TooNarrow { path, key, dtype },
+            Self::Unquantizable => CheckpointError::Unquantizable { path, key },
+            Self::Quantized(problem) => CheckpointError::QuantizedData { path, key, problem },
         }
     }
 }
@@ -162,11 +168,7 @@ pub(crate) fn read<E: Float>(
     transposed: bool,
 ) -> Result<Vec<E>, DecodeError> {
     let dtype = entry.dtype;
-    let width = match dtype {
-        FileDtype::F32 => 4,
-        FileDtype::F16 | FileDtype::BF16 => 2,
-        other => return Err(DecodeError::Dtype(other)),
-    };
+    let width = width_of(dtype)?;
     let elements: usize = entry.shape.iter().product();
     let mut values = E::zeros(elements);
     let file = Mutex::new(file);
@@ -211,6 +213,108 @@ pub(crate) fn read<E: Float>(
         Ok(false) => Err(DecodeError::TooNarrow),
         Err(error) => Err(DecodeError::Io(error)),
     }
+}
+
+/// Bytes of a value.
+fn width_of(dtype: FileDtype) -> Result<usize, DecodeError> {
+    match dtype {
+        FileDtype::F32 => Ok(4),
+        FileDtype::F16 | FileDtype::BF16 => Ok(2),
+        other => Err(DecodeError::Dtype(other)),
+    }
+}
+
+/// A float matrix, quantised while it is read: `[rows, inputs]` in the file.
+pub(crate) fn read_quantizing(
+    file: &mut (impl Read + Seek + Send),
+    entry: &TensorEntry,
+    bits: WeightBits,
+) -> Result<QuantizedMatrix, DecodeError> {
+    let [rows, inputs] = matrix_shape(entry);
+    let width = width_of(entry.dtype)?;
+    let mut matrix = QuantizedMatrix::zeros(bits, rows, inputs);
+    fill(file, entry, &mut matrix, inputs * width, |bytes, values, _, row, group| {
+        values.resize(inputs, 0.0);
+        f32::decode(entry.dtype, bytes, values);
+        for (block, values) in values.chunks(QUANTIZED_BLOCK).enumerate() {
+            let quantized = Block::quantize(values, bits).ok_or(DecodeError::Unquantizable)?;
+            group.set(row, block, &quantized);
+        }
+        Ok(())
+    })?;
+    Ok(matrix)
+}
+
+/// A matrix that a file has quantised; `scales` is the tensor of its scales, in a file of its own
+/// perhaps.
+pub(crate) fn read_quantized(
+    file: &mut (impl Read + Seek + Send),
+    entry: &TensorEntry,
+    scales: &[u8],
+    bits: WeightBits,
+    [rows, inputs]: [usize; 2],
+) -> Result<QuantizedMatrix, DecodeError> {
+    let bad = DecodeError::Quantized;
+    let scales = read_scales(scales).ok_or(bad("a scale is not finite"))?;
+    let blocks = inputs.div_ceil(QUANTIZED_BLOCK);
+    let mut matrix = QuantizedMatrix::zeros(bits, rows, inputs);
+    fill(file, entry, &mut matrix, row_bytes(bits, inputs), |bytes, _, index, row, group| {
+        let scales = &scales[index * blocks..][..blocks];
+        let lengths =
+            (0..blocks).map(|block| QUANTIZED_BLOCK.min(inputs - block * QUANTIZED_BLOCK));
+        let pieces = bytes.chunks(row_bytes(bits, QUANTIZED_BLOCK));
+        for (block, ((&scale, piece), length)) in scales.iter().zip(pieces).zip(lengths).enumerate()
+        {
+            let mut values = [0; QUANTIZED_BLOCK];
+            read_block(bits, piece, &mut values[..length]).map_err(bad)?;
+            group.set(row, block, &Block { scale, values });
+        }
+        Ok(())
+    })?;
+    Ok(matrix)
+}
+
+fn matrix_shape(entry: &TensorEntry) -> [usize; 2] {
+    entry.shape[..].try_into().expect("only matrices are quantised")
+}
+
+/// Reads the rows of a matrix, `stride` bytes each, and calls `set` for each with its bytes, scratch
+/// space, its index, and its index in its group. Threads read one at a time and convert in
+/// parallel.
+fn fill(
+    file: &mut (impl Read + Seek + Send),
+    entry: &TensorEntry,
+    matrix: &mut QuantizedMatrix,
+    stride: usize,
+    set: impl Fn(&[u8], &mut Vec<f32>, usize, usize, &mut RowGroup<'_>) -> Result<(), DecodeError>
+    + Sync,
+) -> Result<(), DecodeError> {
+    let file = Mutex::new(file);
+    let mut groups = matrix.groups();
+    let Some(height) = groups.first().map(|group| group.rows) else { return Ok(()) };
+    let count = (PIECE / (height * stride).max(1)).max(1);
+    groups.par_chunks_mut(count).try_for_each_init(
+        || (Vec::new(), Vec::new()),
+        |(bytes, values), groups| {
+            let first = groups[0].first;
+            let rows: usize = groups.iter().map(|group| group.rows).sum();
+            bytes.resize(rows * stride, 0);
+            {
+                let mut file = file.lock().expect("no thread panics while it reads");
+                file.seek(SeekFrom::Start(entry.bytes.start + (first * stride) as u64))?;
+                file.read_exact(bytes)?;
+            }
+            let mut index = first;
+            for group in groups {
+                for row in 0..group.rows {
+                    let bytes = &bytes[(index - first) * stride..][..stride];
+                    set(bytes, values, index, row, group)?;
+                    index += 1;
+                }
+            }
+            Ok(())
+        },
+    )
 }
 
 /// Consecutive rows of a matrix, as stored in a file.

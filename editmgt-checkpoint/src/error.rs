@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
 
-use crate::{FileDtype, Mismatch};
+use crate::{FileDtype, Mismatch, WeightBits};
 
 /// An error in reading or writing a checkpoint. Every message names the file, and the key if there
 /// is one.
@@ -191,6 +191,55 @@ pub enum CheckpointError {
         key: String,
         /// The dtype in the file.
         got: FileDtype,
+    },
+
+    /// A tensor of a quantised weight has another dtype than the config's bits require.
+    #[error("{}: {key:?}: a weight in {bits}: expected {expected}, got {got}", path.display())]
+    QuantizedDtype {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What the config says.
+        bits: WeightBits,
+        /// The dtype that these bits require.
+        expected: FileDtype,
+        /// The dtype in the file.
+        got: FileDtype,
+    },
+
+    /// The data of a quantised weight are invalid.
+    #[error("{}: {key:?}: {problem}", path.display())]
+    QuantizedData {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+
+    /// The config says that weights are quantised, and none is.
+    #[error(
+        "{}: the config says that weights are in {bits}, but none of them is; is it another model's config?", dir.display()
+    )]
+    NotQuantized {
+        /// The folder.
+        dir: PathBuf,
+        /// What the config says.
+        bits: WeightBits,
+    },
+
+    /// A weight cannot be quantised.
+    #[error(
+        "{}: {key:?}: a weight that is not finite, or is too large for a scale in f16, cannot be \
+         quantised", path.display()
+    )]
+    Unquantizable {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
     },
 
     /// A finite weight overflows the requested dtype.

@@ -103,6 +103,11 @@ impl WeightFiles {
         Ok(WeightSets::read(dir.as_ref())?.variants().map(str::to_owned).collect())
     }
 
+    /// Whether a file of this name holds weights, or says which files do.
+    pub fn is_weights_name(name: &str) -> bool {
+        crate::sets::is_weights_name(name)
+    }
+
     /// The weights that a program has in itself: the bytes of one safetensors file. `name` stands
     /// for its path in errors.
     ///
@@ -153,10 +158,7 @@ impl WeightFiles {
     /// no longer be read.
     pub fn values(&self, key: &str) -> Result<Option<Vec<f32>>, CheckpointError> {
         let Some(entry) = self.entries.get(key) else { return Ok(None) };
-        let mut reader = match self.unpickled(key, entry)? {
-            Some(bytes) => bytes,
-            None => self.reader(&entry.file)?.0,
-        };
+        let mut reader = self.tensor_reader(key, entry)?;
         let values = decode::read::<f32>(&mut reader, entry, false);
         values.map(Some).map_err(|error| error.of(&entry.file, key, DType::F32))
     }
@@ -181,6 +183,18 @@ impl WeightFiles {
         _entry: &TensorEntry,
     ) -> Result<Option<Reader>, CheckpointError> {
         Ok(None)
+    }
+
+    /// What the data of a tensor are read from.
+    pub(crate) fn tensor_reader(
+        &self,
+        key: &str,
+        entry: &TensorEntry,
+    ) -> Result<Reader, CheckpointError> {
+        match self.unpickled(key, entry)? {
+            Some(bytes) => Ok(bytes),
+            None => Ok(self.reader(&entry.file)?.0),
+        }
     }
 
     fn single(mut self, path: PathBuf) -> Result<Self, CheckpointError> {

@@ -92,6 +92,8 @@ pub(crate) struct Parameter {
     pub(crate) shape: Vec<usize>,
     /// Whether the module holds its transpose.
     pub(crate) transposed: bool,
+    /// Whether it may be quantised: the weight of a linear layer, or a vocabulary.
+    pub(crate) quantizable: bool,
 }
 
 /// All parameters of a module.
@@ -148,13 +150,21 @@ impl Position {
 
     /// Whether the parameter is the weight of a linear layer or an embedding table.
     pub(crate) fn is_matrix(&self) -> bool {
-        self.is_linear_weight() || self.in_container(&["Struct:Embedding"])
+        self.is_linear_weight() || self.is_embedding()
+    }
+
+    fn is_embedding(&self) -> bool {
+        self.in_container(&["Struct:Embedding"])
     }
 
     fn in_container(&self, containers: &[&str]) -> bool {
         self.0.last().is_some_and(|(_, container)| containers.contains(&container.as_str()))
     }
 }
+
+/// Rows of the smallest embedding table that may be quantised. Tables of positions are smaller, and
+/// would save nothing.
+const MIN_TABLE_ROWS: usize = 1024;
 
 /// burn modules whose `gamma` and `beta` are `weight` and `bias` in PyTorch.
 const NORMS: [&str; 5] = [
@@ -198,7 +208,9 @@ impl ModuleVisitor for Collector<'_> {
         let path = self.at.path();
         match found.entry(self.keys.rename(self.at.official_path())) {
             Entry::Vacant(slot) => {
-                slot.insert(Parameter { path, shape, transposed });
+                let table = self.at.is_embedding() && shape[0] >= MIN_TABLE_ROWS;
+                let quantizable = shape.len() == 2 && (transposed || table);
+                slot.insert(Parameter { path, shape, transposed, quantizable });
             }
             Entry::Occupied(slot) => {
                 let (key, first) = (slot.key().clone(), slot.get().path.clone());

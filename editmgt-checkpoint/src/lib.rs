@@ -29,17 +29,22 @@ mod mismatch;
 mod output;
 #[cfg(feature = "pytorch")]
 mod pytorch;
+mod quantization;
+mod quantize;
 mod random;
 mod save;
 mod sets;
 mod summary;
 mod write;
 
+pub use editmgt_kernels::{UnknownBits, WeightBits};
 pub use error::{CheckpointError, HeaderError, PickleError};
 pub use files::{TensorEntry, WeightFiles};
 pub use keys::{TensorSpec, module_paths, module_tensors};
 pub use load::{LoadOptions, cast_module, check_module, load_module};
 pub use mismatch::{Mismatch, Misshaped};
+pub use quantization::QuantizationConfig;
+pub use quantize::{copy_weights, quantize_weights};
 pub use random::write_random;
 pub use safetensors::Dtype as FileDtype;
 pub use save::{save_module, save_tensors};

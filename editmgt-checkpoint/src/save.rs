@@ -6,6 +6,7 @@ use std::path::Path;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
 use editmgt_core::KeyMap;
+use editmgt_kernels::dequantize;
 
 use crate::keys::{CompiledKeys, Parameters, Position};
 use crate::write::write;
@@ -83,7 +84,7 @@ impl ModuleVisitor for Collector {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let param = param.clone();
         let values = move |transposed| {
-            let tensor = param.val();
+            let tensor = dequantize(param.val());
             let tensor = if transposed { tensor.transpose() } else { tensor };
             tensor.cast(DType::F32).try_into_vec_as::<f32>().map_err(|e| e.to_string())
         };

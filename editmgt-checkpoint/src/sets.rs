@@ -144,6 +144,11 @@ impl WeightSets {
     }
 }
 
+/// Whether the name is that of weights, or of their index.
+pub(crate) fn is_weights_name(name: &str) -> bool {
+    name.ends_with(SAFETENSORS.ending) || SAFETENSORS.variant(name).is_some() || is_pickle(name)
+}
+
 /// Whether the name is that of weights, or of their index, as `torch.save` writes them.
 fn is_pickle(name: &str) -> bool {
     let extension =

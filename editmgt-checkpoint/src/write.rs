@@ -68,11 +68,35 @@ pub(crate) fn write(
     dir: &Path,
     specs: &[TensorSpec],
     options: &WriteOptions,
+    values: impl FnMut(&TensorSpec, &mut Sink) -> Result<(), CheckpointError>,
+) -> Result<(), CheckpointError> {
+    let dtype = match options.dtype {
+        DType::F32 => FileDtype::F32,
+        DType::F16 => FileDtype::F16,
+        DType::BF16 => FileDtype::BF16,
+        got => return Err(CheckpointError::UnsupportedDtype { got }),
+    };
+    let specs: Vec<_> = specs.iter().map(|spec| StoredSpec { spec: spec.clone(), dtype }).collect();
+    write_stored(dir, &specs, options.name, options.max_shard_bytes, values)
+}
+
+/// A tensor of a file.
+pub(crate) struct StoredSpec {
+    pub(crate) spec: TensorSpec,
+    pub(crate) dtype: FileDtype,
+}
+
+/// The same with a dtype for each tensor, written in the order of the keys.
+pub(crate) fn write_stored(
+    dir: &Path,
+    specs: &[StoredSpec],
+    name: WeightsName,
+    max_shard_bytes: u64,
     mut values: impl FnMut(&TensorSpec, &mut Sink) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
-    let shards = Shard::plan(specs, options)?;
+    let shards = Shard::plan(specs, max_shard_bytes)?;
     let mut output = Output::begin(dir)?;
-    let stem = options.name.stem();
+    let stem = name.stem();
     let mut weight_map = BTreeMap::new();
     for (i, shard) in shards.iter().enumerate() {
         let name = match shards.len() {
@@ -106,34 +130,27 @@ struct IndexMetadata {
 
 /// The tensors of one file, by key, each with its position in the data.
 struct Shard<'a> {
-    dtype: FileDtype,
     tensors: Vec<(&'a TensorSpec, TensorInfo)>,
 }
 
 impl<'a> Shard<'a> {
     /// Assigns tensors to files, in the order of the keys.
-    fn plan(specs: &'a [TensorSpec], options: &WriteOptions) -> Result<Vec<Self>, CheckpointError> {
-        let dtype = match options.dtype {
-            DType::F32 => FileDtype::F32,
-            DType::F16 => FileDtype::F16,
-            DType::BF16 => FileDtype::BF16,
-            got => return Err(CheckpointError::UnsupportedDtype { got }),
-        };
-        let mut specs: Vec<_> = specs.iter().collect();
-        specs.sort_by(|a, b| a.key.cmp(&b.key));
-        let mut shards = vec![Self { dtype, tensors: Vec::new() }];
+    fn plan(specs: &'a [StoredSpec], max_bytes: u64) -> Result<Vec<Self>, CheckpointError> {
+        let mut specs: Vec<_> = specs.iter().map(|stored| (&stored.spec, stored.dtype)).collect();
+        specs.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+        let mut shards = vec![Self { tensors: Vec::new() }];
         let mut end = 0usize;
-        for (i, spec) in specs.iter().enumerate() {
+        for (i, &(spec, dtype)) in specs.iter().enumerate() {
             let refuse =
                 |message: &'static str| CheckpointError::Spec { key: spec.key.clone(), message };
-            if i > 0 && specs[i - 1].key == spec.key {
+            if i > 0 && specs[i - 1].0.key == spec.key {
                 return Err(refuse("duplicate key"));
             }
             let len = header::byte_len(dtype, &spec.shape).and_then(|len| len.try_into().ok());
             let len: usize = len.ok_or_else(|| refuse("the shape is too large"))?;
-            let full = (end as u64).saturating_add(len as u64) > options.max_shard_bytes;
+            let full = (end as u64).saturating_add(len as u64) > max_bytes;
             if full && end > 0 {
-                shards.push(Self { dtype, tensors: Vec::new() });
+                shards.push(Self { tensors: Vec::new() });
                 end = 0;
             }
             let start = end;
@@ -170,9 +187,9 @@ impl<'a> Shard<'a> {
             .and_then(|()| file.write_all(&[b' '; 8][..padded - header.len()]))
             .map_err(CheckpointError::io(path))?;
         for (spec, info) in &self.tensors {
-            let left = (info.data_offsets.1 - info.data_offsets.0) * 8 / self.dtype.bitsize();
-            let mut sink =
-                Sink { path, key: &spec.key, file, dtype: self.dtype, bytes: Vec::new(), left };
+            let dtype = info.dtype;
+            let left = (info.data_offsets.1 - info.data_offsets.0) * 8 / dtype.bitsize();
+            let mut sink = Sink { path, key: &spec.key, file, dtype, bytes: Vec::new(), left };
             values(spec, &mut sink)?;
             assert_eq!(sink.left, 0, "{}: fewer values than its shape has", spec.key);
         }
@@ -195,6 +212,13 @@ impl Sink<'_, '_> {
     /// Number of remaining values.
     pub(crate) fn left(&self) -> usize {
         self.left
+    }
+
+    /// Appends the bytes of whole values.
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) -> Result<(), CheckpointError> {
+        self.left = (self.left.checked_sub(bytes.len() * 8 / self.dtype.bitsize()))
+            .expect("callers push as many values as the shape has");
+        self.file.write_all(bytes).map_err(CheckpointError::io(self.path))
     }
 
     /// Appends values, rounded to the file's dtype.

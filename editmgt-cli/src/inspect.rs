@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use editmgt::config::UnknownKeys;
-use editmgt::{Dtype, EditDefaults};
+use editmgt::{Dtype, EditDefaults, WeightBits};
 use editmgt_diagnostics::inspect::{ModelSummary, inspect_accepting};
 use indicatif::{HumanBytes, HumanCount};
 
@@ -50,27 +50,37 @@ pub(crate) fn run(args: InspectArgs) -> Outcome {
 fn write_table(out: &mut impl Write, summary: &ModelSummary) -> io::Result<()> {
     writeln!(
         out,
-        "{:14} {:>8} {:>15} {:>12} {:>14} {:>14}  dtypes on disk",
-        "component", "tensors", "parameters", "on disk", "memory as f32", "as f16, bf16"
+        "{:14} {:>8} {:>15} {:>12} {:>14} {:>14} {:>11} {:>11}  dtypes on disk",
+        "component",
+        "tensors",
+        "parameters",
+        "on disk",
+        "memory as f32",
+        "as f16, bf16",
+        "in 8 bits",
+        "in 4 bits"
     )?;
     for (name, part) in summary.rows() {
         let dtypes: Vec<String> =
             part.dtypes.iter().map(|(dtype, count)| format!("{dtype} {}", count.tensors)).collect();
         writeln!(
             out,
-            "{name:14} {:>8} {:>15} {:>12} {:>14} {:>14}  {}",
+            "{name:14} {:>8} {:>15} {:>12} {:>14} {:>14} {:>11} {:>11}  {}",
             part.tensors,
             HumanCount(part.parameters).to_string(),
             HumanBytes(part.bytes_on_disk).to_string(),
             HumanBytes(summary.memory(name, Dtype::F32)).to_string(),
             HumanBytes(summary.memory(name, Dtype::Bf16)).to_string(),
+            HumanBytes(summary.memory_quantized(name, WeightBits::Eight)).to_string(),
+            HumanBytes(summary.memory_quantized(name, WeightBits::Four)).to_string(),
             dtypes.join(", "),
         )?;
     }
     writeln!(
         out,
         "Memory is for the weights alone; activations come on top. The codec always runs in f32. On the CPU, \
-         matrices\nof the others that are stored as f16 or bf16 take half of what `as f32` says: they stay so."
+         matrices\nof the others that are stored as f16 or bf16 take half of what `as f32` says: they stay so, as do \
+         those in 8 or 4 bits\n(--quantize, or `editmgt quantize`)."
     )?;
     writeln!(out, "Identity (SHA-256): {}", summary.sha256)?;
     let jobs: Vec<&str> = summary.trained_for.iter().map(|job| job.name()).collect();

@@ -20,6 +20,7 @@ mod progress;
 #[cfg(feature = "hub")]
 mod pull;
 mod pull_first;
+mod quantize;
 #[cfg(feature = "remote")]
 mod remote;
 #[cfg(feature = "serve")]
@@ -69,6 +70,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Describe a model's components, sizes and memory needs without loading it.
     Inspect(inspect::InspectArgs),
+    /// Write a model with its weights in 8 or 4 bits.
+    Quantize(quantize::QuantizeArgs),
     /// List the devices of this build and their capabilities.
     Devices(devices::DevicesArgs),
     /// Download a published model into the hub's cache, or say what would come.
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Show(args) => show::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Quantize(args) => quantize::run(args),
         Command::Devices(args) => devices::run(args),
         #[cfg(feature = "hub")]
         Command::Pull(args) => pull::run(args),

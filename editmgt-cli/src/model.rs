@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use editmgt::config::UnknownKeys;
-use editmgt::{DtypePolicy, EditError, Editor, EditorBuilder, LoraUse, ModelFolder};
+use editmgt::{DtypePolicy, EditError, Editor, EditorBuilder, LoraUse, ModelFolder, WeightBits};
 use editmgt_store::FileRoles;
 
 /// The model to use.
@@ -33,6 +33,10 @@ pub struct FilesArgs {
     /// Ignore keys of the model's configs that this program does not know
     #[arg(long)]
     accept_unknown_keys: bool,
+    /// Quantise the weights of transformer and text encoders to 8 or 4 bits while they are read, for
+    /// less memory: see `editmgt quantize`
+    #[arg(long, value_name = "BITS")]
+    quantize: Option<WeightBits>,
 }
 
 impl FilesArgs {
@@ -43,7 +47,7 @@ impl FilesArgs {
 
     /// Applies them to a model's builder.
     pub fn apply(&self, builder: EditorBuilder) -> EditorBuilder {
-        let builder = builder.accept_unknown_keys(self.accept_unknown_keys);
+        let builder = builder.accept_unknown_keys(self.accept_unknown_keys).quantize(self.quantize);
         match &self.variant {
             Some(variant) => builder.variant(variant),
             None => builder,

@@ -39,6 +39,8 @@ pub(crate) fn run(args: ModelsArgs) -> Outcome {
         let models = known.iter().map(|(known, cached)| {
             let mut model = serde_json::to_value(known)?;
             model["memory"] = json!(known.memory());
+            model["memory_8_bits"] = json!(known.memory_quantized(8));
+            model["memory_4_bits"] = json!(known.memory_quantized(4));
             model["state"] = json!(state(&hub, known, cached));
             model["cached"] = serde_json::to_value(cached)?;
             Ok(model)
@@ -51,15 +53,16 @@ pub(crate) fn run(args: ModelsArgs) -> Outcome {
     }
     writeln!(
         out,
-        "{:12} {:22} {:18} {:>6} {:12} {:>8} {:>8}  in the cache",
-        "name", "repository", "does", "pixels", "licence", "download", "memory"
+        "{:12} {:22} {:18} {:>6} {:12} {:>8} {:>8} {:>8} {:>8}  in the cache",
+        "name", "repository", "does", "pixels", "licence", "download", "memory", "8 bits", "4 bits"
     )?;
     for (known, cached) in &known {
         let figure = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), size);
         let (download, memory) = (figure(known.download), figure(known.memory()));
+        let [eight, four] = [8, 4].map(|bits| figure(known.memory_quantized(bits)));
         let own = cached.iter().find(|it| it.repository == known.repository);
         let row = format!(
-            "{:12} {:22} {:18} {:>6} {:12} {download:>8} {memory:>8}  {}",
+            "{:12} {:22} {:18} {:>6} {:12} {download:>8} {memory:>8} {eight:>8} {four:>8}  {}",
             known.alias,
             known.repository,
             known.tasks.join(", "),
@@ -105,8 +108,8 @@ fn write_notes<'a>(
     writeln!(out, "Cache: {}", hub.settings().cache.display())?;
     writeln!(
         out,
-        "Memory is for the weights alone, as they are stored; activations come on top. --low-memory keeps the largest \
-         part only."
+        "Memory is for the weights alone, as they are stored, or quantised to 8 or 4 bits (--quantize); activations come \
+         on top. --low-memory keeps the largest part only."
     )?;
     for known in known {
         let note =

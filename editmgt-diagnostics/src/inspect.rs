@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use editmgt::{EditDefaults, Job, ModelError, ModelFolder, ModelKind, variant_identity};
+use editmgt::{
+    EditDefaults, Job, ModelError, ModelFolder, ModelKind, WeightBits, variant_identity,
+};
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::ComponentSummary;
 use editmgt_core::config::UnknownKeys;
@@ -41,6 +43,17 @@ impl ModelSummary {
         rows.map(|(name, summary)| match *name {
             "vqvae" => summary.memory(Dtype::F32.into()),
             _ => summary.memory(dtype.into()),
+        })
+        .sum()
+    }
+
+    /// Bytes of the weights of a line of [`rows`](Self::rows) with those of linear layers in `bits`,
+    /// by [`LoadOptions::quantize`](editmgt::LoadOptions::quantize) on the CPU: all but the codec's.
+    pub fn memory_quantized(&self, row: &str, bits: WeightBits) -> u64 {
+        let rows = self.components.iter().filter(|(name, _)| row == "total" || row == *name);
+        rows.map(|(name, summary)| match *name {
+            "vqvae" => summary.memory(Dtype::F32.into()),
+            _ => summary.memory_quantized(bits),
         })
         .sum()
     }

@@ -123,14 +123,18 @@ pub fn ablations(editor: &Editor, base: &EditRequest) -> Result<Vec<Ablation>, E
         StepPlan::cached(4),
         StepPlan::cached(2),
     ];
-    let cached = plans.map(|plan| with(&plan.to_string(), base.clone().steps_plan(plan)));
+    let mut cached: Vec<_> =
+        plans.map(|plan| with(&plan.to_string(), base.clone().steps_plan(plan))).into();
+    let plan = StepPlan::cached(8);
+    let reused = base.clone().steps_plan(plan).guidance_reuse(true);
+    cached.push(with(&format!("{plan}, guidance reused"), reused));
     let steps = sweep("steps", "Steps", &STEPS, settings.steps, |value| base.clone().steps(value));
     Ok(vec![
         // First, so that its baseline's edits, which others share, are made and timed here.
         Ablation { timed: true, ..steps },
         Ablation {
             timed: true,
-            ..one("cached", "Steps that compute only what is masked or changed", cached.into())
+            ..one("cached", "Steps that compute only what is masked or changed", cached)
         },
         one("hold", "Hold policy: off, a threshold, auto", hold),
         one("layers", "Attention blocks of the score map: together and each by itself", layers),

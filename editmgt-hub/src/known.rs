@@ -25,6 +25,8 @@ pub struct KnownModel {
     pub download: Option<u64>,
     /// Bytes to download of the variant `fp16`; `None` where the repository has none or its size was not seen.
     pub download_fp16: Option<u64>,
+    /// Parameters of transformer and text encoders, computed from their sizes.
+    pub quantizable: Option<u64>,
     /// The source of the sizes.
     pub size_source: &'static str,
     /// The parts, in other repositories, too.
@@ -87,6 +89,7 @@ pub const KNOWN: &[KnownModel] = &[
         ),
         download: Some(11_300_000_000),
         download_fp16: None,
+        quantizable: Some(3_978_000_000),
         size_source: "computed: transformer (1,009,306,624 parameters), codec and CLIP in f32, Gemma in bf16; 16.5 GB \
                       with Gemma in f32",
         parts: &[
@@ -107,6 +110,7 @@ pub const KNOWN: &[KnownModel] = &[
         licence_note: None,
         download: Some(6_035_000_000),
         download_fp16: Some(3_013_000_000),
+        quantizable: Some(1_362_000_000),
         size_source: "seen: transformer 4.03 GB (fp16 2.01), codec 585 MB (293), CLIP 1.42 GB; computed: CLIP in fp16, \
                       half of that",
         parts: STANDARD,
@@ -120,6 +124,7 @@ pub const KNOWN: &[KnownModel] = &[
         licence_note: None,
         download: None,
         download_fp16: None,
+        quantizable: None,
         size_source: "not seen; the layout is Meissonic's, with f32 weights alone",
         parts: STANDARD,
     },
@@ -132,6 +137,7 @@ pub const KNOWN: &[KnownModel] = &[
         licence_note: None,
         download: Some(3_510_000_000),
         download_fp16: None,
+        quantizable: Some(731_000_000),
         size_source: "seen: transformer 2.43 GB (fp16 1.22), CLIP 495 MB, codec 585 MB",
         parts: STANDARD,
     },
@@ -144,6 +150,7 @@ pub const KNOWN: &[KnownModel] = &[
         licence_note: None,
         download: None,
         download_fp16: None,
+        quantizable: None,
         size_source: "not seen; the layout is that of amused-512",
         parts: STANDARD,
     },
@@ -158,6 +165,7 @@ pub const KNOWN: &[KnownModel] = &[
         ),
         download: None,
         download_fp16: None,
+        quantizable: None,
         size_source: "the transformer's was not seen; 2.01 GB of Meissonic",
         parts: MUDDIT_512,
     },
@@ -172,6 +180,7 @@ pub const KNOWN: &[KnownModel] = &[
         ),
         download: None,
         download_fp16: None,
+        quantizable: None,
         size_source: "the transformer's was not seen; 2.01 GB of Meissonic",
         parts: MUDDIT_1024,
     },
@@ -183,5 +192,14 @@ impl KnownModel {
     /// largest part is in memory at a time.
     pub fn memory(&self) -> Option<u64> {
         self.download
+    }
+
+    /// The same with the weights of transformer and text encoders in `bits`, 8 or 4, about: half a bit
+    /// more for scales, and the codec in f32.
+    pub fn memory_quantized(&self, bits: u8) -> Option<u64> {
+        /// The codec of all of them.
+        const CODEC: u64 = 585_000_000;
+        let half_bits = u64::from(bits) * 2 + 1;
+        self.quantizable.map(|parameters| parameters * half_bits / 16 + CODEC)
     }
 }

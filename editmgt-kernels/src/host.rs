@@ -1,9 +1,9 @@
 //! Borrows a flex tensor's storage without a copy.
 
 #[cfg(feature = "flex")]
-pub(crate) use flex::{HostTensor, Rows, is_dense, on_flex, on_host};
+pub(crate) use flex::{HostTensor, Packed, Rows, is_dense, on_flex, on_host};
 #[cfg(not(feature = "flex"))]
-pub(crate) use without::{HostTensor, Rows, is_dense, on_flex, on_host};
+pub(crate) use without::{HostTensor, Packed, Rows, is_dense, on_flex, on_host};
 
 #[cfg(feature = "flex")]
 mod flex {
@@ -108,11 +108,50 @@ mod flex {
             let start = tensor.layout().start_offset();
             let dense = Layout::contiguous(Shape::from(shape.to_vec()));
             let layout = Layout::new(dense.shape().clone(), dense.strides().to_vec(), start);
-            Tensor::from_dispatch(DispatchTensor {
-                kind: DispatchTensorKind::Flex(BackendTensor::Float(tensor.with_layout(layout))),
-                autodiff: DispatchAutodiffContext::Disabled,
-            })
+            float(tensor.with_layout(layout))
         }
+    }
+
+    /// A matrix whose storage has a layout of this crate. burn knows its shape; the offset of its
+    /// layout is the first input.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Packed(FlexTensor);
+
+    impl Packed {
+        pub(crate) fn tensor(bytes: Vec<u8>, shape: [usize; 2], dtype: DType) -> Tensor<2> {
+            let layout = Layout::contiguous(Shape::from(shape.to_vec()));
+            float(FlexTensor::new(Bytes::from_elems(bytes), layout, dtype))
+        }
+
+        /// The rows from `start` on, `count` of them, in the same storage.
+        pub(crate) fn narrow(x: Tensor<2>, start: usize, count: usize) -> Tensor<2> {
+            let [rows, columns] = x.dims();
+            assert!(start + count <= rows, "rows {start} to {} of {rows}", start + count);
+            let x = primitive(x);
+            let start = x.layout().start_offset() + start;
+            let dense = Layout::contiguous(Shape::from(vec![count, columns]));
+            let layout = Layout::new(dense.shape().clone(), dense.strides().to_vec(), start);
+            float(x.with_layout(layout))
+        }
+
+        pub(crate) fn of<const D: usize>(x: Tensor<D>) -> Self {
+            Self(primitive(x))
+        }
+
+        pub(crate) fn bytes(&self) -> &[u8] {
+            self.0.bytes()
+        }
+
+        pub(crate) fn start(&self) -> usize {
+            self.0.layout().start_offset()
+        }
+    }
+
+    fn float<const D: usize>(tensor: FlexTensor) -> Tensor<D> {
+        Tensor::from_dispatch(DispatchTensor {
+            kind: DispatchTensorKind::Flex(BackendTensor::Float(tensor)),
+            autodiff: DispatchAutodiffContext::Disabled,
+        })
     }
 
     /// The rows of a tensor `[A, B, N, d]` with any strides between rows.
@@ -152,7 +191,7 @@ mod without {
     use std::convert::Infallible;
     use std::marker::PhantomData;
 
-    use burn::tensor::{Device, Tensor};
+    use burn::tensor::{DType, Device, Tensor};
 
     pub(crate) fn on_flex(_: &Device) -> bool {
         false
@@ -206,6 +245,31 @@ mod without {
         }
 
         pub(crate) fn row(&self, _: [usize; 3]) -> &[f32] {
+            match self.0 {}
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    pub(crate) struct Packed(Infallible);
+
+    impl Packed {
+        pub(crate) fn tensor(_: Vec<u8>, _: [usize; 2], _: DType) -> Tensor<2> {
+            unreachable!("packed matrices are on the flex backend only")
+        }
+
+        pub(crate) fn narrow(_: Tensor<2>, _: usize, _: usize) -> Tensor<2> {
+            unreachable!("packed matrices are on the flex backend only")
+        }
+
+        pub(crate) fn of<const D: usize>(_: Tensor<D>) -> Self {
+            unreachable!("packed matrices are on the flex backend only")
+        }
+
+        pub(crate) fn bytes(&self) -> &[u8] {
+            match self.0 {}
+        }
+
+        pub(crate) fn start(&self) -> usize {
             match self.0 {}
         }
     }

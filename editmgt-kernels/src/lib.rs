@@ -25,7 +25,8 @@
 //! | [`attention`] | tiled, with an online softmax; scores stay in the L1 cache | the order of sums, `exp` |
 //! | [`join_tokens`] | parallel copy | nothing |
 //! | [`conv2d`] | Winograd's algorithm, or im2col a few rows at a time | the order of sums |
-//! | [`linear`], [`linear_layer`] | packed and tiled (GotoBLAS), bias fused, half-precision weights widened while they are packed | the order of sums |
+//! | [`linear`], [`linear_layer`] | packed and tiled (GotoBLAS), bias fused, half-precision and [quantised](QuantizedMatrix) weights widened while they are packed | the order of sums |
+//! | [`embed`] | of a quantised table only the rows of ids | nothing |
 //! | [`add`], [`add_gated`] | parallel | nothing |
 //!
 //! # Features
@@ -50,6 +51,7 @@ mod norm;
 mod number;
 mod operands;
 mod product;
+mod quantized;
 mod rotation;
 mod sums;
 #[cfg(test)]
@@ -66,5 +68,9 @@ pub use kept::PackedWeights;
 pub use linear::{linear, linear_layer, widens};
 pub use norm::{group_norm_silu, group_norm_silu_given, modulated_layer_norm, rms_norm};
 pub use operands::{Operands, WithOperands};
+pub use quantized::{
+    BLOCK, Block, QuantizedMatrix, RowGroup, UnknownBits, WeightBits, dequantize,
+    dequantized_dtype, embed, narrow_inputs, quantized_bits, reads_quantized,
+};
 pub use rotation::norm_and_rotate;
 pub use sums::{add, add_gated};

@@ -5,18 +5,21 @@ use burn::tensor::{DType, Device, Tensor, bf16, f16, module};
 
 use crate::host::{HostTensor, is_dense, on_flex, on_host};
 use crate::kept::{self, Packed};
-use crate::matrix::Dense;
+use crate::matrix::{Dense, Matrix};
 use crate::narrow;
 use crate::number::Widen;
 use crate::operands::Operands;
 use crate::product::{Right, is_gemv, product, product_of};
+use crate::quantized::{QuantizedTensor, dequantize};
 
 /// `x · weight + bias`.
 ///
 /// The weight may be f16 or bf16 where `x` and bias are f32. It is widened, so the result equals
 /// that of the same weight in f32, bit for bit where a kernel runs. Widening takes no memory where
 /// [`widens`]. Within [`Operands::Bf16`] the kernel rounds `x` and the weight to bf16 instead; within
-/// [`PackedWeights`](crate::PackedWeights) it keeps the packed weight.
+/// [`PackedWeights`](crate::PackedWeights) it keeps the packed weight. A
+/// [quantised](crate::QuantizedMatrix) weight is expanded a panel at a time, and never kept packed; in
+/// [`Operands::Exact`] the result is that of the expanded weight in f32, bit for bit.
 ///
 /// # Shapes
 /// - `x`: `[…, N, inputs]`
@@ -33,12 +36,22 @@ pub fn linear<const D: usize>(
         && shape[D - 1] == inputs
         && inputs.min(outputs) > 0
         && bias.as_ref().is_none_or(|bias| bias.dims() == [outputs]);
+    if let Some(quantized) = QuantizedTensor::of(&weight) {
+        let dtype = x.dtype();
+        let (x, bias) = (x.cast(DType::F32), bias.map(|bias| bias.cast(DType::F32)));
+        let out = if fits && on_host(&x) && bias.as_ref().is_none_or(on_host) {
+            expanding(x, &quantized.view(), bias)
+        } else {
+            module::linear(x, dequantize(weight), bias)
+        };
+        return out.cast(dtype);
+    }
     let rows = on_host(&x) && bias.as_ref().is_none_or(on_host);
     if fits && rows && on_flex(&weight.device()) {
         match weight.dtype() {
-            DType::F32 => return kernel::<f32, D>(x, weight, bias),
-            DType::F16 => return kernel::<f16, D>(x, weight, bias),
-            DType::BF16 => return kernel::<bf16, D>(x, weight, bias),
+            DType::F32 => return dense::<f32, D>(x, weight, bias),
+            DType::F16 => return dense::<f16, D>(x, weight, bias),
+            DType::BF16 => return dense::<bf16, D>(x, weight, bias),
             _ => {}
         }
     }
@@ -46,7 +59,7 @@ pub fn linear<const D: usize>(
     module::linear(x, weight.cast(dtype), bias)
 }
 
-fn kernel<W: Widen, const D: usize>(
+fn dense<W: Widen, const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
@@ -76,6 +89,23 @@ fn kernel<W: Widen, const D: usize>(
             let packed = packed();
             narrow::product(left, matrix, packed.as_deref().and_then(Packed::bf16), bias)
         }
+    };
+    HostTensor::new(product).into_tensor(shape)
+}
+
+/// The product with a matrix whose panels are expanded when they are packed, and are not kept.
+fn expanding<M: Matrix, const D: usize>(
+    x: Tensor<D>,
+    right: &M,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let mut shape = x.dims();
+    [_, shape[D - 1]] = right.sizes();
+    let (x, bias) = (HostTensor::take(x), bias.map(HostTensor::take));
+    let (left, bias) = (x.values(), bias.as_ref().map(HostTensor::values));
+    let product = match Operands::current() {
+        Operands::Exact => product(left, right, bias),
+        Operands::Bf16 => narrow::product(left, right, None, bias),
     };
     HostTensor::new(product).into_tensor(shape)
 }

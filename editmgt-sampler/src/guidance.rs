@@ -28,6 +28,19 @@ pub fn classifier_free_guidance(logits: Tensor<3>, guidance_scale: f32) -> Resul
     Ok(uncond.clone() + (cond - uncond) * guidance_scale)
 }
 
+/// Guidance by the difference `conditional - unconditional` of another step:
+/// `conditional + (guidance_scale - 1) · difference`, in f32.
+///
+/// # Shapes
+/// `[B, N, V]` all.
+pub(crate) fn add_guidance(
+    conditional: Tensor<3>,
+    difference: Tensor<3>,
+    guidance_scale: f32,
+) -> Tensor<3> {
+    conditional.cast(FloatDType::F32) + difference * (guidance_scale - 1.0)
+}
+
 /// Checks the share of a run in which guidance acts: `(from, until)` with `0 ≤ from ≤ until ≤ 1`.
 ///
 /// # Errors
@@ -64,6 +77,19 @@ mod tests {
                 let guided = guided.try_into_vec_as::<f32>().unwrap();
                 assert_eq!(guided, expected, "scale {scale} in {dtype:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_difference_of_the_same_step_gives_the_same_guidance() {
+        let logits = logits(FloatDType::F32);
+        let (uncond, cond) = (logits.clone().narrow(0, 0, 2), logits.clone().narrow(0, 2, 2));
+        for scale in [1.0, 3.0, 0.0] {
+            let expected = classifier_free_guidance(logits.clone(), scale).unwrap();
+            let got = add_guidance(cond.clone(), cond.clone() - uncond.clone(), scale);
+            let values = |x: Tensor<3>| x.try_into_vec_as::<f32>().unwrap();
+            // Small integers are exact.
+            assert_eq!(values(got), values(expected), "scale {scale}");
         }
     }
 

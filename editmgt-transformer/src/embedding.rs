@@ -1,6 +1,7 @@
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, RmsNorm};
 use burn::tensor::{Device, Int, Tensor, s};
+use editmgt_kernels::{dequantize, embed};
 
 use crate::norm::{rms_norm, rms_norm_config};
 
@@ -32,8 +33,8 @@ impl TokenEmbedding {
     pub(crate) fn set_first_rows(&mut self, rows: Tensor<2>) {
         let (dtype, table) = (self.layer_norm.gamma.val().dtype(), &mut self.embeddings.weight);
         *table = table.clone().map(|old| {
-            // The table may be in half precision, which would round the rows.
-            let old = old.cast(dtype);
+            // The table may be quantised or in half precision, which would round the rows.
+            let old = dequantize(old).cast(dtype);
             let [count, _] = rows.dims();
             let rest = old.clone().detach().slice(s![count.., ..]);
             let rows = Tensor::cat(vec![placed_like(rows, &old), rest], 0);
@@ -44,7 +45,7 @@ impl TokenEmbedding {
     /// Ids `[B, H, W]` to features `[B, H*W, D]`. Ids must be below the vocabulary.
     pub(crate) fn forward(&self, ids: Tensor<3, Int>) -> Tensor<3> {
         let [batch, height, width] = ids.dims();
-        let rows = self.embeddings.forward(ids.reshape([batch, height * width]));
+        let rows = embed(&self.embeddings, ids.reshape([batch, height * width]));
         let rows = rows.cast(self.layer_norm.gamma.val().dtype());
         pointwise_conv(&self.conv, rms_norm(&self.layer_norm, rows))
     }

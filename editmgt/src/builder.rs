@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use editmgt_backends::{DeviceError, DtypePolicy};
+use editmgt_checkpoint::WeightBits;
 use editmgt_core::{
     AttentionConsolidator, MgtTransformer, NoiseSource, RegionHold, TextEncoder, UnmaskScheduler,
     VqCodec,
@@ -62,6 +63,7 @@ pub struct EditorBuilder {
     low_memory: bool,
     variant: Option<String>,
     accept_unknown_keys: bool,
+    quantize: Option<WeightBits>,
     job: Option<Job>,
     native_photo: Option<PixelSize>,
     forward_batch: usize,
@@ -90,6 +92,7 @@ impl Origin {
             low_memory: false,
             variant: None,
             accept_unknown_keys: false,
+            quantize: None,
             job: None,
             native_photo: None,
             forward_batch: FORWARD_BATCH,
@@ -129,6 +132,13 @@ impl EditorBuilder {
     /// Reads a variant of the weights, `fp16` for instance: see [`LoadOptions::variant`].
     pub fn variant(mut self, variant: impl Into<String>) -> Self {
         self.variant = Some(variant.into());
+        self
+    }
+
+    /// Quantises weights of transformer and text encoders while they are read: see
+    /// [`LoadOptions::quantize`]. `None`: as they are stored.
+    pub fn quantize(mut self, bits: impl Into<Option<WeightBits>>) -> Self {
+        self.quantize = bits.into();
         self
     }
 
@@ -256,7 +266,8 @@ impl EditorBuilder {
     /// [`EditError::Model`] naming what is wrong with the folder, or the part that is missing where
     /// there is none; [`EditError::Device`] when the device can't compute in the dtype;
     /// [`EditError::Option`] for adapters of a transformer of your own, for
-    /// [`low_memory`](Self::low_memory) without a folder, and for a dtype where nothing is loaded.
+    /// [`low_memory`](Self::low_memory) without a folder, and for a dtype or
+    /// [`quantize`](Self::quantize) where nothing is loaded.
     pub fn build(self) -> Result<Editor, EditError> {
         let has_own_transformer = self.parts.transformer.is_some();
         if has_own_transformer && !self.loras.is_empty() {
@@ -272,6 +283,11 @@ impl EditorBuilder {
         if self.dtype.is_some() && self.parts.replace_all() {
             let expected = "a component that the builder loads";
             return Err(EditError::option("dtype", expected, "parts of your own only"));
+        }
+        if self.quantize.is_some() && self.parts.transformer.is_some() && self.parts.text.is_some()
+        {
+            let expected = "a transformer or a text encoder that the builder loads";
+            return Err(EditError::option("quantize", expected, "parts of your own only"));
         }
         let device = self.device_or_default()?;
         let (model, adapters) = match &self.origin {
@@ -321,7 +337,7 @@ impl EditorBuilder {
         };
         dtype.check(&device)?;
         let options = LoadOptions::new(device, dtype).accept_unknown_keys(self.accept_unknown_keys);
-        Ok(LoadOptions { variant: self.variant.clone(), ..options })
+        Ok(LoadOptions { variant: self.variant.clone(), quantize: self.quantize, ..options })
     }
 }
 

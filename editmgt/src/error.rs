@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use editmgt_backends::DeviceError;
-use editmgt_checkpoint::CheckpointError;
+use editmgt_checkpoint::{CheckpointError, WeightBits};
 use editmgt_core::LoopProgress;
 use editmgt_core::config::ConfigError;
 use editmgt_text::TokenizerError;
@@ -190,6 +190,19 @@ pub enum ModelError {
     /// A tokenizer's files.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// Weights that are in other bits already than those requested.
+    #[error(
+        "{}: its weights are in {stored} already, and {requested} were requested; leave the option out, or start from \
+         the original", dir.display()
+    )]
+    Quantized {
+        /// The component's folder.
+        dir: PathBuf,
+        /// The bits in the files.
+        stored: WeightBits,
+        /// The bits of [`LoadOptions::quantize`](crate::LoadOptions::quantize).
+        requested: WeightBits,
+    },
     /// Weights that are read when they are needed are not those that were there at first.
     #[error(
         "{}: the files have changed since the model was opened; open it again", dir.display()

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::lora::LoraSource;
-use crate::model::ModelSource;
+use crate::model::{ModelQuantization, ModelSource};
 use crate::photo::{Margins, Photo, PhotoError, PhotoLimits};
 use crate::record::{EditRecord, read_record};
 use crate::report::TextLeftOut;
@@ -103,6 +103,9 @@ pub struct GenerateRecord {
     /// Its LoRA adapters.
     #[serde(default)]
     pub loras: Vec<LoraSource>,
+    /// The bits of components whose weights were quantised.
+    #[serde(default, skip_serializing_if = "ModelQuantization::is_none")]
+    pub quantization: ModelQuantization,
     /// All effective options, for this image only.
     pub settings: GenerateSettings,
     /// The share of the steps that was run, of an image from a photo; `None` of one from text alone.
@@ -130,6 +133,7 @@ impl GenerateRecord {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             model: model.map(|model| model.sha256.clone()),
             loras: model.map_or_else(Vec::new, |model| model.loras.clone()),
+            quantization: model.map(|model| model.quantization).unwrap_or_default(),
             settings: GenerateSettings { count: 1, variation, ..settings.clone() },
             strength,
         }
@@ -175,7 +179,7 @@ impl GenerateRecord {
     /// Differences between the model that made the image and `model`, as
     /// [`EditRecord::differences`].
     pub fn differences(&self, model: Option<&ModelSource>) -> Vec<String> {
-        EditRecord::model_differences(self.model.as_ref(), &self.loras, model)
+        EditRecord::model_differences(self.model.as_ref(), &self.loras, self.quantization, model)
     }
 }
 

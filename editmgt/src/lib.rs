@@ -60,6 +60,7 @@ pub use editmgt_backends::{
     Backend, DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy, open as open_device,
     open_default as open_default_device,
 };
+pub use editmgt_checkpoint::WeightBits;
 pub use editmgt_core::{
     ActiveRows, AttentionConsolidator, AttentionMaps, AttentionRequest, CellScores, ChaChaNoise,
     CodecSpec, EditEvent, EditObserver, Error, Flow, GridSize, HoldMask, HoldRequest, ItemRows,
@@ -94,8 +95,9 @@ pub use image_to_image::{ImageToImageReport, ImageToImageResult};
 pub use lora::LoraUse;
 pub use model::identity::{checkpoint_identity, identity, variant_identity};
 pub use model::{
-    InferencePrecision, LoadOptions, LoadedText, Model, ModelFolder, ModelKind, ModelSource,
-    load_component, read_config,
+    InferencePrecision, LoadOptions, LoadedText, Model, ModelFolder, ModelKind, ModelQuantization,
+    ModelSource, QuantizablePart, QuantizeRequest, WrittenPart, load_component, quantize_model,
+    read_config,
 };
 pub use open::OpenPhoto;
 pub use photo::{

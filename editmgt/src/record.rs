@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::lora::LoraSource;
-use crate::model::ModelSource;
+use crate::model::{ModelQuantization, ModelSource};
 use crate::photo::{PhotoError, read_text};
 use crate::report::EditReport;
 use crate::request::{EditRequest, EditSettings};
@@ -35,6 +35,9 @@ pub struct EditRecord {
     /// Its LoRA adapters.
     #[serde(default)]
     pub loras: Vec<LoraSource>,
+    /// The bits of components whose weights were quantised.
+    #[serde(default, skip_serializing_if = "ModelQuantization::is_none")]
+    pub quantization: ModelQuantization,
     /// The request: only the explicitly set options.
     pub request: EditRequest,
     /// All effective options, including the seed.
@@ -64,13 +67,14 @@ impl EditRecord {
     /// Differences between the model that made the edit and `model`, a sentence each; empty if the
     /// edit can be repeated with it.
     pub fn differences(&self, model: Option<&ModelSource>) -> Vec<String> {
-        Self::model_differences(self.model.as_ref(), &self.loras, model)
+        Self::model_differences(self.model.as_ref(), &self.loras, self.quantization, model)
     }
 
     /// Differences between the model of a record with these adapters and `model`.
     pub(crate) fn model_differences(
         recorded: Option<&String>,
         recorded_loras: &[LoraSource],
+        recorded_quantization: ModelQuantization,
         model: Option<&ModelSource>,
     ) -> Vec<String> {
         let loras = model.map_or(&[][..], |model| &model.loras);
@@ -78,6 +82,11 @@ impl EditRecord {
         let mut differences = Vec::new();
         if recorded != model.map(|model| &model.sha256) {
             differences.push("it was made with another model".to_owned());
+        }
+        let quantization = model.map(|model| model.quantization).unwrap_or_default();
+        if recorded_quantization != quantization {
+            differences
+                .push(format!("it was made with {recorded_quantization}, not with {quantization}"));
         }
         for lora in recorded_loras.iter().filter(|lora| lacks(loras, lora)) {
             differences.push(format!("it was made with the {lora}, which is not given"));
@@ -118,6 +127,7 @@ impl From<&EditReport> for EditRecord {
             version: report.version.to_owned(),
             model: report.model.as_ref().map(|model| model.sha256.clone()),
             loras: report.model.as_ref().map_or_else(Vec::new, |model| model.loras.clone()),
+            quantization: report.model.as_ref().map(|model| model.quantization).unwrap_or_default(),
             request: report.request.clone(),
             settings: report.settings.clone(),
         }

@@ -18,6 +18,7 @@ fn every_command_explains_itself() {
                 "verify",
                 "devices",
                 "inspect",
+                "quantize",
                 "pull",
                 "models",
                 "editmgt-lab",
@@ -35,6 +36,7 @@ fn every_command_explains_itself() {
                 "[default: cpu]",
                 "f32, f16 or bf16",
                 "--low-memory",
+                "--quantize",
             ],
         ),
         (

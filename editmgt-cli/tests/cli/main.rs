@@ -25,6 +25,7 @@ mod low_memory;
 mod map;
 mod models;
 mod program;
+mod quantize;
 mod record;
 #[cfg(all(feature = "remote", feature = "serve"))]
 mod remote;

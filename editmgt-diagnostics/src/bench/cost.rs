@@ -124,6 +124,7 @@ fn edit(editor: &Editor, load: &EditLoad, pictures: Tensor<4>) -> Result<Tensor<
         .with_guidance(settings.guidance_scale, negative)
         .with_guidance_interval(settings.guidance_interval)
         .with_step_plan(settings.steps_plan)
+        .with_guidance_reuse(settings.guidance_reuse)
         .with_reference(reference, settings.reference_strength)
         .with_localisation(Localisation::new(blocks.collect()));
     let mut edit = EditLoop::new(stages, input)?;

@@ -94,6 +94,10 @@ pub struct LoopInput {
     /// Which steps compute the whole canvas. Read if the transformer
     /// [caches steps](MgtTransformer::caches_steps); all steps do otherwise.
     pub step_plan: StepPlan,
+    /// Whether guided partial steps compute the conditional half of the batch only, with guidance's
+    /// difference of the last full step: about half their work. Full steps that partial ones follow
+    /// compute the halves one after the other.
+    pub guidance_reuse: bool,
     /// Which attention to capture.
     pub localisation: Localisation,
     /// The user's mask, handed to the hold policy.
@@ -128,6 +132,7 @@ impl LoopInput {
             micro,
             steps,
             step_plan: StepPlan::Exact,
+            guidance_reuse: false,
             localisation: Localisation::default(),
             user_mask: None,
             first_image: 0,
@@ -158,6 +163,12 @@ impl LoopInput {
     #[must_use]
     pub fn with_step_plan(self, step_plan: StepPlan) -> Self {
         Self { step_plan, ..self }
+    }
+
+    /// Sets [`guidance_reuse`](Self::guidance_reuse).
+    #[must_use]
+    pub fn with_guidance_reuse(self, guidance_reuse: bool) -> Self {
+        Self { guidance_reuse, ..self }
     }
 
     /// Captures attention.

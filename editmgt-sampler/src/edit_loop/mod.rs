@@ -10,7 +10,10 @@
 //!     guided = g > 1 and (i + 0.5) / n inside the interval
 //!     full   = the plan says so for i, or guided is not what it was at i - 1     Exact: every step    steps
 //!     cells  = all if full, else those with a MASK, and those whose tokens are not what they were computed from
-//!     if guided:
+//!     if guided, not full, and guidance is reused:
+//!         cond      = transformer(T, R, γ, text, t_i) of cells
+//!         logits    = cond + (g − 1) · (cond − uncond of the last full step)     guidance
+//!     else if guided:
 //!         logits, A = transformer([T; T], [R; R], γ, [negative; text], t_i) of cells; A of the conditional half
 //!         logits    = uncond + g · (cond − uncond)                               guidance
 //!     else:

@@ -1,13 +1,13 @@
 //! Full and partial steps of a loop.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, FloatDType, Tensor};
 use editmgt_core::{
     ActiveRows, AttentionMaps, AttentionRequest, Error, ReferenceInput, Result, StepCache,
-    StepInput, StepOutput, StepPlan, TokenGrid,
+    StepInput, StepOutput, StepPlan, TextConditioning, TokenGrid,
 };
 
 use super::EditLoop;
-use crate::guidance::classifier_free_guidance;
+use crate::guidance::{add_guidance, classifier_free_guidance};
 
 /// The result of the transformer at one step.
 pub(super) struct Pass {
@@ -24,6 +24,16 @@ pub(super) struct CachedCanvas {
     cache: StepCache,
     /// The tokens for which each cell was computed last.
     computed: TokenGrid,
+    /// Guidance's difference `[B, N, V]` of the full step, if partial steps reuse it: the cache is
+    /// that of the conditional half then.
+    difference: Option<Tensor<3>>,
+}
+
+/// What a full pass keeps for partial steps.
+struct Kept {
+    output: StepOutput,
+    cache: StepCache,
+    difference: Option<Tensor<3>>,
 }
 
 /// What all passes of a step have in common.
@@ -42,16 +52,17 @@ impl EditLoop<'_> {
             self.cached = None;
             self.progress.since_full.clear();
             let at = Step { timestep, guided: self.is_guided(step) };
-            let request = self.request(at.guided, tokens.batch());
             let keeps = step + 1 < self.schedule.len() && !self.is_full(step + 1);
-            let mut cache = keeps.then(StepCache::new);
-            let output =
-                self.pass(at, &tokens, &request, cache.as_mut().map(|cache| (cache, None)))?;
-            if let Some(cache) = cache {
+            let StepOutput { logits, maps } = if keeps {
+                let Kept { output, cache, difference } = self.kept_pass(at, &tokens, true)?;
                 self.progress.since_full.push(tokens.clone());
-                self.cached = Some(CachedCanvas { cache, computed: tokens });
-            }
-            return Ok(Pass { logits: output.logits, maps: output.maps, partial: None });
+                self.cached = Some(CachedCanvas { cache, computed: tokens, difference });
+                output
+            } else {
+                let request = self.request(at.guided, tokens.batch());
+                self.pass(at, &tokens, &request, None)?
+            };
+            return Ok(Pass { logits, maps, partial: None });
         }
         let mut cached = match self.cached.take() {
             Some(cached) => cached,
@@ -100,10 +111,8 @@ impl EditLoop<'_> {
         {
             return Err(self.other_plan());
         }
-        let mut cache = StepCache::new();
-        let none = AttentionRequest::none();
-        self.pass(self.at(first)?, full, &none, Some((&mut cache, None)))?;
-        let mut cached = CachedCanvas { cache, computed: full.clone() };
+        let Kept { cache, difference, .. } = self.kept_pass(self.at(first)?, full, false)?;
+        let mut cached = CachedCanvas { cache, computed: full.clone(), difference };
         for (index, tokens) in partial.iter().enumerate() {
             self.partial_step(first + 1 + index, tokens, &mut cached)?;
         }
@@ -138,11 +147,52 @@ impl EditLoop<'_> {
             return Ok((Tensor::zeros(shape, (&device, DType::F32)), 0.0));
         };
         let at = self.at(step)?;
-        let of_pass = if at.guided { active.repeat(2) } else { active.clone() };
-        let cache = Some((&mut cached.cache, Some(&of_pass)));
-        let output = self.pass(at, tokens, &AttentionRequest::none(), cache)?;
+        let none = AttentionRequest::none();
+        let logits = match &cached.difference {
+            Some(difference) => {
+                let cache = Some((&mut cached.cache, Some(&active)));
+                let at = Step { guided: false, ..at };
+                let conditional = self.pass(at, tokens, &none, cache)?.logits;
+                let difference = active.select(difference.clone())?;
+                add_guidance(conditional, difference, self.input.guidance_scale)
+            }
+            None => {
+                let of_pass = if at.guided { active.repeat(2) } else { active.clone() };
+                let cache = Some((&mut cached.cache, Some(&of_pass)));
+                self.pass(at, tokens, &none, cache)?.logits
+            }
+        };
         active.copy_tokens(tokens, &mut cached.computed);
-        Ok((active.expand(output.logits)?, active.share()))
+        Ok((active.expand(logits)?, active.share()))
+    }
+
+    /// A pass over the whole canvas that fills a cache; attention is captured with `captures`.
+    fn kept_pass(&self, at: Step, tokens: &TokenGrid, captures: bool) -> Result<Kept> {
+        let mut cache = StepCache::new();
+        let request = |guided| match captures {
+            true => self.request(guided, tokens.batch()),
+            false => AttentionRequest::none(),
+        };
+        if !(at.guided && self.input.guidance_reuse) {
+            let output = self.pass(at, tokens, &request(at.guided), Some((&mut cache, None)))?;
+            return Ok(Kept { output, cache, difference: None });
+        }
+        // One half after the other, so that the cache has only the conditional one.
+        let at = Step { guided: false, ..at };
+        let negative = self.input.negative.as_ref().unwrap_or(&self.input.text);
+        let none = AttentionRequest::none();
+        let reference = self.input.reference.as_ref();
+        let unconditional =
+            self.transform(at.timestep, tokens, negative, reference, &none, None)?.logits;
+        let StepOutput { logits, maps } =
+            self.pass(at, tokens, &request(false), Some((&mut cache, None)))?;
+        let (conditional, unconditional) =
+            (logits.cast(FloatDType::F32), unconditional.cast(FloatDType::F32));
+        let difference = conditional.clone() - unconditional.clone();
+        let both = Tensor::cat(vec![unconditional, conditional], 0);
+        let logits = classifier_free_guidance(both, self.input.guidance_scale)?;
+        let output = StepOutput { logits, maps };
+        Ok(Kept { output, cache, difference: Some(difference) })
     }
 
     /// One pass over `tokens`, logits after guidance; without a cache, over the whole canvas.
@@ -153,31 +203,40 @@ impl EditLoop<'_> {
         request: &AttentionRequest,
         cache: Option<(&mut StepCache, Option<&ActiveRows>)>,
     ) -> Result<StepOutput> {
-        let copies = if guided { 2 } else { 1 };
-        let (text, reference) = if guided {
-            (&self.text, self.reference.as_ref())
-        } else {
-            (&self.input.text, self.input.reference.as_ref())
-        };
-        let forward_batch = copies * tokens.batch();
+        if !guided {
+            let (text, reference) = (&self.input.text, self.input.reference.as_ref());
+            return self.transform(timestep, tokens, text, reference, request, cache);
+        }
+        let (both, reference) = (tokens.repeat(2), self.reference.as_ref());
+        let StepOutput { logits, maps } =
+            self.transform(timestep, &both, &self.text, reference, request, cache)?;
+        let logits = classifier_free_guidance(logits, self.input.guidance_scale)?;
+        Ok(StepOutput { logits, maps })
+    }
+
+    /// One pass of the transformer; without a cache, over the whole canvas.
+    fn transform(
+        &self,
+        timestep: f32,
+        tokens: &TokenGrid,
+        text: &TextConditioning,
+        reference: Option<&TokenGrid>,
+        request: &AttentionRequest,
+        cache: Option<(&mut StepCache, Option<&ActiveRows>)>,
+    ) -> Result<StepOutput> {
+        let batch = tokens.batch();
         let input = StepInput {
-            tokens: &tokens.repeat(copies),
+            tokens,
             reference: reference
                 .map(|tokens| ReferenceInput { tokens, strength: self.input.reference_strength }),
             text,
-            micro: &vec![self.input.micro; forward_batch],
-            timestep: &vec![timestep; forward_batch],
+            micro: &vec![self.input.micro; batch],
+            timestep: &vec![timestep; batch],
         };
         let transformer = self.stages.transformer;
-        let StepOutput { logits, maps } = match cache {
-            None => transformer.forward(&input, request)?,
-            Some((cache, active)) => transformer.forward_cached(&input, request, cache, active)?,
-        };
-        let logits = if guided {
-            classifier_free_guidance(logits, self.input.guidance_scale)?
-        } else {
-            logits
-        };
-        Ok(StepOutput { logits, maps })
+        match cache {
+            None => transformer.forward(&input, request),
+            Some((cache, active)) => transformer.forward_cached(&input, request, cache, active),
+        }
     }
 }

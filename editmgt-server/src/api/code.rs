@@ -18,7 +18,7 @@ pub(super) struct Code {
 }
 
 /// Options of the table and their flags in `editmgt edit`.
-const FLAGS: [(&str, &str); 20] = [
+const FLAGS: [(&str, &str); 21] = [
     ("hold", "hold"),
     ("hold_margin", "hold-margin"),
     ("composite", "composite"),
@@ -29,6 +29,7 @@ const FLAGS: [(&str, &str); 20] = [
     ("blocks", "blocks"),
     ("steps", "steps"),
     ("steps_plan", "steps-plan"),
+    ("guidance_reuse", "guidance-reuse"),
     ("seed", "seed"),
     ("variation", "variation"),
     ("guidance_scale", "guidance"),

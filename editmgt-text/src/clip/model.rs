@@ -3,7 +3,7 @@ use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{Error, Result};
-use editmgt_kernels::{BufferPool, Operands, WithOperands, linear_layer};
+use editmgt_kernels::{BufferPool, Operands, WithOperands, embed, linear_layer};
 
 use super::ClipTextConfig;
 use super::config::PooledToken;
@@ -90,7 +90,7 @@ impl ClipText {
         let positions = self.position_embedding.weight.val().narrow(0, 0, tokens.length());
         // Tables may be narrower than activations.
         let dtype = self.final_layer_norm.gamma.val().dtype();
-        let embedded = self.token_embedding.forward(ids).cast(dtype);
+        let embedded = embed(&self.token_embedding, ids).cast(dtype);
         let mut hidden = embedded + positions.cast(dtype).unsqueeze();
         let mut penultimate = hidden.clone();
         for layer in &self.layers {

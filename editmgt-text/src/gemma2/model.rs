@@ -3,7 +3,7 @@ use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Device, Tensor};
 use editmgt_core::Result;
 use editmgt_core::config::ConfigError;
-use editmgt_kernels::{BufferPool, Operands, WithOperands};
+use editmgt_kernels::{BufferPool, Operands, WithOperands, dequantized_dtype, embed};
 
 use super::Gemma2Config;
 use super::attention::Context;
@@ -121,14 +121,15 @@ impl Gemma2 {
     ) -> Result<Tensor<3>> {
         let table = self.embed_tokens.weight.val();
         let device = table.device();
-        let dtype = self.layers.first().map_or_else(|| table.dtype(), Gemma2Layer::dtype);
+        let dtype =
+            self.layers.first().map_or_else(|| dequantized_dtype(&table), Gemma2Layer::dtype);
         let ids = tokens.to_tensor(self.config.vocab_size, self.positions(), &device)?;
         let context = Context::new(&self.config, tokens.length(), dtype, &device);
 
         // A tensor, because the official factor is rounded to the model's own type.
         let scale = (self.config.hidden_size as f64).sqrt() as f32;
         let scale = Tensor::<3>::from_data([[[scale]]], &device).cast(dtype);
-        let mut hidden = self.embed_tokens.forward(ids).cast(dtype) * scale;
+        let mut hidden = embed(&self.embed_tokens, ids).cast(dtype) * scale;
         visit(&hidden);
         for layer in &self.layers {
             hidden = layer.forward(hidden, &context);

@@ -5,7 +5,7 @@ use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{Result, TextConditioning, TextSpec};
-use editmgt_kernels::{Operands, WithOperands, linear_layer};
+use editmgt_kernels::{Operands, WithOperands, embed, linear_layer};
 
 use super::{SmallTextConfig, WordTokenizer};
 use crate::TokenIds;
@@ -101,7 +101,7 @@ impl SmallText {
         let positions = self.position_embedding.weight.val().narrow(0, 0, tokens.length());
         // Tables may be narrower than activations.
         let dtype = self.final_layer_norm.gamma.val().dtype();
-        let embedded = self.token_embedding.forward(ids).cast(dtype);
+        let embedded = embed(&self.token_embedding, ids).cast(dtype);
         let embedded = embedded + positions.cast(dtype).unsqueeze();
         let layers = || self.layers.iter().fold(embedded, |x, layer| layer.forward(x, &padding));
         let hidden = self.operands.install(layers);

@@ -2,7 +2,7 @@
 
 use burn::nn::Linear;
 use burn::tensor::Tensor;
-use editmgt_kernels::{add, linear as product};
+use editmgt_kernels::{add, linear as product, narrow_inputs};
 
 use crate::meissonic::lora::StreamLora;
 use crate::meissonic::pass::Stream;
@@ -49,7 +49,7 @@ pub(crate) fn linear<const PIECES: usize>(
         let [_, features] = piece.dims();
         let part = match PIECES {
             1 => weight.clone(),
-            _ => weight.clone().narrow(0, start, features),
+            _ => narrow_inputs(weight.clone(), start, features),
         };
         start += features;
         out = Some(match out {

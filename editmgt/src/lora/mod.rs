@@ -274,7 +274,8 @@ pub fn open_loras(loras: &[LoraUse]) -> Result<Vec<(LoraUse, LoraFile)>, LoraErr
 }
 
 /// Applies adapters to a model: those for all streams are merged into its weights (unless
-/// [`LoraUse::merge`] is off), the others attached. An adapter of scale 0 is validated and ignored.
+/// [`LoraUse::merge`] is off, or the weights are quantised, which merging would expand), the others
+/// attached. An adapter of scale 0 is validated and ignored.
 ///
 /// # Errors
 /// Those of [`LoraFile::for_model`]; a layer that the selected streams do not use.
@@ -284,10 +285,11 @@ pub fn apply_loras(
     loras: &[(LoraUse, LoraFile)],
 ) -> Result<MgtModel, LoraError> {
     let mut attached = Vec::new();
+    let quantized = model.has_quantized_weights();
     for (choice, file) in loras {
         let streams = choice.streams.unwrap_or(file.streams);
         let lora = file.for_model(&model, keys, choice.scale, streams)?;
-        if streams == LoraStreams::Both && choice.merge {
+        if streams == LoraStreams::Both && choice.merge && !quantized {
             model = model.merge_lora(&lora).map_err(refused(&choice.path))?;
         } else {
             attached.push(lora);

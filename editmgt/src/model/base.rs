@@ -13,6 +13,7 @@ use super::folder::ModelFolder;
 use super::kind::ModelKind;
 use super::loaded::Model;
 use super::options::{LoadOptions, ModelSource};
+use super::quantization::ModelQuantization;
 use super::stored::StoredModel;
 use crate::custom::CustomParts;
 use crate::error::{EditError, ModelError};
@@ -46,8 +47,8 @@ pub(crate) struct ModelMetadata {
     pub(crate) scheduler: SchedulerConfig,
     pub(crate) defaults: EditDefaults,
     pub(crate) kind: ModelKind,
-    /// Identity and precision; `None` with parts of the user's own.
-    pub(crate) source: Option<(String, DtypePolicy)>,
+    /// Identity, precision and quantisation; `None` with parts of the user's own.
+    pub(crate) source: Option<(String, DtypePolicy, ModelQuantization)>,
     pub(crate) device: Device,
 }
 
@@ -89,7 +90,10 @@ impl ModelMetadata {
         loras: &[(LoraUse, LoraFile)],
     ) -> Result<Option<ModelSource>, ModelError> {
         let source = self.source.clone();
-        source.map(|(sha256, dtype)| ModelSource::new(sha256, dtype, loras)).transpose()
+        let source = source.map(|(sha256, dtype, quantization)| {
+            ModelSource::new(sha256, dtype, quantization, loras)
+        });
+        source.transpose()
     }
 
     /// The model of these parts, when they belong together.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{DType, Device};
+use burn::tensor::DType;
 use editmgt_checkpoint::{WeightFiles, load_module};
 use editmgt_core::config::ConfigError;
 use editmgt_core::{KeyMap, TextEncoder, VqCodec};
@@ -20,6 +20,7 @@ use super::kind::ModelKind;
 use super::loaded::Model;
 use super::options::LoadOptions;
 use super::precision::InferencePrecision;
+use super::quantization::ModelQuantization;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
 use crate::lora::{LoraUse, open_loras};
@@ -68,15 +69,16 @@ impl File {
         Ok(load_module(module, &files, keys, options)?)
     }
 
-    /// [`load`](Self::load) in the precision of inference on this device.
+    /// [`load`](Self::load) in the precision of inference, quantised if the options say it.
     fn load_for_inference<M: Module + WithOperands>(
         self,
         module: M,
         keys: &KeyMap,
         dtype: DType,
-        device: &Device,
+        options: &LoadOptions,
     ) -> Result<M, ModelError> {
-        let InferencePrecision { load, operands } = InferencePrecision::new(device, dtype);
+        let InferencePrecision { load, operands } = InferencePrecision::new(&options.device, dtype);
+        let load = load.with_quantize(options.quantize).with_keep_quantized(true);
         Ok(self.load(module, keys, load)?.with_operands(operands))
     }
 }
@@ -126,7 +128,15 @@ pub(crate) fn load_base(
                 Some(_) => ModelKind::Custom,
                 None => ModelKind::Small,
             },
-            source: (!parts.change_model()).then(|| (identity(), options.dtype)),
+            source: (!parts.change_model()).then(|| {
+                let quantize = options.quantize;
+                let quantization = ModelQuantization {
+                    transformer: quantize,
+                    text_encoder: quantize,
+                    ..ModelQuantization::default()
+                };
+                (identity(), options.dtype, quantization)
+            }),
             device: options.device.clone(),
         },
     })
@@ -139,7 +149,7 @@ fn load_transformer(options: &LoadOptions) -> Result<BaseTransformer, ModelError
     let model = config.init(&options.device).map_err(file.wrong())?;
     let weights = embedded!("editmgt/diffusion_pytorch_model.safetensors");
     let dtype = options.dtype.transformer.into();
-    let model = weights.load_for_inference(model, &keys, dtype, &options.device)?;
+    let model = weights.load_for_inference(model, &keys, dtype, options)?;
     Ok(BaseTransformer::Loaded { model: Box::new(model), keys })
 }
 
@@ -157,7 +167,7 @@ fn load_text(options: &LoadOptions) -> Result<Arc<dyn TextEncoder>, ModelError> 
     let text = config.init(&options.device).map_err(file.wrong())?;
     let weights = embedded!("text_encoder/model.safetensors");
     let dtype = options.dtype.text.into();
-    let text = weights.load_for_inference(text, &config.keys(), dtype, &options.device)?;
+    let text = weights.load_for_inference(text, &config.keys(), dtype, options)?;
     let vocabulary = embedded!("tokenizer/vocab.json");
     let tokenizer =
         WordTokenizer::from_json(&vocabulary.path(), vocabulary.bytes, text.spec().rows)?;

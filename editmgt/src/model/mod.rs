@@ -19,6 +19,8 @@ mod location;
 mod on_demand;
 mod options;
 mod precision;
+mod quantization;
+mod quantize;
 pub(crate) mod stored;
 
 pub use folder::ModelFolder;
@@ -28,4 +30,6 @@ pub use loaded::Model;
 pub(crate) use location::ModelOrigin;
 pub use options::{LoadOptions, ModelSource};
 pub use precision::InferencePrecision;
+pub use quantization::ModelQuantization;
+pub use quantize::{QuantizablePart, QuantizeRequest, WrittenPart, quantize_model};
 pub use stored::{LoadedText, load_component, read_config};

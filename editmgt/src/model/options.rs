@@ -4,9 +4,11 @@ use std::fmt;
 
 use burn::tensor::Device;
 use editmgt_backends::{DeviceError, DtypePolicy};
+use editmgt_checkpoint::WeightBits;
 use editmgt_core::config::UnknownKeys;
 use serde::{Deserialize, Serialize};
 
+use super::quantization::ModelQuantization;
 use crate::error::ModelError;
 use crate::lora::{LoraFile, LoraSource, LoraUse};
 
@@ -35,12 +37,16 @@ pub struct LoadOptions {
     pub variant: Option<String>,
     /// What happens to keys of configs that this program doesn't know.
     pub unknown_keys: UnknownKeys,
+    /// Quantises the weights of transformer and text encoders while they are read, to these bits:
+    /// see [`quantize_model`](crate::quantize_model), which does so once and for all. A component
+    /// that is stored so is read as it is.
+    pub quantize: Option<WeightBits>,
 }
 
 impl LoadOptions {
     /// Reads the plain files, and refuses unknown keys.
     pub fn new(device: Device, dtype: DtypePolicy) -> Self {
-        Self { device, dtype, variant: None, unknown_keys: UnknownKeys::Refuse }
+        Self { device, dtype, variant: None, unknown_keys: UnknownKeys::Refuse, quantize: None }
     }
 
     /// Sets [`variant`](Self::variant).
@@ -58,6 +64,12 @@ impl LoadOptions {
 }
 
 impl LoadOptions {
+    /// Sets [`quantize`](Self::quantize).
+    #[must_use]
+    pub fn quantize(self, bits: WeightBits) -> Self {
+        Self { quantize: Some(bits), ..self }
+    }
+
     /// This device, in the precision that suits it.
     ///
     /// # Errors
@@ -76,6 +88,9 @@ pub struct ModelSource {
     pub sha256: String,
     /// The precision of each component.
     pub dtype: DtypePolicy,
+    /// The bits of components whose weights are quantised.
+    #[serde(default, skip_serializing_if = "ModelQuantization::is_none")]
+    pub quantization: ModelQuantization,
     /// The LoRA adapters that it was loaded with, in order.
     #[serde(default)]
     pub loras: Vec<LoraSource>,
@@ -85,25 +100,32 @@ impl ModelSource {
     pub(crate) fn new(
         sha256: String,
         dtype: DtypePolicy,
+        quantization: ModelQuantization,
         loras: &[(LoraUse, LoraFile)],
     ) -> Result<Self, ModelError> {
         let loras = loras.iter().map(|(choice, file)| LoraSource::read(choice, file));
-        Ok(Self { sha256, dtype, loras: loras.collect::<Result<_, _>>()? })
+        let loras = loras.collect::<Result<_, _>>()?;
+        Ok(Self { sha256, dtype, quantization, loras })
     }
 
-    /// Whether it is the same model with the same adapters, whatever the precision.
+    /// Whether it is the same model with the same adapters and the same quantised weights, whatever
+    /// the dtypes.
     pub fn is_same(&self, other: &Self) -> bool {
         let loras = self.loras.iter().zip(&other.loras);
         self.sha256 == other.sha256
+            && self.quantization == other.quantization
             && self.loras.len() == other.loras.len()
             && loras.into_iter().all(|(a, b)| a.is_same(b))
     }
 }
 
 impl fmt::Display for ModelSource {
-    /// The beginning of its identity, and the adapters.
+    /// The beginning of its identity, the quantised components, and the adapters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "model {:.12}", self.sha256)?;
+        if !self.quantization.is_none() {
+            write!(f, " ({})", self.quantization)?;
+        }
         self.loras.iter().try_for_each(|lora| write!(f, " with the {lora}"))
     }
 }

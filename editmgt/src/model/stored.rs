@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{DType, Device};
-use editmgt_checkpoint::{WeightFiles, check_module, load_module};
+use burn::tensor::DType;
+use editmgt_checkpoint::{
+    LoadOptions as WeightOptions, QuantizationConfig, WeightBits, WeightFiles, check_module,
+    load_module,
+};
 use editmgt_core::config::{ConfigError, UnknownKeys};
 use editmgt_core::{KeyMap, MgtTransformer, TextEncoder, VqCodec};
 use editmgt_kernels::{Operands, WithOperands};
@@ -23,6 +26,7 @@ use super::identity::{files_identity, variant_identity};
 use super::kind::ModelKind;
 use super::options::LoadOptions;
 use super::precision::InferencePrecision;
+use super::quantization::ModelQuantization;
 use crate::custom::CustomParts;
 use crate::error::ModelError;
 use crate::lora::{LoraError, LoraFile, LoraUse};
@@ -34,10 +38,10 @@ pub(crate) struct Stored<M> {
     pub(crate) unloaded: M,
     /// Its folder.
     pub(crate) dir: PathBuf,
-    keys: KeyMap,
-    files: WeightFiles,
+    pub(crate) keys: KeyMap,
+    pub(crate) files: WeightFiles,
     dtype: DType,
-    options: editmgt_checkpoint::LoadOptions,
+    options: WeightOptions,
     operands: Operands,
     /// The module with these operands; for a module that has none, the module.
     with_operands: fn(M, Operands) -> M,
@@ -53,20 +57,41 @@ impl<M: Module> Stored<M> {
         let dir = files.dir().to_owned();
         let path = dir.join("config.json");
         let (keys, unloaded) = build().map_err(|cause| ModelError::Config { path, cause })?;
-        check_module(&unloaded, &files, &keys, dtype)?;
-        let (options, operands) = (dtype.into(), Operands::default());
-        let with_operands = |module, _| module;
+        let quantized = read_config(&dir, "config.json", QuantizationConfig::split)?.1;
+        let options = WeightOptions::new(dtype).with_quantized(quantized.map(|found| found.bits));
+        check_module(&unloaded, &files, &keys, options)?;
+        let (operands, with_operands) = (Operands::default(), |module, _| module);
         Ok(Self { unloaded, dir, keys, files, dtype, options, operands, with_operands })
     }
 
     /// For a module that widens matrices on use, and is not trained: the precision of inference on
-    /// this device.
-    fn for_inference(self, device: &Device) -> Self
+    /// the options' device. Quantised matrices stay so, and others are quantised if the options say
+    /// it.
+    fn for_inference(self, options: &LoadOptions) -> Result<Self, ModelError>
     where
         M: WithOperands,
     {
-        let InferencePrecision { load, operands } = InferencePrecision::new(device, self.dtype);
-        Self { options: load, operands, with_operands: M::with_operands, ..self }
+        let (stored, requested) = (self.options.quantized, options.quantize);
+        if let (Some(stored), Some(requested)) = (stored, requested)
+            && stored != requested
+        {
+            return Err(ModelError::Quantized { dir: self.dir, stored, requested });
+        }
+        let InferencePrecision { load, operands } =
+            InferencePrecision::new(&options.device, self.dtype);
+        let options =
+            load.with_quantized(stored).with_quantize(requested).with_keep_quantized(true);
+        Ok(Self { options, operands, with_operands: M::with_operands, ..self })
+    }
+
+    /// The bits of weights that are quantised in the files.
+    pub(crate) fn stored_bits(&self) -> Option<WeightBits> {
+        self.options.quantized
+    }
+
+    /// The bits of weights that are quantised when they are loaded.
+    fn bits(&self) -> Option<WeightBits> {
+        self.options.quantized.or(self.options.quantize)
     }
 
     /// Tells its config and weights apart from others, as they are now.
@@ -158,12 +183,19 @@ impl StoredTransformer {
     }
 
     /// As [`Stored::for_inference`].
-    fn for_inference(self, device: &Device) -> Self {
-        match self {
+    fn for_inference(self, options: &LoadOptions) -> Result<Self, ModelError> {
+        Ok(match self {
             Self::Meissonic { model, keys } => {
-                Self::Meissonic { model: Box::new(model.for_inference(device)), keys }
+                Self::Meissonic { model: Box::new(model.for_inference(options)?), keys }
             }
-            Self::Amused(model) => Self::Amused(Box::new(model.for_inference(device))),
+            Self::Amused(model) => Self::Amused(Box::new(model.for_inference(options)?)),
+        })
+    }
+
+    fn bits(&self) -> Option<WeightBits> {
+        match self {
+            Self::Meissonic { model, .. } => model.bits(),
+            Self::Amused(model) => model.bits(),
         }
     }
 }
@@ -203,6 +235,15 @@ impl StoredClip {
 }
 
 impl StoredText {
+    /// Of the text encoder and of Gemma2.
+    fn bits(&self) -> [Option<WeightBits>; 2] {
+        match self {
+            Self::Clip(clip) => [clip.model.bits(), None],
+            Self::ClipGemma2 { clip, gemma, .. } => [clip.model.bits(), gemma.bits()],
+            Self::Small(model, _) => [model.bits(), None],
+        }
+    }
+
     pub(crate) fn load(self) -> Result<LoadedText, ModelError> {
         Ok(match self {
             Self::Clip(clip) => LoadedText::Clip(Box::new(clip.load()?)),
@@ -266,25 +307,38 @@ impl StoredModel {
                 let config = read_transformer(folder, options)?;
                 let stored = StoredTransformer::open(folder, &config, options)?;
                 stored.check(loras)?;
-                let stored = stored.for_inference(&options.device);
+                let stored = stored.for_inference(options)?;
                 (Part::Stored(stored), Some(config))
             }
+        };
+        let text = match &parts.text {
+            Some(own) => Part::Own(own.clone()),
+            None => {
+                let architecture = match &config {
+                    Some(config) => config.text_encoder_architecture().clone(),
+                    None => text_architecture(folder, options)?,
+                };
+                Part::Stored(open_text(folder, &architecture, options)?)
+            }
+        };
+        let [text_encoder, llm_encoder] = match &text {
+            Part::Stored(text) => text.bits(),
+            Part::Own(_) => [None; 2],
+        };
+        let quantization = ModelQuantization {
+            transformer: match &transformer {
+                Part::Stored(transformer) => transformer.bits(),
+                Part::Own(_) => None,
+            },
+            text_encoder,
+            llm_encoder,
         };
         Ok(Self {
             codec: match &parts.codec {
                 Some(own) => Part::Own(own.clone()),
                 None => Part::Stored(open_codec(folder.weights(&folder.vqvae, options)?, options)?),
             },
-            text: match &parts.text {
-                Some(own) => Part::Own(own.clone()),
-                None => {
-                    let architecture = match &config {
-                        Some(config) => config.text_encoder_architecture().clone(),
-                        None => text_architecture(folder, options)?,
-                    };
-                    Part::Stored(open_text(folder, &architecture, options)?)
-                }
-            },
+            text,
             metadata: ModelMetadata {
                 root: folder.root.clone(),
                 scheduler: match parts.scheduler {
@@ -302,7 +356,8 @@ impl StoredModel {
                 source: if parts.change_model() {
                     None
                 } else {
-                    Some((variant_identity(folder, options.variant.as_deref())?, options.dtype))
+                    let sha256 = variant_identity(folder, options.variant.as_deref())?;
+                    Some((sha256, options.dtype, quantization))
                 },
                 device: options.device.clone(),
             },
@@ -486,14 +541,14 @@ fn open_text(
         let config = read_component(dir, options, SmallTextConfig::from_json_with)?;
         let files = folder.weights(dir, options)?;
         let model = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-        let model = model.for_inference(device);
+        let model = model.for_inference(options)?;
         let tokenizer = WordTokenizer::open(&folder.tokenizer, model.unloaded.spec().rows)?;
         return Ok(StoredText::Small(Box::new(model), tokenizer));
     }
     let config = read_component(dir, options, ClipTextConfig::from_json_with)?;
     let files = folder.weights(dir, options)?;
     let model = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let model = model.for_inference(device);
+    let model = model.for_inference(options)?;
     let clip = Box::new(StoredClip { model, tokenizer: PromptTokenizer::clip(&folder.tokenizer)? });
     if *architecture == TextArchitecture::Clip {
         return Ok(StoredText::Clip(clip));
@@ -505,7 +560,7 @@ fn open_text(
     let config = read_component(dir, options, Gemma2Config::from_json_with)?;
     let files = folder.weights(dir, options)?;
     let gemma = Stored::open(files, dtype, || Ok((config.keys(), config.init(device)?)))?;
-    let gemma = gemma.for_inference(device);
+    let gemma = gemma.for_inference(options)?;
     let tokenizer = PromptTokenizer::gemma(tokenizer)?;
     Ok(StoredText::ClipGemma2 { clip, gemma: Box::new(gemma), tokenizer })
 }
@@ -525,7 +580,10 @@ fn read_component<T>(
     options: &LoadOptions,
     parse: impl Fn(&str, UnknownKeys) -> Result<T, ConfigError>,
 ) -> Result<T, ModelError> {
-    read_config(dir, "config.json", |text| parse(text, options.unknown_keys))
+    read_config(dir, "config.json", |text| {
+        let (text, _) = QuantizationConfig::split(text)?;
+        parse(&text, options.unknown_keys)
+    })
 }
 
 /// Reads the file `name` of a checkpoint's folder by `parse`.

@@ -113,6 +113,12 @@ with_loop_options! {
         steps_plan: StepPlan;
         "exact, cached, cached:R or cached:R:W (R 0 to 4096 steps or never, W 1 to 4096)", |plan| plan.is_valid();
         default Some(StepPlan::Exact);
+        /// Whether the partial steps of a cached `steps_plan` compute the picture with the
+        /// instruction only, and take what guidance adds from the last full step: about half their
+        /// work. The result can differ a little.
+        guidance_reuse: bool;
+        "true or false", |_| true;
+        default Some(false);
         /// Which tokens stay the photo's: `off` (none), `auto`, `mask`, those with a score below a
         /// number from 0 to 1, `budget:SHARE` (at most that fraction may change), or `mask+` and one
         /// of these.
@@ -213,7 +219,7 @@ mod tests {
     use super::*;
 
     /// What every option is set to, as text, and the same as JSON.
-    const VALUES: [(&str, &str, &str); 26] = [
+    const VALUES: [(&str, &str, &str); 27] = [
         ("negative_prompt", "5", "\"5\""),
         ("steps", "12", "12"),
         ("guidance_scale", "3.5", "3.5"),
@@ -223,6 +229,7 @@ mod tests {
         ("size", "512", "512"),
         ("reference_strength", "1.25", "1.25"),
         ("steps_plan", "cached:4", r#"{"cached":{"warm_up":2,"refresh":4}}"#),
+        ("guidance_reuse", "true", "true"),
         ("hold", "mask+budget:0.5", r#"{"mask_and":{"budget":0.5}}"#),
         ("hold_margin", "2", "2"),
         ("keyword", "auto", "\"auto\""),

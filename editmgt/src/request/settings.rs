@@ -88,6 +88,7 @@ mod tests {
             guidance_scale: 6.0,
             guidance_interval: (0.0, 1.0),
             steps_plan: StepPlan::Exact,
+            guidance_reuse: false,
             reference_strength: 1.1,
             temperature: (2.0, 0.0),
             masking_schedule: MaskingSchedule::Cosine,

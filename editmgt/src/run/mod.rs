@@ -342,6 +342,7 @@ impl PhotoRun<'_> {
             .with_guidance(settings.guidance_scale, negative)
             .with_guidance_interval(settings.guidance_interval)
             .with_step_plan(settings.steps_plan)
+            .with_guidance_reuse(settings.guidance_reuse)
             .with_localisation(localisation)
             .with_user_mask(user_mask.cloned())
             .with_first_image(settings.variation as usize);

@@ -2,10 +2,10 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use editmgt::{
-    AttentionRequest, ChaChaNoise, EditEvent, EditLoop, Editor, Error, Flow, GridSize, HoldRequest,
-    Localisation, LoopInput, LoopProgress, LoopStages, LoopStep, Mask, MgtTransformer,
-    MicroConditions, RegionHold, StepInput, StepOutput, StepPlan, TextConditioning, TokenGrid,
-    TransformerSpec, UserMask,
+    ActiveRows, AttentionRequest, ChaChaNoise, EditEvent, EditLoop, Editor, Error, Flow, GridSize,
+    HoldRequest, Localisation, LoopInput, LoopProgress, LoopStages, LoopStep, Mask, MgtTransformer,
+    MicroConditions, RegionHold, StepCache, StepInput, StepOutput, StepPlan, TextConditioning,
+    TokenGrid, TransformerSpec, UserMask,
     sampler::{
         Consolidator, HoldBudget, HoldThreshold, HoldUserMask, MaskingSchedule, Strict, Temperature,
     },
@@ -239,6 +239,78 @@ fn a_resumed_loop_equals_an_unbroken_one() {
                 let difference = largest_difference(&rest, &all[completed..]);
                 assert_eq!(difference, 0.0, "{plan} after {completed}");
             }
+        }
+    }
+}
+
+/// Counts the images of each partial pass.
+struct Counted<'a>(&'a MgtModel, std::sync::Mutex<Vec<usize>>);
+
+impl MgtTransformer for Counted<'_> {
+    fn spec(&self) -> &TransformerSpec {
+        self.0.spec()
+    }
+
+    fn forward(&self, input: &StepInput<'_>, ask: &AttentionRequest) -> Result<StepOutput, Error> {
+        self.0.forward(input, ask)
+    }
+
+    fn caches_steps(&self) -> bool {
+        true
+    }
+
+    fn forward_cached(
+        &self,
+        input: &StepInput<'_>,
+        ask: &AttentionRequest,
+        cache: &mut StepCache,
+        active: Option<&ActiveRows>,
+    ) -> Result<StepOutput, Error> {
+        if active.is_some() {
+            self.1.lock().unwrap().push(input.tokens.batch());
+        }
+        self.0.forward_cached(input, ask, cache, active)
+    }
+}
+
+#[test]
+fn reused_guidance_computes_the_conditional_half_in_partial_steps() {
+    for resample in [false, true] {
+        let model = model(resample);
+        let budget = || Box::new(HoldBudget::new(0.5).unwrap());
+        let plain = Edit { hold: budget(), ..Edit::new(&model, 2, GridSize::new(5, 6)) };
+        let mut reused = Edit::new(&model, 2, GridSize::new(5, 6));
+        reused.hold = budget();
+        reused.input = plain.input.clone().with_guidance_reuse(true);
+        // Full steps are those of whole batches, bit for bit.
+        let (exact, exact_steps) = plain.run(&model, StepPlan::Exact);
+        for plan in [StepPlan::Exact, cached(1, 1)] {
+            let (progress, steps) = reused.run(&model, plan);
+            assert_eq!(progress, exact, "{plan}");
+            assert_eq!(largest_difference(&steps, &exact_steps), 0.0, "{plan}");
+        }
+        let plan = cached(2, 4);
+        let (_, without) = plain.run(&model, plan);
+        let counted = Counted(&model, Default::default());
+        let (expected, steps) = reused.run(&counted, plan);
+        assert_eq!(full_steps(&steps), full_steps(&without));
+        // Where no token is masked, nothing is computed.
+        let images = counted.1.lock().unwrap().clone();
+        assert!(!images.is_empty() && images.iter().all(|&images| images == 2), "{images:?}");
+        for full in [0, 1] {
+            assert_eq!(largest_difference(&steps[full..=full], &without[full..=full]), 0.0);
+            assert_eq!(steps[full].maps, without[full].maps);
+        }
+        // The first partial step has the same canvas; its guidance is that of the step before.
+        let (got, expected_logits) = (&steps[2..=2], &without[2..=2]);
+        let scale = expected_logits[0].logits.clone().abs().max().into_scalar::<f32>();
+        let difference = largest_difference(got, expected_logits) / scale;
+        assert!(0.0 < difference && difference < 0.5, "{difference}");
+        for completed in 0..STEPS {
+            let from = reused.stopped(&model, plan, completed);
+            let (progress, rest) = reused.resumed(&model, plan, Some(from));
+            assert_eq!(progress, expected, "after {completed}");
+            assert_eq!(largest_difference(&rest, &steps[completed..]), 0.0, "after {completed}");
         }
     }
 }

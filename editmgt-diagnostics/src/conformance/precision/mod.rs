@@ -1,4 +1,4 @@
-//! Errors of half precision: every stage of a model, and whole edits, compared with f32.
+//! Errors of half precision and of quantised weights: every stage of a model, and whole edits, compared with f32.
 
 mod difference;
 mod inputs;
@@ -7,7 +7,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use editmgt::{EditError, EditRequest, EditorBuilder, Photo};
+use editmgt::{EditError, EditRequest, EditorBuilder, Photo, WeightBits};
 use editmgt_backends::{Dtype, DtypePolicy};
 use serde::Serialize;
 
@@ -23,7 +23,8 @@ pub struct PrecisionReport {
     pub device: String,
     /// Identity of the model: see [`identity`](editmgt::identity()); `None` for custom parts.
     pub model: Option<String>,
-    /// One entry for each half precision that the device supports.
+    /// One entry for each half precision that the device supports, then for weights in 8 and in 4 bits
+    /// (of a model that is stored so, none of them).
     pub dtypes: Vec<DtypePrecision>,
 }
 
@@ -32,6 +33,9 @@ pub struct PrecisionReport {
 pub struct DtypePrecision {
     /// The dtype.
     pub dtype: Dtype,
+    /// The bits of quantised weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<WeightBits>,
     /// Text features, rows and pooled vectors together.
     pub text: ValueError,
     /// Logits of a pass half-way through each edit, from f32 features.
@@ -42,6 +46,13 @@ pub struct DtypePrecision {
     pub codec: CodecError,
     /// The edits, with transformer and text encoder in this dtype and the codec in f32.
     pub edits: Vec<EditPrecision>,
+}
+
+impl DtypePrecision {
+    /// `f16`, `8 bits`.
+    pub fn name(&self) -> String {
+        self.quantize.map_or_else(|| self.dtype.name().to_owned(), |bits| bits.to_string())
+    }
 }
 
 /// Difference of the code distributions from those of f32.
@@ -103,9 +114,9 @@ pub enum EditOutcome {
     },
 }
 
-/// Measures the error of each half precision of the device for the model of `builder` on these
-/// edits of `photo`, relative to f32. The builder's own dtypes are ignored. One model is loaded at
-/// a time.
+/// Measures the error of each half precision of the device, and of weights in 8 and 4 bits, for the
+/// model of `builder` on these edits of `photo`, relative to f32. The builder's own dtypes and
+/// quantisation are ignored. One model is loaded at a time.
 ///
 /// Each stage gets the same input in every dtype: the texts, and features, tokens and canvases
 /// computed in f32. Errors of one stage are therefore not propagated to the next; whole edits show
@@ -143,7 +154,7 @@ pub fn precision(
         return Err(EditError::option("edits", "at least one", "none"));
     }
     let device = builder.device_or_default()?;
-    let builder = builder.clone().device(device.clone());
+    let builder = builder.clone().device(device.clone()).quantize(None);
     let load = |dtype| builder.clone().dtype(dtype).build();
 
     let editor = load(DtypePolicy::uniform(Dtype::F32))?;
@@ -158,7 +169,9 @@ pub fn precision(
         let got = format!("{instruction:?}: {error}");
         return Err(EditError::option("edits", "edits that work in f32", got));
     }
-    let model = editor.model().source.as_ref().map(|source| source.sha256.clone());
+    let source = editor.model().source.clone();
+    let is_stored_quantized = source.as_ref().is_none_or(|source| !source.quantization.is_none());
+    let model = source.map(|source| source.sha256);
     drop(editor);
 
     let mut dtypes = Vec::new();
@@ -171,10 +184,26 @@ pub fn precision(
         let codec = CodecRun::of(&load(DtypePolicy::uniform(dtype))?, first)?;
         dtypes.push(DtypePrecision {
             dtype,
+            quantize: None,
             text: exact.text_error(&run),
             transformer: exact.logit_error(&run),
             attention: exact.map_error(&run),
             codec: exact_codec.error(&codec),
+            edits: exact.edit_errors(&run, &cases),
+        });
+    }
+    let quantized = [WeightBits::Eight, WeightBits::Four];
+    for bits in quantized.into_iter().filter(|_| !is_stored_quantized) {
+        let dtype = DtypePolicy::uniform(Dtype::F32);
+        let run = Run::of(&builder.clone().dtype(dtype).quantize(bits).build()?, photo, &cases)?;
+        dtypes.push(DtypePrecision {
+            dtype: Dtype::F32,
+            quantize: Some(bits),
+            text: exact.text_error(&run),
+            transformer: exact.logit_error(&run),
+            attention: exact.map_error(&run),
+            // It is never quantised.
+            codec: exact_codec.error(&exact_codec),
             edits: exact.edit_errors(&run, &cases),
         });
     }

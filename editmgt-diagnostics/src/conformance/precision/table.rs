@@ -25,7 +25,7 @@ impl fmt::Display for PrecisionReport {
 
         write!(f, "{:name_width$}", "beside f32")?;
         for half in &self.dtypes {
-            write!(f, "  {:>width$}", half.dtype.name())?;
+            write!(f, "  {:>width$}", half.name())?;
         }
         for (name, cells) in rows {
             write!(f, "\n{name:name_width$}")?;
@@ -36,7 +36,7 @@ impl fmt::Display for PrecisionReport {
         let failed = self.dtypes.iter().flat_map(|half| {
             let edits = half.edits.iter().enumerate();
             edits.filter_map(move |(at, edit)| match &edit.outcome {
-                EditOutcome::Failed { error } => Some((half.dtype, at + 1, error)),
+                EditOutcome::Failed { error } => Some((half.name(), at + 1, error)),
                 EditOutcome::Done { .. } => None,
             })
         });

@@ -4,6 +4,7 @@ fn half(dtype: Dtype, outcome: EditOutcome) -> DtypePrecision {
     let error = ValueError { relative_rms: 0.000_25, relative_max: 0.5, not_finite: 3 };
     DtypePrecision {
         dtype,
+        quantize: None,
         text: error,
         transformer: LogitError { error, same_best: 0.75, divergence: None },
         attention: 0.125,
@@ -39,6 +40,8 @@ fn table_has_a_row_per_number_and_lists_failures() {
     let widths: Vec<_> = table.lines().take(12).map(|line| line.chars().count()).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{table}");
 
+    let eight = DtypePrecision { quantize: Some(WeightBits::Eight), ..report.dtypes[0].clone() };
+    assert_eq!(eight.name(), "8 bits");
     report.dtypes.clear();
     assert_eq!(report.to_string(), "Flex computes in f32 only");
 }
@@ -53,9 +56,19 @@ fn half_precision_of_the_small_model_is_near_f32() {
     let report = precision(&builder, &photo, &edits).unwrap();
     assert!(report.model.is_some());
     let dtypes: Vec<_> = report.dtypes.iter().map(|half| half.dtype).collect();
-    assert_eq!(dtypes, [Dtype::F16, Dtype::Bf16]);
-    for half in &report.dtypes {
-        let DtypePrecision { dtype, text, transformer, attention, codec, edits } = half;
+    assert_eq!(dtypes, [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F32]);
+    let (halves, quantized) = report.dtypes.split_at(2);
+    for (bits, got) in [WeightBits::Eight, WeightBits::Four].into_iter().zip(quantized) {
+        assert_eq!((got.quantize, got.codec.tokens_differ), (Some(bits), 0));
+        // The weights' errors are 0.005 and 0.08.
+        let (least, most) = if bits == WeightBits::Eight { (1e-4, 2e-2) } else { (1e-3, 0.3) };
+        for error in [got.text.relative_rms, got.transformer.error.relative_rms] {
+            assert!((least..most).contains(&error), "{got:#?}");
+        }
+        assert!(got.edits.iter().all(|edit| matches!(edit.outcome, EditOutcome::Done { .. })));
+    }
+    for half in halves {
+        let DtypePrecision { dtype, text, transformer, attention, codec, edits, .. } = half;
         // The 8 bits of bf16, or 11 of f16, through a few layers: near f32, but not equal.
         let (least, most) = if *dtype == Dtype::F16 { (1e-5, 1e-2) } else { (1e-4, 8e-2) };
         for error in [text.relative_rms, transformer.error.relative_rms, *attention] {

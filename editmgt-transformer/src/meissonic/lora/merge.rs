@@ -3,6 +3,7 @@
 use burn::module::{Module, Param, Reparameterizer};
 use burn::tensor::{DType, Tensor};
 use editmgt_core::{Error, Result};
+use editmgt_kernels::dequantize;
 
 use super::{Lora, LoraStreams, StreamLora};
 use crate::MgtModel;
@@ -50,7 +51,7 @@ impl Reparameterizer for Merge<'_> {
         let scale = self.lora.scale;
         let merged = param.map(|weight| {
             let tracked = weight.is_require_grad();
-            let weight = weight.detach();
+            let weight = dequantize(weight.detach());
             // In f32 for weights of any dtype: the sum is rounded once.
             let [a, b] = factors.tensors(&weight.device(), DType::F32);
             let sum =

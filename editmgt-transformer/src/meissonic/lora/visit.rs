@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::nn::Linear;
 use burn::tensor::{DType, Tensor};
 use editmgt_core::{Error, Result};
+use editmgt_kernels::quantized_bits;
 
 use super::{LinearLayer, Lora, LoraFactors};
 use crate::MgtModel;
@@ -47,6 +48,12 @@ impl MgtModel {
         self.visit_layers().found.into_iter().map(|(layer, _)| layer).collect()
     }
 
+    /// Whether weights are quantised in memory. [`merge_lora`](Self::merge_lora) expands those that
+    /// it changes.
+    pub fn has_quantized_weights(&self) -> bool {
+        self.visit_layers().quantized
+    }
+
     /// Reads back the factors of the attached adapter, by the path of the layer; if there are
     /// several adapters, those of the first.
     ///
@@ -64,6 +71,7 @@ impl MgtModel {
             roles: self.linear_roles(),
             found: Vec::new(),
             adapted: false,
+            quantized: false,
         };
         self.visit(&mut layers);
         layers
@@ -80,6 +88,8 @@ pub(super) struct Layers {
     path: Vec<String>,
     roles: LinearRoles,
     found: Vec<(LinearLayer, LinearRole)>,
+    /// Whether any weight is quantised.
+    quantized: bool,
     /// Whether any layer has an adapter.
     pub(super) adapted: bool,
 }
@@ -122,6 +132,7 @@ impl ModuleVisitor for Layers {
             self.found.push((LinearLayer { path: path.to_owned(), inputs, outputs }, role));
         }
         self.adapted |= path.contains(".weight.lora.parts.");
+        self.quantized |= param.is_initialized() && quantized_bits(&param.base()).is_some();
     }
 }
 
