@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -16,6 +16,7 @@ use editmgt::{
 };
 use serde_json::json;
 
+use crate::app::App;
 use crate::edit::{Deadline, Edit, Ending, Event};
 use crate::error::ApiError;
 use crate::maps::{KeptMaps, StepMaps, words_of};
@@ -34,6 +35,8 @@ const LATEST: f64 = 0.5;
 /// Edits that wait, and the one that runs.
 pub(crate) struct Queue {
     inner: Mutex<Inner>,
+    /// Held while the model computes.
+    device: Mutex<()>,
     wake: Condvar,
     most: usize,
 }
@@ -93,7 +96,7 @@ fn work(passes: usize, pixels: usize) -> f64 {
 
 impl Queue {
     pub(crate) fn new(most: usize) -> Self {
-        Self { inner: Mutex::default(), wake: Condvar::new(), most }
+        Self { inner: Mutex::default(), device: Mutex::default(), wake: Condvar::new(), most }
     }
 
     /// Appends edits, all or none.
@@ -154,6 +157,11 @@ impl Queue {
         self.wake.notify_all();
     }
 
+    /// Waits until the model computes for no other, and keeps it so.
+    pub(crate) fn device(&self) -> MutexGuard<'_, ()> {
+        lock(&self.device)
+    }
+
     /// Waits for the next edit; `None` when the queue is closed.
     fn next(&self) -> Option<Arc<Edit>> {
         let mut inner = lock(&self.inner);
@@ -192,11 +200,24 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// The worker of a server.
+    pub(crate) fn of(app: &App) -> Self {
+        Self {
+            editor: app.editor.clone(),
+            queue: Arc::clone(&app.queue),
+            store: Arc::clone(&app.store),
+            metrics: Arc::clone(&app.metrics),
+            limits: app.options.limits.clone(),
+        }
+    }
+
     /// Runs edits until the queue is closed.
     pub(crate) fn run(&self) {
         while let Some(edit) = self.queue.next() {
             let start = Instant::now();
+            let device = self.queue.device();
             let ending = catch_unwind(AssertUnwindSafe(|| self.edit(&edit)));
+            drop(device);
             let ending = ending.unwrap_or_else(|panic| {
                 let message = panic.downcast_ref::<String>().map(String::as_str);
                 let message = message.or_else(|| panic.downcast_ref::<&str>().copied());

@@ -1,7 +1,7 @@
 //! A page and an HTTP API to edit images by instruction: `editmgt serve`.
 //!
 //! ```text
-//! page, clients ─► guard (Host, Origin, token) ─► /api (API.md), /v1 (as OpenAI's) ─► bounded queue
+//! page, clients ─► guard (Host, Origin, token) ─► /api (API.md), /v1 (as OpenAI's), /mcp ─► bounded queue
 //!                                                                                      │
 //!        events, results ◄─ store (bounded in number, bytes and age) ◄─ one worker thread with the model
 //! ```
@@ -18,6 +18,7 @@ mod engine;
 mod error;
 mod guard;
 mod maps;
+mod mcp;
 mod metrics;
 mod openai;
 mod options;
@@ -27,5 +28,6 @@ mod server;
 mod store;
 mod sync;
 
+pub use mcp::{AgentError, RootError, serve_stdio};
 pub use options::{ServerError, ServerLimits, ServerOptions};
 pub use server::Server;

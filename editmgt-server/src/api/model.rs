@@ -97,7 +97,7 @@ const GROUPS: [(&str, &str); 4] =
 /// An option, as the page shows it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Option)]
-pub(super) struct OptionView {
+pub(crate) struct OptionView {
     name: &'static str,
     label: String,
     group: &'static str,
@@ -115,7 +115,7 @@ pub(super) struct OptionView {
 /// The model and what the server accepts.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Model)]
-pub(super) struct ModelView {
+pub(crate) struct ModelView {
     version: &'static str,
     name: String,
     device: String,
@@ -211,7 +211,8 @@ fn known(editor: &Editor) -> Value {
     }
 }
 
-fn view(app: &App) -> ModelView {
+/// The model and what the server accepts.
+pub(crate) fn view(app: &App) -> ModelView {
     let options = options(&app.editor);
     let used = |group: &str| options.iter().any(|option| option.group == group);
     let groups = GROUPS.iter().filter(|(id, _)| used(id));

@@ -5,6 +5,7 @@ mod api;
 mod client;
 mod gone;
 mod limits;
+mod mcp;
 mod openai;
 
 use editmgt::{Editor, Photo};
