@@ -14,6 +14,8 @@ mod image_to_image;
 mod inspect;
 mod limits;
 mod made;
+#[cfg(feature = "serve")]
+mod mcp;
 #[cfg(feature = "hub")]
 mod models;
 mod progress;
@@ -66,6 +68,9 @@ enum Command {
     /// Serve a page to edit in, and an HTTP API.
     #[cfg(feature = "serve")]
     Serve(Box<serve::ServeArgs>),
+    /// Serve tools for agents over standard input and output (Model Context Protocol).
+    #[cfg(feature = "serve")]
+    Mcp(Box<mcp::McpArgs>),
     /// Print the options that a PNG was made with.
     Show(show::ShowArgs),
     /// Describe a model's components, sizes and memory needs without loading it.
@@ -95,6 +100,8 @@ fn main() -> ExitCode {
         Command::Batch(args) => batch::run(*args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(*args),
+        #[cfg(feature = "serve")]
+        Command::Mcp(args) => mcp::run(*args),
         Command::Show(args) => show::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Quantize(args) => quantize::run(args),

@@ -78,7 +78,7 @@ pub(crate) struct ServeArgs {
 
 /// Form of the log.
 #[derive(Clone, Copy, ValueEnum)]
-enum LogForm {
+pub(crate) enum LogForm {
     /// Lines to read
     Text,
     /// A JSON object a line
@@ -135,7 +135,11 @@ pub(crate) fn run(args: ServeArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn log(form: LogForm) -> Result<(), Box<dyn Error>> {
+/// Begins a log on standard error.
+///
+/// # Errors
+/// A log that was begun before.
+pub(crate) fn log(form: LogForm) -> Result<(), Box<dyn Error>> {
     let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false);
     let installed = match form {
         LogForm::Text => subscriber.try_init(),

@@ -16,6 +16,7 @@ use editmgt::{
 };
 use serde_json::json;
 
+use crate::app::App;
 use crate::edit::{Deadline, Edit, Ending, Event};
 use crate::error::ApiError;
 use crate::generation::{self, Generation, GenerationWatch};
@@ -273,6 +274,17 @@ fn caught<T>(work: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> 
 }
 
 impl Worker {
+    /// The worker of a server.
+    pub(crate) fn of(app: &App) -> Self {
+        Self {
+            models: Arc::clone(&app.models),
+            queue: Arc::clone(&app.queue),
+            store: Arc::clone(&app.store),
+            metrics: Arc::clone(&app.metrics),
+            limits: app.options.limits.clone(),
+        }
+    }
+
     /// Runs jobs until the queue is closed.
     pub(crate) fn run(&self) {
         while let Some(job) = self.queue.next() {

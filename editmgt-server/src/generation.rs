@@ -13,7 +13,7 @@ use crate::engine::{PREVIEW_SIDE, Previews};
 use crate::error::ApiError;
 use crate::sync::lock;
 
-/// Previews that a slow subscriber may lag behind before it misses some.
+/// Events that a slow subscriber may lag behind before it misses some.
 const EVENTS: usize = 16;
 
 /// A request for images, which lives as long as the HTTP request that it answers.
@@ -52,7 +52,7 @@ impl Generation {
         }
     }
 
-    /// Previews to come, and the end. To be called before it is queued.
+    /// Steps and previews to come, and the end. To be called before it is queued.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
@@ -79,7 +79,7 @@ impl Generation {
     }
 }
 
-/// Sends previews of a generation, and stops it.
+/// Sends steps and previews of a generation, and stops it.
 pub(crate) struct GenerationWatch<'a> {
     pub(crate) generation: &'a Generation,
     pub(crate) deadline: Deadline,
@@ -89,14 +89,21 @@ pub(crate) struct GenerationWatch<'a> {
 
 impl EditObserver for GenerationWatch<'_> {
     fn event(&mut self, event: &EditEvent<'_>) -> Flow {
-        if let EditEvent::Preview { completed, total, image } = event {
-            match self.previews.encode(*completed, *total, image) {
-                Ok((_, event)) => {
-                    let _receivers = self.generation.events.send(event);
-                }
-                // The images themselves are not harmed.
-                Err(error) => tracing::warn!(%error, "no preview"),
+        match event {
+            EditEvent::Step { completed, total, .. } => {
+                let step = json!({"completed": completed, "total": total});
+                let _receivers = self.generation.events.send(Event::new("step", &step));
             }
+            EditEvent::Preview { completed, total, image } => {
+                match self.previews.encode(*completed, *total, image) {
+                    Ok((_, event)) => {
+                        let _receivers = self.generation.events.send(event);
+                    }
+                    // The images themselves are not harmed.
+                    Err(error) => tracing::warn!(%error, "no preview"),
+                }
+            }
+            _ => {}
         }
         self.is_late = self.deadline.is_over();
         if self.is_late || self.generation.stop_is_requested() {

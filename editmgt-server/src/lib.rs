@@ -1,7 +1,7 @@
 //! A page and an HTTP API to edit images by instruction: `editmgt serve`.
 //!
 //! ```text
-//! page, clients ─► guard (Host, Origin, token) ─► /api (API.md), /v1 (as OpenAI's) ─► bounded queue
+//! page, clients ─► guard (Host, Origin, token) ─► /api (API.md), /v1 (as OpenAI's), /mcp ─► bounded queue
 //!                                                                                      │
 //!        events, results ◄─ store (bounded in number, bytes and age) ◄─ one worker thread with the model
 //! ```
@@ -19,6 +19,7 @@ mod error;
 mod generation;
 mod guard;
 mod maps;
+mod mcp;
 mod metrics;
 mod models;
 mod openai;
@@ -29,6 +30,7 @@ mod server;
 mod store;
 mod sync;
 
+pub use mcp::{AgentError, RootError, serve_stdio};
 pub use models::ServedModel;
 pub use options::{ServerError, ServerLimits, ServerOptions};
 pub use server::Server;

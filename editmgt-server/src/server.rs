@@ -27,7 +27,7 @@ use crate::engine::Worker;
 use crate::error::ApiError;
 use crate::models::ServedModel;
 use crate::options::{ServerError, ServerOptions};
-use crate::{api, guard, openai, page};
+use crate::{api, guard, mcp, openai, page};
 
 /// Threads that answer requests; edits have one of their own.
 const THREADS: usize = 2;
@@ -106,13 +106,7 @@ impl Server {
         let app = Arc::new(App::new(models, options));
         app.models.load_first().map_err(Box::new)?;
         let thread = std::thread::Builder::new().name("editmgt-worker".into());
-        let worker = Worker {
-            models: Arc::clone(&app.models),
-            queue: Arc::clone(&app.queue),
-            store: Arc::clone(&app.store),
-            metrics: Arc::clone(&app.metrics),
-            limits: app.options.limits.clone(),
-        };
+        let worker = Worker::of(&app);
         let worker = thread.spawn(move || worker.run()).map_err(threads)?;
         let (stop, stopped) = watch::channel(false);
         runtime.spawn(expire(Arc::clone(&app)));
@@ -160,9 +154,11 @@ impl Drop for Server {
     }
 }
 
-/// All routes, guarded.
-fn router(app: Shared) -> Router {
-    Router::new()
+/// All routes, guarded, and what ends the streams that don't end by themselves.
+fn router(app: Shared) -> (Router, impl FnOnce()) {
+    let (agents, farewell) = mcp::routes(&app);
+    let router = Router::new()
+        .merge(agents)
         .merge(api::routes())
         .merge(openai::routes())
         .fallback(page::answer)
@@ -170,7 +166,8 @@ fn router(app: Shared) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guarded))
-        .with_state(app)
+        .with_state(app);
+    (router, farewell)
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
@@ -194,7 +191,7 @@ async fn expire(app: Shared) {
 
 /// Accepts connections until `stopped` changes, then waits for the answers that are under way.
 async fn accept(listener: TcpListener, app: Shared, mut stopped: watch::Receiver<bool>) {
-    let router = router(Arc::clone(&app));
+    let (router, farewell) = router(Arc::clone(&app));
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(app.options.limits.connections));
     loop {
@@ -225,6 +222,7 @@ async fn accept(listener: TcpListener, app: Shared, mut stopped: watch::Receiver
         });
     }
     drop(listener);
+    farewell();
     if timeout(FAREWELL, graceful.shutdown()).await.is_err() {
         tracing::warn!("some answers were not sent in time");
     }

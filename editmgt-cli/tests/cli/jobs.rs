@@ -10,7 +10,7 @@ use crate::images::{equal, png, read};
 use crate::program::{CAT, Edit, GOLDEN_MODEL, Ran, Scratch, editmgt, root};
 
 /// A miniature model that was not trained to edit: 32 pixels per cell, random weights.
-fn base(scratch: &Scratch) -> PathBuf {
+pub(crate) fn base(scratch: &Scratch) -> PathBuf {
     random(scratch, Preset::MeissonicTiny)
 }
 

@@ -23,6 +23,8 @@ mod kill;
 mod lora;
 mod low_memory;
 mod map;
+#[cfg(feature = "serve")]
+mod mcp;
 mod models;
 mod program;
 mod quantize;

@@ -16,6 +16,7 @@ use serde_json::json;
 use utoipa::OpenApi;
 
 pub(crate) use edits::all_events;
+pub(crate) use model::view as model_view;
 pub(crate) use photos::{decode_mask, decode_photo, file_name};
 
 use crate::app::Shared;

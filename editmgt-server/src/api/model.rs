@@ -102,7 +102,7 @@ const GROUPS: [(&str, &str); 4] =
 /// An option, as the page shows it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Option)]
-pub(super) struct OptionView {
+pub(crate) struct OptionView {
     name: &'static str,
     label: String,
     group: &'static str,
@@ -120,7 +120,7 @@ pub(super) struct OptionView {
 /// The model and what the server accepts.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Model)]
-pub(super) struct ModelView {
+pub(crate) struct ModelView {
     version: &'static str,
     name: String,
     /// Names of all models of this server; the first is used where none is named.
@@ -220,7 +220,8 @@ fn known(editor: &Editor) -> Value {
     }
 }
 
-fn view(app: &App, model: usize) -> Result<ModelView, ApiError> {
+/// The model and what the server accepts.
+pub(crate) fn view(app: &App, model: usize) -> Result<ModelView, ApiError> {
     let used = app.model(model)?;
     let editor = &used.editor;
     let options = options(editor);

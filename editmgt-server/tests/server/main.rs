@@ -5,6 +5,7 @@ mod api;
 mod client;
 mod gone;
 mod limits;
+mod mcp;
 mod models;
 mod openai;
 
