@@ -9,7 +9,7 @@
 #
 # Needs Node 20 or newer, npm and Chromium (CHROMIUM names another one than /usr/bin/chromium). playwright-core and
 # axe-core are installed once, into a folder outside the project (NODE_FOLDER). EDITMGT names a program that is built
-# already. Exit status 3: Node, npm or Chromium is missing.
+# already. Exit status 3: Node, npm or Chromium is missing, or npm's registry can't be reached.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,7 +26,10 @@ done
 export NODE_FOLDER=${NODE_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/editmgt/node}
 if [[ ! -e $NODE_FOLDER/node_modules/playwright-core || ! -e $NODE_FOLDER/node_modules/axe-core ]]; then
     mkdir -p "$NODE_FOLDER"
-    npm install --silent --no-save --no-audit --no-fund --prefix "$NODE_FOLDER" playwright-core@1 axe-core@4
+    if ! npm install --silent --no-save --no-audit --no-fund --prefix "$NODE_FOLDER" playwright-core@1 axe-core@4; then
+        echo "page.sh: npm can't install playwright-core and axe-core: nothing was tested" >&2
+        exit 3
+    fi
 fi
 
 tests=editmgt-server/tests

@@ -6,19 +6,25 @@
 #
 # Needs Python 3 with venv, Node and npm. The packages are installed once, from PyPI and npm, outside the project
 # (CLIENTS_FOLDER). EDITMGT names a program that is built already; EXAMPLES is the number of examples of schemathesis
-# for each operation (default 30).
+# for each operation (default 30). Exit status 3: the packages can't be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 what=${1:-both}
 folder=${CLIENTS_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/editmgt/clients}
 python=$folder/bin/python
-if [[ ! -e $folder/bin/schemathesis ]]; then
-    python3 -m venv "$folder"
-    "$python" -m pip install --quiet openai schemathesis
-fi
 export NODE_FOLDER=$folder
-[[ -e $folder/node_modules/openai ]] || npm install --silent --no-save --no-audit --no-fund --prefix "$folder" openai
+install() {
+    if [[ ! -e $folder/bin/schemathesis ]]; then
+        python3 -m venv "$folder" && "$python" -m pip install --quiet openai schemathesis || return
+    fi
+    [[ -e $folder/node_modules/openai ]] ||
+        npm install --silent --no-save --no-audit --no-fund --prefix "$folder" openai
+}
+if ! install; then
+    echo "test_clients.sh: the clients can't be installed: nothing was tested" >&2
+    exit 3
+fi
 
 if [[ -z ${EDITMGT:-} ]]; then
     cargo build -q --locked -p editmgt-cli
