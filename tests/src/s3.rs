@@ -135,7 +135,7 @@ async fn answer(
     let signature = headers.get("authorization").map(|value| value.to_str().unwrap());
     let is_open = path.starts_with("open/") && method != Method::PUT;
     if !is_open && !signature.is_some_and(|text| text.contains(&format!("Credential={KEY_ID}/"))) {
-        let message = format!("The signature of {} is wrong", signature.unwrap_or("nobody"));
+        let message = format!("The signature of {} is wrong", signature.unwrap_or("no key"));
         return error(403, "SignatureDoesNotMatch", &message);
     }
     let query = uri.query().unwrap_or_default();

@@ -115,7 +115,7 @@ impl Client {
         let config = || {
             let config = Agent::config_builder()
                 .http_status_as_error(false)
-                // A server of ours sends nobody elsewhere, and the token is for it only.
+                // Our server never redirects, and the token is for it only.
                 .max_redirects(0)
                 .max_redirects_will_error(false)
                 .timeout_connect(Some(CONNECT))

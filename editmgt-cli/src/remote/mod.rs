@@ -92,7 +92,7 @@ impl Drop for RemotePhoto<'_> {
 pub(crate) enum Ended {
     /// With a result.
     Done(RemoteEdit),
-    /// By Ctrl-C, after so many steps of all.
+    /// By Ctrl-C, after `completed` of `total` steps.
     Stopped { completed: u64, total: u64 },
 }
 

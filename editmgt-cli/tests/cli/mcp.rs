@@ -255,7 +255,7 @@ fn paths_outside_of_the_folder_and_bad_arguments_are_errors_that_say_what_to_do(
     let mut only: Vec<_> = only.map(|name| name.into_string().unwrap()).collect();
     only.sort();
     assert_eq!(only, if cfg!(unix) { vec!["link.png", "scene.png"] } else { vec!["scene.png"] });
-    // A folder that is none, before the program answers.
+    // Not a folder: refused before the program answers.
     editmgt(["mcp", "--root", "/nowhere/x"]).refused("a folder", &["/nowhere/x", "folder"]);
 }
 

@@ -171,7 +171,7 @@ fn refusals_are_those_of_a_local_edit() {
 fn options_that_cannot_travel_are_refused_before_the_upload() {
     let scratch = Scratch::new();
     let to = scratch.out("x.png");
-    // Nobody listens there.
+    // A port without a server.
     let server = "http://127.0.0.1:9";
     let refused = |options: &[&str], named: &[&str]| {
         edit(&scene(), &to, Some(server), options).refused(&options.join(" "), named);

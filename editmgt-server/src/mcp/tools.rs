@@ -166,7 +166,7 @@ fn options_property(options: Vec<OptionInfo>) -> Value {
     })
 }
 
-/// Whether an option of the library's table is none of these tools.
+/// Whether an option of the library's table is not an option of these tools.
 pub(super) fn is_no_option(name: &str) -> bool {
     NOT_OPTIONS.contains(&name)
 }
