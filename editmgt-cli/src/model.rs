@@ -116,12 +116,12 @@ pub struct ComputeArgs {
     #[command(flatten)]
     model: ModelArg,
     #[command(flatten)]
-    run: RunArgs,
+    run: DeviceArgs,
 }
 
 /// Options for the device, precision and adapters.
 #[derive(Clone, Args)]
-pub struct RunArgs {
+pub struct DeviceArgs {
     /// LoRA adapter (folder or file); may be repeated. SCALE multiplies its effect [default: 1];
     /// STREAMS is image, reference or both [default: as trained]
     #[arg(long, value_name = "DIR[:SCALE[:STREAMS]]")]
@@ -139,7 +139,7 @@ pub struct RunArgs {
     low_memory: bool,
 }
 
-impl RunArgs {
+impl DeviceArgs {
     /// Applies them to a model's builder.
     ///
     /// # Errors

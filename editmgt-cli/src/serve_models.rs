@@ -8,7 +8,7 @@ use clap::Args;
 use editmgt::{EditError, Editor, EditorBuilder, ModelFolder};
 use editmgt_server::ServedModel;
 
-use crate::model::{FilesArgs, RunArgs, note_folder};
+use crate::model::{FilesArgs, DeviceArgs, note_folder};
 use crate::pull_first::PullFirst;
 
 /// The name of the model in the program.
@@ -39,7 +39,7 @@ pub(crate) struct ServeModels {
     #[command(flatten)]
     files: FilesArgs,
     #[command(flatten)]
-    run: RunArgs,
+    run: DeviceArgs,
 }
 
 /// Where a model is from.
