@@ -8,7 +8,7 @@ use clap::Args;
 use editmgt::{EditError, Editor, EditorBuilder, ModelFolder};
 use editmgt_server::ServedModel;
 
-use crate::model::{FilesArgs, DeviceArgs, note_folder};
+use crate::model::{DeviceArgs, FilesArgs, note_folder};
 use crate::pull_first::PullFirst;
 
 /// The name of the model in the program.
