@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use editmgt::{Mask, Photo};
+use editmgt::{EditResult, Mask, MaskReading, Photo, Resize, Task};
 
+use crate::api::decode_photo;
+use crate::disk::{Archive, Disk, Images, SavedEdit, SavedPhoto};
 use crate::edit::{Edit, NewEdit};
-use crate::error::ApiError;
-use crate::models::OpenIn;
+use crate::error::{ApiError, Role};
+use crate::models::{Models, OpenIn};
 use crate::options::ServerLimits;
 use crate::sync::{lock, new_id};
 
@@ -20,15 +22,23 @@ pub(crate) struct StoredPhoto {
     pub(crate) open: Arc<OpenIn>,
     /// When it or one of its edits was last asked for.
     used: Mutex<Instant>,
+    /// Whether its file and its results are in the store's folder.
+    is_saved: bool,
 }
+
+/// Least time between two notes of the last use in the folder.
+const NOTE_PAUSE: Duration = Duration::from_secs(30);
 
 impl StoredPhoto {
     pub(crate) fn photo(&self) -> &Photo {
         self.open.photo()
     }
 
-    fn touch(&self) {
-        *lock(&self.used) = Instant::now();
+    fn touch(&self, disk: Option<&Disk>) {
+        let before = std::mem::replace(&mut *lock(&self.used), Instant::now());
+        if let Some(disk) = disk.filter(|_| self.is_saved && before.elapsed() > NOTE_PAUSE) {
+            disk.touch(&self.id);
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -65,6 +75,7 @@ struct Kept {
 pub(crate) struct Store {
     kept: Mutex<Kept>,
     limits: ServerLimits,
+    disk: Option<Disk>,
 }
 
 /// How much is kept.
@@ -96,8 +107,11 @@ impl Kept {
     }
 
     /// Removes a photo, its masks and its edits; gives the edits.
-    fn remove(&mut self, photo: &str) -> Vec<Arc<Edit>> {
-        self.photos.remove(photo);
+    fn remove(&mut self, photo: &str, disk: Option<&Disk>) -> Vec<Arc<Edit>> {
+        let is_saved = self.photos.remove(photo).is_some_and(|photo| photo.is_saved);
+        if let Some(disk) = disk.filter(|_| is_saved) {
+            disk.remove_photo(photo);
+        }
         self.masks.retain(|_, mask| mask.photo != photo);
         let removed = self.edits_of(photo);
         self.edits.retain(|_, edit| edit.photo.id != photo);
@@ -108,6 +122,7 @@ impl Kept {
     fn make_room(
         &mut self,
         spared: Option<&str>,
+        disk: Option<&Disk>,
         fits: impl Fn(&Usage) -> bool,
     ) -> Result<(), ApiError> {
         while !fits(&self.usage()) {
@@ -115,23 +130,169 @@ impl Kept {
             let idle = others.filter(|photo| !self.is_busy(&photo.id));
             let oldest = idle.min_by_key(|photo| *lock(&photo.used)).map(|photo| photo.id.clone());
             if let Some(oldest) = oldest {
-                self.remove(&oldest);
+                self.remove(&oldest, disk);
                 continue;
             }
             let ended = self.edits.values().filter(|edit| edit.status().has_ended());
-            let oldest = ended.min_by_key(|edit| edit.serial).map(|edit| edit.id.clone());
-            match oldest {
-                Some(oldest) => self.edits.remove(&oldest),
-                None => return Err(ApiError::storage_full()),
-            };
+            let oldest = ended.min_by_key(|edit| edit.serial).cloned();
+            let Some(oldest) = oldest else { return Err(ApiError::storage_full()) };
+            self.edits.remove(&oldest.id);
+            if let Some(disk) = disk.filter(|_| oldest.photo.is_saved) {
+                disk.remove_edit(&oldest.photo.id, &oldest.id);
+            }
         }
         Ok(())
     }
 }
 
 impl Store {
-    pub(crate) fn new(limits: ServerLimits) -> Self {
-        Self { kept: Mutex::default(), limits }
+    pub(crate) fn new(limits: ServerLimits, disk: Option<Disk>) -> Self {
+        Self { kept: Mutex::default(), limits, disk }
+    }
+
+    /// The folder, where a photo's file is in it.
+    pub(crate) fn disk_of(&self, photo: &StoredPhoto) -> Option<&Disk> {
+        self.disk.as_ref().filter(|_| photo.is_saved)
+    }
+
+    /// Keeps a photo, and its file in the folder, where there is one.
+    ///
+    /// # Errors
+    /// As [`add_photo`](Self::add_photo); status 500 where the file can't be written.
+    pub(crate) fn add_saved_photo(
+        &self,
+        name: String,
+        open: Arc<OpenIn>,
+        file: &[u8],
+    ) -> Result<Arc<StoredPhoto>, ApiError> {
+        let Some(disk) = &self.disk else { return self.add_photo(name, open) };
+        let id = new_id()?;
+        // Before it is known, so that no other request finds it half written.
+        let saved = disk.save_photo(&id, &name, file);
+        let used = Mutex::new(Instant::now());
+        let photo = StoredPhoto { id: id.clone(), name, open, used, is_saved: true };
+        let added = saved.and_then(|()| self.add(photo));
+        if added.is_err() {
+            disk.remove_photo(&id);
+        }
+        added
+    }
+
+    /// Writes the result of an edit into the folder, where its photo is in it.
+    ///
+    /// # Errors
+    /// Status 500 where it can't be written.
+    pub(crate) fn archive(
+        &self,
+        edit: &Edit,
+        result: &EditResult,
+        models: &Models,
+    ) -> Result<Option<Archive>, ApiError> {
+        let Some(disk) = self.disk_of(&edit.photo) else { return Ok(None) };
+        let multiple = models.get(edit.model, None)?.editor.model().pixels_per_cell();
+        let images = Images::of(result, edit.source(models)?.photo())?;
+        let archive = disk.save_edit(edit, multiple, result, &images)?;
+        // The photo may have been removed in the meantime.
+        if self.photo_is_gone(&edit.photo.id) {
+            disk.remove_photo(&edit.photo.id);
+            return Ok(None);
+        }
+        Ok(Some(archive))
+    }
+
+    fn photo_is_gone(&self, id: &str) -> bool {
+        !lock(&self.kept).photos.contains_key(id)
+    }
+
+    /// Takes the photos and edits of an earlier run from the folder; what has expired or is damaged is removed.
+    pub(crate) fn restore(&self, models: &Models, keep: Duration) {
+        let Some(disk) = &self.disk else { return };
+        for saved in disk.photos() {
+            let id = saved.id.clone();
+            if saved.age > keep {
+                disk.remove_photo(&id);
+            } else if let Err(error) = self.restore_photo(disk, models, saved) {
+                tracing::warn!(photo = id, error = error.body.message, "a photo was not restored");
+                disk.remove_photo(&id);
+            }
+        }
+        let limits = &self.limits;
+        let fits = |usage: &Usage| usage.edits <= limits.edits && usage.bytes <= limits.kept_bytes;
+        // Nothing runs yet: there is always something to remove.
+        let _fits = lock(&self.kept).make_room(None, Some(disk), fits);
+    }
+
+    fn restore_photo(
+        &self,
+        disk: &Disk,
+        models: &Models,
+        saved: SavedPhoto,
+    ) -> Result<(), ApiError> {
+        let SavedPhoto { id, name, file, age } = saved;
+        let photo = decode_photo(&file, &self.limits, Role::Photo)?;
+        let used = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        let open = models.openable(Arc::new(photo));
+        let used = Mutex::new(used);
+        let photo = self.add(StoredPhoto { id, name, open, used, is_saved: true })?;
+        for (id, png) in disk.masks(&photo.id) {
+            let image = decode_photo(&png, &self.limits, Role::Mask)?;
+            let mask = Mask::from_photo(&image, MaskReading::Luma)?;
+            let mask = StoredMask { id: id.clone(), photo: photo.id.clone(), mask: Arc::new(mask) };
+            lock(&self.kept).masks.insert(id, Arc::new(mask));
+        }
+        for (id, saved, archive) in disk.edits(&photo.id) {
+            if let Err(error) = self.restore_edit(models, &photo, &id, saved, archive) {
+                tracing::warn!(edit = id, error = error.body.message, "an edit was not restored");
+                disk.remove_edit(&photo.id, &id);
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_edit(
+        &self,
+        models: &Models,
+        photo: &Arc<StoredPhoto>,
+        id: &str,
+        saved: SavedEdit,
+        archive: Archive,
+    ) -> Result<(), ApiError> {
+        let SavedEdit { serial, model, multiple, base, parent, mask, options, record, .. } = saved;
+        let model = models.find(Some(&model))?;
+        let base = base.map(|base| self.edit(&base)).transpose()?;
+        let mask = mask.map(|mask| self.mask(&mask, Some(photo))).transpose()?;
+        let (mut request, settings) = (record.request, record.settings);
+        request.mask = mask.as_ref().map(|mask| Arc::clone(&mask.mask));
+        let size = match settings.task {
+            Task::Outpaint(margins) => margins.canvas(photo.photo().size())?,
+            Task::Edit | Task::Inpaint => photo.photo().size(),
+        };
+        let area = match &request.mask {
+            Some(mask) if settings.resize == Resize::Mask => Some(mask.bounds(size)?),
+            _ => None,
+        };
+        let plan = settings.resize.plan(size, area, settings.size, multiple)?;
+        let new = NewEdit {
+            id: id.to_owned(),
+            photo: Arc::clone(photo),
+            model,
+            model_name: models.name(model).to_owned(),
+            base,
+            parent,
+            mask,
+            look: false,
+            request,
+            options,
+            settings,
+            plan,
+            resume: None,
+            previews: false,
+        };
+        let edit = Arc::new(Edit::restored(new, serial, archive));
+        let mut kept = lock(&self.kept);
+        kept.serial = kept.serial.max(serial);
+        kept.edits.insert(edit.id.clone(), edit);
+        Ok(())
     }
 
     /// Keeps a photo.
@@ -144,14 +305,18 @@ impl Store {
         open: Arc<OpenIn>,
     ) -> Result<Arc<StoredPhoto>, ApiError> {
         let used = Mutex::new(Instant::now());
-        let photo = Arc::new(StoredPhoto { id: new_id()?, name, open, used });
+        self.add(StoredPhoto { id: new_id()?, name, open, used, is_saved: false })
+    }
+
+    fn add(&self, photo: StoredPhoto) -> Result<Arc<StoredPhoto>, ApiError> {
+        let photo = Arc::new(photo);
         let limits = &self.limits;
         if photo.bytes() > limits.kept_bytes {
             let message = "the photo is larger than all that this server keeps";
             return Err(ApiError::too_large("kept_bytes", message));
         }
         let mut kept = lock(&self.kept);
-        kept.make_room(None, |usage| {
+        kept.make_room(None, self.disk.as_ref(), |usage| {
             usage.photos < limits.photos && usage.bytes + photo.bytes() <= limits.kept_bytes
         })?;
         kept.photos.insert(photo.id.clone(), Arc::clone(&photo));
@@ -174,7 +339,7 @@ impl Store {
         if count >= self.limits.edits {
             return Err(ApiError::storage_full());
         }
-        kept.make_room(Some(&photo.id), |usage| {
+        kept.make_room(Some(&photo.id), self.disk.as_ref(), |usage| {
             usage.bytes + mask.bytes() <= self.limits.kept_bytes
         })?;
         kept.masks.insert(mask.id.clone(), Arc::clone(&mask));
@@ -189,7 +354,7 @@ impl Store {
         let mut kept = lock(&self.kept);
         let (count, most) = (edits.len(), self.limits.edits);
         let spared = edits.first().map(|edit| edit.photo.id.clone());
-        kept.make_room(spared.as_deref(), |usage| usage.edits + count <= most)?;
+        kept.make_room(spared.as_deref(), self.disk.as_ref(), |usage| usage.edits + count <= most)?;
         let mut added = Vec::with_capacity(count);
         for edit in edits {
             kept.serial += 1;
@@ -204,7 +369,9 @@ impl Store {
     pub(crate) fn trim(&self, photo: &StoredPhoto) {
         let most = self.limits.kept_bytes;
         // One photo with its running edit may be more than all that may be kept: it stays until it is idle.
-        let _too_much = lock(&self.kept).make_room(Some(&photo.id), |usage| usage.bytes <= most);
+        let mut kept = lock(&self.kept);
+        let disk = self.disk.as_ref();
+        let _too_much = kept.make_room(Some(&photo.id), disk, |usage| usage.bytes <= most);
     }
 
     pub(crate) fn forget_edits(&self, edits: &[Arc<Edit>]) {
@@ -217,7 +384,7 @@ impl Store {
     /// Removes a photo with its masks and edits, and gives the edits; `None` if there is no such photo.
     pub(crate) fn remove_photo(&self, id: &str) -> Option<Vec<Arc<Edit>>> {
         let mut kept = lock(&self.kept);
-        kept.photos.contains_key(id).then(|| kept.remove(id))
+        kept.photos.contains_key(id).then(|| kept.remove(id, self.disk.as_ref()))
     }
 
     /// Removes photos that were not used for `keep`, except those that are being edited.
@@ -227,7 +394,7 @@ impl Store {
         let old: Vec<_> = old.map(|photo| photo.id.clone()).collect();
         for id in old {
             if !kept.is_busy(&id) {
-                kept.remove(&id);
+                kept.remove(&id, self.disk.as_ref());
             }
         }
     }
@@ -241,7 +408,7 @@ impl Store {
     pub(crate) fn photo(&self, id: &str) -> Result<Arc<StoredPhoto>, ApiError> {
         let photo = lock(&self.kept).photos.get(id).cloned();
         let photo = photo.ok_or_else(|| ApiError::not_found("photo"))?;
-        photo.touch();
+        photo.touch(self.disk.as_ref());
         Ok(photo)
     }
 
@@ -264,7 +431,7 @@ impl Store {
     pub(crate) fn edit(&self, id: &str) -> Result<Arc<Edit>, ApiError> {
         let edit = lock(&self.kept).edits.get(id).cloned();
         let edit = edit.ok_or_else(|| ApiError::not_found("edit"))?;
-        edit.photo.touch();
+        edit.photo.touch(self.disk.as_ref());
         Ok(edit)
     }
 
