@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,6 +44,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MINUTES", default_value_t = 60)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=525_600))]
     keep: u64,
+    /// Folder for uploaded photos, their masks and results, which then survive the program; created if needed [default:
+    /// they are in memory only]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Most edits that run or wait
     #[arg(long, value_name = "N", default_value_t = ServerLimits::default().queue)]
     #[arg(value_parser = number::<usize>("a number of edits, 0 or more"), allow_negative_numbers = true)]
@@ -67,7 +72,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MINUTES", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=10_080))]
     max_minutes: u64,
-    /// Limit of all photos and results in memory, in megabytes
+    /// Limit of all photos and results that are kept, in megabytes
     #[arg(long, value_name = "MB", default_value_t = ServerLimits::default().kept_bytes >> 20)]
     #[arg(value_parser = number::<usize>("megabytes, 0 or more"), allow_negative_numbers = true)]
     max_kept: usize,
@@ -104,6 +109,7 @@ impl ServeArgs {
         options.host_names.clone_from(&self.host_name);
         options.memory_budget = self.models.memory_budget.map(|megabytes| megabytes << 20);
         options.limits = limits;
+        options.data.clone_from(&self.data);
         options.keep = Duration::from_secs(60 * self.keep);
         options
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::disk::Disk;
 use crate::edit::{Edit, NewEdit};
 use crate::engine::{Job, Queue};
 use crate::error::ApiError;
@@ -33,12 +34,16 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(models: Vec<ServedModel>, options: ServerOptions) -> Self {
+    pub(crate) fn new(
+        models: Vec<ServedModel>,
+        options: ServerOptions,
+        disk: Option<Disk>,
+    ) -> Self {
         Self {
             models: Arc::new(Models::new(models, options.memory_budget)),
             guard: Guard::new(&options),
             queue: Arc::new(Queue::new(options.limits.queue)),
-            store: Arc::new(Store::new(options.limits.clone())),
+            store: Arc::new(Store::new(options.limits.clone(), disk)),
             metrics: Arc::new(Metrics::new()),
             uploads: Semaphore::new(UPLOADS),
             decoders: Semaphore::new(DECODERS),

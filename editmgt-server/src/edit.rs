@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use editmgt::{
-    EditRequest, EditResult, EditSettings, PhotoNote, PixelSize, ResizePlan, Stage, StoppedEdit,
+    EditRequest, EditResult, EditSettings, Photo, PhotoNote, PixelSize, ResizePlan, Stage,
+    StoppedEdit,
 };
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
+use crate::disk::Archive;
 use crate::error::{ApiError, ErrorBody};
 use crate::maps::KeptMaps;
 use crate::models::{Models, OpenIn};
@@ -131,11 +133,35 @@ struct State {
     stages: Vec<Event>,
     step: Option<Event>,
     preview: Option<(Bytes, Event)>,
-    result: Option<Arc<EditResult>>,
+    outcome: Option<Outcome>,
     maps: Option<Arc<KeptMaps>>,
     error: Option<ApiError>,
     stopped: Option<StoppedEdit>,
     position: usize,
+}
+
+/// What a done edit left.
+#[derive(Clone)]
+pub(crate) enum Outcome {
+    /// In memory.
+    Live(Arc<EditResult>),
+    /// In a folder.
+    Archived(Arc<Archive>),
+}
+
+impl Outcome {
+    /// The edited photo.
+    ///
+    /// # Errors
+    /// Status 500 where its file can't be read.
+    fn image(&self) -> Result<Photo, ApiError> {
+        match self {
+            Self::Live(result) => Ok(result.image.clone()),
+            Self::Archived(archive) => {
+                Photo::from_bytes(&archive.result()?).map_err(ApiError::internal)
+            }
+        }
+    }
 }
 
 /// How an edit ended.
@@ -186,7 +212,7 @@ impl Edit {
             stages: Vec::new(),
             step: None,
             preview: None,
-            result: None,
+            outcome: None,
             maps: None,
             error: None,
             stopped: None,
@@ -215,17 +241,38 @@ impl Edit {
         }
     }
 
-    /// The photo that is edited: the photo, or the result of the base.
-    pub(crate) fn source(&self, models: &Models) -> Arc<OpenIn> {
-        let of_base = self.base.as_ref().and_then(|base| base.opened_result(models));
-        of_base.unwrap_or_else(|| Arc::clone(&self.photo.open))
+    /// One that is done, of an earlier run of the program.
+    pub(crate) fn restored(new: NewEdit, serial: u64, archive: Archive) -> Self {
+        let edit = Self::new(new, serial);
+        {
+            let mut state = lock(&edit.state);
+            state.status = Status::Done;
+            state.completed = state.total;
+            state.outcome = Some(Outcome::Archived(Arc::new(archive)));
+        }
+        edit
     }
 
-    /// Its result as a photo to edit; `None` without one.
-    fn opened_result(&self, models: &Models) -> Option<Arc<OpenIn>> {
-        let result = self.result()?;
-        let open = self.open.get_or_init(|| models.openable(Arc::new(result.image.clone())));
-        Some(Arc::clone(open))
+    /// Its result is in a folder from now on.
+    pub(crate) fn archived(&self, archive: Archive) {
+        lock(&self.state).outcome = Some(Outcome::Archived(Arc::new(archive)));
+    }
+
+    /// The photo that is edited: the photo, or the result of the base.
+    ///
+    /// # Errors
+    /// Status 500 where the file of a result can't be read.
+    pub(crate) fn source(&self, models: &Models) -> Result<Arc<OpenIn>, ApiError> {
+        match self.base.as_ref().and_then(|base| Some((base, base.outcome()?))) {
+            Some((base, outcome)) => {
+                if let Some(open) = base.open.get() {
+                    return Ok(Arc::clone(open));
+                }
+                let open = models.openable(Arc::new(outcome.image()?));
+                Ok(Arc::clone(base.open.get_or_init(|| open)))
+            }
+            None => Ok(Arc::clone(&self.photo.open)),
+        }
     }
 
     /// The size of its result.
@@ -241,9 +288,17 @@ impl Edit {
         lock(&self.state).error.clone()
     }
 
-    /// The result of a done edit.
+    /// What a done edit left.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        lock(&self.state).outcome.clone()
+    }
+
+    /// The result of a done edit, where it is in memory.
     pub(crate) fn result(&self) -> Option<Arc<EditResult>> {
-        lock(&self.state).result.clone()
+        match self.outcome()? {
+            Outcome::Live(result) => Some(result),
+            Outcome::Archived(_) => None,
+        }
     }
 
     pub(crate) fn maps(&self) -> Option<Arc<KeptMaps>> {
@@ -272,9 +327,13 @@ impl Edit {
     pub(crate) fn bytes(&self) -> usize {
         let state = lock(&self.state);
         let pixels = self.plan.photo().height * self.plan.photo().width;
-        // RGB, opacity, and the weight of the edit in each pixel; a photo opened from it is another copy.
-        let copies = 5 + if self.open.get().is_some() { 4 } else { 0 };
-        let result = if state.result.is_some() { copies * pixels } else { 0 };
+        // RGB, opacity, and the weight of the edit in each pixel; a photo opened from it is a copy.
+        let result = match &state.outcome {
+            Some(Outcome::Live(_)) => 5 * pixels,
+            Some(Outcome::Archived(archive)) => archive.bytes,
+            None => 0,
+        };
+        let result = result + if self.open.get().is_some() { 4 * pixels } else { 0 };
         let maps = state.maps.as_ref().map_or(0, |maps| maps.bytes());
         result
             + maps
@@ -327,7 +386,7 @@ impl Edit {
         state.status = match ending {
             Ending::Done(result) => {
                 state.completed = state.total;
-                state.result = Some(Arc::new(*result));
+                state.outcome = Some(Outcome::Live(Arc::new(*result)));
                 Status::Done
             }
             Ending::Looked => Status::Done,
@@ -396,15 +455,19 @@ impl Edit {
             total: state.total,
             preview: state.preview.is_some(),
             words: state.maps.as_ref().map_or_else(Vec::new, |maps| maps.words()),
-            notes: state.result.as_ref().map_or_else(Vec::new, |result| notes_of(result)),
-            report: state.result.clone().map(ReportOf),
+            notes: match &state.outcome {
+                Some(Outcome::Live(result)) => notes_of(result),
+                Some(Outcome::Archived(archive)) => archive.notes.clone(),
+                None => Vec::new(),
+            },
+            report: state.outcome.clone().map(ReportOf),
             error: state.error.as_ref().map(|error| ErrorBody::clone(&error.body)),
         }
     }
 }
 
 /// The remarks of the report as sentences.
-fn notes_of(result: &EditResult) -> Vec<String> {
+pub(crate) fn notes_of(result: &EditResult) -> Vec<String> {
     let report = &result.report;
     let mut notes = sentences(&report.notes);
     notes.extend(report.mask_notes.iter().map(|note| format!("mask: {note}")));
@@ -454,11 +517,14 @@ pub(crate) struct EditView {
 
 /// The report of a result.
 #[derive(Clone)]
-struct ReportOf(Arc<EditResult>);
+pub(crate) struct ReportOf(pub(crate) Outcome);
 
 impl Serialize for ReportOf {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.report.serialize(serializer)
+        match &self.0 {
+            Outcome::Live(result) => result.report.serialize(serializer),
+            Outcome::Archived(archive) => archive.report.serialize(serializer),
+        }
     }
 }
 

@@ -303,6 +303,11 @@ impl Worker {
         if let Ending::Done(result) = &ending {
             self.metrics.stages(&result.report.seconds);
         }
+        // Before its subscribers hear that it is done: then it is in the folder.
+        let archive = match &ending {
+            Ending::Done(result) => caught(|| self.store.archive(edit, result, &self.models)),
+            _ => Ok(None),
+        };
         let status = ending.status().name();
         self.metrics.edit(status, seconds);
         let model = self.models.name(edit.model);
@@ -310,6 +315,15 @@ impl Worker {
         // Before its subscribers hear of it: what they ask next counts it.
         self.queue.ended(whole.then_some(seconds));
         edit.end(ending);
+        match archive {
+            Ok(Some(archive)) => edit.archived(archive),
+            Ok(None) => {}
+            // It stays in memory.
+            Err(error) => {
+                let error = error.body.message;
+                tracing::warn!(edit = edit.id, error, "a result was not written");
+            }
+        }
         self.store.trim(&edit.photo);
     }
 
@@ -360,7 +374,7 @@ impl Worker {
     fn whole(&self, edit: &Edit, used: &InUse) -> Result<Ending, ApiError> {
         let mut maps = None;
         let mut watch = Watch::new(edit, self.limits.edit_time);
-        let photo = edit.source(&self.models).by(used);
+        let photo = edit.source(&self.models)?.by(used);
         let mut visit = |step: LoopStep| StepMaps::record(&mut maps, step);
         let result =
             photo.edit_visiting(&edit.request, edit.resume.clone(), &mut watch, &mut visit);
@@ -408,7 +422,7 @@ impl Worker {
         let mut maps = None;
         let mut watch = Watch::new(edit, self.limits.edit_time);
         let mut visit = |step: LoopStep| StepMaps::record(&mut maps, step);
-        let photo = edit.source(&self.models).by(used);
+        let photo = edit.source(&self.models)?.by(used);
         let result = photo.edit_visiting(request, None, &mut watch, &mut visit);
         let (is_late, is_stopped) = (watch.is_late, edit.stop_is_requested());
         match result {

@@ -1,11 +1,12 @@
 //! Errors as OpenAI's API writes them.
 
-use std::fmt;
+use std::{fmt, io};
 
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use editmgt::{EditError, Error, Job, PhotoError};
+use editmgt_store::StoreError;
 use editmgt_text::TokenizerError;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -124,6 +125,19 @@ impl ApiError {
         tracing::error!(reason = %reason, "internal error");
         let message = "the server failed; its log says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    /// Status 507 where the disk is full, otherwise 500. The path goes to the log.
+    pub(crate) fn not_written(error: StoreError) -> Self {
+        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        match &error {
+            StoreError::Io { cause, .. } if full(cause.kind()) => {
+                tracing::error!(%error, "the disk is full");
+                let message = "the disk of the server is full; delete photos or try again later";
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message)
+            }
+            _ => Self::internal(error),
+        }
     }
 
     #[must_use]

@@ -13,6 +13,7 @@
 mod api;
 mod app;
 mod body;
+mod disk;
 mod edit;
 mod engine;
 mod error;

@@ -1,6 +1,7 @@
 //! What a server is started with.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::models::ServedModel;
@@ -28,6 +29,9 @@ pub struct ServerOptions {
     pub limits: ServerLimits,
     /// How long photos and their edits are kept after they were last used; an hour by default.
     pub keep: Duration,
+    /// A folder for uploaded photos, their masks and results, which then survive the program; created if needed. By
+    /// default they are in memory only.
+    pub data: Option<PathBuf>,
 }
 
 impl Default for ServerOptions {
@@ -41,6 +45,7 @@ impl Default for ServerOptions {
             memory_budget: None,
             limits: ServerLimits::default(),
             keep: Duration::from_secs(3600),
+            data: None,
         }
     }
 }
@@ -152,6 +157,9 @@ pub enum ServerError {
         /// [`ServerOptions::memory_budget`].
         budget: u64,
     },
+    /// The folder for photos and results can't be used.
+    #[error(transparent)]
+    Data(#[from] editmgt_store::StoreError),
     /// A model that is needed at the start can't be loaded.
     #[error(transparent)]
     Load(#[from] Box<editmgt::EditError>),

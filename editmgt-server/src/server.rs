@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::{App, Shared};
+use crate::disk::Disk;
 use crate::engine::Worker;
 use crate::error::ApiError;
 use crate::models::ServedModel;
@@ -103,8 +104,10 @@ impl Server {
         });
         let (listener, address) =
             bound.map_err(|cause| ServerError::Listen { address: listen, cause })?;
-        let app = Arc::new(App::new(models, options));
+        let disk = options.data.as_deref().map(Disk::open).transpose()?;
+        let app = Arc::new(App::new(models, options, disk));
         app.models.load_first().map_err(Box::new)?;
+        app.store.restore(&app.models, app.options.keep);
         let thread = std::thread::Builder::new().name("editmgt-worker".into());
         let worker = Worker::of(&app);
         let worker = thread.spawn(move || worker.run()).map_err(threads)?;

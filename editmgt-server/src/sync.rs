@@ -22,6 +22,12 @@ pub(crate) fn new_id() -> Result<String, ApiError> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// Whether a text has the form of an id.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 22
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +37,6 @@ mod tests {
         let (first, second) = (new_id().unwrap(), new_id().unwrap());
         assert_ne!(first, second);
         assert_eq!(first.len(), 22);
-        assert!(first.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+        assert!(is_id(&first) && !is_id("../../../../etc/passwd") && !is_id("short"));
     }
 }

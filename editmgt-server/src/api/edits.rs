@@ -12,7 +12,7 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use editmgt::image::ImageFormat;
-use editmgt::{EditRecord, EditResult, SaveOptions, content_words};
+use editmgt::{EditRecord, Photo, SaveOptions, content_words};
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -23,7 +23,7 @@ use super::photos::{mask_png, queried};
 use super::{code, png, to_json};
 use crate::app::{App, Shared, blocking};
 use crate::body;
-use crate::edit::{Edit, EditView, Event, NewEdit, Status};
+use crate::edit::{Edit, EditView, Event, NewEdit, Outcome, ReportOf, Status};
 use crate::engine::{Job, passes};
 use crate::error::{ApiError, ErrorAnswer};
 use crate::maps::{Area, Region};
@@ -33,7 +33,7 @@ use crate::sync::new_id;
 
 /// What is edited, and how.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct EditBody {
     #[schema(required = true, pattern = "^[A-Za-z0-9_-]{22}$")]
     photo: String,
@@ -54,7 +54,8 @@ pub(super) struct EditBody {
 }
 
 /// For the description: what a plan is made of, the first keys of [`EditBody`].
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read as an EditBody")]
 pub(super) struct PlanBody {
     #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
@@ -120,7 +121,7 @@ fn edit_of(app: &App, id: &str, photo: &StoredPhoto) -> Result<Arc<Edit>, ApiErr
 
 fn done_of(app: &App, id: &str, photo: &StoredPhoto) -> Result<Arc<Edit>, ApiError> {
     let edit = edit_of(app, id, photo)?;
-    if edit.result().is_some() { Ok(edit) } else { Err(not_done()) }
+    if edit.outcome().is_some() { Ok(edit) } else { Err(not_done()) }
 }
 
 fn not_done() -> ApiError {
@@ -349,10 +350,10 @@ pub(super) async fn cancel(
     to_json(StatusCode::ACCEPTED, &edit.view())
 }
 
-fn result_of(app: &App, id: &str) -> Result<(Arc<Edit>, Arc<EditResult>), ApiError> {
+fn outcome_of(app: &App, id: &str) -> Result<(Arc<Edit>, Outcome), ApiError> {
     let edit = app.store.edit(id)?;
-    let result = edit.result().ok_or_else(not_done)?;
-    Ok((edit, result))
+    let outcome = edit.outcome().ok_or_else(not_done)?;
+    Ok((edit, outcome))
 }
 
 /// For the description: the names in [`FORMATS`].
@@ -378,8 +379,10 @@ const FORMATS: [(&str, &str, ImageFormat); 4] = [
 #[utoipa::path(get, path = "/api/edits/{id}/result", operation_id = "get_edit_result",
     params(("id" = String, Path), ("format" = inline(Option<ResultFormat>), Query, description = "png by default")),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "image/png"), (status = 400, body = ErrorAnswer),
-        (status = 404, body = ErrorAnswer), (status = 409, body = ErrorAnswer),
+        (status = 200, content(
+            (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/webp"), (Vec<u8> = "image/tiff"),
+        )),
+        (status = 400, body = ErrorAnswer), (status = 404, body = ErrorAnswer), (status = 409, body = ErrorAnswer),
     ))]
 pub(super) async fn result(
     State(app): State<Shared>,
@@ -392,10 +395,25 @@ pub(super) async fn result(
         let names = FORMATS.map(|(name, ..)| name).join(", ");
         ApiError::option("format", names, format!("{format:?}"))
     })?;
-    let (_, result) = result_of(&app, &id)?;
+    let (_, outcome) = outcome_of(&app, &id)?;
     let encode = move || {
-        let save = SaveOptions::default().with_text(EditRecord::from(&result.report).png_text());
-        Ok(result.image.encode_with(format, &save)?)
+        let (of_file, image, record);
+        match &outcome {
+            Outcome::Live(result) => {
+                image = &result.image;
+                record = EditRecord::from(&result.report).png_text();
+            }
+            Outcome::Archived(archive) => {
+                let png = archive.result()?;
+                if format == ImageFormat::Png {
+                    return Ok(png);
+                }
+                of_file = Photo::from_bytes(&png).map_err(ApiError::internal)?;
+                image = &of_file;
+                record = archive.record.png_text();
+            }
+        }
+        Ok(image.encode_with(format, &SaveOptions::default().with_text(record))?)
     };
     Ok(([(CONTENT_TYPE, kind)], blocking(encode).await?).into_response())
 }
@@ -421,11 +439,14 @@ pub(super) async fn map(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let (edit, result) = result_of(&app, &id)?;
-    let render = move || {
-        let source = edit.source(&app.models);
-        let overlay = result.overlay(source.photo())?;
-        Ok(overlay.encode(ImageFormat::Png)?)
+    let (edit, outcome) = outcome_of(&app, &id)?;
+    let render = move || match &outcome {
+        Outcome::Live(result) => {
+            let source = edit.source(&app.models)?;
+            let overlay = result.overlay(source.photo())?;
+            Ok(overlay.encode(ImageFormat::Png)?)
+        }
+        Outcome::Archived(archive) => archive.map(),
     };
     Ok(png(blocking(render).await?))
 }
@@ -455,8 +476,10 @@ pub(super) async fn record(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let (_, result) = result_of(&app, &id)?;
-    to_json(StatusCode::OK, &EditRecord::from(&result.report))
+    match outcome_of(&app, &id)?.1 {
+        Outcome::Live(result) => to_json(StatusCode::OK, &EditRecord::from(&result.report)),
+        Outcome::Archived(archive) => to_json(StatusCode::OK, &archive.record),
+    }
 }
 
 /// The report of an edit.
@@ -467,8 +490,7 @@ pub(super) async fn report(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let (_, result) = result_of(&app, &id)?;
-    to_json(StatusCode::OK, &result.report)
+    to_json(StatusCode::OK, &ReportOf(outcome_of(&app, &id)?.1))
 }
 
 /// The same edit on the command line and as a program.
@@ -485,7 +507,7 @@ pub(super) async fn code(
 
 /// Other limits on kept maps.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct MapsBody {
     #[schema(required = true, pattern = "^[A-Za-z0-9_-]{22}$")]
     edit: String,

@@ -117,6 +117,7 @@ pub(crate) fn file_name(given: &str) -> String {
     responses(
         (status = 201, body = PhotoView), (status = 400, body = ErrorAnswer), (status = 408, body = ErrorAnswer),
         (status = 413, body = ErrorAnswer), (status = 429, body = ErrorAnswer),
+        (status = 507, body = ErrorAnswer),
     ))]
 pub(super) async fn add(
     State(app): State<Shared>,
@@ -127,9 +128,14 @@ pub(super) async fn add(
     let (parts, body) = request.into_parts();
     let limits = app.options.limits.clone();
     let bytes = body::read(&app, body, &parts.headers, limits.photo_bytes, "photo_bytes").await?;
-    let photo = app.decode(move || decode_photo(&bytes, &limits, Role::Photo)).await?;
     let name = file_name(query.as_deref().unwrap_or_default());
-    let photo = app.store.add_photo(name, app.models.openable(Arc::new(photo)))?;
+    let shared = Arc::clone(&app);
+    let keep = move || {
+        let photo = decode_photo(&bytes, &limits, Role::Photo)?;
+        let open = shared.models.openable(Arc::new(photo));
+        shared.store.add_saved_photo(name, open, &bytes)
+    };
+    let photo = app.decode(keep).await?;
     to_json(StatusCode::CREATED, &view_of(&app, &photo))
 }
 
@@ -196,6 +202,7 @@ pub(super) async fn image(
     responses(
         (status = 201, body = Object), (status = 400, body = ErrorAnswer), (status = 404, body = ErrorAnswer),
         (status = 408, body = ErrorAnswer), (status = 413, body = ErrorAnswer), (status = 429, body = ErrorAnswer),
+        (status = 507, body = ErrorAnswer),
     ))]
 pub(super) async fn add_mask(
     State(app): State<Shared>,
@@ -206,15 +213,20 @@ pub(super) async fn add_mask(
     let (parts, body) = request.into_parts();
     let limits = app.options.limits.clone();
     let bytes = body::read(&app, body, &parts.headers, limits.photo_bytes, "photo_bytes").await?;
-    let of_photo = Arc::clone(&photo);
+    let shared = Arc::clone(&app);
     let decode = move || {
-        let mask = decode_mask(&bytes, of_photo.photo(), MaskReading::Auto, &limits)?;
+        let mask = decode_mask(&bytes, photo.photo(), MaskReading::Auto, &limits)?;
         let levels = mask.levels(mask.size())?;
         let sum: u64 = levels.iter().map(|&level| u64::from(level)).sum();
+        let mask = shared.store.add_mask(&photo, Arc::new(mask))?;
+        if let Some(disk) = shared.store.disk_of(&photo) {
+            mask_png(&mask.mask)
+                .and_then(|png| disk.save_mask(&photo.id, &mask.id, &png))
+                .inspect_err(|_| shared.store.forget_mask(&mask.id))?;
+        }
         Ok((mask, sum as f64 / (255.0 * levels.len().max(1) as f64)))
     };
     let (mask, white) = app.decode(decode).await?;
-    let mask = app.store.add_mask(&photo, Arc::new(mask))?;
     let size = mask.mask.size();
     let notes = sentences(mask.mask.notes());
     let answer = json!({

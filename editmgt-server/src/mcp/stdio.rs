@@ -68,7 +68,7 @@ pub fn serve_stdio(
         .build()
         .map_err(threads)?;
     let model = ServedModel::loaded(options.model_name.clone(), editor);
-    let app = Arc::new(App::new(vec![model], options));
+    let app = Arc::new(App::new(vec![model], options, None));
     let worker = Worker::of(&app);
     let thread = std::thread::Builder::new().name("editmgt-worker".into());
     let worker = thread.spawn(move || worker.run()).map_err(threads)?;

@@ -49,6 +49,7 @@ for operation, value in IDS.items():
     print(f'[[operations]]\ninclude-name = "{operation}"\nparameters = {{ "path.id" = "{value}" }}')
     if operation.endswith("/masks"):
         print("checks.positive_data_acceptance.enabled = false")
-# A schema can't say which bytes are an image, and which words a model knows.
-for operation in ("POST /api/photos", "POST /v1/images/edits", "POST /v1/images/generations"):
+# A schema can't say which bytes are an image, which words a model knows, and what its options take.
+for path in ("api/photos", "api/edits", "api/plan", "api/maps", "v1/images/edits", "v1/images/generations"):
+    operation = f"POST /{path}"
     print(f'[[operations]]\ninclude-name = "{operation}"\nchecks.positive_data_acceptance.enabled = false')

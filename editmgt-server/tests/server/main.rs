@@ -3,6 +3,7 @@
 
 mod api;
 mod client;
+mod data;
 mod gone;
 mod limits;
 mod mcp;
