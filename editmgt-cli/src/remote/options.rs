@@ -20,16 +20,19 @@ pub(super) fn texts(request: &EditRequest) -> Result<BTreeMap<String, String>, R
         return Err(refused("outpaint", "a server does not run it"));
     }
     // Through text, so that a number of 32 bits has as few digits as it needs.
-    let json = serde_json::to_string(request).unwrap_or_default();
-    let json: Value = serde_json::from_str(&json).unwrap_or_default();
+    let json = |request: &EditRequest| -> Value {
+        let json = serde_json::to_string(request).unwrap_or_default();
+        serde_json::from_str(&json).unwrap_or_default()
+    };
+    let (json, defaults) = (json(request), json(&EditRequest::new(&request.instruction)));
     let mut texts = BTreeMap::new();
     for option in EditRequest::options() {
         let text = match (option.name, &request.hold, &request.keyword) {
             ("hold", Some(hold), _) => hold.to_string(),
             ("keyword", _, Some(keyword)) => keyword_text(keyword)?,
             (name, ..) => match json.get(name) {
-                None | Some(Value::Null) => continue,
-                Some(value) => text(value),
+                Some(value) if !value.is_null() && defaults.get(name) != Some(value) => text(value),
+                _ => continue,
             },
         };
         texts.insert(option.name.to_owned(), text);

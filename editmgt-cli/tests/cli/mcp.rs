@@ -301,7 +301,7 @@ fn images_are_generated_by_a_model_that_can() {
         (json!({"prompt": "x", "count": 99}), "count: expected 1 to 8, got 99"),
         (json!({"prompt": "x", "options": {"width": 97}}), "width: expected a multiple"),
         (json!({"prompt": "x", "options": {"count": 3}}), "count: expected an option of this tool"),
-        (json!({"prompt": "x", "options": {"width": 8192, "height": 4096}}), "width: "),
+        (json!({"prompt": "x", "options": {"width": 8192, "height": 4096}}), "size: "),
     ] {
         let (message, _) = agent.failure("generate_image", given);
         assert!(message.contains(named), "{message}: {named}");

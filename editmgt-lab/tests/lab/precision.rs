@@ -15,7 +15,9 @@ fn reports_half_precision_errors() {
     assert_eq!(json["model"].as_str().map(str::len), Some(64), "{json:#}");
     let dtypes = json["dtypes"].as_array().unwrap();
     let names: Vec<_> = dtypes.iter().map(|half| half["dtype"].as_str().unwrap()).collect();
-    assert_eq!(names, ["f16", "bf16"]);
+    assert_eq!(names, ["f16", "bf16", "f32", "f32"]);
+    let bits: Vec<_> = dtypes.iter().map(|dtype| dtype["quantize"].as_u64()).collect();
+    assert_eq!(bits, [None, None, Some(8), Some(4)]);
     let errors = ["text", "transformer"]
         .map(|stage| dtypes.iter().map(move |half| half[stage]["relative_rms"].as_f64().unwrap()));
     for mut error in errors {
