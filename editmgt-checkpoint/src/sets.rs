@@ -94,9 +94,11 @@ impl WeightSets {
     /// The sets of the format that is read: PyTorch's only where a folder has nothing else.
     fn readable(&self) -> (Format, &Sets) {
         #[cfg(feature = "pytorch")]
-        let has_others = self.others.iter().any(|name| name != EXPECTED_VALUES);
-        if self.sets.is_empty() && !has_others && !self.pickle_sets.is_empty() {
-            return (Format::Pickle, &self.pickle_sets);
+        {
+            let has_others = self.others.iter().any(|name| name != EXPECTED_VALUES);
+            if self.sets.is_empty() && !has_others && !self.pickle_sets.is_empty() {
+                return (Format::Pickle, &self.pickle_sets);
+            }
         }
         (Format::Safetensors, &self.sets)
     }
