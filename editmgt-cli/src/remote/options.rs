@@ -27,9 +27,10 @@ pub(super) fn texts(request: &EditRequest) -> Result<BTreeMap<String, String>, R
     let (json, defaults) = (json(request), json(&EditRequest::new(&request.instruction)));
     let mut texts = BTreeMap::new();
     for option in EditRequest::options() {
-        let text = match (option.name, &request.hold, &request.keyword) {
-            ("hold", Some(hold), _) => hold.to_string(),
-            ("keyword", _, Some(keyword)) => keyword_text(keyword)?,
+        let text = match (option.name, &request.hold, &request.keyword, &request.steps_plan) {
+            ("hold", Some(hold), ..) => hold.to_string(),
+            ("keyword", _, Some(keyword), _) => keyword_text(keyword)?,
+            ("steps_plan", .., Some(plan)) => plan.to_string(),
             (name, ..) => match json.get(name) {
                 Some(value) if !value.is_null() && defaults.get(name) != Some(value) => text(value),
                 _ => continue,
