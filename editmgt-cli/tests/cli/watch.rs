@@ -155,7 +155,7 @@ fn ctrl_c_in_a_long_step_is_answered_and_a_second_one_ends_it() {
         assert!(sent.success());
     };
     for expected in
-        ["encoding photo", "editmgt: stopping after this step; Ctrl-C again ends it now"]
+        ["editing", "editmgt: stopping after this step; Ctrl-C again ends it now"]
     {
         while !line.starts_with(expected) {
             line.clear();
