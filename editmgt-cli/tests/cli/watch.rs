@@ -154,9 +154,7 @@ fn ctrl_c_in_a_long_step_is_answered_and_a_second_one_ends_it() {
         let sent = std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
         assert!(sent.success());
     };
-    for expected in
-        ["editing", "editmgt: stopping after this step; Ctrl-C again ends it now"]
-    {
+    for expected in ["editing", "editmgt: stopping after this step; Ctrl-C again ends it now"] {
         while !line.starts_with(expected) {
             line.clear();
             assert!(lines.read_line(&mut line).unwrap() > 0, "it ended before {expected:?}");
