@@ -37,32 +37,11 @@ if [[ $mode == mock ]]; then
     exec node $tests/page.mjs "${words[@]}"
 fi
 
-if [[ -z ${EDITMGT:-} ]]; then
-    cargo build -q --locked -p editmgt-cli
-    EDITMGT=${CARGO_TARGET_DIR:-target}/debug/editmgt
-fi
-
-scratch=$(mktemp -d)
-server=
-finish() {
-    if [[ -n $server ]]; then
-        kill -INT "$server" 2>/dev/null || true
-        wait "$server" || true
-    fi
-    rm -rf "$scratch"
-}
-trap finish EXIT
-
 models=()
 [[ $mode == test ]] && models=(--model embedded --model-name embedded --model embedded --model-name second)
-"$EDITMGT" serve --port 0 "${models[@]}" >"$scratch/address" 2>"$scratch/log" &
-server=$!
-for _ in $(seq 300); do
-    [[ -s $scratch/address ]] && break
-    sleep 0.1
-done
-[[ -s $scratch/address ]] || { cat "$scratch/log" >&2; exit 1; }
-address=$(<"$scratch/address")
+# shellcheck source=scripts/server.sh
+source scripts/server.sh
+start_server "${models[@]}"
 
 case $mode in
 test)

@@ -26,28 +26,9 @@ if ! install; then
     exit 3
 fi
 
-if [[ -z ${EDITMGT:-} ]]; then
-    cargo build -q --locked -p editmgt-cli
-    EDITMGT=${CARGO_TARGET_DIR:-target}/debug/editmgt
-fi
-scratch=$(mktemp -d)
-server=
-finish() {
-    if [[ -n $server ]]; then
-        kill -INT "$server" 2>/dev/null || true
-        wait "$server" || true
-    fi
-    rm -rf "$scratch"
-}
-trap finish EXIT
-# Deletions of schemathesis must not make its other requests fail: many photos fit.
-"$EDITMGT" serve --port 0 --log json >"$scratch/address" 2>"$scratch/log" &
-server=$!
-for _ in $(seq 300); do
-    [[ -s $scratch/address ]] && break
-    sleep 0.1
-done
-address=$(<"$scratch/address")
+# shellcheck source=scripts/server.sh
+source scripts/server.sh
+start_server --log json
 scene=examples/scenes/scene.png
 sdk=editmgt-server/tests/sdk
 
