@@ -36,6 +36,7 @@
 
 mod activation;
 mod attention;
+mod block;
 mod buffers;
 mod convolution;
 mod host;
@@ -61,6 +62,7 @@ mod work;
 
 pub use activation::{gelu, gelu_tanh, gelu_tanh_gated, quick_gelu, silu};
 pub use attention::{KeyValues, attention};
+pub use block::{BLOCK, Block, UnknownBits, WeightBits};
 pub use buffers::BufferPool;
 pub use convolution::conv2d;
 pub use join::join_tokens;
@@ -69,8 +71,8 @@ pub use linear::{linear, linear_layer, widens};
 pub use norm::{group_norm_silu, group_norm_silu_given, modulated_layer_norm, rms_norm};
 pub use operands::{Operands, WithOperands};
 pub use quantized::{
-    BLOCK, Block, QuantizedMatrix, RowGroup, UnknownBits, WeightBits, dequantize,
-    dequantized_dtype, embed, narrow_inputs, quantized_bits, reads_quantized,
+    QuantizedMatrix, RowGroup, dequantize, dequantized_dtype, embed, narrow_inputs, quantized_bits,
+    reads_quantized,
 };
 pub use rotation::norm_and_rotate;
 pub use sums::{add, add_gated};
