@@ -155,7 +155,7 @@ impl KeptMaps {
                 let all = all.filter(|all| !all.is_empty());
                 (vec![all.ok_or_else(|| no_maps("all content words"))?], maps)
             }
-            (keyword, _) => return Err(no_maps(&format!("the keyword {}", keyword_text(keyword)))),
+            (keyword, _) => return Err(no_maps(&format!("the keyword {keyword}"))),
         };
         let of = |maps: &AttentionMaps| self.combined(maps, &groups);
         Ok(StepMaps { first: of(&maps.first)?, last: of(&maps.last)? })
@@ -249,15 +249,6 @@ impl KeptMaps {
             max: stats.max,
             mean: stats.mean,
         })
-    }
-}
-
-/// A keyword policy as `EditRequest::set` reads it.
-pub(crate) fn keyword_text(keyword: &KeywordPolicy) -> String {
-    match keyword {
-        KeywordPolicy::Phrases(phrases) => phrases.join(","),
-        KeywordPolicy::Auto => "auto".to_owned(),
-        _ => "all".to_owned(),
     }
 }
 

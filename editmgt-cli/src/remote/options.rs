@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use editmgt::{EditRequest, KeywordPolicy, Task};
-use serde_json::Value;
 
 use super::RemoteError;
 
@@ -19,25 +18,13 @@ pub(super) fn texts(request: &EditRequest) -> Result<BTreeMap<String, String>, R
     if let Task::Outpaint(_) = request.task {
         return Err(refused("outpaint", "a server does not run it"));
     }
-    // Through text, so that a number of 32 bits has as few digits as it needs.
-    let json = |request: &EditRequest| -> Value {
-        let json = serde_json::to_string(request).unwrap_or_default();
-        serde_json::from_str(&json).unwrap_or_default()
-    };
-    let (json, defaults) = (json(request), json(&EditRequest::new(&request.instruction)));
-    let mut texts = BTreeMap::new();
-    for option in EditRequest::options() {
-        let text = match (option.name, &request.hold, &request.keyword, &request.steps_plan) {
-            ("hold", Some(hold), ..) => hold.to_string(),
-            ("keyword", _, Some(keyword), _) => keyword_text(keyword)?,
-            ("steps_plan", .., Some(plan)) => plan.to_string(),
-            (name, ..) => match json.get(name) {
-                Some(value) if !value.is_null() && defaults.get(name) != Some(value) => text(value),
-                _ => continue,
-            },
-        };
-        texts.insert(option.name.to_owned(), text);
+    if let Some(KeywordPolicy::Phrases(phrases)) = &request.keyword
+        && phrases.iter().any(|phrase| phrase.contains(','))
+    {
+        return Err(refused("keyword", "a phrase with a comma can't be sent to a server"));
     }
+    let texts = request.texts().into_iter().map(|(name, text)| (name.to_owned(), text));
+    let texts: BTreeMap<_, _> = texts.collect();
     // What the server will read.
     let mut read = EditRequest::new(&request.instruction);
     for (name, text) in &texts {
@@ -50,33 +37,6 @@ pub(super) fn texts(request: &EditRequest) -> Result<BTreeMap<String, String>, R
         Ok(texts)
     } else {
         Err(refused("options", "some can't be sent to a server"))
-    }
-}
-
-fn keyword_text(keyword: &KeywordPolicy) -> Result<String, RemoteError> {
-    match keyword {
-        KeywordPolicy::Auto => Ok("auto".to_owned()),
-        KeywordPolicy::All => Ok("all".to_owned()),
-        KeywordPolicy::Phrases(phrases) if phrases.iter().any(|phrase| phrase.contains(',')) => {
-            let why = "a phrase with a comma can't be sent to a server".to_owned();
-            Err(RemoteError::Option { option: "keyword".to_owned(), why })
-        }
-        KeywordPolicy::Phrases(phrases) => Ok(phrases.join(",")),
-        _ => {
-            let why = "this policy can't be sent to a server".to_owned();
-            Err(RemoteError::Option { option: "keyword".to_owned(), why })
-        }
-    }
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(","),
-        other => {
-            let text = other.to_string();
-            text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use editmgt::{EditRequest, EditSettings, Editor, OptionInfo};
+use editmgt::{EditRequest, Editor, OptionInfo};
 use editmgt_text::TokenizerError;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,7 +16,6 @@ use super::photos::queried;
 use super::{png, to_json};
 use crate::app::{App, Shared, blocking};
 use crate::error::{ApiError, ErrorAnswer};
-use crate::maps::keyword_text;
 
 /// How the page shows an option.
 struct Control {
@@ -138,40 +137,15 @@ pub(crate) struct ModelView {
 }
 
 /// The options in force by default, as `EditRequest::set` reads them.
-fn defaults(editor: &Editor) -> serde_json::Map<String, Value> {
-    let Ok(settings) = editor.settings(&EditRequest::new("photo")) else {
-        // A default that needs a mask has no value without one.
-        return serde_json::Map::new();
-    };
-    texts(&settings)
-}
-
-fn texts(settings: &EditSettings) -> serde_json::Map<String, Value> {
-    // Through text, so that a number of 32 bits has as few digits as it needs.
-    let json = serde_json::to_string(settings).unwrap_or_default();
-    let mut texts: serde_json::Map<String, Value> = serde_json::from_str(&json).unwrap_or_default();
-    for value in texts.values_mut() {
-        *value = Value::String(text(value));
-    }
-    texts.insert("hold".into(), settings.hold.to_string().into());
-    texts.insert("keyword".into(), keyword_text(&settings.keyword).into());
-    texts
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(","),
-        other => {
-            let text = other.to_string();
-            text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
-        }
-    }
+fn defaults(editor: &Editor) -> HashMap<&'static str, String> {
+    // A default that needs a mask has no value without one.
+    let settings = editor.settings(&EditRequest::new("photo"));
+    settings.map(|settings| settings.texts().into_iter().collect()).unwrap_or_default()
 }
 
 /// The options with their controls; one without a control is a text field in the last group.
 fn options(editor: &Editor) -> Vec<OptionView> {
-    let defaults = defaults(editor);
+    let mut defaults = defaults(editor);
     let of_model = serde_json::to_value(&editor.model().defaults).unwrap_or_default();
     let view = |option: OptionInfo| {
         let control = CONTROLS.iter().find(|control| control.name == option.name);
@@ -183,7 +157,7 @@ fn options(editor: &Editor) -> Vec<OptionView> {
         } else {
             "official"
         };
-        let default = defaults.get(option.name).and_then(Value::as_str).map(str::to_owned);
+        let default = defaults.remove(option.name);
         OptionView {
             name: option.name,
             label: control

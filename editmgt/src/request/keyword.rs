@@ -1,3 +1,5 @@
+use std::fmt;
+
 use editmgt_core::{Error, Result, TextEncoder, TextRows};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,17 @@ pub enum KeywordPolicy {
     Auto,
     /// Words of the instruction; each phrase has a map of its own, and the maps are combined.
     Phrases(Vec<String>),
+}
+
+/// `all`, `auto`, or the phrases with commas between.
+impl fmt::Display for KeywordPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Auto => f.write_str("auto"),
+            Self::Phrases(phrases) => f.write_str(&phrases.join(",")),
+        }
+    }
 }
 
 impl KeywordPolicy {

@@ -261,7 +261,21 @@ mod tests {
             assert_eq!(by_text, by_json, "{name}");
             assert_ne!(by_text, EditRequest::new("make it red"), "{name}");
             by_text.check().unwrap();
+            // As text again, it is read as the same value, also among all options in force.
+            let texts = by_text.texts();
+            assert_eq!(texts.iter().map(|(name, _)| *name).collect::<Vec<_>>(), [name]);
+            let mut again = EditRequest::new("make it red");
+            again.set(name, &texts[0].1).unwrap();
+            assert_eq!(again, by_text, "{name}");
+            let in_force = by_text.size(512).hold_margin(0).blocks(vec![1]);
+            let settings = EditSettings::try_from(in_force.clone()).unwrap();
+            let texts = settings.texts();
+            assert_eq!(texts.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+            let mut read = EditRequest::new("make it red");
+            texts.iter().for_each(|(name, text)| read.set(name, text).unwrap());
+            assert_eq!(EditSettings::try_from(read).unwrap(), settings, "{name}");
         }
+        assert_eq!(EditRequest::new("make it red").texts(), []);
     }
 
     #[test]

@@ -133,6 +133,23 @@ macro_rules! request_table {
                 Ok(())
             }
 
+            /// The options that are not as in a new request, in order: their names, and the texts that
+            /// [`set`](Self::set) reads as their values.
+            pub fn texts(&self) -> Vec<(&'static str, String)> {
+                let mut texts = Vec::new();
+                $(
+                    if let Some(value) = &self.$name {
+                        texts.push((stringify!($name), OptionText::to_text(value)));
+                    }
+                )+
+                $(
+                    if self.$plain != $plain_default {
+                        texts.push((stringify!($plain), OptionText::to_text(&self.$plain)));
+                    }
+                )+
+                texts
+            }
+
             /// The first option that is out of range: its name, what was expected, what came.
             pub(super) fn out_of_range(&self) -> Option<(&'static str, &'static str, String)> {
                 $(
@@ -214,6 +231,17 @@ macro_rules! request_table {
                 $(#[doc = $plain_doc])+
                 pub $plain: $plain_type,
             )+
+        }
+
+        impl $Settings {
+            /// All options, in order: their names, and the texts that the request's `set` reads as
+            /// their values.
+            pub fn texts(&self) -> Vec<(&'static str, String)> {
+                vec![
+                    $((stringify!($name), OptionText::to_text(&self.$name)),)+
+                    $((stringify!($plain), OptionText::to_text(&self.$plain)),)+
+                ]
+            }
         }
 
         impl TryFrom<$Request> for $Settings {

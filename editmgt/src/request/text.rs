@@ -84,10 +84,7 @@ impl OptionText for KeywordPolicy {
     }
 
     fn to_text(&self) -> String {
-        match self {
-            Self::Phrases(phrases) => phrases.join(","),
-            other => name_of(other),
-        }
+        self.to_string()
     }
 }
 
