@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, activation};
 
+use crate::gradient;
 use crate::host::{HostTensor, on_host};
 use crate::lanes::{exp, sigmoid};
 use crate::work::{CHUNK, map, map_rows};
@@ -24,6 +25,9 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         let shape = x.dims();
         return map(HostTensor::take(x), gelu_by_tanh).into_tensor(shape);
     }
+    if let Some(out) = gradient::elementwise(&x, gelu_by_tanh, gelu_by_tanh_derivative) {
+        return out;
+    }
     let u = (x.clone() * x.clone() * CUBIC + SLOPE) * x.clone();
     activation::sigmoid(u) * x
 }
@@ -36,6 +40,9 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
         return map(HostTensor::take(x), |x| x * normal_below(x)).into_tensor(shape);
+    }
+    if let Some(out) = gradient::elementwise(&x, |x| x * normal_below(x), gelu_derivative) {
+        return out;
     }
     activation::gelu(x)
 }
@@ -75,6 +82,13 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         let shape = x.dims();
         return map(HostTensor::take(x), |x| x * sigmoid(1.702 * x)).into_tensor(shape);
     }
+    let derivative = |x| {
+        let share = sigmoid(1.702 * x);
+        share + 1.702 * x * share * (1.0 - share)
+    };
+    if let Some(out) = gradient::elementwise(&x, |x| x * sigmoid(1.702 * x), derivative) {
+        return out;
+    }
     x.clone() * activation::sigmoid(x * 1.702)
 }
 
@@ -86,6 +100,13 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
         return map(HostTensor::take(x), silu_of).into_tensor(shape);
+    }
+    let derivative = |x| {
+        let share = sigmoid(x);
+        share + x * share * (1.0 - share)
+    };
+    if let Some(out) = gradient::elementwise(&x, silu_of, derivative) {
+        return out;
     }
     // Below -80 the result is 0 to thirty digits. Without the bound exp would overflow, and the
     // gradient there be 0 times infinity.
@@ -120,6 +141,21 @@ fn normal_below(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_by_tanh(x: f32) -> f32 {
     x * sigmoid(x * (SLOPE as f32 + CUBIC as f32 * x * x))
+}
+
+#[inline(always)]
+fn gelu_by_tanh_derivative(x: f32) -> f32 {
+    let (slope, cubic) = (SLOPE as f32, CUBIC as f32);
+    let share = sigmoid(x * (slope + cubic * x * x));
+    share + x * share * (1.0 - share) * (slope + 3.0 * cubic * x * x)
+}
+
+/// `Φ(x) + x φ(x)`.
+#[inline(always)]
+fn gelu_derivative(x: f32) -> f32 {
+    /// 1 / √(2π).
+    const DENSITY: f32 = 0.398_942_3;
+    normal_below(x) + x * DENSITY * exp(-0.5 * x * x)
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers::{self, Buffer};
+use crate::gradient;
 use crate::host::{HostTensor, Rows, on_host};
 use crate::lanes::exp;
 use crate::narrow_attention::NarrowKeyValues;
@@ -172,6 +173,12 @@ pub fn attention(query: Tensor<4>, keys: &KeyValues) -> Tensor<3> {
         }
         Parts::Tensors(tensors) => &**tensors,
     };
+    if weighted.is_none()
+        && let Some(attended) = gradient::attention(&query, key, value)
+    {
+        let [.., channels] = attended.dims();
+        return attended.swap_dims(1, 2).reshape([batch, tokens, heads * channels]);
+    }
     let value = weighted.as_ref().unwrap_or(value);
     // Fused kernels support neither mask, bias nor explicit scale.
     let (key, value) = (key.clone(), value.clone());

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "flex")]
 pub(crate) use flex::{HostTensor, Packed, Rows, is_dense, on_flex, on_host};
+#[cfg(feature = "autodiff")]
+pub(crate) use flex::{float, primitive};
 #[cfg(not(feature = "flex"))]
 pub(crate) use without::{HostTensor, Packed, Rows, is_dense, on_flex, on_host};
 
@@ -34,7 +36,8 @@ mod flex {
         primitive(x.clone()).as_slice::<E>().is_some()
     }
 
-    fn primitive<const D: usize>(x: Tensor<D>) -> FlexTensor {
+    /// The tensor must be [`on_flex`].
+    pub(crate) fn primitive<const D: usize>(x: Tensor<D>) -> FlexTensor {
         match x.into_dispatch().kind {
             DispatchTensorKind::Flex(BackendTensor::Float(x)) => x,
             _ => unreachable!("host tensors are made of flex tensors only"),
@@ -74,7 +77,11 @@ mod flex {
         /// The tensor must be [`on_flex`] and of this element type. Copies only if it isn't
         /// contiguous.
         pub(crate) fn of<const D: usize>(x: Tensor<D>) -> Self {
-            let x = primitive(x);
+            Self::of_flex(primitive(x))
+        }
+
+        /// Copies only if the tensor, of this element type, isn't contiguous.
+        pub(crate) fn of_flex(x: FlexTensor) -> Self {
             let dense = x.as_slice::<E>().is_some();
             Self(PooledTensor(Some(if dense { x } else { x.to_contiguous() })), PhantomData)
         }
@@ -104,11 +111,16 @@ mod flex {
 
         /// The same values in any shape of the same size.
         pub(crate) fn into_tensor<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
+            float(self.into_flex(Shape::from(shape.to_vec())))
+        }
+
+        /// The same values in any shape of the same size.
+        pub(crate) fn into_flex(self, shape: Shape) -> FlexTensor {
             let tensor = self.0.release();
             let start = tensor.layout().start_offset();
-            let dense = Layout::contiguous(Shape::from(shape.to_vec()));
+            let dense = Layout::contiguous(shape);
             let layout = Layout::new(dense.shape().clone(), dense.strides().to_vec(), start);
-            float(tensor.with_layout(layout))
+            tensor.with_layout(layout)
         }
     }
 
@@ -147,7 +159,7 @@ mod flex {
         }
     }
 
-    fn float<const D: usize>(tensor: FlexTensor) -> Tensor<D> {
+    pub(crate) fn float<const D: usize>(tensor: FlexTensor) -> Tensor<D> {
         Tensor::from_dispatch(DispatchTensor {
             kind: DispatchTensorKind::Flex(BackendTensor::Float(tensor)),
             autodiff: DispatchAutodiffContext::Disabled,

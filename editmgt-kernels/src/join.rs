@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::buffers;
+use crate::gradient;
 use crate::host::{HostTensor, Rows, on_host};
 use crate::work::for_rows;
 
@@ -20,7 +21,9 @@ pub fn join_tokens(streams: Vec<Tensor<4>>) -> Tensor<4> {
         [b, h, c] == [batch, heads, channels]
     };
     if !streams.iter().all(|stream| on_host(stream) && fits(stream)) {
-        return Tensor::cat(streams, 2);
+        let recorded =
+            if streams.iter().all(fits) { gradient::join_tokens(&streams) } else { None };
+        return recorded.unwrap_or_else(|| Tensor::cat(streams, 2));
     }
     let ends: Vec<usize> = streams
         .iter()

@@ -39,20 +39,24 @@ mod attention;
 mod block;
 mod buffers;
 mod convolution;
+mod gradient;
 mod host;
 mod intrinsics;
 mod join;
 mod kept;
 mod lanes;
+mod likelihood;
 mod linear;
 mod matrix;
 mod narrow;
 mod narrow_attention;
+mod nearest;
 mod norm;
 mod number;
 mod operands;
 mod product;
 mod quantized;
+mod recording;
 mod rotation;
 mod sums;
 #[cfg(test)]
@@ -67,12 +71,15 @@ pub use buffers::BufferPool;
 pub use convolution::conv2d;
 pub use join::join_tokens;
 pub use kept::PackedWeights;
-pub use linear::{linear, linear_layer, widens};
+pub use likelihood::weighted_nll;
+pub use linear::{linear, linear_layer, matmul, widens};
+pub use nearest::nearest_rows;
 pub use norm::{group_norm_silu, group_norm_silu_given, modulated_layer_norm, rms_norm};
 pub use operands::{Operands, WithOperands};
 pub use quantized::{
     QuantizedMatrix, RowGroup, dequantize, dequantized_dtype, embed, narrow_inputs, quantized_bits,
     reads_quantized,
 };
+pub use recording::Recording;
 pub use rotation::norm_and_rotate;
 pub use sums::{add, add_gated};

@@ -3,6 +3,7 @@
 use burn::nn::Linear;
 use burn::tensor::{DType, Device, Tensor, bf16, f16, module};
 
+use crate::gradient;
 use crate::host::{HostTensor, is_dense, on_flex, on_host};
 use crate::kept::{self, Packed};
 use crate::matrix::{Dense, Matrix};
@@ -55,8 +56,24 @@ pub fn linear<const D: usize>(
             _ => {}
         }
     }
+    if fits && let Some(out) = gradient::linear(&x, &weight, bias.as_ref()) {
+        return out;
+    }
     let dtype = x.dtype();
     module::linear(x, weight.cast(dtype), bias)
+}
+
+/// `x.matmul(weight)`, of which the weight may be a transposed view. Within
+/// [`Recording::Kernels`](crate::Recording) it is [`linear`].
+///
+/// # Shapes
+/// `x`: `[N, inputs]`, `weight`: `[inputs, outputs]`, result: `[N, outputs]`
+pub fn matmul(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    let fits = x.dims()[1] == weight.dims()[0] && weight.shape().num_elements() > 0;
+    if fits && let Some(out) = gradient::linear(&x, &weight, None) {
+        return out;
+    }
+    x.matmul(weight)
 }
 
 fn dense<W: Widen, const D: usize>(

@@ -3,6 +3,7 @@
 use burn::tensor::{DType, Tensor, TensorData, module};
 
 use crate::activation::{silu, silu_of};
+use crate::gradient;
 use crate::host::{HostTensor, on_host};
 use crate::lanes::sum;
 use crate::work::map_rows;
@@ -25,6 +26,11 @@ pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -
             row.iter_mut().zip(weight).for_each(|(x, weight)| *x = *x * factor * weight);
         });
         return normed.into_tensor(shape);
+    }
+    if weight.dims() == [x.dims()[D - 1]]
+        && let Some(out) = gradient::rms_norm(&x, &weight, epsilon)
+    {
+        return out;
     }
     let dtype = x.dtype();
     let x = x.cast(DType::F32);
@@ -69,6 +75,9 @@ pub fn modulated_layer_norm(
             }
         });
         return normed.into_tensor(shape);
+    }
+    if let Some(out) = gradient::modulated_layer_norm(&x, &shift, &scale, epsilon) {
+        return out;
     }
     // Layer norm with a weight of ones is one fused pass; composed of tensor operations it takes
     // six.

@@ -3,6 +3,7 @@
 use burn::tensor::{DType, Tensor, s};
 
 use crate::buffers;
+use crate::gradient;
 use crate::host::{HostTensor, on_host};
 use crate::norm::{inverse_rms, rms_norm};
 use crate::work::for_rows;
@@ -28,6 +29,9 @@ pub fn norm_and_rotate(
 ) -> Tensor<4> {
     if on_host(&x) && on_host(&weight) && on_host(&cos) && on_host(&sin) {
         return kernel(x, weight, epsilon, cos, sin);
+    }
+    if let Some(out) = gradient::norm_and_rotate(&x, &weight, epsilon, &cos, &sin) {
+        return out;
     }
     let dtype = x.dtype();
     let x = rms_norm(x, weight, epsilon).cast(DType::F32);

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::gradient;
 use crate::host::{HostTensor, on_host};
 use crate::work::{CHUNK, map_rows};
 
@@ -32,7 +33,8 @@ pub fn add_gated(x: Tensor<3>, y: Tensor<3>, gate: Tensor<3>) -> Tensor<3> {
     let shape @ [batch, rows, channels] = x.dims();
     let fits = y.dims() == shape && gate.dims() == [batch, 1, channels];
     if !(fits && on_host(&x) && on_host(&y) && on_host(&gate)) {
-        return x + y * gate;
+        let recorded = gradient::add_gated(&x, &y, &gate);
+        return recorded.unwrap_or_else(|| x + y * gate);
     }
     let (x, gate) = (HostTensor::take(x), HostTensor::take(gate));
     let (x, gates) = (x.values(), gate.values());

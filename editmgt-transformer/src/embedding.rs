@@ -1,7 +1,7 @@
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, RmsNorm};
 use burn::tensor::{Device, Int, Tensor, s};
-use editmgt_kernels::{dequantize, embed};
+use editmgt_kernels::{dequantize, embed, matmul};
 
 use crate::norm::{rms_norm, rms_norm_config};
 
@@ -72,5 +72,5 @@ pub(crate) fn pointwise_conv(weight: &Param<Tensor<4>>, x: Tensor<3>) -> Tensor<
     let [outputs, ..] = weight.dims();
     // Rank 2 on both sides, so that a backend can read the transposed weight in place.
     let weight = weight.reshape([outputs, inputs]).transpose();
-    x.reshape([batch * tokens, inputs]).matmul(weight).reshape([batch, tokens, outputs])
+    matmul(x.reshape([batch * tokens, inputs]), weight).reshape([batch, tokens, outputs])
 }

@@ -2,9 +2,17 @@ use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{DType, Device, Int, Tensor};
 use editmgt_core::{Error, Result, TokenGrid};
+use editmgt_kernels::nearest_rows;
 
 /// Distances computed at a time: 32 Mi of them take 128 MiB, a 64x64 grid times 8192 codes.
 const MAX_DISTANCES: usize = 1 << 25;
+
+/// The vectors of `[B, C, h, w]` in f32, `[B * h * w, C]`.
+fn rows(latents: Tensor<4>) -> Tensor<2> {
+    let [batch, channels, height, width] = latents.dims();
+    let rows = latents.cast(DType::F32).permute([0, 2, 3, 1]);
+    rows.reshape([batch * height * width, channels])
+}
 
 /// The codebook.
 #[derive(Module, Debug)]
@@ -21,19 +29,26 @@ impl VectorQuantizer {
     ///
     /// Nearest by Euclidean distance, computed in f32; the lowest id in a tie.
     fn nearest(&self, latents: Tensor<4>) -> Tensor<3, Int> {
-        self.nearest_chunked(latents, MAX_DISTANCES)
+        let [batch, _, height, width] = latents.dims();
+        // Ids have no gradient.
+        let inner = |x: Tensor<2>| if x.is_autodiff() { x.inner() } else { x };
+        let rows = inner(rows(latents.clone()));
+        let codes = inner(self.embedding.weight.val().cast(DType::F32));
+        match nearest_rows(&rows, &codes) {
+            Some(ids) => ids.reshape([batch, height, width]),
+            None => self.nearest_chunked(latents, MAX_DISTANCES),
+        }
     }
 
     fn nearest_chunked(&self, latents: Tensor<4>, max_distances: usize) -> Tensor<3, Int> {
-        let [batch, channels, height, width] = latents.dims();
+        let [batch, _, height, width] = latents.dims();
         let codes = self.embedding.weight.val().cast(DType::F32);
         let [count, _] = codes.dims();
 
         // |x - c|² without |x|², which is the same for every code: |c|² - 2 x·c.
         let norms = (codes.clone() * codes.clone()).sum_dim(1).transpose();
         let codes = (codes * -2.0).transpose();
-        let rows = latents.cast(DType::F32).permute([0, 2, 3, 1]).reshape([-1, channels as i32]);
-        let nearest = rows
+        let nearest = rows(latents)
             .split((max_distances / count).max(1), 0)
             .into_iter()
             .map(|rows| (rows.matmul(codes.clone()) + norms.clone()).argmin(1))
@@ -156,6 +171,8 @@ mod tests {
             assert_eq!(ids.dims(), [1, 2, 3]);
             assert_eq!(ids.try_into_vec_as::<i32>().unwrap(), expected, "{max_distances}");
         }
+        let ids = quantizer(&device).nearest(latents);
+        assert_eq!(ids.try_into_vec_as::<i32>().unwrap(), expected);
     }
 
     #[test]

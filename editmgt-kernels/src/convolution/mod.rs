@@ -8,6 +8,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 
 use crate::buffers;
+use crate::gradient;
 use crate::host::{HostTensor, on_host};
 use crate::work::for_rows;
 
@@ -32,6 +33,11 @@ pub fn conv2d(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
         PaddingConfig2d::Same => None,
     };
     let plain = layer.groups == 1 && layer.dilation == [1, 1] && layer.kernel_size != [1, 1];
+    if let Some(padding) = padding.filter(|_| plain)
+        && let Some(out) = gradient::conv2d(&x, &weight, bias.as_ref(), layer.stride, padding)
+    {
+        return out;
+    }
     let hosts = on_host(&x) && on_host(&weight) && bias.as_ref().is_none_or(on_host);
     match padding {
         Some(padding) if plain && hosts => kernel(x, weight, bias, layer.stride, padding),
@@ -39,29 +45,17 @@ pub fn conv2d(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     }
 }
 
-fn kernel(
+/// The convolution of flex tensors with these weights; padding is that at the top, left, bottom and
+/// right.
+pub(crate) fn kernel(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     stride: [usize; 2],
-    [top, left, bottom, right]: [usize; 4],
+    padding: [usize; 4],
 ) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    let [out_channels, in_channels, kernel_height, kernel_width] = weight.dims();
-    assert_eq!(channels, in_channels, "the image must have the layer's input channels");
-    let out = |size: usize, padding, kernel, stride| (size + padding - kernel) / stride + 1;
-    let geometry = Geometry {
-        channels,
-        size: [height, width],
-        kernel: [kernel_height, kernel_width],
-        stride,
-        before: [top, left],
-        out_channels,
-        out_size: [
-            out(height, top + bottom, kernel_height, stride[0]),
-            out(width, left + right, kernel_width, stride[1]),
-        ],
-    };
+    let (geometry, [batch, ..]) = (Geometry::new(&x, &weight, stride, padding), x.dims());
+    let out_channels = geometry.out_channels;
     let (x, weight) = (HostTensor::take(x), HostTensor::take(weight));
     let bias = bias.map(HostTensor::take);
     let [out_height, out_width] = geometry.out_size;
@@ -81,15 +75,15 @@ type Algorithm = fn(&Geometry, &[f32], &[f32], &mut [f32]);
 
 /// Sizes of a convolution, `[height, width]` each.
 #[derive(Debug, Clone, Copy)]
-struct Geometry {
-    channels: usize,
-    size: [usize; 2],
-    kernel: [usize; 2],
+pub(crate) struct Geometry {
+    pub(crate) channels: usize,
+    pub(crate) size: [usize; 2],
+    pub(crate) kernel: [usize; 2],
     stride: [usize; 2],
     /// Padding at the top and at the left.
     before: [usize; 2],
-    out_channels: usize,
-    out_size: [usize; 2],
+    pub(crate) out_channels: usize,
+    pub(crate) out_size: [usize; 2],
 }
 
 /// Consecutive output rows of one image.
@@ -103,6 +97,31 @@ struct RowTask<'a> {
 }
 
 impl Geometry {
+    /// Sizes of images, weights and the result; padding is that at the top, left, bottom and right.
+    pub(crate) fn new(
+        x: &Tensor<4>,
+        weight: &Tensor<4>,
+        stride: [usize; 2],
+        [top, left, bottom, right]: [usize; 4],
+    ) -> Self {
+        let [_, channels, height, width] = x.dims();
+        let [out_channels, in_channels, kernel_height, kernel_width] = weight.dims();
+        assert_eq!(channels, in_channels, "the image must have the layer's input channels");
+        let out = |size: usize, padding, kernel, stride| (size + padding - kernel) / stride + 1;
+        Self {
+            channels,
+            size: [height, width],
+            kernel: [kernel_height, kernel_width],
+            stride,
+            before: [top, left],
+            out_channels,
+            out_size: [
+                out(height, top + bottom, kernel_height, stride[0]),
+                out(width, left + right, kernel_width, stride[1]),
+            ],
+        }
+    }
+
     /// Splits the output into tasks of `rows` rows of all channels, which aren't adjacent in
     /// memory.
     fn tasks<'a>(&self, images: &'a [f32], out: &'a mut [f32], rows: usize) -> Vec<RowTask<'a>> {

@@ -2,7 +2,7 @@ use editmgt::Dtype;
 use editmgt_vq::CodecConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::run::{LearnerOptions, LoopOptions, TrainError};
+use crate::run::{LearnerOptions, LoopOptions, Products, TrainError};
 
 /// How to train a codec.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct CodecTrainingConfig {
     /// one.
     #[serde(default = "full_precision")]
     pub weights: Dtype,
+    /// Operands of matrix products and convolutions on the CPU.
+    #[serde(default, skip_serializing_if = "Products::is_default")]
+    pub products: Products,
     /// Number of held-out pairs measured by an evaluation, from the first.
     pub evaluation_pairs: u64,
     /// Step count and logging, evaluation and checkpoint intervals.

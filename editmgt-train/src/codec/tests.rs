@@ -9,8 +9,8 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 
 use super::*;
 use crate::run::{
-    AdamWOptions, Decay, Draws, LearnerOptions, LoopOptions, LrSchedule, RunFolder, TrainError,
-    TrainEvent,
+    AdamWOptions, Decay, Draws, LearnerOptions, LoopOptions, LrSchedule, Products, RunFolder,
+    TrainError, TrainEvent,
 };
 use editmgt_world::EditPair;
 
@@ -39,6 +39,7 @@ fn official_codec() -> CodecConfig {
 fn config(codec: CodecConfig) -> CodecTrainingConfig {
     CodecTrainingConfig {
         weights: editmgt::Dtype::F16,
+        products: Products::F32,
         seed: 3,
         evaluation_pairs: 3,
         run: LoopOptions {

@@ -76,7 +76,8 @@ impl<'a, C: TrainableCodec> CodecTrainer<'a, C> {
         let [_, channels] = codec.codebook().dims();
         let codes = codec.codebook().try_into_vec_as::<f32>();
         let codes = codes.map_err(|e| Error::device("reading a codebook", e))?;
-        let learner = Learner::new(codec, config.learner.clone())?;
+        let learner =
+            Learner::new(codec, config.learner.clone())?.with_products(config.products)?;
         let codebook = Codebook::new(codes, channels);
         Ok(Self { learner, codebook, keys, config, draws, data, device })
     }

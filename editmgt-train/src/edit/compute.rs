@@ -2,7 +2,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::TrainingPlan;
-use crate::run::{Precision, TrainError};
+use crate::run::{Precision, Products, TrainError};
 
 /// How a run uses its devices. Affects results only by rounding.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +10,9 @@ use crate::run::{Precision, TrainError};
 pub struct ComputeOptions {
     /// The precision of losses and gradients.
     pub precision: Precision,
+    /// Operands of matrix products on the CPU.
+    #[serde(skip_serializing_if = "Products::is_default")]
+    pub products: Products,
     /// Gradient checkpointing: recomputes cheap activations in the backward pass; less memory, more
     /// time.
     pub gradient_checkpointing: bool,
@@ -39,6 +42,7 @@ impl ComputeOptions {
                 .map_err(|error| TrainError::option("devices", "names of devices", error))
         };
         let other_devices = self.devices.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(TrainingPlan { precision: self.precision, other_devices, ..plan })
+        let Self { precision, products, .. } = *self;
+        Ok(TrainingPlan { precision, products, other_devices, ..plan })
     }
 }

@@ -1,7 +1,8 @@
 //! Losses of edit training.
 
-use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use burn::tensor::{DType, Int, Tensor, TensorData, activation};
 use editmgt_core::{Error, Result, TokenGrid};
+use editmgt_kernels::weighted_nll;
 
 /// The weighted mean of the negative log-likelihood of `targets`, `[1]`.
 ///
@@ -26,37 +27,10 @@ pub fn masked_nll(logits: Tensor<3>, targets: &TokenGrid, weights: &[f32]) -> Re
     if !(total > 0.0 && total.is_finite() && weights.iter().all(|&w| w >= 0.0)) {
         return Err(Error::value("loss weights", "0 or more, with a sum above 0", total));
     }
-    let device = logits.device();
-    let labels: Tensor<3, Int> = targets.to_tensor(codes, &device)?.reshape([batch, positions, 1]);
+    targets.check_below(codes)?;
     let shares: Vec<f32> = weights.iter().map(|w| w / total).collect();
-    let shares = TensorData::new(shares, [batch, positions, 1]);
-
-    let shares = Tensor::from_data(shares, (&device.inner(), DType::F32));
-    Ok(mean_nll(logits.cast(DType::F32), labels.inner(), shares))
-}
-
-/// `Σ share · -ln softmax(logits)[label]`; `labels` and `shares` are `[B, N, 1]`, without autodiff.
-///
-/// The gradient, `share · (softmax - one-hot label)`, is computed with the value: recorded
-/// operation by operation, this largest tensor of a training step would be traversed five more
-/// times and kept as often.
-fn mean_nll(logits: Tensor<3>, labels: Tensor<3, Int>, shares: Tensor<3>) -> Tensor<1> {
-    let values = logits.clone().inner();
-    let at_label = values.clone().gather(2, labels.clone());
-    let largest = values.clone().max_dim(2);
-    let exponentials = (values - largest.clone()).exp();
-    let sum = exponentials.clone().sum_dim(2);
-    let nll = sum.clone().log() + (largest - at_label);
-    let value = (nll * shares.clone()).sum();
-    if !logits.is_autodiff() {
-        return value;
-    }
-    let gradient = exponentials * (shares.clone() / sum);
-    let gradient = gradient.scatter(2, labels, shares.neg(), IndexingUpdateOp::Add);
-    // A linear function with that gradient, shifted to the value. (Constants carry no autodiff
-    // graph, so they work with any checkpointing strategy.)
-    let linear = (logits * gradient).sum();
-    linear.clone() - linear.detach() + value
+    let logits = logits.reshape([batch * positions, codes]);
+    Ok(weighted_nll(logits, targets.ids(), &shares))
 }
 
 /// Mean Kullback-Leibler divergence `Σ q ln(q / p)` of attention maps from the true region, `[1]`,

@@ -2,6 +2,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use editmgt_core::{MgtTransformer, ReferenceInput, Result, StepInput, TextConditioning};
+use editmgt_kernels::{Operands, WithOperands};
 use editmgt_text::SmallText;
 use editmgt_transformer::{MgtModel, TrainingOutput};
 
@@ -15,6 +16,17 @@ pub struct EditModel {
     text: Option<SmallText>,
     changed_head: Option<Linear>,
     slot_head: Option<Linear>,
+}
+
+impl WithOperands for EditModel {
+    fn with_operands(self, operands: Operands) -> Self {
+        let Self { transformer, text, .. } = self;
+        Self {
+            transformer: transformer.with_operands(operands),
+            text: text.map(|text| text.with_operands(operands)),
+            ..self
+        }
+    }
 }
 
 /// The parts of an [`EditModel`].

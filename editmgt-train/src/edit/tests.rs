@@ -6,6 +6,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use editmgt_core::{Flow, GridSize, MicroConditions};
+use editmgt_kernels::{Recording, WithOperands};
 use editmgt_text::{SmallTextConfig, SmallTextEncoder, Vocabulary, WordTokenizer};
 use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
 
@@ -13,8 +14,8 @@ use super::batch::BatchSettings;
 use super::*;
 use crate::data::DataOptions;
 use crate::run::{
-    AdamWOptions, Decay, Draws, LearnerOptions, LoopOptions, LrSchedule, RunFolder, TrainError,
-    TrainEvent, initialise, run,
+    AdamWOptions, Decay, Draws, Learner, LearnerOptions, LoopOptions, LrSchedule, Precision,
+    Products, RunFolder, TrainError, TrainEvent, initialise, run,
 };
 use editmgt_world::Category;
 use editmgt_world::{Split, World, shapes};
@@ -190,6 +191,62 @@ fn a_step_lowers_the_loss_and_every_parameter_has_a_gradient() {
         let before = before.into_scalar::<f32>();
         assert!(after < before, "{after} is not below {before}");
     }
+}
+
+fn learner_options() -> LearnerOptions {
+    LearnerOptions {
+        accumulate: 1,
+        clip_norm: Some(1.0),
+        ema: None,
+        learning_rate: LrSchedule { peak: 0.003, warm_up: 0, decay: Decay::Cosine, floor: 0.0 },
+        adamw: AdamWOptions {
+            beta_1: 0.9,
+            beta_2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            no_decay: Vec::new(),
+        },
+    }
+}
+
+/// Losses of a few steps on one batch.
+fn losses_with(recording: Recording, products: Products) -> Vec<f32> {
+    let options = everything();
+    let batch = batch(&options);
+    let model = model(&options.loss, true);
+    let learner = Learner::new(model, learner_options()).unwrap();
+    let mut learner = learner.with_products(products).unwrap();
+    let of_batch = |model: &EditModel| {
+        let model = model.clone().with_operands(products.operands());
+        recording.install(|| loss(&model, &batch, &options))
+    };
+    (0..12)
+        .map(|step| learner.update(step, 12, |model, _| Ok(of_batch(model))).unwrap().loss)
+        .collect()
+}
+
+#[test]
+fn kernels_train_like_compositions() {
+    let composed = losses_with(Recording::Compositions, Products::F32);
+    assert!(composed[11] < composed[0] - 0.5, "{composed:?}");
+    // Rounding of gradients that are almost zero decides about the size of Adam's first steps.
+    for (products, tolerance) in [(Products::F32, 2e-4), (Products::Bf16, 3e-2)] {
+        let kernels = losses_with(Recording::Kernels, products);
+        for (composed, kernel) in composed.iter().zip(&kernels) {
+            let difference = (composed - kernel).abs();
+            assert!(difference < tolerance * composed, "{products:?}: {kernels:?}, {composed:?}");
+        }
+        assert_ne!(kernels, composed, "sums are in another order");
+    }
+}
+
+#[test]
+fn products_in_bf16_need_f32_precision() {
+    let options = everything();
+    let learner = Learner::new(model(&options.loss, true), learner_options()).unwrap();
+    let learner = learner.with_precision(Precision::F16).unwrap();
+    let error = learner.with_products(Products::Bf16).err().unwrap().to_string();
+    assert!(error.contains("products") && error.contains("F16"), "{error}");
 }
 
 /// The whole model, against central differences along the gradient.

@@ -1,6 +1,7 @@
 use burn::module::Module;
 use burn::tensor::Device;
 use editmgt_core::{KeyMap, MgtTransformer, TextConditioning, TextEncoder};
+use editmgt_kernels::{Operands, WithOperands};
 use editmgt_text::WordTokenizer;
 
 use super::batch::BatchSettings;
@@ -9,8 +10,8 @@ use super::{
     EditBatch, EditDataset, EditModel, EditOptions, Order, Probe, TextLessons, slot_cross_entropy,
 };
 use crate::run::{
-    Checkpoint, CheckpointWriter, Draws, Learner, LearnerOptions, Metrics, Precision, TrainError,
-    Trainee, freeze,
+    Checkpoint, CheckpointWriter, Draws, Learner, LearnerOptions, Metrics, Precision, Products,
+    TrainError, Trainee, freeze,
 };
 
 /// Source of the text features.
@@ -83,6 +84,8 @@ pub struct TrainingPlan {
     pub freeze: Vec<String>,
     /// The precision of losses and gradients.
     pub precision: Precision,
+    /// Operands of matrix products on the CPU.
+    pub products: Products,
     /// Devices beside the model's own, each of which computes its share of a step's batches.
     pub other_devices: Vec<Device>,
     /// Whether the model draws random numbers on its device (the dropout of an adapter): the device
@@ -99,6 +102,7 @@ impl TrainingPlan {
             seed,
             freeze: Vec::new(),
             precision: Precision::default(),
+            products: Products::default(),
             other_devices: Vec::new(),
             draws_on_device: false,
         }
@@ -109,6 +113,7 @@ impl TrainingPlan {
 pub struct EditTrainer {
     learner: Learner<EditModel>,
     accumulate: u64,
+    operands: Operands,
     text: TextSide,
     data: EditData,
     order: Order,
@@ -154,9 +159,11 @@ impl EditTrainer {
         let accumulate = plan.learner.accumulate as u64;
         let learner = Learner::new(freeze(model, &plan.freeze)?, plan.learner)?
             .with_precision(plan.precision)?
-            .with_devices(plan.other_devices)?;
+            .with_devices(plan.other_devices)?
+            .with_products(plan.products)?;
         Ok(Self {
             accumulate,
+            operands: plan.products.operands(),
             learner,
             order: Order::new(draws, data.train.len()),
             text,
@@ -237,7 +244,7 @@ impl Trainee for EditTrainer {
             mask_token: learner.model().transformer().spec().mask_token,
         };
         let size = options.batch as u64;
-        let accumulate = self.accumulate;
+        let (accumulate, operands) = (self.accumulate, self.operands);
         // The learning rate schedule starts after the lessons.
         let lessons = options.text_lessons.map_or(0, |lessons| lessons.steps);
         let update = learner.update(step - lessons, self.steps - lessons, |model, part| {
@@ -246,7 +253,8 @@ impl Trainee for EditTrainer {
             let indices: Vec<u64> = samples.map(|sample| order.at(sample)).collect();
             let batch = EditBatch::new(settings, number, data.train.examples(&indices)?)?;
             let prompts: Vec<&str> = batch.prompts.iter().map(String::as_str).collect();
-            let text = text.encode(model, &prompts)?;
+            let model = model.clone().with_operands(operands);
+            let text = text.encode(&model, &prompts)?;
             Ok(model.loss(&batch, &text, &options.loss)?)
         })?;
         let metrics = Metrics::default()

@@ -2,12 +2,14 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor};
 use editmgt_core::KeyMap;
+use editmgt_kernels::Recording;
 
 use super::gradients::{scalar, scaled};
 use super::initial::with_path_ids;
 use super::precision::{LossScale, rounded};
 use super::{
-    Checkpoint, CheckpointWriter, Ema, LearnerOptions, Precision, TrainError, clip_by_norm,
+    Checkpoint, CheckpointWriter, Ema, LearnerOptions, Precision, Products, TrainError,
+    clip_by_norm,
 };
 
 /// Outcome of a step of a [`Learner`].
@@ -30,6 +32,7 @@ pub struct Learner<M: Module> {
     ema: Option<Ema<M>>,
     options: LearnerOptions,
     precision: Precision,
+    products: Products,
     /// Only in f16.
     loss_scale: Option<LossScale>,
     /// Devices beside the model's own.
@@ -69,6 +72,7 @@ impl<M: Module> Learner<M> {
             ema,
             options,
             precision: Precision::F32,
+            products: Products::F32,
             loss_scale: None,
             others: Vec::new(),
         })
@@ -107,6 +111,18 @@ impl<M: Module> Learner<M> {
         self.devices().iter().try_for_each(|device| precision.check(device))?;
         self.loss_scale = (precision == Precision::F16).then(LossScale::new);
         self.precision = precision;
+        Ok(self)
+    }
+
+    /// Sets the operands of products. Call it after [`with_precision`](Self::with_precision) and
+    /// [`with_devices`](Self::with_devices). A loss that computes in
+    /// [`Operands`](editmgt_kernels::Operands) of its own isn't changed.
+    ///
+    /// # Errors
+    /// [`TrainError::Option`] when a device of the run has no such products.
+    pub fn with_products(mut self, products: Products) -> Result<Self, TrainError> {
+        self.devices().iter().try_for_each(|device| products.check(device, self.precision))?;
+        self.products = products;
         Ok(self)
     }
 
@@ -183,7 +199,10 @@ impl<M: Module> Learner<M> {
         let count = workers.len();
         for batch in 0..batches {
             let Worker { model, accumulator } = &mut workers[batch % count];
-            let loss = loss(&rounded(model.clone(), self.precision), batch)?.cast(DType::F32);
+            let rounded = rounded(model.clone(), self.precision);
+            let operands = self.products.operands();
+            let pass = || operands.install(|| loss(&rounded, batch));
+            let loss = Recording::Kernels.install(pass)?.cast(DType::F32);
             losses.push(loss.clone().inner());
             let gradients = (loss * (f64::from(scale) / batches as f64)).backward();
             accumulator.accumulate(model, GradientsParams::from_grads(gradients, model));

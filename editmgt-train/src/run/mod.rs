@@ -37,6 +37,6 @@ pub use gradients::clip_by_norm;
 pub use initial::initialise;
 pub use learner::{Learner, Update};
 pub use optimizer::{AdamWOptions, LearnerOptions};
-pub use precision::Precision;
+pub use precision::{Precision, Products};
 pub use schedule::{Decay, LrSchedule};
 pub use train::{LoopOptions, TrainEvent, Trainee, run};

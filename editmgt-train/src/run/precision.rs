@@ -1,5 +1,6 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor};
+use editmgt_kernels::{Operands, widens};
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
@@ -34,6 +35,42 @@ impl Precision {
         }
         let got = format!("{:?} on {device:?}", self.dtype());
         Err(TrainError::option("precision", "one that the device computes in (f32)", got))
+    }
+}
+
+/// Operands of the matrix products of losses and gradients, on the CPU in f32 precision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Products {
+    /// Not rounded.
+    #[default]
+    F32,
+    /// Rounded to bf16, with sums in f32: all else, weights and activations too, stays f32. For
+    /// processors with instructions for it (AMX, AVX-512 BF16); slower on others.
+    Bf16,
+}
+
+impl Products {
+    /// Whether it is the default, which a run's config doesn't repeat.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(crate) fn operands(self) -> Operands {
+        match self {
+            Self::F32 => Operands::Exact,
+            Self::Bf16 => Operands::Bf16,
+        }
+    }
+
+    /// Checks that a device computes such products in this precision.
+    pub(super) fn check(self, device: &Device, precision: Precision) -> Result<(), TrainError> {
+        let computes = precision == Precision::F32 && widens(&device.clone().inner());
+        if self == Self::F32 || computes {
+            return Ok(());
+        }
+        let got = format!("bf16 in {:?} on {device:?}", precision.dtype());
+        Err(TrainError::option("products", "f32, or bf16 on the CPU in f32 precision", got))
     }
 }
 

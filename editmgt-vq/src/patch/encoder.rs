@@ -1,7 +1,7 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
+use editmgt_kernels::{gelu, linear_layer};
 
 use super::PatchVqConfig;
 use crate::images::IMAGE_CHANNELS;
@@ -35,7 +35,8 @@ impl PatchEncoder {
         // Centred inputs, since there are no norms.
         let mut x = patches * 2.0 - 1.0;
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(if i == 0 { x } else { gelu(x) });
+            let input = if i == 0 { x } else { gelu(x) };
+            x = linear_layer(layer, input);
         }
         x.permute([0, 3, 1, 2])
     }
