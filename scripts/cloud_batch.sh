@@ -51,9 +51,9 @@ PYTHON
         curl -sf -o /dev/null -H 'Content-Type: application/json' -d "{\"name\": \"$1\"}" "$endpoint/storage/v1/b"
     }
     # A service account of a store that asks for no tokens.
-    printf '{"gcs_base_url": "%s", "disable_oauth": true, "client_email": "", "private_key": "%s", "private_key_id": ""}' \
-        "$endpoint" "$secret" >"$work/account.json"
-    export GOOGLE_SERVICE_ACCOUNT=$work/account.json
+    printf '{"disable_oauth": true, "client_email": "", "private_key": "%s", "private_key_id": ""}' "$secret" \
+        >"$work/account.json"
+    export GOOGLE_BASE_URL=$endpoint GOOGLE_SERVICE_ACCOUNT=$work/account.json
     ;;
 *)
     echo "cloud_batch.sh: expected s3 or gs, got ${scheme:-nothing}" >&2
