@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, activation};
 use crate::gradient;
 use crate::host::{HostTensor, on_host};
 use crate::lanes::{exp, sigmoid};
-use crate::work::{CHUNK, map, map_rows};
+use crate::work::{CHUNK, Elementwise, RowChange, map, map_rows};
 
 /// Twice √(2/π), and that times the cubic term's factor: `gelu_tanh(x) = x σ(x (SLOPE + CUBIC
 /// x²))`.
@@ -23,9 +23,9 @@ const CUBIC: f64 = SLOPE * 0.044_715;
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(HostTensor::take(x), gelu_by_tanh).into_tensor(shape);
+        return applied(HostTensor::take(x), Function::GeluTanh).into_tensor(shape);
     }
-    if let Some(out) = gradient::elementwise(&x, gelu_by_tanh, gelu_by_tanh_derivative) {
+    if let Some(out) = gradient::elementwise(&x, Function::GeluTanh) {
         return out;
     }
     let u = (x.clone() * x.clone() * CUBIC + SLOPE) * x.clone();
@@ -39,9 +39,9 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(HostTensor::take(x), |x| x * normal_below(x)).into_tensor(shape);
+        return applied(HostTensor::take(x), Function::Gelu).into_tensor(shape);
     }
-    if let Some(out) = gradient::elementwise(&x, |x| x * normal_below(x), gelu_derivative) {
+    if let Some(out) = gradient::elementwise(&x, Function::Gelu) {
         return out;
     }
     activation::gelu(x)
@@ -56,21 +56,16 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// If the shapes differ.
 pub fn gelu_tanh_gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
     if on_host(&gate) && on_host(&x) {
-        return gated(gate, x);
+        let shape = gate.dims();
+        assert_eq!(shape, x.dims(), "gate and input must have the same shape");
+        return gated(HostTensor::take(gate), &HostTensor::take(x)).into_tensor(shape);
     }
     gelu_tanh(gate) * x
 }
 
-fn gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
-    let shape = gate.dims();
-    assert_eq!(shape, x.dims(), "gate and input must have the same shape");
-    let x = HostTensor::take(x);
-    let values = x.values();
-    let product = map_rows(HostTensor::take(gate), CHUNK, |index, gate| {
-        let x = &values[index * CHUNK..][..gate.len()];
-        gate.iter_mut().zip(x).for_each(|(gate, x)| *gate = gelu_by_tanh(*gate) * x);
-    });
-    product.into_tensor(shape)
+/// One function for tensors of any rank, as [`applied`].
+fn gated(gate: HostTensor, x: &HostTensor) -> HostTensor {
+    map_rows(gate, CHUNK, Gated(x.values()))
 }
 
 /// `x σ(1.702 x)`, CLIP's approximation of GELU.
@@ -80,13 +75,9 @@ fn gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(HostTensor::take(x), |x| x * sigmoid(1.702 * x)).into_tensor(shape);
+        return applied(HostTensor::take(x), Function::QuickGelu).into_tensor(shape);
     }
-    let derivative = |x| {
-        let share = sigmoid(1.702 * x);
-        share + 1.702 * x * share * (1.0 - share)
-    };
-    if let Some(out) = gradient::elementwise(&x, |x| x * sigmoid(1.702 * x), derivative) {
+    if let Some(out) = gradient::elementwise(&x, Function::QuickGelu) {
         return out;
     }
     x.clone() * activation::sigmoid(x * 1.702)
@@ -99,19 +90,152 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(HostTensor::take(x), silu_of).into_tensor(shape);
+        return applied(HostTensor::take(x), Function::Silu).into_tensor(shape);
     }
-    let derivative = |x| {
-        let share = sigmoid(x);
-        share + x * share * (1.0 - share)
-    };
-    if let Some(out) = gradient::elementwise(&x, silu_of, derivative) {
+    if let Some(out) = gradient::elementwise(&x, Function::Silu) {
         return out;
     }
     // Below -80 the result is 0 to thirty digits. Without the bound exp would overflow, and the
     // gradient there be 0 times infinity.
     let denominator = x.clone().clamp_min(-80.0).neg().exp() + 1.0;
     x / denominator
+}
+
+/// Functions of single values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Function {
+    GeluTanh,
+    Gelu,
+    QuickGelu,
+    Silu,
+}
+
+/// Replaces each value: one function for tensors of any rank, so that it is compiled once, in this crate.
+pub(crate) fn applied(x: HostTensor, function: Function) -> HostTensor {
+    match function {
+        Function::GeluTanh => map(x, GeluTanh),
+        Function::Gelu => map(x, Gelu),
+        Function::QuickGelu => map(x, QuickGelu),
+        Function::Silu => map(x, Silu),
+    }
+}
+
+/// Multiplies a gradient by the derivative of the function at each value, as [`applied`].
+pub(crate) fn times_derivative(
+    gradient: HostTensor,
+    function: Function,
+    x: &HostTensor,
+) -> HostTensor {
+    let x = x.values();
+    match function {
+        Function::GeluTanh => map_rows(gradient, CHUNK, TimesDerivative(GeluTanh, x)),
+        Function::Gelu => map_rows(gradient, CHUNK, TimesDerivative(Gelu, x)),
+        Function::QuickGelu => map_rows(gradient, CHUNK, TimesDerivative(QuickGelu, x)),
+        Function::Silu => map_rows(gradient, CHUNK, TimesDerivative(Silu, x)),
+    }
+}
+
+/// Of a chunk of a gradient, with the values of the function's argument.
+struct TimesDerivative<'a, F>(F, &'a [f32]);
+
+impl<F: Derivative> RowChange for TimesDerivative<'_, F> {
+    #[inline(always)]
+    fn change(&self, index: usize, gradient: &mut [f32]) {
+        let x = &self.1[index * CHUNK..][..gradient.len()];
+        for (gradient, x) in gradient.iter_mut().zip(x) {
+            *gradient *= self.0.at(*x);
+        }
+    }
+}
+
+/// A function with its derivative.
+trait Derivative: Sync {
+    /// The derivative. Implementations are `#[inline(always)]`.
+    fn at(&self, x: f32) -> f32;
+}
+
+impl Derivative for GeluTanh {
+    #[inline(always)]
+    fn at(&self, x: f32) -> f32 {
+        let (slope, cubic) = (SLOPE as f32, CUBIC as f32);
+        let share = sigmoid(x * (slope + cubic * x * x));
+        share + x * share * (1.0 - share) * (slope + 3.0 * cubic * x * x)
+    }
+}
+
+/// `Φ(x) + x φ(x)`.
+impl Derivative for Gelu {
+    #[inline(always)]
+    fn at(&self, x: f32) -> f32 {
+        /// 1 / √(2π).
+        const DENSITY: f32 = 0.398_942_3;
+        normal_below(x) + x * DENSITY * exp(-0.5 * x * x)
+    }
+}
+
+impl Derivative for QuickGelu {
+    #[inline(always)]
+    fn at(&self, x: f32) -> f32 {
+        let share = sigmoid(1.702 * x);
+        share + 1.702 * x * share * (1.0 - share)
+    }
+}
+
+impl Derivative for Silu {
+    #[inline(always)]
+    fn at(&self, x: f32) -> f32 {
+        let share = sigmoid(x);
+        share + x * share * (1.0 - share)
+    }
+}
+
+struct GeluTanh;
+
+impl Elementwise for GeluTanh {
+    #[inline(always)]
+    fn of(&self, x: f32) -> f32 {
+        gelu_by_tanh(x)
+    }
+}
+
+struct Gelu;
+
+impl Elementwise for Gelu {
+    #[inline(always)]
+    fn of(&self, x: f32) -> f32 {
+        x * normal_below(x)
+    }
+}
+
+struct QuickGelu;
+
+impl Elementwise for QuickGelu {
+    #[inline(always)]
+    fn of(&self, x: f32) -> f32 {
+        x * sigmoid(1.702 * x)
+    }
+}
+
+struct Silu;
+
+impl Elementwise for Silu {
+    #[inline(always)]
+    fn of(&self, x: f32) -> f32 {
+        silu_of(x)
+    }
+}
+
+/// Of a chunk of gates, with the values that they gate.
+struct Gated<'a>(&'a [f32]);
+
+impl RowChange for Gated<'_> {
+    #[inline(always)]
+    fn change(&self, index: usize, gate: &mut [f32]) {
+        let x = &self.0[index * CHUNK..][..gate.len()];
+        for (gate, x) in gate.iter_mut().zip(x) {
+            *gate = gelu_by_tanh(*gate) * x;
+        }
+    }
 }
 
 /// Φ, the cumulative distribution function of the standard normal distribution.
@@ -141,21 +265,6 @@ fn normal_below(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_by_tanh(x: f32) -> f32 {
     x * sigmoid(x * (SLOPE as f32 + CUBIC as f32 * x * x))
-}
-
-#[inline(always)]
-fn gelu_by_tanh_derivative(x: f32) -> f32 {
-    let (slope, cubic) = (SLOPE as f32, CUBIC as f32);
-    let share = sigmoid(x * (slope + cubic * x * x));
-    share + x * share * (1.0 - share) * (slope + 3.0 * cubic * x * x)
-}
-
-/// `Φ(x) + x φ(x)`.
-#[inline(always)]
-fn gelu_derivative(x: f32) -> f32 {
-    /// 1 / √(2π).
-    const DENSITY: f32 = 0.398_942_3;
-    normal_below(x) + x * DENSITY * exp(-0.5 * x * x)
 }
 
 #[inline(always)]

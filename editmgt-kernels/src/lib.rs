@@ -17,6 +17,11 @@
 //! linear layers round their operands to the precision of [`Operands`], and keep packed weights within
 //! [`PackedWeights`].
 //!
+//! Where burn's autodiff records operations, compositions run, or within [`Recording::Kernels`] kernels
+//! with backward passes: those of [`linear`], [`attention`], [`conv2d`], activations,
+//! [`rms_norm`], [`modulated_layer_norm`], [`norm_and_rotate`], [`join_tokens`], [`add_gated`] and
+//! [`weighted_nll`].
+//!
 //! | operation | kernel | differs from the composition by |
 //! |---|---|---|
 //! | [`gelu`], [`gelu_tanh`], [`gelu_tanh_gated`], [`quick_gelu`], [`silu`] | elementwise, with a vectorised `exp` | `exp` to 2 units in the last place |
@@ -26,6 +31,7 @@
 //! | [`join_tokens`] | parallel copy | nothing |
 //! | [`conv2d`] | Winograd's algorithm, or im2col a few rows at a time | the order of sums |
 //! | [`linear`], [`linear_layer`] | packed and tiled (GotoBLAS), bias fused, half-precision and [quantised](QuantizedMatrix) weights widened while they are packed | the order of sums |
+//! | [`nearest_rows`] | a running minimum in place of all distances | the order of sums |
 //! | [`embed`] | of a quantised table only the rows of ids | nothing |
 //! | [`add`], [`add_gated`] | parallel | nothing |
 //!
@@ -72,7 +78,7 @@ pub use convolution::conv2d;
 pub use join::join_tokens;
 pub use kept::PackedWeights;
 pub use likelihood::weighted_nll;
-pub use linear::{linear, linear_layer, matmul, widens};
+pub use linear::{linear, linear_layer, widens};
 pub use nearest::nearest_rows;
 pub use norm::{group_norm_silu, group_norm_silu_given, modulated_layer_norm, rms_norm};
 pub use operands::{Operands, WithOperands};

@@ -5,10 +5,8 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::host::{HostTensor, on_host};
-use crate::lanes::sum;
-use crate::tile::{
-    COLUMNS, LeftStep, ROWS, RightStep, Tile, add_product, dispatch, pack_transposed,
-};
+use crate::lanes::{dispatch, sum};
+use crate::tile::{COLUMNS, LeftStep, ROWS, RightStep, Tile, add_product, pack_transposed};
 
 /// Rows of a task.
 const BLOCK: usize = 16 * ROWS;

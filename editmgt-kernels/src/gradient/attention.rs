@@ -1,6 +1,7 @@
 //! Gradients of attention.
 
 use burn::tensor::Tensor;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::norm::dot;
@@ -8,7 +9,7 @@ use super::plane::{Planes, Scratch, View};
 use super::record::{Operation, input};
 use crate::buffers::Buffer;
 use crate::host::HostTensor;
-use crate::lanes::{exp, largest, sum, vectorised};
+use crate::lanes::{dispatch, exp, largest, sum};
 
 /// `softmax(q kᵀ / √d) v`; the probabilities are kept for the backward pass.
 ///
@@ -47,7 +48,7 @@ pub(crate) fn attention(
             let key = View::dense(&key[of_key(plane)], [keys, channels]);
             let value = View::dense(&value[of_value(plane)], [keys, width]);
             planes.multiply(query, key.transpose(), false, scores, scratch);
-            vectorised(|| scores.chunks_exact_mut(keys).for_each(|row| softmax(row, scale)));
+            dispatch(SoftmaxRows { scores, keys, scale });
             planes.multiply(View::dense(scores, [tokens, keys]), value, false, out, scratch);
         });
     }
@@ -73,10 +74,7 @@ pub(crate) fn attention(
             let averages = View::dense(weights, [tokens, keys]);
             planes.multiply(averages.transpose(), gradient, false, to_value, scratch);
             planes.multiply(gradient, value.transpose(), false, scores, scratch);
-            vectorised(|| {
-                let rows = scores.chunks_exact_mut(keys).zip(weights.chunks_exact(keys));
-                rows.for_each(|(scores, weights)| softmax_backward(scores, weights, scale));
-            });
+            dispatch(SoftmaxGradients { scores, weights, keys, scale });
             let scores = View::dense(scores, [tokens, keys]);
             planes.multiply(scores, key, false, to_query, scratch);
             planes.multiply(scores.transpose(), query, false, to_key, scratch);
@@ -89,9 +87,13 @@ pub(crate) fn attention(
 #[inline(always)]
 fn softmax(row: &mut [f32], scale: f32) {
     let largest = largest(row);
-    row.iter_mut().for_each(|x| *x = exp((*x - largest) * scale));
+    for x in row.iter_mut() {
+        *x = exp((*x - largest) * scale);
+    }
     let factor = 1.0 / sum(row, |x| x);
-    row.iter_mut().for_each(|x| *x *= factor);
+    for x in row {
+        *x *= factor;
+    }
 }
 
 /// Replaces the gradient of a softmax by that of the scores before `scale`.
@@ -100,5 +102,43 @@ fn softmax_backward(gradient: &mut [f32], weights: &[f32], scale: f32) {
     let average = dot(gradient, weights);
     for (gradient, weight) in gradient.iter_mut().zip(weights) {
         *gradient = (*gradient - average) * weight * scale;
+    }
+}
+
+/// [`softmax`] of rows of scores.
+struct SoftmaxRows<'a> {
+    scores: &'a mut [f32],
+    keys: usize,
+    scale: f32,
+}
+
+impl WithSimd for SoftmaxRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.scores.chunks_exact_mut(self.keys) {
+            softmax(row, self.scale);
+        }
+    }
+}
+
+/// [`softmax_backward`] of rows.
+struct SoftmaxGradients<'a> {
+    scores: &'a mut [f32],
+    weights: &'a [f32],
+    keys: usize,
+    scale: f32,
+}
+
+impl WithSimd for SoftmaxGradients<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let weights = self.weights.chunks_exact(self.keys);
+        for (scores, weights) in self.scores.chunks_exact_mut(self.keys).zip(weights) {
+            softmax_backward(scores, weights, self.scale);
+        }
     }
 }

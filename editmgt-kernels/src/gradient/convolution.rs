@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::plane::{Planes, Scratch, View};
 use super::record::{Operation, input};
-use super::rows::sum_rows;
+use super::rows::{RowSum, sum_rows};
 use crate::buffers::{self, Buffer};
 use crate::convolution::{self, Geometry};
 use crate::host::HostTensor;
@@ -189,10 +189,7 @@ impl Convolution {
 
     fn bias_gradient(&self, gradient: &[f32]) -> HostTensor {
         let (plane, channels) = (self.plane(), self.geometry.out_channels);
-        HostTensor::new(sum_rows(self.batch, channels, |image, sums| {
-            let planes = gradient[image * channels * plane..].chunks_exact(plane);
-            sums.iter_mut().zip(planes).for_each(|(total, plane)| *total += sum(plane, |x| x));
-        }))
+        HostTensor::new(sum_rows(self.batch, channels, Planewise { gradient, plane }))
     }
 }
 
@@ -202,4 +199,20 @@ struct Work {
     patches: Vec<f32>,
     product: Vec<f32>,
     scratch: Scratch,
+}
+
+/// Adds the sums of an image's channels.
+struct Planewise<'a> {
+    gradient: &'a [f32],
+    plane: usize,
+}
+
+impl RowSum for Planewise<'_> {
+    #[inline(always)]
+    fn add(&self, image: usize, sums: &mut [f32]) {
+        let planes = self.gradient[image * sums.len() * self.plane..].chunks_exact(self.plane);
+        for (total, plane) in sums.iter_mut().zip(planes) {
+            *total += sum(plane, |x| x);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::record::{Operation, input};
 use crate::buffers;
 use crate::host::HostTensor;
 use crate::join;
-use crate::work::for_rows;
+use crate::work::{RowChange, for_rows};
 
 /// [`crate::join_tokens`] of up to three streams.
 pub(crate) fn join_tokens(streams: &[Tensor<4>]) -> Option<Tensor<4>> {
@@ -31,12 +31,30 @@ fn record<const N: usize>(operation: Operation<N>) -> Tensor<4> {
             first += count;
             wanted[index].then(|| {
                 let mut out = buffers::take(planes * count * channels);
-                for_rows(&mut out, count * channels, |plane, to| {
-                    let from = (plane * tokens + start) * channels;
-                    to.copy_from_slice(&gradient[from..][..to.len()]);
-                });
+                let stride = tokens * channels;
+                for_rows(
+                    &mut out,
+                    count * channels,
+                    Part { gradient, start: start * channels, stride },
+                );
                 HostTensor::new(out)
             })
         })
     })
+}
+
+/// Copies the part of each plane that begins at `start`.
+struct Part<'a> {
+    gradient: &'a [f32],
+    start: usize,
+    /// Values of a plane.
+    stride: usize,
+}
+
+impl RowChange for Part<'_> {
+    #[inline(always)]
+    fn change(&self, plane: usize, to: &mut [f32]) {
+        let from = plane * self.stride + self.start;
+        to.copy_from_slice(&self.gradient[from..][..to.len()]);
+    }
 }

@@ -1,13 +1,14 @@
 //! The loss of predicted classes, with its gradient.
 
 use burn::tensor::Tensor;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::record::{Operation, input};
 use crate::buffers;
 use crate::host::HostTensor;
-use crate::lanes::{exp, largest, sum, vectorised};
-use crate::work::{CHUNK, map_rows};
+use crate::lanes::{dispatch, exp, largest, sum};
+use crate::work::{Elementwise, map};
 
 /// [`crate::weighted_nll`]. Rows without a share take no time.
 pub(crate) fn weighted_nll(
@@ -33,16 +34,7 @@ pub(crate) fn weighted_nll(
                 return;
             }
             let logits = &logits[row * classes..][..classes];
-            let nll = vectorised(|| {
-                let largest = largest(logits);
-                for (to, x) in gradient.iter_mut().zip(logits) {
-                    *to = exp(x - largest);
-                }
-                let total = sum(gradient, |x| x);
-                let factor = share / total;
-                gradient.iter_mut().for_each(|x| *x *= factor);
-                total.ln() + (largest - logits[label])
-            });
+            let nll = dispatch(Softmax { logits, share, gradient }) - logits[label];
             gradient[label] -= share;
             *loss = f64::from(nll) * f64::from(share);
         });
@@ -52,7 +44,42 @@ pub(crate) fn weighted_nll(
     let out = HostTensor::new(vec![value]).into_tensor([1]);
     Some(operation.finish(out, move |gradient, _| {
         let factor = gradient.values()[0];
-        let scaled = map_rows(gradients, CHUNK, |_, x| x.iter_mut().for_each(|x| *x *= factor));
+        let scaled = map(gradients, Times(factor));
         [Some(scaled)]
     }))
+}
+
+/// Writes `share` times the softmax of some logits to `gradient`; their log-sum-exp.
+struct Softmax<'a> {
+    logits: &'a [f32],
+    share: f32,
+    gradient: &'a mut [f32],
+}
+
+impl WithSimd for Softmax<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let Self { logits, share, gradient } = self;
+        let largest = largest(logits);
+        for (to, x) in gradient.iter_mut().zip(logits) {
+            *to = exp(x - largest);
+        }
+        let total = sum(gradient, |x| x);
+        let factor = share / total;
+        for x in gradient {
+            *x *= factor;
+        }
+        total.ln() + largest
+    }
+}
+
+struct Times(f32);
+
+impl Elementwise for Times {
+    #[inline(always)]
+    fn of(&self, x: f32) -> f32 {
+        x * self.0
+    }
 }

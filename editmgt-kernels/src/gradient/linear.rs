@@ -41,29 +41,45 @@ fn record<const D: usize, const N: usize>(
     let operands = Operands::current();
     let x = operation.is_tracked(1).then(|| operation.values(0));
     let weight = operation.is_tracked(0).then(|| operation.values(1));
+    let kept = Kept { x, weight, sizes: [inputs, outputs], operands };
     operation.finish(out, move |gradient, wanted| {
         let gradient = gradient.values();
-        let of_x = || {
-            let weight = weight.as_ref().expect("kept where the gradient of x is wanted");
-            let weight = Transposed::new(weight.values(), [outputs, inputs]);
-            multiply(operands, gradient, &weight)
-        };
-        let of_weight = || {
-            let x = x.as_ref().expect("kept where the gradient of the weight is wanted");
-            let rows = gradient.len() / outputs;
-            let left = transposed(x.values(), inputs);
-            multiply(operands, &left, &Dense::new(gradient, [rows, outputs]))
-        };
         std::array::from_fn(|index| {
             wanted[index].then(|| {
                 HostTensor::new(match index {
-                    0 => of_x(),
-                    1 => of_weight(),
+                    0 => kept.of_x(gradient),
+                    1 => kept.of_weight(gradient),
                     _ => column_sums(gradient, outputs),
                 })
             })
         })
     })
+}
+
+/// What the backward pass needs. Its methods are compiled once, in this crate, for tensors of any rank.
+struct Kept {
+    x: Option<HostTensor>,
+    weight: Option<HostTensor>,
+    /// Inputs and outputs.
+    sizes: [usize; 2],
+    operands: Operands,
+}
+
+impl Kept {
+    fn of_x(&self, gradient: &[f32]) -> Vec<f32> {
+        let [inputs, outputs] = self.sizes;
+        let weight = self.weight.as_ref().expect("kept where the gradient of x is wanted");
+        let weight = Transposed::new(weight.values(), [outputs, inputs]);
+        multiply(self.operands, gradient, &weight)
+    }
+
+    fn of_weight(&self, gradient: &[f32]) -> Vec<f32> {
+        let [inputs, outputs] = self.sizes;
+        let x = self.x.as_ref().expect("kept where the gradient of the weight is wanted");
+        let rows = gradient.len() / outputs;
+        let left = transposed(x.values(), inputs);
+        multiply(self.operands, &left, &Dense::new(gradient, [rows, outputs]))
+    }
 }
 
 /// `left · right` with operands of this precision.

@@ -2,13 +2,13 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::transpose::transpose_strided;
 use crate::intrinsics::{self, Sums};
-use crate::lanes::vectorised;
-use crate::narrow::{Kernel, bf16_bits, steps_of};
+use crate::lanes::dispatch;
+use crate::narrow::{Kernel, pair, steps_of};
+use crate::number::bf16_bits;
 use crate::operands::Operands;
-use crate::tile::{
-    COLUMNS, LeftStep, ROWS, RightStep, ZEROS, add_product, dispatch, pack, pack_transposed,
-};
+use crate::tile::{COLUMNS, LeftStep, ROWS, RightStep, ZEROS, add_product, pack, pack_transposed};
 
 /// A matrix, or the transpose of one that is stored row by row.
 #[derive(Debug, Clone, Copy)]
@@ -54,20 +54,37 @@ impl<'a> View<'a> {
         &self.values[row * self.stride + first..][..count]
     }
 
-    /// Copies the matrix row by row.
-    #[inline(always)]
-    fn copy_to(self, to: &mut Vec<f32>) {
+    /// The matrix row by row: a copy in `to`, unless its rows are adjacent.
+    fn rows_in(self, to: &'a mut Vec<f32>) -> &'a [f32] {
         let [rows, columns] = self.dims();
+        if !self.transposed && self.stride == columns {
+            return &self.values[..rows * columns];
+        }
         to.clear();
         if self.transposed {
             to.resize(rows * columns, 0.0);
-            for column in 0..columns {
-                let from = self.stored(column, 0, rows).iter();
-                from.enumerate().for_each(|(row, &x)| to[row * columns + column] = x);
-            }
+            dispatch(TransposeView { view: self, to });
         } else {
             (0..rows).for_each(|row| to.extend_from_slice(self.stored(row, 0, columns)));
         }
+        to
+    }
+}
+
+/// Copies a transposed view row by row.
+struct TransposeView<'a, 'b> {
+    view: View<'a>,
+    to: &'b mut [f32],
+}
+
+impl WithSimd for TransposeView<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { view, to } = self;
+        let [rows, columns] = view.dims();
+        transpose_strided(view.values, view.stride, [columns, rows], to);
     }
 }
 
@@ -192,48 +209,86 @@ fn narrow(
     out: &mut [f32],
     scratch: &mut Scratch,
 ) {
-    let Scratch {
-        left: rows_of_left, right: rows_of_right, narrow_strips, narrow_panel, sums, ..
-    } = scratch;
+    let Scratch { left: left_rows, right: right_rows, narrow_strips, narrow_panel, sums, .. } =
+        scratch;
     let ([rows, depth], [_, columns]) = (left.dims(), right.dims());
     let (of_strip, steps) = (kernel.rows(), steps_of(depth));
-    vectorised(|| {
-        left.copy_to(rows_of_left);
-        right.copy_to(rows_of_right);
-    });
+    let left_rows = left.rows_in(left_rows);
+    let right_rows = right.rows_in(right_rows);
     let strip_len = of_strip * steps;
     narrow_strips.clear();
     narrow_strips.resize(rows.div_ceil(of_strip) * strip_len, 0);
     for (index, strip) in narrow_strips.chunks_exact_mut(strip_len).enumerate() {
         let first = index * of_strip;
         let count = of_strip.min(rows - first);
-        kernel.pack(&rows_of_left[first * depth..][..count * depth], depth, strip);
+        kernel.pack(&left_rows[first * depth..][..count * depth], depth, strip);
     }
     let strips: Vec<&[u32]> = narrow_strips.chunks_exact(strip_len).collect();
+    narrow_panel.resize(steps, [0; intrinsics::COLUMNS]);
     for first in (0..columns).step_by(intrinsics::COLUMNS) {
-        let count = intrinsics::COLUMNS.min(columns - first);
-        narrow_panel.clear();
-        narrow_panel.resize(steps, [0; intrinsics::COLUMNS]);
-        vectorised(|| {
-            for (step, pair) in narrow_panel.iter_mut().zip(rows_of_right.chunks(2 * columns)) {
-                let (low, high) = pair.split_at(columns);
-                let low = &low[first..][..count];
-                if high.is_empty() {
-                    step.iter_mut().zip(low).for_each(|(to, &x)| *to = bf16_bits(x));
-                } else {
-                    let high = &high[first..][..count];
-                    for ((to, &low), &high) in step.iter_mut().zip(low).zip(high) {
-                        *to = bf16_bits(low) | bf16_bits(high) << 16;
+        dispatch(PackPanel { rows: right_rows, columns, first, panel: narrow_panel });
+        kernel.products(&strips, narrow_panel, sums);
+        dispatch(WriteSums { sums, add, columns, first, out });
+    }
+}
+
+/// Packs up to [`intrinsics::COLUMNS`] columns from `first` on; missing columns and rows are 0.
+struct PackPanel<'a> {
+    rows: &'a [f32],
+    columns: usize,
+    first: usize,
+    panel: &'a mut [intrinsics::RightStep],
+}
+
+impl WithSimd for PackPanel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let mut rows = self.rows.chunks_exact(self.columns);
+        for step in self.panel {
+            let mut halves = [[0.0; intrinsics::COLUMNS]; 2];
+            for (half, row) in halves.iter_mut().zip(rows.by_ref()) {
+                match row[self.first..].first_chunk() {
+                    Some(row) => *half = *row,
+                    None => {
+                        let count = row.len() - self.first;
+                        half[..count].copy_from_slice(&row[self.first..]);
                     }
                 }
             }
-        });
-        kernel.products(&strips, narrow_panel, sums);
-        vectorised(|| {
-            for (row, sums) in out.chunks_exact_mut(columns).zip(sums.iter()) {
-                write(&mut row[first..][..count], &sums[..count], add);
+            for ((to, &low), &high) in step.iter_mut().zip(&halves[0]).zip(&halves[1]) {
+                *to = pair(bf16_bits(low), bf16_bits(high));
             }
-        });
+        }
+    }
+}
+
+/// Writes the sums of a panel to the columns from `first` on.
+struct WriteSums<'a> {
+    sums: &'a [Sums],
+    add: bool,
+    columns: usize,
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for WriteSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (row, sums) in self.out.chunks_exact_mut(self.columns).zip(self.sums) {
+            let row = &mut row[self.first..];
+            match row.first_chunk_mut::<{ intrinsics::COLUMNS }>() {
+                // A length that is known is two registers' width.
+                Some(row) => write(row, sums, self.add),
+                None => {
+                    let count = row.len();
+                    write(row, &sums[..count], self.add);
+                }
+            }
+        }
     }
 }
 
@@ -265,8 +320,10 @@ mod tests {
                 })
                 .collect();
             let [mut turned_left, mut turned_right] = [Vec::new(), Vec::new()];
-            l.transpose().copy_to(&mut turned_left);
-            r.transpose().copy_to(&mut turned_right);
+            if depth > 0 {
+                l.transpose().rows_in(&mut turned_left);
+                r.transpose().rows_in(&mut turned_right);
+            }
             let lt = View::dense(&turned_left, [depth, rows]).transpose();
             let rt = View::dense(&turned_right, [columns, depth]).transpose();
             for planes in all {

@@ -2,14 +2,13 @@
 
 use burn::tensor::Tensor;
 
-use super::norm::rms_backward;
+use super::norm::{RmsInput, RmsWeight};
 use super::record::{Operation, input};
 use super::rows::sum_rows;
 use crate::buffers;
 use crate::host::HostTensor;
-use crate::norm::inverse_rms;
 use crate::rotation;
-use crate::work::for_rows;
+use crate::work::{RowChange, for_rows};
 
 /// [`crate::norm_and_rotate`]; angles are constants.
 pub(crate) fn norm_and_rotate(
@@ -24,45 +23,48 @@ pub(crate) fn norm_and_rotate(
         return None;
     }
     let [_, tokens, heads, channels] = x.dims();
-    let (pairs, [items, ..]) = (channels / 2, cos.dims());
+    let [items, ..] = cos.dims();
     let [x, cos, sin] = [0, 2, 3].map(|index| operation.tensor::<4>(index));
     let out = rotation::norm_and_rotate(x, operation.tensor(1), epsilon, cos, sin);
     let [x, weight, cos, sin] = [0, 1, 2, 3].map(|index| operation.values(index));
     Some(operation.finish(out, move |gradient, wanted| {
         let (x, weight) = (x.values(), weight.values());
         let (cos, sin, gradient) = (cos.values(), sin.values(), gradient.values());
-        // The gradient of the normalised heads, in their layout [B, N, heads, d].
         let mut normed = buffers::take(x.len());
-        for_rows(&mut normed, channels, |index, to| {
-            let (head, token) = (index % heads, index / heads % tokens);
-            let item = index / heads / tokens;
-            let from = &gradient[((item * heads + head) * tokens + token) * channels..][..channels];
-            let angles = (item % items * tokens + token) * pairs;
-            let (cos, sin) = (&cos[angles..][..pairs], &sin[angles..][..pairs]);
-            let (evens, odds) = from.split_at(pairs);
-            let (to, _) = to.as_chunks_mut::<2>();
-            for (pair, to) in to.iter_mut().enumerate() {
-                *to = [
-                    evens[pair] * cos[pair] + odds[pair] * sin[pair],
-                    odds[pair] * cos[pair] - evens[pair] * sin[pair],
-                ];
-            }
-        });
+        let sizes = [tokens, heads, items];
+        for_rows(&mut normed, channels, Unrotated { gradient, cos, sin, sizes });
         let of_weight = wanted[1].then(|| {
-            HostTensor::new(sum_rows(x.len() / channels, channels, |row, sums| {
-                let x = &x[row * channels..][..channels];
-                let normed = &normed[row * channels..][..channels];
-                let factor = inverse_rms(x, epsilon);
-                for ((sum, x), gradient) in sums.iter_mut().zip(x).zip(normed) {
-                    *sum += x * factor * gradient;
-                }
-            }))
+            let row = RmsWeight { x, gradient: &normed, epsilon };
+            HostTensor::new(sum_rows(x.len() / channels, channels, row))
         });
-        for_rows(&mut normed, channels, |row, gradient| {
-            let x = &x[row * channels..][..channels];
-            gradient.iter_mut().zip(weight).for_each(|(gradient, weight)| *gradient *= weight);
-            rms_backward(x, inverse_rms(x, epsilon), gradient);
-        });
+        for_rows(&mut normed, channels, RmsInput { x, weight, epsilon });
         [Some(HostTensor::new(normed)), of_weight, None, None]
     }))
+}
+
+/// The gradient of the normalised heads, in their layout `[B, N, heads, d]`.
+struct Unrotated<'a> {
+    gradient: &'a [f32],
+    cos: &'a [f32],
+    sin: &'a [f32],
+    /// Tokens, heads, and items that have angles of their own.
+    sizes: [usize; 3],
+}
+
+impl RowChange for Unrotated<'_> {
+    #[inline(always)]
+    fn change(&self, index: usize, to: &mut [f32]) {
+        let ([tokens, heads, items], channels) = (self.sizes, to.len());
+        let pairs = channels / 2;
+        let (head, token) = (index % heads, index / heads % tokens);
+        let item = index / heads / tokens;
+        let from = ((item * heads + head) * tokens + token) * channels;
+        let (evens, odds) = self.gradient[from..][..channels].split_at(pairs);
+        let angles = (item % items * tokens + token) * pairs;
+        let (cos, sin) = (&self.cos[angles..][..pairs], &self.sin[angles..][..pairs]);
+        for (pair, to) in to.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            to[0] = evens[pair] * cos[pair] + odds[pair] * sin[pair];
+            to[1] = odds[pair] * cos[pair] - evens[pair] * sin[pair];
+        }
+    }
 }

@@ -1,23 +1,27 @@
 //! Sums over rows, in an order that doesn't depend on the number of threads.
 
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::lanes::vectorised;
+use crate::lanes::dispatch;
 
 /// Rows of a partial sum.
 const BLOCK: usize = 64;
 
-/// Calls `add(row, sums)` for each of `count` rows, which adds what the row contributes to `width` sums:
-/// row after row within blocks, then block after block.
-pub(crate) fn sum_rows(
-    count: usize,
-    width: usize,
-    add: impl Fn(usize, &mut [f32]) + Sync,
-) -> Vec<f32> {
+/// What a row contributes to some sums, compiled for each instruction set: see [`dispatch`].
+pub(crate) trait RowSum: Sync {
+    /// Adds row `row`. Implementations are `#[inline(always)]`.
+    fn add(&self, row: usize, sums: &mut [f32]);
+}
+
+/// Adds `count` rows to `width` sums: row after row within blocks, then block after block.
+pub(crate) fn sum_rows(count: usize, width: usize, row: impl RowSum) -> Vec<f32> {
     let mut blocks = vec![0.0; count.div_ceil(BLOCK).max(1) * width];
     blocks.par_chunks_mut(width.max(1)).enumerate().for_each(|(block, sums)| {
         let rows = block * BLOCK..count.min((block + 1) * BLOCK);
-        vectorised(|| rows.for_each(|row| add(row, sums)));
+        dispatch(Rows { rows, sums, row: &row });
     });
     let mut total = blocks[..width].to_vec();
     for sums in blocks[width..].chunks_exact(width.max(1)) {
@@ -26,12 +30,47 @@ pub(crate) fn sum_rows(
     total
 }
 
+/// Adds the rows of each of `items` items, `rows` each, to `width` sums of the item.
+pub(crate) fn sum_items([items, rows, width]: [usize; 3], row: impl RowSum) -> Vec<f32> {
+    let mut all = vec![0.0; items * width];
+    all.par_chunks_mut(width.max(1)).enumerate().for_each(|(item, sums)| {
+        dispatch(Rows { rows: item * rows..(item + 1) * rows, sums, row: &row });
+    });
+    all
+}
+
+struct Rows<'a, R> {
+    rows: Range<usize>,
+    sums: &'a mut [f32],
+    row: &'a R,
+}
+
+impl<R: RowSum> WithSimd for Rows<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.rows {
+            self.row.add(row, self.sums);
+        }
+    }
+}
+
 /// The sums of the columns of `[rows, columns]`.
 pub(crate) fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
-    sum_rows(values.len() / columns, columns, |row, sums| {
-        let row = &values[row * columns..][..columns];
-        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-    })
+    sum_rows(values.len() / columns, columns, Columns(values))
+}
+
+struct Columns<'a>(&'a [f32]);
+
+impl RowSum for Columns<'_> {
+    #[inline(always)]
+    fn add(&self, row: usize, sums: &mut [f32]) {
+        let row = &self.0[row * sums.len()..][..sums.len()];
+        for (sum, x) in sums.iter_mut().zip(row) {
+            *sum += x;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Gradients of residual additions.
 
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 use super::record::{Operation, input};
+use super::rows::{RowSum, sum_items};
 use crate::host::HostTensor;
-use crate::lanes::vectorised;
 use crate::sums;
-use crate::work::map_rows;
+use crate::work::{RowChange, map_rows};
 
 /// [`crate::add_gated`].
 pub(crate) fn add_gated(x: &Tensor<3>, y: &Tensor<3>, gate: &Tensor<3>) -> Option<Tensor<3>> {
@@ -21,29 +20,45 @@ pub(crate) fn add_gated(x: &Tensor<3>, y: &Tensor<3>, gate: &Tensor<3>) -> Optio
     let (y, gate) = (operation.values(1), operation.values(2));
     Some(operation.finish(out, move |gradient, wanted| {
         let of_gate = wanted[2].then(|| {
-            let (y, gradient) = (y.values(), gradient.values());
-            let mut gates = vec![0.0; batch * channels];
-            gates.par_chunks_mut(channels).enumerate().for_each(|(item, gates)| {
-                vectorised(|| {
-                    for row in item * rows..(item + 1) * rows {
-                        let y = &y[row * channels..][..channels];
-                        let gradient = &gradient[row * channels..][..channels];
-                        for ((gate, y), gradient) in gates.iter_mut().zip(y).zip(gradient) {
-                            *gate += y * gradient;
-                        }
-                    }
-                });
-            });
-            HostTensor::new(gates)
+            let row = Products { y: y.values(), gradient: gradient.values() };
+            HostTensor::new(sum_items([batch, rows, channels], row))
         });
         let of_x = wanted[0].then(|| gradient.clone());
-        let of_y = wanted[1].then(|| {
-            let gate = gate.values();
-            map_rows(gradient, channels, |row, gradient| {
-                let gate = &gate[row / rows * channels..][..channels];
-                gradient.iter_mut().zip(gate).for_each(|(gradient, gate)| *gradient *= gate);
-            })
-        });
+        let of_y =
+            wanted[1].then(|| map_rows(gradient, channels, Gated { gate: gate.values(), rows }));
         [of_x, of_y, of_gate]
     }))
+}
+
+struct Products<'a> {
+    y: &'a [f32],
+    gradient: &'a [f32],
+}
+
+impl RowSum for Products<'_> {
+    #[inline(always)]
+    fn add(&self, row: usize, sums: &mut [f32]) {
+        let channels = sums.len();
+        let y = &self.y[row * channels..][..channels];
+        let gradient = &self.gradient[row * channels..][..channels];
+        for ((sum, y), gradient) in sums.iter_mut().zip(y).zip(gradient) {
+            *sum += y * gradient;
+        }
+    }
+}
+
+struct Gated<'a> {
+    gate: &'a [f32],
+    /// Rows of an item.
+    rows: usize,
+}
+
+impl RowChange for Gated<'_> {
+    #[inline(always)]
+    fn change(&self, row: usize, gradient: &mut [f32]) {
+        let gate = &self.gate[row / self.rows * gradient.len()..][..gradient.len()];
+        for (gradient, gate) in gradient.iter_mut().zip(gate) {
+            *gradient *= gate;
+        }
+    }
 }

@@ -5,7 +5,6 @@ use burn::nn::conv::Conv2dConfig;
 use burn::tensor::{Device, Gradients, Tensor};
 
 use super::record::{Operation, input};
-use super::*;
 use crate::operands::Operands;
 use crate::recording::Recording;
 use crate::testing::{plain, random};

@@ -1,9 +1,12 @@
 //! Transposed matrices.
 
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers::Buffer;
-use crate::lanes::vectorised;
+use crate::lanes::dispatch;
 use crate::matrix::Matrix;
 use crate::tile::{COLUMNS, RightStep, pack_transposed};
 
@@ -15,29 +18,74 @@ pub(crate) fn transposed(from: &[f32], columns: usize) -> Buffer {
     let rows = from.len() / columns;
     let mut out = Buffer::new(from.len());
     out.par_chunks_mut((TILE * rows).max(1)).enumerate().for_each(|(index, to)| {
-        vectorised(|| transpose_columns(from, columns, index * TILE, to, rows));
+        dispatch(Columns { from, columns, first: index * TILE, to, rows });
     });
     out
 }
 
-/// Some columns of a matrix from `first` on, to rows of `to`, each of `rows` values.
+/// Copies some columns of a matrix from `first` on to rows of `to`, each of `rows` values.
+struct Columns<'a> {
+    from: &'a [f32],
+    columns: usize,
+    first: usize,
+    to: &'a mut [f32],
+    rows: usize,
+}
+
+impl WithSimd for Columns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { from, columns, first, to, rows } = self;
+        transpose_block(from, columns, first..columns.min(first + TILE), to, rows);
+    }
+}
+
+/// Up to [`TILE`] columns of rows that are `stride` values apart.
 #[inline(always)]
-fn transpose_columns(from: &[f32], columns: usize, first: usize, to: &mut [f32], rows: usize) {
-    let count = to.len() / rows;
+fn transpose_block(
+    from: &[f32],
+    stride: usize,
+    columns: Range<usize>,
+    to: &mut [f32],
+    rows: usize,
+) {
+    let (first, count) = (columns.start, columns.len());
     for start in (0..rows).step_by(TILE) {
         let height = TILE.min(rows - start);
         let mut tile = [[0.0; TILE]; TILE];
         for (row, line) in tile[..height].iter_mut().enumerate() {
-            let from = &from[(start + row) * columns + first..][..count];
+            let from = &from[(start + row) * stride + first..][..count];
             match from.first_chunk::<TILE>() {
                 Some(from) => *line = *from,
                 None => line[..count].copy_from_slice(from),
             }
         }
         for (column, to) in to.chunks_exact_mut(rows).enumerate() {
-            let line: [f32; TILE] = std::array::from_fn(|row| tile[row][column]);
-            to[start..][..height].copy_from_slice(&line[..height]);
+            let mut line = [0.0; TILE];
+            for (to, row) in line.iter_mut().zip(&tile) {
+                *to = row[column];
+            }
+            match to[start..].first_chunk_mut::<TILE>() {
+                // A length that is known is one register's width.
+                Some(to) if height == TILE => *to = line,
+                _ => to[start..][..height].copy_from_slice(&line[..height]),
+            }
         }
+    }
+}
+
+/// `[rows, columns]`, whose rows are `stride` values apart, to `[columns, rows]`.
+#[inline(always)]
+pub(crate) fn transpose_strided(
+    from: &[f32],
+    stride: usize,
+    [rows, columns]: [usize; 2],
+    to: &mut [f32],
+) {
+    for (index, to) in to.chunks_mut((TILE * rows).max(1)).enumerate() {
+        transpose_block(from, stride, index * TILE..columns.min((index + 1) * TILE), to, rows);
     }
 }
 
