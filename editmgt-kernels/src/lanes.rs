@@ -8,8 +8,8 @@ const LANES: usize = 16;
 /// Runs `work` compiled for the best instruction set of the processor, which it gets as an argument.
 ///
 /// `work` is a type of its own whose method is `#[inline(always)]`, as is all that computes in it. A
-/// closure would do, but one that is called from the code of several instruction sets is seldom
-/// inlined into each: it is compiled once, for the least of them.
+/// closure that is called from the code of several instruction sets need not be inlined into each:
+/// then it is compiled once, for the least of them.
 #[inline(always)]
 pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     Arch::new().dispatch(work)

@@ -71,9 +71,17 @@ impl App {
         let was_loaded = self.models.is_loaded(model);
         let used = self.models.get(model, self.queue.running_model())?;
         if !was_loaded {
-            self.queue.measure(model);
+            self.measure(model);
         }
         Ok(used)
+    }
+
+    /// Measures the speed of a loaded model when no job waits. Not within a memory budget: a model that is measured
+    /// could not be unloaded for one that a client needs.
+    pub(crate) fn measure(&self, model: usize) {
+        if !self.models.has_budget() {
+            self.queue.measure(model);
+        }
     }
 
     /// Keeps edits and queues them, all or none.

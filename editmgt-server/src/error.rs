@@ -279,7 +279,7 @@ pub(crate) async fn in_shape(response: Response) -> Response {
     };
     let message = status.canonical_reason().unwrap_or("the request failed");
     let (parts, body) = response.into_parts();
-    // What a layer says of a request says nothing of this machine.
+    // What a layer says of a request tells of the request only, not of this machine.
     let reason =
         if status.is_client_error() { to_bytes(body, REASON_BYTES).await.ok() } else { None };
     let reason = reason.as_deref().and_then(|reason| std::str::from_utf8(reason).ok());

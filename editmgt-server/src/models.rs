@@ -175,6 +175,11 @@ impl Models {
         Ok(InUse { model, editor })
     }
 
+    /// Whether models are unloaded to stay within a memory budget.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.budget.is_some()
+    }
+
     /// Loads the first model.
     ///
     /// # Errors

@@ -108,7 +108,7 @@ impl Server {
         let disk = options.data.as_deref().map(Disk::open).transpose()?;
         let app = Arc::new(App::new(models, options, disk));
         app.models.load_first().map_err(Box::new)?;
-        app.queue.measure(0);
+        app.measure(0);
         app.store.restore(&app.models, app.options.keep);
         let thread = std::thread::Builder::new().name("editmgt-worker".into());
         let worker = Worker::of(&app);

@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 use futures_util::stream;
+use percent_encoding::percent_decode_str;
 use tokio::runtime::Runtime;
 
 /// The credentials that it accepts.
@@ -136,7 +137,9 @@ async fn answer(
     body: Bytes,
 ) -> Response<Body> {
     let mut kept = kept.lock().unwrap();
-    let path = uri.path().trim_start_matches('/').to_owned();
+    // Clients differ in what they escape.
+    let path = percent_decode_str(uri.path().trim_start_matches('/')).decode_utf8().unwrap();
+    let path = path.into_owned();
     kept.requests.push(format!("{method} {path}"));
     if kept.failures > 0 {
         kept.failures -= 1;
@@ -201,7 +204,7 @@ fn get(kept: &mut Kept, path: &str, method: &Method, headers: &HeaderMap) -> Res
 fn value(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.into_iter().find(|(other, _)| *other == name)?;
-    Some(value.replace("%2F", "/").replace("%2f", "/"))
+    Some(percent_decode_str(value).decode_utf8().unwrap().into_owned())
 }
 
 fn list(kept: &Kept, bucket: &str, query: &str) -> Response<Body> {

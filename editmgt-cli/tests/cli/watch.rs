@@ -135,7 +135,7 @@ fn ctrl_c_stops_within_a_step_and_leaves_no_file() {
     scratch.assert_nothing_written("ctrl-c");
 }
 
-/// The first step of so many tokens takes minutes on any machine, unless it is interrupted.
+/// A step over 65,025 tokens takes minutes, unless it is interrupted.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_in_a_long_step_is_answered_and_a_second_one_ends_it() {
