@@ -18,6 +18,7 @@
 //! | sums `n` products | `(4 + √n)·u` | `4·u` | sums in any order: rounding errors are a random walk. Half-precision products have to be summed in f32: an f16 sum over the 12288 products of the full model's widest layer would be useless |
 //! | evaluates exp, tanh, erf | `40·u` | `8·u` | WGSL allows exp 3 + 2·abs(x) last places (of 2·u), with abs(x) up to 8 here; half-precision functions may round each of a few steps |
 
+mod attention;
 mod convolutions;
 mod elementwise;
 mod fused;
@@ -29,6 +30,8 @@ mod products;
 mod report;
 #[cfg(test)]
 mod tests;
+#[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+mod unit_attention;
 
 pub use known::{KNOWN_FAILURES, KnownFailure};
 pub use report::{CheckReport, ConformanceReport, Verdict};
@@ -56,6 +59,11 @@ enum Types {
     Floats,
     /// Operations that are computed in f32 for all dtypes: softmax, norms, sampling.
     F32,
+    /// Attention, in f32 or by a fused kernel in f16.
+    F32AndF16,
+    /// What only f16 shows.
+    #[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+    F16,
     /// Integers and booleans.
     Ints,
 }
@@ -88,10 +96,23 @@ impl Tolerance {
     }
 }
 
-/// Every check, in the order of the report.
+impl Types {
+    fn dtypes(self) -> &'static [Dtype] {
+        match self {
+            Self::Floats => &Dtype::ALL,
+            Self::F32 | Self::Ints => &[Dtype::F32],
+            Self::F32AndF16 => &[Dtype::F32, Dtype::F16],
+            #[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+            Self::F16 => &[Dtype::F16],
+        }
+    }
+}
+
+/// Every check that all devices run, in the order of the report.
 fn checks() -> impl Iterator<Item = &'static Check> {
     [
         products::CHECKS,
+        attention::CHECKS,
         norms::CHECKS,
         convolutions::CHECKS,
         elementwise::CHECKS,
@@ -100,6 +121,16 @@ fn checks() -> impl Iterator<Item = &'static Check> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// The checks of kernels that only some devices have.
+fn checks_of(device: &Device) -> &'static [Check] {
+    #[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+    if unit_attention::runs_on(device) {
+        return attention::UNIT_CHECKS;
+    }
+    let _ = device;
+    &[]
 }
 
 /// Runs every check on `device`.
@@ -122,12 +153,9 @@ fn checks() -> impl Iterator<Item = &'static Check> {
 pub fn run(device: &Device) -> ConformanceReport {
     let supported = Dtype::supported(device);
     let known = known::known_failures(device);
-    let checks = checks().flat_map(|check| {
-        let dtypes = match check.types {
-            Types::Floats => Dtype::ALL.as_slice(),
-            Types::F32 | Types::Ints => &[Dtype::F32],
-        };
-        dtypes.iter().map(|&dtype| check.run(device, dtype, &supported))
+    let checks = checks().chain(checks_of(device)).flat_map(|check| {
+        let dtypes = check.types.dtypes().iter();
+        dtypes.map(|&dtype| check.run(device, dtype, &supported))
     });
     let mut report = ConformanceReport { checks: checks.collect() };
     report.mark(&known);
