@@ -27,8 +27,8 @@ const QUERY_STEP: usize = 128;
 const CHANNEL_STEP: usize = 16;
 /// From this ratio of keys to queries on, tiles have another shape.
 const LARGEST_RATIO: usize = 4;
-/// The largest finite f16.
-const LARGEST_F16: f32 = 65504.0;
+/// The largest bf16 that f16 can hold: its own largest, 65504, would be rounded up.
+const LARGEST: f32 = 65280.0;
 
 /// The dtype in which [`KeyValues`](crate::KeyValues) of a model with activations in `dtype` should
 /// be: f16 where a fused kernel computes their attention, f32 elsewhere.
@@ -39,10 +39,10 @@ pub fn attention_dtype(dtype: DType, device: &Device, keys: usize, channels: usi
     if half && fits(keys, channels) && fuses(device) { DType::F16 } else { DType::F32 }
 }
 
-/// Casts an operand of attention; a bf16 value beyond the range of f16 becomes its largest number.
+/// Casts an operand of attention; a bf16 value beyond the range of f16 becomes the largest within it.
 pub fn attention_operand(x: Tensor<4>, dtype: DType) -> Tensor<4> {
     match (x.dtype(), dtype) {
-        (DType::BF16, DType::F16) => x.clamp(-LARGEST_F16, LARGEST_F16).cast(dtype),
+        (DType::BF16, DType::F16) => x.clamp(-LARGEST, LARGEST).cast(dtype),
         _ => x.cast(dtype),
     }
 }
@@ -213,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn values_beyond_f16_become_its_largest() {
+    fn values_beyond_f16_become_the_largest_within() {
         let x = Tensor::<4>::from_floats([[[[1e30, -1e5, 3.0]]]], &Device::flex());
         let narrow = attention_operand(x.cast(DType::BF16), DType::F16).cast(DType::F32);
-        assert_eq!(narrow.try_into_vec_as::<f32>().unwrap(), [65504.0, -65504.0, 3.0]);
+        assert_eq!(narrow.try_into_vec_as::<f32>().unwrap(), [65280.0, -65280.0, 3.0]);
     }
 
     #[test]

@@ -117,7 +117,8 @@ pub(super) fn attended(
     shape: impl Fn(usize, usize, f64) -> f64,
 ) -> ([Tensor<4>; 3], Vec<f64>) {
     // Scores of up to about 5, so that softmax probabilities differ.
-    let sizes = AttentionSizes { queries: QUERIES, keys, channels: HEAD_DIM, limit: 2.0 };
+    let sizes =
+        AttentionSizes { queries: QUERIES, keys, channels: [HEAD_DIM, HEAD_DIM], limit: 2.0 };
     attended_to(inputs, sizes, shape)
 }
 
@@ -125,8 +126,8 @@ pub(super) fn attended(
 pub(super) struct AttentionSizes {
     pub(super) queries: usize,
     pub(super) keys: usize,
-    /// Of each value; queries and keys have [`HEAD_DIM`].
-    pub(super) channels: usize,
+    /// Of each query and key, and of each value.
+    pub(super) channels: [usize; 2],
     /// The largest query and key, a power of two.
     pub(super) limit: f64,
 }
@@ -134,19 +135,19 @@ pub(super) struct AttentionSizes {
 /// [`attended`] with other sizes.
 pub(super) fn attended_to(
     inputs: &mut Inputs,
-    AttentionSizes { queries, keys, channels, limit }: AttentionSizes,
+    AttentionSizes { queries, keys, channels: [head_dim, channels], limit }: AttentionSizes,
     shape: impl Fn(usize, usize, f64) -> f64,
 ) -> ([Tensor<4>; 3], Vec<f64>) {
-    let (query, host_query) = inputs.tensor([1, HEADS, queries, HEAD_DIM], limit);
-    let (key, host_key) = inputs.tensor([1, HEADS, keys, HEAD_DIM], limit);
+    let (query, host_query) = inputs.tensor([1, HEADS, queries, head_dim], limit);
+    let (key, host_key) = inputs.tensor([1, HEADS, keys, head_dim], limit);
     let (value, host_value) = inputs.tensor([1, HEADS, keys, channels], 1.0);
     let mut expected = Vec::new();
     for head in 0..HEADS {
         let of_head = |x: &[f64], rows: usize, width: usize| {
             x[head * rows * width..][..rows * width].to_vec()
         };
-        let key = transposed(&of_head(&host_key, keys, HEAD_DIM), HEAD_DIM);
-        let mut scores = matmul(&of_head(&host_query, queries, HEAD_DIM), &key, HEAD_DIM, keys);
+        let key = transposed(&of_head(&host_key, keys, head_dim), head_dim);
+        let mut scores = matmul(&of_head(&host_query, queries, head_dim), &key, head_dim, keys);
         for (query, row) in scores.chunks_mut(keys).enumerate() {
             row.iter_mut().enumerate().for_each(|(key, score)| *score = shape(query, key, *score));
         }

@@ -21,7 +21,6 @@ mod preproc;
 mod relatives;
 mod seam;
 mod text;
-mod transfers;
 mod untouched;
 mod visible;
 
