@@ -30,5 +30,6 @@ stop_server() {
         kill -INT "$server" 2>/dev/null || true
         wait "$server" || true
     fi
+    server=
     rm -rf "$scratch"
 }

@@ -30,7 +30,8 @@ const AT_ONCE: usize = 32;
 ///
 /// Credentials are those of the environment, by the names that the stores' own tools read: `AWS_ACCESS_KEY_ID`,
 /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL` (another server than Amazon's),
-/// `AWS_WEB_IDENTITY_TOKEN_FILE`, the machine's role; `GOOGLE_SERVICE_ACCOUNT`, `GOOGLE_APPLICATION_CREDENTIALS`.
+/// `AWS_WEB_IDENTITY_TOKEN_FILE`, the machine's role; `GOOGLE_SERVICE_ACCOUNT`, `GOOGLE_APPLICATION_CREDENTIALS`,
+/// `GOOGLE_BASE_URL` (another server than Google's).
 pub struct Cloud {
     runtime: Runtime,
     variables: Vec<(String, String)>,
@@ -135,6 +136,10 @@ impl Cloud {
                 Arc::new(builder.with_bucket_name(bucket).with_retry(self.retry.clone()).build()?)
             }
             StoreId::Gcs(bucket) => {
+                let is_plain = |(name, value): &(String, String)| {
+                    name == "GOOGLE_BASE_URL" && value.starts_with("http://")
+                };
+                let options = options.with_allow_http(self.variables.iter().any(is_plain));
                 let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options);
                 for (name, value) in &self.variables {
                     if name == "SERVICE_ACCOUNT" {

@@ -4,42 +4,47 @@
 use std::time::Duration;
 
 use editmgt_cloud::{Cloud, CloudError, Downloads, Location};
-use editmgt_tests::s3::{KEY_ID, S3, SECRET};
+use editmgt_tests::s3::{BEARER, KEY_ID, S3, SECRET};
 
 fn at(url: &str) -> Location {
     Location::parse(url).unwrap()
 }
 
 fn cloud(server: &S3) -> Cloud {
-    Cloud::new(server.variables()).unwrap().retries(3, Duration::from_millis(5))
+    let variables = server.variables().into_iter().chain(server.google_variables());
+    Cloud::new(variables).unwrap().retries(3, Duration::from_millis(5))
 }
 
 #[test]
 fn objects_are_put_whole_read_and_listed() {
-    let server = S3::start();
-    let cloud = cloud(&server);
-    let photo = at("s3://bucket/in/a b.png");
-    assert_eq!(cloud.head(&photo).unwrap(), None);
-    cloud.put(&photo, b"photo".to_vec(), false).unwrap();
-    assert_eq!(cloud.get(&photo, 5).unwrap(), b"photo");
-    assert_eq!(cloud.head(&photo).unwrap(), Some(5));
-    let exists = cloud.put(&photo, b"other".to_vec(), false).unwrap_err();
-    assert!(matches!(exists, CloudError::Exists { .. }), "{exists}");
-    cloud.put(&photo, b"new".to_vec(), true).unwrap();
-    assert_eq!(server.object("bucket/in/a%20b.png").unwrap(), b"new");
-    // Several pages.
-    for i in 0..5 {
-        server.insert(&format!("bucket/out/{i}.json"), vec![0; i]);
+    for scheme in ["s3", "gs"] {
+        let server = S3::start();
+        let cloud = cloud(&server);
+        let at = |key: &str| at(&format!("{scheme}://bucket/{key}"));
+        let photo = at("in/a b.png");
+        assert_eq!(cloud.head(&photo).unwrap(), None);
+        cloud.put(&photo, b"photo".to_vec(), false).unwrap();
+        assert_eq!(cloud.get(&photo, 5).unwrap(), b"photo");
+        assert_eq!(cloud.head(&photo).unwrap(), Some(5));
+        let exists = cloud.put(&photo, b"other".to_vec(), false).unwrap_err();
+        assert!(matches!(exists, CloudError::Exists { .. }), "{exists}");
+        cloud.put(&photo, b"new".to_vec(), true).unwrap();
+        assert_eq!(server.object("bucket/in/a%20b.png").unwrap(), b"new");
+        // Several pages.
+        for i in 0..5 {
+            server.insert(&format!("bucket/out/{i}.json"), vec![0; i]);
+        }
+        server.insert("bucket/outside/x", "x");
+        let mut listed = cloud.list(&at("out")).unwrap();
+        listed.sort_by_key(|info| info.name.clone());
+        let listed: Vec<_> = listed.iter().map(|info| (&*info.name, info.bytes)).collect();
+        let names: Vec<_> = (0..5).map(|i| format!("{i}.json")).collect();
+        let expected: Vec<_> =
+            names.iter().enumerate().map(|(i, name)| (&**name, i as u64)).collect();
+        assert_eq!(listed, expected);
+        let both = [at("out/3.json"), at("out/9.json")];
+        assert_eq!(cloud.get_all(&both, 9).unwrap(), [Some(vec![0; 3]), None]);
     }
-    server.insert("bucket/outside/x", "x");
-    let mut listed = cloud.list(&at("s3://bucket/out")).unwrap();
-    listed.sort_by_key(|info| info.name.clone());
-    let listed: Vec<_> = listed.iter().map(|info| (&*info.name, info.bytes)).collect();
-    let names: Vec<_> = (0..5).map(|i| format!("{i}.json")).collect();
-    let expected: Vec<_> = names.iter().enumerate().map(|(i, name)| (&**name, i as u64)).collect();
-    assert_eq!(listed, expected);
-    let both = [at("s3://bucket/out/3.json"), at("s3://bucket/out/9.json")];
-    assert_eq!(cloud.get_all(&both, 9).unwrap(), [Some(vec![0; 3]), None]);
 }
 
 #[test]
@@ -94,6 +99,14 @@ fn failures_name_the_object_and_no_credentials() {
     let error = denied.get(&photo, 999).unwrap_err();
     assert!(matches!(error, CloudError::Denied { .. }), "{error:?}");
     assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error}");
+
+    let others = server.google_variables().into_iter().filter(|(name, _)| name.contains("URL"));
+    let token = ("GOOGLE_BEARER_TOKEN".to_owned(), format!("other-{BEARER}"));
+    let denied = Cloud::new(others.chain([token])).unwrap();
+    let error = denied.get(&at("gs://bucket/a.png"), 999).unwrap_err();
+    assert!(matches!(error, CloudError::Denied { .. }), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains(BEARER), "{error}");
+    assert!(error.to_string().contains("GOOGLE_APPLICATION_CREDENTIALS"), "{error}");
 }
 
 #[test]

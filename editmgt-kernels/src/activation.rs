@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, activation};
 
 use crate::host::{HostTensor, on_host};
 use crate::lanes::{exp, sigmoid};
-use crate::work::{CHUNK, map, map_rows};
+use crate::work::{CHUNK, Elementwise, RowChange, map, map_rows};
 
 /// Twice √(2/π), and that times the cubic term's factor: `gelu_tanh(x) = x σ(x (SLOPE + CUBIC
 /// x²))`.
@@ -22,7 +22,7 @@ const CUBIC: f64 = SLOPE * 0.044_715;
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(HostTensor::take(x), gelu_by_tanh).into_tensor(shape);
+        return applied(HostTensor::take(x), Function::GeluTanh).into_tensor(shape);
     }
     let u = (x.clone() * x.clone() * CUBIC + SLOPE) * x.clone();
     activation::sigmoid(u) * x
@@ -35,7 +35,7 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(HostTensor::take(x), |x| x * normal_below(x)).into_tensor(shape);
+        return applied(HostTensor::take(x), Function::Gelu).into_tensor(shape);
     }
     activation::gelu(x)
 }
@@ -49,21 +49,16 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// If the shapes differ.
 pub fn gelu_tanh_gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
     if on_host(&gate) && on_host(&x) {
-        return gated(gate, x);
+        let shape = gate.dims();
+        assert_eq!(shape, x.dims(), "gate and input must have the same shape");
+        return gated(HostTensor::take(gate), &HostTensor::take(x)).into_tensor(shape);
     }
     gelu_tanh(gate) * x
 }
 
-fn gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
-    let shape = gate.dims();
-    assert_eq!(shape, x.dims(), "gate and input must have the same shape");
-    let x = HostTensor::take(x);
-    let values = x.values();
-    let product = map_rows(HostTensor::take(gate), CHUNK, |index, gate| {
-        let x = &values[index * CHUNK..][..gate.len()];
-        gate.iter_mut().zip(x).for_each(|(gate, x)| *gate = gelu_by_tanh(*gate) * x);
-    });
-    product.into_tensor(shape)
+/// One function for tensors of any rank, as [`applied`].
+fn gated(gate: HostTensor, x: &HostTensor) -> HostTensor {
+    map_rows(gate, CHUNK, Gated(x.values()))
 }
 
 /// `x σ(1.702 x)`, CLIP's approximation of GELU.
@@ -73,7 +68,7 @@ fn gated<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(HostTensor::take(x), |x| x * sigmoid(1.702 * x)).into_tensor(shape);
+        return applied(HostTensor::take(x), Function::QuickGelu).into_tensor(shape);
     }
     x.clone() * activation::sigmoid(x * 1.702)
 }
@@ -85,12 +80,80 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if on_host(&x) {
         let shape = x.dims();
-        return map(HostTensor::take(x), silu_of).into_tensor(shape);
+        return applied(HostTensor::take(x), Function::Silu).into_tensor(shape);
     }
     // Below -80 the result is 0 to thirty digits. Without the bound exp would overflow, and the
     // gradient there be 0 times infinity.
     let denominator = x.clone().clamp_min(-80.0).neg().exp() + 1.0;
     x / denominator
+}
+
+/// Functions of single values.
+#[derive(Debug, Clone, Copy)]
+enum Function {
+    GeluTanh,
+    Gelu,
+    QuickGelu,
+    Silu,
+}
+
+/// Replaces each value: one function for tensors of any rank, so that it is compiled once, in this crate.
+fn applied(x: HostTensor, function: Function) -> HostTensor {
+    match function {
+        Function::GeluTanh => map(x, GeluTanh),
+        Function::Gelu => map(x, Gelu),
+        Function::QuickGelu => map(x, QuickGelu),
+        Function::Silu => map(x, Silu),
+    }
+}
+
+struct GeluTanh;
+
+impl Elementwise for GeluTanh {
+    #[inline(always)]
+    fn of(&self, x: f32) -> f32 {
+        gelu_by_tanh(x)
+    }
+}
+
+struct Gelu;
+
+impl Elementwise for Gelu {
+    #[inline(always)]
+    fn of(&self, x: f32) -> f32 {
+        x * normal_below(x)
+    }
+}
+
+struct QuickGelu;
+
+impl Elementwise for QuickGelu {
+    #[inline(always)]
+    fn of(&self, x: f32) -> f32 {
+        x * sigmoid(1.702 * x)
+    }
+}
+
+struct Silu;
+
+impl Elementwise for Silu {
+    #[inline(always)]
+    fn of(&self, x: f32) -> f32 {
+        silu_of(x)
+    }
+}
+
+/// Of a chunk of gates, with the values that they gate.
+struct Gated<'a>(&'a [f32]);
+
+impl RowChange for Gated<'_> {
+    #[inline(always)]
+    fn change(&self, index: usize, gate: &mut [f32]) {
+        let x = &self.0[index * CHUNK..][..gate.len()];
+        for (gate, x) in gate.iter_mut().zip(x) {
+            *gate = gelu_by_tanh(*gate) * x;
+        }
+    }
 }
 
 /// Φ, the cumulative distribution function of the standard normal distribution.

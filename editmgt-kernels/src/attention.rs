@@ -9,11 +9,11 @@ use rayon::prelude::*;
 
 use crate::buffers::{self, Buffer};
 use crate::host::{HostTensor, Rows, on_host};
-use crate::lanes::exp;
+use crate::lanes::{dispatch, exp};
 use crate::narrow_attention::NarrowKeyValues;
 use crate::operands::Operands;
 use crate::padded::{attend_padded, pad_channels};
-use crate::tile::{COLUMNS, ROWS, RightStep, ZEROS, add_product, dispatch, pack, pack_transposed};
+use crate::tile::{COLUMNS, ROWS, RightStep, ZEROS, add_product, pack, pack_transposed};
 
 /// Keys of a tile: with the queries and sums of a task, their keys and values fit in the L2 cache.
 const KEY_BLOCK: usize = 32 * ROWS;

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::buffers;
 use crate::host::{HostTensor, Rows, on_host};
-use crate::work::for_rows;
+use crate::work::{RowChange, for_rows};
 
 /// Concatenates the tokens of several streams.
 ///
@@ -32,13 +32,27 @@ pub fn join_tokens(streams: Vec<Tensor<4>>) -> Tensor<4> {
     let tokens = ends[ends.len() - 1];
     let streams: Vec<Rows> = streams.into_iter().map(Rows::take).collect();
     let mut out = buffers::take(batch * heads * tokens * channels);
-    for_rows(&mut out, channels, |index, to| {
-        let (plane, token) = (index / tokens, index % tokens);
-        let stream = ends.partition_point(|&end| end <= token);
-        let first = if stream == 0 { 0 } else { ends[stream - 1] };
-        to.copy_from_slice(streams[stream].row([plane / heads, plane % heads, token - first]));
-    });
+    for_rows(&mut out, channels, Joined { streams: &streams, ends: &ends, heads, tokens });
     HostTensor::new(out).into_tensor([batch, heads, tokens, channels])
+}
+
+/// Copies the rows of `[B, heads, tokens, d]` from the streams that end at these tokens.
+struct Joined<'a> {
+    streams: &'a [Rows],
+    ends: &'a [usize],
+    heads: usize,
+    tokens: usize,
+}
+
+impl RowChange for Joined<'_> {
+    #[inline(always)]
+    fn change(&self, index: usize, to: &mut [f32]) {
+        let (plane, token) = (index / self.tokens, index % self.tokens);
+        let stream = self.ends.partition_point(|&end| end <= token);
+        let first = if stream == 0 { 0 } else { self.ends[stream - 1] };
+        let place = [plane / self.heads, plane % self.heads, token - first];
+        to.copy_from_slice(self.streams[stream].row(place));
+    }
 }
 
 #[cfg(test)]

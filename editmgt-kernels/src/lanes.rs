@@ -1,12 +1,18 @@
 //! Functions that the compiler vectorises: no branches, sums in lanes.
 
+use pulp::{Arch, WithSimd};
+
 /// Independent partial sums: two registers of AVX, four of SSE or NEON.
 const LANES: usize = 16;
 
-/// Runs `work` compiled for the best instruction set of the processor.
+/// Runs `work` compiled for the best instruction set of the processor, which it gets as an argument.
+///
+/// `work` is a type of its own whose method is `#[inline(always)]`, as is all that computes in it. A
+/// closure would do, but one that is called from the code of several instruction sets is seldom
+/// inlined into each: it is compiled once, for the least of them.
 #[inline(always)]
-pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
+    Arch::new().dispatch(work)
 }
 
 /// `e^x` to two units in the last place; 0 below -87.3 (where f32 has no normal values left), and

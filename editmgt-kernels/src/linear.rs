@@ -36,40 +36,62 @@ pub fn linear<const D: usize>(
         && shape[D - 1] == inputs
         && inputs.min(outputs) > 0
         && bias.as_ref().is_none_or(|bias| bias.dims() == [outputs]);
-    if let Some(quantized) = QuantizedTensor::of(&weight) {
-        let dtype = x.dtype();
-        let (x, bias) = (x.cast(DType::F32), bias.map(|bias| bias.cast(DType::F32)));
-        let out = if fits && on_host(&x) && bias.as_ref().is_none_or(on_host) {
-            expanding(x, &quantized.view(), bias)
-        } else {
-            module::linear(x, dequantize(weight), bias)
-        };
-        return out.cast(dtype);
-    }
-    let rows = on_host(&x) && bias.as_ref().is_none_or(on_host);
-    if fits && rows && on_flex(&weight.device()) {
-        match weight.dtype() {
-            DType::F32 => return dense::<f32, D>(x, weight, bias),
-            DType::F16 => return dense::<f16, D>(x, weight, bias),
-            DType::BF16 => return dense::<bf16, D>(x, weight, bias),
-            _ => {}
-        }
-    }
+    let quantized = QuantizedTensor::of(&weight).is_some();
     let dtype = x.dtype();
-    module::linear(x, weight.cast(dtype), bias)
+    let (x, bias) = if quantized {
+        (x.cast(DType::F32), bias.map(|bias| bias.cast(DType::F32)))
+    } else {
+        (x, bias)
+    };
+    let rows = on_host(&x) && bias.as_ref().is_none_or(on_host);
+    let known = quantized || on_flex(&weight.device()) && Dtype::of(&weight).is_some();
+    if fits && rows && known {
+        let shape: [usize; D] =
+            std::array::from_fn(|axis| if axis == D - 1 { outputs } else { shape[axis] });
+        let out = on_cpu(HostTensor::take(x), weight, bias.map(HostTensor::take));
+        return out.into_tensor(shape).cast(dtype);
+    }
+    let weight = if quantized { dequantize(weight) } else { weight.cast(dtype) };
+    module::linear(x, weight, bias).cast(dtype)
 }
 
-fn dense<W: Widen, const D: usize>(
-    x: Tensor<D>,
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
-) -> Tensor<D> {
-    let sizes @ [inputs, outputs] = weight.dims();
-    let mut shape = x.dims();
-    let rows = shape.iter().product::<usize>() / inputs;
-    shape[D - 1] = outputs;
-    let (x, bias) = (HostTensor::take(x), bias.map(HostTensor::take));
+/// A dtype of weights that kernels read.
+enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Dtype {
+    fn of(weight: &Tensor<2>) -> Option<Self> {
+        match weight.dtype() {
+            DType::F32 => Some(Self::F32),
+            DType::F16 => Some(Self::F16),
+            DType::BF16 => Some(Self::Bf16),
+            _ => None,
+        }
+    }
+}
+
+/// Rows times a weight that is dense or quantised: one function for tensors of any rank, so that the
+/// products are compiled once, in this crate.
+///
+/// # Panics
+/// If the weight is neither.
+fn on_cpu(x: HostTensor, weight: Tensor<2>, bias: Option<HostTensor>) -> HostTensor {
     let (left, bias) = (x.values(), bias.as_ref().map(HostTensor::values));
+    if let Some(quantized) = QuantizedTensor::of(&weight) {
+        return HostTensor::new(expanding(left, &quantized.view(), bias));
+    }
+    HostTensor::new(match Dtype::of(&weight).expect("the caller has looked at the weight") {
+        Dtype::F32 => dense::<f32>(left, weight, bias),
+        Dtype::F16 => dense::<f16>(left, weight, bias),
+        Dtype::Bf16 => dense::<bf16>(left, weight, bias),
+    })
+}
+
+fn dense<W: Widen>(left: &[f32], weight: Tensor<2>, bias: Option<&[f32]>) -> Vec<f32> {
+    let sizes @ [inputs, _] = weight.dims();
     let values = HostTensor::<W>::of(weight.clone());
     let matrix = &Dense::new(values.values(), sizes);
     let operands = Operands::current();
@@ -78,8 +100,8 @@ fn dense<W: Widen, const D: usize>(
         let address = is_dense::<W, 2>(&weight).then(|| values.values().as_ptr().addr())?;
         kept::packed(&weight, address, matrix, operands)
     };
-    let product = match operands {
-        Operands::Exact if is_gemv(rows) => product(left, matrix, bias),
+    match operands {
+        Operands::Exact if is_gemv(left.len() / inputs) => product(left, matrix, bias),
         Operands::Exact => {
             let packed = packed();
             let packed = packed.as_deref().and_then(Packed::exact);
@@ -89,25 +111,15 @@ fn dense<W: Widen, const D: usize>(
             let packed = packed();
             narrow::product(left, matrix, packed.as_deref().and_then(Packed::bf16), bias)
         }
-    };
-    HostTensor::new(product).into_tensor(shape)
+    }
 }
 
 /// The product with a matrix whose panels are expanded when they are packed, and are not kept.
-fn expanding<M: Matrix, const D: usize>(
-    x: Tensor<D>,
-    right: &M,
-    bias: Option<Tensor<1>>,
-) -> Tensor<D> {
-    let mut shape = x.dims();
-    [_, shape[D - 1]] = right.sizes();
-    let (x, bias) = (HostTensor::take(x), bias.map(HostTensor::take));
-    let (left, bias) = (x.values(), bias.as_ref().map(HostTensor::values));
-    let product = match Operands::current() {
+fn expanding<M: Matrix>(left: &[f32], right: &M, bias: Option<&[f32]>) -> Vec<f32> {
+    match Operands::current() {
         Operands::Exact => product(left, right, bias),
         Operands::Bf16 => narrow::product(left, right, None, bias),
-    };
-    HostTensor::new(product).into_tensor(shape)
+    }
 }
 
 /// Whether [`linear`] on this device widens f16 and bf16 weights while it packs them, without a

@@ -1,6 +1,6 @@
 //! Right operands of products, in whatever form they are stored.
 
-use crate::number::Widen;
+use crate::number::{Widen, bf16_bits};
 use crate::tile::{COLUMNS, RightStep};
 
 /// The right operand of a product. Products read it through these methods only, so a form of
@@ -12,6 +12,16 @@ pub(crate) trait Matrix: Sync {
     /// Writes the values of row `step` from column `first` on, as many as `to` has. The row has that
     /// many. Implementations are `#[inline(always)]`, so that they are vectorised.
     fn read(&self, step: usize, first: usize, to: &mut [f32]);
+
+    /// As [`read`](Self::read), the bits of the nearest bf16 of each value.
+    #[inline(always)]
+    fn read_bf16<const N: usize>(&self, step: usize, first: usize, to: &mut [u16; N]) {
+        let mut values = [0.0; N];
+        self.read(step, first, &mut values);
+        for (to, x) in to.iter_mut().zip(values) {
+            *to = bf16_bits(x);
+        }
+    }
 
     /// Packs a panel: up to [`COLUMNS`] columns from `column` on, of the rows from `first` on, one for
     /// each step of `panel`. Where the matrix has fewer columns, the panel keeps its values.
@@ -56,5 +66,11 @@ impl<W: Widen> Matrix for Dense<'_, W> {
     #[inline(always)]
     fn read(&self, step: usize, first: usize, to: &mut [f32]) {
         W::widen(&self.values[step * self.sizes[1] + first..][..to.len()], to);
+    }
+
+    #[inline(always)]
+    fn read_bf16<const N: usize>(&self, step: usize, first: usize, to: &mut [u16; N]) {
+        let from = self.values[step * self.sizes[1] + first..].first_chunk();
+        W::narrow(from.expect("the row has N values from there on"), to);
     }
 }

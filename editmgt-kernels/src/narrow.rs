@@ -5,13 +5,14 @@
 //! tiles, AVX-512 for a register. Where the processor has neither, the operands are rounded in the same way, and
 //! [`crate::product`] multiplies them in f32; then only the order of the sums differs.
 
-use pulp::bytemuck;
+use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use crate::buffers::{self, Buffer};
 use crate::intrinsics::{Bf16Dot, Bf16Tiles, COLUMNS, RightStep, STEPS, Sums};
-use crate::lanes::vectorised;
+use crate::lanes::dispatch;
 use crate::matrix::Matrix;
+use crate::number::bf16_bits;
 use crate::product::{self, Right, Start, split_columns, task_size};
 
 /// Numbers of a step.
@@ -21,6 +22,8 @@ const DEPTH_BLOCK: usize = 16 * STEPS;
 /// Rows of a block: its strips, [`DEPTH_BLOCK`] deep, fit in the L2 cache. A multiple of the rows of
 /// every tile.
 const ROW_BLOCK: usize = 24 * Bf16Dot::ROWS;
+/// Panels that are packed together: their part of a row lies side by side in memory, 512 bytes of it in bf16.
+const PACKED_TOGETHER: usize = 8;
 /// Columns of a task, at most.
 const COLUMN_BLOCK: usize = 8 * COLUMNS;
 
@@ -50,40 +53,7 @@ impl Kernel {
     /// Packs the rows of a strip, up to [`rows`](Self::rows); missing ones are 0. `strip` has a number
     /// for each row and step, in blocks of [`STEPS`] steps.
     pub(crate) fn pack(self, rows: &[f32], inputs: usize, strip: &mut [u32]) {
-        // The pairs of some steps of a row.
-        #[inline(always)]
-        fn pairs(row: &[f32], first: usize) -> [u32; STEPS] {
-            let mut values = [0.0; DEPTH * STEPS];
-            match row[first..].first_chunk() {
-                Some(all) => values = *all,
-                None => values[..row.len() - first].copy_from_slice(&row[first..]),
-            }
-            let (values, _) = values.as_chunks::<DEPTH>();
-            std::array::from_fn(|pair| {
-                bf16_bits(values[pair][0]) | bf16_bits(values[pair][1]) << 16
-            })
-        }
-        let blocks = strip.chunks_exact_mut(self.rows() * STEPS).enumerate();
-        vectorised(|| {
-            for (block, to) in blocks {
-                let first = block * STEPS * DEPTH;
-                let rows = rows.chunks_exact(inputs).map(|row| pairs(row, first));
-                match self {
-                    Self::Tiles(_) => {
-                        let (to, _) = to.as_chunks_mut::<STEPS>();
-                        to.fill([0; STEPS]);
-                        to.iter_mut().zip(rows).for_each(|(to, row)| *to = row);
-                    }
-                    Self::Dot(_) => {
-                        let (to, _) = to.as_chunks_mut::<{ Bf16Dot::ROWS }>();
-                        to.fill([0; Bf16Dot::ROWS]);
-                        for (index, row) in rows.enumerate() {
-                            to.iter_mut().zip(row).for_each(|(step, pair)| step[index] = pair);
-                        }
-                    }
-                }
-            }
-        });
+        dispatch(PackStrip { kernel: self, rows, inputs, strip });
     }
 
     /// The products of strips and a panel of the same number of steps, to a row of sums for each row
@@ -118,6 +88,65 @@ impl Kernel {
                 Self::Dot(_) => step * of_strip + row,
             }
     }
+}
+
+/// See [`Kernel::pack`].
+struct PackStrip<'a> {
+    kernel: Kernel,
+    rows: &'a [f32],
+    inputs: usize,
+    strip: &'a mut [u32],
+}
+
+impl WithSimd for PackStrip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let blocks = self.strip.chunks_exact_mut(self.kernel.rows() * STEPS).enumerate();
+        for (block, to) in blocks {
+            let first = block * STEPS * DEPTH;
+            match self.kernel {
+                Kernel::Tiles(_) => {
+                    let (to, _) = to.as_chunks_mut::<STEPS>();
+                    let mut rows = self.rows.chunks_exact(self.inputs);
+                    for to in to {
+                        *to = rows.next().map_or([0; STEPS], |row| pairs(row, first));
+                    }
+                }
+                Kernel::Dot(_) => {
+                    let (to, _) = to.as_chunks_mut::<{ Bf16Dot::ROWS }>();
+                    to.fill([0; Bf16Dot::ROWS]);
+                    for (index, row) in self.rows.chunks_exact(self.inputs).enumerate() {
+                        for (step, pair) in to.iter_mut().zip(pairs(row, first)) {
+                            step[index] = pair;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The pairs of some steps of a row; missing numbers are 0.
+#[inline(always)]
+fn pairs(row: &[f32], first: usize) -> [u32; STEPS] {
+    let mut values = [0.0; DEPTH * STEPS];
+    match row[first..].first_chunk() {
+        Some(all) => values = *all,
+        None => values[..row.len() - first].copy_from_slice(&row[first..]),
+    }
+    let mut steps = [0; STEPS];
+    for (step, [low, high]) in steps.iter_mut().zip(values.as_chunks().0) {
+        *step = pair(bf16_bits(*low), bf16_bits(*high));
+    }
+    steps
+}
+
+/// Two numbers of a step.
+#[inline(always)]
+pub(crate) fn pair(low: u16, high: u16) -> u32 {
+    u32::from(low) | u32::from(high) << 16
 }
 
 /// `left · right + bias` of operands that are rounded to bf16, as [`product::product`] otherwise.
@@ -180,10 +209,27 @@ fn widened_product<M: Matrix>(
     let mut rounded = Buffer::new(left.len());
     let (to, from) = (rounded.par_chunks_mut(1 << 15), left.par_chunks(1 << 15));
     to.zip(from).for_each(|(to, from)| {
-        vectorised(|| to.iter_mut().zip(from).for_each(|(to, &x)| *to = rounded_to_bf16(x)));
+        dispatch(Round { from, to });
     });
     let right = Right { matrix: &Rounded(right), packed: Some(packed) };
     product::product_of(&rounded, right, bias)
+}
+
+/// Rounds numbers to bf16.
+struct Round<'a> {
+    from: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl WithSimd for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (to, &x) in self.to.iter_mut().zip(self.from) {
+            *to = rounded_to_bf16(x);
+        }
+    }
 }
 
 /// A matrix with every value rounded to bf16.
@@ -222,8 +268,13 @@ impl PackedPairs {
         let steps = steps_of(inputs);
         let mut panels = Buffer::new(outputs.div_ceil(COLUMNS) * steps * COLUMNS);
         let (all, _) = bytemuck::cast_slice_mut::<f32, u32>(&mut panels).as_chunks_mut::<COLUMNS>();
-        all.par_chunks_exact_mut(steps).enumerate().for_each(|(index, panel)| {
-            vectorised(|| pack(right, index * COLUMNS, panel));
+        all.par_chunks_mut(PACKED_TOGETHER * steps).enumerate().for_each(|(index, panels)| {
+            dispatch(PackPanels {
+                right,
+                column: index * PACKED_TOGETHER * COLUMNS,
+                steps,
+                panels,
+            });
         });
         Self { panels, sizes }
     }
@@ -236,22 +287,44 @@ impl PackedPairs {
     }
 }
 
-/// Packs up to [`COLUMNS`] columns from `column` on; missing columns and rows are 0.
-#[inline(always)]
-fn pack<M: Matrix>(right: &M, column: usize, panel: &mut [RightStep]) {
-    let [inputs, outputs] = right.sizes();
-    let columns = COLUMNS.min(outputs - column);
-    for (step, to) in panel.iter_mut().enumerate() {
-        let mut halves = [[0.0; COLUMNS]; DEPTH];
-        for (row, half) in (step * DEPTH..inputs).zip(&mut halves) {
-            if columns == COLUMNS {
-                right.read(row, column, half);
-            } else {
-                right.read(row, column, &mut half[..columns]);
+/// Packs panels of `steps` steps, of the columns from `column` on; missing columns and rows are 0.
+struct PackPanels<'a, M> {
+    right: &'a M,
+    column: usize,
+    steps: usize,
+    panels: &'a mut [RightStep],
+}
+
+impl<M: Matrix> WithSimd for PackPanels<'_, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { right, column, steps, panels } = self;
+        let [inputs, outputs] = right.sizes();
+        for step in 0..inputs.div_ceil(DEPTH) {
+            let panels = panels.chunks_exact_mut(steps);
+            for (panel, column) in panels.zip((column..outputs).step_by(COLUMNS)) {
+                let columns = COLUMNS.min(outputs - column);
+                let mut halves = [[0; COLUMNS]; DEPTH];
+                for (row, half) in (step * DEPTH..inputs).zip(&mut halves) {
+                    if columns == COLUMNS {
+                        right.read_bf16(row, column, half);
+                    } else {
+                        let mut values = [0.0; COLUMNS];
+                        right.read(row, column, &mut values[..columns]);
+                        for (to, x) in half.iter_mut().zip(values) {
+                            *to = bf16_bits(x);
+                        }
+                    }
+                }
+                for ((to, &low), &high) in panel[step].iter_mut().zip(&halves[0]).zip(&halves[1]) {
+                    *to = pair(low, high);
+                }
             }
         }
-        for ((to, &low), &high) in to.iter_mut().zip(&halves[0]).zip(&halves[1]) {
-            *to = bf16_bits(low) | bf16_bits(high) << 16;
+        for panel in panels.chunks_exact_mut(steps) {
+            panel[inputs.div_ceil(DEPTH)..].fill([0; COLUMNS]);
         }
     }
 }
@@ -322,31 +395,40 @@ impl Task<'_> {
                     _ => Start::Accumulate,
                 };
                 kernel.products(&strips, &panel[depth.clone()], sums);
-                vectorised(|| {
-                    for (row, sums) in self.rows.iter_mut().zip(sums.iter()) {
-                        let row = &mut row[column..];
-                        let columns = row.len().min(COLUMNS);
-                        start.add(&sums[..columns], &mut row[..columns]);
-                    }
-                });
+                dispatch(AddSums { rows: &mut self.rows, column, sums, start });
             }
         }
     }
 }
 
-/// The nearest bf16 of an f32, in the lower half; of two as near the even one. NaN stays NaN.
-#[inline(always)]
-pub(crate) fn bf16_bits(x: f32) -> u32 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    // A NaN whose upper half is that of an infinity would become one.
-    if x.is_nan() { bits >> 16 | 0x40 } else { rounded }
+/// Writes the sums of a panel to the columns of their rows from `column` on.
+struct AddSums<'a, 'b> {
+    rows: &'a mut [&'b mut [f32]],
+    column: usize,
+    sums: &'a [Sums],
+    start: Start<'a>,
+}
+
+impl WithSimd for AddSums<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (row, sums) in self.rows.iter_mut().zip(self.sums) {
+            let row = &mut row[self.column..];
+            match row.first_chunk_mut::<COLUMNS>() {
+                // A length that is known is two registers' width.
+                Some(row) => self.start.add(sums, row),
+                None => self.start.add(&sums[..row.len()], row),
+            }
+        }
+    }
 }
 
 /// The nearest bf16, as f32.
 #[inline(always)]
 pub(crate) fn rounded_to_bf16(x: f32) -> f32 {
-    f32::from_bits(bf16_bits(x) << 16)
+    f32::from_bits(u32::from(bf16_bits(x)) << 16)
 }
 
 #[cfg(test)]
@@ -421,7 +503,7 @@ mod tests {
             f32::from_bits(0x3f81_8000),
         ];
         for x in special.into_iter().chain(values(10_000, 1)) {
-            let (got, expected) = (bf16_bits(x), u32::from(bf16::from_f32(x).to_bits()));
+            let (got, expected) = (bf16_bits(x), bf16::from_f32(x).to_bits());
             assert!(got == expected || x.is_nan() && rounded_to_bf16(x).is_nan(), "{x:e}");
         }
     }

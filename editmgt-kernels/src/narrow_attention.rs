@@ -8,15 +8,16 @@
 use std::ops::Range;
 
 use burn::tensor::Tensor;
-use pulp::bytemuck;
+use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use crate::attention::{OnlineSoftmax, QueryRows, query_tasks};
 use crate::buffers::Buffer;
 use crate::host::{HostTensor, Rows, on_host};
 use crate::intrinsics::{COLUMNS, RightStep, STEPS, Sums};
-use crate::lanes::vectorised;
-use crate::narrow::{Kernel, bf16_bits, rounded_to_bf16, steps_of};
+use crate::lanes::dispatch;
+use crate::narrow::{Kernel, pair, rounded_to_bf16, steps_of};
+use crate::number::bf16_bits;
 
 /// Keys of a block: a multiple of the rows of every tile and of the numbers of [`STEPS`] steps.
 const KEY_BLOCK: usize = 384;
@@ -95,7 +96,7 @@ impl Plane<'_> {
     fn set(&mut self, row: usize, number: usize, x: f32) {
         let to = &mut self.strips[self.kernel.place(row, number / 2, self.steps)];
         let shift = number % 2 * 16;
-        *to = *to & !(0xffff << shift) | bf16_bits(x) << shift;
+        *to = *to & !(0xffff << shift) | u32::from(bf16_bits(x)) << shift;
     }
 }
 
@@ -204,12 +205,7 @@ impl NarrowKeyValues {
         let scale = 1.0 / (channels as f32).sqrt();
         query.clear();
         query.resize(steps_of(channels), [0; COLUMNS]);
-        for (column, queries) in queries.chunks_exact(channels).enumerate() {
-            for (step, pair) in query.iter_mut().zip(queries.chunks(2)) {
-                let bits = |x: &f32| bf16_bits(*x * scale);
-                step[column] = bits(&pair[0]) | pair.get(1).map_or(0, bits) << 16;
-            }
-        }
+        dispatch(PackQueries { queries, channels, scale, to: query });
         let key: Vec<&[u32]> = self.key.strips(kernel, plane).collect();
         let value: Vec<&[u32]> = self.value.strips(kernel, plane).collect();
         let mut softmax = OnlineSoftmax::<COLUMNS>::new();
@@ -221,32 +217,102 @@ impl NarrowKeyValues {
             let block_weights = weights.map(|weights| &weights[first..][..count]);
             let steps = steps_of(count);
             let depth = of_strip * first / 2..of_strip * (first / 2 + steps);
-            let rescale = vectorised(|| {
-                let rescale = softmax.update(&mut scores[..count], block_weights, rounded_to_bf16);
-                exponentials.clear();
-                exponentials.resize(steps, [0; COLUMNS]);
-                for (step, rows) in exponentials.iter_mut().zip(scores[..count].chunks(2)) {
-                    // They are bf16 already.
-                    for (column, to) in step.iter_mut().enumerate() {
-                        let high = rows.get(1).map_or(0, |row| row[column].to_bits());
-                        *to = rows[0][column].to_bits() >> 16 | high & 0xffff_0000;
-                    }
-                }
-                rescale
+            exponentials.clear();
+            exponentials.resize(steps, [0; COLUMNS]);
+            let rescale = dispatch(Exponentials {
+                softmax: &mut softmax,
+                scores: &mut scores[..count],
+                weights: block_weights,
+                to: exponentials,
             });
             let block: Vec<&[u32]> = value.iter().map(|strip| &strip[depth.clone()]).collect();
             kernel.products(&block, exponentials, sums);
-            vectorised(|| {
-                for (values, sums) in values.iter_mut().zip(sums.iter()) {
-                    for column in 0..COLUMNS {
-                        values[column] = values[column] * rescale[column] + sums[column];
-                    }
-                }
-            });
+            dispatch(Rescale { values: &mut values, rescale, sums });
         }
         for (column, row) in rows.iter_mut().enumerate() {
             let factor = 1.0 / softmax.denominator[column];
             row.iter_mut().zip(&values).for_each(|(to, sums)| *to = sums[column] * factor);
+        }
+    }
+}
+
+/// Packs up to [`COLUMNS`] queries, `[queries, d]`, times `scale`.
+struct PackQueries<'a> {
+    queries: &'a [f32],
+    channels: usize,
+    scale: f32,
+    to: &'a mut [RightStep],
+}
+
+impl WithSimd for PackQueries<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let scale = self.scale;
+        for (column, query) in self.queries.chunks_exact(self.channels).enumerate() {
+            let (pairs, odd) = query.as_chunks();
+            for (step, [low, high]) in self.to.iter_mut().zip(pairs) {
+                step[column] = pair(bf16_bits(low * scale), bf16_bits(high * scale));
+            }
+            if let [last] = odd {
+                self.to[pairs.len()][column] = pair(bf16_bits(last * scale), 0);
+            }
+        }
+    }
+}
+
+/// The exponentials of the scores of a block, packed; its result is the factor of
+/// [`OnlineSoftmax::update`].
+struct Exponentials<'a> {
+    softmax: &'a mut OnlineSoftmax<COLUMNS>,
+    scores: &'a mut [Sums],
+    weights: Option<&'a [f32]>,
+    to: &'a mut [RightStep],
+}
+
+impl WithSimd for Exponentials<'_> {
+    type Output = Sums;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Sums {
+        let Self { softmax, scores, weights, to } = self;
+        let rescale = softmax.update(scores, weights, rounded_to_bf16);
+        for (step, rows) in to.iter_mut().zip(scores.chunks(2)) {
+            // They are bf16 already.
+            match rows {
+                [low, high] => {
+                    for ((to, low), high) in step.iter_mut().zip(low).zip(high) {
+                        *to = low.to_bits() >> 16 | high.to_bits() & 0xffff_0000;
+                    }
+                }
+                rows => {
+                    for (to, low) in step.iter_mut().zip(&rows[0]) {
+                        *to = low.to_bits() >> 16;
+                    }
+                }
+            }
+        }
+        rescale
+    }
+}
+
+/// Adds the sums of a block to the rescaled ones of those before it.
+struct Rescale<'a> {
+    values: &'a mut [Sums],
+    rescale: Sums,
+    sums: &'a [Sums],
+}
+
+impl WithSimd for Rescale<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (values, sums) in self.values.iter_mut().zip(self.sums) {
+            for column in 0..COLUMNS {
+                values[column] = values[column] * self.rescale[column] + sums[column];
+            }
         }
     }
 }

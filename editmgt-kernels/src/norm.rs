@@ -5,7 +5,7 @@ use burn::tensor::{DType, Tensor, TensorData, module};
 use crate::activation::{silu, silu_of};
 use crate::host::{HostTensor, on_host};
 use crate::lanes::sum;
-use crate::work::map_rows;
+use crate::work::{RowChange, map_rows};
 
 /// `x / sqrt(mean(x²) + ε) * weight` over the last axis, with statistics *and* division in f32.
 ///
@@ -18,18 +18,35 @@ use crate::work::map_rows;
 pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -> Tensor<D> {
     if on_host(&x) && on_host(&weight) {
         let shape = x.dims();
-        let weight = HostTensor::take(weight);
-        let weight = weight.values();
-        let normed = map_rows(HostTensor::take(x), shape[D - 1], |_, row| {
-            let factor = inverse_rms(row, epsilon);
-            row.iter_mut().zip(weight).for_each(|(x, weight)| *x = *x * factor * weight);
-        });
+        let normed = rms_normed(HostTensor::take(x), &HostTensor::take(weight), epsilon);
         return normed.into_tensor(shape);
     }
     let dtype = x.dtype();
     let x = x.cast(DType::F32);
     let rms = (x.clone().square().mean_dim(D - 1) + epsilon).sqrt();
     (x / rms).cast(dtype) * weight.unsqueeze()
+}
+
+/// Of rows as long as the weight: one function for tensors of any rank, so that it is compiled once, in this
+/// crate.
+fn rms_normed(x: HostTensor, weight: &HostTensor, epsilon: f64) -> HostTensor {
+    let weight = weight.values();
+    map_rows(x, weight.len(), RmsNorm { weight, epsilon })
+}
+
+struct RmsNorm<'a> {
+    weight: &'a [f32],
+    epsilon: f64,
+}
+
+impl RowChange for RmsNorm<'_> {
+    #[inline(always)]
+    fn change(&self, _: usize, row: &mut [f32]) {
+        let factor = inverse_rms(row, self.epsilon);
+        for (x, weight) in row.iter_mut().zip(self.weight) {
+            *x = *x * factor * weight;
+        }
+    }
 }
 
 /// `1 / sqrt(mean(x²) + ε)`.
@@ -57,18 +74,8 @@ pub fn modulated_layer_norm(
     let fits = [&shift, &scale].iter().all(|of_item| of_item.dims() == [batch, 1, channels]);
     if fits && on_host(&x) && on_host(&shift) && on_host(&scale) {
         let (shift, scale) = (HostTensor::take(shift), HostTensor::take(scale));
-        let (shift, scale) = (shift.values(), scale.values());
-        let normed = map_rows(HostTensor::take(x), channels, |index, row| {
-            let item = index / rows * channels;
-            let (shift, scale) = (&shift[item..][..channels], &scale[item..][..channels]);
-            let mean = sum(row, |x| x) / channels as f32;
-            let variance = sum(row, |x| (x - mean) * (x - mean)) / channels as f32;
-            let factor = 1.0 / (variance + epsilon as f32).sqrt();
-            for ((x, shift), scale) in row.iter_mut().zip(shift).zip(scale) {
-                *x = (*x - mean) * factor * (1.0 + scale) + shift;
-            }
-        });
-        return normed.into_tensor(shape);
+        let norm = ModulatedNorm { shift: shift.values(), scale: scale.values(), rows, epsilon };
+        return map_rows(HostTensor::take(x), channels, norm).into_tensor(shape);
     }
     // Layer norm with a weight of ones is one fused pass; composed of tensor operations it takes
     // six.
@@ -76,6 +83,29 @@ pub fn modulated_layer_norm(
     let ones = Tensor::ones([channels], (&device, DType::F32));
     let normed = module::layer_norm(x.cast(DType::F32), ones, None, epsilon).cast(dtype);
     normed * (scale + 1) + shift
+}
+
+struct ModulatedNorm<'a> {
+    shift: &'a [f32],
+    scale: &'a [f32],
+    /// Rows of an item.
+    rows: usize,
+    epsilon: f64,
+}
+
+impl RowChange for ModulatedNorm<'_> {
+    #[inline(always)]
+    fn change(&self, index: usize, row: &mut [f32]) {
+        let channels = row.len();
+        let item = index / self.rows * channels;
+        let (shift, scale) = (&self.shift[item..][..channels], &self.scale[item..][..channels]);
+        let mean = sum(row, |x| x) / channels as f32;
+        let variance = sum(row, |x| (x - mean) * (x - mean)) / channels as f32;
+        let factor = 1.0 / (variance + self.epsilon as f32).sqrt();
+        for ((x, shift), scale) in row.iter_mut().zip(shift).zip(scale) {
+            *x = (*x - mean) * factor * (1.0 + scale) + shift;
+        }
+    }
 }
 
 /// Group norm with a weight and a bias for each channel, then SiLU.
@@ -99,16 +129,8 @@ pub fn group_norm_silu(
         let (weight, bias) = (HostTensor::take(weight), HostTensor::take(bias));
         let (weight, bias) = (weight.values(), bias.values());
         let pixels = height * width;
-        let normed = map_rows(HostTensor::take(x), per_group * pixels, |index, group| {
-            let (mean, variance) = moments(group);
-            let factor = 1.0 / (variance + epsilon as f32).sqrt();
-            let first = index % groups * per_group;
-            for (channel, plane) in group.chunks_exact_mut(pixels).enumerate() {
-                let (scale, bias) = (factor * weight[first + channel], bias[first + channel]);
-                plane.iter_mut().for_each(|x| *x = silu_of((*x - mean) * scale + bias));
-            }
-        });
-        return normed.into_tensor(shape);
+        let norm = GroupNorm { weight, bias, groups, pixels, epsilon };
+        return map_rows(HostTensor::take(x), per_group * pixels, norm).into_tensor(shape);
     }
 
     let dtype = x.dtype();
@@ -118,6 +140,35 @@ pub fn group_norm_silu(
     let variance = group_mean(x.clone() * x.clone());
 
     scaled_silu(x, variance, [weight, bias], shape, epsilon).cast(dtype)
+}
+
+struct GroupNorm<'a> {
+    weight: &'a [f32],
+    bias: &'a [f32],
+    groups: usize,
+    pixels: usize,
+    epsilon: f64,
+}
+
+impl RowChange for GroupNorm<'_> {
+    #[inline(always)]
+    fn change(&self, index: usize, group: &mut [f32]) {
+        let (mean, variance) = moments(group);
+        let factor = 1.0 / (variance + self.epsilon as f32).sqrt();
+        let first = index % self.groups * (group.len() / self.pixels);
+        for (channel, plane) in group.chunks_exact_mut(self.pixels).enumerate() {
+            let scale = factor * self.weight[first + channel];
+            scale_silu(plane, mean, scale, self.bias[first + channel]);
+        }
+    }
+}
+
+/// Centres, scales and shifts a plane of a group norm, then SiLU.
+#[inline(always)]
+fn scale_silu(plane: &mut [f32], mean: f32, scale: f32, bias: f32) {
+    for x in plane {
+        *x = silu_of((*x - mean) * scale + bias);
+    }
 }
 
 /// [`group_norm_silu`] with given statistics instead of those of `x`: for a part of an image whose
@@ -141,14 +192,8 @@ pub fn group_norm_silu_given(
     if on_host(&x) && on_host(&weight) && on_host(&bias) {
         let (weight, bias) = (HostTensor::take(weight), HostTensor::take(bias));
         let (weight, bias) = (weight.values(), bias.values());
-        let normed = map_rows(HostTensor::take(x), height * width, |index, plane| {
-            let (mean, variance) = statistics[index / per_group];
-            let channel = index % channels;
-            let scale = weight[channel] / (variance + epsilon as f32).sqrt();
-            let bias = bias[channel];
-            plane.iter_mut().for_each(|x| *x = silu_of((*x - mean) * scale + bias));
-        });
-        return normed.into_tensor(shape);
+        let norm = GivenNorm { weight, bias, statistics, per_group, epsilon };
+        return map_rows(HostTensor::take(x), height * width, norm).into_tensor(shape);
     }
 
     let dtype = x.dtype();
@@ -160,6 +205,25 @@ pub fn group_norm_silu_given(
     let (mean, variance) = (of_groups(|of| of.0), of_groups(|of| of.1));
     let x = x.cast(DType::F32).reshape([batch, groups, per_group * height, width]) - mean;
     scaled_silu(x, variance, [weight, bias], shape, epsilon).cast(dtype)
+}
+
+/// Of planes `[B * C]`.
+struct GivenNorm<'a> {
+    weight: &'a [f32],
+    bias: &'a [f32],
+    statistics: &'a [(f32, f32)],
+    per_group: usize,
+    epsilon: f64,
+}
+
+impl RowChange for GivenNorm<'_> {
+    #[inline(always)]
+    fn change(&self, index: usize, plane: &mut [f32]) {
+        let (mean, variance) = self.statistics[index / self.per_group];
+        let channel = index % self.weight.len();
+        let scale = self.weight[channel] / (variance + self.epsilon as f32).sqrt();
+        scale_silu(plane, mean, scale, self.bias[channel]);
+    }
 }
 
 /// SiLU of centred values after division by their deviation, weight and bias: the end of a group

@@ -9,6 +9,25 @@ use half::slice::HalfFloatSliceExt;
 pub(crate) trait Widen: Scalar + Copy + Sync {
     /// Converts as many values as both slices have.
     fn widen(from: &[Self], to: &mut [f32]);
+
+    /// The bits of the nearest bf16 of as many values as both slices have.
+    #[inline(always)]
+    fn narrow<const N: usize>(from: &[Self; N], to: &mut [u16; N]) {
+        let mut values = [0.0; N];
+        Self::widen(from, &mut values);
+        for (to, x) in to.iter_mut().zip(values) {
+            *to = bf16_bits(x);
+        }
+    }
+}
+
+/// The bits of the nearest bf16 of an f32; of two as near the even one. NaN stays NaN.
+#[inline(always)]
+pub(crate) fn bf16_bits(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    // A NaN whose upper half is that of an infinity would become one.
+    (if x.is_nan() { bits >> 16 | 0x40 } else { rounded }) as u16
 }
 
 /// Element types of flex tensors.
@@ -36,6 +55,13 @@ impl Widen for bf16 {
         to.iter_mut()
             .zip(from)
             .for_each(|(to, from)| *to = f32::from_bits(u32::from(from.to_bits()) << 16));
+    }
+
+    #[inline(always)]
+    fn narrow<const N: usize>(from: &[Self; N], to: &mut [u16; N]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = from.to_bits();
+        }
     }
 }
 

@@ -8,10 +8,9 @@ use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use crate::buffers::{self, Buffer};
+use crate::lanes::dispatch;
 use crate::matrix::Matrix;
-use crate::tile::{
-    COLUMNS, LeftStep, ROWS, RightStep, ZEROS, add_product, dispatch, pack_transposed,
-};
+use crate::tile::{COLUMNS, LeftStep, ROWS, RightStep, ZEROS, add_product, pack_transposed};
 
 /// Steps along the summed dimension between two writes of a tile's sums to memory (GotoBLAS's
 /// `k_c`): a panel of that depth fits in the L1 cache.

@@ -19,8 +19,9 @@ use rayon::prelude::*;
 
 use crate::block::{BLOCK, Block, WeightBits};
 use crate::host::{Packed, on_flex};
+use crate::lanes::dispatch;
 use crate::matrix::Matrix;
-use crate::tile::{COLUMNS, RightStep, dispatch};
+use crate::tile::{COLUMNS, RightStep};
 
 /// Rows of a panel.
 const PANEL: usize = COLUMNS;

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Tensor, s};
 use crate::buffers;
 use crate::host::{HostTensor, on_host};
 use crate::norm::{inverse_rms, rms_norm};
-use crate::work::for_rows;
+use crate::work::{RowChange, for_rows};
 
 /// Normalises query or key heads ([`rms_norm`]), rotates them by the angles of their positions and
 /// moves heads before tokens.
@@ -55,17 +55,46 @@ fn kernel(
     assert_eq!(sin.dims(), cos.dims(), "sin must have the shape of cos");
     let [cos, sin] = [cos, sin].map(HostTensor::take);
     let (x, weight) = (HostTensor::take(x), HostTensor::take(weight));
-    let (x, weight) = (x.values(), weight.values());
-    let (cos, sin) = (cos.values(), sin.values());
+    let mut out = buffers::take(x.values().len());
+    let change = NormAndRotate {
+        x: x.values(),
+        weight: weight.values(),
+        epsilon,
+        cos: cos.values(),
+        sin: sin.values(),
+        tokens,
+        heads,
+        items,
+    };
+    for_rows(&mut out, channels, change);
+    HostTensor::new(out).into_tensor([batch, heads, tokens, channels])
+}
 
-    let mut out = buffers::take(x.len());
-    for_rows(&mut out, channels, |index, to| {
+/// Fills rows of `[B, heads, N, d]`.
+struct NormAndRotate<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    epsilon: f64,
+    cos: &'a [f32],
+    sin: &'a [f32],
+    tokens: usize,
+    heads: usize,
+    /// Items of the angles: 1 or those of `x`.
+    items: usize,
+}
+
+impl RowChange for NormAndRotate<'_> {
+    #[inline(always)]
+    fn change(&self, index: usize, to: &mut [f32]) {
+        let Self { tokens, heads, items, .. } = *self;
+        let (channels, pairs) = (to.len(), to.len() / 2);
         let (plane, token) = (index / tokens, index % tokens);
         let (item, head) = (plane / heads, plane % heads);
-        let from = &x[((item * tokens + token) * heads + head) * channels..][..channels];
-        let factor = inverse_rms(from, epsilon);
+        let from = &self.x[((item * tokens + token) * heads + head) * channels..][..channels];
+        let weight = &self.weight[..channels];
+        let factor = inverse_rms(from, self.epsilon);
         let angles = (item % items * tokens + token) * pairs;
-        let (cos, sin) = (&cos[angles..][..pairs], &sin[angles..][..pairs]);
+        let (cos, sin) = (&self.cos[angles..][..pairs], &self.sin[angles..][..pairs]);
         let (evens, odds) = to.split_at_mut(pairs);
         for pair in 0..pairs {
             let even = from[2 * pair] * factor * weight[2 * pair];
@@ -73,8 +102,7 @@ fn kernel(
             evens[pair] = even * cos[pair] - odd * sin[pair];
             odds[pair] = odd * cos[pair] + even * sin[pair];
         }
-    });
-    HostTensor::new(out).into_tensor([batch, heads, tokens, channels])
+    }
 }
 
 #[cfg(test)]

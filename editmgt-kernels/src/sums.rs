@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::host::{HostTensor, on_host};
-use crate::work::{CHUNK, map_rows};
+use crate::work::{CHUNK, RowChange, map_rows};
 
 /// `x + y`.
 ///
@@ -14,13 +14,25 @@ pub fn add<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
         return x + y;
     }
     let shape = x.dims();
-    let x = HostTensor::take(x);
-    let values = x.values();
-    let sum = map_rows(HostTensor::take(y), CHUNK, |index, y| {
-        let x = &values[index * CHUNK..][..y.len()];
-        y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
-    });
-    sum.into_tensor(shape)
+    sum(&HostTensor::take(x), HostTensor::take(y)).into_tensor(shape)
+}
+
+/// One function for tensors of any rank, so that it is compiled once, in this crate.
+fn sum(x: &HostTensor, y: HostTensor) -> HostTensor {
+    map_rows(y, CHUNK, Add(x.values()))
+}
+
+/// Of a chunk.
+struct Add<'a>(&'a [f32]);
+
+impl RowChange for Add<'_> {
+    #[inline(always)]
+    fn change(&self, index: usize, y: &mut [f32]) {
+        let x = &self.0[index * CHUNK..][..y.len()];
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
 }
 
 /// `x + y * gate`.
@@ -35,15 +47,27 @@ pub fn add_gated(x: Tensor<3>, y: Tensor<3>, gate: Tensor<3>) -> Tensor<3> {
         return x + y * gate;
     }
     let (x, gate) = (HostTensor::take(x), HostTensor::take(gate));
-    let (x, gates) = (x.values(), gate.values());
-    let sum = map_rows(HostTensor::take(y), channels, |row, y| {
-        let x = &x[row * channels..][..channels];
-        let gate = &gates[row / rows * channels..][..channels];
+    let gated = AddGated { x: x.values(), gates: gate.values(), rows };
+    map_rows(HostTensor::take(y), channels, gated).into_tensor(shape)
+}
+
+struct AddGated<'a> {
+    x: &'a [f32],
+    gates: &'a [f32],
+    /// Rows of an item.
+    rows: usize,
+}
+
+impl RowChange for AddGated<'_> {
+    #[inline(always)]
+    fn change(&self, row: usize, y: &mut [f32]) {
+        let channels = y.len();
+        let x = &self.x[row * channels..][..channels];
+        let gate = &self.gates[row / self.rows * channels..][..channels];
         for ((y, x), gate) in y.iter_mut().zip(x).zip(gate) {
             *y = x + *y * gate;
         }
-    });
-    sum.into_tensor(shape)
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! operands sequentially: the left one in *strips* of [`ROWS`] rows, the right one in *panels* of
 //! [`COLUMNS`] columns. Both are stored step by step along the dimension that is summed over.
 
-use pulp::{Arch, Simd, WithSimd, bytemuck};
+use pulp::{Simd, bytemuck};
 
 use crate::number::Widen;
 
@@ -26,11 +26,6 @@ pub(crate) type RightStep = [f32; COLUMNS];
 pub(crate) type Tile = [RightStep; ROWS];
 
 pub(crate) const ZEROS: Tile = [[0.0; COLUMNS]; ROWS];
-
-/// Runs `work` with the best instruction set of the processor, which it gets as an argument.
-pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
-    Arch::new().dispatch(work)
-}
 
 /// Adds the product of a strip and a panel of the same number of steps to `sums`.
 ///
@@ -121,7 +116,10 @@ pub(crate) fn pack_transposed<'a, const N: usize>(
 
 #[cfg(test)]
 mod tests {
+    use pulp::WithSimd;
+
     use super::*;
+    use crate::lanes::dispatch;
 
     struct Product<'a>(&'a [LeftStep], &'a [RightStep], &'a mut Tile);
 

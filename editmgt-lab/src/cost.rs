@@ -11,7 +11,7 @@ use editmgt_store::FileRoles;
 use indicatif::HumanBytes;
 
 use crate::model::ModelArg;
-use crate::runs::MeasureArgs;
+use crate::runs::{MeasureArgs, table_and_plot};
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -86,15 +86,9 @@ pub(crate) fn run(args: CostArgs) -> Outcome {
         return measure_here(&args, load);
     }
     let loads = args.loads()?;
-    let file = |extension: &str| {
-        let mut name = args.output.clone().into_os_string();
-        name.push(extension);
-        PathBuf::from(name)
-    };
-    let (csv, svg) = (file(".csv"), file(".svg"));
     let mut roles = FileRoles::default();
     args.model.declare(&mut roles);
-    files::check_outputs(roles, [("table", Some(&*csv)), ("plot", Some(&*svg))])?;
+    let (csv, svg) = table_and_plot(&args.output, roles)?;
     let mut costs = Vec::new();
     for load in loads {
         let cost = measure_in_child(&load)?;

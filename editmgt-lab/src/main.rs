@@ -11,6 +11,8 @@ mod cost;
 #[cfg(feature = "train")]
 mod eval;
 mod init;
+#[cfg(feature = "train")]
+mod plans;
 mod precision;
 mod runs;
 #[cfg(feature = "train")]
@@ -54,6 +56,10 @@ enum Command {
     /// capture.
     #[cfg(feature = "train")]
     Cost(cost::CostArgs),
+    /// Measure and plot the time of an edit's steps by step plan and by the share of the canvas that is
+    /// edited, with random weights.
+    #[cfg(feature = "train")]
+    Plans(plans::PlansArgs),
     /// Check the operations of a device against exact numbers.
     Conformance(conformance::ConformanceArgs),
     /// Measure the error of half precision in each stage of a model on a device.
@@ -74,6 +80,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         #[cfg(feature = "train")]
         Command::Cost(args) => cost::run(args),
+        #[cfg(feature = "train")]
+        Command::Plans(args) => plans::run(args),
         Command::Conformance(args) => conformance::run(args),
         Command::Precision(args) => precision::run(*args),
         Command::Init(args) => init::run(args),

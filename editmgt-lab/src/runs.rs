@@ -1,7 +1,17 @@
 //! Options shared by the commands that measure.
 
+#[cfg(feature = "train")]
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use editmgt::{Device, DtypePolicy};
+#[cfg(feature = "train")]
+use editmgt_store::FileRoles;
+
+#[cfg(feature = "train")]
+use crate::files;
+
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 #[derive(Args)]
 pub(crate) struct MeasureArgs {
@@ -11,12 +21,8 @@ pub(crate) struct MeasureArgs {
     /// Number of warm-up runs
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) warmup: usize,
-    /// Threads of the CPU backends [default: one per core]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// Compute device: see `editmgt devices`
-    #[arg(long, default_value = "cpu")]
-    device: String,
+    #[command(flatten)]
+    compute: ComputeArgs,
     /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: by the device]
     #[arg(long)]
     dtype: Option<String>,
@@ -24,7 +30,26 @@ pub(crate) struct MeasureArgs {
 
 impl MeasureArgs {
     /// Sets the number of threads for the whole process, and opens the device.
-    pub(crate) fn open(&self) -> Result<(Device, DtypePolicy), Box<dyn std::error::Error>> {
+    pub(crate) fn open(&self) -> Fallible<(Device, DtypePolicy)> {
+        let device = self.compute.open()?;
+        let policy = ComputeArgs::dtype(&device, self.dtype.as_deref())?;
+        Ok((device, policy))
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct ComputeArgs {
+    /// Threads of the CPU backends [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Compute device: see `editmgt devices`
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+impl ComputeArgs {
+    /// Sets the number of threads for the whole process, and opens the device.
+    pub(crate) fn open(&self) -> Fallible<Device> {
         if let Some(threads) = self.threads {
             if threads == 0 {
                 return Err("--threads: expected 1 or more, got 0".into());
@@ -32,9 +57,26 @@ impl MeasureArgs {
             // The CPU backends use rayon's global pool.
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
         }
-        let device = editmgt::open_device(&self.device)?;
-        let dtype = self.dtype.as_deref().map(str::parse).transpose()?;
-        let policy = DtypePolicy::choose(&device, dtype)?;
-        Ok((device, policy))
+        Ok(editmgt::open_device(&self.device)?)
     }
+
+    /// The dtype of that name, or the device's own, for transformer and text.
+    pub(crate) fn dtype(device: &Device, name: Option<&str>) -> Fallible<DtypePolicy> {
+        let dtype = name.map(str::parse).transpose()?;
+        Ok(DtypePolicy::choose(device, dtype)?)
+    }
+}
+
+/// The files of an output prefix: a table, OUT.csv, and a plot, OUT.svg. They must be writable, and none of the
+/// files that the command reads.
+#[cfg(feature = "train")]
+pub(crate) fn table_and_plot(prefix: &Path, read: FileRoles) -> Fallible<(PathBuf, PathBuf)> {
+    let file = |extension: &str| {
+        let mut name = prefix.as_os_str().to_owned();
+        name.push(extension);
+        PathBuf::from(name)
+    };
+    let (csv, svg) = (file(".csv"), file(".svg"));
+    files::check_outputs(read, [("table", Some(&*csv)), ("plot", Some(&*svg))])?;
+    Ok((csv, svg))
 }

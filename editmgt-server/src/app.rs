@@ -68,7 +68,12 @@ impl App {
     /// # Errors
     /// Those of [`Models::get`].
     pub(crate) fn model(&self, model: usize) -> Result<InUse, ApiError> {
-        self.models.get(model, self.queue.running_model())
+        let was_loaded = self.models.is_loaded(model);
+        let used = self.models.get(model, self.queue.running_model())?;
+        if !was_loaded {
+            self.queue.measure(model);
+        }
+        Ok(used)
     }
 
     /// Keeps edits and queues them, all or none.

@@ -24,6 +24,7 @@ use crate::maps::{KeptMaps, StepMaps, words_of};
 use crate::metrics::Metrics;
 use crate::models::{InUse, Models};
 use crate::options::ServerLimits;
+use crate::speed;
 use crate::store::Store;
 use crate::sync::lock;
 
@@ -101,6 +102,12 @@ impl Job {
     }
 }
 
+/// A job that waits.
+struct Waiting {
+    job: Job,
+    since: Instant,
+}
+
 /// Jobs that wait, and the one that runs.
 pub(crate) struct Queue {
     inner: Mutex<Inner>,
@@ -110,11 +117,31 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct Inner {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Waiting>,
     running: Option<Job>,
     closed: bool,
-    /// For each model, seconds of a pass of the transformer over a thousand pixels, by the jobs so far.
-    speeds: HashMap<usize, f64>,
+    /// By model.
+    speeds: HashMap<usize, Speed>,
+    /// Models whose speed is to be measured when there is no job.
+    unmeasured: VecDeque<usize>,
+    /// The model whose speed is being measured.
+    measured: Option<usize>,
+}
+
+/// Seconds of a pass of the transformer over a thousand pixels.
+#[derive(Clone, Copy)]
+struct Speed {
+    seconds: f64,
+    /// Measured before the first job.
+    is_rough: bool,
+}
+
+/// What the worker does next.
+enum Next {
+    /// A job, and how long it waited.
+    Run(Job, Duration),
+    /// Measure the speed of a model.
+    Measure(usize),
 }
 
 impl Inner {
@@ -125,19 +152,19 @@ impl Inner {
     /// Tells the jobs that wait how many are before them.
     fn tell_positions(&self) {
         let before = usize::from(self.running.is_some());
-        for (i, job) in self.waiting.iter().enumerate() {
-            job.set_position(before + i);
+        for (i, waiting) in self.waiting.iter().enumerate() {
+            waiting.job.set_position(before + i);
         }
     }
 
     /// Seconds until all have ended, roughly.
     fn seconds(&self) -> f64 {
-        let jobs = self.running.iter().chain(&self.waiting);
+        let jobs = self.running.iter().chain(self.waiting.iter().map(|waiting| &waiting.job));
         jobs.map(|job| self.estimate(job.model(), job.work()).unwrap_or(5.0)).sum()
     }
 
     fn estimate(&self, model: usize, work: f64) -> Option<f64> {
-        self.speeds.get(&model).map(|seconds| seconds * work)
+        self.speeds.get(&model).map(|speed| speed.seconds * work)
     }
 }
 
@@ -151,7 +178,7 @@ pub(crate) fn passes(settings: &EditSettings) -> usize {
     (0..settings.steps).map(|step| if is_guided(step) { 2 } else { 1 }).sum()
 }
 
-fn work(passes: usize, pixels: usize) -> f64 {
+pub(crate) fn work(passes: usize, pixels: usize) -> f64 {
     passes as f64 * pixels as f64 / 1000.0
 }
 
@@ -172,7 +199,8 @@ impl Queue {
         if inner.len() + jobs.len() > self.most {
             return Err(ApiError::queue_full((inner.seconds().ceil() as u64).clamp(1, 600)));
         }
-        inner.waiting.extend(jobs);
+        let since = Instant::now();
+        inner.waiting.extend(jobs.into_iter().map(|job| Waiting { job, since }));
         inner.tell_positions();
         self.wake.notify_one();
         Ok(())
@@ -187,9 +215,33 @@ impl Queue {
         lock(&self.inner).closed
     }
 
-    /// The model of the job that runs.
+    /// The model that is at work.
     pub(crate) fn running_model(&self) -> Option<usize> {
-        lock(&self.inner).running.as_ref().map(Job::model)
+        let inner = lock(&self.inner);
+        inner.running.as_ref().map(Job::model).or(inner.measured)
+    }
+
+    /// Measures the speed of a model that was loaded, when no job waits.
+    pub(crate) fn measure(&self, model: usize) {
+        let mut inner = lock(&self.inner);
+        if !inner.speeds.contains_key(&model) && !inner.unmeasured.contains(&model) {
+            inner.unmeasured.push_back(model);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether a measurement has to end.
+    fn is_needed(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.closed || !inner.waiting.is_empty()
+    }
+
+    fn measured(&self, model: usize, seconds: Option<f64>) {
+        let mut inner = lock(&self.inner);
+        inner.measured = None;
+        if let Some(seconds) = seconds {
+            inner.speeds.entry(model).or_insert(Speed { seconds, is_rough: true });
+        }
     }
 
     /// Estimated seconds of an edit with these passes over a model's image of these pixels.
@@ -201,7 +253,7 @@ impl Queue {
     pub(crate) fn cancel(&self, job: &Job) {
         job.request_stop();
         let mut inner = lock(&self.inner);
-        let Some(at) = inner.waiting.iter().position(|other| other.id() == job.id()) else {
+        let Some(at) = inner.waiting.iter().position(|other| other.job.id() == job.id()) else {
             return;
         };
         inner.waiting.remove(at);
@@ -219,24 +271,28 @@ impl Queue {
             running.request_stop();
         }
         drop(inner);
-        for job in waiting {
+        for Waiting { job, .. } in waiting {
             job.end_unstarted();
         }
         self.wake.notify_all();
     }
 
-    /// Waits for the next job; `None` when the queue is closed.
-    fn next(&self) -> Option<Job> {
+    /// Waits for something to do; `None` when the queue is closed.
+    fn next(&self) -> Option<Next> {
         let mut inner = lock(&self.inner);
         loop {
             if inner.closed {
                 return None;
             }
-            if let Some(job) = inner.waiting.pop_front() {
+            if let Some(Waiting { job, since }) = inner.waiting.pop_front() {
                 job.start();
                 inner.running = Some(job.clone());
                 inner.tell_positions();
-                return Some(job);
+                return Some(Next::Run(job, since.elapsed()));
+            }
+            if let Some(model) = inner.unmeasured.pop_front() {
+                inner.measured = Some(model);
+                return Some(Next::Measure(model));
             }
             inner = self.wake.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
@@ -247,8 +303,11 @@ impl Queue {
         let mut inner = lock(&self.inner);
         if let (Some(job), Some(seconds)) = (inner.running.take(), seconds) {
             let latest = seconds / job.work();
-            let speed = inner.speeds.entry(job.model()).or_insert(latest);
-            *speed = LATEST * latest + (1.0 - LATEST) * *speed;
+            let seconds = match inner.speeds.get(&job.model()) {
+                Some(speed) if !speed.is_rough => LATEST * latest + (1.0 - LATEST) * speed.seconds,
+                _ => latest,
+            };
+            inner.speeds.insert(job.model(), Speed { seconds, is_rough: false });
         }
         inner.tell_positions();
     }
@@ -287,12 +346,38 @@ impl Worker {
 
     /// Runs jobs until the queue is closed.
     pub(crate) fn run(&self) {
-        while let Some(job) = self.queue.next() {
+        while let Some(next) = self.queue.next() {
+            let job = match next {
+                Next::Run(job, waited) => {
+                    self.metrics.waited(waited.as_secs_f64());
+                    job
+                }
+                Next::Measure(model) => {
+                    self.measure(model);
+                    continue;
+                }
+            };
             match job {
                 Job::Edit(edit) => self.run_edit(&edit),
                 Job::Generate(generation) => self.run_generation(&generation),
             }
         }
+    }
+
+    fn measure(&self, model: usize) {
+        let speed = caught(|| {
+            let used = self.models.get(model, None)?;
+            speed::measure(&used.editor, &self.limits, || self.queue.is_needed())
+        });
+        if let Err(error) = &speed {
+            // Its first edit tells.
+            tracing::debug!(
+                model = self.models.name(model),
+                error = error.body.message,
+                "no speed"
+            );
+        }
+        self.queue.measured(model, speed.ok().flatten());
     }
 
     fn run_edit(&self, edit: &Edit) {

@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use axum::body::to_bytes;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -259,8 +260,11 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Longest text of a failure that a layer below answered, bytes.
+const REASON_BYTES: usize = 1 << 10;
+
 /// The same answer in the API's shape, where a layer below answered a failure in its own.
-pub(crate) fn in_shape(response: Response) -> Response {
+pub(crate) async fn in_shape(response: Response) -> Response {
     let status = response.status();
     let is_json = |value: &HeaderValue| value.as_bytes().starts_with(b"application/json");
     let failed = status.is_client_error() || status.is_server_error();
@@ -274,8 +278,17 @@ pub(crate) fn in_shape(response: Response) -> Response {
         _ => "request",
     };
     let message = status.canonical_reason().unwrap_or("the request failed");
+    let (parts, body) = response.into_parts();
+    // What a layer says of a request says nothing of this machine.
+    let reason =
+        if status.is_client_error() { to_bytes(body, REASON_BYTES).await.ok() } else { None };
+    let reason = reason.as_deref().and_then(|reason| std::str::from_utf8(reason).ok());
+    let message = match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("{message}: {reason}"),
+        None => message.to_owned(),
+    };
     let mut shaped = ApiError::new(status, code, message).into_response();
-    if let Some(allow) = response.headers().get(ALLOW) {
+    if let Some(allow) = parts.headers.get(ALLOW) {
         shaped.headers_mut().insert(ALLOW, allow.clone());
     }
     shaped

@@ -41,10 +41,7 @@ impl Guard {
         let headers = request.headers();
         let path = request.uri().path();
         origin(headers, host, page::is_page(path))?;
-        if path == "/health" || path == "/ready" || page::is_page(path) {
-            return Ok(());
-        }
-        self.token(headers)
+        if needs_token(path) { self.token(headers) } else { Ok(()) }
     }
 
     /// The `Host` of a request. A page of another site can reach this server by a name that it points here (DNS
@@ -83,6 +80,11 @@ impl Guard {
         let message = "expected the server's token in the header Authorization: Bearer TOKEN";
         Err(ApiError::new(StatusCode::UNAUTHORIZED, "token", message))
     }
+}
+
+/// Whether requests to a path carry the token, where the server has one.
+pub(crate) fn needs_token(path: &str) -> bool {
+    path != "/health" && path != "/ready" && !page::is_page(path)
 }
 
 /// The name or address in a `Host`, without the port.
@@ -131,7 +133,7 @@ pub(crate) async fn guarded(State(app): State<Shared>, request: Request, next: N
             error.into_response()
         }
     };
-    let mut response = in_shape(response);
+    let mut response = in_shape(response).await;
     app.metrics.request(response.status().as_u16());
     let headers = response.headers_mut();
     let fixed = [

@@ -13,6 +13,7 @@
 mod api;
 mod app;
 mod body;
+mod connections;
 mod disk;
 mod edit;
 mod engine;
@@ -28,6 +29,7 @@ mod options;
 mod page;
 mod prepare;
 mod server;
+mod speed;
 mod store;
 mod sync;
 

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     edit_seconds: Histograms,
     generations: Family<Labels, Counter>,
     generation_seconds: Histograms,
+    queue_seconds: Histogram,
     stage_seconds: Histograms,
     requests: Family<Vec<(&'static str, String)>, Counter>,
     connections: Gauge,
@@ -48,13 +49,15 @@ impl Metrics {
         let (edits, generations, requests) =
             (Family::default(), Family::default(), Family::default());
         let (edit_seconds, generation_seconds) = (histograms(), histograms());
-        let stage_seconds = histograms();
+        let (queue_seconds, stage_seconds) = (histogram(), histograms());
         registry.register("edits", "Edits that ended, by status", Family::clone(&edits));
         registry.register("edit_seconds", "Seconds of an edit, by status", edit_seconds.clone());
         let help = "Requests for images from text that ended, by status";
         registry.register("generations", help, Family::clone(&generations));
         let help = "Seconds of a request for images from text, by status";
         registry.register("generation_seconds", help, generation_seconds.clone());
+        let help = "Seconds that an edit or a request for images waited before it ran";
+        registry.register("queue_seconds", help, queue_seconds.clone());
         registry.register("stage_seconds", "Seconds of a stage", stage_seconds.clone());
         registry.register("requests", "Answers, by status", Family::clone(&requests));
         let mut gauge = |name: &str, help: &str| {
@@ -76,6 +79,7 @@ impl Metrics {
             edit_seconds,
             generations,
             generation_seconds,
+            queue_seconds,
             stage_seconds,
             requests,
             connections,
@@ -99,6 +103,11 @@ impl Metrics {
         let labels = vec![("status", status)];
         self.generations.get_or_create(&labels).inc();
         self.generation_seconds.get_or_create(&labels).observe(seconds);
+    }
+
+    /// A job has waited and runs now.
+    pub(crate) fn waited(&self, seconds: f64) {
+        self.queue_seconds.observe(seconds);
     }
 
     pub(crate) fn stages(&self, seconds: &[(Stage, f64)]) {
@@ -172,6 +181,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.edit("done", 0.2);
         metrics.generation("failed", 0.2);
+        metrics.waited(0.3);
         metrics.stages(&[(Stage::Sample, 0.1)]);
         metrics.request(429);
         let connection = metrics.connection();
@@ -181,6 +191,8 @@ mod tests {
             "editmgt_edits_total{status=\"done\"} 1",
             "editmgt_generations_total{status=\"failed\"} 1",
             "editmgt_model_bytes 500",
+            "editmgt_queue_seconds_bucket{le=\"0.1\"} 0",
+            "editmgt_queue_seconds_bucket{le=\"0.5\"} 1",
             "editmgt_stage_seconds_count{stage=\"sample\"} 1",
             "editmgt_requests_total{status=\"429\"} 1",
             "editmgt_connections 1",

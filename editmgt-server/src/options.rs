@@ -72,10 +72,12 @@ pub struct ServerLimits {
     pub variations: u32,
     /// Longest run of an edit; 30 minutes by default.
     pub edit_time: Duration,
-    /// Most connections; 256 by default. Others wait.
+    /// Most connections; 256 by default. One more closes the one that has idled the longest, and waits where none does.
     pub connections: usize,
     /// Longest pause between two parts of a request; 10 seconds by default.
     pub pause: Duration,
+    /// Longest pause in which a client takes nothing of its answer; 30 seconds by default.
+    pub answer_pause: Duration,
     /// Longest time for the whole of a request; two minutes by default.
     pub request_time: Duration,
     /// Most photos that are kept; 64 by default.
@@ -100,6 +102,7 @@ impl Default for ServerLimits {
             edit_time: Duration::from_secs(30 * 60),
             connections: 256,
             pause: Duration::from_secs(10),
+            answer_pause: Duration::from_secs(30),
             request_time: Duration::from_secs(120),
             photos: 64,
             edits: 512,

@@ -18,16 +18,17 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{self, Runtime};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::{App, Shared};
+use crate::connections::{Connections, Impatient, Open, Routes};
 use crate::disk::Disk;
 use crate::engine::Worker;
 use crate::error::ApiError;
 use crate::models::ServedModel;
-use crate::options::{ServerError, ServerOptions};
+use crate::options::{ServerError, ServerLimits, ServerOptions};
 use crate::{api, guard, mcp, openai, page};
 
 /// Threads that answer requests; edits have one of their own.
@@ -107,6 +108,7 @@ impl Server {
         let disk = options.data.as_deref().map(Disk::open).transpose()?;
         let app = Arc::new(App::new(models, options, disk));
         app.models.load_first().map_err(Box::new)?;
+        app.queue.measure(0);
         app.store.restore(&app.models, app.options.keep);
         let thread = std::thread::Builder::new().name("editmgt-worker".into());
         let worker = Worker::of(&app);
@@ -196,13 +198,9 @@ async fn expire(app: Shared) {
 async fn accept(listener: TcpListener, app: Shared, mut stopped: watch::Receiver<bool>) {
     let (router, farewell) = router(Arc::clone(&app));
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(app.options.limits.connections));
+    let limits = &app.options.limits;
+    let connections = Connections::new(limits.connections);
     loop {
-        let slot = tokio::select! {
-            slot = Arc::clone(&slots).acquire_owned() => slot,
-            _ = stopped.changed() => break,
-        };
-        let Ok(slot) = slot else { break };
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
@@ -214,13 +212,20 @@ async fn accept(listener: TcpListener, app: Shared, mut stopped: watch::Receiver
             },
             _ = stopped.changed() => break,
         };
-        let connection = serve(stream, router.clone(), app.options.limits.pause);
+        let admitted = tokio::select! {
+            admitted = connections.admit() => admitted,
+            _ = stopped.changed() => break,
+        };
+        let connection = serve(stream, router.clone(), admitted.open(), limits);
         let watched = graceful.watch(connection);
         let open = app.metrics.connection();
         tokio::spawn(async move {
-            let _held = (slot, open);
-            if let Err(error) = watched.await {
-                tracing::debug!(%error, "a connection ended early");
+            let _open = open;
+            tokio::select! {
+                ended = watched => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                },
+                () = admitted.closed() => tracing::debug!("an idle connection made room"),
             }
         });
     }
@@ -231,15 +236,17 @@ async fn accept(listener: TcpListener, app: Shared, mut stopped: watch::Receiver
     }
 }
 
-type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
+type Connection = http1::Connection<TokioIo<Impatient>, Routes>;
 
-fn serve(stream: TcpStream, router: Router, pause: Duration) -> Connection {
+fn serve(stream: TcpStream, router: Router, open: &Arc<Open>, limits: &ServerLimits) -> Connection {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small answers may be delayed");
     }
+    let stream = Impatient::new(stream, limits.answer_pause);
+    let routes = Routes { router: TowerToHyperService::new(router), open: Arc::clone(open) };
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(pause)
+        .header_read_timeout(limits.pause)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), routes)
 }

@@ -9,7 +9,7 @@ use burn::nn::RmsNorm;
 use burn::tensor::{Device, Tensor, ops::PadMode, s};
 use editmgt_core::GridSize;
 
-use crate::embedding::conv_param;
+use crate::embedding::{conv_param, exact_product};
 use crate::norm::{rms_norm, rms_norm_config};
 
 /// Tokens per merged token, along each side.
@@ -71,7 +71,7 @@ impl PatchDown {
         let weight = self.conv.val();
         let [outputs, ..] = weight.dims();
         let weight = weight.permute([2, 3, 1, 0]).reshape([features, outputs]);
-        patches.matmul(weight).reshape([batch, rows / batch, outputs])
+        exact_product(patches, weight).reshape([batch, rows / batch, outputs])
     }
 }
 
@@ -110,8 +110,8 @@ impl PatchUp {
         let [_, outputs, ..] = weight.dims();
         let patch = FACTOR * FACTOR;
         let weight = weight.permute([0, 2, 3, 1]).reshape([channels, patch * outputs]);
-        let x = rms_norm(&self.norm, x).reshape([batch * cells, channels]).matmul(weight);
-        x.reshape([batch, cells * patch, outputs])
+        let x = rms_norm(&self.norm, x).reshape([batch * cells, channels]);
+        exact_product(x, weight).reshape([batch, cells * patch, outputs])
     }
 }
 

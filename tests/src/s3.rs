@@ -1,4 +1,5 @@
-//! A server that speaks enough of S3's protocol for tests: objects in memory, conditional puts, lists in pages.
+//! A server that speaks enough of the protocols of S3 and of Google Cloud Storage (its XML API) for tests: objects in
+//! memory, conditional puts, lists in pages.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,6 +15,8 @@ use tokio::runtime::Runtime;
 pub const KEY_ID: &str = "AKIATESTKEY";
 /// Their secret, which never travels.
 pub const SECRET: &str = "a-secret-of-a-test/42";
+/// The bearer token that it accepts in the place of a signature.
+pub const BEARER: &str = "ya29.a-token-of-a-test";
 /// The objects of a page of a list.
 const PAGE: usize = 2;
 const DATE: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
@@ -65,6 +68,13 @@ impl S3 {
             ("AWS_REGION", "eu-test-1".to_owned()),
             ("AWS_ENDPOINT_URL", format!("http://{}", self.address)),
         ];
+        variables.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// The variables of a client of Google Cloud Storage.
+    pub fn google_variables(&self) -> Vec<(String, String)> {
+        let variables =
+            [("GOOGLE_BASE_URL", self.url()), ("GOOGLE_BEARER_TOKEN", BEARER.to_owned())];
         variables.map(|(name, value)| (name.to_owned(), value)).into()
     }
 
@@ -134,7 +144,10 @@ async fn answer(
     }
     let signature = headers.get("authorization").map(|value| value.to_str().unwrap());
     let is_open = path.starts_with("open/") && method != Method::PUT;
-    if !is_open && !signature.is_some_and(|text| text.contains(&format!("Credential={KEY_ID}/"))) {
+    let is_known = |text: &str| {
+        text.contains(&format!("Credential={KEY_ID}/")) || text == format!("Bearer {BEARER}")
+    };
+    if !is_open && !signature.is_some_and(is_known) {
         let message = format!("The signature of {} is wrong", signature.unwrap_or("no key"));
         return error(403, "SignatureDoesNotMatch", &message);
     }
@@ -143,7 +156,10 @@ async fn answer(
         Method::GET if query.contains("list-type=2") => list(&kept, &path, query),
         Method::GET | Method::HEAD => get(&mut kept, &path, &method, &headers),
         Method::PUT => {
-            if headers.get("if-none-match").is_some() && kept.objects.contains_key(&path) {
+            let generation = headers.get("x-goog-if-generation-match");
+            let is_new = headers.contains_key("if-none-match")
+                || generation.is_some_and(|generation| generation == "0");
+            if is_new && kept.objects.contains_key(&path) {
                 return error(412, "PreconditionFailed", "It exists");
             }
             let etag = format!("\"{:x}\"", body.len());

@@ -132,6 +132,17 @@ fn folder(scratch: &Scratch) -> std::path::PathBuf {
 
 const INSTRUCTION: &str = "make the red circle blue";
 
+/// The values of the key `type` that are lists, at any depth.
+fn lists_of_types(schema: &Value) -> Vec<&Value> {
+    let own = schema.get("type").filter(|value| value.is_array());
+    let inner: Vec<&Value> = match schema {
+        Value::Object(object) => object.values().collect(),
+        Value::Array(values) => values.iter().collect(),
+        _ => Vec::new(),
+    };
+    own.into_iter().chain(inner.into_iter().flat_map(lists_of_types)).collect()
+}
+
 #[test]
 fn tools_edit_a_photo_of_the_folder_and_tell_how() {
     let scratch = photos();
@@ -143,6 +154,8 @@ fn tools_edit_a_photo_of_the_folder_and_tell_how() {
     let edit = &tools[0]["inputSchema"];
     assert_eq!(edit["required"], json!(["photo", "instruction"]));
     assert!(edit["properties"]["options"]["properties"]["hold"].is_object(), "{edit}");
+    let lists: Vec<_> = tools.iter().flat_map(lists_of_types).collect();
+    assert!(lists.is_empty(), "clients may drop {lists:?}");
     assert_eq!(tools[0]["annotations"]["destructiveHint"], false);
 
     let models = agent.call("describe_models", json!({}));
@@ -227,7 +240,7 @@ fn paths_outside_of_the_folder_and_bad_arguments_are_errors_that_say_what_to_do(
     };
     for (given, code, named) in [
         (json!({"photo": "scene.png"}), "missing", "instruction: expected a value"),
-        (edit(json!({"instruction": "paint a zebra"})), "unknown_words", "The model knows: "),
+        (edit(json!({"instruction": "paint a zebra"})), "unknown_words", "it knows these words"),
         (
             edit(json!({"foto": 1})),
             "unknown_key",

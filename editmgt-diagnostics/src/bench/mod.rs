@@ -1,6 +1,7 @@
 //! Time and memory of each stage of an edit: with random weights in the sizes of a preset, made in
 //! memory, one component at a time; only the loading stage writes files. Also the cost of whole
-//! edits of a model by load: [`edit_cost`].
+//! edits of a model by load, [`edit_cost`], and the time of an edit's steps by step plan,
+//! [`plan_times`].
 //!
 //! Absolute times vary on a busy machine: compare two alternating runs, preferably by [CPU
 //! time](StageTiming::cpu_seconds).
@@ -9,6 +10,7 @@ mod cost;
 mod flops;
 mod inputs;
 mod load;
+mod plans;
 mod stage;
 mod stages;
 mod timing;
@@ -23,6 +25,7 @@ use serde::Serialize;
 use crate::init::{Configs, Preset};
 
 pub use cost::{EditCost, EditLoad, edit_cost};
+pub use plans::{PlanTime, PlansRequest, plan_times};
 pub use stage::BenchStage;
 pub use timing::{Reading, StageTiming};
 
@@ -61,15 +64,20 @@ impl BenchRequest {
         if self.preset == Preset::AmusedTiny {
             return Err(EditError::option("preset", "full or tiny", self.preset));
         }
-        if self.size == 0 || !self.size.is_multiple_of(PIXELS_PER_CELL) || self.size > MAX_SIZE {
-            let expected = format!("a multiple of {PIXELS_PER_CELL} up to {MAX_SIZE}");
-            return Err(EditError::option("size", expected, self.size));
-        }
+        Self::check_size(self.size)?;
         if self.repeat == 0 {
             return Err(EditError::option("repeat", "1 or more", self.repeat));
         }
         if self.stages.is_empty() {
             return Err(EditError::option("stages", BenchStage::names(), "none"));
+        }
+        Ok(())
+    }
+
+    fn check_size(size: usize) -> Result<(), EditError> {
+        if size == 0 || !size.is_multiple_of(PIXELS_PER_CELL) || size > MAX_SIZE {
+            let expected = format!("a multiple of {PIXELS_PER_CELL} up to {MAX_SIZE}");
+            return Err(EditError::option("size", expected, size));
         }
         Ok(())
     }
@@ -100,8 +108,11 @@ pub struct BenchReport {
     pub stages: Vec<StageTiming>,
 }
 
-fn as_text<S: serde::Serializer>(preset: &Preset, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(preset)
+fn as_text<S: serde::Serializer>(
+    value: &impl std::fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// Measures, and passes each stage to `done` when it is finished.

@@ -161,7 +161,7 @@ fn grid(request: &BenchRequest) -> GridSize {
     GridSize::new(side, side)
 }
 
-fn text_rows(config: &MgtConfig) -> usize {
+pub(super) fn text_rows(config: &MgtConfig) -> usize {
     match config.text_encoder_architecture {
         TextArchitecture::ClipGemma2 => GEMMA_LENGTH,
         _ => CLIP_LENGTH,

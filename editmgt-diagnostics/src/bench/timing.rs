@@ -159,7 +159,7 @@ fn measured_after<T, E: From<Error>>(
 }
 
 /// Waits for the device to finish all queued work: GPU calls are asynchronous.
-fn wait(device: &Device) -> Result<()> {
+pub(super) fn wait(device: &Device) -> Result<()> {
     device.sync().map_err(|error| Error::device("waiting for the device", error))
 }
 

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 use crate::buffers;
 use crate::host::{HostTensor, on_host};
-use crate::work::for_rows;
+use crate::work::{RowChange, for_rows};
 
 /// The layer's convolution.
 ///
@@ -66,13 +66,25 @@ fn kernel(
     let bias = bias.map(HostTensor::take);
     let [out_height, out_width] = geometry.out_size;
     let mut out = buffers::take(batch * out_channels * out_height * out_width);
-    for_rows(&mut out, out_height * out_width, |plane, to| {
-        to.fill(bias.as_ref().map_or(0.0, |bias| bias.values()[plane % out_channels]));
-    });
+    let bias = bias.as_ref().map(HostTensor::values);
+    for_rows(&mut out, out_height * out_width, FillBias { bias, out_channels });
     let algorithm: Algorithm =
         if winograd::is_profitable(&geometry) { winograd::run } else { patches::run };
     algorithm(&geometry, x.values(), weight.values(), &mut out);
     HostTensor::new(out).into_tensor([batch, out_channels, out_height, out_width])
+}
+
+/// Fills planes `[B * C']` with the bias of their channel.
+struct FillBias<'a> {
+    bias: Option<&'a [f32]>,
+    out_channels: usize,
+}
+
+impl RowChange for FillBias<'_> {
+    #[inline(always)]
+    fn change(&self, plane: usize, to: &mut [f32]) {
+        to.fill(self.bias.map_or(0.0, |bias| bias[plane % self.out_channels]));
+    }
 }
 
 /// Adds the convolution of images `[B, C, H, W]` with weights `[C', C, kernel]` to `[B, C', H',

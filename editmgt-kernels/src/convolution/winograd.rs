@@ -6,10 +6,11 @@
 //! instead of 4 pixels x 9 = 36. The transforms consist of additions (and factors of 1/2 for the
 //! weights), so f32 results are as exact as those of direct summation, which a test checks.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Geometry, RowTask};
-use crate::lanes::vectorised;
+use crate::lanes::dispatch;
 use crate::matrix::Dense;
 use crate::product::{PackedLeft, Start};
 use crate::tile::RightStep;
@@ -44,7 +45,7 @@ pub(super) fn run(geometry: &Geometry, images: &[f32], weight: &[f32], out: &mut
         let tiles = task.planes[0].len().div_ceil(out_width).div_ceil(2) * columns;
         inputs.resize(TRANSFORM_SIZE * channels * tiles, 0.0);
         products.resize(TRANSFORM_SIZE * out_channels * tiles, 0.0);
-        transform_input(geometry, &task, columns, tiles, inputs);
+        dispatch(TransformInput { geometry, task: &task, columns, tiles, to: inputs });
         let inputs = inputs.chunks_exact(channels * tiles);
         let outputs = products.chunks_exact_mut(out_channels * tiles);
         for ((weights, input), output) in transformed.iter().zip(inputs).zip(outputs) {
@@ -52,7 +53,7 @@ pub(super) fn run(geometry: &Geometry, images: &[f32], weight: &[f32], out: &mut
             let input = Dense::new(input, [channels, tiles]);
             weights.multiply(&input, 0, &mut rows, Start::Bias(None), panels);
         }
-        transform_output(task, columns, tiles, out_width, products);
+        dispatch(TransformOutput { task, columns, tiles, out_width, products });
     });
 }
 
@@ -88,21 +89,26 @@ fn transform_weights(weight: &[f32], channels: usize, out_channels: usize) -> Ve
 }
 
 /// `Bᵀ d B` of each 4x4 tile of the image: `[16, C, tiles]`.
-#[inline(never)]
-fn transform_input(
-    geometry: &Geometry,
-    task: &RowTask<'_>,
+struct TransformInput<'a> {
+    geometry: &'a Geometry,
+    task: &'a RowTask<'a>,
     columns: usize,
     tiles: usize,
-    to: &mut [f32],
-) {
-    let channels = geometry.channels;
-    let left = geometry.before[1];
-    let padded = 2 * columns + 2;
-    let mut rows = vec![0.0; 4 * padded];
-    let mut down = vec![0.0; 4 * padded];
-    let mut planes: Vec<&mut [f32]> = to.chunks_exact_mut(channels * tiles).collect();
-    vectorised(|| {
+    to: &'a mut [f32],
+}
+
+impl WithSimd for TransformInput<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { geometry, task, columns, tiles, to } = self;
+        let channels = geometry.channels;
+        let left = geometry.before[1];
+        let padded = 2 * columns + 2;
+        let mut rows = vec![0.0; 4 * padded];
+        let mut down = vec![0.0; 4 * padded];
+        let mut planes: Vec<&mut [f32]> = to.chunks_exact_mut(channels * tiles).collect();
         for channel in 0..channels {
             let plane = geometry.channel(task.image, channel);
             for line in 0..tiles / columns {
@@ -138,26 +144,32 @@ fn transform_input(
                 }
             }
         }
-    });
+    }
 }
 
 /// Adds `Aᵀ m A` of each tile to the task's rows: `[16, C', tiles]`.
-#[inline(never)]
-fn transform_output(
-    task: RowTask<'_>,
+struct TransformOutput<'a> {
+    task: RowTask<'a>,
     columns: usize,
     tiles: usize,
     out_width: usize,
-    products: &[f32],
-) {
-    let products: Vec<&[f32]> = products.chunks_exact(products.len() / TRANSFORM_SIZE).collect();
-    let (by_row, _) = products.as_chunks::<4>();
-    // The two output rows of a row of tiles, for each of the four columns of a tile; then the
-    // pixels.
-    let mut upper = vec![0.0; 4 * columns];
-    let mut lower = vec![0.0; 4 * columns];
-    let mut pixels = vec![0.0; 2 * columns];
-    vectorised(|| {
+    products: &'a [f32],
+}
+
+impl WithSimd for TransformOutput<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { task, columns, tiles, out_width, products } = self;
+        let products: Vec<&[f32]> =
+            products.chunks_exact(products.len() / TRANSFORM_SIZE).collect();
+        let (by_row, _) = products.as_chunks::<4>();
+        // The two output rows of a row of tiles, for each of the four columns of a tile; then the
+        // pixels.
+        let mut upper = vec![0.0; 4 * columns];
+        let mut lower = vec![0.0; 4 * columns];
+        let mut pixels = vec![0.0; 2 * columns];
         for (channel, plane) in task.planes.into_iter().enumerate() {
             for (line, two) in plane.chunks_mut(2 * out_width).enumerate() {
                 let start = channel * tiles + line * columns;
@@ -181,7 +193,7 @@ fn transform_output(
                 }
             }
         }
-    });
+    }
 }
 
 #[inline(always)]

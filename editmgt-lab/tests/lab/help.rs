@@ -20,6 +20,8 @@ fn every_command_explains_itself() {
                 "world",
                 #[cfg(feature = "train")]
                 "cost",
+                #[cfg(feature = "train")]
+                "plans",
                 "To edit: editmgt",
                 "Exit status",
             ],

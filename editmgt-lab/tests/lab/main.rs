@@ -11,6 +11,8 @@ mod eval;
 mod gedit;
 mod help;
 mod init;
+#[cfg(feature = "train")]
+mod plans;
 mod precision;
 mod program;
 #[cfg(all(unix, feature = "train"))]

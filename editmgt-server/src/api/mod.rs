@@ -12,17 +12,17 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 pub(crate) use edits::all_events;
-pub(crate) use model::view as model_view;
+pub(crate) use model::{known_instruction, view as model_view};
 pub(crate) use photos::{decode_mask, decode_photo, file_name};
 
 use crate::app::Shared;
 use crate::edit::{EditView, Status};
 use crate::error::{ApiError, ErrorAnswer};
-use crate::openai;
+use crate::{guard, openai};
 
 /// Routes of the page and of the operators.
 pub(crate) fn routes() -> Router<Shared> {
@@ -93,9 +93,34 @@ pub(crate) fn routes() -> Router<Shared> {
 )]
 struct Description;
 
-async fn description() -> Result<Response, ApiError> {
-    let text = Description::openapi().to_json().map_err(ApiError::internal)?;
-    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
+async fn description(State(app): State<Shared>) -> Result<Response, ApiError> {
+    let mut description =
+        serde_json::to_value(Description::openapi()).map_err(ApiError::internal)?;
+    if app.options.token.is_some() {
+        describe_token(&mut description);
+    }
+    to_json(StatusCode::OK, &description)
+}
+
+/// Adds the token, and the answer to requests without it.
+fn describe_token(description: &mut Value) {
+    description["components"]["securitySchemes"] =
+        json!({"token": {"type": "http", "scheme": "bearer"}});
+    description["security"] = json!([{"token": []}]);
+    let refused = json!({
+        "description": "Without the token",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}},
+    });
+    let paths = description["paths"].as_object_mut().into_iter().flatten();
+    for (path, operations) in paths {
+        for operation in operations.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            if guard::needs_token(path) {
+                operation["responses"]["401"] = refused.clone();
+            } else {
+                operation["security"] = json!([]);
+            }
+        }
+    }
 }
 
 /// An answer as JSON.

@@ -194,6 +194,11 @@ fn known(editor: &Editor) -> Value {
     }
 }
 
+/// An instruction that a model knows the words of.
+pub(crate) fn known_instruction(editor: &Editor) -> String {
+    known(editor)["examples"][0].as_str().unwrap_or("make it brighter").to_owned()
+}
+
 /// The model and what the server accepts.
 pub(crate) fn view(app: &App, model: usize) -> Result<ModelView, ApiError> {
     let used = app.model(model)?;

@@ -338,13 +338,7 @@ impl Agent {
 /// The answer of a call that failed.
 fn failed(error: &ApiError) -> CallToolResult {
     let body: Value = serde_json::from_str(&error.to_json()).unwrap_or_default();
-    let details = &body["error"]["details"];
-    let mut text = error.body.message.clone();
-    if let (Some(words), true) = (details["words"].as_array(), error.body.code == "unknown_words") {
-        let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
-        text = format!("{text}\nThe model knows: {}", words.join(" "));
-    }
-    let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
+    let mut result = CallToolResult::error(vec![ContentBlock::text(error.body.message.clone())]);
     result.structured_content = Some(body);
     result
 }

@@ -155,7 +155,11 @@ fn options_property(options: Vec<OptionInfo>) -> Value {
             (None, false) => String::new(),
         };
         let description = format!("{} Expected: {}{default}", option.doc, option.expected);
-        let schema = json!({"type": ["string", "number", "boolean"], "description": description});
+        // Not a list of types: some clients drop such a schema.
+        let schema = json!({
+            "anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}],
+            "description": description,
+        });
         (option.name.to_owned(), schema)
     };
     let options = options.into_iter().filter(|option| !NOT_OPTIONS.contains(&option.name));

@@ -135,6 +135,9 @@ impl Asked {
         }
         let format = output(texts.take("output_format"), texts.take("output_compression"))?;
         let size = size(texts.take("size"))?;
+        if let Some(size) = size {
+            check_pixels(size, n, limits)?;
+        }
         let model = texts.take("model");
         for name in IGNORED {
             texts.0.remove(name);
@@ -163,6 +166,17 @@ impl Texts {
     fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name).filter(|text| !text.is_empty())
     }
+}
+
+/// All images of an answer are in memory at once.
+fn check_pixels(size: PixelSize, n: u32, limits: &ServerLimits) -> Result<(), ApiError> {
+    let most = limits.photo_megapixels;
+    let pixels = size.height as u64 * size.width as u64 * u64::from(n);
+    if pixels <= most.saturating_mul(1_000_000) {
+        return Ok(());
+    }
+    let expected = format!("at most {most} megapixels for all images of an answer");
+    Err(ApiError::option("size", expected, format!("{size} pixels, {n} of them")))
 }
 
 fn missing(name: &str) -> ApiError {
@@ -341,6 +355,7 @@ mod tests {
         assert_eq!((form.n, form.size, form.stream), (1, None, false));
         assert!(!form.answer.as_url);
         assert_eq!((form.answer.format.name, form.answer.format.quality), ("png", 95));
+        assert!(checked(&[("size", "8000x8000")]).is_ok());
         let form = checked(&[
             ("n", "3"),
             ("size", "1024x512"),
@@ -367,6 +382,7 @@ mod tests {
             (&[("n", "2"), ("stream", "true")], "option", "n"),
             (&[("size", "big")], "option", "size"),
             (&[("size", "1x1")], "option", "size"),
+            (&[("size", "8000x8000"), ("n", "2")], "option", "size"),
             (&[("response_format", "png")], "option", "response_format"),
             (&[("output_format", "gif")], "option", "output_format"),
             (&[("output_compression", "101")], "option", "output_compression"),

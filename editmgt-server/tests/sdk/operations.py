@@ -1,19 +1,24 @@
 """Writes a configuration of schemathesis with the ids of a photo, a mask and edits that it makes on the server.
 
-usage: operations.py URL SCENE.png > schemathesis.toml
+usage: operations.py URL SCENE.png > schemathesis.toml        (EDITMGT_TOKEN: the server's token, where it has one)
 """
 
 import json
+import os
 import sys
 import time
 import urllib.request
 
 url, scene = sys.argv[1].rstrip("/"), open(sys.argv[2], "rb").read()
+token = os.environ.get("EDITMGT_TOKEN")
 
 
 def ask(method, path, body=None, kind="application/json"):
     data = json.dumps(body).encode() if isinstance(body, dict) else body
-    request = urllib.request.Request(url + path, data=data, method=method, headers={"Content-Type": kind})
+    headers = {"Content-Type": kind}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(url + path, data=data, method=method, headers=headers)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
 

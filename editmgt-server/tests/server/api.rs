@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{INSTRUCTION, SCENE, assert_error, editor, metric, scene, start, start_edit, upload};
 use crate::client::{Client, Event};
+use crate::limits::until;
 
 fn names(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.name.as_str()).collect()
@@ -386,13 +387,22 @@ fn requests_that_cannot_be_edited_are_refused_by_name() {
 fn plan_says_what_will_happen() {
     let (_server, client) = start(|_| {});
     let photo = upload(&client);
-    let plan = client.post_json("/api/plan", &json!({"photo": photo}));
-    assert_eq!(plan.status, 200, "{}", plan.text());
+    let plan = || {
+        let plan = client.post_json("/api/plan", &json!({"photo": photo}));
+        assert_eq!(plan.status, 200, "{}", plan.text());
+        plan.json()
+    };
+    // Before the first edit, as soon as the model's speed is measured.
+    until(|| !plan()["seconds"].is_null());
+    let mut plan = plan();
+    let seconds = plan.as_object_mut().unwrap().remove("seconds").unwrap().as_f64().unwrap();
+    assert!(seconds > 0.0 && seconds < 60.0, "{seconds}");
     let expected = json!({
-        "width": 80, "height": 80, "grid": {"height": 10, "width": 10}, "steps": 2, "passes": 2, "seconds": null,
+        "width": 80, "height": 80, "grid": {"height": 10, "width": 10}, "steps": 2, "passes": 2,
         "position": 0, "words": [],
     });
-    assert_eq!(plan.json(), expected);
+    assert_eq!(plan, expected);
+    assert_eq!(metric(&client, "editmgt_edits_total"), 0.0, "a measurement is no edit");
     let edit = start_edit(&client, &json!({"photo": photo, "instruction": INSTRUCTION}));
     finish(&client, &edit);
     let options = json!({"steps": 4, "guidance_scale": 3, "guidance_interval": "0,0.5"});

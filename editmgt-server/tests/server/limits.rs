@@ -8,7 +8,7 @@ use editmgt_server::{Server, ServerError, ServerOptions};
 use serde_json::json;
 
 use super::{INSTRUCTION, SCENE, assert_error, editor, metric, start, start_edit, upload};
-use crate::client::read;
+use crate::client::{form, read};
 
 const TOKEN: &str = "0123456789abcdef-token";
 /// More steps than a test waits for.
@@ -57,6 +57,13 @@ fn a_token_is_needed_for_all_but_page_and_health() {
     }
     let with = client.with("Authorization", &format!("Bearer {TOKEN}"));
     assert_eq!(with.get("/api/model").status, 200);
+    let description = with.get("/api/openapi.json").json();
+    assert_eq!(description["security"], json!([{"token": []}]));
+    let paths = &description["paths"];
+    assert!(paths["/api/edits/{id}/result"]["get"]["responses"]["401"].is_object());
+    assert_eq!(paths["/health"]["get"]["security"], json!([]));
+    let (_server, open) = start(|_| {});
+    assert_eq!(open.get("/api/openapi.json").json()["security"], json!(null));
 
     let mut options = ServerOptions::default();
     options.address = "0.0.0.0:0".parse().unwrap();
@@ -142,6 +149,64 @@ fn slow_and_broken_requests_end() {
 }
 
 #[test]
+fn idle_connections_make_room_for_a_request() {
+    let (_server, client) = start(|options| options.limits.connections = 8);
+    let photo = upload(&client);
+    let body =
+        json!({"photo": photo, "instruction": INSTRUCTION, "options": {"steps": MANY_STEPS}});
+    let edit = start_edit(&client, &body);
+    let mut events = client.events(&edit);
+    assert!(events.next().is_some());
+    // No request, a part of one, and one that was answered.
+    let sent = [
+        String::new(),
+        "GET /hea".to_owned(),
+        format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", client.address()),
+    ];
+    let idle: Vec<_> = (0..60)
+        .map(|i| {
+            let mut stream = TcpStream::connect(client.address()).unwrap();
+            stream.write_all(sent[i % 3].as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    assert_eq!(client.get("/health").status, 200);
+    // Without room it would be 8 connections in 10 seconds.
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    assert!(metric(&client, "editmgt_connections") <= 9.0);
+    drop(idle);
+    client.post(&format!("/api/edits/{edit}/cancel"), "", b"");
+    assert_eq!(events.last().unwrap().name, "stopped", "a connection with an answer stays");
+}
+
+#[test]
+fn answers_that_are_not_taken_end() {
+    let (_server, client) =
+        start(|options| options.limits.answer_pause = Duration::from_millis(300));
+    let mut photo = std::io::Cursor::new(Vec::new());
+    // Noise, which PNG does not compress: more than the sockets' buffers take.
+    let mut state = 1_u32;
+    let noise = image::RgbImage::from_fn(3000, 2000, |_, _| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        image::Rgb(state.to_be_bytes()[..3].try_into().unwrap())
+    });
+    noise.write_to(&mut photo, image::ImageFormat::Png).unwrap();
+    let answer = client.post("/api/photos", "image/png", photo.get_ref());
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let before = metric(&client, "editmgt_connections");
+    let untaken = client.send("GET", &format!("/api/photos/{id}/image"), &[], b"");
+    until(|| metric(&client, "editmgt_connections") > before);
+    until(|| metric(&client, "editmgt_connections") == before);
+    let mut taken = Vec::new();
+    // It may be reset.
+    let _broken_off = BufReader::new(untaken).read_to_end(&mut taken);
+    assert!(taken.len() < photo.get_ref().len() / 2, "{} bytes", taken.len());
+    let whole = client.get(&format!("/api/photos/{id}/image"));
+    assert_eq!(image::load_from_memory(&whole.body).unwrap().to_rgb8(), noise);
+}
+
+#[test]
 fn a_full_queue_refuses_and_says_when_to_come_back() {
     let (_server, client) = start(|options| options.limits.queue = 2);
     let photo = upload(&client);
@@ -169,6 +234,89 @@ fn a_full_queue_refuses_and_says_when_to_come_back() {
     assert_eq!(client.request("DELETE", &format!("/api/photos/{photo}"), "", b"").status, 204);
     until(|| metric(&client, "editmgt_queue") == 0.0);
     assert_error(&client.get(&format!("/api/edits/{running}")), 404, "not_found", None);
+}
+
+#[test]
+fn time_in_the_queue_is_counted_for_what_ran() {
+    let (_server, client) = start(|_| {});
+    let photo = upload(&client);
+    let body =
+        |steps| json!({"photo": photo, "instruction": INSTRUCTION, "options": {"steps": steps}});
+    let first = start_edit(&client, &body(MANY_STEPS));
+    let second = start_edit(&client, &body(1));
+    let never = start_edit(&client, &body(1));
+    assert_eq!(client.post(&format!("/api/edits/{never}/cancel"), "", b"").status, 202);
+    std::thread::sleep(Duration::from_millis(50));
+    client.post(&format!("/api/edits/{first}/cancel"), "", b"");
+    assert_eq!(client.events(&second).last().unwrap().name, "done");
+    assert_eq!(metric(&client, "editmgt_queue_seconds_count"), 2.0);
+    let waited = metric(&client, "editmgt_queue_seconds_sum");
+    assert!(waited >= 0.05, "{waited}");
+}
+
+#[test]
+fn strange_forms_are_refused_by_name() {
+    let (_server, client) = start(|_| {});
+    let image = ("image", "scene.png", SCENE);
+    let wide = {
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::GrayImage::from_pixel(64, 16, image::Luma([255]))
+            .write_to(&mut png, image::ImageFormat::Png)
+            .unwrap();
+        png.into_inner()
+    };
+    let long = "9".repeat(40);
+    for (text, code, param) in [
+        (("prompt", "make the red\0 circle blue"), "unknown_words", "instruction"),
+        (("prompt", "make the \u{202e}red\u{200d} circle blue"), "unknown_words", "instruction"),
+        (("prompt", "r\u{338}\u{321}e\u{337}d"), "unknown_words", "instruction"),
+        (("prompt", "\u{feff}"), "unknown_words", "instruction"),
+        (("prompt", "\u{2003}\u{2028}\n"), "missing", "prompt"),
+        (("n", "1000"), "option", "n"),
+        (("n", &long), "option", "n"),
+        (("size", "4294967296x4294967296"), "option", "size"),
+        (("model_size", "100000"), "option", "size"),
+        (("steps", "NaN"), "option", "steps"),
+        (("guidance_scale", "1e39"), "option", "guidance_scale"),
+        (("hold", "budget:nan"), "option", "hold"),
+        (("task", "outpaint:18446744073709551615,18446744073709551615,1,1"), "option", "task"),
+        (("seed", "-1"), "option", "seed"),
+    ] {
+        let others = [("prompt", INSTRUCTION)].into_iter().filter(|(name, _)| *name != text.0);
+        let texts: Vec<_> = others.chain([text]).collect();
+        let answer = client.post_form("/v1/images/edits", &[image], &texts);
+        assert_error(&answer, 400, code, Some(param));
+    }
+    let texts = [("prompt", INSTRUCTION)];
+    let mask = ("mask", "mask.png", &*wide);
+    let answer = client.post_form("/v1/images/edits", &[image, mask], &texts);
+    assert_error(&answer, 400, "mask", Some("mask"));
+    let (kind, body) = form(&[image], &texts);
+    for body in
+        [&body[..body.len() / 2], &body[..body.len() - 8], b"", b"--boundary-of-a-test--\r\n"]
+    {
+        let answer = client.post("/v1/images/edits", &kind, body);
+        assert_eq!(answer.status, 400, "{}", answer.text());
+    }
+    let other = "multipart/form-data; boundary=other";
+    assert_error(&client.post("/v1/images/edits", other, &body), 400, "form", None);
+    for path in ["/api/photos/..%2f..%2fetc%2fpasswd", "/api/photos/%00/image", "/api/edits/../x"] {
+        assert_error(&client.get(path), 404, "not_found", None);
+    }
+    assert_eq!(client.post("/v1/images/edits", &kind, &body).status, 200);
+    assert_eq!(metric(&client, "editmgt_photos"), 0.0, "what was refused is not kept");
+}
+
+#[test]
+fn failures_of_the_layers_below_say_why() {
+    let (_server, client) = start(|_| {});
+    let answer = client.get("/api/photos/%ff%fe/image");
+    assert_error(&answer, 400, "request", None);
+    assert!(answer.text().contains("UTF-8"), "{}", answer.text());
+    let both = client.with("Accept", "application/json, text/event-stream");
+    let answer = both.post("/mcp", "application/json", b"{}");
+    assert_error(&answer, 415, "request", None);
+    assert!(answer.json()["error"]["message"].as_str().unwrap().len() > 30, "{}", answer.text());
 }
 
 /// Waits until it is so.

@@ -52,10 +52,12 @@ fn start_edit(client: &Client, body: &serde_json::Value) -> String {
     id
 }
 
-/// The number behind a line of the metrics that begins so.
+/// The number of a metric: of its first line, where it has several.
 fn metric(client: &Client, name: &str) -> f64 {
     let text = client.get("/metrics").text();
-    let line = text.lines().find(|line| line.starts_with(name));
+    let is_it =
+        |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    let line = text.lines().find(is_it);
     line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 

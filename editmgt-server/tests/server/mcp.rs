@@ -149,7 +149,7 @@ fn cancelled_call_stops_its_edit() {
         ("Content-Length", &*length),
     ];
     let _open = agent.client.send("POST", "/mcp", &headers, body.as_bytes());
-    let running = || metric(&client, "editmgt_queue ");
+    let running = || metric(&client, "editmgt_queue");
     let wait = |until: f64| {
         for _ in 0..600 {
             if running() == until {
