@@ -4,10 +4,12 @@ use std::any::Any;
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{AttentionRequest, Error, GridSize, Result, StepInput, TokenGrid, TransformerSpec};
+use crate::{
+    AttentionRequest, Error, GridSize, Result, StepInput, TokenGrid, TransformerSpec, Upload,
+};
 
 /// Which steps of a loop compute the whole canvas.
 ///
@@ -254,10 +256,13 @@ impl ActiveRows {
     pub fn select(&self, logits: Tensor<3>) -> Result<Tensor<3>> {
         let [batch, tokens, classes] = logits.dims();
         self.check_logits([batch, tokens], self.tokens.len())?;
-        let from = self.positions().into_iter().enumerate().map(|(slot, position)| {
-            (slot / self.slots() * tokens + position.unwrap_or_default()) as i32
-        });
-        let from = indices(from.collect(), &logits);
+        let from =
+            self.positions().into_iter().enumerate().map(|(slot, position)| {
+                slot / self.slots() * tokens + position.unwrap_or_default()
+            });
+        let mut upload = Upload::default();
+        let from = upload.indices(from)?;
+        let from = upload.send(&logits.device()).indices(from, [batch * self.slots()]);
         let rows = logits.reshape([batch * tokens, classes]).select(0, from);
         Ok(rows.reshape([batch, self.slots(), classes]))
     }
@@ -273,14 +278,17 @@ impl ActiveRows {
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for (slot, position) in self.positions().into_iter().enumerate() {
             if let Some(position) = position {
-                from.push(slot as i32);
-                to.push((slot / slots * self.tokens.len() + position) as i32);
+                from.push(slot);
+                to.push(slot / slots * self.tokens.len() + position);
             }
         }
         let options = (&logits.device(), logits.dtype());
         let all = Tensor::<2>::zeros([batch * self.tokens.len(), classes], options);
-        let (from, to) =
-            ((from.len() < batch * slots).then(|| indices(from, &logits)), indices(to, &logits));
+        let (count, mut upload) = (from.len(), Upload::default());
+        let from = if count < batch * slots { Some(upload.indices(from)?) } else { None };
+        let to = upload.indices(to)?;
+        let sent = upload.send(&logits.device());
+        let (from, to) = (from.map(|from| sent.indices(from, [count])), sent.indices(to, [count]));
         let rows = logits.reshape([batch * slots, classes]);
         let rows = match from {
             Some(from) => rows.select(0, from),
@@ -323,11 +331,6 @@ impl ActiveRows {
         }
         Ok(())
     }
-}
-
-fn indices(values: Vec<i32>, like: &Tensor<3>) -> Tensor<1, Int> {
-    let count = values.len();
-    Tensor::from_data(TensorData::new(values, [count]), &like.device())
 }
 
 /// What a full step keeps for partial steps: owned by the caller, filled by
@@ -395,7 +398,7 @@ impl StepWork {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
 
     use super::*;
 

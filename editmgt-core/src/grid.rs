@@ -3,7 +3,7 @@ use std::fmt;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, Transfers};
 
 /// Height and width of a grid, in tokens (or in cells of a map).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,6 +97,7 @@ impl TokenGrid {
     /// [`Error::Value`] for a negative id, [`Error::Device`] if reading fails.
     pub fn from_tensor(ids: Tensor<3, Int>) -> Result<Self> {
         let [batch, height, width] = ids.dims();
+        Transfers::count_read_back();
         let ids = ids
             .try_into_vec_as::<i64>()
             .map_err(|e| Error::device("reading token ids", e))?
@@ -119,6 +120,7 @@ impl TokenGrid {
         // i32 holds every id below 2^31 and is the default integer type of flex and the GPUs.
         let ids: Vec<i32> = self.ids.iter().map(|&id| id as i32).collect();
         let shape = [self.batch, self.size.height, self.size.width];
+        Transfers::count_upload();
         Ok(Tensor::from_data(TensorData::new(ids, shape), device))
     }
 

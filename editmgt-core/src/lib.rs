@@ -41,6 +41,7 @@ mod schedule;
 mod shared;
 mod text;
 mod tiling;
+mod transfer;
 mod transformer;
 
 pub use attention::{AttentionMaps, AttentionRequest, ItemRows, TextRows};
@@ -59,6 +60,7 @@ pub use region::{
 pub use schedule::{Schedule, ScheduleRequest, StepResult, StepState, UnmaskScheduler};
 pub use text::{TextConditioning, TextEncoder, TextSpec, Truncation};
 pub use tiling::Tiling;
+pub use transfer::{Transfers, Upload, UploadPart, Uploaded, read_back};
 pub use transformer::{
     MgtTransformer, MicroConditions, ReferenceInput, StepInput, StepOutput, TransformerSpec,
 };

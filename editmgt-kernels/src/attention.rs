@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Int, Tensor, TensorData, module};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, module};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -13,6 +13,7 @@ use crate::host::{HostTensor, Rows, on_host};
 use crate::lanes::{dispatch, exp};
 use crate::narrow_attention::NarrowKeyValues;
 use crate::operands::Operands;
+use crate::padded::{attend_padded, pad_channels};
 use crate::tile::{COLUMNS, ROWS, RightStep, ZEROS, add_product, pack, pack_transposed};
 
 /// Keys of a tile: with the queries and sums of a task, their keys and values fit in the L2 cache.
@@ -24,8 +25,86 @@ const QUERY_BLOCK: usize = 12 * COLUMNS;
 #[derive(Debug, Clone)]
 pub struct KeyValues {
     parts: Parts,
-    /// A factor for each key's attention.
-    weights: Option<Vec<f32>>,
+    weights: Option<KeyWeights>,
+}
+
+/// Weights of keys inside the softmax: a weight γ is a bias log γ on a key's scores.
+#[derive(Debug, Clone)]
+pub struct KeyWeights {
+    host: Arc<[f32]>,
+    /// `[S]`, f32.
+    device: Tensor<1>,
+}
+
+impl KeyWeights {
+    /// Weights above 0 and at most 1: the same on the host and, `[S]` in f32, on a device, where the
+    /// caller put them together with other data.
+    ///
+    /// # Panics
+    /// If the numbers of weights differ.
+    pub fn new(host: Vec<f32>, device: Tensor<1>) -> Self {
+        assert_eq!([host.len()], device.dims(), "the device must have all weights");
+        Self { host: host.into(), device }
+    }
+
+    /// [`new`](Self::new) with an upload of its own.
+    pub fn on(weights: Vec<f32>, device: &Device) -> Self {
+        let data = TensorData::new(weights.clone(), [weights.len()]);
+        Self::new(weights, Tensor::from_data(data, (device, DType::F32)))
+    }
+
+    /// The weights on the host.
+    pub fn values(&self) -> &[f32] {
+        &self.host
+    }
+}
+
+/// Where [`KeyValues::replace`] puts rows.
+#[derive(Debug, Clone)]
+pub struct KeyPlaces {
+    /// `[B, R]`.
+    host: Vec<usize>,
+    /// [`KeyPlaces::sources`] on a device, `[B, S]`.
+    sources: Tensor<2, Int>,
+}
+
+impl KeyPlaces {
+    /// `places` are `[B, R]` row-major, each below S and those of an item different from each other;
+    /// `sources` are those of [`sources`](Self::sources), `[B, S]`, on the device of the keys.
+    ///
+    /// # Panics
+    /// If the number of places is not a multiple of B.
+    pub fn new(places: Vec<usize>, sources: Tensor<2, Int>) -> Self {
+        let [batch, _] = sources.dims();
+        assert!(places.len().is_multiple_of(batch.max(1)), "places must be those of {batch} items");
+        Self { host: places, sources }
+    }
+
+    /// [`new`](Self::new) with an upload of its own, for a batch with `keys` keys.
+    pub fn on(places: Vec<usize>, batch: usize, keys: usize, device: &Device) -> Self {
+        let sources = Self::sources(&places, batch, keys);
+        let sources: Vec<i32> = sources.into_iter().map(|row| row as i32).collect();
+        let sources = Tensor::from_data(TensorData::new(sources, [batch, keys]), device);
+        Self::new(places, sources)
+    }
+
+    /// For each key of each item, `[B, S]`, its row among the item's old keys followed by its new
+    /// ones.
+    ///
+    /// # Panics
+    /// If the number of places is not a multiple of `batch`, or a place is not below `keys`.
+    pub fn sources(places: &[usize], batch: usize, keys: usize) -> Vec<usize> {
+        assert!(places.len().is_multiple_of(batch.max(1)), "places must be those of {batch} items");
+        let count = places.len() / batch.max(1);
+        let of_item = |item: usize| {
+            let mut sources: Vec<usize> = (0..keys).collect();
+            for (row, &place) in places[item * count..][..count].iter().enumerate() {
+                sources[place] = keys + row;
+            }
+            sources
+        };
+        (0..batch).flat_map(of_item).collect()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -39,7 +118,7 @@ enum Parts {
 struct Tensors {
     key: Tensor<4>,
     value: Tensor<4>,
-    /// The result of [`weighted`].
+    /// The result of [`weighted`], with [`pad_channels`] in f16.
     weighted: Option<Tensor<4>>,
 }
 
@@ -72,67 +151,68 @@ impl KeyValues {
         Self { parts, weights: None }
     }
 
-    /// The same keys with weights inside the softmax: a weight γ is a bias log γ on the key's
-    /// scores. Weights are above 0 and at most 1.
+    /// The dtype that queries must have: that of the keys.
+    pub fn dtype(&self) -> DType {
+        match &self.parts {
+            Parts::Packed(_) | Parts::Narrow(_) => DType::F32,
+            Parts::Tensors(tensors) => tensors.key.dtype(),
+        }
+    }
+
+    /// The same keys with weights inside the softmax.
     ///
     /// # Panics
     /// If the number of weights is not S.
-    pub fn with_weights(&self, weights: &[f32]) -> Self {
+    pub fn with_weights(&self, weights: &KeyWeights) -> Self {
         let mut parts = self.parts.clone();
         let keys = match &parts {
             Parts::Packed(packed) => packed.keys,
             Parts::Narrow(narrow) => narrow.keys(),
             Parts::Tensors(tensors) => tensors.key.dims()[2],
         };
-        assert_eq!(weights.len(), keys, "there must be a weight for each key");
+        assert_eq!(weights.host.len(), keys, "there must be a weight for each key");
         if let Parts::Tensors(tensors) = &mut parts {
             tensors.weighted = Some(weighted(&tensors.value, weights));
         }
-        Self { parts, weights: Some(weights.to_vec()) }
+        Self { parts, weights: Some(weights.clone()) }
     }
 
     /// Replaces keys and values at these places; weights stay. In place where no clone shares them.
     ///
     /// # Shapes
-    /// - `places`: `[B, R]`, row-major; each below S, those of an item different from each other
+    /// - `places`: `[B, R]`
     /// - `key`: `[B, heads, R, d]`
     /// - `value`: `[B, heads, R, c]`
     ///
     /// # Panics
     /// If shapes, dtype or device differ from these, or a place is not below S.
-    pub fn replace(&mut self, places: &[usize], key: Tensor<4>, value: Tensor<4>) {
+    pub fn replace(&mut self, places: &KeyPlaces, key: Tensor<4>, value: Tensor<4>) {
         let ([batch, _, rows, _], value_dims) = (key.dims(), value.dims());
         assert_eq!(key.dims()[..3], value_dims[..3], "there must be a value for each key");
-        assert_eq!(places.len(), batch * rows, "there must be a place for each key");
+        assert_eq!(places.host.len(), batch * rows, "there must be a place for each key");
         match &mut self.parts {
-            Parts::Packed(packed) => Arc::make_mut(packed).replace(places, key, value),
-            Parts::Narrow(narrow) => Arc::make_mut(narrow).replace(places, key, value),
+            Parts::Packed(packed) => Arc::make_mut(packed).replace(&places.host, key, value),
+            Parts::Narrow(narrow) => Arc::make_mut(narrow).replace(&places.host, key, value),
             Parts::Tensors(tensors) => {
                 tensors.key = replaced(&tensors.key, places, key);
                 tensors.value = replaced(&tensors.value, places, value);
-                let weights = self.weights.as_deref();
+                let weights = self.weights.as_ref();
                 tensors.weighted = weights.map(|weights| weighted(&tensors.value, weights));
             }
         }
     }
 }
 
-/// `[B, heads, S, d]` with the rows `[B, heads, R, d]` at `places`, `[B, R]`.
-fn replaced(all: &Tensor<4>, places: &[usize], rows: Tensor<4>) -> Tensor<4> {
-    let ([_, _, tokens, _], [.., count, _]) = (all.dims(), rows.dims());
+/// `[B, heads, S, d]` with the rows `[B, heads, R, d]` at `places`.
+fn replaced(all: &Tensor<4>, places: &KeyPlaces, rows: Tensor<4>) -> Tensor<4> {
+    let [batch, _, tokens, _] = all.dims();
     assert_eq!(all.dims()[..2], rows.dims()[..2], "rows must have the batch and heads of the keys");
-    if count == 0 {
-        return all.clone();
-    }
+    assert_eq!(places.sources.dims(), [batch, tokens], "places must be those of these keys");
     // Selects from [old, new], which every backend supports without atomic writes.
-    let items = places.chunks(count).enumerate().map(|(item, places)| {
-        let mut from: Vec<i32> = (0..tokens as i32).collect();
-        for (row, &place) in places.iter().enumerate() {
-            from[place] = (tokens + row) as i32;
-        }
-        let from = Tensor::<1, Int>::from_data(TensorData::new(from, [tokens]), &all.device());
+    let items = (0..batch).map(|item| {
+        let sources = places.sources.clone().narrow(0, item, 1).reshape([tokens]);
         let of_item = |x: &Tensor<4>| x.clone().narrow(0, item, 1);
-        Tensor::cat(vec![of_item(all), of_item(&rows)], 2).select(2, from)
+        Tensor::cat(vec![of_item(all), of_item(&rows)], 2).select(2, sources)
     });
     Tensor::cat(items.collect(), 0)
 }
@@ -144,52 +224,65 @@ fn replaced(all: &Tensor<4>, places: &[usize], rows: Tensor<4>) -> Tensor<4> {
 /// of tokens, which would be megabytes to read per head, and backends can use their fused kernels,
 /// which support neither mask nor bias. No subtraction is involved, so the quotient is as exact as
 /// its parts.
-fn weighted(values: &Tensor<4>, weights: &[f32]) -> Tensor<4> {
-    let [batch, heads, keys, _] = values.dims();
-    let options = (&values.device(), values.dtype());
-    let ones = Tensor::ones([batch, heads, keys, 1], options);
-    let factors = TensorData::new(weights.to_vec(), [1, 1, keys, 1]);
-    Tensor::cat(vec![values.clone(), ones], 3) * Tensor::from_data(factors, options)
+///
+/// In f16 weights are rounded, the same in both parts of the quotient.
+fn weighted(values: &Tensor<4>, weights: &KeyWeights) -> Tensor<4> {
+    let ([batch, heads, keys, _], dtype) = (values.dims(), values.dtype());
+    let ones = Tensor::ones([batch, heads, keys, 1], (&values.device(), dtype));
+    let factors = weights.device.clone().cast(dtype).reshape([1, 1, keys, 1]);
+    let values = Tensor::cat(vec![values.clone(), ones], 3) * factors;
+    if dtype == DType::F16 { pad_channels(values) } else { values }
 }
 
 /// `softmax(q kᵀ / √d) v` with weighted keys.
 ///
 /// # Shapes
 /// - `query`: `[B, heads, N, d]`
-/// - result: `[B, N, heads * c]`
+/// - result: `[B, N, heads * c]`, f32 for queries in f16
 ///
 /// # Panics
 /// If batch, heads, channels, dtype or device of queries and keys differ.
 pub fn attention(query: Tensor<4>, keys: &KeyValues) -> Tensor<3> {
     let [batch, heads, tokens, _] = query.dims();
-    let Tensors { key, value, weighted } = match &keys.parts {
+    let weights = keys.weights.as_ref().map(KeyWeights::values);
+    match &keys.parts {
         Parts::Packed(packed) => {
-            let out = packed.attend(query, keys.weights.as_deref());
-            return out.into_tensor([batch, tokens, heads * packed.value_channels]);
+            let out = packed.attend(query, weights);
+            out.into_tensor([batch, tokens, heads * packed.value_channels])
         }
         Parts::Narrow(narrow) => {
-            let out = narrow.attend(query, keys.weights.as_deref());
-            return out.into_tensor([batch, tokens, heads * narrow.value_channels()]);
+            let out = narrow.attend(query, weights);
+            out.into_tensor([batch, tokens, heads * narrow.value_channels()])
         }
-        Parts::Tensors(tensors) => &**tensors,
-    };
-    if weighted.is_none()
-        && let Some(attended) = gradient::attention(&query, key, value)
-    {
-        let [.., channels] = attended.dims();
-        return attended.swap_dims(1, 2).reshape([batch, tokens, heads * channels]);
+        Parts::Tensors(tensors) => {
+            let attended = tensors.attend(query);
+            let [.., channels] = attended.dims();
+            attended.swap_dims(1, 2).reshape([batch, tokens, heads * channels])
+        }
     }
-    let value = weighted.as_ref().unwrap_or(value);
-    // Fused kernels support neither mask, bias nor explicit scale.
-    let (key, value) = (key.clone(), value.clone());
-    let mut attended = module::attention(query, key, value, None, None, Default::default());
-    let [.., mut channels] = attended.dims();
-    if weighted.is_some() {
-        channels -= 1;
-        let weight = attended.clone().narrow(3, channels, 1);
-        attended = attended.narrow(3, 0, channels) / weight;
+}
+
+impl Tensors {
+    /// `[B, heads, N, d]` to `[B, heads, N, c]`.
+    fn attend(&self, query: Tensor<4>) -> Tensor<4> {
+        if self.weighted.is_none()
+            && let Some(attended) = gradient::attention(&query, &self.key, &self.value)
+        {
+            return attended;
+        }
+        let (key, value) = (self.key.clone(), self.weighted.as_ref().unwrap_or(&self.value));
+        // Fused kernels support neither mask, bias nor explicit scale.
+        let attended = if key.dtype() == DType::F16 {
+            attend_padded(query, key, pad_channels(value.clone())).cast(DType::F32)
+        } else {
+            module::attention(query, key, value.clone(), None, None, Default::default())
+        };
+        let [.., channels] = self.value.dims();
+        if self.weighted.is_none() {
+            return attended.narrow(3, 0, channels);
+        }
+        attended.clone().narrow(3, 0, channels) / attended.narrow(3, channels, 1)
     }
-    attended.swap_dims(1, 2).reshape([batch, tokens, heads * channels])
 }
 
 /// Keys and values, packed as left operands of [`crate::tile`]: scores are computed transposed,
@@ -502,9 +595,12 @@ mod tests {
                     Default::default(),
                 );
                 let expected = expected.swap_dims(1, 2).reshape([2, tokens, 24]);
-                let got = |query, key, value| {
+                let got = |query: Tensor<4>, key: Tensor<4>, value: Tensor<4>| {
+                    let device = key.device();
                     let keys = KeyValues::new(key, value);
-                    let weighted = weights.map(|weights| keys.with_weights(weights));
+                    let weighted = weights.map(|weights| {
+                        keys.with_weights(&KeyWeights::on(weights.to_vec(), &device))
+                    });
                     attention(query, &weighted.unwrap_or(keys))
                 };
                 let kernel = got(query.clone(), key.clone(), value.clone());
@@ -530,7 +626,9 @@ mod tests {
             for weights in [None, Some(&weights[..])] {
                 let of = |query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>| {
                     let keys = KeyValues::new(key.clone(), value.clone());
-                    let weighted = weights.map(|weights| keys.with_weights(weights));
+                    let weighted = weights.map(|weights| {
+                        keys.with_weights(&KeyWeights::on(weights.to_vec(), &Device::flex()))
+                    });
                     attention(query.clone(), &weighted.unwrap_or(keys))
                 };
                 let got = Operands::Bf16.install(|| of(&query, &key, &value));
@@ -595,6 +693,12 @@ mod tests {
         let query = random([batch, heads, 9, 8], 5);
         let weights: Vec<f32> = (1..=keys).map(|key| key as f32 / keys as f32).collect();
         let expected = KeyValues::new(mixed(&old_key, &new_key), mixed(&old_value, &new_value));
+        let device = Device::flex();
+        let on = |device: &Device| {
+            let weights = KeyWeights::on(weights.clone(), device);
+            (weights, KeyPlaces::on(places.to_vec(), batch, keys, device))
+        };
+        let (weights, host_places) = on(&device);
         let expected = attention(query.clone(), &expected.with_weights(&weights));
 
         let mut got = KeyValues::new(old_key.clone(), old_value.clone()).with_weights(&weights);
@@ -602,15 +706,18 @@ mod tests {
         let before = attention(query.clone(), &shared);
         // Rows with any strides.
         let value = rows_of(&new_value).swap_dims(1, 2) + 0.0;
-        got.replace(&places, rows_of(&new_key), value.swap_dims(1, 2));
+        got.replace(&host_places, rows_of(&new_key), value.swap_dims(1, 2));
         assert_eq!(worst(attention(query.clone(), &got), expected.clone()), 0.0);
         assert_eq!(worst(attention(query.clone(), &shared), before), 0.0, "clones stay");
 
         if Operands::current() == Operands::Bf16 {
             return;
         }
+        let (new_key_rows, new_value_rows) = (rows_of(&new_key), rows_of(&new_value));
+        let (weights, places) = on(&device.autodiff());
         let mut composed = KeyValues::new(plain(old_key), plain(old_value)).with_weights(&weights);
-        composed.replace(&places, plain(rows_of(&new_key)), plain(rows_of(&new_value)));
+        let (new_key, new_value) = (plain(new_key_rows), plain(new_value_rows));
+        composed.replace(&places, new_key, new_value);
         assert!(worst(attention(plain(query), &composed).inner(), expected) < 3e-6);
     }
 
@@ -619,7 +726,8 @@ mod tests {
         let (query, key) = (random([1, 2, 9, 8], 1), random([1, 2, 30, 8], 2));
         let value = random([1, 2, 30, 5], 3);
         let weights: Vec<f32> = (1..=30).map(|key| key as f32 / 30.0).collect();
-        let got = |query, key, value| {
+        let got = |query, key: Tensor<4>, value| {
+            let weights = KeyWeights::on(weights.clone(), &key.device());
             attention(query, &KeyValues::new(key, value).with_weights(&weights))
         };
         let expected = got(plain(query.clone()), plain(key.clone()), plain(value.clone())).inner();

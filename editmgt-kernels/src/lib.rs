@@ -13,6 +13,9 @@
 //! processor either. The exception to safe Rust are the processor's instructions for bf16, in one
 //! module, with its safety argument: `intrinsics.rs`.
 //!
+//! Half-precision attention on a GPU is in the layout of burn's fused kernel ([`attention_dtype`],
+//! [`padded_attention`]).
+//!
 //! Kernels reuse large buffers within the [`BufferPool`] that a forward pass runs in. Products of
 //! linear layers round their operands to the precision of [`Operands`], and keep packed weights within
 //! [`PackedWeights`].
@@ -60,6 +63,7 @@ mod nearest;
 mod norm;
 mod number;
 mod operands;
+mod padded;
 mod product;
 mod quantized;
 mod recording;
@@ -71,7 +75,7 @@ mod tile;
 mod work;
 
 pub use activation::{gelu, gelu_tanh, gelu_tanh_gated, quick_gelu, silu};
-pub use attention::{KeyValues, attention};
+pub use attention::{KeyPlaces, KeyValues, KeyWeights, attention};
 pub use block::{BLOCK, Block, UnknownBits, WeightBits};
 pub use buffers::BufferPool;
 pub use convolution::conv2d;
@@ -82,6 +86,7 @@ pub use linear::{linear, linear_layer, widens};
 pub use nearest::nearest_rows;
 pub use norm::{group_norm_silu, group_norm_silu_given, modulated_layer_norm, rms_norm};
 pub use operands::{Operands, WithOperands};
+pub use padded::{attention_dtype, attention_operand, padded_attention};
 pub use quantized::{
     QuantizedMatrix, RowGroup, dequantize, dequantized_dtype, embed, narrow_inputs, quantized_bits,
     reads_quantized,

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{DType, Device, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, Tensor, activation};
 use editmgt_core::MicroConditions;
 use editmgt_kernels::{Operands, linear_layer};
 
@@ -43,30 +43,18 @@ impl Mlp {
     }
 }
 
-/// Embeds the micro-conditions value by value with `channels` each, to `[B, 5 * channels]`.
-pub(crate) fn micro_sinusoids(
-    micro: &[MicroConditions],
-    channels: usize,
-    device: &Device,
-    dtype: DType,
-) -> Tensor<2> {
+/// Embeds the micro-conditions value by value with `channels` each: `[B, 5 * channels]`.
+pub(crate) fn micro_sinusoids(micro: &[MicroConditions], channels: usize) -> Vec<f32> {
     let rows: Vec<[f32; 5]> = micro.iter().map(MicroConditions::values).collect();
-    sinusoids(rows.as_flattened(), [5, channels], device, dtype)
+    sinusoids(rows.as_flattened(), channels)
 }
 
-/// `[cos(v f₀) … cos(v f₁₂₇), sin(v f₀) … sin(v f₁₂₇)]` for each value (with 256 channels);
-/// `layout` is the number of values in a row and the channels of each.
+/// `[cos(v f₀) … cos(v f₁₂₇), sin(v f₀) … sin(v f₁₂₇)]` for each value (with 256 channels).
 ///
 /// Computed on the host, so the result is the same on every device. The products are rounded to f32
 /// as in the official code: timesteps go up to a million, where the rounding error of the angle is
 /// as large as 0.03 and part of what the model was trained on.
-pub(crate) fn sinusoids(
-    values: &[f32],
-    layout: [usize; 2],
-    device: &Device,
-    dtype: DType,
-) -> Tensor<2> {
-    let [per_row, channels] = layout;
+pub(crate) fn sinusoids(values: &[f32], channels: usize) -> Vec<f32> {
     let frequencies = frequencies(channels / 2);
     let mut rows = Vec::with_capacity(values.len() * channels);
     for &value in values {
@@ -74,8 +62,7 @@ pub(crate) fn sinusoids(
         rows.extend(frequencies.iter().map(|f| angle(f).cos() as f32));
         rows.extend(frequencies.iter().map(|f| angle(f).sin() as f32));
     }
-    let shape = [values.len() / per_row, per_row * channels];
-    Tensor::from_data(TensorData::new(rows, shape), (device, dtype))
+    rows
 }
 
 /// `f_k = 10000^(-k/count)`, to the last bit of the official f32 table: the exponent is rounded to

@@ -56,6 +56,7 @@ mod family;
 mod head;
 mod meissonic;
 mod norm;
+mod requested;
 mod resample;
 
 pub use amused::{LayerPart, Stack, UVit2DConfig, UVit2DModel, UVit2DPoint};

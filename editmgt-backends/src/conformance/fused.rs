@@ -5,8 +5,8 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use burn::tensor::Tensor;
 use editmgt_kernels::{
-    KeyValues, attention, conv2d, gelu, gelu_tanh, group_norm_silu, modulated_layer_norm,
-    norm_and_rotate,
+    KeyPlaces, KeyValues, KeyWeights, attention, conv2d, gelu, gelu_tanh, group_norm_silu,
+    modulated_layer_norm, norm_and_rotate,
 };
 
 use super::convolutions::expected_convolution;
@@ -122,7 +122,10 @@ fn weighted_attention(inputs: &mut Inputs) -> Answer {
     let weights: Vec<f32> = (0..KEYS).map(|key| if key % 3 == 0 { 0.1 } else { 1.0 }).collect();
     let shape = |_, key: usize, score| scaled(score) + f64::from(weights[key]).ln();
     let ([query, key, value], by_head) = attended(inputs, KEYS, shape);
-    let got = attention(query, &KeyValues::new(key, value).with_weights(&weights));
+    let got = attention(
+        query,
+        &KeyValues::new(key, value).with_weights(&KeyWeights::on(weights, inputs.device())),
+    );
     Answer::new(got, [1, QUERIES, HEADS * HEAD_DIM], tokens_first(&by_head))
 }
 
@@ -138,7 +141,8 @@ fn replaced_keys(inputs: &mut Inputs) -> Answer {
     let mut keys = KeyValues::new(key.clone().flip([2]), value.clone().flip([2]));
     let rest: Vec<usize> = (0..KEYS).filter(|place| !places.contains(place)).collect();
     for places in [rest, places] {
-        keys.replace(&places, rows(&key, &places), rows(&value, &places));
+        let (key, value) = (rows(&key, &places), rows(&value, &places));
+        keys.replace(&KeyPlaces::on(places, 1, KEYS, inputs.device()), key, value);
     }
     Answer::new(attention(query, &keys), [1, QUERIES, HEADS * HEAD_DIM], tokens_first(&by_head))
 }

@@ -18,6 +18,7 @@
 //! | sums `n` products | `(4 + √n)·u` | `4·u` | sums in any order: rounding errors are a random walk. Half-precision products have to be summed in f32: an f16 sum over the 12288 products of the full model's widest layer would be useless |
 //! | evaluates exp, tanh, erf | `40·u` | `8·u` | WGSL allows exp 3 + 2·abs(x) last places (of 2·u), with abs(x) up to 8 here; half-precision functions may round each of a few steps |
 
+mod attention;
 mod convolutions;
 mod elementwise;
 mod fused;
@@ -88,10 +89,20 @@ impl Tolerance {
     }
 }
 
+impl Types {
+    fn dtypes(self) -> &'static [Dtype] {
+        match self {
+            Self::Floats => &Dtype::ALL,
+            Self::F32 | Self::Ints => &[Dtype::F32],
+        }
+    }
+}
+
 /// Every check, in the order of the report.
 fn checks() -> impl Iterator<Item = &'static Check> {
     [
         products::CHECKS,
+        attention::CHECKS,
         norms::CHECKS,
         convolutions::CHECKS,
         elementwise::CHECKS,
@@ -123,11 +134,8 @@ pub fn run(device: &Device) -> ConformanceReport {
     let supported = Dtype::supported(device);
     let known = known::known_failures(device);
     let checks = checks().flat_map(|check| {
-        let dtypes = match check.types {
-            Types::Floats => Dtype::ALL.as_slice(),
-            Types::F32 | Types::Ints => &[Dtype::F32],
-        };
-        dtypes.iter().map(|&dtype| check.run(device, dtype, &supported))
+        let dtypes = check.types.dtypes().iter();
+        dtypes.map(|&dtype| check.run(device, dtype, &supported))
     });
     let mut report = ConformanceReport { checks: checks.collect() };
     report.mark(&known);

@@ -34,12 +34,6 @@ pub(super) const CHECKS: &[Check] = &[
         answer: with_bias,
     },
     Check {
-        name: "attention, fused",
-        types: Types::F32,
-        tolerance: Tolerance::Function,
-        answer: fused_attention,
-    },
-    Check {
         name: "attention, causal with soft cap",
         types: Types::F32,
         tolerance: Tolerance::Function,
@@ -123,31 +117,48 @@ pub(super) fn attended(
     shape: impl Fn(usize, usize, f64) -> f64,
 ) -> ([Tensor<4>; 3], Vec<f64>) {
     // Scores of up to about 5, so that softmax probabilities differ.
-    let (query, host_query) = inputs.tensor([1, HEADS, QUERIES, HEAD_DIM], 2.0);
-    let (key, host_key) = inputs.tensor([1, HEADS, keys, HEAD_DIM], 2.0);
-    let (value, host_value) = inputs.tensor([1, HEADS, keys, HEAD_DIM], 1.0);
+    let sizes =
+        AttentionSizes { queries: QUERIES, keys, channels: [HEAD_DIM, HEAD_DIM], limit: 2.0 };
+    attended_to(inputs, sizes, shape)
+}
+
+/// The sizes of [`attended_to`].
+pub(super) struct AttentionSizes {
+    pub(super) queries: usize,
+    pub(super) keys: usize,
+    /// Of each query and key, and of each value.
+    pub(super) channels: [usize; 2],
+    /// The largest query and key, a power of two.
+    pub(super) limit: f64,
+}
+
+/// [`attended`] with other sizes.
+pub(super) fn attended_to(
+    inputs: &mut Inputs,
+    AttentionSizes { queries, keys, channels: [head_dim, channels], limit }: AttentionSizes,
+    shape: impl Fn(usize, usize, f64) -> f64,
+) -> ([Tensor<4>; 3], Vec<f64>) {
+    let (query, host_query) = inputs.tensor([1, HEADS, queries, head_dim], limit);
+    let (key, host_key) = inputs.tensor([1, HEADS, keys, head_dim], limit);
+    let (value, host_value) = inputs.tensor([1, HEADS, keys, channels], 1.0);
     let mut expected = Vec::new();
     for head in 0..HEADS {
-        let of_head = |x: &[f64], rows| x[head * rows * HEAD_DIM..][..rows * HEAD_DIM].to_vec();
-        let key = transposed(&of_head(&host_key, keys), HEAD_DIM);
-        let mut scores = matmul(&of_head(&host_query, QUERIES), &key, HEAD_DIM, keys);
+        let of_head = |x: &[f64], rows: usize, width: usize| {
+            x[head * rows * width..][..rows * width].to_vec()
+        };
+        let key = transposed(&of_head(&host_key, keys, head_dim), head_dim);
+        let mut scores = matmul(&of_head(&host_query, queries, head_dim), &key, head_dim, keys);
         for (query, row) in scores.chunks_mut(keys).enumerate() {
             row.iter_mut().enumerate().for_each(|(key, score)| *score = shape(query, key, *score));
         }
         softmax_rows(&mut scores, keys);
-        expected.extend(matmul(&scores, &of_head(&host_value, keys), keys, HEAD_DIM));
+        expected.extend(matmul(&scores, &of_head(&host_value, keys, channels), keys, channels));
     }
     ([query, key, value], expected)
 }
 
 pub(super) fn scaled(score: f64) -> f64 {
     score / (HEAD_DIM as f64).sqrt()
-}
-
-fn fused_attention(inputs: &mut Inputs) -> Answer {
-    let ([query, key, value], expected) = attended(inputs, KEYS, |_, _, score| scaled(score));
-    let got = attention(query, key, value, None, None, AttentionModuleOptions::default());
-    Answer::new(got, [1, HEADS, QUERIES, HEAD_DIM], expected)
 }
 
 /// As in Gemma2.

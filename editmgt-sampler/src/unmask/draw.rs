@@ -2,8 +2,8 @@
 //! runs on the device.
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{DType, Element, FloatDType, Int, Tensor, TensorData};
-use editmgt_core::{Error, Result};
+use burn::tensor::{Device, FloatDType, Int, Tensor};
+use editmgt_core::{Error, Result, Upload, read_back};
 
 /// How the code of a position is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,7 +29,7 @@ pub(super) struct Picked {
 }
 
 /// Resolves picks, in ascending order of positions, for `[B, N, V]` logits of any float type. The
-/// softmax is computed in f32, and only for positions with a pick.
+/// softmax is computed in f32, and only for positions with a pick. One upload and one read-back.
 ///
 /// # Errors
 /// [`Error::TokenOutOfRange`] for a given id that is not a codebook index, [`Error::Value`] for
@@ -47,40 +47,86 @@ pub(super) fn pick(logits: Tensor<3>, picks: &[Pick]) -> Result<Vec<Picked>> {
             _ => {}
         }
     }
+    if limit >= LARGEST_CODEBOOK {
+        return Err(Error::value("codebook size", "below 2^24", limit));
+    }
     let mut logits = logits.reshape([batch * n, limit]);
-    if picks.len() < batch * n {
-        let rows = column(picks, |pick| pick.position as i32);
-        let rows: Tensor<2, Int> = Tensor::from_data(rows, &logits.device());
-        logits = logits.select(0, rows.squeeze_dim(1));
+    let sent = SentPicks::new(picks, picks.len() < batch * n, &logits.device())?;
+    if let Some(rows) = sent.rows.clone() {
+        logits = logits.select(0, rows);
     }
     let logits = logits.cast(FloatDType::F32);
-    check_numbers(&logits, picks)?;
+    let numbers = numbers(&logits);
     let probabilities = softmax(logits, 1);
-    let codes = codes(&probabilities, picks);
-    let probabilities = probabilities
-        .gather(1, codes.clone())
-        .try_into_vec_as::<f32>()
-        .map_err(|e| Error::device("reading token probabilities", e))?;
-    let codes =
-        codes.try_into_vec_as::<i64>().map_err(|e| Error::device("reading token ids", e))?;
-    let picked = codes.into_iter().zip(probabilities);
-    picks
-        .iter()
-        .zip(picked)
-        .map(|(pick, (code, probability))| checked(pick, code, probability))
-        .collect()
+    let codes = codes(&probabilities, sent);
+    let probabilities = probabilities.gather(1, codes.clone());
+    let columns = vec![
+        numbers.float().cast(FloatDType::F32),
+        codes.float().cast(FloatDType::F32),
+        probabilities,
+    ];
+    let picked = read_back(Tensor::cat(columns, 1), "reading the drawn tokens")?;
+    let (picked, _) = picked.as_chunks::<3>();
+    check_numbers(picks, picked.iter().map(|&[numbers, ..]| limit - numbers as usize))?;
+    let picked = picks.iter().zip(picked);
+    picked.map(|(pick, &[_, code, probability])| checked(pick, code as i64, probability)).collect()
 }
 
-/// Refuses `[R, V]` logits with NaN or +infinity in them: some kernels of the softmax hide both.
-fn check_numbers(logits: &Tensor<2>, picks: &[Pick]) -> Result<()> {
+/// What the device needs to know of the picks.
+struct SentPicks {
+    /// The rows of the logits with a pick, `[R]`; `None`: all.
+    rows: Option<Tensor<1, Int>>,
+    /// The given codes, [`DRAWN`] for others, `[R, 1]`; `None`: all are drawn.
+    given: Option<Tensor<2, Int>>,
+    /// The uniforms of drawn codes, 0 for others, `[R, 1]` in f32; `None`: no code is drawn.
+    uniforms: Option<Tensor<2>>,
+}
+
+/// The id of a code that isn't given, above every codebook.
+const DRAWN: usize = LARGEST_CODEBOOK - 1;
+/// Ids below this are exact in f32, in which they are transferred.
+const LARGEST_CODEBOOK: usize = 1 << 24;
+
+impl SentPicks {
+    fn new(picks: &[Pick], some_rows: bool, device: &Device) -> Result<Self> {
+        let count = picks.len();
+        let given = picks.iter().filter(|pick| matches!(pick.code, Code::Given(_))).count();
+        let mut upload = Upload::default();
+        let rows = match some_rows {
+            true => Some(upload.indices(picks.iter().map(|pick| pick.position))?),
+            false => None,
+        };
+        let id = |pick: &Pick| match pick.code {
+            Code::Given(id) => id as usize,
+            Code::Drawn(_) => DRAWN,
+        };
+        let ids = if given > 0 { Some(upload.indices(picks.iter().map(id))?) } else { None };
+        let uniform = |pick: &Pick| match pick.code {
+            Code::Given(_) => 0.0,
+            Code::Drawn(uniform) => uniform,
+        };
+        let uniforms = (given < count).then(|| upload.floats(picks.iter().map(uniform)));
+        let sent = upload.send(device);
+        Ok(Self {
+            rows: rows.map(|rows| sent.indices(rows, [count])),
+            given: ids.map(|ids| sent.indices(ids, [count, 1])),
+            uniforms: uniforms.map(|uniforms| sent.floats(uniforms, [count, 1])),
+        })
+    }
+}
+
+/// How many of `[R, V]` logits are neither NaN nor +infinity, `[R, 1]`: some kernels of the softmax
+/// hide both.
+fn numbers(logits: &Tensor<2>) -> Tensor<2, Int> {
     // A NaN is not below anything.
-    let numbers = logits.clone().lower_equal_scalar(f32::MAX).int().sum_dim(1);
-    let numbers =
-        numbers.try_into_vec_as::<i64>().map_err(|e| Error::device("checking the logits", e))?;
-    let limit = logits.dims()[1] as i64;
-    let bad: i64 = numbers.iter().map(|&numbers| limit - numbers).sum();
-    match picks.iter().zip(&numbers).find(|&(_, &numbers)| numbers < limit) {
-        Some((pick, _)) => Err(not_numbers(pick, format!("{bad} NaN or +infinity, the first"))),
+    logits.clone().lower_equal_scalar(f32::MAX).int().sum_dim(1)
+}
+
+/// Refuses logits that are no numbers; `bad` is their count in the row of each pick.
+fn check_numbers(picks: &[Pick], bad: impl Iterator<Item = usize> + Clone) -> Result<()> {
+    let total: usize = bad.clone().sum();
+    match picks.iter().zip(bad).find(|&(_, bad)| bad > 0) {
+        Some((pick, _)) => Err(not_numbers(pick, format!("{total} NaN or +infinity, the first"))),
         None => Ok(()),
     }
 }
@@ -110,31 +156,14 @@ fn checked(pick: &Pick, code: i64, probability: f32) -> Result<Picked> {
 }
 
 /// `[R, 1]` codes: the given ones as they are, the others drawn from `[R, V]` probabilities.
-fn codes(probabilities: &Tensor<2>, picks: &[Pick]) -> Tensor<2, Int> {
-    const DRAWN: i32 = -1;
-    let device = probabilities.device();
-    let given = column(picks, |pick| match pick.code {
-        Code::Given(id) => id as i32,
-        Code::Drawn(_) => DRAWN,
-    });
-    let given: Tensor<2, Int> = Tensor::from_data(given, &device);
-    if picks.iter().all(|pick| matches!(pick.code, Code::Given(_))) {
-        return given;
+fn codes(probabilities: &Tensor<2>, sent: SentPicks) -> Tensor<2, Int> {
+    let drawn = sent.uniforms.map(|uniforms| draw(probabilities.clone(), uniforms));
+    match (sent.given, drawn) {
+        (Some(given), Some(drawn)) => {
+            given.clone().mask_where(given.equal_scalar(DRAWN as i32), drawn)
+        }
+        (given, drawn) => given.or(drawn).expect("a pick is given or drawn"),
     }
-    let uniforms = column(picks, |pick| match pick.code {
-        Code::Given(_) => 0.0f32,
-        Code::Drawn(uniform) => uniform,
-    });
-    // Explicit: the device's default float may be f16 or bf16, which can't represent 24-bit
-    // uniforms.
-    let uniforms = Tensor::from_data(uniforms, (&device, DType::F32));
-    let drawn = draw(probabilities.clone(), uniforms);
-    given.clone().mask_where(given.equal_scalar(DRAWN), drawn)
-}
-
-/// One value per pick, `[R, 1]`.
-fn column<E: Element>(picks: &[Pick], value: impl Fn(&Pick) -> E) -> TensorData {
-    TensorData::new(picks.iter().map(value).collect(), [picks.len(), 1])
 }
 
 /// Draws one code per row of `[R, V]` probabilities by inverting their cumulative distribution at
@@ -189,7 +218,7 @@ fn first_above(edges: Tensor<2>, target: Tensor<2>) -> Tensor<2, Int> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
+    use burn::tensor::{DType, TensorData};
     use editmgt_core::{ChaChaNoise, GridSize, NoiseRequest, NoiseSource};
 
     fn drawn(probabilities: Vec<f32>, uniforms: Vec<f32>) -> Vec<i64> {

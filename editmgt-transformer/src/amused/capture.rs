@@ -1,5 +1,5 @@
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use editmgt_core::{AttentionMaps, AttentionRequest, Error, GridSize, ItemRows, Result, TextRows};
+use burn::tensor::{Int, Tensor, activation};
+use editmgt_core::{AttentionMaps, AttentionRequest, GridSize, Result, read_back};
 
 /// Collects the attention between image and text during a pass.
 ///
@@ -22,24 +22,15 @@ pub(super) struct Probe<'c, 'a> {
 }
 
 impl<'a> Capture<'a> {
-    /// `None` for an empty request. The request must have been checked.
+    /// `None` for an empty request. The request must have been checked; `rows` are its text rows.
     pub(super) fn new(
         request: &'a AttentionRequest,
         grid: GridSize,
-        device: &Device,
+        rows: Vec<Option<Tensor<1, Int>>>,
     ) -> Option<Self> {
         if request.is_empty() {
             return None;
         }
-        let select = |item: &ItemRows| match &item.rows {
-            TextRows::All => None,
-            TextRows::Rows(rows) => {
-                let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-                let count = rows.len();
-                Some(Tensor::from_data(TensorData::new(rows, [count]), device))
-            }
-        };
-        let rows = request.items.iter().map(select).collect();
         Some(Self { request, grid, rows, maps: vec![Vec::new(); request.blocks.len()] })
     }
 
@@ -57,9 +48,7 @@ impl<'a> Capture<'a> {
             let sum = of_block.into_iter().reduce(|sum, map| sum + map);
             sum.expect("checked requests name existing blocks, and a pass runs all of them") / count
         });
-        let values = Tensor::cat(means.collect(), 0)
-            .try_into_vec_as::<f32>()
-            .map_err(|e| Error::device("reading attention maps", e))?;
+        let values = read_back(Tensor::cat(means.collect(), 0), "reading attention maps")?;
         AttentionMaps::new(request.blocks.clone(), request.items.len(), grid, values)
     }
 }

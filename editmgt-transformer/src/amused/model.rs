@@ -2,7 +2,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{DType, Device, Tensor, activation};
 use editmgt_core::{
-    AttentionRequest, Error, MgtTransformer, Result, StepInput, StepOutput, TransformerSpec,
+    AttentionRequest, Error, MgtTransformer, Result, StepInput, StepOutput, TransformerSpec, Upload,
 };
 use editmgt_kernels::{BufferPool, Operands, WithOperands, linear_layer};
 
@@ -15,6 +15,7 @@ use crate::conditioning::{Mlp, micro_sinusoids};
 use crate::embedding::TokenEmbedding;
 use crate::head::MlmHead;
 use crate::norm::{rms_norm, rms_norm_config};
+use crate::requested::RequestedRows;
 
 /// aMUSEd's transformer.
 ///
@@ -136,20 +137,26 @@ impl UVit2DModel {
         let grid = input.tokens.size();
         let inner = self.inner_grid(grid);
 
+        let mut upload = Upload::default();
+        let micro = upload.floats(micro_sinusoids(input.micro, self.micro_channels));
+        let ids = upload.indices(input.tokens.ids().iter().map(|&id| id as usize))?;
+        let rows = RequestedRows::new(request, &mut upload)?;
+        let sent = upload.send(&device);
+
         let text = linear_layer(&self.encoder_proj, input.text.hidden.clone().cast(dtype));
         let text = rms_norm(&self.encoder_proj_layer_norm, text);
         trace(UVit2DPoint::Context, &text);
-        let micro = micro_sinusoids(input.micro, self.micro_channels, &device, dtype);
+        let batch = input.tokens.batch();
+        let micro = sent.floats(micro, [batch, 5 * self.micro_channels]).cast(dtype);
         trace(UVit2DPoint::MicroConditions, &micro.clone().unsqueeze_dim(1));
         let pooled = input.text.pooled.clone().cast(dtype);
         let conditioning = self.cond_embed.forward(Tensor::cat(vec![pooled, micro], 1));
         trace(UVit2DPoint::Conditioning, &conditioning.clone().unsqueeze_dim(1));
         let conditioning = activation::silu(conditioning);
         let context = StackContext { text: &text, conditioning: &conditioning, grid: inner };
-        let mut capture = Capture::new(request, inner, &device);
+        let mut capture = Capture::new(request, inner, rows.on_device(&sent));
 
-        let ids = input.tokens.to_tensor(self.spec.mask_token as usize + 1, &device)?;
-        let x = self.embed.forward(ids);
+        let x = self.embed.forward(sent.indices(ids, [batch, grid.height, grid.width]));
         trace(UVit2DPoint::Embedding, &x);
         let x = self.down_block.forward(x, grid, &context, &mut capture, trace);
         let x = linear_layer(&self.project_to_hidden, rms_norm(&self.project_to_hidden_norm, x));

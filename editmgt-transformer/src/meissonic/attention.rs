@@ -1,8 +1,11 @@
 //! Joint attention over all streams: keys and values in the order `[text, image, reference]`.
 
 use burn::nn::{Linear, RmsNorm};
-use burn::tensor::{DType, Tensor};
-use editmgt_kernels::{self as kernels, attention, join_tokens};
+use burn::tensor::{DType, Device, Tensor};
+use editmgt_core::Upload;
+use editmgt_kernels::{
+    self as kernels, attention, attention_dtype, attention_operand, join_tokens,
+};
 
 use crate::meissonic::pass::Stream;
 use crate::meissonic::rope::Rotation;
@@ -49,13 +52,20 @@ impl Projection<'_> {
 /// Weights are at least the smallest normal f32, so that no sum of weights is zero.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyWeights {
-    canvas_queries: Vec<f32>,
-    reference_queries: Vec<f32>,
+    canvas_queries: kernels::KeyWeights,
+    reference_queries: kernels::KeyWeights,
+    /// The smallest weight.
+    smallest: f32,
 }
 
 impl KeyWeights {
     /// `None` for a strength of 1, which has no effect.
-    pub(crate) fn new(strength: f32, canvas_keys: usize, reference_keys: usize) -> Option<Self> {
+    pub(crate) fn new(
+        strength: f32,
+        canvas_keys: usize,
+        reference_keys: usize,
+        device: &Device,
+    ) -> Option<Self> {
         if strength == 1.0 {
             return None;
         }
@@ -67,15 +77,30 @@ impl KeyWeights {
             weights.resize(canvas_keys + reference_keys, reference);
             weights
         };
-        Some(Self { canvas_queries: weights(own, other), reference_queries: weights(other, own) })
+        let both = [weights(own, other), weights(other, own)];
+        let mut upload = Upload::default();
+        let parts = both.each_ref().map(|weights| upload.floats(weights.iter().copied()));
+        let sent = upload.send(device);
+        let keys = canvas_keys + reference_keys;
+        let [canvas, reference] = parts.map(|part| sent.floats(part, [keys]));
+        let [of_canvas, of_reference] = both;
+        Some(Self {
+            canvas_queries: kernels::KeyWeights::new(of_canvas, canvas),
+            reference_queries: kernels::KeyWeights::new(of_reference, reference),
+            smallest: own.min(other),
+        })
     }
 }
 
-/// The keys and values of all streams, in f32.
+/// The smallest weight of keys in f16: a sum of smaller ones could be denormal, or zero.
+const SMALLEST_F16_WEIGHT: f32 = 1.0 / 256.0;
+
+/// The keys and values of all streams: in f16 where a fused kernel attends to them
+/// ([`attention_dtype`]), which sums in f32; in f32 elsewhere.
 ///
 /// The cast to f32 is explicit because backends differ for half-precision inputs: flex widens
-/// scores and exponentials, fused GPU kernels sum in f32, but their fallbacks and autodiff compute
-/// in the input's dtype.
+/// scores and exponentials, but the compositions of GPUs and of autodiff compute in the input's
+/// dtype.
 pub(crate) struct KeyValues {
     /// `[B, heads, S, head_dim]`.
     key: Tensor<4>,
@@ -88,12 +113,17 @@ impl KeyValues {
     /// `[text, image, reference]`.
     pub(crate) fn new(streams: &[&Heads], weights: Option<&KeyWeights>) -> Self {
         let join = |part: fn(&Heads) -> &Tensor<4>| {
-            let parts = streams.iter().map(|stream| part(stream).clone()).collect();
-            join_tokens(parts).cast(DType::F32)
+            join_tokens(streams.iter().map(|stream| part(stream).clone()).collect())
         };
         let (key, value) = (join(|heads| &heads.key), join(|heads| &heads.value));
+        let [.., keys, channels] = key.dims();
+        let dtype = match weights {
+            Some(weights) if weights.smallest < SMALLEST_F16_WEIGHT => DType::F32,
+            _ => attention_dtype(key.dtype(), &key.device(), keys, channels),
+        };
+        let (key, value) = (attention_operand(key, dtype), attention_operand(value, dtype));
         let all = kernels::KeyValues::new(key.clone(), value);
-        let weighted = |weights: Option<&Vec<f32>>| {
+        let weighted = |weights: Option<&kernels::KeyWeights>| {
             weights.map_or_else(|| all.clone(), |weights| all.with_weights(weights))
         };
         Self {
@@ -125,12 +155,12 @@ impl KeyValues {
 /// Attention of queries `[B, heads, N, head_dim]`, to `[B, N, D]` in the queries' dtype.
 pub(crate) fn attend(query: Tensor<4>, keys: &kernels::KeyValues) -> Tensor<3> {
     let dtype = query.dtype();
-    attention(query.cast(DType::F32), keys).cast(dtype)
+    attention(attention_operand(query, keys.dtype()), keys).cast(dtype)
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution, TensorData, module};
+    use burn::tensor::{Distribution, TensorData, module};
 
     use super::*;
 
@@ -166,7 +196,7 @@ mod tests {
             );
             let expected = expected.swap_dims(1, 2).reshape([2, size, 24]);
 
-            let weights = KeyWeights::new(strength, CANVAS, REFERENCE);
+            let weights = KeyWeights::new(strength, CANVAS, REFERENCE, &device);
             assert_eq!(weights.is_none(), strength == 1.0);
             let keys = KeyValues::new(&[&canvas, &reference], weights.as_ref());
             let got = Tensor::cat(
@@ -200,7 +230,7 @@ mod tests {
                     let wide = |x: &Tensor<4>| x.clone().cast(DType::F32);
                     let (query, key) = (wide(&narrow.query), wide(&narrow.key));
                     let exact = Heads { query, key, value: wide(&narrow.value) };
-                    let weights = KeyWeights::new(strength, 8, 4);
+                    let weights = KeyWeights::new(strength, 8, 4, &device);
                     let attended = |heads: &Heads| {
                         let keys = KeyValues::new(&[heads], weights.as_ref());
                         attend(heads.query.clone(), keys.of(Stream::Canvas))

@@ -12,15 +12,16 @@
 //! Text and reference aren't computed in a partial step: what they make of the canvas and of the
 //! timestep is that of the full step. Down and up blocks are exact: a cell depends on its own tokens only.
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::Tensor;
 use editmgt_core::{
-    ActiveRows, AttentionRequest, Error, GridSize, MgtTransformer, Result, StepCache, StepInput,
-    StepOutput, TokenGrid,
+    ActiveRows, AttentionRequest, Error, GridSize, MgtTransformer, ReferenceInput, Result,
+    StepCache, StepInput, StepOutput, Upload,
 };
-use editmgt_kernels as kernels;
+use editmgt_kernels::{self as kernels, KeyPlaces, attention_operand};
 
 use crate::meissonic::capture::Capture;
 use crate::meissonic::model::MgtModel;
+use crate::meissonic::time_text::NumberParts;
 
 /// What [`StepCache`] keeps for this model.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ struct Shapes {
 
 impl Shapes {
     fn new(input: &StepInput<'_>) -> Self {
-        let reference = input.reference.filter(|reference| reference.strength > 0.0);
+        let reference = reference(input);
         Self {
             batch: input.tokens.batch(),
             tokens: input.tokens.size(),
@@ -49,6 +50,11 @@ impl Shapes {
             reference: reference.map(|reference| (reference.tokens.size(), reference.strength)),
         }
     }
+}
+
+/// With strength 0 the reference doesn't influence the logits.
+pub(crate) fn reference<'a>(input: &StepInput<'a>) -> Option<ReferenceInput<'a>> {
+    input.reference.filter(|reference| reference.strength > 0.0)
 }
 
 impl MgtModel {
@@ -101,25 +107,35 @@ impl MgtModel {
         active: &ActiveRows,
     ) -> Result<Tensor<3>> {
         let device = self.device();
-        let (batch, text_rows) = (active.batch(), input.text.rows());
-        let mut context = self.context(input, None, &device, &mut |_| ());
-        context.image_rotation = context.image_rotation.select(active.cells(), batch);
+        let (batch, slots, text_rows) = (active.batch(), active.slots(), input.text.rows());
+        let keys = text_rows
+            + self.inner_grid(input.tokens.size()).len()
+            + reference(input)
+                .map_or(0, |reference| self.inner_grid(reference.tokens.size()).len());
         let places: Vec<usize> = active.cells().iter().map(|cell| text_rows + cell).collect();
-
         let positions = active.positions();
         let id = |(slot, position): (usize, &Option<usize>)| match position {
-            Some(position) => input.tokens.image(slot / active.slots())[*position],
-            None => self.mask_token(),
+            Some(position) => input.tokens.image(slot / slots)[*position] as usize,
+            None => self.mask_token() as usize,
         };
-        let ids = positions.iter().enumerate().map(id).collect();
-        let ids = TokenGrid::new(batch, GridSize::new(1, active.slots()), ids)?;
-        let inside = positions.contains(&None).then(|| {
-            let inside = positions.iter().map(|position| f32::from(u8::from(position.is_some())));
-            let inside = TensorData::new(inside.collect(), [batch, active.slots(), 1]);
-            Tensor::<3>::from_data(inside, (&device, self.dtype()))
-        });
 
-        let mut image = self.cell_stream(self.embedded(&ids, &device)?, inside);
+        let mut upload = Upload::default();
+        let numbers = NumberParts::new(input, &mut upload);
+        let ids = upload.indices(positions.iter().enumerate().map(id))?;
+        let cells = upload.indices(active.cells().iter().copied())?;
+        let sources = upload.indices(KeyPlaces::sources(&places, batch, keys))?;
+        let inside = positions.contains(&None).then(|| {
+            upload.floats(positions.iter().map(|place| f32::from(u8::from(place.is_some()))))
+        });
+        let sent = upload.send(&device);
+
+        let mut context = self.context(input, None, (&numbers, &sent), &mut |_| ());
+        let cells = sent.indices(cells, [batch, active.rows()]);
+        context.image_rotation = context.image_rotation.select(cells);
+        let places = KeyPlaces::new(places, sent.indices(sources, [batch, keys]));
+        let embedded = self.embedded(sent.indices(ids, [batch, 1, slots]));
+        let inside = inside.map(|part| sent.floats(part, [batch, slots, 1]).cast(self.dtype()));
+        let mut image = self.cell_stream(embedded, inside);
         let (double, single) = self.blocks();
         let (of_double, of_single) = blocks.split_at_mut(double.len());
         for (layer, keys) in double.iter().zip(of_double) {
@@ -132,20 +148,22 @@ impl MgtModel {
     }
 }
 
-/// [`kernels::KeyValues::replace`], widened to f32 as all kept keys are.
+/// [`kernels::KeyValues::replace`], in the dtype of the kept keys.
 pub(crate) fn replace(
     keys: &mut kernels::KeyValues,
-    places: &[usize],
+    places: &KeyPlaces,
     key: &Tensor<4>,
     value: &Tensor<4>,
 ) {
-    keys.replace(places, key.clone().cast(DType::F32), value.clone().cast(DType::F32));
+    let operand = |x: &Tensor<4>| attention_operand(x.clone(), keys.dtype());
+    let (key, value) = (operand(key), operand(value));
+    keys.replace(places, key, value);
 }
 
 #[cfg(test)]
 mod tests {
     use burn::module::Module;
-    use burn::tensor::Device;
+    use burn::tensor::{DType, Device};
     use editmgt_core::{ItemRows, TextRows};
 
     use super::*;

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
-use editmgt_core::{AttentionMaps, AttentionRequest, Error, GridSize, Result, TextRows};
+use burn::tensor::{DType, Int, Tensor, activation};
+use editmgt_core::{AttentionMaps, AttentionRequest, GridSize, Result, read_back};
 
 /// Collects text-to-image attention during a pass.
 ///
@@ -32,25 +32,16 @@ pub(crate) struct Probe<'c, 'a> {
 }
 
 impl<'a> Capture<'a> {
-    /// `None` for an empty request. The request must have been checked.
+    /// `None` for an empty request. The request must have been checked; `rows` are its text rows.
     pub(crate) fn new(
         request: &'a AttentionRequest,
         text_rows: usize,
         grid: GridSize,
-        device: &Device,
+        rows: Vec<Option<Tensor<1, Int>>>,
     ) -> Option<Self> {
         if request.is_empty() {
             return None;
         }
-        let select = |rows: &TextRows| match rows {
-            TextRows::All => None,
-            TextRows::Rows(rows) => {
-                let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-                let count = rows.len();
-                Some(Tensor::from_data(TensorData::new(rows, [count]), device))
-            }
-        };
-        let rows = request.items.iter().map(|item| select(&item.rows)).collect();
         let maps = vec![None; request.blocks.len()];
         Some(Self { request, text_rows, grid, rows, maps })
     }
@@ -108,9 +99,7 @@ impl<'a> Capture<'a> {
     /// Reads everything back in one transfer.
     pub(crate) fn finish(self) -> Result<AttentionMaps> {
         let (request, grid) = (self.request, self.grid);
-        let values = Tensor::cat(self.into_tensors(), 0)
-            .try_into_vec_as::<f32>()
-            .map_err(|e| Error::device("reading attention maps", e))?;
+        let values = read_back(Tensor::cat(self.into_tensors(), 0), "reading attention maps")?;
         AttentionMaps::new(request.blocks.clone(), request.items.len(), grid, values)
     }
 }
@@ -127,8 +116,8 @@ impl Probe<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Distribution;
-    use editmgt_core::ItemRows;
+    use burn::tensor::{Device, Distribution};
+    use editmgt_core::{ItemRows, TextRows};
 
     use super::*;
 
@@ -147,7 +136,7 @@ mod tests {
                 };
                 let (query, key) = (random(), random());
                 let maps = |query: &Tensor<4>, key: &Tensor<4>| {
-                    let mut capture = Capture::new(&request, 4, grid, &device).unwrap();
+                    let mut capture = Capture::new(&request, 4, grid, vec![None]).unwrap();
                     capture.probe(0).unwrap().record(query, key);
                     capture.finish().unwrap()
                 };

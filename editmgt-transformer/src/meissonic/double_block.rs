@@ -178,7 +178,7 @@ impl DoubleBlock {
         cells: Tensor<3>,
         context: &BlockContext,
         keys: &mut kernels::KeyValues,
-        places: &[usize],
+        places: &kernels::KeyPlaces,
     ) -> Tensor<3> {
         let image = self.image(Stream::Canvas);
         let image = image.project(cells, &context.conditioning, &context.image_rotation);

@@ -8,6 +8,7 @@ mod connector;
 mod double_block;
 mod feed_forward;
 mod lora;
+mod memo;
 mod model;
 mod modulation;
 mod pass;

@@ -3,26 +3,30 @@ use burn::nn::{Linear, LinearConfig, RmsNorm};
 use burn::tensor::{DType, Device, Int, Tensor, activation};
 use editmgt_core::{
     ActiveRows, AttentionRequest, Error, GridSize, ItemRows, MgtTransformer, ReferenceInput,
-    Result, StepCache, StepInput, StepOutput, TextRows, TokenGrid, TransformerSpec,
+    Result, StepCache, StepInput, StepOutput, TextRows, TokenGrid, TransformerSpec, Upload,
+    Uploaded,
 };
 use editmgt_kernels::{self as kernels, BufferPool, Operands, WithOperands};
 
-use crate::conditioning::{Mlp, micro_sinusoids};
+use crate::conditioning::Mlp;
 use crate::embedding::TokenEmbedding;
 use crate::head::MlmHead;
 use crate::meissonic::attention::{KeyValues, KeyWeights};
+use crate::meissonic::cached::reference;
 use crate::meissonic::capture::Capture;
 use crate::meissonic::config::{Connector, MgtConfig};
 use crate::meissonic::connector::TextConnector;
 use crate::meissonic::double_block::DoubleBlock;
 use crate::meissonic::lora::{LinearRole, LinearRoles};
+use crate::meissonic::memo::Memo;
 use crate::meissonic::pass::{BlockContext, ReferenceContext, Stream, Streams};
 use crate::meissonic::rope::{Frequencies, Rotation};
 use crate::meissonic::rows::linear_rows;
 use crate::meissonic::single_block::SingleBlock;
-use crate::meissonic::time_text::{MICRO, SINUSOID, TimeTextEmbedding};
+use crate::meissonic::time_text::{MICRO, NumberParts, TimeTextEmbedding};
 use crate::meissonic::trace::Trace;
 use crate::norm::{EPSILON, rms_norm, rms_norm_config};
+use crate::requested::RequestedRows;
 use crate::resample::{PatchDown, PatchUp};
 
 /// The masked generative transformer with condition tokens.
@@ -31,7 +35,7 @@ use crate::resample::{PatchDown, PatchUp};
 /// the dtype of the norms' weights, and so have all other parameters except the weights of linear
 /// layers and the embedding table, which may be in half precision and are widened where they are
 /// used. Norms, softmax and positions are computed in f32. The model has no state besides its
-/// parameters.
+/// parameters, and positions that it keeps on the device from one step to the next.
 ///
 /// Source: Meissonic (arXiv 2410.08261) and EditMGT, from the official implementation.
 #[derive(Module, Debug)]
@@ -55,6 +59,10 @@ pub struct MgtModel {
     spec: TransformerSpec,
     #[module(skip)]
     frequencies: Frequencies,
+    #[module(skip)]
+    rotations: Memo<(usize, GridSize, Device), Rotation>,
+    #[module(skip)]
+    weights: Memo<(f32, [usize; 2], Device), Option<KeyWeights>>,
     /// Of the products of a pass.
     #[module(skip)]
     operands: Operands,
@@ -102,6 +110,8 @@ impl MgtModel {
                 .then(|| TextConnector::new(config.joint_attention_dim, width, device)),
             spec: config.spec(),
             frequencies: Frequencies { axes_dims: config.axes_dims_rope, theta: config.rope_theta },
+            rotations: Memo::default(),
+            weights: Memo::default(),
             operands: Operands::default(),
         }
     }
@@ -216,27 +226,34 @@ impl MgtModel {
         let grid = input.tokens.size();
         let inner = self.inner_grid(grid);
         let text_rows = input.text.rows();
-        // With strength 0 the reference doesn't influence the logits.
-        let reference = input.reference.filter(|reference| reference.strength > 0.0);
+        let reference = reference(input);
 
-        let context = self.context(input, reference, &device, &mut trace);
-        let embedded = self.embedded(input.tokens, &device)?;
+        let mut upload = Upload::default();
+        let numbers = NumberParts::new(input, &mut upload);
+        let mut ids = |tokens: &TokenGrid| {
+            let part = upload.indices(tokens.ids().iter().map(|&id| id as usize))?;
+            Ok((part, [tokens.batch(), tokens.size().height, tokens.size().width]))
+        };
+        let tokens = ids(input.tokens)?;
+        let reference_tokens = reference.map(|input| ids(input.tokens)).transpose()?;
+        let rows = RequestedRows::new(request, &mut upload)?;
+        let sent = upload.send(&device);
+
+        let context = self.context(input, reference, (&numbers, &sent), &mut trace);
+        let embedded = self.embedded(sent.indices(tokens.0, tokens.1));
         trace(Trace::Embedding(&embedded));
         let mut streams = Streams {
             text: self.text_stream(input.text.hidden.clone()),
             image: self.image_stream(embedded, grid, Stream::Canvas),
-            reference: match reference {
-                None => None,
-                Some(ReferenceInput { tokens, .. }) => {
-                    let embedded = self.embedded(tokens, &device)?;
-                    Some(self.image_stream(embedded, tokens.size(), Stream::Reference))
-                }
-            },
+            reference: reference.zip(reference_tokens).map(|(reference, (part, shape))| {
+                let embedded = self.embedded(sent.indices(part, shape));
+                self.image_stream(embedded, reference.tokens.size(), Stream::Reference)
+            }),
         };
         let Streams { text, image, reference } = &streams;
         trace(Trace::Input { text, image, reference: reference.as_ref() });
 
-        let mut capture = Capture::new(request, text_rows, inner, &device);
+        let mut capture = Capture::new(request, text_rows, inner, rows.on_device(&sent));
         for (block, layer) in self.transformer_blocks.iter().enumerate() {
             let probe = capture.as_mut().and_then(|capture| capture.probe(block));
             let keys;
@@ -284,14 +301,16 @@ impl MgtModel {
         &self,
         input: &StepInput<'_>,
         reference: Option<ReferenceInput<'_>>,
-        device: &Device,
+        (numbers, sent): (&NumberParts, &Uploaded),
         trace: &mut impl FnMut(Trace<'_>),
     ) -> BlockContext {
         let dtype = self.dtype();
-        let micro = micro_sinusoids(input.micro, SINUSOID, device, dtype);
+        let micro = numbers.micro(sent).cast(dtype);
         let pooled = Tensor::cat(vec![input.text.pooled.clone().cast(dtype), micro], 1);
         let pooled = self.cond_embed.forward(pooled);
-        let conditioning = self.time_text_embed.forward(input.timestep, pooled.clone());
+        let (timestep, start) =
+            (numbers.timestep(sent).cast(dtype), numbers.start(sent).cast(dtype));
+        let conditioning = self.time_text_embed.forward(timestep, start, pooled.clone());
         trace(Trace::Conditioning {
             pooled: &pooled,
             canvas: &conditioning.canvas,
@@ -300,7 +319,7 @@ impl MgtModel {
 
         let text_rows = input.text.rows();
         let grid = self.inner_grid(input.tokens.size());
-        let joint_rotation = Rotation::new(text_rows, grid, &self.frequencies, device);
+        let joint_rotation = self.rotation(text_rows, grid);
         BlockContext {
             conditioning: activation::silu(conditioning.canvas),
             text_rotation: joint_rotation.narrow(0, text_rows),
@@ -312,17 +331,37 @@ impl MgtModel {
                 let (strength, keys) = (reference.strength, own_grid.len());
                 ReferenceContext {
                     conditioning: activation::silu(conditioning.reference),
-                    rotation: Rotation::new(0, own_grid, &self.frequencies, device),
-                    weights: KeyWeights::new(strength, canvas_keys, keys),
+                    rotation: self.rotation(0, own_grid),
+                    weights: self.key_weights(strength, [canvas_keys, keys]),
                 }
             }),
         }
     }
 
-    /// Tokens to features, `[B, H*W, D]`.
-    pub(crate) fn embedded(&self, tokens: &TokenGrid, device: &Device) -> Result<Tensor<3>> {
-        let ids: Tensor<3, Int> = tokens.to_tensor(self.mask_token() as usize + 1, device)?;
-        Ok(self.embed.forward(ids))
+    /// [`Rotation::new`], kept for the next step.
+    fn rotation(&self, text_rows: usize, grid: GridSize) -> Rotation {
+        let device = self.device();
+        let compute = || Rotation::new(text_rows, grid, &self.frequencies, &device);
+        // Devices are equal with and without autodiff, their tensors don't mix.
+        if device.is_autodiff() {
+            return compute();
+        }
+        self.rotations.get((text_rows, grid, device.clone()), compute)
+    }
+
+    /// [`KeyWeights::new`], kept for the next step.
+    fn key_weights(&self, strength: f32, keys: [usize; 2]) -> Option<KeyWeights> {
+        let device = self.device();
+        let compute = || KeyWeights::new(strength, keys[0], keys[1], &device);
+        if device.is_autodiff() {
+            return compute();
+        }
+        self.weights.get((strength, keys, device.clone()), compute)
+    }
+
+    /// Checked ids `[B, H, W]` to features, `[B, H*W, D]`.
+    pub(crate) fn embedded(&self, ids: Tensor<3, Int>) -> Tensor<3> {
+        self.embed.forward(ids)
     }
 
     pub(crate) fn mask_token(&self) -> u32 {

@@ -1,8 +1,8 @@
 //! Rotary position embedding on two axes (Su et al., arXiv 2104.09864).
 
 use burn::nn::RmsNorm;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use editmgt_core::GridSize;
+use burn::tensor::{Device, Int, Tensor};
+use editmgt_core::{GridSize, Upload};
 use editmgt_kernels::norm_and_rotate;
 
 /// The frequencies of the rotation.
@@ -49,11 +49,11 @@ impl Rotation {
                 }
             }
         }
-        let upload = |table: Vec<f32>| {
-            let data = TensorData::new(table, [1, tokens, 1, pairs]);
-            Tensor::from_data(data, (device, DType::F32))
-        };
-        Self { cos: upload(cos), sin: upload(sin) }
+        let mut upload = Upload::default();
+        let (cos, sin) = (upload.floats(cos), upload.floats(sin));
+        let sent = upload.send(device);
+        let shape = [1, tokens, 1, pairs];
+        Self { cos: sent.floats(cos, shape), sin: sent.floats(sin, shape) }
     }
 
     /// The rotations of `length` tokens from `start` on.
@@ -64,12 +64,10 @@ impl Rotation {
         }
     }
 
-    /// The rotations of these tokens, `[batch, N]`, for each item of a batch.
-    pub(crate) fn select(&self, tokens: &[usize], batch: usize) -> Self {
-        let rows = tokens.len() / batch;
-        let indices: Vec<i32> = tokens.iter().map(|&token| token as i32).collect();
-        let indices = TensorData::new(indices, [batch * rows]);
-        let indices = Tensor::<1, Int>::from_data(indices, &self.cos.device());
+    /// The rotations of these tokens, `[B, N]`, for each item of a batch.
+    pub(crate) fn select(&self, tokens: Tensor<2, Int>) -> Self {
+        let [batch, rows] = tokens.dims();
+        let indices = tokens.reshape([batch * rows]);
         let of = |table: &Tensor<4>| {
             let [.., pairs] = table.dims();
             let rows_of = table.clone().select(1, indices.clone());
@@ -88,6 +86,8 @@ impl Rotation {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::TensorData;
+
     use super::*;
     use crate::norm::{EPSILON, rms_norm_config};
 

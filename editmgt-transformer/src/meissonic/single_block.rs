@@ -87,7 +87,7 @@ impl SingleBlock {
         cells: Tensor<3>,
         context: &BlockContext,
         keys: &mut kernels::KeyValues,
-        places: &[usize],
+        places: &kernels::KeyPlaces,
     ) -> Tensor<3> {
         let (conditioning, rotation) = (&context.conditioning, &context.image_rotation);
         let image = self.project(cells, conditioning, rotation, Stream::Canvas);

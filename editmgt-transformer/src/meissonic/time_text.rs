@@ -2,8 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use editmgt_core::{StepInput, Upload, UploadPart, Uploaded};
 
-use crate::conditioning::{Mlp, sinusoids};
+use crate::conditioning::{Mlp, micro_sinusoids, sinusoids};
 use crate::meissonic::lora::{LinearRole, LinearRoles};
 
 /// Channels of one embedded value.
@@ -20,6 +21,41 @@ const TIMESTEP_SCALE: f32 = 1000.0;
 pub(crate) struct TimeTextEmbedding {
     timestep_embedder: Mlp,
     text_embedder: Mlp,
+}
+
+/// The embedded numbers of a pass, within an upload.
+pub(crate) struct NumberParts {
+    batch: usize,
+    micro: UploadPart,
+    timestep: UploadPart,
+    start: UploadPart,
+}
+
+impl NumberParts {
+    pub(crate) fn new(input: &StepInput<'_>, upload: &mut Upload) -> Self {
+        let scaled: Vec<f32> = input.timestep.iter().map(|t| t * TIMESTEP_SCALE).collect();
+        Self {
+            batch: input.micro.len(),
+            micro: upload.floats(micro_sinusoids(input.micro, SINUSOID)),
+            timestep: upload.floats(sinusoids(&scaled, SINUSOID)),
+            start: upload.floats(sinusoids(&[0.0], SINUSOID)),
+        }
+    }
+
+    /// The micro-conditions, `[B, 5 * 256]`.
+    pub(crate) fn micro(&self, sent: &Uploaded) -> Tensor<2> {
+        sent.floats(self.micro, [self.batch, MICRO])
+    }
+
+    /// The timesteps, `[B, 256]`.
+    pub(crate) fn timestep(&self, sent: &Uploaded) -> Tensor<2> {
+        sent.floats(self.timestep, [self.batch, SINUSOID])
+    }
+
+    /// Timestep 0, that of the reference, `[1, 256]`.
+    pub(crate) fn start(&self, sent: &Uploaded) -> Tensor<2> {
+        sent.floats(self.start, [1, SINUSOID])
+    }
 }
 
 /// The conditioning vectors of a forward pass, `[B, D]` each, before the SiLU of the blocks.
@@ -39,15 +75,21 @@ impl TimeTextEmbedding {
         }
     }
 
-    /// Timesteps `[B]` and projected pooled text with micro-conditions `[B, D]`, to `[B, D]` each.
-    pub(crate) fn forward(&self, timestep: &[f32], pooled: Tensor<2>) -> Conditioning {
-        let (device, dtype) = (pooled.device(), pooled.dtype());
+    /// Embedded timesteps, and projected pooled text with micro-conditions, to `[B, D]` each.
+    ///
+    /// # Shapes
+    /// - `timestep`: `[B, 256]`
+    /// - `start`: `[1, 256]`
+    /// - `pooled`: `[B, D]`
+    pub(crate) fn forward(
+        &self,
+        timestep: Tensor<2>,
+        start: Tensor<2>,
+        pooled: Tensor<2>,
+    ) -> Conditioning {
         let text = self.text_embedder.forward(pooled);
-        let embed = |timestep: &[f32]| {
-            let scaled: Vec<f32> = timestep.iter().map(|t| t * TIMESTEP_SCALE).collect();
-            self.timestep_embedder.forward(sinusoids(&scaled, [1, SINUSOID], &device, dtype))
-        };
-        Conditioning { canvas: embed(timestep) + text.clone(), reference: embed(&[0.0]) + text }
+        let embed = |timestep| self.timestep_embedder.forward(timestep);
+        Conditioning { canvas: embed(timestep) + text.clone(), reference: embed(start) + text }
     }
 
     pub(crate) fn declare_roles(&self, roles: &mut LinearRoles) {

@@ -1,0 +1,53 @@
+//! Attention in the shapes that decide whether a GPU computes it in one kernel.
+//!
+//! The strength of a reference makes 129 value channels of the official model's 128, which
+//! [`padded_attention`] pads to 144; it pads queries to a multiple of 128.
+
+use burn::tensor::Tensor;
+use burn::tensor::module::attention;
+use editmgt_kernels::padded_attention;
+
+use super::inputs::{Answer, Inputs};
+use super::products::{AttentionSizes, HEAD_DIM, HEADS, KEYS, QUERIES, attended_to};
+use super::{Check, Tolerance, Types};
+
+/// More than [`HEAD_DIM`], and a multiple of the rows of every variant of the fused kernel.
+const WHOLE: usize = 128;
+
+const fn check(name: &'static str, answer: fn(&mut Inputs) -> Answer) -> Check {
+    Check { name, types: Types::F32, tolerance: Tolerance::Function, answer }
+}
+
+pub(super) const CHECKS: &[Check] = &[
+    check("attention, 64 value channels", |inputs| attend(inputs, [QUERIES, HEAD_DIM, 64], plain)),
+    check("attention, 129 value channels", |inputs| {
+        attend(inputs, [QUERIES, HEAD_DIM, 129], plain)
+    }),
+    check("attention, 144 value channels", |inputs| {
+        attend(inputs, [QUERIES, HEAD_DIM, 144], plain)
+    }),
+    check("attention, 128 queries, 129 value channels", |inputs| {
+        attend(inputs, [WHOLE, HEAD_DIM, 129], plain)
+    }),
+    check("attention, 128 queries, 144 value channels", |inputs| {
+        attend(inputs, [WHOLE, HEAD_DIM, 144], plain)
+    }),
+    check("attention, padded to 256 queries, 144 value channels", |inputs| {
+        attend(inputs, [QUERIES, HEAD_DIM, 129], padded_attention)
+    }),
+];
+
+type Attend = fn(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>;
+
+/// Numbers of queries, channels of queries and keys, and channels of values.
+fn attend(inputs: &mut Inputs, [queries, head_dim, width]: [usize; 3], attend: Attend) -> Answer {
+    let scaled = |score: f64| score / (head_dim as f64).sqrt();
+    let channels = [head_dim, width];
+    let sizes = AttentionSizes { queries, keys: KEYS, channels, limit: 2.0 };
+    let ([query, key, value], expected) = attended_to(inputs, sizes, |_, _, score| scaled(score));
+    Answer::new(attend(query, key, value), [1, HEADS, queries, width], expected)
+}
+
+fn plain(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
+    attention(query, key, value, None, None, Default::default())
+}
