@@ -92,10 +92,9 @@ impl SentPicks {
         let count = picks.len();
         let given = picks.iter().filter(|pick| matches!(pick.code, Code::Given(_))).count();
         let mut upload = Upload::default();
-        let rows = match some_rows {
-            true => Some(upload.indices(picks.iter().map(|pick| pick.position))?),
-            false => None,
-        };
+        let position = |pick: &Pick| pick.position;
+        let rows =
+            if some_rows { Some(upload.indices(picks.iter().map(position))?) } else { None };
         let id = |pick: &Pick| match pick.code {
             Code::Given(id) => id as usize,
             Code::Drawn(_) => DRAWN,
