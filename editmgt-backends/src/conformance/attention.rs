@@ -11,11 +11,12 @@ use super::inputs::{Answer, Inputs};
 use super::products::{AttentionSizes, HEAD_DIM, HEADS, KEYS, QUERIES, attended_to};
 use super::{Check, Tolerance, Types};
 
-/// More than [`HEAD_DIM`], and a multiple of the rows of every variant of the fused kernel.
+/// More than [`HEAD_DIM`](super::products::HEAD_DIM), and a multiple of the rows of every variant of
+/// the fused kernel.
 const WHOLE: usize = 128;
 
 const fn check(name: &'static str, answer: fn(&mut Inputs) -> Answer) -> Check {
-    Check { name, types: Types::F32, tolerance: Tolerance::Function, answer }
+    Check { name, types: Types::F32AndF16, tolerance: Tolerance::Function, answer }
 }
 
 pub(super) const CHECKS: &[Check] = &[
@@ -37,6 +38,27 @@ pub(super) const CHECKS: &[Check] = &[
     }),
 ];
 
+/// The same layout by the kernel that every GPU of CubeCL has, for heads of 16 channels: a divisor makes
+/// 17 value channels, padded 32. A software driver compiles the kernel of 129 channels for longer than
+/// twenty minutes, since its loops over tiles are unrolled.
+#[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+pub(super) const UNIT_CHECKS: &[Check] = &[
+    check("unit attention, 17 value channels", |inputs| attend(inputs, [QUERIES, 16, 17], unit)),
+    check("unit attention, 32 value channels", |inputs| attend(inputs, [QUERIES, 16, 32], unit)),
+    check("unit attention, 128 queries, 17 value channels", |inputs| {
+        attend(inputs, [WHOLE, 16, 17], unit)
+    }),
+    check("unit attention, 128 queries, 32 value channels", |inputs| {
+        attend(inputs, [WHOLE, 16, 32], unit)
+    }),
+    Check {
+        name: "unit attention, products beyond f16",
+        types: Types::F16,
+        tolerance: Tolerance::Function,
+        answer: large_scores,
+    },
+];
+
 type Attend = fn(Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<4>;
 
 /// Numbers of queries, channels of queries and keys, and channels of values.
@@ -50,4 +72,19 @@ fn attend(inputs: &mut Inputs, [queries, head_dim, width]: [usize; 3], attend: A
 
 fn plain(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
     attention(query, key, value, None, None, Default::default())
+}
+
+#[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+fn unit(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
+    super::unit_attention::unit_attention(query, key, value)
+}
+
+/// Products of queries and keys up to a million. The composition, which burn takes where the kernel
+/// refuses a shape, has them in f16 and returns NaN.
+#[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+fn large_scores(inputs: &mut Inputs) -> Answer {
+    let scaled = |score: f64| score / 4.0;
+    let sizes = AttentionSizes { queries: WHOLE, keys: KEYS, channels: [16, 32], limit: 256.0 };
+    let ([query, key, value], expected) = attended_to(inputs, sizes, |_, _, score| scaled(score));
+    Answer::new(unit(query, key, value), [1, HEADS, WHOLE, 32], expected)
 }

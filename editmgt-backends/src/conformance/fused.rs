@@ -49,7 +49,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         name: "fused attention, weighted keys",
-        types: Types::F32,
+        types: Types::F32AndF16,
         tolerance: Tolerance::Function,
         answer: weighted_attention,
     },

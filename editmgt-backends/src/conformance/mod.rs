@@ -30,6 +30,8 @@ mod products;
 mod report;
 #[cfg(test)]
 mod tests;
+#[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+mod unit_attention;
 
 pub use known::{KNOWN_FAILURES, KnownFailure};
 pub use report::{CheckReport, ConformanceReport, Verdict};
@@ -57,6 +59,11 @@ enum Types {
     Floats,
     /// Operations that are computed in f32 for all dtypes: softmax, norms, sampling.
     F32,
+    /// Attention, in f32 or by a fused kernel in f16.
+    F32AndF16,
+    /// What only f16 shows.
+    #[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+    F16,
     /// Integers and booleans.
     Ints,
 }
@@ -94,11 +101,14 @@ impl Types {
         match self {
             Self::Floats => &Dtype::ALL,
             Self::F32 | Self::Ints => &[Dtype::F32],
+            Self::F32AndF16 => &[Dtype::F32, Dtype::F16],
+            #[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+            Self::F16 => &[Dtype::F16],
         }
     }
 }
 
-/// Every check, in the order of the report.
+/// Every check that all devices run, in the order of the report.
 fn checks() -> impl Iterator<Item = &'static Check> {
     [
         products::CHECKS,
@@ -111,6 +121,16 @@ fn checks() -> impl Iterator<Item = &'static Check> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// The checks of kernels that only some devices have.
+fn checks_of(device: &Device) -> &'static [Check] {
+    #[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
+    if unit_attention::runs_on(device) {
+        return attention::UNIT_CHECKS;
+    }
+    let _ = device;
+    &[]
 }
 
 /// Runs every check on `device`.
@@ -133,7 +153,7 @@ fn checks() -> impl Iterator<Item = &'static Check> {
 pub fn run(device: &Device) -> ConformanceReport {
     let supported = Dtype::supported(device);
     let known = known::known_failures(device);
-    let checks = checks().flat_map(|check| {
+    let checks = checks().chain(checks_of(device)).flat_map(|check| {
         let dtypes = check.types.dtypes().iter();
         dtypes.map(|&dtype| check.run(device, dtype, &supported))
     });

@@ -19,7 +19,7 @@ use crate::defaults::{photo, request};
 
 const STEPS: usize = 9;
 
-fn model(resample: bool) -> MgtModel {
+pub(crate) fn model(resample: bool) -> MgtModel {
     let config = MgtConfig {
         num_layers: 2,
         num_single_layers: 2,
@@ -39,14 +39,14 @@ fn model(resample: bool) -> MgtModel {
 }
 
 /// An edit of random photos with random text.
-struct Edit {
-    input: LoopInput,
-    hold: Box<dyn RegionHold>,
-    scheduler: Strict,
+pub(crate) struct Edit {
+    pub(crate) input: LoopInput,
+    pub(crate) hold: Box<dyn RegionHold>,
+    pub(crate) scheduler: Strict,
 }
 
 impl Edit {
-    fn new(transformer: &dyn MgtTransformer, batch: usize, size: GridSize) -> Self {
+    pub(crate) fn new(transformer: &dyn MgtTransformer, batch: usize, size: GridSize) -> Self {
         let spec = transformer.spec();
         let text = || TextConditioning {
             hidden: random([batch, 5, spec.text_size]),

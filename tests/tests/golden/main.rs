@@ -21,6 +21,7 @@ mod preproc;
 mod relatives;
 mod seam;
 mod text;
+mod transfers;
 mod untouched;
 mod visible;
 
