@@ -124,8 +124,6 @@ struct Inner {
     speeds: HashMap<usize, Speed>,
     /// Models whose speed is to be measured when there is no job.
     unmeasured: VecDeque<usize>,
-    /// The model whose speed is being measured.
-    measured: Option<usize>,
 }
 
 /// Seconds of a pass of the transformer over a thousand pixels.
@@ -215,10 +213,9 @@ impl Queue {
         lock(&self.inner).closed
     }
 
-    /// The model that is at work.
+    /// The model of the job that runs.
     pub(crate) fn running_model(&self) -> Option<usize> {
-        let inner = lock(&self.inner);
-        inner.running.as_ref().map(Job::model).or(inner.measured)
+        lock(&self.inner).running.as_ref().map(Job::model)
     }
 
     /// Measures the speed of a model that was loaded, when no job waits.
@@ -236,12 +233,10 @@ impl Queue {
         inner.closed || !inner.waiting.is_empty()
     }
 
-    fn measured(&self, model: usize, seconds: Option<f64>) {
-        let mut inner = lock(&self.inner);
-        inner.measured = None;
-        if let Some(seconds) = seconds {
-            inner.speeds.entry(model).or_insert(Speed { seconds, is_rough: true });
-        }
+    /// The speed of a model, unless a job has said it.
+    fn measured(&self, model: usize, seconds: f64) {
+        let speed = Speed { seconds, is_rough: true };
+        lock(&self.inner).speeds.entry(model).or_insert(speed);
     }
 
     /// Estimated seconds of an edit with these passes over a model's image of these pixels.
@@ -291,7 +286,6 @@ impl Queue {
                 return Some(Next::Run(job, since.elapsed()));
             }
             if let Some(model) = inner.unmeasured.pop_front() {
-                inner.measured = Some(model);
                 return Some(Next::Measure(model));
             }
             inner = self.wake.wait(inner).unwrap_or_else(PoisonError::into_inner);
@@ -369,15 +363,16 @@ impl Worker {
             let used = self.models.get(model, None)?;
             speed::measure(&used.editor, &self.limits, || self.queue.is_needed())
         });
-        if let Err(error) = &speed {
+        match speed {
+            Ok(Some(seconds)) => self.queue.measured(model, seconds),
+            // Interrupted by a job, which says it.
+            Ok(None) => {}
             // Its first edit tells.
-            tracing::debug!(
-                model = self.models.name(model),
-                error = error.body.message,
-                "no speed"
-            );
+            Err(error) => {
+                let name = self.models.name(model);
+                tracing::debug!(model = name, error = error.body.message, "no speed");
+            }
         }
-        self.queue.measured(model, speed.ok().flatten());
     }
 
     fn run_edit(&self, edit: &Edit) {
