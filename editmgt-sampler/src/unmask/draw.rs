@@ -93,8 +93,7 @@ impl SentPicks {
         let given = picks.iter().filter(|pick| matches!(pick.code, Code::Given(_))).count();
         let mut upload = Upload::default();
         let position = |pick: &Pick| pick.position;
-        let rows =
-            if some_rows { Some(upload.indices(picks.iter().map(position))?) } else { None };
+        let rows = if some_rows { Some(upload.indices(picks.iter().map(position))?) } else { None };
         let id = |pick: &Pick| match pick.code {
             Code::Given(id) => id as usize,
             Code::Drawn(_) => DRAWN,

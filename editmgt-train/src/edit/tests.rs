@@ -228,7 +228,7 @@ fn losses_with(recording: Recording, products: Products) -> Vec<f32> {
 #[test]
 fn kernels_train_like_compositions() {
     let composed = losses_with(Recording::Compositions, Products::F32);
-    assert!(composed[11] < composed[0] - 0.5, "{composed:?}");
+    assert!(composed[11] < composed[0] - 0.3, "{composed:?}");
     // Rounding of gradients that are almost zero decides about the size of Adam's first steps.
     for (products, tolerance) in [(Products::F32, 2e-4), (Products::Bf16, 3e-2)] {
         let kernels = losses_with(Recording::Kernels, products);

@@ -69,7 +69,7 @@ impl Edit {
     }
 
     /// With a user's mask that is white for a corner of each image.
-    fn masked(self, transformer: &dyn MgtTransformer) -> Self {
+    pub(crate) fn masked(self, transformer: &dyn MgtTransformer) -> Self {
         let reference = self.input.reference.clone().unwrap();
         let size = reference.size();
         let white = |i: usize| i / size.width < 2 && i % size.width < 2;
