@@ -173,7 +173,8 @@ mod x86 {
             USABLE.get_or_init(|| has_bf16_tiles() && tiles_are_permitted()).then_some(Self(()))
         }
 
-        /// The product of each strip with a panel of the same number of steps.
+        /// Writes the product of each strip with a panel of the same number of steps to `sums`, or adds
+        /// it to them. Meanwhile the cache reads the panel `next`.
         ///
         /// # Panics
         /// If numbers of steps, or of strips and sums, differ.
@@ -181,6 +182,8 @@ mod x86 {
             self,
             strips: &[&[LeftTiles]],
             panel: &[RightStep],
+            next: &[RightStep],
+            add: bool,
             sums: &mut [[Sums; Self::ROWS]],
         ) {
             let (blocks, rest) = panel.as_chunks::<STEPS>();
@@ -192,28 +195,44 @@ mod x86 {
             unsafe {
                 asm!("ldtilecfg [{}]", in(reg) &TILE_CONFIG, options(nostack, readonly, preserves_flags));
             }
+            // Addresses without memory would cost more than they save.
+            let mut next = if next.len() == panel.len() { next } else { panel }.as_ptr();
             for (strip, sums) in strips.iter().zip(sums) {
                 // SAFETY: the tiles are configured above. The loop runs `blocks.len()` times, at least
                 // once, and each time reads one element of `strip`, of 2,048 bytes in rows of 64 (tiles
                 // at 0 and 1,024), and one of `blocks`, of 2,048 bytes in rows of 128 (tiles at 0 and
-                // 64); both slices have that many elements. Then it writes `sums`, of 4,096 bytes in
-                // rows of 128 (tiles at 0, 64, 2,048 and 2,112).
+                // 64); both slices have that many elements. Before, if `add`, it reads `sums`, of 4,096
+                // bytes in rows of 128 (tiles at 0, 64, 2,048 and 2,112), and it writes them in the end.
+                // `next` is only a hint to the cache, which may be any address.
                 unsafe {
                     asm!(
+                        "test {add}, {add}",
+                        "jnz 3f",
                         "tilezero tmm0",
                         "tilezero tmm1",
                         "tilezero tmm2",
                         "tilezero tmm3",
+                        "jmp 2f",
+                        "3:",
+                        "tileloadd tmm0, [{sums} + {right_row}]",
+                        "tileloadd tmm1, [{sums} + {right_row} + 64]",
+                        "tileloadd tmm2, [{sums} + {right_row} + 2048]",
+                        "tileloadd tmm3, [{sums} + {right_row} + 2112]",
                         "2:",
                         "tileloadd tmm4, [{left} + {left_row}]",
                         "tileloadd tmm6, [{right} + {right_row}]",
                         "tileloadd tmm7, [{right} + {right_row} + 64]",
                         "tdpbf16ps tmm0, tmm4, tmm6",
+                        "prefetcht1 [{next}]",
+                        "prefetcht1 [{next} + 64]",
                         "tileloadd tmm5, [{left} + {left_row} + 1024]",
                         "tdpbf16ps tmm1, tmm4, tmm7",
+                        "prefetcht1 [{next} + 128]",
+                        "prefetcht1 [{next} + 192]",
                         "add {left}, 2048",
                         "tdpbf16ps tmm2, tmm5, tmm6",
                         "add {right}, 2048",
+                        "add {next}, 256",
                         "tdpbf16ps tmm3, tmm5, tmm7",
                         "dec {count}",
                         "jnz 2b",
@@ -223,7 +242,9 @@ mod x86 {
                         "tilestored [{sums} + {right_row} + 2112], tmm3",
                         left = inout(reg) strip.as_ptr() => _,
                         right = inout(reg) blocks.as_ptr() => _,
+                        next = inout(reg) next,
                         count = inout(reg) blocks.len() => _,
+                        add = in(reg) usize::from(add),
                         sums = in(reg) std::ptr::from_mut(sums),
                         left_row = in(reg) 64usize,
                         right_row = in(reg) 128usize,
@@ -315,6 +336,8 @@ mod elsewhere {
             self,
             _: &[&[[[u32; STEPS]; Self::ROWS]]],
             _: &[RightStep],
+            _: &[RightStep],
+            _: bool,
             _: &mut [[Sums; Self::ROWS]],
         ) {
             match self.0 {}

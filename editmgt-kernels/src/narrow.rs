@@ -8,7 +8,7 @@
 use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
-use crate::buffers::{self, Buffer};
+use crate::buffers::{self, Buffer, Lines};
 use crate::intrinsics::{Bf16Dot, Bf16Tiles, COLUMNS, RightStep, STEPS, Sums};
 use crate::lanes::dispatch;
 use crate::matrix::Matrix;
@@ -17,10 +17,8 @@ use crate::product::{self, Right, Start, split_columns, task_size};
 
 /// Numbers of a step.
 const DEPTH: usize = 2;
-/// Steps between two writes of a tile's sums to memory: a panel of that depth is 32 KiB.
-const DEPTH_BLOCK: usize = 16 * STEPS;
-/// Rows of a block: its strips, [`DEPTH_BLOCK`] deep, fit in the L2 cache. A multiple of the rows of
-/// every tile.
+/// Rows of a block. Its strips, [`Kernel::depth_block`] deep, and its sums fit in the L2 cache. A multiple
+/// of the rows of every tile.
 const ROW_BLOCK: usize = 24 * Bf16Dot::ROWS;
 /// Panels that are packed together: their part of a row lies side by side in memory, 512 bytes of it in bf16.
 const PACKED_TOGETHER: usize = 8;
@@ -56,22 +54,44 @@ impl Kernel {
         dispatch(PackStrip { kernel: self, rows, inputs, strip });
     }
 
-    /// The products of strips and a panel of the same number of steps, to a row of sums for each row
-    /// of the strips.
-    pub(crate) fn products(self, strips: &[&[u32]], panel: &[RightStep], sums: &mut Vec<Sums>) {
-        sums.clear();
+    /// Steps between two writes of a tile's sums to memory: a panel of that depth is 64 KiB for AMX, whose
+    /// tiles are read from the L2 cache, and 32 KiB otherwise.
+    fn depth_block(self) -> usize {
+        match self {
+            Self::Tiles(_) => 32 * STEPS,
+            Self::Dot(_) => 16 * STEPS,
+        }
+    }
+
+    /// Writes the products of strips and a panel of the same number of steps to `sums`, or adds them: a
+    /// row for each row of the strips. `next` is the panel that is needed after this one, if it is known.
+    pub(crate) fn products(
+        self,
+        strips: &[&[u32]],
+        panel: &[RightStep],
+        next: &[RightStep],
+        add: bool,
+        sums: &mut [Sums],
+    ) {
         match self {
             Self::Tiles(tiles) => {
-                sums.resize(strips.len() * Bf16Tiles::ROWS, [0.0; COLUMNS]);
                 let strips: Vec<_> = strips
                     .iter()
                     .map(|strip| strip.as_chunks::<STEPS>().0.as_chunks::<{ Bf16Tiles::ROWS }>().0)
                     .collect();
-                tiles.products(&strips, panel, sums.as_chunks_mut().0);
+                tiles.products(&strips, panel, next, add, sums.as_chunks_mut().0);
             }
             Self::Dot(dot) => {
-                for strip in strips {
-                    sums.extend(dot.product(strip.as_chunks().0, panel));
+                for (strip, sums) in strips.iter().zip(sums.chunks_exact_mut(Bf16Dot::ROWS)) {
+                    let product = dot.product(strip.as_chunks().0, panel);
+                    if add {
+                        sums.as_flattened_mut()
+                            .iter_mut()
+                            .zip(product.as_flattened())
+                            .for_each(|(to, x)| *to += x);
+                    } else {
+                        sums.copy_from_slice(&product);
+                    }
                 }
             }
         }
@@ -357,7 +377,7 @@ fn packed_product(
             groups.map(move |(group, rows)| Task { strips, rows, column: group * columns })
         })
         .collect();
-    tasks.into_par_iter().for_each_init(Vec::new, |sums, task| {
+    tasks.into_par_iter().for_each_init(Lines::default, |sums, task| {
         task.run(kernel, right, bias, sums);
     });
     out
@@ -373,53 +393,57 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// `sums` is reused by the tasks of a thread.
     fn run(
         mut self,
         kernel: Kernel,
         right: &PackedPairs,
         bias: Option<&[f32]>,
-        sums: &mut Vec<Sums>,
+        sums: &mut Lines<f32>,
     ) {
         let (of_strip, steps) = (kernel.rows(), steps_of(right.sizes[0]));
         let columns = self.rows.first().map_or(0, |row| row.len());
-        for first in (0..steps).step_by(DEPTH_BLOCK) {
-            let depth = first..steps.min(first + DEPTH_BLOCK);
-            let strips = self.strips.chunks_exact(of_strip * steps);
-            let strips: Vec<_> =
-                strips.map(|strip| &strip[of_strip * depth.start..of_strip * depth.end]).collect();
-            let panels = right.panels(self.column).take(columns.div_ceil(COLUMNS));
-            for (index, panel) in panels.enumerate() {
-                let column = index * COLUMNS;
-                let start = match first {
-                    0 => Start::Bias(bias.map(|bias| &bias[self.column + column..])),
-                    _ => Start::Accumulate,
-                };
-                kernel.products(&strips, &panel[depth.clone()], sums);
-                dispatch(AddSums { rows: &mut self.rows, column, sums, start });
+        let panels: Vec<_> = right.panels(self.column).take(columns.div_ceil(COLUMNS)).collect();
+        let strips = self.strips.chunks_exact(of_strip * steps);
+        let rows = strips.len() * of_strip;
+        let (sums, _) = sums.take(panels.len() * rows * COLUMNS).as_chunks_mut();
+        for first in (0..steps).step_by(kernel.depth_block()) {
+            let depth = first..steps.min(first + kernel.depth_block());
+            let strips: Vec<_> = (strips.clone())
+                .map(|strip| &strip[of_strip * depth.start..of_strip * depth.end])
+                .collect();
+            for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
+                let next = panels.get(index + 1).map_or(&[][..], |panel| &panel[depth.clone()]);
+                kernel.products(&strips, &panels[index][depth.clone()], next, first > 0, sums);
             }
         }
+        let bias = bias.map(|bias| &bias[self.column..]);
+        dispatch(WriteSums { sums, stride: rows, bias, rows: &mut self.rows });
     }
 }
 
-/// Writes the sums of a panel to the columns of their rows from `column` on.
-struct AddSums<'a, 'b> {
-    rows: &'a mut [&'b mut [f32]],
-    column: usize,
+/// Writes the sums of panels, with `stride` rows each, and a bias to rows.
+struct WriteSums<'a, 'b> {
     sums: &'a [Sums],
-    start: Start<'a>,
+    stride: usize,
+    bias: Option<&'a [f32]>,
+    rows: &'a mut [&'b mut [f32]],
 }
 
-impl WithSimd for AddSums<'_, '_> {
+impl WithSimd for WriteSums<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        for (row, sums) in self.rows.iter_mut().zip(self.sums) {
-            let row = &mut row[self.column..];
-            match row.first_chunk_mut::<COLUMNS>() {
-                // A length that is known is two registers' width.
-                Some(row) => self.start.add(sums, row),
-                None => self.start.add(&sums[..row.len()], row),
+        for (index, row) in self.rows.iter_mut().enumerate() {
+            let panels = self.sums[index..].iter().step_by(self.stride).enumerate();
+            for ((panel, sums), to) in panels.zip(row.chunks_mut(COLUMNS)) {
+                let bias = self.bias.map(|bias| &bias[panel * COLUMNS..]);
+                match to.as_chunks_mut::<COLUMNS>().0 {
+                    // A length that is known is two registers' width.
+                    [to] => Start::Bias(bias).add(sums, to),
+                    _ => Start::Bias(bias).add(&sums[..to.len()], to),
+                }
             }
         }
     }
@@ -438,6 +462,9 @@ mod tests {
     use super::*;
     use crate::matrix::Dense;
     use crate::testing::random;
+
+    /// The numbers of the deepest [`Kernel::depth_block`].
+    const DEEP: usize = 32 * STEPS * DEPTH;
 
     fn values(count: usize, seed: u32) -> Vec<f32> {
         random([count], seed).try_into_vec_as::<f32>().unwrap()
@@ -511,7 +538,7 @@ mod tests {
     /// Sizes around the edges of tiles, strips, panels, steps and blocks.
     #[test]
     fn products_equal_those_of_rounded_operands() {
-        let inputs = [1, 2, 3, 31, 2 * DEPTH_BLOCK, 2 * DEPTH_BLOCK + 1, 4 * DEPTH_BLOCK + 7];
+        let inputs = [1, 2, 3, 31, DEEP, DEEP + 1, 2 * DEEP + 7];
         let outputs = [1, COLUMNS - 1, COLUMNS, COLUMNS + 1, COLUMN_BLOCK + 17];
         for rows in [0, 1, 2, 11, 12, 13, 31, 32, 33, ROW_BLOCK + 5] {
             for sizes @ [inputs, outputs] in
@@ -524,7 +551,7 @@ mod tests {
                     for got in all(&left, &right, sizes, bias) {
                         assert_eq!(got.len(), rows * outputs);
                         for (got, expected) in got.iter().zip(&expected) {
-                            // Sums of up to 1031 products of values up to 2, in f32.
+                            // Sums of up to 2055 products of values up to 2, in f32.
                             let close = (f64::from(*got) - expected).abs() < 1e-4;
                             assert!(close, "{rows} rows, {sizes:?}: {got}, not {expected}");
                         }
@@ -591,7 +618,7 @@ mod tests {
 
     #[test]
     fn sums_do_not_depend_on_rows_and_threads() {
-        let (inputs, outputs) = (2 * DEPTH_BLOCK + 70, 3 * COLUMN_BLOCK + 5);
+        let (inputs, outputs) = (DEEP + 70, 3 * COLUMN_BLOCK + 5);
         let (left, right) = (values(700 * inputs, 1), values(inputs * outputs, 2));
         let of = |rows: usize, threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

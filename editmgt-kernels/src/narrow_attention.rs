@@ -12,7 +12,7 @@ use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use crate::attention::{OnlineSoftmax, QueryRows, query_tasks};
-use crate::buffers::Buffer;
+use crate::buffers::{Buffer, Lines};
 use crate::host::{HostTensor, Rows, on_host};
 use crate::intrinsics::{COLUMNS, RightStep, STEPS, Sums};
 use crate::lanes::dispatch;
@@ -203,8 +203,8 @@ impl NarrowKeyValues {
         let (kernel, of_strip) = (self.kernel, self.kernel.rows());
         let (channels, keys) = (self.key.depth, self.keys());
         let scale = 1.0 / (channels as f32).sqrt();
-        query.clear();
-        query.resize(steps_of(channels), [0; COLUMNS]);
+        let (query, _) = query.take(steps_of(channels) * COLUMNS).as_chunks_mut();
+        query.fill([0; COLUMNS]);
         dispatch(PackQueries { queries, channels, scale, to: query });
         let key: Vec<&[u32]> = self.key.strips(kernel, plane).collect();
         let value: Vec<&[u32]> = self.value.strips(kernel, plane).collect();
@@ -213,12 +213,13 @@ impl NarrowKeyValues {
         for first in (0..keys).step_by(KEY_BLOCK) {
             let count = KEY_BLOCK.min(keys - first);
             let block = &key[first / of_strip..][..count.div_ceil(of_strip)];
-            kernel.products(block, query, scores);
+            let (scores, _) = scores.take(block.len() * of_strip * COLUMNS).as_chunks_mut();
+            kernel.products(block, query, &[], false, scores);
             let block_weights = weights.map(|weights| &weights[first..][..count]);
             let steps = steps_of(count);
             let depth = of_strip * first / 2..of_strip * (first / 2 + steps);
-            exponentials.clear();
-            exponentials.resize(steps, [0; COLUMNS]);
+            let (exponentials, _) = exponentials.take(steps * COLUMNS).as_chunks_mut();
+            exponentials[count / 2..].fill([0; COLUMNS]);
             let rescale = dispatch(Exponentials {
                 softmax: &mut softmax,
                 scores: &mut scores[..count],
@@ -226,7 +227,8 @@ impl NarrowKeyValues {
                 to: exponentials,
             });
             let block: Vec<&[u32]> = value.iter().map(|strip| &strip[depth.clone()]).collect();
-            kernel.products(&block, exponentials, sums);
+            let (sums, _) = sums.take(block.len() * of_strip * COLUMNS).as_chunks_mut();
+            kernel.products(&block, exponentials, &[], false, sums);
             dispatch(Rescale { values: &mut values, rescale, sums });
         }
         for (column, row) in rows.iter_mut().enumerate() {
@@ -320,10 +322,10 @@ impl WithSimd for Rescale<'_> {
 /// Reused by the panels of a thread.
 #[derive(Default)]
 struct Scratch {
-    query: Vec<RightStep>,
-    exponentials: Vec<RightStep>,
-    scores: Vec<Sums>,
-    sums: Vec<Sums>,
+    query: Lines<u32>,
+    exponentials: Lines<u32>,
+    scores: Lines<f32>,
+    sums: Lines<f32>,
 }
 
 const _: () = assert!(KEY_BLOCK.is_multiple_of(2 * STEPS));

@@ -3,6 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::transpose::transpose_strided;
+use crate::buffers::Lines;
 use crate::intrinsics::{self, Sums};
 use crate::lanes::dispatch;
 use crate::narrow::{Kernel, pair, steps_of};
@@ -135,9 +136,9 @@ pub(crate) struct Scratch {
     panels: Vec<RightStep>,
     left: Vec<f32>,
     right: Vec<f32>,
-    narrow_strips: Vec<u32>,
-    narrow_panel: Vec<intrinsics::RightStep>,
-    sums: Vec<Sums>,
+    narrow_strips: Lines<u32>,
+    narrow_panel: Lines<u32>,
+    sums: Lines<f32>,
 }
 
 struct Exact<'a> {
@@ -216,18 +217,18 @@ fn narrow(
     let left_rows = left.rows_in(left_rows);
     let right_rows = right.rows_in(right_rows);
     let strip_len = of_strip * steps;
-    narrow_strips.clear();
-    narrow_strips.resize(rows.div_ceil(of_strip) * strip_len, 0);
+    let narrow_strips = narrow_strips.take(rows.div_ceil(of_strip) * strip_len);
     for (index, strip) in narrow_strips.chunks_exact_mut(strip_len).enumerate() {
         let first = index * of_strip;
         let count = of_strip.min(rows - first);
         kernel.pack(&left_rows[first * depth..][..count * depth], depth, strip);
     }
     let strips: Vec<&[u32]> = narrow_strips.chunks_exact(strip_len).collect();
-    narrow_panel.resize(steps, [0; intrinsics::COLUMNS]);
+    let (narrow_panel, _) = narrow_panel.take(steps * intrinsics::COLUMNS).as_chunks_mut();
+    let (sums, _) = sums.take(strips.len() * of_strip * intrinsics::COLUMNS).as_chunks_mut();
     for first in (0..columns).step_by(intrinsics::COLUMNS) {
         dispatch(PackPanel { rows: right_rows, columns, first, panel: narrow_panel });
-        kernel.products(&strips, narrow_panel, sums);
+        kernel.products(&strips, narrow_panel, &[], false, sums);
         dispatch(WriteSums { sums, add, columns, first, out });
     }
 }
