@@ -486,7 +486,7 @@ impl WithSimd for QueryTask<'_> {
                     add_product(simd, strip, &panel.query, &mut tile);
                     scores.copy_from_slice(&tile[..scores.len()]);
                 }
-                let rescale = panel.softmax.update(scores, weights, |x| x);
+                let rescale = panel.softmax.update(scores, weights, |_, _| {});
                 let tiles = panel.values.as_chunks_mut::<ROWS>().0.iter_mut();
                 for (sums, strip) in tiles.zip(value.chunks_exact(keys)) {
                     for sums in &mut *sums {
@@ -527,15 +527,15 @@ impl<const N: usize> OnlineSoftmax<N> {
         Self { largest: [f32::NEG_INFINITY; N], denominator: [0.0; N] }
     }
 
-    /// Replaces the scores of a tile by weighted exponentials relative to the largest score so far,
-    /// rounded by `round`, and adds them to the denominator. Returns the factor by which the sums of
-    /// earlier tiles have to be rescaled.
+    /// Replaces the scores of a tile by weighted exponentials relative to the largest score so far, and
+    /// adds them to the denominator. `change` gets the index of each key and its exponentials, and may
+    /// round them. Returns the factor by which the sums of earlier tiles have to be rescaled.
     #[inline(always)]
     pub(crate) fn update(
         &mut self,
         scores: &mut [[f32; N]],
         weights: Option<&[f32]>,
-        round: impl Fn(f32) -> f32,
+        mut change: impl FnMut(usize, &mut [f32; N]),
     ) -> [f32; N] {
         let mut largest = self.largest;
         for row in scores.iter() {
@@ -550,10 +550,12 @@ impl<const N: usize> OnlineSoftmax<N> {
         let mut sums = [0.0; N];
         for (key, row) in scores.iter_mut().enumerate() {
             let weight = weights.map_or(1.0, |weights| weights[key]);
-            for column in 0..N {
-                let factor = round(exp(row[column] - largest[column]) * weight);
-                row[column] = factor;
-                sums[column] += factor;
+            for (x, largest) in row.iter_mut().zip(&largest) {
+                *x = exp(*x - largest) * weight;
+            }
+            change(key, row);
+            for (sum, x) in sums.iter_mut().zip(row) {
+                *sum += *x;
             }
         }
         for column in 0..N {

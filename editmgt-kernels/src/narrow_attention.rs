@@ -16,11 +16,11 @@ use crate::buffers::{Buffer, Lines};
 use crate::host::{HostTensor, Rows, on_host};
 use crate::intrinsics::{COLUMNS, RightStep, STEPS, Sums};
 use crate::lanes::dispatch;
-use crate::narrow::{Kernel, pair, rounded_to_bf16, steps_of};
+use crate::narrow::{Kernel, pair, steps_of};
 use crate::number::bf16_bits;
 
 /// Keys of a block: a multiple of the rows of every tile and of the numbers of [`STEPS`] steps.
-const KEY_BLOCK: usize = 384;
+const KEY_BLOCK: usize = 768;
 /// Queries of a task.
 const QUERY_BLOCK: usize = 6 * COLUMNS;
 
@@ -279,24 +279,23 @@ impl WithSimd for Exponentials<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Sums {
         let Self { softmax, scores, weights, to } = self;
-        let rescale = softmax.update(scores, weights, rounded_to_bf16);
-        for (step, rows) in to.iter_mut().zip(scores.chunks(2)) {
-            // They are bf16 already.
-            match rows {
-                [low, high] => {
-                    for ((to, low), high) in step.iter_mut().zip(low).zip(high) {
-                        *to = low.to_bits() >> 16 | high.to_bits() & 0xffff_0000;
-                    }
-                }
-                rows => {
-                    for (to, low) in step.iter_mut().zip(&rows[0]) {
-                        *to = low.to_bits() >> 16;
-                    }
-                }
+        softmax.update(scores, weights, |key, row| {
+            let step = &mut to[key / 2];
+            for (to, x) in step.iter_mut().zip(row) {
+                let bits = rounded(*x);
+                *to = if key.is_multiple_of(2) { bits >> 16 } else { *to | bits };
+                *x = f32::from_bits(bits);
             }
-        }
-        rescale
+        })
     }
+}
+
+/// The bits of the nearest bf16 of an exponential, as f32. It is positive, 0 or the NaN of an operation,
+/// which needs no check to stay one.
+#[inline(always)]
+fn rounded(x: f32) -> u32 {
+    let bits = x.to_bits();
+    bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000
 }
 
 /// Adds the sums of a block to the rescaled ones of those before it.

@@ -1,7 +1,7 @@
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, RmsNorm};
 use burn::tensor::{Device, Int, Tensor, s};
-use editmgt_kernels::{Operands, PackedWeights, dequantize, embed, linear};
+use editmgt_kernels::{PackedWeights, dequantize, embed, linear};
 
 use crate::norm::{rms_norm, rms_norm_config};
 
@@ -72,16 +72,12 @@ pub(crate) fn pointwise_conv(weight: &Param<Tensor<4>>, x: Tensor<3>) -> Tensor<
     let [outputs, ..] = weight.dims();
     // Rank 2 on both sides, so that a backend can read the transposed weight in place.
     let weight = weight.reshape([outputs, inputs]).transpose();
-    let x = exact_product(x.reshape([batch * tokens, inputs]), weight);
+    let x = arranged_product(x.reshape([batch * tokens, inputs]), weight);
     x.reshape([batch, tokens, outputs])
 }
 
-/// `x · weight`, `[N, in]` times `[in, out]`, as a convolution's: in the dtype of the tensors, and of a weight
-/// that is arranged anew for each product, so that its packed form must not be kept. In training the
-/// operands are those of the run.
-pub(crate) fn exact_product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    if x.is_autodiff() {
-        return linear(x, weight, None);
-    }
-    PackedWeights::new(0).install(|| Operands::Exact.install(|| linear(x, weight, None)))
+/// `x · weight`, `[N, in]` times `[in, out]`, of a convolution whose weight is arranged anew for each product:
+/// its packed form is not kept.
+pub(crate) fn arranged_product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    PackedWeights::new(0).install(|| linear(x, weight, None))
 }

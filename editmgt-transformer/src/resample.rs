@@ -9,7 +9,7 @@ use burn::nn::RmsNorm;
 use burn::tensor::{Device, Tensor, ops::PadMode, s};
 use editmgt_core::GridSize;
 
-use crate::embedding::{conv_param, exact_product};
+use crate::embedding::{arranged_product, conv_param};
 use crate::norm::{rms_norm, rms_norm_config};
 
 /// Tokens per merged token, along each side.
@@ -71,7 +71,7 @@ impl PatchDown {
         let weight = self.conv.val();
         let [outputs, ..] = weight.dims();
         let weight = weight.permute([2, 3, 1, 0]).reshape([features, outputs]);
-        exact_product(patches, weight).reshape([batch, rows / batch, outputs])
+        arranged_product(patches, weight).reshape([batch, rows / batch, outputs])
     }
 }
 
@@ -111,7 +111,7 @@ impl PatchUp {
         let patch = FACTOR * FACTOR;
         let weight = weight.permute([0, 2, 3, 1]).reshape([channels, patch * outputs]);
         let x = rms_norm(&self.norm, x).reshape([batch * cells, channels]);
-        exact_product(x, weight).reshape([batch, cells * patch, outputs])
+        arranged_product(x, weight).reshape([batch, cells * patch, outputs])
     }
 }
 
