@@ -12,7 +12,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use editmgt::{EditError, EditRequest, Editor};
+use editmgt::{EditRequest, Editor};
 use editmgt_eval::encoders::{Encoders, WithSimilarity};
 use editmgt_eval::{Measured, RunStore, Shard, Suite, Summary};
 use editmgt_store::{FileRoles, json};
@@ -20,6 +20,7 @@ use indicatif::ProgressBar;
 
 use crate::lock::LockArgs;
 use crate::model::ModelArg;
+use crate::runs::ComputeArgs;
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -72,6 +73,9 @@ struct EditorArgs {
     /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: by the device]
+    #[arg(long)]
+    dtype: Option<String>,
 }
 
 impl EditorArgs {
@@ -92,9 +96,10 @@ impl EditorArgs {
         }
     }
 
-    fn editor(&self) -> Result<Editor, EditError> {
+    fn editor(&self) -> Result<Editor, Box<dyn Error>> {
         let device = editmgt::open_device(&self.device)?;
-        self.model.builder().device(device).build()
+        let dtype = ComputeArgs::dtype(&device, self.dtype.as_deref())?;
+        Ok(self.model.builder().device(device).dtype(dtype).build()?)
     }
 }
 
