@@ -63,6 +63,7 @@ mod nearest;
 mod norm;
 mod number;
 mod operands;
+mod packed_attention;
 mod padded;
 mod product;
 mod quantized;

@@ -1,7 +1,7 @@
 //! Attention whose operands are bf16: queries, keys, values and the exponentials of the scores. Scores,
 //! softmax and sums are f32.
 //!
-//! The blocks are those of [`crate::attention`]: scores are computed transposed, a column for each query.
+//! The blocks are those of [`crate::packed_attention`]: scores are computed transposed, a column for each query.
 //! The exponentials are rounded before they are added to the denominator, so that the weights of the
 //! average add up to 1.
 
@@ -11,13 +11,13 @@ use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
-use crate::attention::{OnlineSoftmax, QueryRows, query_tasks};
 use crate::buffers::{Buffer, Lines};
 use crate::host::{HostTensor, Rows, on_host};
 use crate::intrinsics::{COLUMNS, RightStep, STEPS, Sums};
 use crate::lanes::dispatch;
 use crate::narrow::{Kernel, pair, steps_of};
 use crate::number::bf16_bits;
+use crate::packed_attention::{OnlineSoftmax, QueryRows, query_tasks};
 
 /// Keys of a block: a multiple of the rows of every tile and of the numbers of [`STEPS`] steps.
 const KEY_BLOCK: usize = 768;
