@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::scope::with_value;
+
 /// Length of the smallest buffer that is pooled: 256 KiB. Allocators keep smaller blocks
 /// themselves.
 const MIN_POOLED_FLOATS: usize = 1 << 16;
@@ -62,22 +64,12 @@ impl BufferPool {
 
     /// Runs `pass` with this pool for the kernels that it calls on this thread.
     pub fn install<R>(&self, pass: impl FnOnce() -> R) -> R {
-        let _previous = Previous(CURRENT.replace(Some(self.clone())));
-        pass()
+        with_value(|value| CURRENT.replace(value), Some(self.clone()), pass)
     }
 
     fn lock(&self) -> MutexGuard<'_, Pool> {
         // No panic leaves the list of buffers half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Puts the pool back that was installed before, also if the pass panics.
-struct Previous(Option<BufferPool>);
-
-impl Drop for Previous {
-    fn drop(&mut self) {
-        CURRENT.set(self.0.take());
     }
 }
 

@@ -10,6 +10,7 @@ use crate::matrix::Matrix;
 use crate::narrow::PackedBf16;
 use crate::operands::Operands;
 use crate::product::PackedRight;
+use crate::scope::with_value;
 
 /// The packed weights of [`linear`](crate::linear) layers, kept for later passes.
 ///
@@ -117,8 +118,7 @@ impl PackedWeights {
 
     /// Runs `passes` with these packed weights for the kernels that it calls on this thread.
     pub fn install<R>(&self, passes: impl FnOnce() -> R) -> R {
-        let _previous = Previous(CURRENT.replace(Some(self.clone())));
-        passes()
+        with_value(|value| CURRENT.replace(value), Some(self.clone()), passes)
     }
 
     /// Bytes that are kept.
@@ -172,15 +172,6 @@ pub(crate) fn packed<M: Matrix>(
 ) -> Option<Arc<Packed>> {
     let current = CURRENT.with_borrow(|current| current.clone())?;
     current.packed(stored, address, right, operands)
-}
-
-/// Puts those back that were installed before, also if the passes panic.
-struct Previous(Option<PackedWeights>);
-
-impl Drop for Previous {
-    fn drop(&mut self) {
-        CURRENT.set(self.0.take());
-    }
 }
 
 #[cfg(test)]

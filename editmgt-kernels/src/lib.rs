@@ -69,6 +69,7 @@ mod product;
 mod quantized;
 mod recording;
 mod rotation;
+mod scope;
 mod sums;
 #[cfg(test)]
 mod testing;

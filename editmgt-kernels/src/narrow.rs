@@ -63,13 +63,18 @@ impl Kernel {
         }
     }
 
-    /// Writes the products of strips and a panel of the same number of steps to `sums`, or adds them: a
-    /// row for each row of the strips. `next` is the panel that is needed after this one, if it is known.
-    pub(crate) fn products(
+    /// Writes the products of strips and a panel of the same number of steps to `sums`: a row for each row
+    /// of the strips.
+    pub(crate) fn products(self, strips: &[&[u32]], panel: &[RightStep], sums: &mut [Sums]) {
+        self.products_before(&[], strips, panel, false, sums);
+    }
+
+    /// [`products`](Self::products), written or added to `sums`, while the cache reads the panel `next`.
+    fn products_before(
         self,
+        next: &[RightStep],
         strips: &[&[u32]],
         panel: &[RightStep],
-        next: &[RightStep],
         add: bool,
         sums: &mut [Sums],
     ) {
@@ -414,7 +419,8 @@ impl Task<'_> {
                 .collect();
             for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
                 let next = panels.get(index + 1).map_or(&[][..], |panel| &panel[depth.clone()]);
-                kernel.products(&strips, &panels[index][depth.clone()], next, first > 0, sums);
+                let panel = &panels[index][depth.clone()];
+                kernel.products_before(next, &strips, panel, first > 0, sums);
             }
         }
         let bias = bias.map(|bias| &bias[self.column..]);

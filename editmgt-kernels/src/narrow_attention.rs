@@ -214,7 +214,7 @@ impl NarrowKeyValues {
             let count = KEY_BLOCK.min(keys - first);
             let block = &key[first / of_strip..][..count.div_ceil(of_strip)];
             let (scores, _) = scores.take(block.len() * of_strip * COLUMNS).as_chunks_mut();
-            kernel.products(block, query, &[], false, scores);
+            kernel.products(block, query, scores);
             let block_weights = weights.map(|weights| &weights[first..][..count]);
             let steps = steps_of(count);
             let depth = of_strip * first / 2..of_strip * (first / 2 + steps);
@@ -228,7 +228,7 @@ impl NarrowKeyValues {
             });
             let block: Vec<&[u32]> = value.iter().map(|strip| &strip[depth.clone()]).collect();
             let (sums, _) = sums.take(block.len() * of_strip * COLUMNS).as_chunks_mut();
-            kernel.products(&block, exponentials, &[], false, sums);
+            kernel.products(&block, exponentials, sums);
             dispatch(Rescale { values: &mut values, rescale, sums });
         }
         for (column, row) in rows.iter_mut().enumerate() {

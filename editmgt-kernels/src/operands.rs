@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::scope::with_value;
+
 /// The precision to which the [`linear`](crate::linear) kernels round the operands of a product. Its
 /// sums are f32.
 ///
@@ -49,21 +51,11 @@ thread_local! {
 impl Operands {
     /// Runs `pass` with this precision for the kernels that it calls on this thread.
     pub fn install<R>(self, pass: impl FnOnce() -> R) -> R {
-        let _previous = Previous(CURRENT.replace(self));
-        pass()
+        with_value(|value| CURRENT.replace(value), self, pass)
     }
 
     /// That of this thread.
     pub(crate) fn current() -> Self {
         CURRENT.get()
-    }
-}
-
-/// Puts the precision back that was installed before, also if the pass panics.
-struct Previous(Operands);
-
-impl Drop for Previous {
-    fn drop(&mut self) {
-        CURRENT.set(self.0);
     }
 }

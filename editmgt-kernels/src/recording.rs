@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::scope::with_value;
+
 /// What computes the operations of this crate where burn's autodiff records them.
 ///
 /// A training loop runs the passes of its losses in one with [`install`](Self::install): operations read
@@ -36,22 +38,12 @@ thread_local! {
 impl Recording {
     /// Runs `pass` with this choice for the operations that it calls on this thread.
     pub fn install<R>(self, pass: impl FnOnce() -> R) -> R {
-        let _previous = Previous(CURRENT.replace(self));
-        pass()
+        with_value(|value| CURRENT.replace(value), self, pass)
     }
 
     /// That of this thread.
     #[cfg(feature = "autodiff")]
     pub(crate) fn current() -> Self {
         CURRENT.get()
-    }
-}
-
-/// Puts the choice back that was installed before, also if the pass panics.
-struct Previous(Recording);
-
-impl Drop for Previous {
-    fn drop(&mut self) {
-        CURRENT.set(self.0);
     }
 }

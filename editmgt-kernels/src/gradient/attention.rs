@@ -4,12 +4,11 @@ use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::norm::dot;
 use super::plane::{Planes, Scratch, View};
 use super::record::{Operation, input};
 use crate::buffers::Buffer;
 use crate::host::HostTensor;
-use crate::lanes::{dispatch, exp, largest, sum};
+use crate::lanes::{dispatch, dot, exp, largest, sum};
 
 /// `softmax(q kᵀ / √d) v`; the probabilities are kept for the backward pass.
 ///

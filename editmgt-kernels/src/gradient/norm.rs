@@ -6,7 +6,7 @@ use super::record::{Operation, input};
 use super::rows::{RowSum, sum_items, sum_rows};
 use crate::buffers;
 use crate::host::HostTensor;
-use crate::lanes::sum;
+use crate::lanes::{dot, sum};
 use crate::norm::{self, inverse_rms};
 use crate::work::{RowChange, for_rows, map_rows};
 
@@ -84,23 +84,6 @@ impl RowChange for RmsInput<'_> {
             *gradient = factor * (*gradient - x * product);
         }
     }
-}
-
-/// The sum of products, in the order of [`sum`].
-#[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut lanes = [0.0; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
-        }
-    }
-    for ((lane, a), b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
-        *lane += a * b;
-    }
-    sum(&lanes, |x| x)
 }
 
 /// [`crate::modulated_layer_norm`].

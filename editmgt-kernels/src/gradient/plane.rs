@@ -228,7 +228,7 @@ fn narrow(
     let (sums, _) = sums.take(strips.len() * of_strip * intrinsics::COLUMNS).as_chunks_mut();
     for first in (0..columns).step_by(intrinsics::COLUMNS) {
         dispatch(PackPanel { rows: right_rows, columns, first, panel: narrow_panel });
-        kernel.products(&strips, narrow_panel, &[], false, sums);
+        kernel.products(&strips, narrow_panel, sums);
         dispatch(WriteSums { sums, add, columns, first, out });
     }
 }
