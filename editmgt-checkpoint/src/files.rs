@@ -89,9 +89,10 @@ impl WeightFiles {
         let dir = dir.as_ref();
         let Chosen { format, variant, file } = WeightSets::read(dir)?.choose(dir, variant)?;
         let files = Self { format, variant, ..Self::empty(dir) };
-        match file.extension().is_some_and(|extension| extension == "json") {
-            true => files.sharded(&file),
-            false => files.single(file),
+        if file.extension().is_some_and(|extension| extension == "json") {
+            files.sharded(&file)
+        } else {
+            files.single(file)
         }
     }
 

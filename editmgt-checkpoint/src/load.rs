@@ -407,9 +407,10 @@ impl Loader<'_> {
         device: &Device,
     ) -> Result<Tensor<2>, CheckpointError> {
         if self.options.keep_quantized && reads_quantized(device) {
-            return Ok(match source.transposed {
-                true => matrix.into_linear_weight(device),
-                false => matrix.into_table(device),
+            return Ok(if source.transposed {
+                matrix.into_linear_weight(device)
+            } else {
+                matrix.into_table(device)
             });
         }
         let (dtype, shape) = (self.options.dtype, matrix.shape());

@@ -83,9 +83,10 @@ pub(crate) fn run(args: ModelsArgs) -> Outcome {
 fn describe(state: &str, cached: Option<&CachedRepository>) -> String {
     let Some(cached) = cached.filter(|_| state != "absent") else { return "-".to_owned() };
     let revisions = cached.revisions.iter().map(|revision| {
-        let refs = match revision.refs.is_empty() {
-            true => String::new(),
-            false => format!("{} ", revision.refs.join(", ")),
+        let refs = if revision.refs.is_empty() {
+            String::new()
+        } else {
+            format!("{} ", revision.refs.join(", "))
         };
         let lacking = match revision.lacking.len() {
             0 => String::new(),

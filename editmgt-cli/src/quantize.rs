@@ -49,10 +49,7 @@ pub(crate) fn run(args: QuantizeArgs) -> Outcome {
     let request = QuantizeRequest::new(args.bits)
         .variant(args.variant)
         .accept_unknown_keys(args.accept_unknown_keys);
-    let request = match args.parts.is_empty() {
-        true => request,
-        false => request.parts(args.parts),
-    };
+    let request = if args.parts.is_empty() { request } else { request.parts(args.parts) };
     let shown = std::io::stderr().is_terminal();
     let written = quantize_model(&folder, &args.out, &request, |part| {
         if shown {

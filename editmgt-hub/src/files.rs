@@ -242,9 +242,10 @@ impl Weights {
         let names: Vec<_> = names.filter(|name| !editmgt_store::is_sidecar(name)).collect();
         // A file or an index.
         let has_safetensors = names.iter().any(|name| name.contains(SAFETENSORS.ending));
-        match cfg!(feature = "pytorch") && !has_safetensors {
-            true => Self::of_pickles(&names),
-            false => Self::of_names(&names, &SAFETENSORS),
+        if cfg!(feature = "pytorch") && !has_safetensors {
+            Self::of_pickles(&names)
+        } else {
+            Self::of_names(&names, &SAFETENSORS)
         }
     }
 

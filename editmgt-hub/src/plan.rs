@@ -78,9 +78,10 @@ impl PullRequest {
         {
             return wrong("variant", "the name of a variant of the weights (fp16)", variant);
         }
-        match self.only.iter().any(|part| part.trim().is_empty()) {
-            true => wrong("only", "the names of parts (editmgt, vqvae, …)", ""),
-            false => Ok(()),
+        if self.only.iter().any(|part| part.trim().is_empty()) {
+            wrong("only", "the names of parts (editmgt, vqvae, …)", "")
+        } else {
+            Ok(())
         }
     }
 }

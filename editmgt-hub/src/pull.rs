@@ -131,9 +131,10 @@ impl Hub {
         let cache = RepositoryCache::new(&self.settings.cache, &source.repository);
         let variant = request.variant.as_deref();
         let select = |mut layout: Layout| {
-            let unknown: Vec<String> = match request.only.is_empty() {
-                true => Vec::new(),
-                false => request.only.iter().filter(|part| !layout.has(part)).cloned().collect(),
+            let unknown: Vec<String> = if request.only.is_empty() {
+                Vec::new()
+            } else {
+                request.only.iter().filter(|part| !layout.has(part)).cloned().collect()
             };
             layout.only(&request.only);
             (layout, unknown)

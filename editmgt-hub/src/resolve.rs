@@ -52,9 +52,10 @@ impl Hub {
         let cache = || self.settings.cache.clone();
         if !lacking.is_empty() {
             let (name, is_path) = (name.to_string(), name.name().contains('/'));
-            return Err(match self.settings.offline {
-                true => HubError::Offline { name, cache: cache(), lacking },
-                false => HubError::NotCached { name, cache: cache(), lacking, is_path },
+            return Err(if self.settings.offline {
+                HubError::Offline { name, cache: cache(), lacking }
+            } else {
+                HubError::NotCached { name, cache: cache(), lacking, is_path }
             });
         }
         let root = roots.get(name.repository()).cloned().unwrap_or_default();

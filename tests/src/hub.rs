@@ -400,9 +400,10 @@ impl Shared {
         };
         let hash = repository.hash(file);
         let commit = &repository.commit;
-        let (status, location) = match bytes.len() >= LARGE {
-            true => (302, format!("{}/cdn/{hash}?signature=secret", self.cdn)),
-            false => (307, format!("/api/resolve-cache/{name}/{commit}/{file}")),
+        let (status, location) = if bytes.len() >= LARGE {
+            (302, format!("{}/cdn/{hash}?signature=secret", self.cdn))
+        } else {
+            (307, format!("/api/resolve-cache/{name}/{commit}/{file}"))
         };
         let headers = format!(
             "Location: {location}\r\nX-Repo-Commit: {commit}\r\nX-Linked-Size: {}\r\nX-Linked-Etag: \"{hash}\"\r\n",

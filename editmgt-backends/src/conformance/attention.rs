@@ -39,8 +39,8 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// The same layout by the kernel that every GPU of CubeCL has, for heads of 16 channels: a divisor makes
-/// 17 value channels, padded 32. With the 129 of the official model a software driver compiles for more
-/// than twenty minutes, since the loops over tiles are unrolled.
+/// 17 value channels, padded 32. Not the 129 of the official model, so that a software driver compiles the
+/// kernels soon.
 #[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
 pub(super) const UNIT_CHECKS: &[Check] = &[
     check("unit attention, 17 value channels", |inputs| attend(inputs, [QUERIES, 16, 17], unit)),

@@ -127,9 +127,10 @@ impl<R: BufRead> Pickle<'_, R> {
 
     fn skip(&mut self, len: u64) -> Result<(), Refusal> {
         self.spend(len)?;
-        match io::copy(&mut self.from.by_ref().take(len), &mut io::sink())? == len {
-            true => Ok(()),
-            false => Err(PickleError::Truncated.into()),
+        if io::copy(&mut self.from.by_ref().take(len), &mut io::sink())? == len {
+            Ok(())
+        } else {
+            Err(PickleError::Truncated.into())
         }
     }
 

@@ -90,9 +90,10 @@ impl EditLoop<'_> {
     /// Whether a step computes the whole canvas: by the plan, or because the batch changes with
     /// guidance.
     fn is_full(&self, step: usize) -> bool {
-        let plan = match self.stages.transformer.caches_steps() {
-            true => self.input.step_plan,
-            false => StepPlan::Exact,
+        let plan = if self.stages.transformer.caches_steps() {
+            self.input.step_plan
+        } else {
+            StepPlan::Exact
         };
         let Some(done) = step.checked_sub(self.input.first_step) else { return true };
         let switched = done > 0 && self.is_guided(step) != self.is_guided(step - 1);
@@ -169,9 +170,8 @@ impl EditLoop<'_> {
     /// A pass over the whole canvas that fills a cache; attention is captured with `captures`.
     fn kept_pass(&self, at: Step, tokens: &TokenGrid, captures: bool) -> Result<Kept> {
         let mut cache = StepCache::new();
-        let request = |guided| match captures {
-            true => self.request(guided, tokens.batch()),
-            false => AttentionRequest::none(),
+        let request = |guided| {
+            if captures { self.request(guided, tokens.batch()) } else { AttentionRequest::none() }
         };
         if !(at.guided && self.input.guidance_reuse) {
             let output = self.pass(at, tokens, &request(at.guided), Some((&mut cache, None)))?;

@@ -194,9 +194,10 @@ fn component<M: Module>(
 fn copy_codec(from: &Path, config: &CodecConfig, to: &Path) -> Result<(), TrainError> {
     create(to)?;
     let is_safetensors = WeightFiles::open(from)?.is_safetensors();
-    let endings: &[&str] = match is_safetensors {
-        true => &[".safetensors", ".safetensors.index.json"],
-        false => &[".bin", ".bin.index.json", ".pth", ".pt"],
+    let endings: &[&str] = if is_safetensors {
+        &[".safetensors", ".safetensors.index.json"]
+    } else {
+        &[".bin", ".bin.index.json", ".pth", ".pt"]
     };
     let entries = std::fs::read_dir(from).map_err(TrainError::io(from))?;
     for entry in entries {

@@ -78,9 +78,10 @@ fn component(hash: &mut Sha256, files: &WeightFiles) -> Result<(), ModelError> {
         }
     }
     for path in files.files() {
-        let read = match files.is_safetensors() {
-            true => weights(hash, || File::open(path)),
-            false => File::open(path).and_then(|mut file| samples(hash, &mut file, 0)),
+        let read = if files.is_safetensors() {
+            weights(hash, || File::open(path))
+        } else {
+            File::open(path).and_then(|mut file| samples(hash, &mut file, 0))
         };
         read.map_err(ModelError::io(&**path))?;
     }

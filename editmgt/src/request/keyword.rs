@@ -165,9 +165,10 @@ mod tests {
             let words = prompt.split_whitespace().zip(rows);
             let spans = words.filter(|(word, _)| *word == phrase).map(|(_, row)| row..row + 1);
             let spans: Vec<_> = spans.collect();
-            match spans.is_empty() {
-                true => Err(Error::PhraseNotFound { phrase: phrase.into(), prompt: prompt.into() }),
-                false => Ok(spans),
+            if spans.is_empty() {
+                Err(Error::PhraseNotFound { phrase: phrase.into(), prompt: prompt.into() })
+            } else {
+                Ok(spans)
             }
         }
 
