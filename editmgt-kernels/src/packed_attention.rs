@@ -54,7 +54,7 @@ impl PackedKeyValues {
         Self { key, value, planes: [batch, heads], keys, key_channels, value_channels }
     }
 
-    /// See [`KeyValues::replace`].
+    /// See [`crate::KeyValues::replace`].
     pub(crate) fn replace(&mut self, places: &[usize], key: Tensor<4>, value: Tensor<4>) {
         assert!(
             on_host(&key) && on_host(&value),
