@@ -167,7 +167,7 @@ mod tests {
     use editmgt_core::{ItemRows, TextRows};
 
     use super::*;
-    use crate::meissonic::tests::{Cast, Inputs, difference, logits, model, tiny};
+    use crate::meissonic::tests::{Cast, Inputs, difference, logits, model, relative_rms, tiny};
     use crate::{Connector, MgtConfig};
 
     const NONE: AttentionRequest = AttentionRequest { blocks: Vec::new(), items: Vec::new() };
@@ -285,11 +285,10 @@ mod tests {
             partial.logits
         };
         let expected = run(&exact, &mut inputs);
-        let scale = expected.clone().abs().max().into_scalar::<f32>();
         for (dtype, tolerance) in [(DType::BF16, 0.05), (DType::F16, 0.01)] {
             let half = run(&exact.clone().map(&mut Cast(dtype)), &mut inputs);
             assert_eq!(half.dtype(), dtype);
-            let error = difference(half.cast(DType::F32), expected.clone()) / scale;
+            let error = relative_rms(half.cast(DType::F32), expected.clone());
             assert!(error < tolerance, "{dtype:?}: {error}");
         }
     }
