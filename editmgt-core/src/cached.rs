@@ -362,6 +362,12 @@ impl StepCache {
         self.0 = Some(Box::new(state));
     }
 
+    /// For implementations of a transformer: takes out what [`put`](Self::put) kept, if it is a `T`, and frees it
+    /// otherwise. A full step can take the memory of the one before, part by part.
+    pub fn take<T: Any>(&mut self) -> Option<T> {
+        Some(*self.0.take()?.downcast().ok()?)
+    }
+
     /// For implementations of a transformer: what [`put`](Self::put) kept, if it is a `T`.
     pub fn get_mut<T: Any>(&mut self) -> Option<&mut T> {
         self.0.as_mut()?.downcast_mut()

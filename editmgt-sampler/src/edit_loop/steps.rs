@@ -49,16 +49,19 @@ impl EditLoop<'_> {
         let step = self.progress.completed;
         let tokens = self.progress.tokens.clone();
         if self.is_full(step) {
-            self.cached = None;
+            // The next full step takes its memory, if it keeps anything.
+            let old = self.cached.take().map(|cached| cached.cache);
             self.progress.since_full.clear();
             let at = Step { timestep, guided: self.is_guided(step) };
             let keeps = step + 1 < self.schedule.len() && !self.is_full(step + 1);
             let StepOutput { logits, maps } = if keeps {
-                let Kept { output, cache, difference } = self.kept_pass(at, &tokens, true)?;
+                let Kept { output, cache, difference } =
+                    self.kept_pass(at, &tokens, true, old.unwrap_or_default())?;
                 self.progress.since_full.push(tokens.clone());
                 self.cached = Some(CachedCanvas { cache, computed: tokens, difference });
                 output
             } else {
+                drop(old);
                 let request = self.request(at.guided, tokens.batch());
                 self.pass(at, &tokens, &request, None)?
             };
@@ -112,7 +115,8 @@ impl EditLoop<'_> {
         {
             return Err(self.other_plan());
         }
-        let Kept { cache, difference, .. } = self.kept_pass(self.at(first)?, full, false)?;
+        let Kept { cache, difference, .. } =
+            self.kept_pass(self.at(first)?, full, false, StepCache::new())?;
         let mut cached = CachedCanvas { cache, computed: full.clone(), difference };
         for (index, tokens) in partial.iter().enumerate() {
             self.partial_step(first + 1 + index, tokens, &mut cached)?;
@@ -167,9 +171,14 @@ impl EditLoop<'_> {
         Ok((active.expand(logits)?, active.share()))
     }
 
-    /// A pass over the whole canvas that fills a cache; attention is captured with `captures`.
-    fn kept_pass(&self, at: Step, tokens: &TokenGrid, captures: bool) -> Result<Kept> {
-        let mut cache = StepCache::new();
+    /// A pass over the whole canvas that fills `cache`, with whatever it has; attention is captured with `captures`.
+    fn kept_pass(
+        &self,
+        at: Step,
+        tokens: &TokenGrid,
+        captures: bool,
+        mut cache: StepCache,
+    ) -> Result<Kept> {
         let request = |guided| {
             if captures { self.request(guided, tokens.batch()) } else { AttentionRequest::none() }
         };

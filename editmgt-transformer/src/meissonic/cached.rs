@@ -19,6 +19,7 @@ use editmgt_core::{
 };
 use editmgt_kernels::{self as kernels, KeyPlaces, attention_operand};
 
+use crate::meissonic::attention::KeyValues;
 use crate::meissonic::capture::Capture;
 use crate::meissonic::model::MgtModel;
 use crate::meissonic::time_text::NumberParts;
@@ -29,6 +30,40 @@ pub(crate) struct KeptKeys {
     shapes: Shapes,
     /// The keys and values of each block, with the weights of canvas queries.
     blocks: Vec<kernels::KeyValues>,
+}
+
+/// What a pass keeps of its keys and values while it runs.
+pub(crate) struct Keeping {
+    /// Those of the full step before, of the blocks that have not been computed.
+    old: std::vec::IntoIter<kernels::KeyValues>,
+    /// `None` if the pass keeps nothing.
+    blocks: Option<Vec<kernels::KeyValues>>,
+}
+
+impl Keeping {
+    /// For a pass that keeps nothing.
+    pub(crate) fn nothing() -> Self {
+        Self { old: Vec::new().into_iter(), blocks: None }
+    }
+
+    /// For a full step after another one.
+    fn after(old: Option<KeptKeys>) -> Self {
+        let old = old.map(|kept| kept.blocks).unwrap_or_default();
+        Self { old: old.into_iter(), blocks: Some(Vec::new()) }
+    }
+
+    /// Frees the old keys and values of the next block, whose memory its new ones then take: all old ones and all
+    /// new ones together would take twice as much.
+    pub(crate) fn free_old(&mut self) {
+        self.old.next();
+    }
+
+    /// Keeps those of a block.
+    pub(crate) fn keep(&mut self, keys: KeyValues) {
+        if let Some(blocks) = &mut self.blocks {
+            blocks.push(keys.into_canvas());
+        }
+    }
 }
 
 /// What a partial step must have in common with the full step before it.
@@ -64,10 +99,9 @@ impl MgtModel {
         request: &AttentionRequest,
         cache: &mut StepCache,
     ) -> Result<StepOutput> {
-        // Before the new ones are made, which take as much memory.
-        cache.clear();
-        let mut blocks = Vec::new();
-        let (logits, capture) = self.pass(input, request, |_| (), Some(&mut blocks))?;
+        let mut kept = Keeping::after(cache.take());
+        let (logits, capture) = self.pass(input, request, |_| (), &mut kept)?;
+        let blocks = kept.blocks.unwrap_or_default();
         cache.put(KeptKeys { shapes: Shapes::new(input), blocks });
         Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
     }

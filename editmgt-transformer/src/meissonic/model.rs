@@ -6,13 +6,13 @@ use editmgt_core::{
     Result, StepCache, StepInput, StepOutput, TextRows, TokenGrid, TransformerSpec, Upload,
     Uploaded,
 };
-use editmgt_kernels::{self as kernels, BufferPool, Operands, WithOperands};
+use editmgt_kernels::{BufferPool, Operands, WithOperands};
 
 use crate::conditioning::Mlp;
 use crate::embedding::TokenEmbedding;
 use crate::head::MlmHead;
-use crate::meissonic::attention::{KeyValues, KeyWeights};
-use crate::meissonic::cached::reference;
+use crate::meissonic::attention::KeyWeights;
+use crate::meissonic::cached::{Keeping, reference};
 use crate::meissonic::capture::Capture;
 use crate::meissonic::config::{Connector, MgtConfig};
 use crate::meissonic::connector::TextConnector;
@@ -129,7 +129,7 @@ impl MgtModel {
         request: &AttentionRequest,
         trace: impl FnMut(Trace<'_>),
     ) -> Result<StepOutput> {
-        let (logits, capture) = self.pass(input, request, trace, None)?;
+        let (logits, capture) = self.pass(input, request, trace, &mut Keeping::nothing())?;
         Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
     }
 
@@ -156,7 +156,7 @@ impl MgtModel {
                 features = Some(output.clone());
             }
         };
-        let (logits, capture) = self.pass(input, &request, keep_output, None)?;
+        let (logits, capture) = self.pass(input, &request, keep_output, &mut Keeping::nothing())?;
         Ok(TrainingOutput {
             logits,
             features: features.expect("every pass traces its output"),
@@ -199,7 +199,7 @@ impl MgtModel {
         input: &StepInput<'_>,
         request: &'a AttentionRequest,
         trace: impl FnMut(Trace<'_>),
-        kept: Option<&mut Vec<kernels::KeyValues>>,
+        kept: &mut Keeping,
     ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
         self.check(input, request)?;
         self.install(|| self.run(input, request, trace, kept))
@@ -215,14 +215,9 @@ impl MgtModel {
         input: &StepInput<'_>,
         request: &'a AttentionRequest,
         mut trace: impl FnMut(Trace<'_>),
-        mut kept: Option<&mut Vec<kernels::KeyValues>>,
+        kept: &mut Keeping,
     ) -> Result<(Tensor<3>, Option<Capture<'a>>)> {
         let device = self.device();
-        let mut keep = |keys: KeyValues| {
-            if let Some(kept) = &mut kept {
-                kept.push(keys.into_canvas());
-            }
-        };
         let grid = input.tokens.size();
         let inner = self.inner_grid(grid);
         let text_rows = input.text.rows();
@@ -257,8 +252,9 @@ impl MgtModel {
         for (block, layer) in self.transformer_blocks.iter().enumerate() {
             let probe = capture.as_mut().and_then(|capture| capture.probe(block));
             let keys;
+            kept.free_old();
             (streams, keys) = layer.forward(streams, &context, probe);
-            keep(keys);
+            kept.keep(keys);
             let Streams { text, image, reference } = &streams;
             trace(Trace::Double { block, text, image, reference: reference.as_ref() });
         }
@@ -273,14 +269,16 @@ impl MgtModel {
             let block = self.spec.double_blocks + index;
             let probe = capture.as_mut().and_then(|capture| capture.probe(block));
             let keys;
+            kept.free_old();
             (joint, reference, keys) = layer.forward(joint, reference, &context, probe);
-            keep(keys);
+            kept.keep(keys);
             trace(Trace::Single { block, joint: &joint, reference: reference.as_ref() });
         }
         let probe = capture.as_mut().and_then(|capture| capture.probe(self.spec.blocks() - 1));
         let image_rows = text_rows..text_rows + inner.len();
+        kept.free_old();
         let (image, keys) = last.forward_rows(joint, reference, &context, probe, image_rows);
-        keep(keys);
+        kept.keep(keys);
         trace(Trace::Last(&image));
 
         let logits = self.head(image, grid, &mut trace);
