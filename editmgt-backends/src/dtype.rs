@@ -86,8 +86,55 @@ impl FromStr for Dtype {
     }
 }
 
+/// What the products of linear layers are computed in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Compute {
+    /// As the dtype says.
+    #[default]
+    Dtype,
+    /// 8 bits: weights are rounded for each output channel, activations for each row as they are made.
+    /// Rows with outliers, attention and convolutions are computed in bf16. Only on the CPU (flex).
+    Int8,
+}
+
+impl Compute {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Dtype, Self::Int8];
+
+    /// Its name: `dtype` or `int8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dtype => "dtype",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// Whether it is the default.
+    pub fn is_dtype(&self) -> bool {
+        *self == Self::Dtype
+    }
+}
+
+impl fmt::Display for Compute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Compute {
+    type Err = DeviceError;
+
+    fn from_str(name: &str) -> Result<Self, DeviceError> {
+        let found = Self::ALL.into_iter().find(|compute| compute.name() == name);
+        found.ok_or_else(|| DeviceError::UnknownCompute { name: name.to_owned() })
+    }
+}
+
 /// The float type of each model of an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DtypePolicy {
     /// The masked generative transformer, which takes most of the time.
     pub transformer: Dtype,
@@ -95,12 +142,26 @@ pub struct DtypePolicy {
     pub vq: Dtype,
     /// The text encoder.
     pub text: Dtype,
+    /// What the linear layers of transformer and text encoder are computed in.
+    #[serde(default, skip_serializing_if = "Compute::is_dtype")]
+    pub compute: Compute,
 }
 
 impl DtypePolicy {
     /// All three models in `dtype`.
     pub fn uniform(dtype: Dtype) -> Self {
-        Self { transformer: dtype, vq: dtype, text: dtype }
+        Self { transformer: dtype, vq: dtype, text: dtype, compute: Compute::Dtype }
+    }
+
+    /// Transformer and text encoder in `dtype`, the codec in f32.
+    pub fn networks(dtype: Dtype) -> Self {
+        Self { vq: Dtype::F32, ..Self::uniform(dtype) }
+    }
+
+    /// Sets [`compute`](Self::compute).
+    #[must_use]
+    pub fn with_compute(self, compute: Compute) -> Self {
+        Self { compute, ..self }
     }
 
     /// The types to use on `device`: `requested` for transformer and text encoder; the default is
@@ -115,16 +176,20 @@ impl DtypePolicy {
             None if !device::is_cpu(device) && Dtype::Bf16.check(device).is_ok() => Dtype::Bf16,
             None => Dtype::F32,
         };
-        let policy = Self { transformer: dtype, vq: Dtype::F32, text: dtype };
+        let policy = Self::networks(dtype);
         policy.check(device)?;
         Ok(policy)
     }
 
-    /// Checks that `device` supports all three.
+    /// Checks that `device` supports all three, and how they are computed.
     ///
     /// # Errors
-    /// [`DeviceError::Dtype`] for the first one that it doesn't support.
+    /// [`DeviceError::Dtype`] for the first one that it doesn't support, [`DeviceError::Compute`].
     pub fn check(&self, device: &Device) -> Result<(), DeviceError> {
+        // The kernels of the CPU backend, which widen weights, too, are those of int8.
+        if !self.compute.is_dtype() && !editmgt_kernels::widens(device) {
+            return Err(DeviceError::Compute { requested: self.compute });
+        }
         [self.transformer, self.vq, self.text].iter().try_for_each(|dtype| dtype.check(device))
     }
 }
@@ -143,6 +208,26 @@ mod tests {
         assert!(error.contains("int8") && error.contains("bf16"), "{error}");
     }
 
+    #[test]
+    fn ways_to_compute_parse_and_print() {
+        for compute in Compute::ALL {
+            assert_eq!(compute.to_string().parse(), Ok(compute));
+        }
+        let error = "int4".parse::<Compute>().unwrap_err().to_string();
+        assert!(error.contains("int4") && error.contains("int8"), "{error}");
+    }
+
+    #[test]
+    fn policies_of_older_records_are_read() {
+        let old = r#"{"transformer":"bf16","vq":"f32","text":"bf16"}"#;
+        let policy = DtypePolicy::networks(Dtype::Bf16);
+        assert_eq!(serde_json::from_str::<DtypePolicy>(old).unwrap(), policy);
+        assert_eq!(serde_json::to_string(&policy).unwrap(), old);
+        let int8 = policy.with_compute(Compute::Int8);
+        let text = serde_json::to_string(&int8).unwrap();
+        assert_eq!(serde_json::from_str::<DtypePolicy>(&text).unwrap(), int8);
+    }
+
     #[cfg(feature = "flex")]
     #[test]
     fn flex_supports_all_dtypes_and_defaults_to_f32() {
@@ -150,7 +235,8 @@ mod tests {
         assert_eq!(DtypePolicy::choose(&device, None), Ok(DtypePolicy::uniform(Dtype::F32)));
         for dtype in Dtype::ALL {
             let policy = DtypePolicy::choose(&device, Some(dtype)).unwrap();
-            assert_eq!(policy, DtypePolicy { vq: Dtype::F32, ..DtypePolicy::uniform(dtype) });
+            assert_eq!(policy, DtypePolicy::networks(dtype));
+            assert_eq!(policy.with_compute(Compute::Int8).check(&device), Ok(()));
         }
     }
 
@@ -163,5 +249,8 @@ mod tests {
             error,
             DeviceError::Dtype { requested: Dtype::Bf16, supported: vec![Dtype::F32] }
         );
+        let int8 = DtypePolicy::uniform(Dtype::F32).with_compute(Compute::Int8);
+        let error = int8.check(&device).unwrap_err();
+        assert_eq!(error, DeviceError::Compute { requested: Compute::Int8 });
     }
 }

@@ -1,4 +1,4 @@
-use crate::{Backend, Dtype};
+use crate::{Backend, Compute, Dtype};
 
 /// An error in finding, opening or using a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +51,22 @@ pub enum DeviceError {
         requested: Dtype,
         /// The float types that the device supports.
         supported: Vec<Dtype>,
+    },
+
+    /// The device doesn't compute that way.
+    #[error(
+        "compute {requested} is not supported by this device; it is by `cpu` (the flex backend)"
+    )]
+    Compute {
+        /// The requested way.
+        requested: Compute,
+    },
+
+    /// No way to compute has this name.
+    #[error("compute {name:?}: expected {}", names(Compute::ALL))]
+    UnknownCompute {
+        /// The name.
+        name: String,
     },
 
     /// No float type has this name.

@@ -28,6 +28,6 @@ mod memory;
 
 pub use choice::{Backend, DeviceChoice};
 pub use device::{DeviceInfo, DeviceState, available, available_on, open, open_default};
-pub use dtype::{Dtype, DtypePolicy};
+pub use dtype::{Compute, Dtype, DtypePolicy};
 pub use error::DeviceError;
 pub use memory::{available_memory, peak_memory};

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use editmgt::config::UnknownKeys;
-use editmgt::{DtypePolicy, EditError, Editor, EditorBuilder, LoraUse, ModelFolder, WeightBits};
+use editmgt::{
+    Compute, Device, DeviceError, Dtype, DtypePolicy, EditError, Editor, EditorBuilder, LoraUse,
+    ModelFolder, WeightBits,
+};
 use editmgt_store::FileRoles;
 
 /// The model to use.
@@ -129,14 +132,37 @@ pub struct DeviceArgs {
     /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: by the device]
-    #[arg(long)]
-    dtype: Option<String>,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// Keep only one component of the model in memory at a time (CLIP, Gemma2, codec or
     /// transformer): the same edit with less memory, but each edit loads all components again, and
     /// each preview two of them
     #[arg(long)]
     low_memory: bool,
+}
+
+/// Options for the precision.
+#[derive(Clone, Args)]
+pub struct PrecisionArgs {
+    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: by the device]
+    #[arg(long)]
+    dtype: Option<Dtype>,
+    /// What the linear layers of transformer and text compute in on the CPU: dtype, as that option says, or int8,
+    /// with 8 bits and rows that have outliers in bf16
+    #[arg(long, value_name = "dtype|int8", default_value_t, hide_default_value = true)]
+    compute: Compute,
+}
+
+impl PrecisionArgs {
+    /// The precision of each component on this device.
+    ///
+    /// # Errors
+    /// [`DeviceError`] for a dtype that the device does not have, or int8 on a GPU.
+    pub fn policy(&self, device: &Device) -> Result<DtypePolicy, DeviceError> {
+        let policy = DtypePolicy::choose(device, self.dtype)?.with_compute(self.compute);
+        policy.check(device)?;
+        Ok(policy)
+    }
 }
 
 impl DeviceArgs {
@@ -146,8 +172,7 @@ impl DeviceArgs {
     /// [`EditError`] for an unknown device or a dtype that it does not have.
     pub fn apply(&self, builder: EditorBuilder) -> Result<EditorBuilder, EditError> {
         let device = editmgt::open_device(&self.device)?;
-        let dtype = self.dtype.as_deref().map(str::parse).transpose()?;
-        let dtype = DtypePolicy::choose(&device, dtype)?;
+        let dtype = self.precision.policy(&device)?;
         let builder = builder.device(device).dtype(dtype).low_memory(self.low_memory);
         Ok(self.lora.iter().cloned().fold(builder, EditorBuilder::lora))
     }

@@ -129,7 +129,7 @@ impl KeyValues {
         let parts = if usable(&key) && usable(&value) {
             let narrow = match Operands::current() {
                 Operands::Exact => None,
-                Operands::Bf16 => NarrowKeyValues::new(&key, &value),
+                Operands::Bf16 | Operands::Int8 => NarrowKeyValues::new(&key, &value),
             };
             match narrow {
                 Some(narrow) => Parts::Narrow(Arc::new(narrow)),

@@ -1,12 +1,13 @@
-//! The instructions of x86-64 for products of bf16: the only unsafe code of the project.
+//! The instructions of x86-64 for products of bf16 and of int8: the only unsafe code of the project.
 //!
 //! # Safety
 //! Three things are unsafe here, and each has one argument:
 //!
 //! - *Instructions that a processor may not have, or the system may not allow.* They are only executed by
-//!   methods of a token ([`Bf16Dot`], [`Bf16Tiles`]), and a token is only made by `detect`, after the
-//!   processor has said that it has every feature that the method uses, and for [`Bf16Tiles`] the system
-//!   that the process may use it. Tokens have a private field, so no other code can make one.
+//!   methods of a token ([`Bf16Dot`], [`Bf16Tiles`], [`Int8Dot`], [`Int8Tiles`]), and a token is only
+//!   made by `detect`, after the processor has said that it has every feature that the method uses,
+//!   and for tiles the system that the process may use them. Tokens have a private field, so no other
+//!   code can make one.
 //! - *Loads and stores of registers.* A register is read from or written to an array of the same
 //!   number of bytes, through a reference to the whole array: the reference is valid for all of these
 //!   bytes, and `read_unaligned` and `write_unaligned` need no alignment. All types are plain numbers,
@@ -20,22 +21,68 @@
 
 #![allow(unsafe_code)]
 
-/// Columns of a tile.
+/// Columns of a product.
 pub(crate) const COLUMNS: usize = 32;
 /// Steps are a multiple of this number.
 pub(crate) const STEPS: usize = 16;
+/// Rows of a product of [`Tiles`]: two tiles. With two tiles of columns, every tile that is loaded is
+/// multiplied twice.
+pub(crate) const TILE_ROWS: usize = 32;
+/// Rows of a product of [`Dot`]: with 24 registers of sums, additions that take six cycles each are
+/// started every cycle, and each step needs 14 loads for 24 of them.
+pub(crate) const DOT_ROWS: usize = 12;
 
-/// One step of a panel: two bf16 along the summed dimension for each column, the first in the lower
-/// half.
+/// One step of a panel, 32 bits for each column: two bf16 along the summed dimension, or four int8, the
+/// first in the lowest bits.
 pub(crate) type RightStep = [u32; COLUMNS];
-/// The sums of one row of a tile.
-pub(crate) type Sums = [f32; COLUMNS];
+/// [`STEPS`] steps of a strip for [`Tiles`]: for each row its steps, as those of a panel.
+pub(crate) type LeftTiles = [[u32; STEPS]; TILE_ROWS];
+/// The sums of one row.
+pub(crate) type Sums<S> = [S; COLUMNS];
+
+/// Instructions for products of whole tiles. A value is the proof that the processor has them and the
+/// system permits them.
+pub(crate) trait Tiles: Copy + Send + Sync {
+    /// The type of a sum.
+    type Sum: Copy;
+
+    /// `None` if the processor doesn't have them, or the system doesn't let the process use them.
+    fn detect() -> Option<Self>;
+
+    /// Writes the product of each strip with a panel of the same number of steps to `sums`, or adds
+    /// it to them. Meanwhile the cache reads the panel `next`.
+    ///
+    /// # Panics
+    /// If numbers of steps, or of strips and sums, differ.
+    fn products(
+        self,
+        strips: &[&[LeftTiles]],
+        panel: &[RightStep],
+        next: &[RightStep],
+        add: bool,
+        sums: &mut [[Sums<Self::Sum>; TILE_ROWS]],
+    );
+}
+
+/// Instructions for products of registers. A value is the proof that the processor has them.
+pub(crate) trait Dot: Copy + Send + Sync {
+    /// The type of a sum.
+    type Sum: Copy;
+
+    /// `None` if the processor doesn't have them.
+    fn detect() -> Option<Self>;
+
+    /// The product of a strip and a panel of the same number of steps. A step of a strip is 32 bits
+    /// for each row.
+    fn product(self, strip: &[[u32; DOT_ROWS]], panel: &[RightStep])
+    -> [Sums<Self::Sum>; DOT_ROWS];
+}
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Bf16Dot, Bf16Tiles};
+pub(crate) use x86::{Bf16Dot, Bf16Tiles, Int8Dot, Int8Tiles};
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use elsewhere::{Bf16Dot, Bf16Tiles};
+pub(crate) use elsewhere::{Bf16Dot, Bf16Tiles, Int8Dot, Int8Tiles};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -43,7 +90,7 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::sync::OnceLock;
 
-    use super::{COLUMNS, RightStep, STEPS, Sums};
+    use super::{COLUMNS, DOT_ROWS, Dot, LeftTiles, RightStep, STEPS, Sums, TILE_ROWS, Tiles};
 
     /// Numbers of 32 bits in a register.
     const LANES: usize = 16;
@@ -57,39 +104,27 @@ mod x86 {
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Bf16Dot(());
 
-    impl Bf16Dot {
-        /// Rows of a tile: with 24 registers of sums, additions that take six cycles each are started
-        /// every cycle, and each step needs 14 loads for 24 of them.
-        pub(crate) const ROWS: usize = 12;
+    impl Dot for Bf16Dot {
+        type Sum = f32;
 
-        /// `None` if the processor doesn't have it.
-        pub(crate) fn detect() -> Option<Self> {
+        fn detect() -> Option<Self> {
             let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
             has.then_some(Self(()))
         }
 
-        /// The product of a strip and a panel of the same number of steps. A step of a strip is two
-        /// bf16 for each row.
         #[inline]
-        pub(crate) fn product(
-            self,
-            strip: &[[u32; Self::ROWS]],
-            panel: &[RightStep],
-        ) -> [Sums; Self::ROWS] {
+        fn product(self, strip: &[[u32; DOT_ROWS]], panel: &[RightStep]) -> [Sums<f32>; DOT_ROWS] {
             // SAFETY: the token says that the processor has the features of the function.
             unsafe { bf16_dot_product(strip, panel) }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn bf16_dot_product(
-        strip: &[[u32; Bf16Dot::ROWS]],
-        panel: &[RightStep],
-    ) -> [Sums; Bf16Dot::ROWS] {
+    fn bf16_dot_product(strip: &[[u32; DOT_ROWS]], panel: &[RightStep]) -> [Sums<f32>; DOT_ROWS] {
         debug_assert_eq!(strip.len(), panel.len());
         // Loops over arrays, not closures: a closure isn't always inlined into a function with more
         // features than its caller's.
-        let mut registers = [[_mm512_setzero_ps(); REGISTERS]; Bf16Dot::ROWS];
+        let mut registers = [[_mm512_setzero_ps(); REGISTERS]; DOT_ROWS];
         for (left, right) in strip.iter().zip(panel) {
             let mut columns = [bf16_pairs(_mm512_setzero_si512()); REGISTERS];
             for (register, lanes) in columns.iter_mut().zip(right.as_chunks().0) {
@@ -102,7 +137,7 @@ mod x86 {
                 }
             }
         }
-        let mut sums = [[0.0; COLUMNS]; Bf16Dot::ROWS];
+        let mut sums = [[0.0; COLUMNS]; DOT_ROWS];
         for (row, registers) in sums.iter_mut().zip(registers) {
             for (lanes, register) in row.as_chunks_mut().0.iter_mut().zip(registers) {
                 write_f32(register, lanes);
@@ -133,12 +168,140 @@ mod x86 {
         unsafe { std::mem::transmute(register) }
     }
 
+    /// The processor has `vpdpbusd`: products of four unsigned and four signed bytes each, added to an
+    /// i32, which wraps. Steps of strips are unsigned.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Int8Dot(Width);
+
+    #[derive(Debug, Clone, Copy)]
+    enum Width {
+        /// 512 bits, AVX-512 VNNI.
+        Zmm,
+        /// 256 bits, AVX-VNNI.
+        Ymm,
+    }
+
+    impl Int8Dot {
+        /// With registers of 256 bits, even if the processor has wider ones.
+        pub(crate) fn detect_256() -> Option<Self> {
+            is_x86_feature_detected!("avxvnni").then_some(Self(Width::Ymm))
+        }
+    }
+
+    impl Dot for Int8Dot {
+        type Sum = i32;
+
+        fn detect() -> Option<Self> {
+            let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
+            has.then_some(Self(Width::Zmm)).or_else(Self::detect_256)
+        }
+
+        #[inline]
+        fn product(self, strip: &[[u32; DOT_ROWS]], panel: &[RightStep]) -> [Sums<i32>; DOT_ROWS] {
+            match self.0 {
+                // SAFETY: the token says that the processor has the features of the function.
+                Width::Zmm => unsafe { int8_dot_product(strip, panel) },
+                // SAFETY: as above.
+                Width::Ymm => unsafe { int8_dot_product_256(strip, panel) },
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn int8_dot_product(strip: &[[u32; DOT_ROWS]], panel: &[RightStep]) -> [Sums<i32>; DOT_ROWS] {
+        debug_assert_eq!(strip.len(), panel.len());
+        let mut registers = [[_mm512_setzero_si512(); REGISTERS]; DOT_ROWS];
+        for (left, right) in strip.iter().zip(panel) {
+            let mut columns = [_mm512_setzero_si512(); REGISTERS];
+            for (register, lanes) in columns.iter_mut().zip(right.as_chunks().0) {
+                *register = read_u32(lanes);
+            }
+            for (registers, &left) in registers.iter_mut().zip(left) {
+                let left = _mm512_set1_epi32(left.cast_signed());
+                for (sum, &right) in registers.iter_mut().zip(&columns) {
+                    *sum = _mm512_dpbusd_epi32(*sum, left, right);
+                }
+            }
+        }
+        let mut sums = [[0; COLUMNS]; DOT_ROWS];
+        for (row, registers) in sums.iter_mut().zip(registers) {
+            for (lanes, register) in row.as_chunks_mut().0.iter_mut().zip(registers) {
+                write_i32(register, lanes);
+            }
+        }
+        sums
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn write_i32(register: __m512i, to: &mut [i32; LANES]) {
+        // SAFETY: the array has the size of the register.
+        unsafe { std::ptr::from_mut(to).cast::<__m512i>().write_unaligned(register) }
+    }
+
+    /// Numbers of 32 bits in a register of 256 bits.
+    const LANES_256: usize = 8;
+    /// Registers of a row.
+    const REGISTERS_256: usize = COLUMNS / LANES_256;
+    /// Rows that are computed together: 8 of 16 registers have sums.
+    const ROWS_256: usize = 2;
+
+    #[target_feature(enable = "avx2,avxvnni")]
+    fn int8_dot_product_256(
+        strip: &[[u32; DOT_ROWS]],
+        panel: &[RightStep],
+    ) -> [Sums<i32>; DOT_ROWS] {
+        debug_assert_eq!(strip.len(), panel.len());
+        let mut sums = [[0; COLUMNS]; DOT_ROWS];
+        for (group, rows) in sums.as_chunks_mut::<ROWS_256>().0.iter_mut().enumerate() {
+            let mut registers = [[_mm256_setzero_si256(); REGISTERS_256]; ROWS_256];
+            for (left, right) in strip.iter().zip(panel) {
+                let mut columns = [_mm256_setzero_si256(); REGISTERS_256];
+                for (register, lanes) in columns.iter_mut().zip(right.as_chunks().0) {
+                    *register = read_u32_256(lanes);
+                }
+                let left = left.as_chunks::<ROWS_256>().0[group];
+                for (registers, left) in registers.iter_mut().zip(left) {
+                    let left = _mm256_set1_epi32(left.cast_signed());
+                    for (sum, &right) in registers.iter_mut().zip(&columns) {
+                        *sum = _mm256_dpbusd_avx_epi32(*sum, left, right);
+                    }
+                }
+            }
+            for (row, registers) in rows.iter_mut().zip(registers) {
+                for (lanes, register) in row.as_chunks_mut().0.iter_mut().zip(registers) {
+                    write_i32_256(register, lanes);
+                }
+            }
+        }
+        sums
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn read_u32_256(from: &[u32; LANES_256]) -> __m256i {
+        // SAFETY: the array has the size of the register.
+        unsafe { std::ptr::from_ref(from).cast::<__m256i>().read_unaligned() }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn write_i32_256(register: __m256i, to: &mut [i32; LANES_256]) {
+        // SAFETY: the array has the size of the register.
+        unsafe { std::ptr::from_mut(to).cast::<__m256i>().write_unaligned(register) }
+    }
+
     /// The processor has `tdpbf16ps` (AMX BF16): products of whole tiles of bf16, added to f32.
     ///
     /// The instruction rounds each addition to the nearest f32, and takes denormal inputs and results
     /// for zero.
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Bf16Tiles(());
+
+    /// The processor has `tdpbssd` (AMX INT8): products of whole tiles of signed bytes, added to i32,
+    /// which wrap.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Int8Tiles(());
 
     /// What `ldtilecfg` reads: palette 1, and the size of each of 8 tiles.
     #[repr(C, align(64))]
@@ -159,112 +322,114 @@ mod x86 {
         rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
     };
 
-    /// [`STEPS`] steps of a strip: for each row the pairs of all steps.
-    pub(crate) type LeftTiles = [[u32; STEPS]; Bf16Tiles::ROWS];
+    /// Implements [`Tiles`] with the instruction `$multiply` for `$numbers`.
+    macro_rules! tiles {
+        ($token:ident, $numbers:ident, $multiply:literal, $sum:ty) => {
+            impl Tiles for $token {
+                type Sum = $sum;
 
-    impl Bf16Tiles {
-        /// Rows of a product: two tiles. With two tiles of columns, every tile that is loaded is
-        /// multiplied twice.
-        pub(crate) const ROWS: usize = 32;
+                fn detect() -> Option<Self> {
+                    static USABLE: OnceLock<bool> = OnceLock::new();
+                    let usable = || has_tiles($numbers) && tiles_are_permitted();
+                    USABLE.get_or_init(usable).then_some(Self(()))
+                }
 
-        /// `None` if the processor doesn't have it, or the system doesn't let the process use it.
-        pub(crate) fn detect() -> Option<Self> {
-            static USABLE: OnceLock<bool> = OnceLock::new();
-            USABLE.get_or_init(|| has_bf16_tiles() && tiles_are_permitted()).then_some(Self(()))
-        }
-
-        /// Writes the product of each strip with a panel of the same number of steps to `sums`, or adds
-        /// it to them. Meanwhile the cache reads the panel `next`.
-        ///
-        /// # Panics
-        /// If numbers of steps, or of strips and sums, differ.
-        pub(crate) fn products(
-            self,
-            strips: &[&[LeftTiles]],
-            panel: &[RightStep],
-            next: &[RightStep],
-            add: bool,
-            sums: &mut [[Sums; Self::ROWS]],
-        ) {
-            let (blocks, rest) = panel.as_chunks::<STEPS>();
-            assert!(rest.is_empty() && !blocks.is_empty(), "a panel has whole blocks of steps");
-            assert_eq!(strips.len(), sums.len(), "there must be sums for each strip");
-            assert!(strips.iter().all(|strip| strip.len() == blocks.len()), "steps must be equal");
-            // SAFETY: the token says that the processor has AMX, and that the system permits it. The
-            // instruction reads the 64 bytes of the configuration.
-            unsafe {
-                asm!("ldtilecfg [{}]", in(reg) &TILE_CONFIG, options(nostack, readonly, preserves_flags));
-            }
-            // Addresses without memory would cost more than they save.
-            let mut next = if next.len() == panel.len() { next } else { panel }.as_ptr();
-            for (strip, sums) in strips.iter().zip(sums) {
-                // SAFETY: the tiles are configured above. The loop runs `blocks.len()` times, at least
-                // once, and each time reads one element of `strip`, of 2,048 bytes in rows of 64 (tiles
-                // at 0 and 1,024), and one of `blocks`, of 2,048 bytes in rows of 128 (tiles at 0 and
-                // 64); both slices have that many elements. Before, if `add`, it reads `sums`, of 4,096
-                // bytes in rows of 128 (tiles at 0, 64, 2,048 and 2,112), and it writes them in the end.
-                // `next` is only a hint to the cache, which may be any address.
-                unsafe {
-                    asm!(
-                        "test {add}, {add}",
-                        "jnz 3f",
-                        "tilezero tmm0",
-                        "tilezero tmm1",
-                        "tilezero tmm2",
-                        "tilezero tmm3",
-                        "jmp 2f",
-                        "3:",
-                        "tileloadd tmm0, [{sums} + {right_row}]",
-                        "tileloadd tmm1, [{sums} + {right_row} + 64]",
-                        "tileloadd tmm2, [{sums} + {right_row} + 2048]",
-                        "tileloadd tmm3, [{sums} + {right_row} + 2112]",
-                        "2:",
-                        "tileloadd tmm4, [{left} + {left_row}]",
-                        "tileloadd tmm6, [{right} + {right_row}]",
-                        "tileloadd tmm7, [{right} + {right_row} + 64]",
-                        "tdpbf16ps tmm0, tmm4, tmm6",
-                        "prefetcht1 [{next}]",
-                        "prefetcht1 [{next} + 64]",
-                        "tileloadd tmm5, [{left} + {left_row} + 1024]",
-                        "tdpbf16ps tmm1, tmm4, tmm7",
-                        "prefetcht1 [{next} + 128]",
-                        "prefetcht1 [{next} + 192]",
-                        "add {left}, 2048",
-                        "tdpbf16ps tmm2, tmm5, tmm6",
-                        "add {right}, 2048",
-                        "add {next}, 256",
-                        "tdpbf16ps tmm3, tmm5, tmm7",
-                        "dec {count}",
-                        "jnz 2b",
-                        "tilestored [{sums} + {right_row}], tmm0",
-                        "tilestored [{sums} + {right_row} + 64], tmm1",
-                        "tilestored [{sums} + {right_row} + 2048], tmm2",
-                        "tilestored [{sums} + {right_row} + 2112], tmm3",
-                        left = inout(reg) strip.as_ptr() => _,
-                        right = inout(reg) blocks.as_ptr() => _,
-                        next = inout(reg) next,
-                        count = inout(reg) blocks.len() => _,
-                        add = in(reg) usize::from(add),
-                        sums = in(reg) std::ptr::from_mut(sums),
-                        left_row = in(reg) 64usize,
-                        right_row = in(reg) 128usize,
-                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                        options(nostack),
-                    );
+                fn products(
+                    self,
+                    strips: &[&[LeftTiles]],
+                    panel: &[RightStep],
+                    next: &[RightStep],
+                    add: bool,
+                    sums: &mut [[Sums<$sum>; TILE_ROWS]],
+                ) {
+                    let (blocks, rest) = panel.as_chunks::<STEPS>();
+                    assert!(rest.is_empty() && !blocks.is_empty(), "a panel has whole blocks of steps");
+                    assert_eq!(strips.len(), sums.len(), "there must be sums for each strip");
+                    assert!(strips.iter().all(|strip| strip.len() == blocks.len()), "steps must be equal");
+                    // SAFETY: the token says that the processor has AMX, and that the system permits it. The
+                    // instruction reads the 64 bytes of the configuration.
+                    unsafe {
+                        asm!("ldtilecfg [{}]", in(reg) &TILE_CONFIG, options(nostack, readonly, preserves_flags));
+                    }
+                    // Addresses without memory would cost more than they save.
+                    let mut next = if next.len() == panel.len() { next } else { panel }.as_ptr();
+                    for (strip, sums) in strips.iter().zip(sums) {
+                        // SAFETY: the tiles are configured above. The loop runs `blocks.len()` times, at least
+                        // once, and each time reads one element of `strip`, of 2,048 bytes in rows of 64 (tiles
+                        // at 0 and 1,024), and one of `blocks`, of 2,048 bytes in rows of 128 (tiles at 0 and
+                        // 64); both slices have that many elements. Before, if `add`, it reads `sums`, of 4,096
+                        // bytes in rows of 128 (tiles at 0, 64, 2,048 and 2,112), and it writes them in the end.
+                        // `next` is only a hint to the cache, which may be any address.
+                        unsafe {
+                            asm!(
+                                "test {add}, {add}",
+                                "jnz 3f",
+                                "tilezero tmm0",
+                                "tilezero tmm1",
+                                "tilezero tmm2",
+                                "tilezero tmm3",
+                                "jmp 2f",
+                                "3:",
+                                "tileloadd tmm0, [{sums} + {right_row}]",
+                                "tileloadd tmm1, [{sums} + {right_row} + 64]",
+                                "tileloadd tmm2, [{sums} + {right_row} + 2048]",
+                                "tileloadd tmm3, [{sums} + {right_row} + 2112]",
+                                "2:",
+                                "tileloadd tmm4, [{left} + {left_row}]",
+                                "tileloadd tmm6, [{right} + {right_row}]",
+                                "tileloadd tmm7, [{right} + {right_row} + 64]",
+                                concat!($multiply, " tmm0, tmm4, tmm6"),
+                                "prefetcht1 [{next}]",
+                                "prefetcht1 [{next} + 64]",
+                                "tileloadd tmm5, [{left} + {left_row} + 1024]",
+                                concat!($multiply, " tmm1, tmm4, tmm7"),
+                                "prefetcht1 [{next} + 128]",
+                                "prefetcht1 [{next} + 192]",
+                                "add {left}, 2048",
+                                concat!($multiply, " tmm2, tmm5, tmm6"),
+                                "add {right}, 2048",
+                                "add {next}, 256",
+                                concat!($multiply, " tmm3, tmm5, tmm7"),
+                                "dec {count}",
+                                "jnz 2b",
+                                "tilestored [{sums} + {right_row}], tmm0",
+                                "tilestored [{sums} + {right_row} + 64], tmm1",
+                                "tilestored [{sums} + {right_row} + 2048], tmm2",
+                                "tilestored [{sums} + {right_row} + 2112], tmm3",
+                                left = inout(reg) strip.as_ptr() => _,
+                                right = inout(reg) blocks.as_ptr() => _,
+                                next = inout(reg) next,
+                                count = inout(reg) blocks.len() => _,
+                                add = in(reg) usize::from(add),
+                                sums = in(reg) std::ptr::from_mut(sums),
+                                left_row = in(reg) 64usize,
+                                right_row = in(reg) 128usize,
+                                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                                options(nostack),
+                            );
+                        }
+                    }
+                    // SAFETY: as for `ldtilecfg`; it accesses no memory.
+                    unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
                 }
             }
-            // SAFETY: as for `ldtilecfg`; it accesses no memory.
-            unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
-        }
+        };
     }
 
-    /// Whether the processor says that it has tiles and products of bf16 (Intel's manual, volume 2,
-    /// CPUID: leaf 7, EDX bits 22 and 24).
-    fn has_bf16_tiles() -> bool {
-        const BITS: u32 = 1 << 22 | 1 << 24;
+    tiles!(Bf16Tiles, BF16, "tdpbf16ps", f32);
+    tiles!(Int8Tiles, INT8, "tdpbssd", i32);
+
+    // Bits of CPUID's leaf 7 in EDX (Intel's manual, volume 2).
+    const TILES: u32 = 1 << 24;
+    const BF16: u32 = 1 << 22;
+    const INT8: u32 = 1 << 25;
+
+    /// Whether the processor says that it has tiles, and products of these numbers.
+    fn has_tiles(numbers: u32) -> bool {
         // The highest leaf is in EAX of leaf 0.
-        __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & BITS == BITS
+        let bits = TILES | numbers;
+        __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & bits == bits
     }
 
     /// Asks Linux for permission to use the tile registers, which it gives to the whole process.
@@ -301,46 +466,61 @@ mod x86 {
 mod elsewhere {
     use std::convert::Infallible;
 
-    use super::{RightStep, STEPS, Sums};
+    use super::{DOT_ROWS, Dot, LeftTiles, RightStep, Sums, TILE_ROWS, Tiles};
 
-    #[derive(Debug, Clone, Copy)]
-    pub(crate) struct Bf16Dot(Infallible);
+    macro_rules! absent {
+        ($($dot:ident and $tiles:ident of $sum:ty;)*) => {$(
+            #[derive(Debug, Clone, Copy)]
+            pub(crate) struct $dot(Infallible);
 
-    impl Bf16Dot {
-        pub(crate) const ROWS: usize = 12;
+            impl Dot for $dot {
+                type Sum = $sum;
 
-        pub(crate) fn detect() -> Option<Self> {
-            None
-        }
+                fn detect() -> Option<Self> {
+                    None
+                }
 
-        pub(crate) fn product(
-            self,
-            _: &[[u32; Self::ROWS]],
-            _: &[RightStep],
-        ) -> [Sums; Self::ROWS] {
-            match self.0 {}
-        }
+                fn product(
+                    self,
+                    _: &[[u32; DOT_ROWS]],
+                    _: &[RightStep],
+                ) -> [Sums<$sum>; DOT_ROWS] {
+                    match self.0 {}
+                }
+            }
+
+            #[derive(Debug, Clone, Copy)]
+            pub(crate) struct $tiles(Infallible);
+
+            impl Tiles for $tiles {
+                type Sum = $sum;
+
+                fn detect() -> Option<Self> {
+                    None
+                }
+
+                fn products(
+                    self,
+                    _: &[&[LeftTiles]],
+                    _: &[RightStep],
+                    _: &[RightStep],
+                    _: bool,
+                    _: &mut [[Sums<$sum>; TILE_ROWS]],
+                ) {
+                    match self.0 {}
+                }
+            }
+        )*};
     }
 
-    #[derive(Debug, Clone, Copy)]
-    pub(crate) struct Bf16Tiles(Infallible);
+    absent! {
+        Bf16Dot and Bf16Tiles of f32;
+        Int8Dot and Int8Tiles of i32;
+    }
 
-    impl Bf16Tiles {
-        pub(crate) const ROWS: usize = 32;
-
-        pub(crate) fn detect() -> Option<Self> {
+    impl Int8Dot {
+        pub(crate) fn detect_256() -> Option<Self> {
             None
-        }
-
-        pub(crate) fn products(
-            self,
-            _: &[&[[[u32; STEPS]; Self::ROWS]]],
-            _: &[RightStep],
-            _: &[RightStep],
-            _: bool,
-            _: &mut [[Sums; Self::ROWS]],
-        ) {
-            match self.0 {}
         }
     }
 }

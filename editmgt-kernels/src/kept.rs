@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::Tensor;
 
+use crate::integer::PackedInt8;
 use crate::matrix::Matrix;
 use crate::narrow::PackedBf16;
 use crate::operands::Operands;
@@ -70,6 +71,7 @@ struct Weight {
 pub(crate) enum Packed {
     Exact(PackedRight),
     Bf16(PackedBf16),
+    Int8(PackedInt8),
 }
 
 impl Packed {
@@ -77,6 +79,7 @@ impl Packed {
         match operands {
             Operands::Exact => Self::Exact(PackedRight::new(right)),
             Operands::Bf16 => Self::Bf16(PackedBf16::new(right)),
+            Operands::Int8 => Self::Int8(PackedInt8::new(right)),
         }
     }
 
@@ -85,6 +88,7 @@ impl Packed {
         match operands {
             Operands::Exact => PackedRight::bytes(sizes),
             Operands::Bf16 => PackedBf16::bytes(sizes),
+            Operands::Int8 => PackedInt8::bytes(sizes),
         }
     }
 
@@ -92,7 +96,7 @@ impl Packed {
     pub(crate) fn exact(&self) -> Option<&PackedRight> {
         match self {
             Self::Exact(packed) => Some(packed),
-            Self::Bf16(_) => None,
+            _ => None,
         }
     }
 
@@ -100,7 +104,15 @@ impl Packed {
     pub(crate) fn bf16(&self) -> Option<&PackedBf16> {
         match self {
             Self::Bf16(packed) => Some(packed),
-            Self::Exact(_) => None,
+            _ => None,
+        }
+    }
+
+    /// If it was packed for products of int8.
+    pub(crate) fn int8(&self) -> Option<&PackedInt8> {
+        match self {
+            Self::Int8(packed) => Some(packed),
+            _ => None,
         }
     }
 }
@@ -183,7 +195,7 @@ mod tests {
     #[test]
     fn results_are_those_without_kept_weights() {
         let (weight, other) = (random([70, 90], 1), random([70, 90], 2));
-        for operands in [Operands::Exact, Operands::Bf16] {
+        for operands in [Operands::Exact, Operands::Bf16, Operands::Int8] {
             let kept = PackedWeights::new(1 << 20);
             for rows in [1, 5, 200, 5] {
                 let x = random([rows, 70], 3);

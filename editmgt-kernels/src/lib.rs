@@ -46,10 +46,12 @@
 mod activation;
 mod attention;
 mod block;
+mod blocks;
 mod buffers;
 mod convolution;
 mod gradient;
 mod host;
+mod integer;
 mod intrinsics;
 mod join;
 mod kept;

@@ -5,6 +5,7 @@ use burn::tensor::{DType, Device, Tensor, bf16, f16, module};
 
 use crate::gradient;
 use crate::host::{HostTensor, is_dense, on_flex, on_host};
+use crate::integer;
 use crate::kept::{self, Packed};
 use crate::matrix::{Dense, Matrix};
 use crate::narrow;
@@ -17,7 +18,7 @@ use crate::quantized::{QuantizedTensor, dequantize};
 ///
 /// The weight may be f16 or bf16 where `x` and bias are f32. It is widened, so the result equals
 /// that of the same weight in f32, bit for bit where a kernel runs. Widening takes no memory where
-/// [`widens`]. Within [`Operands::Bf16`] the kernel rounds `x` and the weight to bf16 instead; within
+/// [`widens`]. Within other [`Operands`] the kernel rounds `x` and the weight instead; within
 /// [`PackedWeights`](crate::PackedWeights) it keeps the packed weight. A
 /// [quantised](crate::QuantizedMatrix) weight is expanded a panel at a time, and never kept packed; in
 /// [`Operands::Exact`] the result is that of the expanded weight in f32, bit for bit.
@@ -102,21 +103,27 @@ fn dense<W: Widen>(left: &[f32], weight: Tensor<2>, bias: Option<&[f32]>) -> Vec
     let values = HostTensor::<W>::of(weight.clone());
     let matrix = &Dense::new(values.values(), sizes);
     let operands = Operands::current();
-    let packed = || {
+    let packed = |operands| {
         // A copy lies elsewhere each time.
         let address = is_dense::<W, 2>(&weight).then(|| values.values().as_ptr().addr())?;
         kept::packed(&weight, address, matrix, operands)
     };
+    let in_bf16 = |left: &[f32], bias| {
+        let packed = packed(Operands::Bf16);
+        narrow::product(left, matrix, packed.as_deref().and_then(Packed::bf16), bias)
+    };
     match operands {
         Operands::Exact if is_gemv(left.len() / inputs) => product(left, matrix, bias),
         Operands::Exact => {
-            let packed = packed();
+            let packed = packed(operands);
             let packed = packed.as_deref().and_then(Packed::exact);
             product_of(left, Right { matrix, packed }, bias)
         }
-        Operands::Bf16 => {
-            let packed = packed();
-            narrow::product(left, matrix, packed.as_deref().and_then(Packed::bf16), bias)
+        Operands::Bf16 => in_bf16(left, bias),
+        Operands::Int8 => {
+            let packed = packed(operands);
+            let packed = packed.as_deref().and_then(Packed::int8);
+            integer::product(left, matrix, packed, bias, |left| in_bf16(left, bias))
         }
     }
 }
@@ -125,7 +132,7 @@ fn dense<W: Widen>(left: &[f32], weight: Tensor<2>, bias: Option<&[f32]>) -> Vec
 fn expanding<M: Matrix>(left: &[f32], right: &M, bias: Option<&[f32]>) -> Vec<f32> {
     match Operands::current() {
         Operands::Exact => product(left, right, bias),
-        Operands::Bf16 => narrow::product(left, right, None, bias),
+        Operands::Bf16 | Operands::Int8 => narrow::product(left, right, None, bias),
     }
 }
 

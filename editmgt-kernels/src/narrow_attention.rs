@@ -15,7 +15,7 @@ use crate::buffers::{Buffer, Lines};
 use crate::host::{HostTensor, Rows, on_host};
 use crate::intrinsics::{COLUMNS, RightStep, STEPS, Sums};
 use crate::lanes::dispatch;
-use crate::narrow::{Kernel, pair, steps_of};
+use crate::narrow::{Kernel, Pairs, pair, steps_of};
 use crate::number::bf16_bits;
 use crate::packed_attention::{OnlineSoftmax, QueryRows, query_tasks};
 
@@ -61,7 +61,7 @@ impl Packed {
             let range = first..rows.min(first + of_strip);
             lines.resize(range.len() * depth, 0.0);
             fill(plane, range, lines);
-            kernel.pack(lines, depth, strip);
+            kernel.pack(Pairs, lines, depth, strip);
         });
         Self { strips, rows, depth }
     }
@@ -268,16 +268,16 @@ impl WithSimd for PackQueries<'_> {
 /// [`OnlineSoftmax::update`].
 struct Exponentials<'a> {
     softmax: &'a mut OnlineSoftmax<COLUMNS>,
-    scores: &'a mut [Sums],
+    scores: &'a mut [Sums<f32>],
     weights: Option<&'a [f32]>,
     to: &'a mut [RightStep],
 }
 
 impl WithSimd for Exponentials<'_> {
-    type Output = Sums;
+    type Output = Sums<f32>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Sums {
+    fn with_simd<S: Simd>(self, _: S) -> Sums<f32> {
         let Self { softmax, scores, weights, to } = self;
         softmax.update(scores, weights, |key, row| {
             let step = &mut to[key / 2];
@@ -300,9 +300,9 @@ fn rounded(x: f32) -> u32 {
 
 /// Adds the sums of a block to the rescaled ones of those before it.
 struct Rescale<'a> {
-    values: &'a mut [Sums],
-    rescale: Sums,
-    sums: &'a [Sums],
+    values: &'a mut [Sums<f32>],
+    rescale: Sums<f32>,
+    sums: &'a [Sums<f32>],
 }
 
 impl WithSimd for Rescale<'_> {

@@ -10,6 +10,7 @@ use editmgt_store::FileRoles;
 
 #[cfg(feature = "train")]
 use crate::files;
+use crate::model::PrecisionArgs;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -23,16 +24,15 @@ pub(crate) struct MeasureArgs {
     pub(crate) warmup: usize,
     #[command(flatten)]
     compute: ComputeArgs,
-    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: by the device]
-    #[arg(long)]
-    dtype: Option<String>,
+    #[command(flatten)]
+    precision: PrecisionArgs,
 }
 
 impl MeasureArgs {
     /// Sets the number of threads for the whole process, and opens the device.
     pub(crate) fn open(&self) -> Fallible<(Device, DtypePolicy)> {
         let device = self.compute.open()?;
-        let policy = ComputeArgs::dtype(&device, self.dtype.as_deref())?;
+        let policy = self.precision.policy(&device)?;
         Ok((device, policy))
     }
 }
@@ -58,12 +58,6 @@ impl ComputeArgs {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
         }
         Ok(editmgt::open_device(&self.device)?)
-    }
-
-    /// The dtype of that name, or the device's own, for transformer and text.
-    pub(crate) fn dtype(device: &Device, name: Option<&str>) -> Fallible<DtypePolicy> {
-        let dtype = name.map(str::parse).transpose()?;
-        Ok(DtypePolicy::choose(device, dtype)?)
     }
 }
 

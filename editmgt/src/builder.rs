@@ -110,7 +110,7 @@ impl EditorBuilder {
         self
     }
 
-    /// Keeps the weights in these dtypes (default: [`DtypePolicy::choose`]).
+    /// Keeps the weights in these dtypes and computes so (default: [`DtypePolicy::choose`]).
     pub fn dtype(mut self, dtype: DtypePolicy) -> Self {
         self.dtype = Some(dtype);
         self
@@ -180,10 +180,10 @@ impl EditorBuilder {
         self
     }
 
-    /// How many bytes of packed weights an edit with
-    /// [cached steps](crate::EditRequest::steps_plan) keeps from step to step on the CPU, at most. With
-    /// all of them, which take as much memory as the transformer's weights, a step that computes a small
-    /// part of the canvas doesn't pack them again; results are bit for bit the same. They are freed at the
+    /// How many bytes of packed weights an edit keeps from step to step on the CPU, at most, if it has
+    /// [cached steps](crate::EditRequest::steps_plan) or its products are those of bf16 or
+    /// [int8](editmgt_backends::Compute). With all of them, which take as much memory as the transformer's weights
+    /// do in that precision, a step doesn't pack them again; results are bit for bit the same. They are freed at the
     /// end of the edit. The default is half of the memory that is available when it begins, where the
     /// system tells (Linux), and none with [`low_memory`](Self::low_memory) and in an [`Editor::new`].
     pub fn packed_weights(mut self, bytes: usize) -> Self {

@@ -57,8 +57,8 @@ pub use burn;
 /// Where to compute, burn's own: what [`open_device`] gives.
 pub use burn::tensor::Device;
 pub use editmgt_backends::{
-    Backend, DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy, open as open_device,
-    open_default as open_default_device,
+    Backend, Compute, DeviceError, DeviceInfo, DeviceState, Dtype, DtypePolicy,
+    open as open_device, open_default as open_default_device,
 };
 pub use editmgt_checkpoint::WeightBits;
 pub use editmgt_core::{

@@ -48,8 +48,8 @@ pub(crate) struct ServerArgs {
 }
 
 /// Options of the machine that computes.
-const COMPUTE: [&str; 7] =
-    ["model", "variant", "accept_unknown_keys", "lora", "device", "dtype", "low_memory"];
+const COMPUTE: [&str; 8] =
+    ["model", "variant", "accept_unknown_keys", "lora", "device", "dtype", "compute", "low_memory"];
 
 impl ServerArgs {
     /// The server; `None`: edit here.

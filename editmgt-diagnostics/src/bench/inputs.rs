@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use editmgt::{Dtype, InferencePrecision, WithOperands};
+use editmgt::{Compute, Dtype, InferencePrecision, WithOperands};
 use editmgt_checkpoint::cast_module;
 use editmgt_core::{
     AttentionMaps, AttentionRequest, GridSize, MgtTransformer, MicroConditions, ReferenceInput,
@@ -19,9 +19,9 @@ pub(super) fn made<M: Module>(module: M, dtype: DType) -> M {
 pub(super) fn for_inference<M: Module + WithOperands>(
     module: M,
     device: &Device,
-    dtype: Dtype,
+    (dtype, compute): (Dtype, Compute),
 ) -> M {
-    InferencePrecision::new(device, dtype.into()).cast(module)
+    InferencePrecision::new(device, dtype.into(), compute).cast(module)
 }
 
 /// An image of noise, `[1, 3, size, size]`, 0 to 1.

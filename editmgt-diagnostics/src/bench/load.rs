@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
-use editmgt::{EditError, InferencePrecision, ModelError};
+use editmgt::{Compute, EditError, InferencePrecision, ModelError};
 use editmgt_backends::Dtype;
 use editmgt_checkpoint::{
     WeightFiles, WeightsName, WriteOptions, load_module, module_tensors, write_random,
@@ -73,7 +73,8 @@ fn load_as(
             Ok(())
         };
         let load = || {
-            let options = InferencePrecision::new(&request.device, (*dtype).into()).load;
+            let options =
+                InferencePrecision::new(&request.device, (*dtype).into(), Compute::Dtype).load;
             let model = load_module(shell.clone(), &files, &keys, options);
             Ok::<_, EditError>(model.map_err(ModelError::from)?)
         };

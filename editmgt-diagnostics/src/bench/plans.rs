@@ -184,7 +184,11 @@ impl<'a> Bench<'a> {
         let config =
             MgtConfig::from_json(&configs.text("editmgt")).map_err(config_error("editmgt"))?;
         let model = config.init(&request.device).map_err(config_error("editmgt"))?;
-        let model = inputs::for_inference(model, &request.device, request.dtype.transformer);
+        let model = inputs::for_inference(
+            model,
+            &request.device,
+            (request.dtype.transformer, request.dtype.compute),
+        );
         let scheduler = SchedulerConfig::from_json(&configs.text("scheduler"));
         let scheduler = scheduler.map_err(config_error("scheduler"))?;
         Ok(Self {
@@ -234,7 +238,8 @@ impl<'a> Bench<'a> {
         };
         process::reset_peak_memory();
         let cpu_before = process::cpu_seconds();
-        if plan == StepPlan::Exact {
+        // As the editor does.
+        if plan == StepPlan::Exact && request.dtype.transformer != Dtype::Bf16 {
             run()?;
         } else {
             let limit = available_memory().map_or(0, |bytes| (bytes / 2) as usize);

@@ -91,7 +91,7 @@ fn clip(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), Edit
     let started = Instant::now();
     let config = ClipTextConfig::from_json(config).map_err(config_error("text_encoder"))?;
     let model = config.init(&request.device).map_err(config_error("text_encoder"))?;
-    let model = for_inference(model, &request.device, request.dtype.text);
+    let model = for_inference(model, &request.device, (request.dtype.text, request.dtype.compute));
     let setup_seconds = started.elapsed().as_secs_f64();
 
     let ids = prompt(CLIP_LENGTH, config.vocab_size - 1)?;
@@ -110,7 +110,7 @@ fn gemma2(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), Ed
     let started = Instant::now();
     let config = Gemma2Config::from_json(config).map_err(config_error("llm_encoder"))?;
     let model = config.init(&request.device).map_err(config_error("llm_encoder"))?;
-    let model = for_inference(model, &request.device, request.dtype.text);
+    let model = for_inference(model, &request.device, (request.dtype.text, request.dtype.compute));
     let setup_seconds = started.elapsed().as_secs_f64();
 
     let ids = prompt(GEMMA_LENGTH, config.vocab_size - 1)?;
@@ -132,7 +132,8 @@ fn transformer(
     }
     let started = Instant::now();
     let model = config.init(&request.device).map_err(config_error("editmgt"))?;
-    let model = for_inference(model, &request.device, request.dtype.transformer);
+    let model =
+        for_inference(model, &request.device, (request.dtype.transformer, request.dtype.compute));
     let setup_seconds = started.elapsed().as_secs_f64();
 
     let (spec, grid, text) = (config.spec(), grid(request), text_rows(config));

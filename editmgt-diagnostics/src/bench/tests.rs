@@ -69,7 +69,7 @@ fn loading_is_compared_with_reading_and_leaves_nothing() {
 #[test]
 fn half_precision_runs_too() {
     let stages = [BenchStage::Clip, BenchStage::Gemma2, BenchStage::Capture];
-    let dtype = DtypePolicy { vq: Dtype::F32, ..DtypePolicy::uniform(Dtype::Bf16) };
+    let dtype = DtypePolicy::networks(Dtype::Bf16);
     let report = bench(&BenchRequest { dtype, ..request(&stages) }, |_| ()).unwrap();
     assert_eq!(report.stages.len(), 3);
 }

@@ -86,6 +86,6 @@ impl Kept {
 fn multiply<M: Matrix>(operands: Operands, left: &[f32], right: &M) -> Vec<f32> {
     match operands {
         Operands::Exact => product::product(left, right, None),
-        Operands::Bf16 => narrow::product(left, right, None, None),
+        Operands::Bf16 | Operands::Int8 => narrow::product(left, right, None, None),
     }
 }

@@ -6,7 +6,7 @@ use super::transpose::transpose_strided;
 use crate::buffers::Lines;
 use crate::intrinsics::{self, Sums};
 use crate::lanes::dispatch;
-use crate::narrow::{Kernel, pair, steps_of};
+use crate::narrow::{Kernel, Pairs, pair, steps_of};
 use crate::number::bf16_bits;
 use crate::operands::Operands;
 use crate::tile::{COLUMNS, LeftStep, ROWS, RightStep, ZEROS, add_product, pack, pack_transposed};
@@ -101,7 +101,7 @@ impl Planes {
     pub(crate) fn current() -> Self {
         match Operands::current() {
             Operands::Exact => Self::Exact,
-            Operands::Bf16 => Kernel::detect().map_or(Self::Exact, Self::Narrow),
+            Operands::Bf16 | Operands::Int8 => Kernel::detect().map_or(Self::Exact, Self::Narrow),
         }
     }
 
@@ -221,7 +221,7 @@ fn narrow(
     for (index, strip) in narrow_strips.chunks_exact_mut(strip_len).enumerate() {
         let first = index * of_strip;
         let count = of_strip.min(rows - first);
-        kernel.pack(&left_rows[first * depth..][..count * depth], depth, strip);
+        kernel.pack(Pairs, &left_rows[first * depth..][..count * depth], depth, strip);
     }
     let strips: Vec<&[u32]> = narrow_strips.chunks_exact(strip_len).collect();
     let (narrow_panel, _) = narrow_panel.take(steps * intrinsics::COLUMNS).as_chunks_mut();
@@ -267,7 +267,7 @@ impl WithSimd for PackPanel<'_> {
 
 /// Writes the sums of a panel to the columns from `first` on.
 struct WriteSums<'a> {
-    sums: &'a [Sums],
+    sums: &'a [Sums<f32>],
     add: bool,
     columns: usize,
     first: usize,

@@ -1,10 +1,12 @@
 use burn::tensor::bf16;
 
 use super::*;
+use crate::blocks::{COLUMN_BLOCK, ROW_BLOCK};
+use crate::intrinsics::{Dot, Tiles};
 use crate::matrix::Dense;
 use crate::testing::random;
 
-/// The numbers of the deepest [`Kernel::depth_block`].
+/// The numbers of the deepest [`blocks::Kernel::depth_block`].
 const DEEP: usize = 32 * STEPS * DEPTH;
 
 fn values(count: usize, seed: u32) -> Vec<f32> {
@@ -35,7 +37,7 @@ fn all(left: &[f32], right: &[f32], sizes: [usize; 2], bias: Option<&[f32]>) -> 
     let right = Dense::new(right, sizes);
     let tiles = Bf16Tiles::detect().map(Kernel::Tiles);
     let kernels = tiles.into_iter().chain(Bf16Dot::detect().map(Kernel::Dot));
-    let pairs = PackedPairs::new(&right);
+    let pairs = packed_pairs(&right);
     let mut results: Vec<_> =
         kernels.map(|kernel| packed_product(kernel, left, &pairs, bias)).collect();
     let packed = product::PackedRight::new(&Rounded(&right));

@@ -19,8 +19,7 @@ use editmgt_store::{FileRoles, json};
 use indicatif::ProgressBar;
 
 use crate::lock::LockArgs;
-use crate::model::ModelArg;
-use crate::runs::ComputeArgs;
+use crate::model::{ModelArg, PrecisionArgs};
 use crate::{Outcome, files};
 
 #[derive(Args)]
@@ -73,9 +72,8 @@ struct EditorArgs {
     /// Compute device: see `editmgt devices`
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: by the device]
-    #[arg(long)]
-    dtype: Option<String>,
+    #[command(flatten)]
+    precision: PrecisionArgs,
 }
 
 impl EditorArgs {
@@ -98,7 +96,7 @@ impl EditorArgs {
 
     fn editor(&self) -> Result<Editor, Box<dyn Error>> {
         let device = editmgt::open_device(&self.device)?;
-        let dtype = ComputeArgs::dtype(&device, self.dtype.as_deref())?;
+        let dtype = self.precision.policy(&device)?;
         Ok(self.model.builder().device(device).dtype(dtype).build()?)
     }
 }

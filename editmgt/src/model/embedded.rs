@@ -77,7 +77,8 @@ impl File {
         dtype: DType,
         options: &LoadOptions,
     ) -> Result<M, ModelError> {
-        let InferencePrecision { load, operands } = InferencePrecision::new(&options.device, dtype);
+        let InferencePrecision { load, operands } =
+            InferencePrecision::new(&options.device, dtype, options.dtype.compute);
         let load = load.with_quantize(options.quantize).with_keep_quantized(true);
         Ok(self.load(module, keys, load)?.with_operands(operands))
     }

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{DType, Device};
+use editmgt_backends::Compute;
 use editmgt_checkpoint::cast_module;
 use editmgt_kernels::{Operands, WithOperands, widens};
 
@@ -12,6 +13,7 @@ use editmgt_kernels::{Operands, WithOperands, widens};
 /// | flex | f32 | f32; matrices in half precision stay as they are stored | f32 | f32 |
 /// | flex | bf16 | matrices bf16, others f32 | bf16, those of the conditioning f32 | f32 |
 /// | flex | f16 | f16 | f16 | f16, and f32 where it matters |
+/// | flex | any, computed in int8 | matrices in that dtype, others f32 | int8, and bf16 where [`Operands::Int8`] says it | f32 |
 /// | others | any | that dtype | that dtype | that dtype, and f32 where it matters |
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -23,10 +25,17 @@ pub struct InferencePrecision {
 }
 
 impl InferencePrecision {
-    /// That of `dtype` on `device`.
-    pub fn new(device: &Device, dtype: DType) -> Self {
+    /// That of `dtype` on `device`, which must support it ([`DtypePolicy::check`](crate::DtypePolicy::check)).
+    pub fn new(device: &Device, dtype: DType, compute: Compute) -> Self {
         let exact = |load| Self { load, operands: Operands::Exact };
         let all = editmgt_checkpoint::LoadOptions::new;
+        if compute == Compute::Int8 {
+            let load = match dtype {
+                DType::F32 => all(dtype).with_keep_half_precision(true),
+                _ => all(DType::F32).with_matrices(dtype),
+            };
+            return Self { load, operands: Operands::Int8 };
+        }
         match dtype {
             // Matrices are widened on use, which changes no result.
             DType::F32 if widens(device) => exact(all(dtype).with_keep_half_precision(true)),

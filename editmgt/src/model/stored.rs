@@ -78,7 +78,7 @@ impl<M: Module> Stored<M> {
             return Err(ModelError::Quantized { dir: self.dir, stored, requested });
         }
         let InferencePrecision { load, operands } =
-            InferencePrecision::new(&options.device, self.dtype);
+            InferencePrecision::new(&options.device, self.dtype, options.dtype.compute);
         let options =
             load.with_quantized(stored).with_quantize(requested).with_keep_quantized(true);
         Ok(Self { options, operands, with_operands: M::with_operands, ..self })

@@ -9,7 +9,7 @@ mod preview;
 mod recording_hold;
 mod stages;
 
-use editmgt_backends::available_memory;
+use editmgt_backends::{Dtype, DtypePolicy, available_memory};
 use editmgt_core::{
     CellScores, ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress,
     MicroConditions, NoiseSource, RegionHold, Stage, StepPlan, TextConditioning, TextEncoder,
@@ -434,11 +434,14 @@ impl Sampling<'_> {
 
 impl Editor {
     /// Where the packed weights of a loop are kept, which owns them: `None` where every step computes the whole
-    /// canvas, which takes much longer than packing.
+    /// canvas in f32, which takes much longer than packing.
     fn kept_weights(&self, plan: StepPlan) -> Option<PackedWeights> {
+        let is_fast =
+            |dtype: DtypePolicy| dtype.transformer == Dtype::Bf16 || !dtype.compute.is_dtype();
+        let is_fast = self.model().source.as_ref().is_some_and(|source| is_fast(source.dtype));
         let available = || available_memory().map_or(0, |bytes| (bytes / 2) as usize);
         let limit = self.packed_weights.unwrap_or_else(available);
-        (plan != StepPlan::Exact && limit > 0).then(|| PackedWeights::new(limit))
+        ((plan != StepPlan::Exact || is_fast) && limit > 0).then(|| PackedWeights::new(limit))
     }
 }
 

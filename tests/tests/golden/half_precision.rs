@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, Device, Tensor};
 use editmgt::lora::LoraStreams;
 use editmgt::{
-    Dtype, DtypePolicy, Editor, InferencePrecision, LoraUse, Model, ModelFolder, WithOperands,
+    Compute, Dtype, DtypePolicy, Editor, InferencePrecision, LoraUse, Model, ModelFolder,
+    WithOperands,
 };
 use editmgt_checkpoint::{
     TensorSpec, WeightFiles, WeightsName, WriteOptions, load_module, save_tensors,
@@ -98,7 +99,7 @@ fn half_precision_weights_edit_bit_for_bit_as_f32() {
 #[test]
 fn bf16_operands_stay_near_the_official_logits() {
     let device = Device::flex();
-    let precision = InferencePrecision::new(&device, DType::BF16);
+    let precision = InferencePrecision::new(&device, DType::BF16, Compute::Dtype);
     let dir = editmgt_tests::golden("transformer_down_linear").unwrap();
     let golden = GoldenFolder::open(&dir).unwrap();
     let config = fs::read_to_string(dir.join("config.json")).unwrap();
@@ -154,7 +155,7 @@ fn bf16_edits_whatever_dtype_the_weights_are_stored_in() {
     let tiny = scratch.path().join("tiny");
     init(&tiny, &InitRequest { preset: Preset::Tiny, dtype: Dtype::F32, seed: 1 }).unwrap();
     let stored = stored_as(DType::BF16, &tiny, scratch.path().join("stored"));
-    let dtype = DtypePolicy { vq: Dtype::F32, ..DtypePolicy::uniform(Dtype::Bf16) };
+    let dtype = DtypePolicy::networks(Dtype::Bf16);
     let edit = |root: &PathBuf, low_memory| {
         let builder = Editor::builder(root).device(Device::flex()).dtype(dtype);
         let editor = builder.low_memory(low_memory).build().unwrap();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor};
-use editmgt::{InferencePrecision, WithOperands};
+use editmgt::{Compute, InferencePrecision, WithOperands};
 use editmgt_checkpoint::{WeightFiles, load_module, module_tensors};
 use editmgt_core::{Error, TextEncoder};
 use editmgt_diagnostics::verify::{Comparison, GoldenFolder, VerifyError};
@@ -102,8 +102,8 @@ fn bf16_operands_stay_near() {
         let difference = (got - expected.clone()).abs().max();
         (difference / expected.abs().max()).into_scalar::<f32>()
     };
-    let [wide, narrow] =
-        [DType::F32, DType::BF16].map(|dtype| InferencePrecision::new(&device, dtype));
+    let [wide, narrow] = [DType::F32, DType::BF16]
+        .map(|dtype| InferencePrecision::new(&device, dtype, Compute::Dtype));
     let (dir, files) = open("clip");
     let config = ClipTextConfig::from_json(&text(&dir, "config.json")).unwrap();
     let encode = |precision: InferencePrecision| {

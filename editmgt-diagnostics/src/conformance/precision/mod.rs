@@ -8,7 +8,7 @@ mod table;
 mod tests;
 
 use editmgt::{EditError, EditRequest, EditorBuilder, Photo, WeightBits};
-use editmgt_backends::{Dtype, DtypePolicy};
+use editmgt_backends::{Compute, Dtype, DtypePolicy};
 use serde::Serialize;
 
 pub use difference::ValueError;
@@ -23,8 +23,8 @@ pub struct PrecisionReport {
     pub device: String,
     /// Identity of the model: see [`identity`](editmgt::identity()); `None` for custom parts.
     pub model: Option<String>,
-    /// One entry for each half precision that the device supports, then for weights in 8 and in 4 bits
-    /// (of a model that is stored so, none of them).
+    /// One entry for each half precision that the device supports, for int8 where the device computes in it, then for
+    /// weights in 8 and in 4 bits (of a model that is stored so, none of them).
     pub dtypes: Vec<DtypePrecision>,
 }
 
@@ -33,6 +33,9 @@ pub struct PrecisionReport {
 pub struct DtypePrecision {
     /// The dtype.
     pub dtype: Dtype,
+    /// What linear layers compute in.
+    #[serde(skip_serializing_if = "Compute::is_dtype")]
+    pub compute: Compute,
     /// The bits of quantised weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantize: Option<WeightBits>,
@@ -49,9 +52,13 @@ pub struct DtypePrecision {
 }
 
 impl DtypePrecision {
-    /// `f16`, `8 bits`.
+    /// `f16`, `int8`, `8 bits`.
     pub fn name(&self) -> String {
-        self.quantize.map_or_else(|| self.dtype.name().to_owned(), |bits| bits.to_string())
+        match (self.quantize, self.compute) {
+            (Some(bits), _) => bits.to_string(),
+            (None, Compute::Dtype) => self.dtype.name().to_owned(),
+            (None, compute) => compute.name().to_owned(),
+        }
     }
 }
 
@@ -114,7 +121,7 @@ pub enum EditOutcome {
     },
 }
 
-/// Measures the error of each half precision of the device, and of weights in 8 and 4 bits, for the
+/// Measures the error of each half precision of the device, of int8, and of weights in 8 and 4 bits, for the
 /// model of `builder` on these edits of `photo`, relative to f32. The builder's own dtypes and
 /// quantisation are ignored. One model is loaded at a time.
 ///
@@ -174,36 +181,34 @@ pub fn precision(
     let model = source.map(|source| source.sha256);
     drop(editor);
 
+    let halves = Dtype::supported(&device).into_iter().filter(|dtype| *dtype != Dtype::F32);
+    let halves = halves.map(|dtype| (DtypePolicy::networks(dtype), None));
+    let f32 = DtypePolicy::uniform(Dtype::F32);
+    let int8 = f32.with_compute(Compute::Int8);
+    let int8 = int8.check(&device).is_ok().then_some((int8, None));
+    let bits = [WeightBits::Eight, WeightBits::Four].map(|bits| (f32, Some(bits)));
+    let bits = bits.into_iter().filter(|_| !is_stored_quantized);
+
     let mut dtypes = Vec::new();
-    for dtype in Dtype::supported(&device).into_iter().filter(|dtype| *dtype != Dtype::F32) {
-        let run = Run::of(
-            &load(DtypePolicy { vq: Dtype::F32, ..DtypePolicy::uniform(dtype) })?,
-            photo,
-            &cases,
-        )?;
-        let codec = CodecRun::of(&load(DtypePolicy::uniform(dtype))?, first)?;
+    for (policy, quantize) in halves.chain(int8).chain(bits) {
+        let editor = builder.clone().dtype(policy).quantize(quantize).build()?;
+        let run = Run::of(&editor, photo, &cases)?;
+        drop(editor);
+        let dtype = policy.transformer;
+        // Else the codec is that of f32: it is neither quantised nor computed in int8.
+        let codec = if dtype == Dtype::F32 {
+            exact_codec.error(&exact_codec)
+        } else {
+            exact_codec.error(&CodecRun::of(&load(DtypePolicy::uniform(dtype))?, first)?)
+        };
         dtypes.push(DtypePrecision {
             dtype,
-            quantize: None,
+            compute: policy.compute,
+            quantize,
             text: exact.text_error(&run),
             transformer: exact.logit_error(&run),
             attention: exact.map_error(&run),
-            codec: exact_codec.error(&codec),
-            edits: exact.edit_errors(&run, &cases),
-        });
-    }
-    let quantized = [WeightBits::Eight, WeightBits::Four];
-    for bits in quantized.into_iter().filter(|_| !is_stored_quantized) {
-        let dtype = DtypePolicy::uniform(Dtype::F32);
-        let run = Run::of(&builder.clone().dtype(dtype).quantize(bits).build()?, photo, &cases)?;
-        dtypes.push(DtypePrecision {
-            dtype: Dtype::F32,
-            quantize: Some(bits),
-            text: exact.text_error(&run),
-            transformer: exact.logit_error(&run),
-            attention: exact.map_error(&run),
-            // It is never quantised.
-            codec: exact_codec.error(&exact_codec),
+            codec,
             edits: exact.edit_errors(&run, &cases),
         });
     }

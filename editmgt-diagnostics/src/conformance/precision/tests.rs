@@ -4,6 +4,7 @@ fn half(dtype: Dtype, outcome: EditOutcome) -> DtypePrecision {
     let error = ValueError { relative_rms: 0.000_25, relative_max: 0.5, not_finite: 3 };
     DtypePrecision {
         dtype,
+        compute: Compute::Dtype,
         quantize: None,
         text: error,
         transformer: LogitError { error, same_best: 0.75, divergence: None },
@@ -42,6 +43,8 @@ fn table_has_a_row_per_number_and_lists_failures() {
 
     let eight = DtypePrecision { quantize: Some(WeightBits::Eight), ..report.dtypes[0].clone() };
     assert_eq!(eight.name(), "8 bits");
+    let int8 = DtypePrecision { compute: Compute::Int8, ..report.dtypes[0].clone() };
+    assert_eq!(int8.name(), "int8");
     report.dtypes.clear();
     assert_eq!(report.to_string(), "Flex computes in f32 only");
 }
@@ -56,8 +59,15 @@ fn half_precision_of_the_small_model_is_near_f32() {
     let report = precision(&builder, &photo, &edits).unwrap();
     assert!(report.model.is_some());
     let dtypes: Vec<_> = report.dtypes.iter().map(|half| half.dtype).collect();
-    assert_eq!(dtypes, [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F32]);
-    let (halves, quantized) = report.dtypes.split_at(2);
+    assert_eq!(dtypes, [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F32, Dtype::F32]);
+    let (halves, others) = report.dtypes.split_at(2);
+    let (int8, quantized) = others.split_first().unwrap();
+    assert_eq!((int8.compute, int8.quantize, int8.codec.tokens_differ), (Compute::Int8, None, 0));
+    for error in [int8.text.relative_rms, int8.transformer.error.relative_rms] {
+        assert!((1e-3..0.1).contains(&error), "{int8:#?}");
+    }
+    assert!(int8.transformer.same_best > 0.9, "{int8:#?}");
+    assert!(int8.edits.iter().all(|edit| matches!(edit.outcome, EditOutcome::Done { .. })));
     for (bits, got) in [WeightBits::Eight, WeightBits::Four].into_iter().zip(quantized) {
         assert_eq!((got.quantize, got.codec.tokens_differ), (Some(bits), 0));
         // The weights' errors are 0.005 and 0.08.
