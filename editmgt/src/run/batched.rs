@@ -10,8 +10,9 @@ use editmgt_core::{
 
 use editmgt_sampler::LoopInput;
 
+use super::sampling::{LoopOptions, Sampling};
 use super::stages::Stages;
-use super::{Features, LoopOptions, PhotoRun, Planned, Prepared, Sampling};
+use super::{Features, PhotoRun, Planned, Prepared};
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
 use crate::photo::Photo;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use editmgt_core::{Error, HoldMask, Stage, Tiling, TokenGrid};
 use image::RgbImage;
 
+use super::finish::share;
 use super::{PhotoRun, Stages};
 use crate::error::EditError;
 use crate::photo::{
@@ -113,7 +114,7 @@ impl PhotoRun<'_> {
 }
 
 fn share_changed(edited: &Edited<'_>) -> f32 {
-    super::share(edited.tokens.ids().iter().zip(edited.reference.ids()).map(|(a, b)| a != b))
+    share(edited.tokens.ids().iter().zip(edited.reference.ids()).map(|(a, b)| a != b))
 }
 
 /// Why each pixel is the photo's, by the first reason of several.

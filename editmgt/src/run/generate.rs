@@ -3,7 +3,9 @@
 use editmgt_core::{EditObserver, Error, GridSize, MicroConditions, Stage, Tiling, TokenGrid};
 use editmgt_sampler::{Consolidator, HoldOff, LoopInput, LoopStep};
 
-use super::{Features, LoopOptions, Sampling, Stages, Text, left_out};
+use super::finish::left_out;
+use super::sampling::{LoopOptions, Sampling};
+use super::{Features, Stages, Text};
 use crate::editor::Editor;
 use crate::error::EditError;
 use crate::generate::{GenerateRecord, GenerateReport, GenerateResult, GeneratedImage, OnImage};

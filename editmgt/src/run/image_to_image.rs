@@ -3,8 +3,9 @@
 use editmgt_core::{ChaChaNoise, EditObserver, Error, NoiseRequest, Stage, Tiling, TokenGrid};
 use editmgt_sampler::{StrengthStart, add_noise};
 
+use super::finish::left_out;
 use super::generate::{GenerateRun, Made};
-use super::{Features, Stages, left_out};
+use super::{Features, Stages};
 use crate::editor::Editor;
 use crate::error::EditError;
 use crate::generate::OnImage;

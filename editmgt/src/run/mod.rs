@@ -3,38 +3,32 @@
 mod batched;
 mod composite;
 mod features;
+mod finish;
 mod generate;
 mod image_to_image;
 mod preview;
 mod recording_hold;
+mod sampling;
 mod stages;
 
-use editmgt_backends::{Dtype, DtypePolicy, available_memory};
 use editmgt_core::{
-    CellScores, ChaChaNoise, EditObserver, Error, HoldMask, HoldRequest, LoopProgress,
-    MicroConditions, NoiseSource, RegionHold, Stage, StepPlan, TextConditioning, TextEncoder,
-    Tiling, TokenGrid, UnmaskScheduler, UserMask,
+    EditObserver, Error, LoopProgress, MicroConditions, RegionHold, Stage, TextConditioning,
+    Tiling, TokenGrid, UserMask,
 };
-use editmgt_kernels::PackedWeights;
-use editmgt_sampler::{
-    Consolidator, EditLoop, HoldAny, HoldOff, HoldUserMask, Localisation, LoopInput, LoopStages,
-    LoopStep, MaskingSchedule, Parity, Strict, Temperature,
-};
+use editmgt_sampler::{HoldAny, HoldOff, HoldUserMask, Localisation, LoopInput, LoopStep};
 
 use crate::editor::{EditResult, Editor};
 use crate::error::EditError;
-use crate::model::Model;
-use crate::photo::{Mask, Photo, PhotoNote, PixelSize, Resize, ResizePlan, keep_hidden};
-use crate::report::{EditReport, ScoreReport, StepsReport, TextLeftOut};
-use crate::request::{CompositePolicy, EditRequest, EditSettings, HoldPolicy, Holding, Task};
+use crate::photo::{Mask, Photo, PixelSize, Resize, ResizePlan};
+use crate::request::{CompositePolicy, EditRequest, EditSettings, HoldPolicy, Task};
 
 pub(crate) use batched::Batched;
-use composite::{Composited, Edited};
 pub(crate) use features::Features;
 pub(crate) use generate::GenerateRun;
 pub(crate) use image_to_image::ImageToImageRun;
-use preview::{PreviewComposite, Previewing};
+use preview::PreviewComposite;
 use recording_hold::RecordingHold;
+use sampling::{LoopOptions, Sampling};
 use stages::Stages;
 
 /// Most tokens of an edit: 16 times those of 1024x1024. Attention compares every token with every other.
@@ -185,84 +179,9 @@ impl PhotoRun<'_> {
         })
     }
 
-    /// Decodes, composites and reports.
-    fn finish(
-        &self,
-        prepared: Prepared,
-        progress: LoopProgress,
-        resumed_after: usize,
-        stages: &mut Stages<'_>,
-    ) -> Result<EditResult, EditError> {
-        let Prepared { settings, plan, reference, user_mask, input, hold } = prepared;
-        let model = self.editor.model();
-        let held = kept(&progress, &reference, user_mask.as_ref())?;
-        let edited = Edited { tokens: &progress.tokens, reference: &reference, held: &held, plan };
-        let Composited { mut image, change, report: composite } =
-            self.composite(&edited, &settings, stages)?;
-        let edit_transparent = keep_hidden(self.photo, &mut image);
-        let mut notes = self.photo.notes().to_vec();
-        let percent = (100.0 * edit_transparent).round() as u8;
-        if percent > 0 {
-            notes.push(PhotoNote::EditTransparent { percent });
-        }
-        let scores = progress.scores.as_ref().map(|scores| {
-            let (mask, step) = (user_mask.as_ref(), progress.completed.saturating_sub(1));
-            let first = progress.first_scores.as_ref().unwrap_or(scores);
-            let cells = progress.cells.as_ref().map(|scores| CellScores {
-                scores,
-                first: progress.first_cells.as_ref().unwrap_or(scores),
-            });
-            let request = HoldRequest { scores, first, mask, step, cells };
-            ScoreReport::new(scores, hold.threshold(&request, 0))
-        });
-        let text_left_out = self.text_left_out(&settings)?;
-        let settings_plan = settings.steps_plan;
-        let report = EditReport {
-            version: env!("CARGO_PKG_VERSION"),
-            model: model.source.clone(),
-            device: format!("{:?}", model.device),
-            request: self.request.clone(),
-            tile: model.codec.tile_side(reference.size(), settings.tile),
-            custom_stages: self.editor.custom().names(&settings),
-            settings,
-            photo: self.photo.size(),
-            animation: self.photo.is_animation(),
-            notes,
-            mask_notes: self.mask().map_or_else(Vec::new, |mask| mask.notes().to_vec()),
-            edit_transparent,
-            text_left_out,
-            model_pixels: plan.model(),
-            plan,
-            grid: reference.size(),
-            blocks: input.localisation.blocks,
-            scores,
-            tokens_held: held.share(),
-            tokens_changed: share(
-                progress.tokens.ids().iter().zip(reference.ids()).map(|(a, b)| a != b),
-            ),
-            pixels_kept: share(image.pixels().zip(self.photo.rgb().pixels()).map(|(a, b)| a == b)),
-            ties: progress.ties,
-            steps: StepsReport::new(progress.work, settings_plan, model.transformer.caches_steps()),
-            composite,
-            resumed_after,
-            seconds: std::mem::take(&mut stages.seconds),
-            peak_memory_bytes: editmgt_backends::peak_memory(),
-        };
-        let LoopProgress { tokens, scores, .. } = progress;
-        let image = self.photo.edited(image)?;
-        Ok(EditResult { image, report, tokens, reference, scores, held, change })
-    }
-
     /// The user's mask.
     fn mask(&self) -> Option<&Mask> {
         self.request.mask.as_deref()
-    }
-
-    /// What the encoders leave out of the prompts that they are given.
-    fn text_left_out(&self, settings: &EditSettings) -> Result<Vec<TextLeftOut>, Error> {
-        left_out(&*self.editor.model().text, ("instruction", &settings.instruction), {
-            (settings.guidance_scale > 1.0).then_some(&settings.negative_prompt)
-        })
     }
 
     /// Encodes what no earlier edit has.
@@ -367,144 +286,6 @@ struct Prepared {
     user_mask: Option<UserMask>,
     input: LoopInput,
     hold: RecordingHold,
-}
-
-/// The stages of a loop that options decide.
-struct LoopOptions {
-    scheduler: Box<dyn UnmaskScheduler>,
-    consolidator: Consolidator,
-    seed: u64,
-}
-
-impl LoopOptions {
-    fn of_edit(model: &Model, settings: &EditSettings) -> Self {
-        Self {
-            scheduler: model.unmask_scheduler(settings),
-            consolidator: settings.map_filter.stage(),
-            seed: settings.seed,
-        }
-    }
-}
-
-/// The sampling loop of one edit, or of several at once.
-struct Sampling<'a> {
-    editor: &'a Editor,
-    options: LoopOptions,
-    hold: &'a dyn RegionHold,
-    /// In the place of the editor's.
-    noise: Option<&'a dyn NoiseSource>,
-    input: LoopInput,
-    from: Option<LoopProgress>,
-    composite: Option<PreviewComposite<'a>>,
-}
-
-impl Sampling<'_> {
-    fn run(
-        self,
-        observer: &mut dyn EditObserver,
-        visit: &mut dyn FnMut(LoopStep),
-    ) -> Result<LoopProgress, Error> {
-        let Self { editor, options, hold, noise, input, from, composite } = self;
-        let (model, custom) = (editor.model(), editor.custom());
-        let LoopOptions { scheduler, consolidator, seed } = options;
-        let of_seed = ChaChaNoise::new(seed);
-        let packed_weights = editor.kept_weights(input.step_plan);
-        let stages = LoopStages::new(
-            &*model.transformer,
-            custom.scheduler.as_deref().unwrap_or(&*scheduler),
-            custom.consolidator.as_deref().unwrap_or(&consolidator),
-            hold,
-            noise.or(custom.noise.as_deref()).unwrap_or(&of_seed),
-        );
-        let mut edit = match from {
-            Some(progress) => EditLoop::resume(stages, input, progress)?,
-            None => EditLoop::new(stages, input)?,
-        };
-        let mut previewing = Previewing { observer, codec: &*model.codec, composite, error: None };
-        let outcome = match packed_weights {
-            Some(kept) => kept.install(|| edit.run(&mut previewing, visit)),
-            None => edit.run(&mut previewing, visit),
-        };
-        match previewing.error {
-            Some(error) => Err(error),
-            None => outcome.map(|()| edit.progress().clone()),
-        }
-    }
-}
-
-impl Editor {
-    /// Where the packed weights of a loop are kept, which owns them: `None` where every step computes the whole
-    /// canvas in f32, which takes much longer than packing.
-    fn kept_weights(&self, plan: StepPlan) -> Option<PackedWeights> {
-        let is_fast =
-            |dtype: DtypePolicy| dtype.transformer == Dtype::Bf16 || !dtype.compute.is_dtype();
-        let is_fast = self.model().source.as_ref().is_some_and(|source| is_fast(source.dtype));
-        let available = || available_memory().map_or(0, |bytes| (bytes / 2) as usize);
-        let limit = self.packed_weights.unwrap_or_else(available);
-        ((plan != StepPlan::Exact || is_fast) && limit > 0).then(|| PackedWeights::new(limit))
-    }
-}
-
-impl Model {
-    /// The scheduler that fixes and re-masks tokens under these settings.
-    pub fn unmask_scheduler(&self, settings: &EditSettings) -> Box<dyn UnmaskScheduler> {
-        self.scheduler_of(settings.holding, settings.masking_schedule, settings.temperature)
-    }
-
-    /// The scheduler that fixes and re-masks tokens in this way.
-    pub(crate) fn scheduler_of(
-        &self,
-        holding: Holding,
-        masking: MaskingSchedule,
-        (first, last): (f32, f32),
-    ) -> Box<dyn UnmaskScheduler> {
-        let temperature = Temperature::Range(first, last);
-        let timesteps = self.scheduler.timesteps;
-        match holding {
-            Holding::Strict => {
-                Box::new(Strict::new(masking, temperature).with_timesteps(timesteps))
-            }
-            Holding::Parity => {
-                Box::new(Parity::new(masking, temperature).with_timesteps(timesteps))
-            }
-        }
-    }
-}
-
-/// What the encoder leaves out of a prompt and a negative prompt.
-fn left_out(
-    encoder: &dyn TextEncoder,
-    (name, prompt): (&'static str, &String),
-    negative: Option<&String>,
-) -> Result<Vec<TextLeftOut>, Error> {
-    let negative = negative.map(|text| ("negative_prompt", text));
-    let mut found = Vec::new();
-    for (prompt, text) in [(name, prompt)].into_iter().chain(negative) {
-        let parts = encoder.truncation(text)?;
-        found.extend(parts.into_iter().map(|part| TextLeftOut { prompt, part }));
-    }
-    Ok(found)
-}
-
-/// The tokens that are the photo's because they were held, or because the user's mask is black
-/// there. (In parity mode a token can be held at one step and not at the next; only those that
-/// ended as the photo's count.)
-fn kept(
-    progress: &LoopProgress,
-    reference: &TokenGrid,
-    mask: Option<&UserMask>,
-) -> Result<HoldMask, Error> {
-    let ever_held = progress.ever_held.held();
-    let kept = progress.tokens.ids().iter().zip(reference.ids()).enumerate().map(|(i, (a, b))| {
-        a == b && (ever_held[i] || mask.is_some_and(|mask| !mask.may_change(i)))
-    });
-    HoldMask::new(1, reference.size(), kept.collect())
-}
-
-/// Fraction of `true`, 0..1; 0 for an empty slice.
-fn share(all: impl ExactSizeIterator<Item = bool>) -> f32 {
-    let count = all.len();
-    all.filter(|&so| so).count() as f32 / count.max(1) as f32
 }
 
 #[cfg(test)]

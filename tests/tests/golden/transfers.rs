@@ -90,7 +90,7 @@ const OUTSIDE_STEPS: [(&str, &str); 8] = [
     ("editmgt-kernels/src/norm.rs", "statistics of a codec's tiles"),
     ("editmgt-kernels/src/likelihood.rs", "losses of training"),
     ("editmgt-kernels/src/nearest.rs", "codes of a codec on flex"),
-    ("editmgt-kernels/src/quantized.rs", "quantised weights, which only flex reads"),
+    ("editmgt-kernels/src/quantized/mod.rs", "quantised weights, which only flex reads"),
     ("editmgt-kernels/src/attention.rs", "KeyWeights::on and KeyPlaces::on, for single calls"),
 ];
 

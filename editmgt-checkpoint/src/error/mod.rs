@@ -1,6 +1,12 @@
+mod header;
+mod pickle;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
+
+pub use header::HeaderError;
+pub use pickle::PickleError;
 
 use crate::{FileDtype, Mismatch, WeightBits};
 
@@ -336,167 +342,6 @@ impl CheckpointError {
         let path = path.to_owned();
         move |cause| Self::Io { path, cause }
     }
-}
-
-/// An invalid header of a safetensors file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HeaderError {
-    /// The file is too short for a header.
-    #[error("not a safetensors file: {len} bytes, expected at least 8")]
-    TooShort {
-        /// Length of the file in bytes.
-        len: u64,
-    },
-    /// The header exceeds the limit of the safetensors library.
-    #[error(
-        "not a safetensors file (perhaps a pointer to one, or a web page): a header of {len} \
-         bytes, expected at most {limit}"
-    )]
-    TooLarge {
-        /// The length stated in the file.
-        len: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// The header ends after the file does.
-    #[error("truncated: a header of {len} bytes in a file of {file} bytes")]
-    PastEnd {
-        /// The length stated in the file.
-        len: u64,
-        /// Length of the file in bytes.
-        file: u64,
-    },
-    /// The header is not JSON of the expected form, or has a duplicate key.
-    #[error("malformed header: {0}")]
-    Json(String),
-    /// The data of two tensors overlap or leave a gap.
-    #[error("{key:?}: expected data from offset {expected}, got {start}..{end}")]
-    Offsets {
-        /// The key.
-        key: String,
-        /// Expected start of its data.
-        expected: u64,
-        /// Actual start.
-        start: u64,
-        /// Actual end.
-        end: u64,
-    },
-    /// The length of a tensor's data doesn't match its shape and dtype.
-    #[error("{key:?}: {dtype} {shape:?} does not fill {bytes} bytes")]
-    Size {
-        /// The key.
-        key: String,
-        /// Its dtype.
-        dtype: FileDtype,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// The bytes that the header gives it.
-        bytes: u64,
-    },
-    /// The length of the data section doesn't match the tensors.
-    #[error("truncated or trailing bytes: expected {expected} bytes of data, got {got}")]
-    DataLength {
-        /// Total length of all tensors.
-        expected: u64,
-        /// Bytes after the header.
-        got: u64,
-    },
-}
-
-/// An invalid file of PyTorch. Nothing that its pickle names is called, whatever the error.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PickleError {
-    /// Neither of the formats of `torch.save`.
-    #[error(
-        "not a file that torch.save writes (perhaps a pointer to one, or a web page): expected a ZIP archive, or the \
-         format before PyTorch 1.6"
-    )]
-    Format,
-    /// The format before PyTorch 0.1.10.
-    #[error("a TAR archive, as PyTorch wrote before 0.1.10; save it again with a newer version")]
-    Tar,
-    /// The ZIP archive is damaged.
-    #[error("truncated or damaged: {0}")]
-    Zip(String),
-    /// A compressed entry, which may fill any memory.
-    #[error("{entry:?} is compressed, which torch.save never does")]
-    Compressed {
-        /// The entry.
-        entry: String,
-    },
-    /// The archive has no pickle, or several.
-    #[error("expected one data.pkl in the archive, found {count}")]
-    Pickles {
-        /// How many it has.
-        count: usize,
-    },
-    /// The pickle ends early.
-    #[error("truncated: the pickle has no end")]
-    Truncated,
-    /// The pickle is longer than the names and shapes of any weights.
-    #[error("a pickle of more than {limit} bytes, where weights take less")]
-    TooLong {
-        /// The limit.
-        limit: u64,
-    },
-    /// The pickle has more opcodes than the names and shapes of any weights.
-    #[error("a pickle of more than {limit} opcodes, where weights take fewer")]
-    TooManyOpcodes {
-        /// The limit.
-        limit: u64,
-    },
-    /// Another protocol than PyTorch's.
-    #[error("pickle protocol {protocol}, expected 2, which torch.save writes by default")]
-    Protocol {
-        /// The protocol.
-        protocol: u8,
-    },
-    /// An opcode that the pickle of weights doesn't have.
-    #[error("opcode {code:#04x} at byte {at} of the pickle, which tensors by name don't need")]
-    Opcode {
-        /// The opcode.
-        code: u8,
-        /// Where it is.
-        at: u64,
-    },
-    /// The pickle names a function or class that weights don't refer to.
-    #[error(
-        "the pickle refers to {name:?}, which tensors by name don't need; it was not called. Save only the state dict, \
-         or don't trust the file"
-    )]
-    Name {
-        /// Module and name.
-        name: String,
-    },
-    /// The content of the pickle contradicts itself or the file.
-    #[error("{0}")]
-    Malformed(String),
-    /// The pickle holds no state dict.
-    #[error("expected tensors by name, found {found}")]
-    NotADict {
-        /// Its Python type.
-        found: String,
-    },
-    /// A value of the state dict is no tensor.
-    #[error("{key:?}: expected a tensor, found {found}")]
-    NotATensor {
-        /// The key.
-        key: String,
-        /// Its Python type.
-        found: String,
-    },
-    /// A tensor repeats its numbers, to a size beyond the file's.
-    #[error("{key:?}: a view of {bytes} bytes in a file of {file}")]
-    Expanded {
-        /// The key.
-        key: String,
-        /// Bytes of the tensor.
-        bytes: u64,
-        /// Bytes of the file.
-        file: u64,
-    },
 }
 
 fn list(names: &[String]) -> String {

@@ -1,7 +1,9 @@
 //! `editmgt edit`, `inpaint` and `outpaint`.
 
+mod job;
+mod previews;
+
 use std::error::Error as StdError;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,18 +11,19 @@ use std::time::Instant;
 
 use clap::Args;
 use editmgt::{
-    EditError, EditRecord, EditRequest, EditResult, Mask, MaskReading, Photo, PhotoNote, PixelSize,
-    Resize, SaveOptions, Task, check_writable,
+    EditError, EditRecord, EditRequest, Mask, MaskReading, Photo, PhotoNote, Resize, SaveOptions,
+    Task,
 };
 use editmgt_store::FileRoles;
-use indicatif::HumanBytes;
+
+pub(crate) use job::{Job, numbered};
+pub(crate) use previews::PreviewArgs;
 
 use crate::Outcome;
-use crate::files;
 use crate::limits::{LimitArgs, in_megapixels};
 use crate::model::ComputeArgs;
 use crate::options::{InpaintArgs, MarginArgs, RequestArgs, by_flag};
-use crate::progress::{PreviewFolder, Progress};
+use crate::progress::Progress;
 use crate::pull_first::PullFirst;
 #[cfg(feature = "remote")]
 use crate::remote::{RemoteRun, ServerArgs};
@@ -139,46 +142,6 @@ struct RunArgs {
     quiet: bool,
 }
 
-/// Where previews are written.
-#[derive(Args)]
-pub(crate) struct PreviewArgs {
-    /// Write a preview after each step into this folder, in the model's size
-    #[arg(long, value_name = "DIR")]
-    pub(crate) preview: Option<PathBuf>,
-    /// Interval of previews in steps; the last step always has one
-    #[arg(long, value_name = "STEPS", requires = "preview", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    preview_every: u32,
-    /// Shrink factor of previews, which decodes fewer tokens
-    #[arg(long, value_name = "TIMES", requires = "preview", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
-    preview_shrink: u32,
-}
-
-impl PreviewArgs {
-    /// The folder, with this prefix of the names in it.
-    pub(crate) fn folder(&self, prefix: &str) -> Option<PreviewFolder> {
-        self.preview.clone().map(|folder| PreviewFolder {
-            folder,
-            every: self.preview_every as usize,
-            shrink: self.preview_shrink as usize,
-            prefix: prefix.to_owned(),
-        })
-    }
-
-    /// Declares the previews as outputs.
-    pub(crate) fn declare(&self, roles: &mut FileRoles) -> Result<(), Box<dyn StdError>> {
-        let Some(folder) = &self.preview else { return Ok(()) };
-        if !folder.is_dir() {
-            let folder = folder.display();
-            return Err(
-                format!("{folder}: the folder for previews does not exist; create it").into()
-            );
-        }
-        Ok(roles.outputs_in("preview", folder, is_preview)?)
-    }
-}
-
 /// A command that begins with a photo.
 struct PhotoCommand<'a> {
     /// Its name, which that of a record must be.
@@ -187,17 +150,6 @@ struct PhotoCommand<'a> {
     /// The mask's file and its channel.
     mask: Option<(&'a Path, MaskReading)>,
     run: &'a RunArgs,
-}
-
-/// One output file.
-pub(crate) struct Job {
-    pub(crate) request: EditRequest,
-    pub(crate) output: PathBuf,
-    pub(crate) report: Option<PathBuf>,
-    pub(crate) map: Option<PathBuf>,
-    pub(crate) record: bool,
-    /// Prefix of its previews' names.
-    prefix: String,
 }
 
 impl PhotoCommand<'_> {
@@ -442,73 +394,4 @@ impl PhotoCommand<'_> {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-impl Job {
-    /// Checks that every file can be written.
-    fn check(&self, size: PixelSize) -> Result<(), Box<dyn StdError>> {
-        let save = SaveOptions::default();
-        check_writable(&self.output, size, &save)?;
-        if let Some(report) = &self.report {
-            editmgt_store::check_writable(report)?;
-        }
-        if let Some(map) = &self.map {
-            check_writable(map, size, &save)?;
-        }
-        Ok(())
-    }
-
-    fn write(
-        &self,
-        photo: &Photo,
-        result: &EditResult,
-        start: Instant,
-    ) -> Result<(), Box<dyn StdError>> {
-        let text = self.record.then(|| EditRecord::from(&result.report).png_text());
-        let save = text.into_iter().fold(SaveOptions::default(), SaveOptions::with_text);
-        result.image.save_with(&self.output, &save)?;
-        if let Some(map) = &self.map {
-            result.overlay(photo)?.save(map)?;
-        }
-        if let Some(report) = &self.report {
-            files::write(report, serde_json::to_vec_pretty(&result.report)?)?;
-        }
-        let peak = result
-            .report
-            .peak_memory_bytes
-            .map_or_else(String::new, |bytes| format!(", peak memory {}", HumanBytes(bytes)));
-        // The edit is written; a closed pipe is not an error.
-        let _unread = writeln!(
-            std::io::stdout(),
-            "{}: seed {}, {:.1} s, {:.1}% of tokens held{peak}",
-            self.output.display(),
-            self.request.seed,
-            start.elapsed().as_secs_f64(),
-            100.0 * result.report.tokens_held,
-        );
-        Ok(())
-    }
-}
-
-/// Whether a file of a preview folder is a preview: `step-0004.png`, `2-step-0004.png`; ignores
-/// case, as some file systems do.
-fn is_preview(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let Some((prefix, step)) = name.strip_suffix(".png").and_then(|name| name.rsplit_once("step-"))
-    else {
-        return false;
-    };
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    number(step) && (prefix.is_empty() || prefix.strip_suffix('-').is_some_and(number))
-}
-
-/// `name.png` to `name-3.png`.
-pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!("-{number}"));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
 }

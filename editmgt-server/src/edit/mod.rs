@@ -1,22 +1,25 @@
 //! An edit on the server: what was asked for, how far it is, and what came of it.
 
+mod event;
+mod status;
+mod view;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use axum::body::Bytes;
-use editmgt::{
-    EditRequest, EditResult, EditSettings, Photo, PhotoNote, PixelSize, ResizePlan, Stage,
-    StoppedEdit,
-};
-use serde::{Serialize, Serializer};
+use editmgt::{EditRequest, EditResult, EditSettings, PixelSize, ResizePlan, Stage, StoppedEdit};
 use serde_json::json;
 use tokio::sync::broadcast;
-use utoipa::ToSchema;
+
+pub(crate) use event::Event;
+pub(crate) use status::{Ending, Outcome, Status};
+pub(crate) use view::{EditView, ReportOf, notes_of, sentences};
 
 use crate::disk::Archive;
-use crate::error::{ApiError, ErrorBody};
+use crate::error::ApiError;
 use crate::maps::KeptMaps;
 use crate::models::{Models, OpenIn};
 use crate::store::{StoredMask, StoredPhoto};
@@ -75,56 +78,6 @@ pub(crate) struct NewEdit {
     pub(crate) previews: bool,
 }
 
-/// How far an edit is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Status {
-    Queued,
-    Running,
-    Done,
-    Stopped,
-    Failed,
-}
-
-impl Status {
-    /// Whether nothing more will happen.
-    pub(crate) fn has_ended(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
-    }
-
-    /// As in JSON, and the name of the event that ends an edit.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// A server-sent event.
-#[derive(Debug, Clone)]
-pub(crate) struct Event {
-    pub(crate) name: &'static str,
-    /// JSON in one line.
-    pub(crate) data: String,
-    /// Whether it is the last.
-    pub(crate) last: bool,
-}
-
-impl Event {
-    pub(crate) fn new(name: &'static str, data: &impl Serialize) -> Self {
-        let data = serde_json::to_string(data).expect("an event has names, numbers and texts only");
-        Self { name, data, last: false }
-    }
-
-    pub(crate) fn queued(position: usize) -> Self {
-        Self::new("queued", &json!({ "position": position }))
-    }
-}
-
 struct State {
     status: Status,
     completed: usize,
@@ -138,53 +91,6 @@ struct State {
     error: Option<ApiError>,
     stopped: Option<StoppedEdit>,
     position: usize,
-}
-
-/// What a done edit left.
-#[derive(Clone)]
-pub(crate) enum Outcome {
-    /// In memory.
-    Live(Arc<EditResult>),
-    /// In a folder.
-    Archived(Arc<Archive>),
-}
-
-impl Outcome {
-    /// The edited photo.
-    ///
-    /// # Errors
-    /// Status 500 where its file can't be read.
-    fn image(&self) -> Result<Photo, ApiError> {
-        match self {
-            Self::Live(result) => Ok(result.image.clone()),
-            Self::Archived(archive) => {
-                Photo::from_bytes(&archive.result()?).map_err(ApiError::internal)
-            }
-        }
-    }
-}
-
-/// How an edit ended.
-pub(crate) enum Ending {
-    /// With a result.
-    Done(Box<EditResult>),
-    /// The first step of a look is done.
-    Looked,
-    /// Before its end.
-    Stopped(Option<StoppedEdit>),
-    /// With an error.
-    Failed(ApiError),
-}
-
-impl Ending {
-    /// The status of an edit that ended so.
-    pub(crate) fn status(&self) -> Status {
-        match self {
-            Self::Done(_) | Self::Looked => Status::Done,
-            Self::Stopped(_) => Status::Stopped,
-            Self::Failed(_) => Status::Failed,
-        }
-    }
 }
 
 impl Edit {
@@ -430,101 +336,6 @@ impl Edit {
             }
         }
         (now, receiver)
-    }
-
-    pub(crate) fn view(&self) -> EditView {
-        self.view_of(&lock(&self.state))
-    }
-
-    fn view_of(&self, state: &State) -> EditView {
-        EditView {
-            id: self.id.clone(),
-            photo: self.photo.id.clone(),
-            model: self.model_name.clone(),
-            width: self.size().width,
-            height: self.size().height,
-            base: self.base.as_ref().map(|base| base.id.clone()),
-            parent: self.parent.clone(),
-            mask: self.mask.as_ref().map(|mask| mask.id.clone()),
-            look: self.look,
-            instruction: self.request.instruction.clone(),
-            options: self.options.clone(),
-            status: state.status,
-            position: if state.status == Status::Queued { state.position } else { 0 },
-            completed: state.completed,
-            total: state.total,
-            preview: state.preview.is_some(),
-            words: state.maps.as_ref().map_or_else(Vec::new, |maps| maps.words()),
-            notes: match &state.outcome {
-                Some(Outcome::Live(result)) => notes_of(result),
-                Some(Outcome::Archived(archive)) => archive.notes.clone(),
-                None => Vec::new(),
-            },
-            report: state.outcome.clone().map(ReportOf),
-            error: state.error.as_ref().map(|error| ErrorBody::clone(&error.body)),
-        }
-    }
-}
-
-/// The remarks of the report as sentences.
-pub(crate) fn notes_of(result: &EditResult) -> Vec<String> {
-    let report = &result.report;
-    let mut notes = sentences(&report.notes);
-    notes.extend(report.mask_notes.iter().map(|note| format!("mask: {note}")));
-    notes.extend(report.prompts_cut().map(ToString::to_string));
-    notes.extend(report.composite.note.clone());
-    notes
-}
-
-/// Remarks on an image as sentences.
-pub(crate) fn sentences(notes: &[PhotoNote]) -> Vec<String> {
-    notes.iter().map(ToString::to_string).collect()
-}
-
-/// An edit, as clients see it.
-#[derive(Clone, Serialize, ToSchema)]
-#[schema(as = Edit)]
-pub(crate) struct EditView {
-    id: String,
-    photo: String,
-    /// Name of the model.
-    model: String,
-    /// Of the result, in pixels: larger than the photo for an outpainting.
-    width: usize,
-    height: usize,
-    base: Option<String>,
-    parent: Option<String>,
-    mask: Option<String>,
-    look: bool,
-    instruction: String,
-    options: BTreeMap<String, String>,
-    pub(crate) status: Status,
-    /// Edits before it; 0 unless it is queued.
-    position: usize,
-    /// Steps that are done.
-    completed: usize,
-    total: usize,
-    /// Whether there is a preview.
-    preview: bool,
-    /// Words whose own maps are kept.
-    words: Vec<String>,
-    /// The `EditReport`; null but for a done edit with a result.
-    #[schema(value_type = Option<Object>)]
-    report: Option<ReportOf>,
-    notes: Vec<String>,
-    error: Option<ErrorBody>,
-}
-
-/// The report of a result.
-#[derive(Clone)]
-pub(crate) struct ReportOf(pub(crate) Outcome);
-
-impl Serialize for ReportOf {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
-            Outcome::Live(result) => result.report.serialize(serializer),
-            Outcome::Archived(archive) => archive.report.serialize(serializer),
-        }
     }
 }
 
