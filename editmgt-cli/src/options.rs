@@ -36,7 +36,7 @@ const fn flag(
 }
 
 /// Options that are values, the everyday ones first.
-const FLAGS: [Flag; 23] = [
+const FLAGS: [Flag; 24] = [
     flag("hold", "hold", &["POLICY"], WHERE),
     flag("hold_margin", "hold-margin", &["TOKENS"], WHERE),
     flag("composite", "composite", &["POLICY"], WHERE),
@@ -48,6 +48,7 @@ const FLAGS: [Flag; 23] = [
     flag("steps", "steps", &["N"], SAMPLING),
     flag("steps_plan", "steps-plan", &["PLAN"], SAMPLING),
     flag("guidance_reuse", "guidance-reuse", &["true|false"], SAMPLING),
+    flag("cache_dtype", "cache-dtype", &["model|bf16"], SAMPLING),
     flag("seed", "seed", &["SEED"], SAMPLING),
     flag("variation", "variation", &["I"], SAMPLING),
     flag("guidance_scale", "guidance", &["SCALE"], SAMPLING),

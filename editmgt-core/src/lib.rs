@@ -39,13 +39,14 @@ mod progress;
 mod region;
 mod schedule;
 mod shared;
+mod step_plan;
 mod text;
 mod tiling;
 mod transfer;
 mod transformer;
 
 pub use attention::{AttentionMaps, AttentionRequest, ItemRows, TextRows};
-pub use cached::{ActiveRows, StepCache, StepPlan, StepWork};
+pub use cached::{ActiveRows, CacheDtype, StepCache, StepWork};
 pub use codec::{CodecSpec, VqCodec};
 pub use error::{Error, Result};
 pub use grid::{GridSize, TokenGrid};
@@ -58,6 +59,7 @@ pub use region::{
     ScoreStats, UserMask,
 };
 pub use schedule::{Schedule, ScheduleRequest, StepResult, StepState, UnmaskScheduler};
+pub use step_plan::StepPlan;
 pub use text::{TextConditioning, TextEncoder, TextSpec, Truncation};
 pub use tiling::Tiling;
 pub use transfer::{Transfers, Upload, UploadPart, Uploaded, read_back};

@@ -141,6 +141,22 @@ impl KeyValues {
         Self { parts, weights: None }
     }
 
+    /// The same rounded to bf16, in half the memory, where a kernel runs on a processor with instructions for bf16;
+    /// these unchanged elsewhere.
+    #[must_use]
+    pub fn to_bf16(&self) -> Self {
+        let narrow = match &self.parts {
+            Parts::Packed(packed) => NarrowKeyValues::of_packed(packed),
+            Parts::Narrow(_) | Parts::Tensors(_) => None,
+        };
+        match narrow {
+            Some(narrow) => {
+                Self { parts: Parts::Narrow(Arc::new(narrow)), weights: self.weights.clone() }
+            }
+            None => self.clone(),
+        }
+    }
+
     /// The dtype that queries must have: that of the keys.
     pub fn dtype(&self) -> DType {
         match &self.parts {

@@ -17,7 +17,7 @@ use crate::intrinsics::{COLUMNS, RightStep, STEPS, Sums};
 use crate::lanes::dispatch;
 use crate::narrow::{Kernel, Pairs, pair, steps_of};
 use crate::number::bf16_bits;
-use crate::packed_attention::{OnlineSoftmax, QueryRows, query_tasks};
+use crate::packed_attention::{OnlineSoftmax, PackedKeyValues, QueryRows, query_tasks};
 
 /// Keys of a block: a multiple of the rows of every tile and of the numbers of [`STEPS`] steps.
 const KEY_BLOCK: usize = 768;
@@ -124,6 +124,24 @@ impl NarrowKeyValues {
             }),
             planes: [batch, heads],
         })
+    }
+
+    /// [`new`](Self::new) of keys and values that are packed already.
+    pub(crate) fn of_packed(packed: &PackedKeyValues) -> Option<Self> {
+        let kernel = Kernel::detect()?;
+        let (planes @ [batch, heads], channels) = packed.sizes();
+        let key = Packed::new(kernel, [batch * heads, packed.keys, channels], |plane, rows, to| {
+            for (row, to) in rows.zip(to.chunks_exact_mut(channels)) {
+                packed.read_key(plane, row, to);
+            }
+        });
+        let sizes = [batch * heads, packed.value_channels, packed.keys];
+        let value = Packed::new(kernel, sizes, |plane, channels, to| {
+            for (channel, to) in channels.zip(to.chunks_exact_mut(packed.keys)) {
+                packed.read_channel(plane, channel, to);
+            }
+        });
+        Some(Self { kernel, key, value, planes })
     }
 
     pub(crate) fn keys(&self) -> usize {

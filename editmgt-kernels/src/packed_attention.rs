@@ -54,6 +54,27 @@ impl PackedKeyValues {
         Self { key, value, planes: [batch, heads], keys, key_channels, value_channels }
     }
 
+    /// Batch and heads, and the channels of keys.
+    pub(crate) fn sizes(&self) -> ([usize; 2], usize) {
+        (self.planes, self.key_channels)
+    }
+
+    /// Writes the channels of a key of item and head `plane`.
+    pub(crate) fn read_key(&self, plane: usize, key: usize, to: &mut [f32]) {
+        let strip = plane * self.keys.div_ceil(ROWS) + key / ROWS;
+        let (steps, _) = self.key.as_chunks::<ROWS>();
+        let steps = &steps[strip * self.key_channels..][..self.key_channels];
+        to.iter_mut().zip(steps).for_each(|(to, step)| *to = step[key % ROWS]);
+    }
+
+    /// Writes a channel of all values of item and head `plane`.
+    pub(crate) fn read_channel(&self, plane: usize, channel: usize, to: &mut [f32]) {
+        let strip = plane * self.value_channels.div_ceil(ROWS) + channel / ROWS;
+        let (steps, _) = self.value.as_chunks::<ROWS>();
+        let steps = &steps[strip * self.keys..][..self.keys];
+        to.iter_mut().zip(steps).for_each(|(to, step)| *to = step[channel % ROWS]);
+    }
+
     /// See [`crate::KeyValues::replace`].
     pub(crate) fn replace(&mut self, places: &[usize], key: Tensor<4>, value: Tensor<4>) {
         assert!(

@@ -62,13 +62,13 @@ pub use editmgt_backends::{
 };
 pub use editmgt_checkpoint::WeightBits;
 pub use editmgt_core::{
-    ActiveRows, AttentionConsolidator, AttentionMaps, AttentionRequest, CellScores, ChaChaNoise,
-    CodecSpec, EditEvent, EditObserver, Error, Flow, GridSize, HoldMask, HoldRequest, ItemRows,
-    KeyMap, LoopProgress, MapCombine, MgtTransformer, MicroConditions, NoiseRequest, NoiseSource,
-    Previews, ReferenceInput, RegionHold, Schedule, ScheduleRequest, ScoreMap, ScoreStats, Silent,
-    Stage, StepCache, StepInput, StepNoise, StepOutput, StepPlan, StepResult, StepState, StepWork,
-    TextConditioning, TextEncoder, TextRows, TextSpec, Tiling, TokenDraw, TokenGrid,
-    TransformerSpec, Truncation, UnmaskScheduler, UserMask, VqCodec, config,
+    ActiveRows, AttentionConsolidator, AttentionMaps, AttentionRequest, CacheDtype, CellScores,
+    ChaChaNoise, CodecSpec, EditEvent, EditObserver, Error, Flow, GridSize, HoldMask, HoldRequest,
+    ItemRows, KeyMap, LoopProgress, MapCombine, MgtTransformer, MicroConditions, NoiseRequest,
+    NoiseSource, Previews, ReferenceInput, RegionHold, Schedule, ScheduleRequest, ScoreMap,
+    ScoreStats, Silent, Stage, StepCache, StepInput, StepNoise, StepOutput, StepPlan, StepResult,
+    StepState, StepWork, TextConditioning, TextEncoder, TextRows, TextSpec, Tiling, TokenDraw,
+    TokenGrid, TransformerSpec, Truncation, UnmaskScheduler, UserMask, VqCodec, config,
 };
 /// The devices that this build can compute on.
 pub mod devices {

@@ -3,8 +3,8 @@
 #[cfg(doc)]
 use editmgt_core::ReferenceInput;
 use editmgt_core::{
-    AttentionConsolidator, MapCombine, MgtTransformer, MicroConditions, NoiseSource, RegionHold,
-    StepPlan, TextConditioning, TextRows, TokenGrid, UnmaskScheduler, UserMask,
+    AttentionConsolidator, CacheDtype, MapCombine, MgtTransformer, MicroConditions, NoiseSource,
+    RegionHold, StepPlan, TextConditioning, TextRows, TokenGrid, UnmaskScheduler, UserMask,
 };
 
 /// The interchangeable stages of a loop.
@@ -98,6 +98,8 @@ pub struct LoopInput {
     /// difference of the last full step: about half their work. Full steps that partial ones follow
     /// compute the halves one after the other.
     pub guidance_reuse: bool,
+    /// The precision of what a full step keeps for partial ones.
+    pub cache_dtype: CacheDtype,
     /// Which attention to capture.
     pub localisation: Localisation,
     /// The user's mask, handed to the hold policy.
@@ -133,6 +135,7 @@ impl LoopInput {
             steps,
             step_plan: StepPlan::Exact,
             guidance_reuse: false,
+            cache_dtype: CacheDtype::Model,
             localisation: Localisation::default(),
             user_mask: None,
             first_image: 0,
@@ -169,6 +172,12 @@ impl LoopInput {
     #[must_use]
     pub fn with_guidance_reuse(self, guidance_reuse: bool) -> Self {
         Self { guidance_reuse, ..self }
+    }
+
+    /// Sets [`cache_dtype`](Self::cache_dtype).
+    #[must_use]
+    pub fn with_cache_dtype(self, cache_dtype: CacheDtype) -> Self {
+        Self { cache_dtype, ..self }
     }
 
     /// Captures attention.

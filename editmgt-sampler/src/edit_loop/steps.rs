@@ -50,13 +50,12 @@ impl EditLoop<'_> {
         let tokens = self.progress.tokens.clone();
         if self.is_full(step) {
             // The next full step takes its memory, if it keeps anything.
-            let old = self.cached.take().map(|cached| cached.cache);
+            let old = self.cached.take().map_or_else(|| self.no_cache(), |cached| cached.cache);
             self.progress.since_full.clear();
             let at = Step { timestep, guided: self.is_guided(step) };
             let keeps = step + 1 < self.schedule.len() && !self.is_full(step + 1);
             let StepOutput { logits, maps } = if keeps {
-                let Kept { output, cache, difference } =
-                    self.kept_pass(at, &tokens, true, old.unwrap_or_default())?;
+                let Kept { output, cache, difference } = self.kept_pass(at, &tokens, true, old)?;
                 self.progress.since_full.push(tokens.clone());
                 self.cached = Some(CachedCanvas { cache, computed: tokens, difference });
                 output
@@ -103,6 +102,10 @@ impl EditLoop<'_> {
         plan.is_full(done) || switched
     }
 
+    fn no_cache(&self) -> StepCache {
+        StepCache::with_dtype(self.input.cache_dtype)
+    }
+
     /// The cache of a resumed loop: repeats the passes since the last full step.
     fn rebuild(&self) -> Result<CachedCanvas> {
         let since_full = &self.progress.since_full;
@@ -116,7 +119,7 @@ impl EditLoop<'_> {
             return Err(self.other_plan());
         }
         let Kept { cache, difference, .. } =
-            self.kept_pass(self.at(first)?, full, false, StepCache::new())?;
+            self.kept_pass(self.at(first)?, full, false, self.no_cache())?;
         let mut cached = CachedCanvas { cache, computed: full.clone(), difference };
         for (index, tokens) in partial.iter().enumerate() {
             self.partial_step(first + 1 + index, tokens, &mut cached)?;

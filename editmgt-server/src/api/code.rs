@@ -18,7 +18,7 @@ pub(super) struct Code {
 }
 
 /// Options of the table and their flags in `editmgt edit`.
-const FLAGS: [(&str, &str); 21] = [
+const FLAGS: [(&str, &str); 22] = [
     ("hold", "hold"),
     ("hold_margin", "hold-margin"),
     ("composite", "composite"),
@@ -30,6 +30,7 @@ const FLAGS: [(&str, &str); 21] = [
     ("steps", "steps"),
     ("steps_plan", "steps-plan"),
     ("guidance_reuse", "guidance-reuse"),
+    ("cache_dtype", "cache-dtype"),
     ("seed", "seed"),
     ("variation", "variation"),
     ("guidance_scale", "guidance"),

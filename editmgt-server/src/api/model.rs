@@ -47,10 +47,11 @@ const fn of(control: Control, choices: &'static [&'static str]) -> Control {
     Control { choices, ..control }
 }
 
-const CONTROLS: [Control; 27] = [
+const CONTROLS: [Control; 28] = [
     within(control("steps", "Steps", "sampling", "integer"), 1.0, 4096.0, 1.0),
     control("steps_plan", "Plan of the steps", "sampling", "text"),
     control("guidance_reuse", "Reuse guidance in partial steps", "sampling", "boolean"),
+    of(control("cache_dtype", "Precision of kept keys", "sampling", "choice"), &["model", "bf16"]),
     // Numbers above 2^53 are no numbers in JavaScript.
     control("seed", "Seed", "sampling", "text"),
     within(control("variation", "Variation", "sampling", "integer"), 0.0, 4_294_967_295.0, 1.0),

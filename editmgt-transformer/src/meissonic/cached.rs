@@ -14,8 +14,8 @@
 
 use burn::tensor::Tensor;
 use editmgt_core::{
-    ActiveRows, AttentionRequest, Error, GridSize, MgtTransformer, ReferenceInput, Result,
-    StepCache, StepInput, StepOutput, Upload,
+    ActiveRows, AttentionRequest, CacheDtype, Error, GridSize, MgtTransformer, ReferenceInput,
+    Result, StepCache, StepInput, StepOutput, Upload,
 };
 use editmgt_kernels::{self as kernels, KeyPlaces, attention_operand};
 
@@ -38,18 +38,19 @@ pub(crate) struct Keeping {
     old: std::vec::IntoIter<kernels::KeyValues>,
     /// `None` if the pass keeps nothing.
     blocks: Option<Vec<kernels::KeyValues>>,
+    dtype: CacheDtype,
 }
 
 impl Keeping {
     /// For a pass that keeps nothing.
     pub(crate) fn nothing() -> Self {
-        Self { old: Vec::new().into_iter(), blocks: None }
+        Self { old: Vec::new().into_iter(), blocks: None, dtype: CacheDtype::Model }
     }
 
     /// For a full step after another one.
-    fn after(old: Option<KeptKeys>) -> Self {
+    fn after(old: Option<KeptKeys>, dtype: CacheDtype) -> Self {
         let old = old.map(|kept| kept.blocks).unwrap_or_default();
-        Self { old: old.into_iter(), blocks: Some(Vec::new()) }
+        Self { old: old.into_iter(), blocks: Some(Vec::new()), dtype }
     }
 
     /// Frees the old keys and values of the next block, whose memory its new ones then take: all old ones and all
@@ -61,7 +62,11 @@ impl Keeping {
     /// Keeps those of a block.
     pub(crate) fn keep(&mut self, keys: KeyValues) {
         if let Some(blocks) = &mut self.blocks {
-            blocks.push(keys.into_canvas());
+            let keys = keys.into_canvas();
+            blocks.push(match self.dtype {
+                CacheDtype::Bf16 => keys.to_bf16(),
+                _ => keys,
+            });
         }
     }
 }
@@ -99,7 +104,7 @@ impl MgtModel {
         request: &AttentionRequest,
         cache: &mut StepCache,
     ) -> Result<StepOutput> {
-        let mut kept = Keeping::after(cache.take());
+        let mut kept = Keeping::after(cache.take(), cache.dtype());
         let (logits, capture) = self.pass(input, request, |_| (), &mut kept)?;
         let blocks = kept.blocks.unwrap_or_default();
         cache.put(KeptKeys { shapes: Shapes::new(input), blocks });
@@ -325,6 +330,27 @@ mod tests {
             let error = relative_rms(half.cast(DType::F32), expected.clone());
             assert!(error < tolerance, "{dtype:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_cache_in_bf16_gives_nearly_the_same() {
+        let (model, mut inputs) = (model(true), Inputs::square());
+        let run = |dtype, inputs: &mut Inputs| {
+            let mut cache = StepCache::with_dtype(dtype);
+            let some = flags(inputs, &model, |cell| cell % 2 == 0);
+            let full = model.forward_cached(&inputs.edit(1.1), &NONE, &mut cache, None).unwrap();
+            inputs.change_tokens(|index, id| if index % 12 == 0 { 19 - id } else { id });
+            let step = inputs.edit(1.1);
+            let partial = model.forward_cached(&step, &NONE, &mut cache, Some(&some)).unwrap();
+            inputs.change_tokens(|index, id| if index % 12 == 0 { 19 - id } else { id });
+            (full.logits, partial.logits)
+        };
+        let (full, partial) = run(CacheDtype::Model, &mut inputs);
+        let (full_bf16, partial_bf16) = run(CacheDtype::Bf16, &mut inputs);
+        assert_eq!(difference(full_bf16, full), 0.0);
+        let error = relative_rms(partial_bf16, partial);
+        // Without instructions for bf16 it is kept in f32.
+        assert!(error < 0.02, "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use editmgt_core::{MapCombine, StepPlan, Tiling};
+use editmgt_core::{CacheDtype, MapCombine, StepPlan, Tiling};
 use editmgt_sampler::MaskingSchedule;
 use editmgt_text::DEFAULT_NEGATIVE_PROMPT;
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,12 @@ with_loop_options! {
         guidance_reuse: bool;
         "true or false", |_| true;
         default Some(false);
+        /// The precision of what the full steps of a cached `steps_plan` keep: `model`, that of the
+        /// model, or `bf16`, half the memory of f32; the result can differ a little. On the CPU, where
+        /// the processor has instructions for bf16.
+        cache_dtype: CacheDtype;
+        "model or bf16", |_| true;
+        default Some(CacheDtype::Model);
         /// Which tokens stay the photo's: `off` (none), `auto`, `mask`, those with a score below a
         /// number from 0 to 1, `budget:SHARE` (at most that fraction may change), or `mask+` and one
         /// of these.
@@ -219,7 +225,7 @@ mod tests {
     use super::*;
 
     /// What every option is set to, as text, and the same as JSON.
-    const VALUES: [(&str, &str, &str); 27] = [
+    const VALUES: [(&str, &str, &str); 28] = [
         ("negative_prompt", "5", "\"5\""),
         ("steps", "12", "12"),
         ("guidance_scale", "3.5", "3.5"),
@@ -230,6 +236,7 @@ mod tests {
         ("reference_strength", "1.25", "1.25"),
         ("steps_plan", "cached:4", r#"{"cached":{"warm_up":2,"refresh":4}}"#),
         ("guidance_reuse", "true", "true"),
+        ("cache_dtype", "bf16", "\"bf16\""),
         ("hold", "mask+budget:0.5", r#"{"mask_and":{"budget":0.5}}"#),
         ("hold_margin", "2", "2"),
         ("keyword", "auto", "\"auto\""),

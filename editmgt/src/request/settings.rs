@@ -63,7 +63,7 @@ impl EditSettings {
 
 #[cfg(test)]
 mod tests {
-    use editmgt_core::{MapCombine, StepPlan, Tiling};
+    use editmgt_core::{CacheDtype, MapCombine, StepPlan, Tiling};
     use editmgt_sampler::MaskingSchedule;
 
     use super::*;
@@ -89,6 +89,7 @@ mod tests {
             guidance_interval: (0.0, 1.0),
             steps_plan: StepPlan::Exact,
             guidance_reuse: false,
+            cache_dtype: CacheDtype::Model,
             reference_strength: 1.1,
             temperature: (2.0, 0.0),
             masking_schedule: MaskingSchedule::Cosine,

@@ -1,6 +1,6 @@
 //! Values of options as text: what a command line, a form or a query string gives.
 
-use editmgt_core::{MapCombine, StepPlan, Tiling};
+use editmgt_core::{CacheDtype, MapCombine, StepPlan, Tiling};
 use editmgt_sampler::MaskingSchedule;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -50,7 +50,7 @@ macro_rules! names {
     };
 }
 
-names!(Holding, MapCombine, MapFilter, MaskingSchedule, CompositePolicy, Resize, Blend);
+names!(Holding, CacheDtype, MapCombine, MapFilter, MaskingSchedule, CompositePolicy, Resize, Blend);
 
 fn by_name<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_value(Value::String(text.trim().to_owned())).ok()
