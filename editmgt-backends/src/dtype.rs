@@ -166,7 +166,8 @@ impl DtypePolicy {
 
     /// The types to use on `device`: `requested` for transformer and text encoder; the default is
     /// f32 on a CPU, and bf16 on a GPU that supports it. The codec runs in f32: it runs once, it is
-    /// small, and rounding would change which of thousands of codes is nearest.
+    /// small, and rounding would change which of thousands of codes is nearest. On flex its decoder rounds
+    /// the operands of products with those of the transformer.
     ///
     /// # Errors
     /// [`DeviceError::Dtype`] if the device doesn't support `requested`.

@@ -144,7 +144,8 @@ pub struct DeviceArgs {
 /// Options for the precision.
 #[derive(Clone, Args)]
 pub struct PrecisionArgs {
-    /// f32, f16 or bf16, for transformer and text; the codec runs in f32 [default: by the device]
+    /// f32, f16 or bf16, for transformer and text; the codec runs in f32, with bf16 only the products of its decoder
+    /// do not [default: by the device]
     #[arg(long)]
     dtype: Option<Dtype>,
     /// What the linear layers of transformer and text compute in on the CPU: dtype, as that option says, or int8,

@@ -4,7 +4,7 @@
 //! step: the instructions of [`crate::intrinsics`] multiply and add all of them at once, AMX for whole
 //! tiles, AVX-512 for a register. One packed form serves both.
 
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 
 use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
@@ -71,7 +71,7 @@ where
     }
 
     /// Packs all rows of `left`; `numbers` is that of the strip that starts at a row.
-    fn pack_all<P: Steps>(
+    pub(crate) fn pack_all<P: Steps>(
         self,
         left: &[f32],
         inputs: usize,
@@ -157,11 +157,12 @@ where
     pub(crate) fn product<P: Steps>(
         self,
         left: &[f32],
-        right: &Panels,
+        right: &impl Right,
         numbers: impl Fn(usize) -> P + Sync,
         write: impl Fn(Block<'_, '_, S>) + Sync,
     ) -> Vec<f32> {
-        let Panels { inputs, outputs, .. } = *right;
+        let [inputs, outputs] = right.sizes();
+        let steps = steps_of(inputs, P::NUMBERS);
         let rows = left.len() / inputs;
         let mut out = buffers::take(rows * outputs);
         let strips = self.pack_all(left, inputs, numbers);
@@ -173,7 +174,7 @@ where
             _ => task_size(outputs, COLUMNS).min(COLUMN_BLOCK),
         };
         let blocks = out.chunks_mut(ROW_BLOCK * outputs);
-        let blocks = blocks.zip(strips.chunks(ROW_BLOCK * right.steps));
+        let blocks = blocks.zip(strips.chunks(ROW_BLOCK * steps));
         let tasks: Vec<_> = blocks
             .enumerate()
             .flat_map(|(block, (out, strips))| {
@@ -186,10 +187,66 @@ where
                 })
             })
             .collect();
-        tasks.into_par_iter().for_each_init(Lines::default, |sums, task| {
-            task.run(self, right, sums, &write);
+        tasks.into_par_iter().for_each_init(Scratch::default, |scratch, task| {
+            task.run(self, right, steps, scratch, &write);
         });
         out
+    }
+
+    /// The sums of strips of `steps` steps and of `count` panels, panel by panel, each with a row for each row of
+    /// the strips. `panels` gets a range of steps, and returns that part of each panel.
+    pub(crate) fn sums<'s>(
+        self,
+        strips: &[u32],
+        steps: usize,
+        count: usize,
+        sums: &'s mut Lines<S>,
+        mut panels: impl FnMut(Range<usize>, &mut dyn FnMut(&[&[RightStep]])),
+    ) -> &'s [Sums<S>] {
+        let of_strip = self.rows();
+        let strips = strips.chunks_exact(of_strip * steps);
+        let rows = strips.len() * of_strip;
+        let (sums, _) = sums.take(count * rows * COLUMNS).as_chunks_mut();
+        for first in (0..steps).step_by(self.depth_block()) {
+            let depth = first..steps.min(first + self.depth_block());
+            let strips: Vec<_> = (strips.clone())
+                .map(|strip| &strip[of_strip * depth.start..of_strip * depth.end])
+                .collect();
+            panels(depth, &mut |panels| {
+                for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
+                    let next = panels.get(index + 1).copied().unwrap_or_default();
+                    self.products_before(next, &strips, panels[index], first > 0, sums);
+                }
+            });
+        }
+        sums
+    }
+}
+
+/// The right operand of a product, in panels of [`COLUMNS`] columns.
+pub(crate) trait Right: Sync {
+    /// `[inputs, outputs]`.
+    fn sizes(&self) -> [usize; 2];
+
+    /// Calls `multiply` with some steps of some panels. `scratch` is reused by the tasks of a thread.
+    fn panels(
+        &self,
+        panels: Range<usize>,
+        steps: Range<usize>,
+        scratch: &mut Lines<u32>,
+        multiply: &mut dyn FnMut(&[&[RightStep]]),
+    );
+}
+
+/// What the tasks of a thread reuse.
+struct Scratch<S> {
+    sums: Lines<S>,
+    panels: Lines<u32>,
+}
+
+impl<S: Copy + Default> Default for Scratch<S> {
+    fn default() -> Self {
+        Self { sums: Lines::default(), panels: Lines::default() }
     }
 }
 
@@ -277,6 +334,23 @@ impl Panels {
     }
 }
 
+impl Right for Panels {
+    fn sizes(&self) -> [usize; 2] {
+        [self.inputs, self.outputs]
+    }
+
+    fn panels(
+        &self,
+        panels: Range<usize>,
+        steps: Range<usize>,
+        _: &mut Lines<u32>,
+        multiply: &mut dyn FnMut(&[&[RightStep]]),
+    ) {
+        let panels: Vec<_> = panels.map(|index| &self.panel(index)[steps.clone()]).collect();
+        multiply(&panels);
+    }
+}
+
 /// Some rows and columns of a product.
 struct Task<'a> {
     strips: &'a [u32],
@@ -287,39 +361,26 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// `sums` is reused by the tasks of a thread.
     fn run<S, T, D>(
         mut self,
         kernel: Kernel<T, D>,
-        right: &Panels,
-        sums: &mut Lines<S>,
+        right: &impl Right,
+        steps: usize,
+        scratch: &mut Scratch<S>,
         write: impl Fn(Block<'_, '_, S>),
     ) where
         S: Copy + Default + AddAssign + Send + Sync,
         T: Tiles<Sum = S>,
         D: Dot<Sum = S>,
     {
-        let (of_strip, steps) = (kernel.rows(), right.steps);
         let columns = self.rows.first().map_or(0, |row| row.len());
-        let first = self.column / COLUMNS;
-        let panels: Vec<_> =
-            (first..first + columns.div_ceil(COLUMNS)).map(|index| right.panel(index)).collect();
-        let strips = self.strips.chunks_exact(of_strip * steps);
-        let rows = strips.len() * of_strip;
-        let (sums, _) = sums.take(panels.len() * rows * COLUMNS).as_chunks_mut();
-        for first in (0..steps).step_by(kernel.depth_block()) {
-            let depth = first..steps.min(first + kernel.depth_block());
-            let strips: Vec<_> = (strips.clone())
-                .map(|strip| &strip[of_strip * depth.start..of_strip * depth.end])
-                .collect();
-            for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
-                let next = panels.get(index + 1).map_or(&[][..], |panel| &panel[depth.clone()]);
-                let panel = &panels[index][depth.clone()];
-                kernel.products_before(next, &strips, panel, first > 0, sums);
-            }
-        }
+        let (first, count) = (self.column / COLUMNS, columns.div_ceil(COLUMNS));
+        let Scratch { sums, panels } = scratch;
+        let sums = kernel.sums(self.strips, steps, count, sums, |depth, multiply| {
+            right.panels(first..first + count, depth, panels, multiply);
+        });
         let (row, column) = (self.row, self.column);
-        write(Block { sums, stride: rows, row, column, rows: &mut self.rows });
+        write(Block { sums, stride: sums.len() / count, row, column, rows: &mut self.rows });
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::tensor::DType;
-use editmgt::{EditError, HoldPolicy, default_blocks};
+use editmgt::{EditError, HoldPolicy, InferencePrecision, default_blocks};
 use editmgt_core::{
     AttentionRequest, ChaChaNoise, GridSize, ItemRows, MicroConditions, TextRows, TokenGrid,
     VqCodec,
@@ -70,7 +70,11 @@ fn codec(request: &BenchRequest, config: &str, done: Done<'_>) -> Result<(), Edi
             stage.measure(request, || model.encode(picture.clone()))?
         } else {
             let tokens = inputs::codes(1, grid, config.num_vq_embeddings)?;
-            stage.measure(request, || model.decode(&tokens))?
+            // As in an editor of this precision.
+            let (device, dtype) = (&request.device, request.dtype);
+            let transformer = DType::from(dtype.transformer);
+            let operands = InferencePrecision::new(device, transformer, dtype.compute).operands;
+            stage.measure(request, || operands.install(|| model.decode(&tokens)))?
         });
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Convolution as matrix products.
 
+mod narrow;
 mod patches;
 mod winograd;
 
@@ -10,12 +11,16 @@ use burn::tensor::Tensor;
 use crate::buffers;
 use crate::gradient;
 use crate::host::{HostTensor, on_host};
+use crate::narrow::Kernel;
+use crate::operands::Operands;
 use crate::work::{RowChange, for_rows};
 
 /// The layer's convolution.
 ///
 /// Large 3x3 convolutions with stride 1 use Winograd's algorithm, with 4 products in place of 9;
 /// others use im2col a few rows at a time (burn-flex 0.22.1 copies the whole image, on one thread).
+/// Within [`Operands`](crate::Operands) that aren't exact, those of convolutions with stride 1 and 16 channels
+/// or more are rounded to bf16, where the processor has instructions for it.
 /// Kernels support any stride and explicit padding; convolutions with groups, dilation or a 1x1
 /// kernel run burn's implementation.
 ///
@@ -62,9 +67,17 @@ pub(crate) fn kernel(
     let mut out = buffers::take(batch * out_channels * out_height * out_width);
     let bias = bias.as_ref().map(HostTensor::values);
     for_rows(&mut out, out_height * out_width, FillBias { bias, out_channels });
-    let algorithm: Algorithm =
-        if winograd::is_profitable(&geometry) { winograd::run } else { patches::run };
-    algorithm(&geometry, x.values(), weight.values(), &mut out);
+    let (x, weight) = (x.values(), weight.values());
+    match Operands::current() {
+        Operands::Bf16 | Operands::Int8
+            if narrow::is_profitable(&geometry)
+                && let Some(kernel) = Kernel::detect() =>
+        {
+            narrow::run(kernel, &geometry, x, weight, &mut out);
+        }
+        _ if winograd::is_profitable(&geometry) => winograd::run(&geometry, x, weight, &mut out),
+        _ => patches::run(&geometry, x, weight, &mut out),
+    }
     HostTensor::new(out).into_tensor([batch, out_channels, out_height, out_width])
 }
 
@@ -80,10 +93,6 @@ impl RowChange for FillBias<'_> {
         to.fill(self.bias.map_or(0.0, |bias| bias[plane % self.out_channels]));
     }
 }
-
-/// Adds the convolution of images `[B, C, H, W]` with weights `[C', C, kernel]` to `[B, C', H',
-/// W']`.
-type Algorithm = fn(&Geometry, &[f32], &[f32], &mut [f32]);
 
 /// Sizes of a convolution, `[height, width]` each.
 #[derive(Debug, Clone, Copy)]
@@ -178,7 +187,7 @@ impl Geometry {
 mod tests {
     use burn::module::Param;
     use burn::nn::conv::Conv2dConfig;
-    use burn::tensor::Device;
+    use burn::tensor::{DType, Device};
 
     use super::*;
     use crate::testing::{random, worst};
@@ -206,6 +215,33 @@ mod tests {
                 let worst = worst(conv2d(&layer, x), expected);
                 // Sums of up to 400 products of values up to 2.
                 assert!(worst < 1e-4, "{kernel:?} {stride:?} {padding:?} {shape:?}: {worst}");
+            }
+        }
+    }
+
+    /// Images and weights that bf16 has, so that only the order of sums differs.
+    #[test]
+    fn operands_in_bf16_are_rounded_and_nothing_else() {
+        let device = Device::flex();
+        let rounded = |x: Tensor<4>| x.cast(DType::BF16).cast(DType::F32);
+        for (kernel, padding, channels) in [
+            ([3, 3], PaddingConfig2d::Explicit(1, 1, 1, 1), [16, 16]),
+            ([3, 3], PaddingConfig2d::Explicit(1, 1, 1, 1), [37, 300]),
+            ([3, 2], PaddingConfig2d::Explicit(2, 1, 0, 3), [40, 33]),
+            ([2, 5], PaddingConfig2d::Valid, [17, 20]),
+        ] {
+            // Rows shorter and longer than a panel, a multiple of it, more than a task.
+            for [batch, height, width] in [[1, 5, 7], [2, 9, 32], [1, 70, 65], [1, 3, 300]] {
+                let mut layer =
+                    Conv2dConfig::new(channels, kernel).with_padding(padding.clone()).init(&device);
+                layer.weight = Param::from_tensor(rounded(random(layer.weight.val().dims(), 1)));
+                let x = rounded(random([batch, channels[0], height, width], 2));
+                let expected = layer.forward(x.clone());
+                for operands in [Operands::Bf16, Operands::Int8] {
+                    let got = operands.install(|| conv2d(&layer, x.clone()));
+                    let worst = worst(got, expected.clone());
+                    assert!(worst < 1e-4, "{kernel:?} {padding:?} {channels:?} {width}: {worst}");
+                }
             }
         }
     }

@@ -212,7 +212,9 @@ fn combine(to: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convolution::{Algorithm, patches};
+    use crate::convolution::patches;
+
+    type Algorithm = fn(&Geometry, &[f32], &[f32], &mut [f32]);
     use crate::testing::random;
 
     /// Both algorithms against sums in f64.

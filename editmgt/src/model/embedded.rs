@@ -15,6 +15,7 @@ use editmgt_transformer::MgtConfig;
 use editmgt_vq::PatchVqConfig;
 
 use super::base::{BaseModel, BaseTransformer, ModelMetadata};
+use super::decoder::{decoder_operands, with_decoder};
 use super::identity::embedded_identity;
 use super::kind::ModelKind;
 use super::loaded::Model;
@@ -159,7 +160,8 @@ fn load_codec(options: &LoadOptions) -> Result<Arc<dyn VqCodec>, ModelError> {
     let config = file.parse(PatchVqConfig::from_json)?;
     let codec = config.init(&options.device).map_err(file.wrong())?;
     let weights = embedded!("vqvae/diffusion_pytorch_model.safetensors");
-    Ok(Arc::new(weights.load(codec, &config.keys(), DType::from(options.dtype.vq))?))
+    let codec = weights.load(codec, &config.keys(), DType::from(options.dtype.vq))?;
+    Ok(with_decoder(codec, decoder_operands(options)).into())
 }
 
 fn load_text(options: &LoadOptions) -> Result<Arc<dyn TextEncoder>, ModelError> {

@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod base;
+mod decoder;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
 mod folder;

@@ -14,6 +14,7 @@ use editmgt_core::{
 use editmgt_text::{ClipEncoder, ClipGemma2Encoder, Gemma2, SmallTextEncoder};
 
 use super::base::LoraFiles;
+use super::decoder::with_decoder;
 use super::loaded::Model;
 use super::stored::{
     Part, Stored, StoredClip, StoredCodec, StoredModel, StoredText, StoredTransformer,
@@ -232,10 +233,12 @@ impl StoredCodec {
     fn on_demand(self, slot: &ComponentSlot) -> Result<Box<dyn VqCodec>, ModelError> {
         Ok(match self {
             Self::Official(codec) => {
-                Box::new(OnDemand::new(slot, codec.unloaded.clone(), *codec, Ok)?)
+                let operands = codec.operands();
+                with_decoder(OnDemand::new(slot, codec.unloaded.clone(), *codec, Ok)?, operands)
             }
             Self::Patch(codec) => {
-                Box::new(OnDemand::new(slot, codec.unloaded.clone(), *codec, Ok)?)
+                let operands = codec.operands();
+                with_decoder(OnDemand::new(slot, codec.unloaded.clone(), *codec, Ok)?, operands)
             }
         })
     }

@@ -6,6 +6,7 @@ use editmgt_vq::{CodecConfig, PatchVqModel, VqModel};
 
 use super::component::{Stored, read_component};
 use crate::error::ModelError;
+use crate::model::decoder::{decoder_operands, with_decoder};
 use crate::model::folder::ModelFolder;
 use crate::model::options::LoadOptions;
 
@@ -18,8 +19,8 @@ pub(crate) enum StoredCodec {
 impl StoredCodec {
     pub(crate) fn load(&self) -> Result<Box<dyn VqCodec>, ModelError> {
         Ok(match self {
-            Self::Official(codec) => Box::new(codec.load()?),
-            Self::Patch(codec) => Box::new(codec.load()?),
+            Self::Official(codec) => with_decoder(codec.load()?, codec.operands()),
+            Self::Patch(codec) => with_decoder(codec.load()?, codec.operands()),
         })
     }
 }
@@ -41,14 +42,15 @@ pub(super) fn open_codec(
     options: &LoadOptions,
 ) -> Result<StoredCodec, ModelError> {
     let (device, dtype) = (&options.device, options.dtype.vq.into());
+    let operands = decoder_operands(options);
     Ok(match read_component(files.dir(), options, CodecConfig::from_json_with)? {
         CodecConfig::Official(config) => {
             let build = || Ok((config.keys(), config.init(device)?));
-            StoredCodec::Official(Box::new(Stored::open(files, dtype, build)?))
+            StoredCodec::Official(Box::new(Stored::open(files, dtype, build)?.decoding(operands)))
         }
         CodecConfig::Patch(config) => {
             let build = || Ok((config.keys(), config.init(device)?));
-            StoredCodec::Patch(Box::new(Stored::open(files, dtype, build)?))
+            StoredCodec::Patch(Box::new(Stored::open(files, dtype, build)?.decoding(operands)))
         }
     })
 }

@@ -70,6 +70,15 @@ impl<M: Module> Stored<M> {
         Ok(Self { options, operands, with_operands: M::with_operands, ..self })
     }
 
+    /// For a codec, whose weights are those of [`open`](Self::open): the operands of its decoder.
+    pub(super) fn decoding(self, operands: Operands) -> Self {
+        Self { operands, ..self }
+    }
+
+    pub(crate) fn operands(&self) -> Operands {
+        self.operands
+    }
+
     /// The bits of weights that are quantised in the files.
     pub(crate) fn stored_bits(&self) -> Option<WeightBits> {
         self.options.quantized
