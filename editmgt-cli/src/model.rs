@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use editmgt::config::UnknownKeys;
 use editmgt::{
-    Compute, Device, DeviceError, Dtype, DtypePolicy, EditError, Editor, EditorBuilder, LoraUse,
-    ModelFolder, WeightBits,
+    Device, DeviceError, DtypePolicy, EditError, Editor, EditorBuilder, LoraUse, ModelFolder,
+    WeightBits,
 };
 use editmgt_store::FileRoles;
 
@@ -147,11 +147,11 @@ pub struct PrecisionArgs {
     /// f32, f16 or bf16, for transformer and text; the codec runs in f32, with bf16 only the products of its decoder
     /// do not [default: by the device]
     #[arg(long)]
-    dtype: Option<Dtype>,
+    dtype: Option<String>,
     /// What the linear layers of transformer and text compute in on the CPU: dtype, as that option says, or int8,
     /// with 8 bits and rows that have outliers in bf16
-    #[arg(long, value_name = "dtype|int8", default_value_t, hide_default_value = true)]
-    compute: Compute,
+    #[arg(long, value_name = "dtype|int8", default_value = "dtype", hide_default_value = true)]
+    compute: String,
 }
 
 impl PrecisionArgs {
@@ -160,7 +160,8 @@ impl PrecisionArgs {
     /// # Errors
     /// [`DeviceError`] for a dtype that the device does not have, or int8 on a GPU.
     pub fn policy(&self, device: &Device) -> Result<DtypePolicy, DeviceError> {
-        let policy = DtypePolicy::choose(device, self.dtype)?.with_compute(self.compute);
+        let dtype = self.dtype.as_deref().map(str::parse).transpose()?;
+        let policy = DtypePolicy::choose(device, dtype)?.with_compute(self.compute.parse()?);
         policy.check(device)?;
         Ok(policy)
     }

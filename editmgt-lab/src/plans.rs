@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use editmgt::{Dtype, DtypePolicy, StepPlan};
+use editmgt::{DtypePolicy, StepPlan};
 use editmgt_diagnostics::bench::{PlanTime, PlansRequest, plan_times};
 use editmgt_diagnostics::init::Preset;
 use editmgt_store::FileRoles;
@@ -48,7 +48,7 @@ pub(crate) struct PlansArgs {
     guidance_reuse: bool,
     /// f32, f16 or bf16, one after the other [default: by the device]
     #[arg(long, value_name = "DTYPE,…", value_delimiter = ',')]
-    dtypes: Vec<Dtype>,
+    dtypes: Vec<String>,
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -60,7 +60,7 @@ pub(crate) fn run(args: PlansArgs) -> Outcome {
     let dtypes: Vec<_> = if args.dtypes.is_empty() {
         vec![None]
     } else {
-        args.dtypes.iter().copied().map(Some).collect()
+        args.dtypes.iter().map(|dtype| Some(&**dtype)).collect()
     };
     let device = args.compute.open()?;
     let requests = dtypes.into_iter().map(|dtype| {
@@ -73,7 +73,7 @@ pub(crate) fn run(args: PlansArgs) -> Outcome {
             exact_steps: args.exact_steps,
             guidance_reuse: args.guidance_reuse,
             device: device.clone(),
-            dtype: DtypePolicy::choose(&device, dtype)?,
+            dtype: DtypePolicy::choose(&device, dtype.map(str::parse).transpose()?)?,
         };
         Ok(request)
     });

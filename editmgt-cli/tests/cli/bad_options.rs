@@ -51,6 +51,7 @@ fn rejects_options_out_of_range() {
         ("--resize native", vec!["multiples of 4", "451x300"]),
         ("--hold 0.5 --keyword dog", vec!["\"dog\"", INSTRUCTION, "words of the instruction"]),
         ("--dtype f64", vec!["dtype \"f64\"", "f32, f16 or bf16"]),
+        ("--compute int4", vec!["compute \"int4\"", "dtype, int8"]),
         ("--device abacus", vec!["device \"abacus\"", "flex", "cuda"]),
         ("--device cpu:9", vec!["device flex:9", "not found"]),
         (&device, vec!["this build has", &feature]),

@@ -3,7 +3,7 @@
 //! A step of [`crate::blocks`] is two channels at one place of the kernel. The rows of the image that a task reads
 //! become rows of such pairs once; then a panel, 32 output pixels, is copied from them step by step.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use super::{Geometry, RowTask};
@@ -34,16 +34,12 @@ pub(super) fn run(
     let [_, out_width] = geometry.out_size;
     let depth = geometry.kernel.iter().product::<usize>() * geometry.channel_pairs() * PAIR;
     let strips = kernel.pack_all(&geometry.weights_by_place(weight), depth, |_| Pairs);
-    let strips = bytemuck_u32(&strips);
+    let strips = bytemuck::cast_slice(&strips);
     let rows = (PIXELS / out_width).max(1);
     let tasks = geometry.tasks(images, out, rows);
     tasks.into_par_iter().for_each_init(Scratch::default, |scratch, task| {
         run_task(kernel, geometry, strips, depth, task, scratch);
     });
-}
-
-fn bytemuck_u32(numbers: &[f32]) -> &[u32] {
-    pulp::bytemuck::cast_slice(numbers)
 }
 
 /// What the tasks of a thread reuse.

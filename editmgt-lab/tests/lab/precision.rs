@@ -15,9 +15,11 @@ fn reports_half_precision_errors() {
     assert_eq!(json["model"].as_str().map(str::len), Some(64), "{json:#}");
     let dtypes = json["dtypes"].as_array().unwrap();
     let names: Vec<_> = dtypes.iter().map(|half| half["dtype"].as_str().unwrap()).collect();
-    assert_eq!(names, ["f16", "bf16", "f32", "f32"]);
+    assert_eq!(names, ["f16", "bf16", "f32", "f32", "f32"]);
     let bits: Vec<_> = dtypes.iter().map(|dtype| dtype["quantize"].as_u64()).collect();
-    assert_eq!(bits, [None, None, Some(8), Some(4)]);
+    assert_eq!(bits, [None, None, None, Some(8), Some(4)]);
+    let compute: Vec<_> = dtypes.iter().map(|dtype| dtype["compute"].as_str()).collect();
+    assert_eq!(compute, [None, None, Some("int8"), None, None]);
     let errors = ["text", "transformer"]
         .map(|stage| dtypes.iter().map(move |half| half[stage]["relative_rms"].as_f64().unwrap()));
     for mut error in errors {
