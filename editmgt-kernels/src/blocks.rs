@@ -4,7 +4,7 @@
 //! step: the instructions of [`crate::intrinsics`] multiply and add all of them at once, AMX for whole
 //! tiles, AVX-512 for a register. One packed form serves both.
 
-use std::ops::{AddAssign, Range};
+use std::ops::AddAssign;
 
 use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
@@ -45,6 +45,16 @@ pub(crate) enum Kernel<T, D> {
     Dot(D),
 }
 
+impl<T, D> Kernel<T, D> {
+    /// Rows of a strip.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::Tiles(_) => TILE_ROWS,
+            Self::Dot(_) => DOT_ROWS,
+        }
+    }
+}
+
 impl<S, T, D> Kernel<T, D>
 where
     S: Copy + Default + AddAssign + Send + Sync,
@@ -54,14 +64,6 @@ where
     /// The fastest of this processor.
     pub(crate) fn detect() -> Option<Self> {
         T::detect().map(Self::Tiles).or_else(|| D::detect().map(Self::Dot))
-    }
-
-    /// Rows of a strip.
-    pub(crate) fn rows(self) -> usize {
-        match self {
-            Self::Tiles(_) => TILE_ROWS,
-            Self::Dot(_) => DOT_ROWS,
-        }
     }
 
     /// Packs the rows of a strip, up to [`rows`](Self::rows) of `inputs` numbers; missing ones are 0.
@@ -157,12 +159,11 @@ where
     pub(crate) fn product<P: Steps>(
         self,
         left: &[f32],
-        right: &impl Right,
+        right: &Panels,
         numbers: impl Fn(usize) -> P + Sync,
         write: impl Fn(Block<'_, '_, S>) + Sync,
     ) -> Vec<f32> {
-        let [inputs, outputs] = right.sizes();
-        let steps = steps_of(inputs, P::NUMBERS);
+        let Panels { steps, inputs, outputs, .. } = *right;
         let rows = left.len() / inputs;
         let mut out = buffers::take(rows * outputs);
         let strips = self.pack_all(left, inputs, numbers);
@@ -187,66 +188,36 @@ where
                 })
             })
             .collect();
-        tasks.into_par_iter().for_each_init(Scratch::default, |scratch, task| {
-            task.run(self, right, steps, scratch, &write);
+        tasks.into_par_iter().for_each_init(Lines::default, |sums, task| {
+            task.run(self, right, sums, &write);
         });
         out
     }
 
-    /// The sums of strips of `steps` steps and of `count` panels, panel by panel, each with a row for each row of
-    /// the strips. `panels` gets a range of steps, and returns that part of each panel.
+    /// The sums of strips and panels, all of the same number of steps: panel by panel, each with a row for each row of
+    /// the strips.
     pub(crate) fn sums<'s>(
         self,
         strips: &[u32],
-        steps: usize,
-        count: usize,
+        panels: &[&[RightStep]],
         sums: &'s mut Lines<S>,
-        mut panels: impl FnMut(Range<usize>, &mut dyn FnMut(&[&[RightStep]])),
     ) -> &'s [Sums<S>] {
-        let of_strip = self.rows();
+        let (of_strip, steps) = (self.rows(), panels.first().map_or(0, |panel| panel.len()));
         let strips = strips.chunks_exact(of_strip * steps);
         let rows = strips.len() * of_strip;
-        let (sums, _) = sums.take(count * rows * COLUMNS).as_chunks_mut();
+        let (sums, _) = sums.take(panels.len() * rows * COLUMNS).as_chunks_mut();
         for first in (0..steps).step_by(self.depth_block()) {
             let depth = first..steps.min(first + self.depth_block());
             let strips: Vec<_> = (strips.clone())
                 .map(|strip| &strip[of_strip * depth.start..of_strip * depth.end])
                 .collect();
-            panels(depth, &mut |panels| {
-                for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
-                    let next = panels.get(index + 1).copied().unwrap_or_default();
-                    self.products_before(next, &strips, panels[index], first > 0, sums);
-                }
-            });
+            for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
+                let next = panels.get(index + 1).map_or(&[][..], |panel| &panel[depth.clone()]);
+                let panel = &panels[index][depth.clone()];
+                self.products_before(next, &strips, panel, first > 0, sums);
+            }
         }
         sums
-    }
-}
-
-/// The right operand of a product, in panels of [`COLUMNS`] columns.
-pub(crate) trait Right: Sync {
-    /// `[inputs, outputs]`.
-    fn sizes(&self) -> [usize; 2];
-
-    /// Calls `multiply` with some steps of some panels. `scratch` is reused by the tasks of a thread.
-    fn panels(
-        &self,
-        panels: Range<usize>,
-        steps: Range<usize>,
-        scratch: &mut Lines<u32>,
-        multiply: &mut dyn FnMut(&[&[RightStep]]),
-    );
-}
-
-/// What the tasks of a thread reuse.
-struct Scratch<S> {
-    sums: Lines<S>,
-    panels: Lines<u32>,
-}
-
-impl<S: Copy + Default> Default for Scratch<S> {
-    fn default() -> Self {
-        Self { sums: Lines::default(), panels: Lines::default() }
     }
 }
 
@@ -265,11 +236,7 @@ impl<T, D, P: Steps> WithSimd for PackStrip<'_, T, D, P> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { kernel, numbers, rows, inputs, strip } = self;
-        let of_strip = match kernel {
-            Kernel::Tiles(_) => TILE_ROWS,
-            Kernel::Dot(_) => DOT_ROWS,
-        };
-        for (block, to) in strip.chunks_exact_mut(of_strip * STEPS).enumerate() {
+        for (block, to) in strip.chunks_exact_mut(kernel.rows() * STEPS).enumerate() {
             let first = block * STEPS * P::NUMBERS;
             let mut rows = rows.chunks_exact(inputs).enumerate();
             match kernel {
@@ -334,23 +301,6 @@ impl Panels {
     }
 }
 
-impl Right for Panels {
-    fn sizes(&self) -> [usize; 2] {
-        [self.inputs, self.outputs]
-    }
-
-    fn panels(
-        &self,
-        panels: Range<usize>,
-        steps: Range<usize>,
-        _: &mut Lines<u32>,
-        multiply: &mut dyn FnMut(&[&[RightStep]]),
-    ) {
-        let panels: Vec<_> = panels.map(|index| &self.panel(index)[steps.clone()]).collect();
-        multiply(&panels);
-    }
-}
-
 /// Some rows and columns of a product.
 struct Task<'a> {
     strips: &'a [u32],
@@ -361,12 +311,12 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// `sums` is reused by the tasks of a thread.
     fn run<S, T, D>(
         mut self,
         kernel: Kernel<T, D>,
-        right: &impl Right,
-        steps: usize,
-        scratch: &mut Scratch<S>,
+        right: &Panels,
+        sums: &mut Lines<S>,
         write: impl Fn(Block<'_, '_, S>),
     ) where
         S: Copy + Default + AddAssign + Send + Sync,
@@ -375,10 +325,8 @@ impl Task<'_> {
     {
         let columns = self.rows.first().map_or(0, |row| row.len());
         let (first, count) = (self.column / COLUMNS, columns.div_ceil(COLUMNS));
-        let Scratch { sums, panels } = scratch;
-        let sums = kernel.sums(self.strips, steps, count, sums, |depth, multiply| {
-            right.panels(first..first + count, depth, panels, multiply);
-        });
+        let panels: Vec<_> = (first..first + count).map(|index| right.panel(index)).collect();
+        let sums = kernel.sums(self.strips, &panels, sums);
         let (row, column) = (self.row, self.column);
         write(Block { sums, stride: sums.len() / count, row, column, rows: &mut self.rows });
     }

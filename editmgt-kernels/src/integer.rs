@@ -45,23 +45,35 @@ fn offset(kernel: Kernel) -> u8 {
     }
 }
 
-/// `left · right + bias` of operands that are rounded to int8. `in_bf16` is the product of rows with a
-/// peak, `[rows, inputs]` to `[rows, outputs]`.
+/// The scales of the rows of a left operand.
+pub(crate) struct Rows(Vec<Row>);
+
+impl Rows {
+    /// Those of `[rows, inputs]`.
+    pub(crate) fn new(left: &[f32], inputs: usize) -> Self {
+        Self(left.par_chunks_exact(inputs).map(|row| dispatch(ScaleOfRow(row))).collect())
+    }
+
+    /// Whether no row is multiplied in int8.
+    pub(crate) fn are_peaked(&self) -> bool {
+        self.0.iter().all(|row| row.is_peaked)
+    }
+}
+
+/// `left · right + bias` of operands that are rounded to int8; `rows` are those of `left`. `in_bf16` is the
+/// product of rows with a peak, `[rows, inputs]` to `[rows, outputs]`.
 ///
 /// A row's result depends neither on the other rows nor on the number of columns and threads.
 pub(crate) fn product<M: Matrix>(
     left: &[f32],
+    Rows(rows): &Rows,
     right: &M,
     packed: Option<&PackedInt8>,
     bias: Option<&[f32]>,
     in_bf16: impl FnOnce(&[f32]) -> Vec<f32>,
 ) -> Vec<f32> {
     let [inputs, outputs] = right.sizes();
-    let rows: Vec<_> = left.par_chunks_exact(inputs).map(|row| dispatch(ScaleOfRow(row))).collect();
     let peaked: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].is_peaked).collect();
-    if !peaked.is_empty() && peaked.len() == rows.len() {
-        return in_bf16(left);
-    }
     let new;
     let packed = match packed {
         Some(packed) => packed,
@@ -70,7 +82,7 @@ pub(crate) fn product<M: Matrix>(
             &new
         }
     };
-    let mut out = packed.product(left, right, &rows, bias);
+    let mut out = packed.product(left, right, rows, bias);
     if !peaked.is_empty() {
         let left: Vec<f32> =
             peaked.iter().flat_map(|row| &left[row * inputs..][..inputs]).copied().collect();

@@ -1,7 +1,7 @@
 //! The instructions of x86-64 for products of bf16 and of int8: the only unsafe code of the project.
 //!
 //! # Safety
-//! Three things are unsafe here, and each has one argument:
+//! Four things are unsafe here, and each has one argument:
 //!
 //! - *Instructions that a processor may not have, or the system may not allow.* They are only executed by
 //!   methods of a token ([`Bf16Dot`], [`Bf16Tiles`], [`Int8Dot`], [`Int8Tiles`]), and a token is only
@@ -16,6 +16,8 @@
 //!   of slices and arrays whose lengths are asserted just before to be those that the assembly reads
 //!   and writes. It configures the tile registers of its thread, uses them and releases them within
 //!   one function that calls nothing else; the compiler uses these registers for nothing.
+//! - *A hint to read a cache line ahead.* Every x86-64 processor has the instruction; it accesses nothing
+//!   that the program could see, and an address that can't be read is ignored.
 //!
 //! Nothing else is unsafe: lengths are those of slices and arrays, loops are iterators.
 
@@ -79,10 +81,10 @@ pub(crate) trait Dot: Copy + Send + Sync {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Bf16Dot, Bf16Tiles, Int8Dot, Int8Tiles};
+pub(crate) use x86::{Bf16Dot, Bf16Tiles, Int8Dot, Int8Tiles, prefetch};
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use elsewhere::{Bf16Dot, Bf16Tiles, Int8Dot, Int8Tiles};
+pub(crate) use elsewhere::{Bf16Dot, Bf16Tiles, Int8Dot, Int8Tiles, prefetch};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -91,6 +93,13 @@ mod x86 {
     use std::sync::OnceLock;
 
     use super::{COLUMNS, DOT_ROWS, Dot, LeftTiles, RightStep, STEPS, Sums, TILE_ROWS, Tiles};
+
+    /// Asks the cache to read the line at the start of `from`.
+    #[inline(always)]
+    pub(crate) fn prefetch<T>(from: &[T]) {
+        // SAFETY: SSE is part of x86-64; the address is only a hint, which accesses nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) };
+    }
 
     /// Numbers of 32 bits in a register.
     const LANES: usize = 16;
@@ -467,6 +476,9 @@ mod elsewhere {
     use std::convert::Infallible;
 
     use super::{DOT_ROWS, Dot, LeftTiles, RightStep, Sums, TILE_ROWS, Tiles};
+
+    /// Nothing.
+    pub(crate) fn prefetch<T>(_: &[T]) {}
 
     macro_rules! absent {
         ($($dot:ident and $tiles:ident of $sum:ty;)*) => {$(

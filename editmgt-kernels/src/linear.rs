@@ -121,9 +121,13 @@ fn dense<W: Widen>(left: &[f32], weight: Tensor<2>, bias: Option<&[f32]>) -> Vec
         }
         Operands::Bf16 => in_bf16(left, bias),
         Operands::Int8 => {
+            let rows = integer::Rows::new(left, inputs);
+            if rows.are_peaked() {
+                return in_bf16(left, bias);
+            }
             let packed = packed(operands);
             let packed = packed.as_deref().and_then(Packed::int8);
-            integer::product(left, matrix, packed, bias, |left| in_bf16(left, bias))
+            integer::product(left, &rows, matrix, packed, bias, |left| in_bf16(left, bias))
         }
     }
 }

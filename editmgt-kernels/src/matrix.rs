@@ -1,5 +1,6 @@
 //! Right operands of products, in whatever form they are stored.
 
+use crate::intrinsics::prefetch;
 use crate::number::{Widen, bf16_bits};
 use crate::tile::{COLUMNS, RightStep};
 
@@ -42,6 +43,9 @@ pub(crate) trait Matrix: Sync {
     }
 }
 
+/// Rows that are read ahead.
+const AHEAD: usize = 16;
+
 /// A matrix of numbers, row by row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dense<'a, W> {
@@ -70,7 +74,11 @@ impl<W: Widen> Matrix for Dense<'_, W> {
 
     #[inline(always)]
     fn read_bf16<const N: usize>(&self, step: usize, first: usize, to: &mut [u16; N]) {
-        let from = self.values[step * self.sizes[1] + first..].first_chunk();
-        W::narrow(from.expect("the row has N values from there on"), to);
+        let from = &self.values[step * self.sizes[1] + first..];
+        // A row is too short for the processor to foresee the next one.
+        if let Some(later) = from.get(AHEAD * self.sizes[1]..) {
+            prefetch(later);
+        }
+        W::narrow(from.first_chunk().expect("the row has N values from there on"), to);
     }
 }

@@ -4,13 +4,11 @@
 //! instructions for bf16, the operands are rounded in the same way, and [`crate::product`] multiplies them
 //! in f32; then only the order of the sums differs.
 
-use std::ops::Range;
-
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::blocks::{self, Block, Panels, ROW_BLOCK, Steps};
-use crate::buffers::{Buffer, Lines};
+use crate::blocks::{self, Block, Panels, Steps};
+use crate::buffers::Buffer;
 use crate::intrinsics::{Bf16Dot, Bf16Tiles, COLUMNS, RightStep, STEPS};
 use crate::lanes::dispatch;
 use crate::matrix::Matrix;
@@ -61,11 +59,6 @@ pub(crate) fn product<M: Matrix>(
     packed: Option<&PackedBf16>,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    if let (None, Some(kernel)) = (packed, Kernel::detect())
-        && left.len() <= ROW_BLOCK * right.sizes()[0]
-    {
-        return rows_product(kernel, left, &Unpacked(right), bias);
-    }
     let new;
     let packed = match packed {
         Some(packed) => packed,
@@ -75,7 +68,7 @@ pub(crate) fn product<M: Matrix>(
         }
     };
     match packed {
-        PackedBf16::Pairs(kernel, panels) => rows_product(*kernel, left, panels, bias),
+        PackedBf16::Pairs(kernel, panels) => packed_product(*kernel, left, panels, bias),
         PackedBf16::Widened(packed) => widened_product(left, right, packed, bias),
     }
 }
@@ -163,39 +156,14 @@ pub(crate) fn steps_of(inputs: usize) -> usize {
 /// Packs all of a right matrix, rounded to bf16.
 fn packed_pairs<M: Matrix>(right: &M) -> Panels {
     Panels::new(right.sizes(), PAIR, |column, panels| {
-        dispatch(PackPanels { right, column, steps: 0..steps_of(right.sizes()[0]), panels });
+        dispatch(PackPanels { right, column, panels });
     })
 }
 
-/// A right matrix whose panels are packed when they are multiplied, a few at a time: where all rows are one block,
-/// each is needed once. What is packed stays in the cache; a whole packed matrix would be written to memory, and
-/// read from it again.
-struct Unpacked<'a, M>(&'a M);
-
-impl<M: Matrix> blocks::Right for Unpacked<'_, M> {
-    fn sizes(&self) -> [usize; 2] {
-        self.0.sizes()
-    }
-
-    fn panels(
-        &self,
-        panels: Range<usize>,
-        steps: Range<usize>,
-        scratch: &mut Lines<u32>,
-        multiply: &mut dyn FnMut(&[&[RightStep]]),
-    ) {
-        let (packed, _) = scratch.take(panels.len() * steps.len() * COLUMNS).as_chunks_mut();
-        let (column, len) = (panels.start * COLUMNS, steps.len());
-        dispatch(PackPanels { right: self.0, column, steps, panels: packed });
-        multiply(&packed.chunks_exact(len).collect::<Vec<_>>());
-    }
-}
-
-/// Packs some steps of panels of the columns from `column` on; missing columns and rows are 0.
+/// Packs panels of the columns from `column` on; missing columns and rows are 0.
 struct PackPanels<'a, M> {
     right: &'a M,
     column: usize,
-    steps: Range<usize>,
     panels: &'a mut [RightStep],
 }
 
@@ -204,11 +172,11 @@ impl<M: Matrix> WithSimd for PackPanels<'_, M> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { right, column, steps, panels } = self;
+        let Self { right, column, panels } = self;
         let [inputs, outputs] = right.sizes();
-        let (first, len, last) = (steps.start, steps.len(), inputs.div_ceil(PAIR));
-        for step in first..last.min(steps.end) {
-            let panels = panels.chunks_exact_mut(len);
+        let steps = steps_of(inputs);
+        for step in 0..inputs.div_ceil(PAIR) {
+            let panels = panels.chunks_exact_mut(steps);
             for (panel, column) in panels.zip((column..outputs).step_by(COLUMNS)) {
                 let columns = COLUMNS.min(outputs - column);
                 let mut halves = [[0; COLUMNS]; PAIR];
@@ -223,25 +191,18 @@ impl<M: Matrix> WithSimd for PackPanels<'_, M> {
                         }
                     }
                 }
-                for ((to, &low), &high) in
-                    panel[step - first].iter_mut().zip(&halves[0]).zip(&halves[1])
-                {
+                for ((to, &low), &high) in panel[step].iter_mut().zip(&halves[0]).zip(&halves[1]) {
                     *to = pair(low, high);
                 }
             }
         }
-        for panel in panels.chunks_exact_mut(len) {
-            panel[last.clamp(first, steps.end) - first..].fill([0; COLUMNS]);
+        for panel in panels.chunks_exact_mut(steps) {
+            panel[inputs.div_ceil(PAIR)..].fill([0; COLUMNS]);
         }
     }
 }
 
-fn rows_product(
-    kernel: Kernel,
-    left: &[f32],
-    right: &impl blocks::Right,
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
+fn packed_product(kernel: Kernel, left: &[f32], right: &Panels, bias: Option<&[f32]>) -> Vec<f32> {
     kernel.product(left, right, |_| Pairs, |block| dispatch(WriteSums { block, bias }))
 }
 

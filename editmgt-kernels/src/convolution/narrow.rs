@@ -74,13 +74,10 @@ fn run_task(
             geometry.panel(pairs, width, column + index * COLUMNS, pixels, panel);
         }
         let packed: Vec<&[RightStep]> = packed.chunks_exact(steps).collect();
-        let block_len = ROW_BLOCK * steps;
-        let blocks = task.planes.chunks_mut(ROW_BLOCK).zip(strips.chunks(block_len));
+        let strips = strips.chunks(ROW_BLOCK * steps);
+        let blocks = task.planes.chunks_mut(ROW_BLOCK).zip(strips);
         for (planes, strips) in blocks {
-            let sums = kernel.sums(strips, steps, count, sums, |depth, multiply| {
-                let panels: Vec<_> = packed.iter().map(|panel| &panel[depth.clone()]).collect();
-                multiply(&panels);
-            });
+            let sums = kernel.sums(strips, &packed, sums);
             dispatch(AddSums { sums, stride: sums.len() / count, planes, column, columns });
         }
     }

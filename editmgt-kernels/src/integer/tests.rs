@@ -27,7 +27,8 @@ fn with<M: Matrix>(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let packed = PackedInt8::with(kernel, right);
-    product(left, right, Some(&packed), bias, |_| panic!("no row has a peak"))
+    let rows = Rows::new(left, right.sizes()[0]);
+    product(left, &rows, right, Some(&packed), bias, |_| panic!("no row has a peak"))
 }
 
 /// The integers of the rows of `values`, and the scale of each row.
@@ -169,12 +170,12 @@ fn outlier_channels_cost_no_precision() {
         let matrix = Dense::new(&right, [WIDTH, 256]);
         let exact = product::product(&left, &matrix, None);
         let in_bf16 = |left: &[f32]| crate::narrow::product(left, &matrix, None, None);
-        let got = error(&product(&left, &matrix, None, None, in_bf16), &exact);
+        let rows = Rows::new(&left, WIDTH);
+        assert!(rows.are_peaked());
+        let got = error(&product(&left, &rows, &matrix, None, None, in_bf16), &exact);
         assert!(got < 5e-3, "{outliers}: {got}");
 
-        let rows: Vec<_> = left.chunks_exact(WIDTH).map(|row| dispatch(ScaleOfRow(row))).collect();
-        assert!(rows.iter().all(|row| row.is_peaked));
-        let in_int8 = PackedInt8::new(&matrix).product(&left, &matrix, &rows, None);
+        let in_int8 = PackedInt8::new(&matrix).product(&left, &matrix, &rows.0, None);
         assert!(error(&in_int8, &exact) > 0.1, "{outliers}: {}", error(&in_int8, &exact));
     }
 
@@ -200,7 +201,7 @@ fn rows_do_not_depend_on_each_other() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let left = &left[rows.start * inputs..rows.end * inputs];
         let in_bf16 = |left: &[f32]| crate::narrow::product(left, &matrix, None, None);
-        pool.install(|| product(left, &matrix, None, None, in_bf16))
+        pool.install(|| product(left, &Rows::new(left, inputs), &matrix, None, None, in_bf16))
     };
     let all = of(0..700, 1);
     for rows in [0..700, 0..ROW_BLOCK, 0..20, 3..4, 0..3, 699..700] {

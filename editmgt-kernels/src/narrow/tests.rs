@@ -1,7 +1,7 @@
 use burn::tensor::bf16;
 
 use super::*;
-use crate::blocks::COLUMN_BLOCK;
+use crate::blocks::{COLUMN_BLOCK, ROW_BLOCK};
 use crate::intrinsics::{Dot, Tiles};
 use crate::matrix::Dense;
 use crate::testing::random;
@@ -38,13 +38,8 @@ fn all(left: &[f32], right: &[f32], sizes: [usize; 2], bias: Option<&[f32]>) -> 
     let tiles = Bf16Tiles::detect().map(Kernel::Tiles);
     let kernels = tiles.into_iter().chain(Bf16Dot::detect().map(Kernel::Dot));
     let pairs = packed_pairs(&right);
-    let products = |kernel| {
-        [
-            rows_product(kernel, left, &pairs, bias),
-            rows_product(kernel, left, &Unpacked(&right), bias),
-        ]
-    };
-    let mut results: Vec<_> = kernels.flat_map(products).collect();
+    let mut results: Vec<_> =
+        kernels.map(|kernel| packed_product(kernel, left, &pairs, bias)).collect();
     let packed = product::PackedRight::new(&Rounded(&right));
     results.push(widened_product(left, &right, &packed, bias));
     results
