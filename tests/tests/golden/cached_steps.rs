@@ -2,10 +2,10 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use editmgt::{
-    ActiveRows, AttentionRequest, ChaChaNoise, EditEvent, EditLoop, Editor, Error, Flow, GridSize,
-    HoldRequest, Localisation, LoopInput, LoopProgress, LoopStages, LoopStep, Mask, MgtTransformer,
-    MicroConditions, RegionHold, StepCache, StepInput, StepOutput, StepPlan, TextConditioning,
-    TokenGrid, TransformerSpec, UserMask,
+    ActiveRows, AttentionRequest, CacheDtype, ChaChaNoise, EditEvent, EditLoop, Editor, Error,
+    Flow, GridSize, HoldRequest, Localisation, LoopInput, LoopProgress, LoopStages, LoopStep, Mask,
+    MgtTransformer, MicroConditions, RegionHold, StepCache, StepInput, StepOutput, StepPlan,
+    TextConditioning, TokenGrid, TransformerSpec, UserMask,
     sampler::{
         Consolidator, HoldBudget, HoldThreshold, HoldUserMask, MaskingSchedule, Strict, Temperature,
     },
@@ -243,10 +243,10 @@ fn a_resumed_loop_equals_an_unbroken_one() {
     }
 }
 
-/// Counts the images of each partial pass.
-struct Counted<'a>(&'a MgtModel, std::sync::Mutex<Vec<usize>>);
+/// Records the images and the precision of the cache of each partial pass.
+struct Recorded<'a>(&'a MgtModel, std::sync::Mutex<Vec<(usize, CacheDtype)>>);
 
-impl MgtTransformer for Counted<'_> {
+impl MgtTransformer for Recorded<'_> {
     fn spec(&self) -> &TransformerSpec {
         self.0.spec()
     }
@@ -267,7 +267,7 @@ impl MgtTransformer for Counted<'_> {
         active: Option<&ActiveRows>,
     ) -> Result<StepOutput, Error> {
         if active.is_some() {
-            self.1.lock().unwrap().push(input.tokens.batch());
+            self.1.lock().unwrap().push((input.tokens.batch(), cache.dtype()));
         }
         self.0.forward_cached(input, ask, cache, active)
     }
@@ -291,12 +291,12 @@ fn reused_guidance_computes_the_conditional_half_in_partial_steps() {
         }
         let plan = cached(2, 4);
         let (_, without) = plain.run(&model, plan);
-        let counted = Counted(&model, Default::default());
-        let (expected, steps) = reused.run(&counted, plan);
+        let recorded = Recorded(&model, Default::default());
+        let (expected, steps) = reused.run(&recorded, plan);
         assert_eq!(full_steps(&steps), full_steps(&without));
         // Where no token is masked, nothing is computed.
-        let images = counted.1.lock().unwrap().clone();
-        assert!(!images.is_empty() && images.iter().all(|&images| images == 2), "{images:?}");
+        let passes = recorded.1.lock().unwrap().clone();
+        assert!(!passes.is_empty() && passes.iter().all(|pass| pass.0 == 2), "{passes:?}");
         for full in [0, 1] {
             assert_eq!(largest_difference(&steps[full..=full], &without[full..=full]), 0.0);
             assert_eq!(steps[full].maps, without[full].maps);
@@ -312,6 +312,19 @@ fn reused_guidance_computes_the_conditional_half_in_partial_steps() {
             assert_eq!(progress, expected, "after {completed}");
             assert_eq!(largest_difference(&rest, &steps[completed..]), 0.0, "after {completed}");
         }
+    }
+}
+
+#[test]
+fn the_transformer_is_told_the_precision_of_the_cache() {
+    let model = model(false);
+    for dtype in [CacheDtype::Model, CacheDtype::Bf16] {
+        let edit = Edit::new(&model, 1, GridSize::new(4, 6)).masked(&model);
+        let edit = Edit { input: edit.input.with_cache_dtype(dtype), ..edit };
+        let recorded = Recorded(&model, Default::default());
+        edit.run(&recorded, cached(1, 0));
+        let passes = recorded.1.into_inner().unwrap();
+        assert!(!passes.is_empty() && passes.iter().all(|pass| pass.1 == dtype), "{passes:?}");
     }
 }
 
