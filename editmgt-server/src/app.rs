@@ -39,12 +39,13 @@ impl App {
         options: ServerOptions,
         disk: Option<Disk>,
     ) -> Self {
+        let metrics = Arc::new(Metrics::new());
         Self {
             models: Arc::new(Models::new(models, options.memory_budget)),
             guard: Guard::new(&options),
-            queue: Arc::new(Queue::new(options.limits.queue)),
+            queue: Arc::new(Queue::new(options.limits.queue, Arc::clone(&metrics))),
             store: Arc::new(Store::new(options.limits.clone(), disk)),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             uploads: Semaphore::new(UPLOADS),
             decoders: Semaphore::new(DECODERS),
             options,

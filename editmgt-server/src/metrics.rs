@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::engine::Job;
 use crate::store::Usage;
 
 /// Upper bounds of the buckets of seconds.
@@ -103,6 +104,15 @@ impl Metrics {
         let labels = vec![("status", status)];
         self.generations.get_or_create(&labels).inc();
         self.generation_seconds.get_or_create(&labels).observe(seconds);
+    }
+
+    /// A job was stopped while it waited: it counts, but took no seconds.
+    pub(crate) fn unstarted(&self, job: &Job) {
+        let counts = match job {
+            Job::Edit(_) => &self.edits,
+            Job::Generate(_) => &self.generations,
+        };
+        counts.get_or_create(&vec![("status", "stopped")]).inc();
     }
 
     /// A job has waited and runs now.

@@ -1,11 +1,12 @@
 //! The queue of jobs, with an estimate of their time.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Job, work};
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 use crate::sync::lock;
 
 /// Weight of the latest edit in the estimate of speed.
@@ -22,6 +23,7 @@ pub(crate) struct Queue {
     inner: Mutex<Inner>,
     wake: Condvar,
     most: usize,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -76,8 +78,9 @@ impl Inner {
 }
 
 impl Queue {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { inner: Mutex::default(), wake: Condvar::new(), most }
+    /// A queue of at most `most` jobs; those that end before they run are counted in `metrics`.
+    pub(crate) fn new(most: usize, metrics: Arc<Metrics>) -> Self {
+        Self { inner: Mutex::default(), wake: Condvar::new(), most, metrics }
     }
 
     /// Appends jobs, all or none.
@@ -146,6 +149,8 @@ impl Queue {
         let Some(at) = inner.waiting.iter().position(|other| other.job.id() == job.id()) else {
             return;
         };
+        // Before it leaves the queue: who sees it gone sees it counted.
+        self.metrics.unstarted(job);
         inner.waiting.remove(at);
         inner.tell_positions();
         drop(inner);
@@ -156,6 +161,7 @@ impl Queue {
     pub(crate) fn close(&self) {
         let mut inner = lock(&self.inner);
         inner.closed = true;
+        inner.waiting.iter().for_each(|waiting| self.metrics.unstarted(&waiting.job));
         let waiting = std::mem::take(&mut inner.waiting);
         if let Some(running) = &inner.running {
             running.request_stop();
