@@ -4,7 +4,7 @@
 //! step: the instructions of [`crate::intrinsics`] multiply and add all of them at once, AMX for whole
 //! tiles, AVX-512 for a register. One packed form serves both.
 
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 
 use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
@@ -17,7 +17,8 @@ use crate::product::{split_columns, task_size};
 /// Rows of a block. Its strips, [`Kernel::depth_block`] deep, and its sums fit in the L2 cache. A multiple
 /// of the rows of every strip.
 pub(crate) const ROW_BLOCK: usize = 24 * DOT_ROWS;
-/// Panels that are packed together: their part of a row lies side by side in memory, 512 bytes of it in bf16.
+/// Panels that are packed together before a product: their part of a row lies side by side in memory, 512
+/// bytes of it in bf16.
 const PACKED_TOGETHER: usize = 8;
 /// Columns of a task, at most.
 pub(crate) const COLUMN_BLOCK: usize = 8 * COLUMNS;
@@ -155,15 +156,16 @@ where
     /// `write` turns sums into results.
     ///
     /// The order of each sum depends neither on the number of rows, columns and threads nor on how
-    /// `right` was stored.
+    /// `right` was stored and when it is packed.
     pub(crate) fn product<P: Steps>(
         self,
         left: &[f32],
-        right: &Panels,
+        right: Right<'_>,
         numbers: impl Fn(usize) -> P + Sync,
         write: impl Fn(Block<'_, '_, S>) + Sync,
     ) -> Vec<f32> {
-        let Panels { steps, inputs, outputs, .. } = *right;
+        let [inputs, outputs] = right.sizes();
+        let steps = steps_of(inputs, P::NUMBERS);
         let rows = left.len() / inputs;
         let mut out = buffers::take(rows * outputs);
         let strips = self.pack_all(left, inputs, numbers);
@@ -172,6 +174,8 @@ where
         let columns = match rows {
             // Blocks of rows are tasks enough.
             _ if rows > 4 * ROW_BLOCK => COLUMN_BLOCK,
+            // What lies side by side in memory is read together.
+            _ if outputs >= 2 * rayon::current_num_threads() * COLUMN_BLOCK => COLUMN_BLOCK,
             _ => task_size(outputs, COLUMNS).min(COLUMN_BLOCK),
         };
         let blocks = out.chunks_mut(ROW_BLOCK * outputs);
@@ -188,8 +192,8 @@ where
                 })
             })
             .collect();
-        tasks.into_par_iter().for_each_init(Lines::default, |sums, task| {
-            task.run(self, right, sums, &write);
+        tasks.into_par_iter().for_each_init(Scratch::default, |scratch, task| {
+            task.run(self, right, steps, scratch, &write);
         });
         out
     }
@@ -202,22 +206,52 @@ where
         panels: &[&[RightStep]],
         sums: &'s mut Lines<S>,
     ) -> &'s [Sums<S>] {
-        let (of_strip, steps) = (self.rows(), panels.first().map_or(0, |panel| panel.len()));
-        let strips = strips.chunks_exact(of_strip * steps);
-        let rows = strips.len() * of_strip;
-        let (sums, _) = sums.take(panels.len() * rows * COLUMNS).as_chunks_mut();
-        for first in (0..steps).step_by(self.depth_block()) {
-            let depth = first..steps.min(first + self.depth_block());
-            let strips: Vec<_> = (strips.clone())
-                .map(|strip| &strip[of_strip * depth.start..of_strip * depth.end])
-                .collect();
-            for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
-                let next = panels.get(index + 1).map_or(&[][..], |panel| &panel[depth.clone()]);
-                let panel = &panels[index][depth.clone()];
-                self.products_before(next, &strips, panel, first > 0, sums);
-            }
+        let steps = panels.first().map_or(0, |panel| panel.len());
+        let sums = self.take_sums(strips, steps, panels.len(), sums);
+        for depth in self.depths(steps) {
+            let panels: Vec<_> = panels.iter().map(|panel| &panel[depth.clone()]).collect();
+            self.add_depth(strips, steps, depth, &panels, sums);
         }
         sums
+    }
+
+    /// Sums for `panels` panels and all rows of strips of `steps` steps, with unspecified contents.
+    fn take_sums<'s>(
+        self,
+        strips: &[u32],
+        steps: usize,
+        panels: usize,
+        sums: &'s mut Lines<S>,
+    ) -> &'s mut [Sums<S>] {
+        sums.take(panels * strips.len() / steps.max(1) * COLUMNS).as_chunks_mut().0
+    }
+
+    /// All steps, [`depth_block`](Self::depth_block) after [`depth_block`](Self::depth_block).
+    fn depths(self, steps: usize) -> impl Iterator<Item = Range<usize>> {
+        let block = self.depth_block();
+        (0..steps).step_by(block).map(move |first| first..steps.min(first + block))
+    }
+
+    /// The part of [`sums`](Self::sums) of some steps; `panels` have those steps only. The first steps
+    /// overwrite the sums.
+    fn add_depth(
+        self,
+        strips: &[u32],
+        steps: usize,
+        depth: Range<usize>,
+        panels: &[&[RightStep]],
+        sums: &mut [Sums<S>],
+    ) {
+        let of_strip = self.rows();
+        let strips: Vec<_> = strips
+            .chunks_exact(of_strip * steps)
+            .map(|strip| &strip[of_strip * depth.start..of_strip * depth.end])
+            .collect();
+        let rows = strips.len() * of_strip;
+        for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
+            let next = panels.get(index + 1).copied().unwrap_or_default();
+            self.products_before(next, &strips, panels[index], depth.start > 0, sums);
+        }
     }
 }
 
@@ -261,6 +295,45 @@ impl<T, D, P: Steps> WithSimd for PackStrip<'_, T, D, P> {
     }
 }
 
+/// Packs the panels of the columns from one on, as many as there are, of some steps: panel after panel, with
+/// unspecified contents before.
+pub(crate) type PackPanels<'a> = &'a (dyn Fn(usize, Range<usize>, &mut [RightStep]) + Sync);
+
+/// A right operand of [`Kernel::product`].
+#[derive(Clone, Copy)]
+pub(crate) enum Right<'a> {
+    /// Packed before.
+    Packed(&'a Panels),
+    /// Packed by the tasks that multiply it, into their caches: each task packs its own columns, so for
+    /// up to [`ROW_BLOCK`] rows none is packed twice, and none is written to memory.
+    Unpacked {
+        /// `[inputs, outputs]`.
+        sizes: [usize; 2],
+        pack: PackPanels<'a>,
+    },
+}
+
+impl Right<'_> {
+    fn sizes(&self) -> [usize; 2] {
+        match self {
+            Self::Packed(panels) => [panels.inputs, panels.outputs],
+            Self::Unpacked { sizes, .. } => *sizes,
+        }
+    }
+}
+
+/// What the tasks of a thread reuse.
+struct Scratch<S> {
+    sums: Lines<S>,
+    panels: Lines<u32>,
+}
+
+impl<S: Copy + Default> Default for Scratch<S> {
+    fn default() -> Self {
+        Self { sums: Lines::default(), panels: Lines::default() }
+    }
+}
+
 /// A right matrix, packed in steps.
 #[derive(Debug)]
 pub(crate) struct Panels {
@@ -273,18 +346,17 @@ pub(crate) struct Panels {
 
 impl Panels {
     /// Packs a matrix of `sizes` `[inputs, outputs]`, `of_step` numbers in a step: `pack` gets the first
-    /// column of up to [`PACKED_TOGETHER`] panels, and the steps of one after the other, with unspecified
-    /// contents.
+    /// column of up to [`PACKED_TOGETHER`] panels, and all steps.
     pub(crate) fn new(
         sizes @ [inputs, outputs]: [usize; 2],
         of_step: usize,
-        pack: impl Fn(usize, &mut [RightStep]) + Sync,
+        pack: PackPanels<'_>,
     ) -> Self {
         let steps = steps_of(inputs, of_step);
         let mut panels = Buffer::new(Self::bytes(sizes, of_step) / size_of::<f32>());
         let (all, _) = bytemuck::cast_slice_mut::<f32, u32>(&mut panels).as_chunks_mut::<COLUMNS>();
         all.par_chunks_mut(PACKED_TOGETHER * steps).enumerate().for_each(|(index, panels)| {
-            pack(index * PACKED_TOGETHER * COLUMNS, panels);
+            pack(index * PACKED_TOGETHER * COLUMNS, 0..steps, panels);
         });
         Self { panels, steps, inputs, outputs }
     }
@@ -311,12 +383,13 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// `sums` is reused by the tasks of a thread.
+    /// The panels have `steps` steps.
     fn run<S, T, D>(
         mut self,
         kernel: Kernel<T, D>,
-        right: &Panels,
-        sums: &mut Lines<S>,
+        right: Right<'_>,
+        steps: usize,
+        scratch: &mut Scratch<S>,
         write: impl Fn(Block<'_, '_, S>),
     ) where
         S: Copy + Default + AddAssign + Send + Sync,
@@ -325,8 +398,24 @@ impl Task<'_> {
     {
         let columns = self.rows.first().map_or(0, |row| row.len());
         let (first, count) = (self.column / COLUMNS, columns.div_ceil(COLUMNS));
-        let panels: Vec<_> = (first..first + count).map(|index| right.panel(index)).collect();
-        let sums = kernel.sums(self.strips, &panels, sums);
+        let sums = match right {
+            Right::Packed(right) => {
+                let panels: Vec<_> =
+                    (first..first + count).map(|index| right.panel(index)).collect();
+                kernel.sums(self.strips, &panels, &mut scratch.sums)
+            }
+            Right::Unpacked { pack, .. } => {
+                let sums = kernel.take_sums(self.strips, steps, count, &mut scratch.sums);
+                for depth in kernel.depths(steps) {
+                    let panels = scratch.panels.take(count * depth.len() * COLUMNS);
+                    let (panels, _) = panels.as_chunks_mut();
+                    pack(self.column, depth.clone(), panels);
+                    let panels: Vec<_> = panels.chunks_exact(depth.len()).collect();
+                    kernel.add_depth(self.strips, steps, depth, &panels, sums);
+                }
+                sums
+            }
+        };
         let (row, column) = (self.row, self.column);
         write(Block { sums, stride: sums.len() / count, row, column, rows: &mut self.rows });
     }

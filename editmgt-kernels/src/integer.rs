@@ -216,7 +216,7 @@ impl PackedInt8 {
         });
         let form = match kernel {
             Some(kernel) => {
-                let panels = Panels::new(right.sizes(), DEPTH, |column, panels| {
+                let panels = Panels::new(right.sizes(), DEPTH, &|column, _, panels| {
                     dispatch(PackPanels { right, column, scales: &scales[column..], panels });
                 });
                 let mut sums = vec![0; outputs];
@@ -251,7 +251,7 @@ impl PackedInt8 {
             Form::Quads(kernel, panels, sums) => {
                 let offset = offset(*kernel);
                 let numbers = |first: usize| Quads { rows: &rows[first..], offset };
-                kernel.product(left, panels, numbers, |block| {
+                kernel.product(left, blocks::Right::Packed(panels), numbers, |block| {
                     dispatch(WriteSums { block, rows, scales, sums, offset, bias });
                 })
             }

@@ -4,8 +4,8 @@
 //! Four things are unsafe here, and each has one argument:
 //!
 //! - *Instructions that a processor may not have, or the system may not allow.* They are only executed by
-//!   methods of a token ([`Bf16Dot`], [`Bf16Tiles`], [`Int8Dot`], [`Int8Tiles`]), and a token is only
-//!   made by `detect`, after the processor has said that it has every feature that the method uses,
+//!   methods of a token ([`Bf16Dot`], [`Bf16Tiles`], [`Int8Dot`], [`Int8Tiles`], [`Interleave`]), and a token is
+//!   only made by `detect`, after the processor has said that it has every feature that the method uses,
 //!   and for tiles the system that the process may use them. Tokens have a private field, so no other
 //!   code can make one.
 //! - *Loads and stores of registers.* A register is read from or written to an array of the same
@@ -81,10 +81,17 @@ pub(crate) trait Dot: Copy + Send + Sync {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Bf16Dot, Bf16Tiles, Int8Dot, Int8Tiles, prefetch};
+pub(crate) use x86::{Bf16Dot, Bf16Tiles, Int8Dot, Int8Tiles, Interleave, prefetch};
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use elsewhere::{Bf16Dot, Bf16Tiles, Int8Dot, Int8Tiles, prefetch};
+pub(crate) use elsewhere::{Bf16Dot, Bf16Tiles, Int8Dot, Int8Tiles, Interleave, prefetch};
+
+/// A step of two numbers of 16 bits for each column, one number after the other.
+fn interleave_plain(low: &[u16; COLUMNS], high: &[u16; COLUMNS], step: &mut RightStep) {
+    for ((to, &low), &high) in step.iter_mut().zip(low).zip(high) {
+        *to = u32::from(low) | u32::from(high) << 16;
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -99,6 +106,67 @@ mod x86 {
     pub(crate) fn prefetch<T>(from: &[T]) {
         // SAFETY: SSE is part of x86-64; the address is only a hint, which accesses nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) };
+    }
+
+    /// Makes steps of two numbers of 16 bits, which the compiler does one number after the other.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Interleave(Option<Avx512>);
+
+    /// The processor has AVX-512.
+    #[derive(Debug, Clone, Copy)]
+    struct Avx512(());
+
+    impl Interleave {
+        /// The fastest of this processor.
+        pub(crate) fn detect() -> Self {
+            Self(is_x86_feature_detected!("avx512f").then_some(Avx512(())))
+        }
+
+        /// Without instructions that a processor may not have.
+        #[cfg(test)]
+        pub(crate) fn plain() -> Self {
+            Self(None)
+        }
+
+        /// Writes the step of `low` and `high` for each column.
+        #[inline(always)]
+        pub(crate) fn write(
+            self,
+            low: &[u16; COLUMNS],
+            high: &[u16; COLUMNS],
+            step: &mut RightStep,
+        ) {
+            match self.0 {
+                // SAFETY: the token says that the processor has the feature of the function.
+                Some(Avx512(())) => unsafe { interleave(low, high, step) },
+                None => super::interleave_plain(low, high, step),
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn interleave(low: &[u16; COLUMNS], high: &[u16; COLUMNS], step: &mut RightStep) {
+        let halves = low.as_chunks().0.iter().zip(high.as_chunks().0);
+        for (to, (low, high)) in step.as_chunks_mut().0.iter_mut().zip(halves) {
+            let (low, high) = (read_u16(low), read_u16(high));
+            let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high));
+            write_u32(_mm512_or_si512(_mm512_cvtepu16_epi32(low), high), to);
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn read_u16(from: &[u16; LANES]) -> __m256i {
+        // SAFETY: the array has the size of the register.
+        unsafe { std::ptr::from_ref(from).cast::<__m256i>().read_unaligned() }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn write_u32(register: __m512i, to: &mut [u32; LANES]) {
+        // SAFETY: the array has the size of the register.
+        unsafe { std::ptr::from_mut(to).cast::<__m512i>().write_unaligned(register) }
     }
 
     /// Numbers of 32 bits in a register.
@@ -475,10 +543,35 @@ mod x86 {
 mod elsewhere {
     use std::convert::Infallible;
 
-    use super::{DOT_ROWS, Dot, LeftTiles, RightStep, Sums, TILE_ROWS, Tiles};
+    use super::{COLUMNS, DOT_ROWS, Dot, LeftTiles, RightStep, Sums, TILE_ROWS, Tiles};
 
     /// Nothing.
     pub(crate) fn prefetch<T>(_: &[T]) {}
+
+    /// Makes steps of two numbers of 16 bits.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Interleave(());
+
+    impl Interleave {
+        pub(crate) fn detect() -> Self {
+            Self(())
+        }
+
+        #[cfg(test)]
+        pub(crate) fn plain() -> Self {
+            Self(())
+        }
+
+        /// Writes the step of `low` and `high` for each column.
+        pub(crate) fn write(
+            self,
+            low: &[u16; COLUMNS],
+            high: &[u16; COLUMNS],
+            step: &mut RightStep,
+        ) {
+            super::interleave_plain(low, high, step);
+        }
+    }
 
     macro_rules! absent {
         ($($dot:ident and $tiles:ident of $sum:ty;)*) => {$(

@@ -4,12 +4,14 @@
 //! instructions for bf16, the operands are rounded in the same way, and [`crate::product`] multiplies them
 //! in f32; then only the order of the sums differs.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::blocks::{self, Block, Panels, Steps};
+use crate::blocks::{self, Block, Panels, ROW_BLOCK, Steps};
 use crate::buffers::Buffer;
-use crate::intrinsics::{Bf16Dot, Bf16Tiles, COLUMNS, RightStep, STEPS};
+use crate::intrinsics::{Bf16Dot, Bf16Tiles, COLUMNS, Interleave, RightStep, STEPS};
 use crate::lanes::dispatch;
 use crate::matrix::Matrix;
 use crate::number::bf16_bits;
@@ -60,9 +62,12 @@ pub(crate) fn product<M: Matrix>(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let new;
-    let packed = match packed {
-        Some(packed) => packed,
-        None => {
+    let packed = match (packed, Kernel::detect()) {
+        (Some(packed), _) => packed,
+        (None, Some(kernel)) if left.len() / right.sizes()[0] <= ROW_BLOCK => {
+            return unpacked_product(kernel, left, right, bias);
+        }
+        (None, _) => {
             new = PackedBf16::new(right);
             &new
         }
@@ -155,15 +160,16 @@ pub(crate) fn steps_of(inputs: usize) -> usize {
 
 /// Packs all of a right matrix, rounded to bf16.
 fn packed_pairs<M: Matrix>(right: &M) -> Panels {
-    Panels::new(right.sizes(), PAIR, |column, panels| {
-        dispatch(PackPanels { right, column, panels });
+    Panels::new(right.sizes(), PAIR, &|column, steps, panels| {
+        dispatch(PackPanels { right, column, steps, panels });
     })
 }
 
-/// Packs panels of the columns from `column` on; missing columns and rows are 0.
+/// Packs the steps `steps` of the panels of the columns from `column` on; missing columns and rows are 0.
 struct PackPanels<'a, M> {
     right: &'a M,
     column: usize,
+    steps: Range<usize>,
     panels: &'a mut [RightStep],
 }
 
@@ -172,11 +178,12 @@ impl<M: Matrix> WithSimd for PackPanels<'_, M> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { right, column, panels } = self;
+        let Self { right, column, steps, panels } = self;
         let [inputs, outputs] = right.sizes();
-        let steps = steps_of(inputs);
-        for step in 0..inputs.div_ceil(PAIR) {
-            let panels = panels.chunks_exact_mut(steps);
+        let some = steps.start..steps.end.min(inputs.div_ceil(PAIR));
+        let interleave = Interleave::detect();
+        for step in some.clone() {
+            let panels = panels.chunks_exact_mut(steps.len());
             for (panel, column) in panels.zip((column..outputs).step_by(COLUMNS)) {
                 let columns = COLUMNS.min(outputs - column);
                 let mut halves = [[0; COLUMNS]; PAIR];
@@ -191,18 +198,32 @@ impl<M: Matrix> WithSimd for PackPanels<'_, M> {
                         }
                     }
                 }
-                for ((to, &low), &high) in panel[step].iter_mut().zip(&halves[0]).zip(&halves[1]) {
-                    *to = pair(low, high);
-                }
+                let [low, high] = &halves;
+                interleave.write(low, high, &mut panel[step - steps.start]);
             }
         }
-        for panel in panels.chunks_exact_mut(steps) {
-            panel[inputs.div_ceil(PAIR)..].fill([0; COLUMNS]);
+        for panel in panels.chunks_exact_mut(steps.len()) {
+            panel[some.len()..].fill([0; COLUMNS]);
         }
     }
 }
 
 fn packed_product(kernel: Kernel, left: &[f32], right: &Panels, bias: Option<&[f32]>) -> Vec<f32> {
+    let right = blocks::Right::Packed(right);
+    kernel.product(left, right, |_| Pairs, |block| dispatch(WriteSums { block, bias }))
+}
+
+/// [`packed_product`] of a matrix that is packed where it is multiplied.
+fn unpacked_product<M: Matrix>(
+    kernel: Kernel,
+    left: &[f32],
+    right: &M,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let pack = |column, steps, panels: &mut [RightStep]| {
+        dispatch(PackPanels { right, column, steps, panels });
+    };
+    let right = blocks::Right::Unpacked { sizes: right.sizes(), pack: &pack };
     kernel.product(left, right, |_| Pairs, |block| dispatch(WriteSums { block, bias }))
 }
 

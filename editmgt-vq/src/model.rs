@@ -23,10 +23,6 @@ const WHOLE_BYTES: usize = 1 << 32;
 const ACTIVATIONS: usize = 3;
 /// Side of the tiles of [`Tiling::Auto`], in pixels.
 const AUTO_SIDE: usize = 256;
-/// Activations stored between the units of a run in tiles, in bytes: 2 GB. With the official codec's
-/// weights (0.6 GB), an image of 24 megapixels (0.3 GB) and the activations of a tile (0.6 GB) that
-/// stays below 4 GB.
-const STORED_BYTES: usize = 2_000_000_000;
 
 /// The VQ codec of the official checkpoints (diffusers `VQModel`).
 ///
@@ -233,11 +229,11 @@ impl VqCodec for VqModel {
     }
 
     fn encode_tiled(&self, images: Tensor<4>, side: usize) -> Result<TokenGrid> {
-        self.quantize.tokens(self.encode_latents_tiled(images, Tiles::new(side, STORED_BYTES))?)
+        self.quantize.tokens(self.encode_latents_tiled(images, Tiles::of_side(side))?)
     }
 
     fn decode_tiled(&self, tokens: &TokenGrid, side: usize) -> Result<Tensor<4>> {
-        let tiles = Tiles::new(side, STORED_BYTES);
+        let tiles = Tiles::of_side(side);
         Ok(self.decode_unclipped_tiled(self.embed(tokens)?, tiles)?.clamp(0.0, 1.0))
     }
 }

@@ -38,8 +38,15 @@ fn all(left: &[f32], right: &[f32], sizes: [usize; 2], bias: Option<&[f32]>) -> 
     let tiles = Bf16Tiles::detect().map(Kernel::Tiles);
     let kernels = tiles.into_iter().chain(Bf16Dot::detect().map(Kernel::Dot));
     let pairs = packed_pairs(&right);
-    let mut results: Vec<_> =
-        kernels.map(|kernel| packed_product(kernel, left, &pairs, bias)).collect();
+    let mut results: Vec<_> = kernels
+        .map(|kernel| {
+            let packed = packed_product(kernel, left, &pairs, bias);
+            let unpacked = unpacked_product(kernel, left, &right, bias);
+            let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&packed) == bits(&unpacked), "packed or not");
+            packed
+        })
+        .collect();
     let packed = product::PackedRight::new(&Rounded(&right));
     results.push(widened_product(left, &right, &packed, bias));
     results
@@ -172,4 +179,15 @@ fn sums_do_not_depend_on_rows_and_threads() {
     for (rows, threads) in [(700, 3), (ROW_BLOCK, 1), (20, 3), (3, 3), (1, 1)] {
         assert!(of(rows, threads) == all[..rows * outputs], "{rows} rows, {threads} threads");
     }
+}
+
+#[test]
+fn steps_are_the_same_whatever_makes_them() {
+    let low = std::array::from_fn(|i| (i * 2003 + 40_000) as u16);
+    let high = std::array::from_fn(|i| (i * 1999 + 7) as u16);
+    let mut steps = [[0; COLUMNS]; 2];
+    Interleave::plain().write(&low, &high, &mut steps[0]);
+    Interleave::detect().write(&low, &high, &mut steps[1]);
+    assert_eq!(steps[0], steps[1]);
+    assert_eq!(steps[0], std::array::from_fn(|i| pair(low[i], high[i])));
 }

@@ -15,7 +15,20 @@ pub(crate) struct Tiles {
     stored_bytes: usize,
 }
 
+/// Bound of what is stored, in bytes: 2 GB. With the official codec's weights (0.6 GB), an image of
+/// 24 megapixels (0.3 GB) and the activations of a tile (0.6 GB) that stays below 4 GB.
+const STORED_BYTES: usize = 2_000_000_000;
+/// Bytes stored for each pixel of a tile, so that smaller tiles take less memory in all: with 128
+/// pixels 0.67 GB, one layer of 128 channels at 1024x1024 and the image.
+const STORED_BYTES_OF_PIXEL: usize = 40_960;
+
 impl Tiles {
+    /// Tiles of this side, with a bound of what is stored that fits it.
+    pub(crate) fn of_side(side: usize) -> Self {
+        let of_tile = side.saturating_mul(side).saturating_mul(STORED_BYTES_OF_PIXEL);
+        Self::new(side, of_tile.min(STORED_BYTES))
+    }
+
     /// Tiles of at least one pixel.
     pub(crate) fn new(side: usize, stored_bytes: usize) -> Self {
         Self { side: side.max(1), stored_bytes }
