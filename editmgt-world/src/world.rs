@@ -82,6 +82,18 @@ impl WorldConfig {
         }
     }
 
+    /// The same world with these keys of its config in the place of its own.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parse`] for an unknown key or a value of another type.
+    pub fn with_keys(&self, keys: &serde_json::Map<String, Value>) -> Result<Self, ConfigError> {
+        let mut config = serde_json::to_value(self).unwrap_or_default();
+        if let Some(config) = config.as_object_mut() {
+            config.extend(keys.clone());
+        }
+        Self::from_json(&config.to_string())
+    }
+
     /// The same world with another seed.
     pub fn with_seed(mut self, seed: u64) -> Self {
         match &mut self {
@@ -240,6 +252,26 @@ impl World {
                 (instruction, answers)
             }
             Kind::Sprites(world) => world.lesson(split, index),
+        }
+    }
+
+    /// The number of classes of each question about the [`contents`](Self::contents) of a cell;
+    /// none in the world of shapes, whose cells are easily told apart.
+    pub fn content_classes(&self) -> Vec<usize> {
+        match &self.kind {
+            Kind::Shapes(_) => Vec::new(),
+            Kind::Sprites(_) => sprites::content_classes().to_vec(),
+        }
+    }
+
+    /// What each cell of a grid over the image before shows: row-major, one class for each question
+    /// of [`content_classes`](Self::content_classes); 0 is `nothing`.
+    pub fn contents(&self, truth: &Truth, rows: usize, columns: usize) -> Vec<u32> {
+        match (&self.kind, truth) {
+            (Kind::Sprites(world), Truth::Sprites(plan)) => {
+                world.contents(&plan.scene_before, rows, columns).concat()
+            }
+            _ => Vec::new(),
         }
     }
 

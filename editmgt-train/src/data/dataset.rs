@@ -16,6 +16,9 @@ pub struct EditExample {
     pub instruction: String,
     /// The kind of edit, if known.
     pub category: Option<Category>,
+    /// What each token of the image before shows: one class for each question of
+    /// [`EditDataset::content_classes`], token by token.
+    pub contents: Vec<u32>,
 }
 
 /// Edits to train on, all on one grid.
@@ -33,6 +36,11 @@ pub trait EditDataset {
 
     /// Micro-conditioning of the images.
     fn micro(&self) -> MicroConditions;
+
+    /// The number of classes of each question about what a token shows; empty where that is unknown.
+    fn content_classes(&self) -> Vec<usize> {
+        Vec::new()
+    }
 
     /// These examples, each index below [`len`](Self::len). Deterministic: an index always gives
     /// the same example.

@@ -319,6 +319,7 @@ impl EditDataset for PairEdits {
                 after: tokens.after.into_iter().map(u32::from).collect(),
                 instruction: instruction.clone(),
                 category: *category,
+                contents: Vec::new(),
             })
         };
         indices.iter().map(example).collect()

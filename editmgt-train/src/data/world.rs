@@ -3,9 +3,7 @@ use editmgt_core::{Error, GridSize, MicroConditions, VqCodec};
 use super::{EditDataset, EditExample};
 use crate::run::TrainError;
 use burn::tensor::{Device, Tensor, TensorData};
-use editmgt_world::EditPair;
-use editmgt_world::touched;
-use editmgt_world::{Split, World};
+use editmgt_world::{Example, Split, World, touched};
 use image::RgbImage;
 
 /// The edits of the world, drawn and encoded on demand.
@@ -68,14 +66,18 @@ impl EditDataset for WorldEdits {
         MicroConditions::uncropped(self.size.1 as usize, self.size.0 as usize)
     }
 
+    fn content_classes(&self) -> Vec<usize> {
+        self.world.content_classes()
+    }
+
     fn examples(&self, indices: &[u64]) -> Result<Vec<EditExample>, TrainError> {
-        let pairs: Vec<EditPair> =
-            indices.iter().map(|&index| self.world.pair(self.split, index).pair).collect();
+        let examples: Vec<Example> =
+            indices.iter().map(|&index| self.world.pair(self.split, index)).collect();
         let pictures: Vec<&RgbImage> =
-            pairs.iter().flat_map(|pair| [&pair.before, &pair.after]).collect();
+            examples.iter().flat_map(|of| [&of.pair.before, &of.pair.after]).collect();
         let mut tokens = self.encode(&pictures)?.into_iter();
         let grid = self.grid();
-        let example = |pair: EditPair| {
+        let example = |Example { pair, truth, .. }: Example| {
             let (Some(before), Some(after)) = (tokens.next(), tokens.next()) else {
                 return Err(Error::shape("encoded images", "two of each pair", "fewer").into());
             };
@@ -89,8 +91,9 @@ impl EditDataset for WorldEdits {
                 None => differs.collect(),
             };
             let (instruction, category) = (pair.instruction, pair.category);
-            Ok(EditExample { before, after, changed, instruction, category })
+            let contents = self.world.contents(&truth, grid.height, grid.width);
+            Ok(EditExample { before, after, changed, instruction, category, contents })
         };
-        pairs.into_iter().map(example).collect()
+        examples.into_iter().map(example).collect()
     }
 }

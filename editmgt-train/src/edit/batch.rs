@@ -24,6 +24,8 @@ pub struct EditBatch {
     pub masked: Vec<bool>,
     /// Whether each token differs from the reference, `[B, N]` row-major.
     pub changed: Vec<bool>,
+    /// What each token of the reference shows, `[B, N, questions]` row-major; empty if unknown.
+    pub contents: Vec<u32>,
 }
 
 /// Settings shared by all batches of a run.
@@ -53,7 +55,7 @@ impl EditBatch {
         let count = examples.len();
         let (mut canvas, mut reference, mut target) = (Vec::new(), Vec::new(), Vec::new());
         let (mut masked, mut changed) = (Vec::new(), Vec::new());
-        let (mut prompts, mut timestep) = (Vec::new(), Vec::new());
+        let (mut prompts, mut timestep, mut contents) = (Vec::new(), Vec::new(), Vec::new());
         for (position, example) in examples.into_iter().enumerate() {
             let sample = number * options.batch as u64 + position as u64;
             let without_text =
@@ -72,6 +74,7 @@ impl EditBatch {
             canvas.extend(after.iter().zip(&mask.masked).map(hide));
             target.extend(after);
             reference.extend(example.before);
+            contents.extend(example.contents);
             masked.extend(mask.masked);
             changed.extend(is_changed);
             prompts.push(if without_text { String::new() } else { example.instruction });
@@ -91,6 +94,7 @@ impl EditBatch {
             micro: vec![micro; count],
             masked,
             changed,
+            contents,
         })
     }
 
@@ -126,6 +130,23 @@ impl EditBatch {
         items.flat_map(weigh).collect()
     }
 
+    /// What the first token of each cell of the grid inside the blocks shows, `[B, cells,
+    /// questions]`.
+    pub(super) fn contents(&self, inner: GridSize, questions: usize) -> Vec<u32> {
+        let size = self.target.size();
+        let (rows, columns) =
+            (size.height.div_ceil(inner.height), size.width.div_ceil(inner.width));
+        let of_image = self.contents.chunks_exact(size.len() * questions);
+        let cells = of_image.flat_map(|image| {
+            (0..inner.len()).flat_map(move |cell| {
+                let (row, column) = (cell / inner.width * rows, cell % inner.width * columns);
+                let token = row * size.width + column;
+                &image[token * questions..(token + 1) * questions]
+            })
+        });
+        cells.copied().collect()
+    }
+
     /// The share of changed tokens in each cell of the grid inside the blocks, `[B, cells]`.
     pub(super) fn region(&self, inner: GridSize) -> Vec<f32> {
         let size = self.target.size();
@@ -157,6 +178,7 @@ mod tests {
             changed: (0..8).map(|id| id < 3).collect(),
             instruction: "make it red".into(),
             category: None,
+            contents: Vec::new(),
         };
         let settings = BatchSettings {
             options,
@@ -204,6 +226,14 @@ mod tests {
                 "{got:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_cell_shows_what_its_first_token_shows() {
+        let mut batch = batch(&EditOptions::paper(2), 0);
+        batch.contents = (0..2 * 8 * 3).collect();
+        let of_cells = batch.contents(GridSize::new(1, 2), 3);
+        assert_eq!(of_cells, [0, 1, 2, 6, 7, 8, 24, 25, 26, 30, 31, 32]);
     }
 
     #[test]

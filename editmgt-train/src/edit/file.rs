@@ -147,6 +147,16 @@ impl EditFile {
     }
 }
 
+/// Steps with edits of a simpler world.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CurriculumStage {
+    /// Number of steps.
+    pub steps: u64,
+    /// Keys of the world's config, in the place of the run's.
+    pub world: serde_json::Map<String, serde_json::Value>,
+}
+
 /// Config of `editmgt-lab train edit` for a new model: data, model and training options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -161,6 +171,9 @@ pub struct EditRun {
     /// The world; the default one if omitted. Training uses its training split, evaluations the
     /// validation split. An error for other data.
     pub world: Option<WorldConfig>,
+    /// Simpler edits for the first steps after the text lessons. Only for a world's data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curriculum: Vec<CurriculumStage>,
     /// Source of the edits; the world by default.
     #[serde(default, skip_serializing_if = "DataOptions::is_world")]
     pub data: DataOptions,
@@ -203,13 +216,17 @@ impl EditRun {
         Ok(run)
     }
 
-    /// Text lessons and judged edits need ground truth, which only the world has.
+    /// Text lessons, a curriculum and judged edits need ground truth, which only the world has.
     fn check_world_options(&self) -> Result<(), TrainError> {
         if self.data.is_world() {
             return Ok(());
         }
         if self.training.text_lessons.is_some() {
             return Err(TrainError::option("text_lessons", "none beside other data", "some"));
+        }
+        if !self.curriculum.is_empty() {
+            let got = self.curriculum.len();
+            return Err(TrainError::option("curriculum", "none beside other data", got));
         }
         match self.training.edited {
             0 => Ok(()),
@@ -293,6 +310,8 @@ impl EditRun {
             (Some(world), Some(_)) => model.with_slot_head(&world.lesson_classes()),
             _ => model,
         };
+        let model =
+            model.with_contents_head(&self.training.loss, &*data.train, transformer.width())?;
         let draws = Draws::new(self.seed);
         let mut model =
             self.model.structured_init.apply(initialise(model, &draws), self.model.axes);

@@ -6,8 +6,11 @@ use editmgt_kernels::{Operands, WithOperands};
 use editmgt_text::SmallText;
 use editmgt_transformer::{MgtModel, TrainingOutput};
 
-use super::{EditBatch, LossOptions, changed_cross_entropy, map_divergence, masked_nll};
-use crate::run::{Draws, initialise};
+use super::{
+    EditBatch, EditDataset, LossOptions, changed_cross_entropy, map_divergence, masked_nll,
+    slot_cross_entropy,
+};
+use crate::run::{Draws, TrainError, initialise};
 
 /// All modules that are trained together.
 #[derive(Module, Debug)]
@@ -16,6 +19,11 @@ pub struct EditModel {
     text: Option<SmallText>,
     changed_head: Option<Linear>,
     slot_head: Option<Linear>,
+    reference_head: Option<Linear>,
+    contents_head: Option<Linear>,
+    /// The number of classes of each of its questions.
+    #[module(skip)]
+    content_classes: Vec<usize>,
 }
 
 impl WithOperands for EditModel {
@@ -39,12 +47,47 @@ pub struct EditParts {
 }
 
 impl EditModel {
-    /// Combines the parts, with a new head of the transformer's `width` if the loss needs one.
+    /// Combines the parts, with new heads of the transformer's `width` for which tokens change, if
+    /// the loss needs them.
     pub fn new(parts: EditParts, loss: &LossOptions, width: usize, device: &Device) -> Self {
         let EditParts { transformer, text } = parts;
-        let wanted = loss.changed_head_weight > 0.0;
-        let changed_head = wanted.then(|| LinearConfig::new(width, 1).init(device));
-        Self { transformer, text, changed_head, slot_head: None }
+        let head = |weight: f32| (weight > 0.0).then(|| LinearConfig::new(width, 1).init(device));
+        Self {
+            transformer,
+            text,
+            changed_head: head(loss.changed_head_weight),
+            slot_head: None,
+            reference_head: head(loss.reference_head_weight),
+            contents_head: None,
+            content_classes: Vec::new(),
+        }
+    }
+
+    /// Adds a head, for the transformer's `width`, that classifies what each cell of the reference
+    /// shows, if the loss needs one.
+    ///
+    /// # Errors
+    /// [`TrainError::Option`] if the loss needs one, and the data don't tell what a token shows.
+    pub fn with_contents_head(
+        mut self,
+        loss: &LossOptions,
+        data: &dyn EditDataset,
+        width: usize,
+    ) -> Result<Self, TrainError> {
+        let weight = loss.contents_head_weight;
+        if weight == 0.0 {
+            return Ok(self);
+        }
+        let classes = data.content_classes();
+        if classes.is_empty() {
+            let expected = "0 for data that don't tell what a token shows";
+            return Err(TrainError::option("contents_head_weight", expected, weight));
+        }
+        let device = self.devices().into_iter().next().unwrap_or_default();
+        let head = LinearConfig::new(width, classes.iter().sum());
+        self.contents_head = Some(head.init(&device));
+        self.content_classes = classes;
+        Ok(self)
     }
 
     /// Adds a head that classifies the pooled text; `classes` are those of each question.
@@ -61,9 +104,12 @@ impl EditModel {
         self.slot_head.as_ref().map(|head| head.forward(text.pooled.clone()))
     }
 
-    /// Replaces the head, if there is one, by one initialised from `draws`.
-    pub fn with_drawn_head(mut self, draws: &Draws) -> Self {
-        self.changed_head = self.changed_head.map(|head| initialise(head, draws));
+    /// Initialises the heads, those that there are, from `draws`.
+    pub fn with_drawn_heads(mut self, draws: &Draws) -> Self {
+        let drawn = |head: Option<Linear>| head.map(|head| initialise(head, draws));
+        self.changed_head = drawn(self.changed_head);
+        self.reference_head = drawn(self.reference_head);
+        self.contents_head = drawn(self.contents_head);
         self
     }
 
@@ -124,16 +170,32 @@ impl EditModel {
         options: &LossOptions,
     ) -> Result<Tensor<1>> {
         let output = self.forward(batch, text, &options.map_blocks)?;
+        let inner = self.transformer.inner_grid(batch.target.size());
         let weights = batch.weights(options);
         let mut loss = masked_nll(output.logits, &batch.target, &weights)?;
         if options.map_weight > 0.0 {
-            let region = batch.region(self.transformer.inner_grid(batch.target.size()));
+            let region = batch.region(inner);
             loss = loss + map_divergence(&output.maps, &region)? * options.map_weight;
         }
         if let Some(head) = &self.changed_head {
             let logits = head.forward(output.features).squeeze_dim(2);
             let cost = changed_cross_entropy(logits, &batch.changed)?;
             loss = loss + cost * options.changed_head_weight;
+        }
+        // Without a reference there is nothing to find in it.
+        let Some(reference) = output.reference else { return Ok(loss) };
+        if let Some(head) = &self.reference_head {
+            let logits = head.forward(reference.clone()).squeeze_dim(2);
+            let changed: Vec<bool> =
+                batch.region(inner).into_iter().map(|share| share > 0.0).collect();
+            let cost = changed_cross_entropy(logits, &changed)?;
+            loss = loss + cost * options.reference_head_weight;
+        }
+        if let Some(head) = &self.contents_head {
+            let logits: Tensor<2> = head.forward(reference).flatten(0, 1);
+            let answers = batch.contents(inner, self.content_classes.len());
+            let (cost, _) = slot_cross_entropy(logits, &self.content_classes, &answers)?;
+            loss = loss + cost * options.contents_head_weight;
         }
         Ok(loss)
     }

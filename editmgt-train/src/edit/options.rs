@@ -48,6 +48,13 @@ pub struct LossOptions {
     pub map_blocks: Vec<usize>,
     /// Weight of an auxiliary head that predicts which tokens change; 0 as in the paper.
     pub changed_head_weight: f32,
+    /// Weight of an auxiliary head that predicts which cells change from the reference's rows after
+    /// the double blocks; 0 as in the paper. Its way to the weights that tell which object an
+    /// instruction means is short.
+    pub reference_head_weight: f32,
+    /// Weight of an auxiliary head that classifies from the same rows what each cell shows; 0 as in
+    /// the paper. Only for data that tell it: the world of sprites.
+    pub contents_head_weight: f32,
 }
 
 impl Default for LossOptions {
@@ -60,6 +67,8 @@ impl Default for LossOptions {
             map_weight: 0.0,
             map_blocks: Vec::new(),
             changed_head_weight: 0.0,
+            reference_head_weight: 0.0,
+            contents_head_weight: 0.0,
         }
     }
 }
@@ -144,6 +153,8 @@ impl EditOptions {
             ("changed_weight", loss.changed_weight),
             ("map_weight", loss.map_weight),
             ("changed_head_weight", loss.changed_head_weight),
+            ("reference_head_weight", loss.reference_head_weight),
+            ("contents_head_weight", loss.contents_head_weight),
         ] {
             if !(weight >= 0.0 && weight.is_finite()) {
                 return Err(TrainError::option(key, "a finite weight, 0 or more", weight));

@@ -6,10 +6,10 @@ use editmgt_core::{Flow, VqCodec};
 use editmgt_text::{TokenizerError, Vocabulary, WordTokenizer};
 use editmgt_vq::CodecConfig;
 
-use super::{EditData, EditRun, WorldEdits};
+use super::{CurriculumData, CurriculumStage, EditData, EditRun, WorldEdits};
 use crate::data::{DataReport, PairCodec, PairData};
 use crate::run::{TrainError, TrainEvent};
-use editmgt_world::{Split, World};
+use editmgt_world::{Split, World, WorldConfig};
 
 /// Training data and the tokenizer of its instructions.
 pub(super) struct Source {
@@ -31,13 +31,26 @@ impl EditRun {
         let world = World::new(config.clone())?;
         let tokenizer = self.world_tokenizer(&world)?;
         let second = self.codec(device)?.codec;
-        let edits = |codec, split, len| -> Result<_, TrainError> {
+        let edits = |codec, config: &WorldConfig, split, len| -> Result<_, TrainError> {
             let world = World::new(config.clone())?;
             Ok(Box::new(WorldEdits::new(world, codec, device.clone(), split, len)?))
         };
+        let examples = self.examples.unwrap_or(0);
+        let stage = |stage: &CurriculumStage| -> Result<_, TrainError> {
+            let config = config.with_keys(&stage.world)?;
+            let words = World::new(config.clone())?.vocabulary();
+            let known = world.vocabulary();
+            if let Some(word) = words.iter().find(|word| !known.contains(word)) {
+                let expected = "only words of the run's own world";
+                return Err(TrainError::option("curriculum.world", expected, word));
+            }
+            let train = edits(self.codec(device)?.codec, &config, Split::Train, examples)?;
+            Ok(CurriculumData { steps: stage.steps, train })
+        };
         let data = EditData {
-            train: edits(codec, Split::Train, self.examples.unwrap_or(0))?,
-            validation: edits(second, Split::Validation, self.training.evaluated as u64)?,
+            train: edits(codec, &config, Split::Train, examples)?,
+            validation: edits(second, &config, Split::Validation, self.training.evaluated as u64)?,
+            curriculum: self.curriculum.iter().map(stage).collect::<Result<_, _>>()?,
         };
         Ok(Source { data, tokenizer, report: None, world: Some(world) })
     }
@@ -72,8 +85,11 @@ impl EditRun {
             pairs.prepare(codec, self.training.evaluated, &readable, &mut |completed, total| {
                 watch(&TrainEvent::Encoding { completed, total });
             })?;
-        let data =
-            EditData { train: Box::new(prepared.train), validation: Box::new(prepared.validation) };
+        let data = EditData {
+            train: Box::new(prepared.train),
+            validation: Box::new(prepared.validation),
+            curriculum: Vec::new(),
+        };
         Ok(Source { data, tokenizer, report: Some(prepared.report), world: None })
     }
 

@@ -182,6 +182,7 @@ mod tests {
             micro: vec![MicroConditions::uncropped(64, 64)],
             masked: vec![true; GRID.len()],
             changed: vec![false; GRID.len()],
+            contents: Vec::new(),
         };
         let text = TextSide::Trained(words()).encode(model, &[""]).unwrap();
         model.forward(&batch, &text, &[]).unwrap().logits.try_into_vec_as::<f32>().unwrap()

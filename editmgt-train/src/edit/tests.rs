@@ -99,6 +99,7 @@ impl EditDataset for Rule {
                 after,
                 instruction: format!("make it {}", if is_red { "red" } else { "blue" }),
                 category: Some(Category::Colour),
+                contents: Vec::new(),
             }
         };
         Ok(indices.iter().map(example).collect())
@@ -121,6 +122,8 @@ pub(super) fn everything() -> EditOptions {
             map_weight: 0.15,
             map_blocks: vec![1, 2],
             changed_head_weight: 0.5,
+            reference_head_weight: 0.25,
+            contents_head_weight: 0.0,
         },
         ..EditOptions::paper(4)
     }
@@ -311,7 +314,8 @@ pub(super) fn learner() -> LearnerOptions {
 fn trainer(steps: u64, text: TextSide) -> EditTrainer {
     let options = everything();
     let model = model(&options.loss, matches!(text, TextSide::Trained(_)));
-    let data = EditData { train: Box::new(Rule), validation: Box::new(Rule) };
+    let data =
+        EditData { train: Box::new(Rule), validation: Box::new(Rule), curriculum: Vec::new() };
     let plan = TrainingPlan::new(learner(), steps, 3);
     EditTrainer::new(model, text, data, options, plan).unwrap()
 }
@@ -397,7 +401,156 @@ fn options_out_of_range_are_named() {
         (bad(|o| o.loss.map_weight = 0.0), "map_blocks"),
         (bad(|o| o.loss.map_blocks = vec![4]), "map_blocks"),
         (bad(|o| o.loss.changed_head_weight = -1.0), "changed_head_weight"),
+        (bad(|o| o.loss.reference_head_weight = f32::NAN), "reference_head_weight"),
+        (bad(|o| o.loss.contents_head_weight = -1.0), "contents_head_weight"),
     ] {
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+/// [`Rule`] with labels: 1 for a token above 6, else 0.
+struct Labelled;
+
+impl EditDataset for Labelled {
+    fn len(&self) -> u64 {
+        Rule.len()
+    }
+
+    fn grid(&self) -> GridSize {
+        Rule.grid()
+    }
+
+    fn micro(&self) -> MicroConditions {
+        Rule.micro()
+    }
+
+    fn content_classes(&self) -> Vec<usize> {
+        vec![2]
+    }
+
+    fn examples(&self, indices: &[u64]) -> Result<Vec<EditExample>, TrainError> {
+        let mut examples = Rule.examples(indices)?;
+        for example in &mut examples {
+            example.contents = example.before.iter().map(|&id| u32::from(id > 6)).collect();
+        }
+        Ok(examples)
+    }
+}
+
+#[test]
+fn heads_on_the_reference_learn() {
+    use crate::run::Trainee;
+    let options = EditOptions {
+        loss: LossOptions {
+            reference_head_weight: 1.0,
+            contents_head_weight: 1.0,
+            ..everything().loss
+        },
+        ..everything()
+    };
+    let own = |weight| LossOptions { contents_head_weight: weight, ..options.loss.clone() };
+    let unknown = model(&options.loss, true).with_contents_head(&options.loss, &Rule, WIDTH);
+    assert!(unknown.unwrap_err().to_string().contains("contents_head_weight"));
+    let model = model(&options.loss, true);
+    let model = model.with_contents_head(&options.loss, &Labelled, WIDTH).unwrap();
+    let data = EditData {
+        train: Box::new(Labelled),
+        validation: Box::new(Labelled),
+        curriculum: Vec::new(),
+    };
+    let plan = TrainingPlan::new(learner(), 60, 3);
+    let side = TextSide::Trained(words());
+    let settings = BatchSettings {
+        options: &options,
+        draws: &Draws::new(1),
+        grid: GRID,
+        micro: Rule.micro(),
+        mask_token: CODES,
+    };
+    let examples = Labelled.examples(&[0, 1, 2, 3]).unwrap();
+    let batch = EditBatch::new(settings, 0, examples).unwrap();
+    let prompts: Vec<&str> = batch.prompts.iter().map(String::as_str).collect();
+    let cost = |model: &EditModel, with: &LossOptions| {
+        let text = side.encode(model, &prompts).unwrap();
+        let loss = |options| model.loss(&batch, &text, options).unwrap().into_scalar::<f32>();
+        loss(with) - loss(&LossOptions { reference_head_weight: 0.0, ..own(0.0) })
+    };
+    let contents = LossOptions { reference_head_weight: 0.0, ..own(1.0) };
+    let region = own(0.0);
+    let mut trainer =
+        EditTrainer::new(model, TextSide::Trained(words()), data, options.clone(), plan).unwrap();
+    let before = trainer.trained();
+    for step in 0..60 {
+        trainer.step(step).unwrap();
+    }
+    let after = trainer.trained();
+    for (what, with) in [("contents", contents), ("region", region)] {
+        let (before, after) = (cost(&before, &with), cost(&after, &with));
+        assert!(before > 0.3 && after < 0.7 * before, "{what}: {before}, {after}");
+    }
+}
+
+/// A stage of one step.
+fn one_category() -> CurriculumStage {
+    let world = serde_json::json!({"categories": ["remove"]});
+    CurriculumStage { steps: 1, world: world.as_object().unwrap().clone() }
+}
+
+/// A data set that says which one it is: by the instructions.
+struct Named(&'static str, u64, GridSize);
+
+impl EditDataset for Named {
+    fn len(&self) -> u64 {
+        self.1
+    }
+
+    fn grid(&self) -> GridSize {
+        self.2
+    }
+
+    fn micro(&self) -> MicroConditions {
+        Rule.micro()
+    }
+
+    fn examples(&self, indices: &[u64]) -> Result<Vec<EditExample>, TrainError> {
+        let mut examples = Rule.examples(indices)?;
+        examples.iter_mut().for_each(|example| example.instruction = self.0.into());
+        Ok(examples)
+    }
+}
+
+#[test]
+fn a_curriculum_comes_first_and_must_fit() {
+    let data = |stages: &[(&'static str, u64, u64, GridSize)]| EditData {
+        train: Box::new(Named("make it red", 24, GRID)),
+        validation: Box::new(Rule),
+        curriculum: stages
+            .iter()
+            .map(|&(name, steps, len, grid)| CurriculumData {
+                steps,
+                train: Box::new(Named(name, len, grid)),
+            })
+            .collect(),
+    };
+    let staged = data(&[("one", 2, 24, GRID), ("two", 1, 24, GRID)]);
+    let order: Vec<String> = (0..5)
+        .map(|step| staged.train_at(step).examples(&[0]).unwrap().remove(0).instruction)
+        .collect();
+    assert_eq!(order, ["one", "one", "two", "make it red", "make it red"]);
+    let options = everything();
+    let built = |data| {
+        let model = model(&options.loss, true);
+        let plan = TrainingPlan::new(learner(), 3, 3);
+        EditTrainer::new(model, TextSide::Trained(words()), data, options.clone(), plan)
+    };
+    assert!(built(data(&[("one", 2, 24, GRID)])).is_ok());
+    let other = GridSize::new(GRID.height, GRID.width + 2);
+    for (stage, named) in [
+        (("one", 3, 24, GRID), "steps of the curriculum"),
+        (("one", 1, 23, GRID), "examples of the curriculum"),
+        (("one", 1, 24, other), "grid of the curriculum"),
+    ] {
+        let error = built(data(&[stage])).err().unwrap().to_string();
         assert!(error.contains(named), "{error}");
     }
 }
@@ -430,6 +583,7 @@ fn a_run_makes_a_model_that_edits() {
         seed: 1,
         codec,
         examples: Some(50),
+        curriculum: vec![one_category()],
         world: Some(shapes::WorldConfig { canvas: 80, ..Default::default() }.into()),
         data: DataOptions::default(),
         model: SmallModelOptions {

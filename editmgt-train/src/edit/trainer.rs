@@ -57,6 +57,48 @@ pub struct EditData {
     pub train: Box<dyn EditDataset>,
     /// To evaluate on.
     pub validation: Box<dyn EditDataset>,
+    /// What the first steps after the lessons train on in the place of `train`: one after the
+    /// other. Empty for none.
+    pub curriculum: Vec<CurriculumData>,
+}
+
+/// The data of some of the first steps of a run, as long as those of the others.
+pub struct CurriculumData {
+    /// Number of steps.
+    pub steps: u64,
+    /// To train on.
+    pub train: Box<dyn EditDataset>,
+}
+
+impl EditData {
+    /// The data of a step, counted from the end of the lessons.
+    pub(super) fn train_at(&self, step: u64) -> &dyn EditDataset {
+        let mut end = 0;
+        let stage = self.curriculum.iter().find(|stage| {
+            end += stage.steps;
+            step < end
+        });
+        stage.map_or(&*self.train, |stage| &*stage.train)
+    }
+
+    /// Checks that all data have one grid, and every stage as many examples as the rest.
+    fn check(&self) -> Result<(), TrainError> {
+        let (grid, len) = (self.train.grid(), self.train.len());
+        let stages = self.curriculum.iter().map(|stage| &stage.train);
+        for (what, data) in std::iter::once(("grid of the validation data", &self.validation))
+            .chain(stages.clone().map(|train| ("grid of the curriculum", train)))
+        {
+            if data.grid() != grid {
+                return Err(editmgt_core::Error::shape(what, grid, data.grid()).into());
+            }
+        }
+        for train in stages {
+            if train.len() != len {
+                return Err(TrainError::option("examples of the curriculum", len, train.len()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Instructions with their meaning, for the text-encoder warm-up.
@@ -131,7 +173,7 @@ impl EditTrainer {
     ///
     /// # Errors
     /// [`TrainError::Option`] for an option out of range or a freeze pattern without a match,
-    /// [`TrainError::Stage`] when the two data sets differ in their grid.
+    /// [`TrainError::Stage`] when the data sets differ in their grid.
     pub fn new(
         model: EditModel,
         text: TextSide,
@@ -144,11 +186,12 @@ impl EditTrainer {
             let expected = format!("fewer than the run's {}", plan.steps);
             return Err(TrainError::option("text_lessons.steps", expected, lessons.steps));
         }
-        let (train, validation) = (data.train.grid(), data.validation.grid());
-        if train != validation {
-            let error =
-                editmgt_core::Error::shape("grid of the validation data", train, validation);
-            return Err(error.into());
+        data.check()?;
+        let staged: u64 = data.curriculum.iter().map(|stage| stage.steps).sum();
+        let lessons = options.text_lessons.map_or(0, |lessons| lessons.steps);
+        if staged > 0 && staged >= plan.steps - lessons {
+            let expected = format!("fewer than the {} after the lessons", plan.steps - lessons);
+            return Err(TrainError::option("steps of the curriculum", expected, staged));
         }
         let draws = Draws::new(plan.seed);
         let mut seeded = Vec::new();
@@ -236,22 +279,23 @@ impl Trainee for EditTrainer {
         let Self { learner, text, data, order, options, draws, .. } = self;
         let mut seeds = draws.stream("device", step);
         self.seeded.iter().for_each(|device| device.seed(seeds.bits()));
+        // The learning rate schedule starts after the lessons.
+        let lessons = options.text_lessons.map_or(0, |lessons| lessons.steps);
+        let train = data.train_at(step - lessons);
         let settings = BatchSettings {
             options,
             draws,
-            grid: data.train.grid(),
-            micro: data.train.micro(),
+            grid: train.grid(),
+            micro: train.micro(),
             mask_token: learner.model().transformer().spec().mask_token,
         };
         let size = options.batch as u64;
         let (accumulate, operands) = (self.accumulate, self.operands);
-        // The learning rate schedule starts after the lessons.
-        let lessons = options.text_lessons.map_or(0, |lessons| lessons.steps);
         let update = learner.update(step - lessons, self.steps - lessons, |model, part| {
             let number = step * accumulate + part as u64;
             let samples = number * size..(number + 1) * size;
             let indices: Vec<u64> = samples.map(|sample| order.at(sample)).collect();
-            let batch = EditBatch::new(settings, number, data.train.examples(&indices)?)?;
+            let batch = EditBatch::new(settings, number, train.examples(&indices)?)?;
             let prompts: Vec<&str> = batch.prompts.iter().map(String::as_str).collect();
             let model = model.clone().with_operands(operands);
             let text = text.encode(&model, &prompts)?;

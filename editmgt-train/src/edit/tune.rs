@@ -118,7 +118,8 @@ impl TuneRun {
         };
         let parts = EditParts { transformer, text };
         let model = EditModel::new(parts, &self.training.loss, config.width(), &learning)
-            .with_drawn_head(&draws);
+            .with_contents_head(&self.training.loss, &*data.train, config.width())?
+            .with_drawn_heads(&draws);
 
         let out = RunFolder::open(root, self, access)?;
         if let Some(report) = &report {
@@ -148,6 +149,7 @@ impl TuneRun {
         Ok(EditData {
             train: edits(Split::Train, self.examples.unwrap_or(0))?,
             validation: edits(Split::Validation, self.training.evaluated as u64)?,
+            curriculum: Vec::new(),
         })
     }
 
@@ -182,7 +184,7 @@ impl TuneRun {
             },
         )?;
         let (train, validation) = (Box::new(prepared.train), Box::new(prepared.validation));
-        Ok((EditData { train, validation }, prepared.report))
+        Ok((EditData { train, validation, curriculum: Vec::new() }, prepared.report))
     }
 
     /// An adapter cannot change the convention: the scheduler is the model's own.

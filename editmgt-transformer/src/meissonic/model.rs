@@ -75,6 +75,9 @@ pub struct TrainingOutput {
     pub logits: Tensor<3>,
     /// `[B, N, D]`: the input of the head that computes logits, for auxiliary heads.
     pub features: Tensor<3>,
+    /// `[B, cells, D]`: the reference after the double blocks, for auxiliary heads; `None` without
+    /// a reference.
+    pub reference: Option<Tensor<3>>,
     /// `[B, cells]` for each requested block: the attention from text rows to each cell of the
     /// inner grid, averaged over heads and rows.
     pub maps: Vec<Tensor<2>>,
@@ -150,16 +153,17 @@ impl MgtModel {
     ) -> Result<TrainingOutput> {
         let items = (0..input.tokens.batch()).map(|item| ItemRows { item, rows: TextRows::All });
         let request = AttentionRequest { blocks: blocks.into(), items: items.collect() };
-        let mut features = None;
-        let keep_output = |trace: Trace<'_>| {
-            if let Trace::Output(output) = trace {
-                features = Some(output.clone());
-            }
+        let (mut features, mut seen) = (None, None);
+        let keep = |trace: Trace<'_>| match trace {
+            Trace::Output(output) => features = Some(output.clone()),
+            Trace::Double { reference, .. } => seen = reference.cloned(),
+            _ => {}
         };
-        let (logits, capture) = self.pass(input, &request, keep_output, &mut Keeping::nothing())?;
+        let (logits, capture) = self.pass(input, &request, keep, &mut Keeping::nothing())?;
         Ok(TrainingOutput {
             logits,
             features: features.expect("every pass traces its output"),
+            reference: seen,
             maps: capture.map(Capture::into_tensors).unwrap_or_default(),
         })
     }

@@ -42,7 +42,9 @@ pub struct SpritesConfig {
     pub overlap: u32,
     /// Whether objects cast a shadow on the ground.
     pub shadows: bool,
-    /// Most objects in a scene before an edit, 1..=6. There are fewer if they don't fit.
+    /// Least objects in a scene before an edit, 1 to `max_objects`. There are fewer if they don't fit.
+    pub min_objects: usize,
+    /// Most objects in a scene before an edit, 1..=6.
     pub max_objects: usize,
     /// Things, at least two.
     pub things: Vec<Thing>,
@@ -76,6 +78,7 @@ impl Default for SpritesConfig {
             step: 4,
             overlap: 8,
             shadows: true,
+            min_objects: 1,
             max_objects: 5,
             things: Thing::ALL.to_vec(),
             colours: Colour::ALL.to_vec(),
@@ -119,6 +122,10 @@ impl SpritesConfig {
         }
         if !(1..=6).contains(&self.max_objects) {
             return bad("max_objects", "1 to 6", self.max_objects.to_string());
+        }
+        if !(1..=self.max_objects).contains(&self.min_objects) {
+            let expected = format!("1 to {}", self.max_objects);
+            return bad("min_objects", &expected, self.min_objects.to_string());
         }
         distinct("things", &self.things, 2)?;
         distinct("colours", &self.colours, 2)?;

@@ -17,7 +17,8 @@ impl World {
     pub(super) fn draw_scene(&self, draws: &mut Draws) -> Scene {
         let background = *draws.pick(&self.config.backgrounds);
         let mut scene = Scene { background, style: Style::Normal, objects: Vec::new() };
-        for _ in 0..=draws.index(self.config.max_objects) {
+        let (least, most) = (self.config.min_objects, self.config.max_objects);
+        for _ in 0..least + draws.index(most - least + 1) {
             let placed = (0..MAX_PLACEMENTS).find_map(|_| {
                 let mut object = self.draw_object(draws);
                 if !scene.objects.is_empty() && draws.index(ALIKE) == 0 {

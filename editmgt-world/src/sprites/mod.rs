@@ -34,6 +34,7 @@
 mod action;
 mod backdrop;
 mod config;
+mod contents;
 mod draw;
 mod grammar;
 mod judge;
@@ -57,6 +58,7 @@ use scene::Layout;
 
 pub use action::{Action, Destination, Naming, Reference};
 pub use config::{SPRITES_VERSION, SpritesConfig, SpritesKind};
+pub use contents::content_classes;
 pub use lesson::lesson_classes;
 pub use names::{Background, Colour, Distance, Extreme, Side, Size, Style, Thing};
 pub use scene::{Object, Scene};

@@ -20,12 +20,13 @@ fn adapter_trainer(lora: &LoraOptions, compute: &ComputeOptions, steps: u64) -> 
     let model = model_on(&device, &options.loss, true);
     let transformer = lora.attach(model.transformer().clone(), &keys(), &Draws::new(3)).unwrap();
     let parts = EditParts { transformer, text: model.text().cloned() };
-    let model = EditModel::new(parts, &options.loss, 16, &device).with_drawn_head(&Draws::new(3));
+    let model = EditModel::new(parts, &options.loss, 16, &device).with_drawn_heads(&Draws::new(3));
     let mut learner = learner();
     learner.learning_rate.peak = 2e-2;
     let plan = TrainingPlan::new(learner, steps, 3);
     let plan = TrainingPlan { freeze: vec![r"^text\.".into()], ..compute.plan(plan).unwrap() };
-    let data = EditData { train: Box::new(Rule), validation: Box::new(Rule) };
+    let data =
+        EditData { train: Box::new(Rule), validation: Box::new(Rule), curriculum: Vec::new() };
     EditTrainer::new(model, TextSide::Trained(words()), data, options, plan).unwrap()
 }
 

@@ -169,6 +169,8 @@ fn impossible_worlds_are_refused_by_name() {
         (r#"{"kind": "sprites", "step": 0}"#, "step"),
         (r#"{"kind": "sprites", "overlap": 99}"#, "overlap"),
         (r#"{"kind": "sprites", "max_objects": 0}"#, "max_objects"),
+        (r#"{"kind": "sprites", "min_objects": 0}"#, "min_objects"),
+        (r#"{"kind": "sprites", "min_objects": 3, "max_objects": 2}"#, "min_objects"),
         (r#"{"kind": "sprites", "things": ["cat"]}"#, "things"),
         (r#"{"kind": "sprites", "things": ["cat", "blob"]}"#, "blob"),
         (r#"{"kind": "sprites", "colours": ["red", "red"]}"#, "a repeated one"),
@@ -184,6 +186,17 @@ fn impossible_worlds_are_refused_by_name() {
         let message = read.and_then(|world| world).unwrap_err().to_string();
         assert!(message.contains(named), "{text}: {message}");
     }
+}
+
+#[test]
+fn scenes_have_the_least_number_of_objects() {
+    let config = SpritesConfig { min_objects: 2, max_objects: 3, ..small().config().clone() };
+    let world = World::new(config).unwrap();
+    let counts: Vec<usize> =
+        (0..70).map(|i| world.plan(Split::Train, i).scene_before.objects.len()).collect();
+    // Nearly always there is room for two.
+    assert!(counts.iter().filter(|&&count| count < 2).count() <= 2, "{counts:?}");
+    assert!(counts.contains(&2) && counts.contains(&3));
 }
 
 #[test]
@@ -204,9 +217,10 @@ proptest! {
         seed in 0u64..1000,
         step in prop::sample::select(vec![1u32, 4, 8, 16]),
         overlap in 0u32..=16,
-        max_objects in 1usize..=6,
+        (min_objects, max_objects) in (1usize..=6).prop_flat_map(|most| (1..=most, Just(most))),
     ) {
-        let config = SpritesConfig { seed, step, overlap, max_objects, ..small().config().clone() };
+        let sizes = SpritesConfig { min_objects, max_objects, ..small().config().clone() };
+        let config = SpritesConfig { seed, step, overlap, ..sizes };
         let world = World::new(config).unwrap();
         for plan in (0..7).map(|i| world.plan(Split::Train, i)) {
             let applied = plan.edit[0].apply(&plan.scene_before, world.layout);
