@@ -126,7 +126,8 @@ where
             }
             Self::Dot(dot) => {
                 for (strip, sums) in strips.iter().zip(sums.chunks_exact_mut(DOT_ROWS)) {
-                    let product = dot.product(strip.as_chunks().0, panel);
+                    let strip = strip.as_chunks::<STEPS>().0.as_chunks::<DOT_ROWS>().0;
+                    let product = dot.product(strip, panel.as_chunks().0);
                     if add {
                         sums.as_flattened_mut()
                             .iter_mut()
@@ -145,11 +146,7 @@ where
         let of_strip = self.rows();
         let strip = row / of_strip * of_strip * steps;
         let row = row % of_strip;
-        strip
-            + match self {
-                Self::Tiles(_) => (step / STEPS * of_strip + row) * STEPS + step % STEPS,
-                Self::Dot(_) => step * of_strip + row,
-            }
+        strip + (step / STEPS * of_strip + row) * STEPS + step % STEPS
     }
 
     /// The product of the rows of `left` and of `right`. `numbers` packs the rows from one on;
@@ -273,23 +270,10 @@ impl<T, D, P: Steps> WithSimd for PackStrip<'_, T, D, P> {
         for (block, to) in strip.chunks_exact_mut(kernel.rows() * STEPS).enumerate() {
             let first = block * STEPS * P::NUMBERS;
             let mut rows = rows.chunks_exact(inputs).enumerate();
-            match kernel {
-                Kernel::Tiles(_) => {
-                    let (to, _) = to.as_chunks_mut::<STEPS>();
-                    for to in to {
-                        let next = rows.next();
-                        *to = next.map_or([0; STEPS], |(row, x)| numbers.steps(row, x, first));
-                    }
-                }
-                Kernel::Dot(_) => {
-                    let (to, _) = to.as_chunks_mut::<DOT_ROWS>();
-                    to.fill([0; DOT_ROWS]);
-                    for (row, x) in rows {
-                        for (step, numbers) in to.iter_mut().zip(numbers.steps(row, x, first)) {
-                            step[row] = numbers;
-                        }
-                    }
-                }
+            let (to, _) = to.as_chunks_mut::<STEPS>();
+            for to in to {
+                let next = rows.next();
+                *to = next.map_or([0; STEPS], |(row, x)| numbers.steps(row, x, first));
             }
         }
     }

@@ -39,6 +39,8 @@ pub(crate) const DOT_ROWS: usize = 12;
 pub(crate) type RightStep = [u32; COLUMNS];
 /// [`STEPS`] steps of a strip for [`Tiles`]: for each row its steps, as those of a panel.
 pub(crate) type LeftTiles = [[u32; STEPS]; TILE_ROWS];
+/// The same for [`Dot`].
+pub(crate) type LeftRows = [[u32; STEPS]; DOT_ROWS];
 /// The sums of one row.
 pub(crate) type Sums<S> = [S; COLUMNS];
 
@@ -74,10 +76,12 @@ pub(crate) trait Dot: Copy + Send + Sync {
     /// `None` if the processor doesn't have them.
     fn detect() -> Option<Self>;
 
-    /// The product of a strip and a panel of the same number of steps. A step of a strip is 32 bits
-    /// for each row.
-    fn product(self, strip: &[[u32; DOT_ROWS]], panel: &[RightStep])
-    -> [Sums<Self::Sum>; DOT_ROWS];
+    /// The product of a strip and a panel of the same number of steps.
+    fn product(
+        self,
+        strip: &[LeftRows],
+        panel: &[[RightStep; STEPS]],
+    ) -> [Sums<Self::Sum>; DOT_ROWS];
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -99,7 +103,9 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::sync::OnceLock;
 
-    use super::{COLUMNS, DOT_ROWS, Dot, LeftTiles, RightStep, STEPS, Sums, TILE_ROWS, Tiles};
+    use super::{
+        COLUMNS, DOT_ROWS, Dot, LeftRows, LeftTiles, RightStep, STEPS, Sums, TILE_ROWS, Tiles,
+    };
 
     /// Asks the cache to read the line at the start of `from`.
     #[inline(always)]
@@ -190,27 +196,33 @@ mod x86 {
         }
 
         #[inline]
-        fn product(self, strip: &[[u32; DOT_ROWS]], panel: &[RightStep]) -> [Sums<f32>; DOT_ROWS] {
+        fn product(
+            self,
+            strip: &[LeftRows],
+            panel: &[[RightStep; STEPS]],
+        ) -> [Sums<f32>; DOT_ROWS] {
             // SAFETY: the token says that the processor has the features of the function.
             unsafe { bf16_dot_product(strip, panel) }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn bf16_dot_product(strip: &[[u32; DOT_ROWS]], panel: &[RightStep]) -> [Sums<f32>; DOT_ROWS] {
+    fn bf16_dot_product(strip: &[LeftRows], panel: &[[RightStep; STEPS]]) -> [Sums<f32>; DOT_ROWS] {
         debug_assert_eq!(strip.len(), panel.len());
         // Loops over arrays, not closures: a closure isn't always inlined into a function with more
         // features than its caller's.
         let mut registers = [[_mm512_setzero_ps(); REGISTERS]; DOT_ROWS];
         for (left, right) in strip.iter().zip(panel) {
-            let mut columns = [bf16_pairs(_mm512_setzero_si512()); REGISTERS];
-            for (register, lanes) in columns.iter_mut().zip(right.as_chunks().0) {
-                *register = bf16_pairs(read_u32(lanes));
-            }
-            for (registers, &left) in registers.iter_mut().zip(left) {
-                let left = bf16_pairs(_mm512_set1_epi32(left.cast_signed()));
-                for (sum, &right) in registers.iter_mut().zip(&columns) {
-                    *sum = _mm512_dpbf16_ps(*sum, left, right);
+            for (step, right) in right.iter().enumerate() {
+                let mut columns = [bf16_pairs(_mm512_setzero_si512()); REGISTERS];
+                for (register, lanes) in columns.iter_mut().zip(right.as_chunks().0) {
+                    *register = bf16_pairs(read_u32(lanes));
+                }
+                for (registers, left) in registers.iter_mut().zip(left) {
+                    let left = bf16_pairs(_mm512_set1_epi32(left[step].cast_signed()));
+                    for (sum, &right) in registers.iter_mut().zip(&columns) {
+                        *sum = _mm512_dpbf16_ps(*sum, left, right);
+                    }
                 }
             }
         }
@@ -274,7 +286,11 @@ mod x86 {
         }
 
         #[inline]
-        fn product(self, strip: &[[u32; DOT_ROWS]], panel: &[RightStep]) -> [Sums<i32>; DOT_ROWS] {
+        fn product(
+            self,
+            strip: &[LeftRows],
+            panel: &[[RightStep; STEPS]],
+        ) -> [Sums<i32>; DOT_ROWS] {
             match self.0 {
                 // SAFETY: the token says that the processor has the features of the function.
                 Width::Zmm => unsafe { int8_dot_product(strip, panel) },
@@ -285,18 +301,20 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
-    fn int8_dot_product(strip: &[[u32; DOT_ROWS]], panel: &[RightStep]) -> [Sums<i32>; DOT_ROWS] {
+    fn int8_dot_product(strip: &[LeftRows], panel: &[[RightStep; STEPS]]) -> [Sums<i32>; DOT_ROWS] {
         debug_assert_eq!(strip.len(), panel.len());
         let mut registers = [[_mm512_setzero_si512(); REGISTERS]; DOT_ROWS];
         for (left, right) in strip.iter().zip(panel) {
-            let mut columns = [_mm512_setzero_si512(); REGISTERS];
-            for (register, lanes) in columns.iter_mut().zip(right.as_chunks().0) {
-                *register = read_u32(lanes);
-            }
-            for (registers, &left) in registers.iter_mut().zip(left) {
-                let left = _mm512_set1_epi32(left.cast_signed());
-                for (sum, &right) in registers.iter_mut().zip(&columns) {
-                    *sum = _mm512_dpbusd_epi32(*sum, left, right);
+            for (step, right) in right.iter().enumerate() {
+                let mut columns = [_mm512_setzero_si512(); REGISTERS];
+                for (register, lanes) in columns.iter_mut().zip(right.as_chunks().0) {
+                    *register = read_u32(lanes);
+                }
+                for (registers, left) in registers.iter_mut().zip(left) {
+                    let left = _mm512_set1_epi32(left[step].cast_signed());
+                    for (sum, &right) in registers.iter_mut().zip(&columns) {
+                        *sum = _mm512_dpbusd_epi32(*sum, left, right);
+                    }
                 }
             }
         }
@@ -325,23 +343,25 @@ mod x86 {
 
     #[target_feature(enable = "avx2,avxvnni")]
     fn int8_dot_product_256(
-        strip: &[[u32; DOT_ROWS]],
-        panel: &[RightStep],
+        strip: &[LeftRows],
+        panel: &[[RightStep; STEPS]],
     ) -> [Sums<i32>; DOT_ROWS] {
         debug_assert_eq!(strip.len(), panel.len());
         let mut sums = [[0; COLUMNS]; DOT_ROWS];
         for (group, rows) in sums.as_chunks_mut::<ROWS_256>().0.iter_mut().enumerate() {
             let mut registers = [[_mm256_setzero_si256(); REGISTERS_256]; ROWS_256];
             for (left, right) in strip.iter().zip(panel) {
-                let mut columns = [_mm256_setzero_si256(); REGISTERS_256];
-                for (register, lanes) in columns.iter_mut().zip(right.as_chunks().0) {
-                    *register = read_u32_256(lanes);
-                }
-                let left = left.as_chunks::<ROWS_256>().0[group];
-                for (registers, left) in registers.iter_mut().zip(left) {
-                    let left = _mm256_set1_epi32(left.cast_signed());
-                    for (sum, &right) in registers.iter_mut().zip(&columns) {
-                        *sum = _mm256_dpbusd_avx_epi32(*sum, left, right);
+                let left = &left.as_chunks::<ROWS_256>().0[group];
+                for (step, right) in right.iter().enumerate() {
+                    let mut columns = [_mm256_setzero_si256(); REGISTERS_256];
+                    for (register, lanes) in columns.iter_mut().zip(right.as_chunks().0) {
+                        *register = read_u32_256(lanes);
+                    }
+                    for (registers, left) in registers.iter_mut().zip(left) {
+                        let left = _mm256_set1_epi32(left[step].cast_signed());
+                        for (sum, &right) in registers.iter_mut().zip(&columns) {
+                            *sum = _mm256_dpbusd_avx_epi32(*sum, left, right);
+                        }
                     }
                 }
             }
@@ -543,7 +563,9 @@ mod x86 {
 mod elsewhere {
     use std::convert::Infallible;
 
-    use super::{COLUMNS, DOT_ROWS, Dot, LeftTiles, RightStep, Sums, TILE_ROWS, Tiles};
+    use super::{
+        COLUMNS, DOT_ROWS, Dot, LeftRows, LeftTiles, RightStep, STEPS, Sums, TILE_ROWS, Tiles,
+    };
 
     /// Nothing.
     pub(crate) fn prefetch<T>(_: &[T]) {}
@@ -587,8 +609,8 @@ mod elsewhere {
 
                 fn product(
                     self,
-                    _: &[[u32; DOT_ROWS]],
-                    _: &[RightStep],
+                    _: &[LeftRows],
+                    _: &[[RightStep; STEPS]],
                 ) -> [Sums<$sum>; DOT_ROWS] {
                     match self.0 {}
                 }
