@@ -113,7 +113,7 @@ fn edits(
     let (mut keys, mut missing) = (Vec::new(), BTreeMap::new());
     for variation in &ablation.variations {
         let request = Some(variation.request.clone());
-        let suite = WorldSuite { editor, request, world, split, n };
+        let suite = WorldSuite { editor, request, world, split, n, oracle_mask: false };
         let identity = suite.identity()?;
         let key = identity.to_string();
         // Edits made at another time are not comparable.

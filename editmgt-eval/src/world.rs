@@ -1,7 +1,7 @@
 use editmgt::{EditRequest, EditResult, Editor};
 use editmgt_world::Metrics;
 use editmgt_world::{Example, Split, World};
-use editmgt_world::{Trial, round_trip, touched, trial};
+use editmgt_world::{Trial, round_trip, touched, trial, trial_with_oracle_mask};
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
 
@@ -22,6 +22,8 @@ pub struct WorldSuite<'a> {
     pub split: Split,
     /// Number of scenes, 1 or more; a run can be resumed with more.
     pub n: u64,
+    /// Whether each edit gets a user's mask of the tokens that truly change.
+    pub oracle_mask: bool,
 }
 
 /// The score from which a token counts as edited: the middle of a rescaled map.
@@ -34,7 +36,12 @@ impl Suite for WorldSuite<'_> {
             None => json!({"codec_only": true, "model": self.editor.model().source}),
         };
         let world = self.world.config();
-        Ok(json!({"suite": "world", "world": world, "split": self.split, "edits": edits}))
+        let mut identity =
+            json!({"suite": "world", "world": world, "split": self.split, "edits": edits});
+        if self.oracle_mask {
+            identity["oracle_mask"] = true.into();
+        }
+        Ok(identity)
     }
 
     fn len(&self) -> u64 {
@@ -49,8 +56,8 @@ impl Suite for WorldSuite<'_> {
                 round_trip(self.editor, self.world, at).map_err(error)?;
             return measured(trial, example, picture, None);
         };
-        let (trial, example, edited) =
-            trial(self.editor, self.world, at, request).map_err(error)?;
+        let edit = if self.oracle_mask { trial_with_oracle_mask } else { trial };
+        let (trial, example, edited) = edit(self.editor, self.world, at, request).map_err(error)?;
         measured(trial, example, edited.image.rgb().clone(), Some(&edited))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use editmgt::{EditRequest, Editor, Photo};
-use editmgt_world::{Category, Split, World, WorldConfig, trial};
+use editmgt_world::{Category, Split, World, WorldConfig, touched, trial, trial_with_oracle_mask};
 
 /// Per category. The model's card has the success rates over many more.
 const SCENES: u64 = 10;
@@ -24,6 +24,22 @@ fn it_edits_held_out_scenes_of_every_category() {
     assert!(successes.values().all(|&n| 2 * n >= SCENES), "{successes:?}");
     let all: u64 = successes.values().sum();
     assert!(10 * all >= 8 * SCENES * Category::ALL.len() as u64, "{successes:?}");
+}
+
+#[test]
+fn an_oracle_mask_keeps_all_other_tokens() {
+    let editor = Editor::embedded().build().unwrap();
+    let world = World::new(WorldConfig::small()).unwrap();
+    for index in 0..14 {
+        let (at, request) = ((Split::Test, index), EditRequest::default());
+        let (trial, example, edited) =
+            trial_with_oracle_mask(&editor, &world, at, &request).unwrap();
+        assert_eq!(trial.tokens_changed_outside, 0.0, "{index}");
+        let changed = example.pair.changed.unwrap();
+        let free = edited.held.held().iter().filter(|held| !**held).count();
+        let touched = touched(&changed, edited.tokens.size()).into_iter().filter(|&t| t).count();
+        assert_eq!(free, touched, "{index}");
+    }
 }
 
 #[test]

@@ -54,5 +54,8 @@ pub use metrics::Metrics;
 pub use pair::{Category, EditPair};
 pub use sheet::contact_sheet;
 pub use split::Split;
-pub use trial::{Trial, TrialMeans, TrialSummary, auc, decibels, round_trip, touched, trial};
+pub use trial::{
+    Trial, TrialMeans, TrialSummary, auc, decibels, round_trip, touched, trial,
+    trial_with_oracle_mask,
+};
 pub use world::{Example, Scene, Truth, World, WorldConfig};

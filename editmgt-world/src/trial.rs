@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use editmgt::{EditError, EditRequest, EditResult, Editor, Photo, ResizePlan};
+use editmgt::{EditError, EditRequest, EditResult, Editor, Mask, Photo, ResizePlan};
 use editmgt_core::GridSize;
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
@@ -40,12 +40,54 @@ pub struct Trial {
 pub fn trial(
     editor: &Editor,
     world: &World,
-    (split, index): (Split, u64),
+    at: (Split, u64),
     request: &EditRequest,
+) -> Result<(Trial, Example, EditResult), EditError> {
+    trial_with(editor, world, at, |_| request.clone())
+}
+
+/// [`trial`] with a user's mask: of the tokens that truly change, those of a mask drawn by hand that
+/// is exact to a token.
+///
+/// # Errors
+/// Those of the edit.
+pub fn trial_with_oracle_mask(
+    editor: &Editor,
+    world: &World,
+    at: (Split, u64),
+    request: &EditRequest,
+) -> Result<(Trial, Example, EditResult), EditError> {
+    let factor = editor.model().codec.spec().downsample_factor as u32;
+    trial_with(editor, world, at, |example| {
+        let request = request.clone();
+        match &example.pair.changed {
+            Some(changed) => request.mask(Mask::from_luma(of_tokens(changed, factor))),
+            None => request,
+        }
+    })
+}
+
+/// A mask in whole tokens of `factor` pixels a side: white where one has a marked pixel.
+fn of_tokens(mask: &GrayImage, factor: u32) -> GrayImage {
+    let (width, height) = mask.dimensions();
+    let grid = GridSize::new((height / factor) as usize, (width / factor) as usize);
+    let touched = touched(mask, grid);
+    GrayImage::from_fn(width, height, |x, y| {
+        let (row, column) =
+            (y as usize * grid.height / height as usize, x as usize * grid.width / width as usize);
+        image::Luma([if touched[row * grid.width + column] { 255 } else { 0 }])
+    })
+}
+
+fn trial_with(
+    editor: &Editor,
+    world: &World,
+    (split, index): (Split, u64),
+    request: impl FnOnce(&Example) -> EditRequest,
 ) -> Result<(Trial, Example, EditResult), EditError> {
     let example = world.pair(split, index);
     let instruction = example.pair.instruction.clone();
-    let request = request.clone().instruction(instruction.clone());
+    let request = request(&example).instruction(instruction.clone());
     let photo = Photo::from_rgb(example.pair.before.clone())?;
     let edited = editor.edit(&photo, &request)?;
     let changed = match &example.pair.changed {

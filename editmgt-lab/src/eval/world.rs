@@ -23,6 +23,9 @@ pub(super) struct WorldEvalArgs {
     /// every edit
     #[arg(long, conflicts_with = "request")]
     codec_only: bool,
+    /// Give each edit a user's mask: of the tokens that truly change
+    #[arg(long, conflicts_with = "codec_only")]
+    oracle_mask: bool,
     #[command(flatten)]
     encoders: EncoderArgs,
     #[command(flatten)]
@@ -76,7 +79,8 @@ pub(super) fn run(args: &WorldEvalArgs) -> Outcome {
     let editor = args.editor.editor()?;
     let encoders = args.encoders.open(&editor, args.editor.model.unknown_keys())?;
     let request = (!args.codec_only).then_some(request);
-    let suite = WorldSuite { editor: &editor, request, world: &world, split, n: args.scenes.n };
+    let (n, oracle_mask) = (args.scenes.n, args.oracle_mask);
+    let suite = WorldSuite { editor: &editor, request, world: &world, split, n, oracle_mask };
     args.run.run(&suite, &encoders)?;
     Ok(ExitCode::SUCCESS)
 }
