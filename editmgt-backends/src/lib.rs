@@ -30,4 +30,4 @@ pub use choice::{Backend, DeviceChoice};
 pub use device::{DeviceInfo, DeviceState, available, available_on, open, open_default};
 pub use dtype::{Compute, Dtype, DtypePolicy};
 pub use error::DeviceError;
-pub use memory::{available_memory, peak_memory};
+pub use memory::{available_memory, peak_memory, resident_memory};

@@ -5,6 +5,11 @@ pub fn peak_memory() -> Option<u64> {
     bytes_of("VmHWM:", &std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// Memory of this process in bytes; `None` if the system does not report it (all but Linux).
+pub fn resident_memory() -> Option<u64> {
+    bytes_of("VmRSS:", &std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
 /// Memory in bytes that programs can still use without swapping; `None` if the system does not report
 /// it (all but Linux).
 pub fn available_memory() -> Option<u64> {
@@ -41,6 +46,7 @@ mod tests {
         }
         if cfg!(target_os = "linux") {
             assert!(peak_memory() > Some(1 << 20));
+            assert!(resident_memory() > Some(1 << 20) && resident_memory() <= peak_memory());
             assert!(host_memory() > peak_memory());
             assert!(host_memory() > available_memory() && available_memory() > Some(0));
         }

@@ -163,8 +163,8 @@ impl HoldMask {
     }
 }
 
-/// The user's own word on where the edit may happen, on the token grid: `[height, width]`, one
-/// for all images. 1 means "may change", 0 means "must stay".
+/// A user's mask, reduced to the token grid: `[height, width]`, one for all images. 1 means "may
+/// change", 0 means "must stay".
 #[derive(Debug, Clone, PartialEq)]
 pub struct UserMask {
     size: GridSize,

@@ -109,6 +109,9 @@ pub trait TextEncoder: Send + Sync {
     /// Encodes a batch of prompts; an empty prompt is allowed (it is the usual negative).
     /// Text beyond the encoder's length is cut off.
     ///
+    /// # Shapes
+    /// `B` prompts, to `[B, L, D]` and `[B, P]` of [`spec`](Self::spec).
+    ///
     /// # Errors
     /// [`Error::Stage`] with the tokeniser's error, [`Error::Shape`] for an empty batch.
     fn encode(&self, prompts: &[&str]) -> Result<TextConditioning>;

@@ -158,7 +158,8 @@ impl Metrics {
         self.photos.set(usage.photos as i64);
         self.kept_edits.set(usage.edits as i64);
         self.kept_bytes.set(usage.bytes as i64);
-        self.resident_bytes.set(resident_bytes().unwrap_or(0));
+        let resident = editmgt_backends::resident_memory().unwrap_or(0);
+        self.resident_bytes.set(resident.try_into().unwrap_or(i64::MAX));
         let mut encoded = String::new();
         text::encode(&mut encoded, &self.registry)?;
         Ok(encoded)
@@ -172,14 +173,6 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// Resident memory by Linux; `None` elsewhere.
-fn resident_bytes() -> Option<i64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024 * kilobytes)
 }
 
 #[cfg(test)]

@@ -37,6 +37,9 @@ impl Activation {
     }
 
     /// Applies the function to each element.
+    ///
+    /// # Shapes
+    /// Any, to the same.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Gelu => gelu(x),
@@ -46,6 +49,9 @@ impl Activation {
     }
 
     /// The function of each element of `gate`, times the element of `x`.
+    ///
+    /// # Shapes
+    /// Two equal ones, to the same.
     pub fn gated<const D: usize>(self, gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::GeluTanh => gelu_tanh_gated(gate, x),

@@ -36,6 +36,9 @@ impl ClipEncoder {
 
     /// Encodes token ids, from [`tokenizer`](Self::tokenizer) or made elsewhere.
     ///
+    /// # Shapes
+    /// `[B, L]` ids, to the shapes of [`TextConditioning`].
+    ///
     /// # Errors
     /// Those of [`ClipText::forward`].
     pub fn encode_ids(&self, ids: &TokenIds) -> Result<TextConditioning> {
@@ -110,6 +113,9 @@ impl ClipGemma2Encoder {
     }
 
     /// Encodes token ids, from the two tokenisers or made elsewhere, of the same prompts.
+    ///
+    /// # Shapes
+    /// `[B, L]` ids each, of their own `L`, to the shapes of [`TextConditioning`].
     ///
     /// # Errors
     /// [`Error::Shape`] for different numbers of prompts; those of [`ClipText::forward`] and

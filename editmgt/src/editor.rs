@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::Arc;
 
-use editmgt_core::{EditObserver, HoldMask, ScoreMap, Silent, TokenGrid, TransformerSpec};
+use editmgt_core::{EditObserver, HoldMask, ScoreMap, Silent, TokenGrid};
 use editmgt_sampler::LoopStep;
 
 use crate::builder::{EditorBuilder, FORWARD_BATCH, Origin};
@@ -16,13 +16,8 @@ use crate::model::{Model, ModelOrigin};
 use crate::open::OpenPhoto;
 use crate::photo::{ChangeMask, Overlay, Photo};
 use crate::report::EditReport;
-use crate::request::{EditRequest, EditSettings, KeywordPolicy, ModelFacts, Task};
+use crate::request::{EditRequest, EditSettings, KeywordPolicy, ModelFacts, Task, default_blocks};
 use crate::run::{Batched, Features, PhotoRun};
-
-/// The blocks that the official code documents for localisation.
-const OFFICIAL_BLOCKS: std::ops::RangeInclusive<usize> = 28..=36;
-/// How many blocks the official model has.
-const OFFICIAL_BLOCK_COUNT: usize = 42;
 
 /// Edits photos with one loaded model. Can be shared between threads; edits don't change it, and a
 /// clone is the same model.
@@ -106,8 +101,8 @@ impl Editor {
         Origin::Folder(ModelOrigin::new(folder)).builder()
     }
 
-    /// Starts loading the small model that is part of the program: it edits scenes of its own
-    /// little world of shapes, and shows with nothing downloaded how everything works.
+    /// Starts loading the small model that is part of the program: it edits synthetic
+    /// scenes of coloured shapes, and shows with nothing downloaded how everything works.
     #[cfg(feature = "embedded")]
     pub fn embedded() -> EditorBuilder {
         Origin::Embedded.builder()
@@ -386,15 +381,6 @@ impl Editor {
             return Err(EditError::option("keyword", expected, format!("hold {}", settings.hold)));
         }
         Ok(settings)
-    }
-}
-
-/// The blocks whose attention locates an edit where neither request nor model names any: those that the
-/// official code documents for its model, else all single blocks.
-pub fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {
-    match spec.blocks() {
-        OFFICIAL_BLOCK_COUNT => OFFICIAL_BLOCKS.collect(),
-        blocks => (spec.double_blocks..blocks).collect(),
     }
 }
 

@@ -84,7 +84,7 @@ pub use editmgt_kernels::{Operands, WithOperands};
 /// The stages between logits and tokens.
 pub use editmgt_sampler as sampler;
 pub use editmgt_sampler::{EditLoop, Localisation, LoopInput, LoopStages, LoopStep};
-pub use editor::{EditResult, Editor, default_blocks};
+pub use editor::{EditResult, Editor};
 pub use error::{EditError, ModelError, StoppedEdit};
 pub use generate::{
     GenerateRecord, GenerateReport, GenerateResult, GeneratedImage, OnImage, Record,
@@ -109,5 +109,5 @@ pub use report::{EditReport, ScoreReport, StepsReport, TextLeftOut};
 pub use request::{
     CompositePolicy, CustomHold, EditDefaults, EditRequest, EditSettings, GenerateDefaults,
     GenerateRequest, GenerateSettings, HoldPolicy, Holding, Job, KeywordPolicy, MapFilter,
-    OptionInfo, Task, content_words,
+    OptionInfo, Task, content_words, default_blocks,
 };

@@ -22,11 +22,7 @@ use draw::{Code, Pick, pick};
 /// that is low it is masked again, the model sees a hole there, and another token goes free in
 /// its place. An image with nothing masked gets one of its known tokens masked.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Parity {
-    masking_schedule: MaskingSchedule,
-    temperature: Temperature,
-    timesteps: Timesteps,
-}
+pub struct Parity(Plan);
 
 /// The step with region hold done right; the same as [`Parity`] while nothing is held.
 ///
@@ -34,39 +30,51 @@ pub struct Parity {
 /// other, and the schedule counts only the tokens that are still free. The number of masked
 /// tokens never grows, and an image with nothing masked stays as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Strict {
+pub struct Strict(Plan);
+
+/// How much each step masks, with how much noise, and what the model is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Plan {
     masking_schedule: MaskingSchedule,
     temperature: Temperature,
     timesteps: Timesteps,
 }
 
+impl Plan {
+    fn of(self, request: &ScheduleRequest) -> Result<Schedule> {
+        plan(self.masking_schedule, self.temperature, self.timesteps, request)
+    }
+}
+
 impl Parity {
     /// A scheduler with this schedule and this noise.
     pub fn new(masking_schedule: MaskingSchedule, temperature: Temperature) -> Self {
-        Self { masking_schedule, temperature, timesteps: Timesteps::default() }
+        Self(Plan { masking_schedule, temperature, timesteps: Timesteps::default() })
     }
 
-    /// The same, telling the model something else about how far the canvas is.
+    /// The same with another timestep convention.
+    #[must_use]
     pub fn with_timesteps(self, timesteps: Timesteps) -> Self {
-        Self { timesteps, ..self }
+        Self(Plan { timesteps, ..self.0 })
     }
 }
 
 impl Strict {
     /// A scheduler with this schedule and this noise.
     pub fn new(masking_schedule: MaskingSchedule, temperature: Temperature) -> Self {
-        Self { masking_schedule, temperature, timesteps: Timesteps::default() }
+        Self(Plan { masking_schedule, temperature, timesteps: Timesteps::default() })
     }
 
-    /// The same, telling the model something else about how far the canvas is.
+    /// The same with another timestep convention.
+    #[must_use]
     pub fn with_timesteps(self, timesteps: Timesteps) -> Self {
-        Self { timesteps, ..self }
+        Self(Plan { timesteps, ..self.0 })
     }
 }
 
 impl UnmaskScheduler for Parity {
     fn plan(&self, request: &ScheduleRequest) -> Result<Schedule> {
-        plan(self.masking_schedule, self.temperature, self.timesteps, request)
+        self.0.of(request)
     }
 
     fn step(&self, state: StepState<'_>) -> Result<StepResult> {
@@ -76,7 +84,7 @@ impl UnmaskScheduler for Parity {
 
 impl UnmaskScheduler for Strict {
     fn plan(&self, request: &ScheduleRequest) -> Result<Schedule> {
-        plan(self.masking_schedule, self.temperature, self.timesteps, request)
+        self.0.of(request)
     }
 
     fn step(&self, state: StepState<'_>) -> Result<StepResult> {

@@ -71,7 +71,10 @@ impl ClipTextConfig {
 }
 
 impl ClipText {
-    /// Encodes `[B, L]` tokens.
+    /// Encodes tokens.
+    ///
+    /// # Shapes
+    /// `[B, L]` ids, to the shapes of [`ClipOutput`].
     ///
     /// # Errors
     /// [`Error::TokenOutOfRange`] for an id outside the vocabulary, [`Error::Shape`] for more

@@ -75,11 +75,13 @@ impl Gemma2Config {
 }
 
 impl Gemma2 {
-    /// Encodes `[B, L]` tokens into `[B, L, D]`: the output of the layer before the last, not
-    /// normed (`hidden_states[-2]`).
+    /// Encodes tokens: the output of the layer before the last, not normed (`hidden_states[-2]`).
     ///
     /// The only mask is the causal one: padding is attended like any other token, and positions
     /// count it, as in the official pipeline.
+    ///
+    /// # Shapes
+    /// `[B, L]` ids, to `[B, L, D]`.
     ///
     /// # Errors
     /// [`Error::TokenOutOfRange`](editmgt_core::Error::TokenOutOfRange) for an id outside the
@@ -91,6 +93,9 @@ impl Gemma2 {
 
     /// As [`forward`](Self::forward), with all that comes before: the scaled embeddings, then
     /// the output of each layer.
+    ///
+    /// # Shapes
+    /// `[B, L]` ids, to `[B, L, D]` each.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).

@@ -83,10 +83,13 @@ impl SmallTextConfig {
 }
 
 impl SmallText {
-    /// Encodes `[B, L]` tokens of a [`WordTokenizer`]: the rows after the final norm, `[B, L, D]`,
-    /// and the projected mean of those that are no padding, `[B, P]`.
+    /// Encodes tokens of a [`WordTokenizer`]: the rows after the final norm, and the projected mean
+    /// of those that are no padding.
     ///
     /// Padding rows come out like all others, having seen the words; no row sees them.
+    ///
+    /// # Shapes
+    /// `[B, L]` ids, to hidden rows `[B, L, D]` and pooled vectors `[B, P]`.
     ///
     /// # Errors
     /// [`Error::TokenOutOfRange`](editmgt_core::Error::TokenOutOfRange) for an id outside the

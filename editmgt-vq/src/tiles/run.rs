@@ -76,7 +76,11 @@ pub(crate) fn run(units: &[Vec<Step<'_>>], input: Tensor<4>, tiles: Tiles) -> Re
         let bytes = batch * channels * pixels(size) * stored.dtype().size();
         let stored_bytes = stored.shape().num_elements() * stored.dtype().size();
         let last = index + 1 == units.len();
-        if last || bytes <= stored_bytes || bytes + stored_bytes <= tiles.stored_bytes {
+        // While it is put together, what it is computed from is stored, too. If that is too large by
+        // itself (an image in small tiles), what is no larger takes its place.
+        let fits = bytes + stored_bytes <= tiles.stored_bytes;
+        let shrinks = stored_bytes > tiles.stored_bytes && bytes <= stored_bytes;
+        if last || fits || shrinks {
             stored = assemble(&pending, &known, &stored, tiles);
             pending.clear();
             known.clear();

@@ -1,6 +1,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use editmgt_core::TransformerSpec;
 use editmgt_core::config::{ConfigError, parse};
 use editmgt_store::{StoreError, json};
 use serde_json::{Map, Value};
@@ -9,6 +10,19 @@ use super::{EditDefaults, HoldPolicy, KeywordPolicy};
 use crate::error::ModelError;
 
 const COMPONENT: &str = "edit defaults";
+/// The blocks that the official code documents for localisation.
+const OFFICIAL_BLOCKS: std::ops::RangeInclusive<usize> = 28..=36;
+/// How many blocks the official model has.
+const OFFICIAL_BLOCK_COUNT: usize = 42;
+
+/// The blocks whose attention locates an edit where neither request nor model names any: those that
+/// the official code documents for its model, else all single blocks.
+pub fn default_blocks(spec: &TransformerSpec) -> Vec<usize> {
+    match spec.blocks() {
+        OFFICIAL_BLOCK_COUNT => OFFICIAL_BLOCKS.collect(),
+        blocks => (spec.double_blocks..blocks).collect(),
+    }
+}
 
 impl EditDefaults {
     /// The file in a model's folder.

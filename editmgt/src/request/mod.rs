@@ -25,6 +25,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use composite::CompositePolicy;
+pub use defaults::default_blocks;
 pub use generate::{GenerateDefaults, GenerateRequest, GenerateSettings};
 pub use hold::{CustomHold, HoldPolicy};
 pub use keyword::{KeywordPolicy, content_words};
@@ -46,7 +47,7 @@ fn is_factor(value: &f32) -> bool {
 }
 
 fn is_interval((from, until): &(f32, f32)) -> bool {
-    0.0 <= *from && from <= until && *until <= 1.0
+    editmgt_sampler::check_guidance_interval((*from, *until)).is_ok()
 }
 
 /// How held tokens are treated over the steps.
@@ -109,7 +110,7 @@ impl EditRequest {
         self
     }
 
-    /// Checks every option that was said, before anything is loaded.
+    /// Checks every option that is set, before anything is loaded.
     ///
     /// # Errors
     /// [`EditError::Option`] with the option, what was expected and what came.

@@ -44,11 +44,10 @@ with_loop_options! {
         /// assert_eq!(request.hold, Some(HoldPolicy::Auto));
         /// ```
         ///
-        /// `None` means that the request does not say: then the model's own defaults hold
-        /// ([`EditDefaults`]), and where it has none, those of the official inference script. The
-        /// outcome is an [`EditSettings`].
+        /// `None` uses the model's default ([`EditDefaults`]), and where it has none, that of the
+        /// official inference script. The outcome is an [`EditSettings`].
         ///
-        /// In JSON only what was said is written, the mask never; an unknown key is refused.
+        /// In JSON only what is set is written, the mask never; an unknown key is refused.
         #[serde(deny_unknown_fields, default)]
         #[non_exhaustive]
         request EditRequest {

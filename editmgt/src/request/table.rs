@@ -250,7 +250,7 @@ macro_rules! request_table {
             /// The request with the official defaults.
             ///
             /// # Errors
-            /// [`EditError::Option`] for an option that depends on the model and is not said.
+            /// [`EditError::Option`] for an option that depends on the model and is not set.
             fn try_from(request: $Request) -> Result<Self, EditError> {
                 let all = request.said().or($Defaults::official());
                 Ok(Self {

@@ -18,6 +18,14 @@ pub(crate) struct GenerateRun<'a> {
     pub(crate) request: &'a GenerateRequest,
 }
 
+/// What images to make.
+pub(super) struct ImageSet<'a> {
+    pub(super) settings: &'a GenerateSettings,
+    pub(super) grid: GridSize,
+    /// That of images from a photo.
+    pub(super) strength: Option<f64>,
+}
+
 /// Images from text, or from a photo and text.
 pub(super) struct Made {
     pub(super) images: Vec<GeneratedImage>,
@@ -43,8 +51,9 @@ impl GenerateRun<'_> {
 
         let factor = model.codec.spec().downsample_factor;
         let grid = GridSize::new(settings.height / factor, settings.width / factor);
+        let images = ImageSet { settings: &settings, grid, strength: None };
         let Made { images, tokens, ties } =
-            self.make(&settings, grid, None, &mut stages, visit, each, |first, count| {
+            self.make(images, &mut stages, visit, each, |first, count| {
                 let input = self.loop_input(&settings, &text, grid, first, count);
                 Ok(self.sampling(&settings, input))
             })?;
@@ -64,16 +73,12 @@ impl GenerateRun<'_> {
         Ok(GenerateResult { images, tokens, report })
     }
 
-    /// Samples and decodes all images, several in a forward pass: `sampling(first, count)` is the loop of
-    /// `count` images of the request from `first` on. `each` gets every image when it is decoded, with its record;
-    /// `strength` is that of an image from a photo.
-    // What the two kinds of runs have in common, and what they don't.
-    #[allow(clippy::too_many_arguments)]
+    /// Samples and decodes all images, several in a forward pass: `sampling(first, count)` is the
+    /// loop of `count` images of the request from `first` on. `each` gets every image when it is
+    /// decoded, with its record.
     pub(super) fn make<'s>(
         &self,
-        settings: &GenerateSettings,
-        grid: GridSize,
-        strength: Option<f64>,
+        ImageSet { settings, grid, strength }: ImageSet<'_>,
         stages: &mut Stages<'_>,
         visit: &mut dyn FnMut(LoopStep),
         each: &mut OnImage<'_>,

@@ -4,7 +4,7 @@ use editmgt_core::{ChaChaNoise, EditObserver, Error, NoiseRequest, Stage, Tiling
 use editmgt_sampler::{StrengthStart, add_noise};
 
 use super::finish::left_out;
-use super::generate::{GenerateRun, Made};
+use super::generate::{GenerateRun, ImageSet, Made};
 use super::{Features, Stages};
 use crate::editor::Editor;
 use crate::error::EditError;
@@ -61,8 +61,9 @@ impl ImageToImageRun<'_> {
             );
             Ok(sampling)
         };
+        let images = ImageSet { settings: &settings, grid, strength };
         let Made { images, tokens, ties } =
-            generate.make(&settings, grid, strength, &mut stages, &mut drop, each, sampling)?;
+            generate.make(images, &mut stages, &mut drop, each, sampling)?;
         let report = ImageToImageReport {
             version: env!("CARGO_PKG_VERSION"),
             model: model.source.clone(),
