@@ -1,5 +1,6 @@
-//! Edits in an async program: two photos, one after the other, with progress; a future that is dropped
-//! stops its edit: `cargo run -p editmgt-examples --example async_edit -- [PHOTO INSTRUCTION OUT]`
+//! Edits in an async program: two photos, one after the other, with progress; a future that is
+//! dropped stops its edit: `cargo run -p editmgt-examples --example async_edit -- [PHOTO
+//! INSTRUCTION OUT]`
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use tokio::task::{JoinError, spawn_blocking};
 /// Step and number of steps.
 type Progress = (usize, usize);
 
-/// Edits on a thread for blocking work, as an edit computes for seconds. The editor and the photo are
-/// shared, not copied.
+/// Edits on a thread for blocking work, as an edit computes for seconds. The editor and the photo
+/// are shared, not copied.
 ///
 /// # Errors
 /// [`JoinError`] where the edit panicked; within, those of [`Editor::edit_with`].

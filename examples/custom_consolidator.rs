@@ -1,5 +1,5 @@
-//! A consolidator that takes the maximum over layers, so that a region that one layer alone looks at
-//! may be edited, too: `cargo run -p editmgt-examples --example custom_consolidator -- [PHOTO
+//! A consolidator that takes the maximum over layers, so that a region that one layer alone looks
+//! at may be edited, too: `cargo run -p editmgt-examples --example custom_consolidator -- [PHOTO
 //! INSTRUCTION OUT]`
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! A hold policy that keeps a frame around the photo, and inside the frame what another policy holds:
-//! `cargo run -p editmgt-examples --example custom_hold -- [PHOTO INSTRUCTION OUT]`
+//! A hold policy that keeps a frame around the photo, and inside the frame what another policy
+//! holds: `cargo run -p editmgt-examples --example custom_hold -- [PHOTO INSTRUCTION OUT]`
 #![forbid(unsafe_code)]
 
 use editmgt::sampler::HoldAuto;

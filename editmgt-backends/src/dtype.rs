@@ -94,8 +94,9 @@ pub enum Compute {
     /// As the dtype says.
     #[default]
     Dtype,
-    /// 8 bits: weights are rounded for each output channel, activations for each row as they are made.
-    /// Rows with outliers, attention and convolutions are computed in bf16. Only on the CPU (flex).
+    /// 8 bits: weights are rounded for each output channel, activations for each row as they are
+    /// made. Rows with outliers, attention and convolutions are computed in bf16. Only on the CPU
+    /// (flex).
     Int8,
 }
 
@@ -166,8 +167,8 @@ impl DtypePolicy {
 
     /// The types to use on `device`: `requested` for transformer and text encoder; the default is
     /// f32 on a CPU, and bf16 on a GPU that supports it. The codec runs in f32: it runs once, it is
-    /// small, and rounding would change which of thousands of codes is nearest. On flex its decoder rounds
-    /// the operands of products with those of the transformer.
+    /// small, and rounding would change which of thousands of codes is nearest. On flex its decoder
+    /// rounds the operands of products with those of the transformer.
     ///
     /// # Errors
     /// [`DeviceError::Dtype`] if the device doesn't support `requested`.

@@ -10,8 +10,8 @@ pub fn resident_memory() -> Option<u64> {
     bytes_of("VmRSS:", &std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// Memory in bytes that programs can still use without swapping; `None` if the system does not report
-/// it (all but Linux).
+/// Memory in bytes that programs can still use without swapping; `None` if the system does not
+/// report it (all but Linux).
 pub fn available_memory() -> Option<u64> {
     bytes_of("MemAvailable:", &std::fs::read_to_string("/proc/meminfo").ok()?)
 }

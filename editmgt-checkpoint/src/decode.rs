@@ -278,8 +278,8 @@ fn matrix_shape(entry: &TensorEntry) -> [usize; 2] {
     entry.shape[..].try_into().expect("only matrices are quantised")
 }
 
-/// Reads the rows of a matrix, `stride` bytes each, and calls `set` for each with its bytes, scratch
-/// space, its index, and its index in its group. Threads read one at a time and convert in
+/// Reads the rows of a matrix, `stride` bytes each, and calls `set` for each with its bytes,
+/// scratch space, its index, and its index in its group. Threads read one at a time and convert in
 /// parallel.
 fn fill(
     file: &mut (impl Read + Seek + Send),

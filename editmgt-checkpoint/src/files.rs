@@ -53,8 +53,8 @@ pub struct TensorEntry {
     pub shape: Vec<usize>,
     /// The file.
     pub file: Arc<Path>,
-    /// The position of its data: in a safetensors file from the start of the file, in one of PyTorch's from the
-    /// start of the tensor.
+    /// The position of its data: in a safetensors file from the start of the file, in one of
+    /// PyTorch's from the start of the tensor.
     pub bytes: Range<u64>,
 }
 
@@ -64,21 +64,23 @@ impl WeightFiles {
     /// are read.
     ///
     /// With the feature `pytorch`, a folder without safetensors is opened by `pytorch_model.bin`,
-    /// `diffusion_pytorch_model.bin`, the shards of a `*.bin.index.json`, or its only other `.bin`, `.pth` or `.pt`.
+    /// `diffusion_pytorch_model.bin`, the shards of a `*.bin.index.json`, or its only other `.bin`,
+    /// `.pth` or `.pt`.
     ///
-    /// Where a folder has variants beside (`model.fp16.safetensors`), these files win; where it has only one
-    /// variant, that is read. See [`open_variant`](Self::open_variant) for a choice.
+    /// Where a folder has variants beside (`model.fp16.safetensors`), these files win; where it has
+    /// only one variant, that is read. See [`open_variant`](Self::open_variant) for a choice.
     ///
     /// # Errors
-    /// No weights or more than one set of them, a malformed header or index, a pickle with more than tensors by
-    /// name ([`PickleError`](crate::PickleError)), a missing shard, a shard outside the folder, an index that doesn't name exactly the keys of its shards, a link that points
+    /// No weights or more than one set of them, a malformed header or index, a pickle with more
+    /// than tensors by name ([`PickleError`](crate::PickleError)), a missing shard, a shard outside
+    /// the folder, an index that doesn't name exactly the keys of its shards, a link that points
     /// nowhere.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         Self::open_variant(dir, None)
     }
 
-    /// Opens a variant of the weights of the folder `dir`: `model.fp16.safetensors` and the like for `fp16`, or
-    /// shards with an index of that variant. `None` as [`open`](Self::open).
+    /// Opens a variant of the weights of the folder `dir`: `model.fp16.safetensors` and the like
+    /// for `fp16`, or shards with an index of that variant. `None` as [`open`](Self::open).
     ///
     /// # Errors
     /// [`CheckpointError::NoVariant`], and those of [`open`](Self::open).

@@ -1,5 +1,6 @@
-//! Checkpoint folders in the official layout: one safetensors file, or shards with an index. With the feature
-//! `pytorch` also PyTorch's own files, where a folder has nothing else; their pickles are not run.
+//! Checkpoint folders in the official layout: one safetensors file, or shards with an index. With
+//! the feature `pytorch` also PyTorch's own files, where a folder has nothing else; their pickles
+//! are not run.
 //!
 //! Loading is strict. Headers are read first and compared with the module: every parameter must
 //! have its key with the right shape, and every key a parameter. Then one tensor at a time is read,

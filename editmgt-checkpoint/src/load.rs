@@ -35,12 +35,12 @@ pub struct LoadOptions {
     /// Quantises weights of linear layers, and vocabularies of at least 1024 rows, that the files
     /// have as floats.
     pub quantize: Option<WeightBits>,
-    /// Whether quantised weights stay so in memory, where the device
-    /// [reads them](editmgt_kernels::reads_quantized). Otherwise they are expanded to the dtype. For
+    /// Whether quantised weights stay so in memory, where the device [reads
+    /// them](editmgt_kernels::reads_quantized). Otherwise they are expanded to the dtype. For
     /// modules that use [`editmgt_kernels::linear`] and [`editmgt_kernels::embed`].
     pub keep_quantized: bool,
-    /// The dtype of the weights of linear layers and embedding tables, if it is another than that of
-    /// the other parameters.
+    /// The dtype of the weights of linear layers and embedding tables, if it is another than that
+    /// of the other parameters.
     pub matrices: Option<DType>,
 }
 
@@ -109,15 +109,15 @@ impl From<DType> for LoadOptions {
 /// `options` can be a [`DType`].
 ///
 /// All keys are compared before any data is read. Then one tensor at a time is read and converted,
-/// so host memory holds at most one tensor besides the weights that the device keeps there; of PyTorch's files also
-/// the bytes of that tensor.
+/// so host memory holds at most one tensor besides the weights that the device keeps there; of
+/// PyTorch's files also the bytes of that tensor.
 ///
 /// # Errors
 /// [`CheckpointError::Mismatch`] with every key that is missing, unused or has another shape;
-/// [`CheckpointError::Dtype`] for a tensor that is not F32, F16 or BF16;
-/// the errors of quantised weights: [`CheckpointError::QuantizedDtype`],
-/// [`CheckpointError::QuantizedData`], [`CheckpointError::NotQuantized`],
-/// [`CheckpointError::Unquantizable`]; [`CheckpointError::TooNarrow`] if a weight overflows the dtype; [`CheckpointError::DeviceDtype`]
+/// [`CheckpointError::Dtype`] for a tensor that is not F32, F16 or BF16; the errors of quantised
+/// weights: [`CheckpointError::QuantizedDtype`], [`CheckpointError::QuantizedData`],
+/// [`CheckpointError::NotQuantized`], [`CheckpointError::Unquantizable`];
+/// [`CheckpointError::TooNarrow`] if a weight overflows the dtype; [`CheckpointError::DeviceDtype`]
 /// if the device doesn't support it; the errors of [`module_tensors`](crate::module_tensors); a
 /// file that can't be read any more.
 pub fn load_module<M: Module>(
@@ -214,7 +214,8 @@ struct Source<'a> {
     entry: &'a TensorEntry,
     transposed: bool,
     quantizable: bool,
-    /// The tensor of its scales and the shape `[rows, inputs]` of the matrix, where it is quantised.
+    /// The tensor of its scales and the shape `[rows, inputs]` of the matrix, where it is
+    /// quantised.
     scales: Option<(&'a TensorEntry, [usize; 2])>,
 }
 

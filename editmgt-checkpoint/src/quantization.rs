@@ -52,9 +52,9 @@ impl QuantizationConfig {
         Self { bits }
     }
 
-    /// Separates the key from the text of a `config.json`: the text without it, and its value. A text
-    /// that lacks the key, or has that of another method, is returned as it is, for the reader of the
-    /// config.
+    /// Separates the key from the text of a `config.json`: the text without it, and its value. A
+    /// text that lacks the key, or has that of another method, is returned as it is, for the reader
+    /// of the config.
     ///
     /// # Errors
     /// [`ConfigError::Unsupported`] for another version, other bits or another size of blocks;
@@ -102,8 +102,8 @@ impl QuantizationConfig {
     /// The text of a `config.json` with this key.
     ///
     /// # Errors
-    /// [`ConfigError::Parse`] for a text that is not a JSON object; [`ConfigError::Unsupported`] for
-    /// one that has the key.
+    /// [`ConfigError::Parse`] for a text that is not a JSON object; [`ConfigError::Unsupported`]
+    /// for one that has the key.
     pub fn add_to(self, text: &str) -> Result<String, ConfigError> {
         let mut config: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
             ConfigError::Parse { component: "model", message: error.to_string() }

@@ -17,15 +17,16 @@ const SAFETENSORS: Names =
     Names { stems: &["diffusion_pytorch_model", "model"], ending: ".safetensors" };
 const PICKLE: Names =
     Names { stems: &["diffusion_pytorch_model", "pytorch_model", "model"], ending: ".bin" };
-/// The name of the plain index follows its stem; diffusers and older versions name that of a variant otherwise.
+/// The name of the plain index follows its stem; diffusers and older versions name that of a
+/// variant otherwise.
 pub(crate) const INDEX_SUFFIX: &str = ".safetensors.index.json";
 
 /// What a stage is compared with lies beside its weights.
 #[cfg(feature = "pytorch")]
 const EXPECTED_VALUES: &str = "golden.safetensors";
 
-/// The files that stand for a set of weights, by variant: a single file, or an index of shards. `None` is the
-/// plain set, the one without a variant in its names.
+/// The files that stand for a set of weights, by variant: a single file, or an index of shards.
+/// `None` is the plain set, the one without a variant in its names.
 type Sets = BTreeMap<Option<String>, Vec<String>>;
 
 /// The weights of a folder.
@@ -163,8 +164,8 @@ fn is_pickle(name: &str) -> bool {
 }
 
 impl Names {
-    /// The variant of a file that stands for a set of weights, `None` in it for the plain one; `None` for any
-    /// other file.
+    /// The variant of a file that stands for a set of weights, `None` in it for the plain one;
+    /// `None` for any other file.
     fn variant<'a>(&self, name: &'a str) -> Option<Option<&'a str>> {
         let Self { stems, ending } = self;
         if let Some(stem) = name.strip_suffix(&*format!("{ending}.index.json")) {
@@ -176,7 +177,8 @@ impl Names {
         let stem = name.strip_suffix(ending)?;
         match stem.split_once('.') {
             None => stems.contains(&stem).then_some(None),
-            // Shards are of their index's set: `model.fp16-00001-of-00002`, `model-00001-of-00002.fp16`.
+            // Shards are of their index's set: `model.fp16-00001-of-00002`,
+            // `model-00001-of-00002.fp16`.
             Some((stem, variant)) if stems.contains(&stem) && !variant.contains("-of-") => {
                 Some(Some(variant))
             }

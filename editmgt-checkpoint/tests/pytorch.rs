@@ -211,7 +211,8 @@ fn pickles_longer_than_any_weights_are_refused_before_they_are_parsed() {
     assert!(expected(&error, PickleError::TooLong { limit: 8 << 20 }), "{error:?}");
 }
 
-/// No panics; a flipped bit in the data of an old file, which has no checksum, loads as another weight.
+/// No panics; a flipped bit in the data of an old file, which has no checksum, loads as another
+/// weight.
 #[test]
 fn flipped_bits_never_panic() {
     let mut state = 1u64;

@@ -1,4 +1,5 @@
-//! Folders as they are downloaded: several variants of the weights, files of systems, links into a cache.
+//! Folders as they are downloaded: several variants of the weights, files of systems, links into a
+//! cache.
 #![forbid(unsafe_code)]
 
 use std::fs;

@@ -23,9 +23,10 @@ use crate::stop::StopSignal;
 
 #[derive(Args)]
 pub(crate) struct BatchArgs {
-    /// The jobs: a JSON object per line, with photo, instruction, optional mask, name and task (edit,
-    /// inpaint or {"outpaint": {"left": 256}}), and options as in a report's `request`; paths are relative to the file's folder.
-    /// With the feature `cloud`, all may be URLs: s3://, gs://, http(s)://, file://
+    /// The jobs: a JSON object per line, with photo, instruction, optional mask, name and task
+    /// (edit, inpaint or {"outpaint": {"left": 256}}), and options as in a report's `request`;
+    /// paths are relative to the file's folder. With the feature `cloud`, all may be URLs: s3://,
+    /// gs://, http(s)://, file://
     pub(crate) jobs: PathBuf,
     /// Output folder of the results and manifest.jsonl; created if needed
     #[arg(short, long, value_name = "DIR")]

@@ -5,7 +5,8 @@
 //! OUT/manifest/NAME.json ─► done before?   result ─► OUT/NAME.png, then its entry ─► OUT/manifest/NAME.json
 //! ```
 //!
-//! Each object is put whole: a killed run loses at most the current job, and another run does it again.
+//! Each object is put whole: a killed run loses at most the current job, and another run does it
+//! again.
 
 use std::collections::HashMap;
 use std::error::Error;

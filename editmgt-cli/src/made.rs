@@ -1,4 +1,5 @@
-//! What `generate` and `image-to-image` share: the files of a request's images, and the lines about them.
+//! What `generate` and `image-to-image` share: the files of a request's images, and the lines about
+//! them.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -16,8 +16,8 @@ use crate::stop::StopSignal;
 pub(crate) struct McpArgs {
     #[command(flatten)]
     compute: ComputeArgs,
-    /// Folder in which images may be read and new ones written; may be repeated. Without one, images travel in the
-    /// messages
+    /// Folder in which images may be read and new ones written; may be repeated. Without one,
+    /// images travel in the messages
     #[arg(long, value_name = "DIR")]
     root: Vec<PathBuf>,
     /// Limit of photos and masks in megapixels

@@ -13,8 +13,8 @@ use editmgt_store::FileRoles;
 /// The model to use.
 #[derive(Args)]
 pub struct ModelArg {
-    /// The model's folder, or its name if the hub's cache has it (see `editmgt models`) [default: the
-    /// embedded small model, for scenes of its synthetic world]
+    /// The model's folder, or its name if the hub's cache has it (see `editmgt models`) [default:
+    /// the embedded small model, for scenes of its synthetic world]
     #[cfg(feature = "embedded")]
     #[arg(short, long, value_name = "DIR|NAME")]
     model: Option<PathBuf>,
@@ -36,8 +36,8 @@ pub struct FilesArgs {
     /// Ignore keys of the model's configs that this program does not know
     #[arg(long)]
     accept_unknown_keys: bool,
-    /// Quantise the weights of transformer and text encoders to 8 or 4 bits while they are read, for
-    /// less memory: see `editmgt quantize`
+    /// Quantise the weights of transformer and text encoders to 8 or 4 bits while they are read,
+    /// for less memory: see `editmgt quantize`
     #[arg(long, value_name = "BITS")]
     quantize: Option<WeightBits>,
 }
@@ -97,7 +97,8 @@ impl ModelArg {
     }
 }
 
-/// Prints a note if a model's folder has the name of a model in the hub's cache: the folder is used.
+/// Prints a note if a model's folder has the name of a model in the hub's cache: the folder is
+/// used.
 pub fn note_folder(model: &Path) {
     #[cfg(feature = "hub")]
     if let (Some(name), true) = (model.to_str(), model.is_dir()) {
@@ -144,12 +145,12 @@ pub struct DeviceArgs {
 /// Options for the precision.
 #[derive(Clone, Args)]
 pub struct PrecisionArgs {
-    /// f32, f16 or bf16, for transformer and text; the codec runs in f32, with bf16 only the products of its decoder
-    /// do not [default: by the device]
+    /// f32, f16 or bf16, for transformer and text; the codec runs in f32, with bf16 only the
+    /// products of its decoder do not [default: by the device]
     #[arg(long)]
     dtype: Option<String>,
-    /// What the linear layers of transformer and text compute in on the CPU: dtype, as that option says, or int8,
-    /// with 8 bits and rows that have outliers in bf16
+    /// What the linear layers of transformer and text compute in on the CPU: dtype, as that option
+    /// says, or int8, with 8 bits and rows that have outliers in bf16
     #[arg(long, value_name = "dtype|int8", default_value = "dtype", hide_default_value = true)]
     compute: String,
 }

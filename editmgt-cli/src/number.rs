@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-/// A parser of numbers that says what it expects, which Rust's own messages (`invalid digit found in string`) don't.
+/// A parser of numbers that says what it expects, which Rust's own messages (`invalid digit found
+/// in string`) don't.
 pub fn number<T: FromStr>(
     expected: &'static str,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {

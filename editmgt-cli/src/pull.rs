@@ -20,19 +20,19 @@ use crate::stop::StopSignal;
 
 #[derive(Args)]
 pub(crate) struct PullArgs {
-    /// A repository on the Hugging Face hub (ORG/NAME), or an alias that `editmgt models` lists; @REVISION
-    /// may follow
+    /// A repository on the Hugging Face hub (ORG/NAME), or an alias that `editmgt models` lists;
+    /// @REVISION may follow
     #[arg(value_name = "NAME")]
     name: String,
     /// Branch, tag or commit [default: main]
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
-    /// Which weights to download where there are several: fp16 for *.fp16.safetensors [default: those
-    /// without a variant in their names]
+    /// Which weights to download where there are several: fp16 for *.fp16.safetensors [default:
+    /// those without a variant in their names]
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
-    /// Only these parts: transformer, vqvae, text_encoder, tokenizer, llm_encoder, scheduler, or their
-    /// folders
+    /// Only these parts: transformer, vqvae, text_encoder, tokenizer, llm_encoder, scheduler, or
+    /// their folders
     #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     only: Vec<String>,
     /// Ask the hub for a newer commit even if the cache has all files of the known one
@@ -200,7 +200,8 @@ impl Show {
         }
     }
 
-    /// Whether the index of a pipeline names a class that is not computed here: found before its weights come.
+    /// Whether the index of a pipeline names a class that is not computed here: found before its
+    /// weights come.
     fn is_refused(&mut self, repository: &str, path: &str) -> bool {
         let plan = self.plan.iter().flat_map(|plan| &plan.repositories);
         let snapshot = plan.filter(|plan| plan.repository == repository).map(|plan| &plan.snapshot);

@@ -27,7 +27,8 @@ impl PullFirst {
         self.run_named(compute.model_path(), compute.variant(), quiet)
     }
 
-    /// Downloads what the cache lacks of the model of this name. A path that exists is left as it is.
+    /// Downloads what the cache lacks of the model of this name. A path that exists is left as it
+    /// is.
     #[cfg(feature = "hub")]
     pub(crate) fn run_named(
         &self,

@@ -24,8 +24,8 @@ pub(crate) struct QuantizeArgs {
     /// Bits of a weight, 8 or 4; a scale for each 32 of them adds half a bit
     #[arg(long)]
     bits: WeightBits,
-    /// The components to quantise: transformer (or editmgt), text_encoder, llm_encoder [default: all
-    /// that the model has]
+    /// The components to quantise: transformer (or editmgt), text_encoder, llm_encoder [default:
+    /// all that the model has]
     #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     parts: Vec<QuantizablePart>,
     /// Which weights to read where there are several: fp16 for *.fp16.safetensors

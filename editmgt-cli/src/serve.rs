@@ -33,8 +33,8 @@ pub(crate) struct ServeArgs {
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8420)]
     port: u16,
-    /// Token that requests must carry, at least 16 characters; other users of this machine can read arguments, so
-    /// better set it as EDITMGT_TOKEN
+    /// Token that requests must carry, at least 16 characters; other users of this machine can read
+    /// arguments, so better set it as EDITMGT_TOKEN
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
     /// Name by which clients may reach the server, beside localhost and addresses; may be repeated
@@ -44,8 +44,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MINUTES", default_value_t = 60)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=525_600))]
     keep: u64,
-    /// Folder for uploaded photos, their masks and results, which then survive the program; created if needed [default:
-    /// they are in memory only]
+    /// Folder for uploaded photos, their masks and results, which then survive the program; created
+    /// if needed [default: they are in memory only]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Most edits that run or wait
@@ -127,8 +127,8 @@ pub(crate) fn run(args: ServeArgs) -> Outcome {
     let models = args.models.models()?;
     let token = options.token.clone();
     let server = Server::start_models(models, options)?;
-    // A program that starts this one reads the address here; a closed pipe is no error. The token is shown to a
-    // person only, not to what keeps logs.
+    // A program that starts this one reads the address here; a closed pipe is no error. The token
+    // is shown to a person only, not to what keeps logs.
     let mut out = std::io::stdout();
     let shown = token.filter(|_| out.is_terminal());
     let fragment = shown.map_or_else(String::new, |token| format!("#token={token}"));

@@ -18,22 +18,24 @@ const EMBEDDED: &str = "embedded";
 /// The models, and how they are loaded.
 #[derive(Args)]
 pub(crate) struct ServeModels {
-    /// A model's folder, or its name if the hub's cache has it (see `editmgt models`); may be repeated: the first answers
-    /// requests that name none, the others are loaded when they are needed. `embedded` is the small model in the program
-    /// [default: embedded]
+    /// A model's folder, or its name if the hub's cache has it (see `editmgt models`); may be
+    /// repeated: the first answers requests that name none, the others are loaded when they are
+    /// needed. `embedded` is the small model in the program [default: embedded]
     #[cfg(feature = "embedded")]
     #[arg(short, long, value_name = "DIR|NAME")]
     model: Vec<PathBuf>,
-    /// A model's folder, or its name if the hub's cache has it (see `editmgt models`); may be repeated: the first answers
-    /// requests that name none, the others are loaded when they are needed
+    /// A model's folder, or its name if the hub's cache has it (see `editmgt models`); may be
+    /// repeated: the first answers requests that name none, the others are loaded when they are
+    /// needed
     #[cfg(not(feature = "embedded"))]
     #[arg(short, long, value_name = "DIR|NAME", required = true)]
     model: Vec<PathBuf>,
-    /// Name of a model for clients, in the order of --model [default: the name of the model's folder]
+    /// Name of a model for clients, in the order of --model [default: the name of the model's
+    /// folder]
     #[arg(long, value_name = "NAME")]
     model_name: Vec<String>,
-    /// Most megabytes that the weights of loaded models may take: the least recently used is unloaded [default: all that
-    /// were used stay loaded]
+    /// Most megabytes that the weights of loaded models may take: the least recently used is
+    /// unloaded [default: all that were used stay loaded]
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub(crate) memory_budget: Option<u64>,
     #[command(flatten)]
@@ -112,8 +114,8 @@ fn bytes_of_weights(dir: &Path) -> u64 {
 }
 
 impl ServeModels {
-    /// Downloads the models that the hub's cache lacks, if that was asked for. `Some` with the exit status if a download
-    /// was stopped.
+    /// Downloads the models that the hub's cache lacks, if that was asked for. `Some` with the exit
+    /// status if a download was stopped.
     pub(crate) fn pull(&self, first: &PullFirst) -> Result<Option<ExitCode>, Box<dyn Error>> {
         for model in &self.model {
             if let Source::Folder(name) = Source::of(model)

@@ -40,7 +40,8 @@ impl StopSignal {
         Ok(INSTALLED.get_or_init(|| signal).clone())
     }
 
-    /// Says once, where a step takes long, that the signal was received: a handler itself may not print.
+    /// Says once, where a step takes long, that the signal was received: a handler itself may not
+    /// print.
     fn announce(&self) {
         let signal = self.clone();
         std::thread::spawn(move || {

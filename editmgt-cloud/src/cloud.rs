@@ -28,10 +28,11 @@ const AT_ONCE: usize = 32;
 
 /// Reads and writes objects of stores, and files. Calls block.
 ///
-/// Credentials are those of the environment, by the names that the stores' own tools read: `AWS_ACCESS_KEY_ID`,
-/// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL` (another server than Amazon's),
-/// `AWS_WEB_IDENTITY_TOKEN_FILE`, the machine's role; `GOOGLE_SERVICE_ACCOUNT`, `GOOGLE_APPLICATION_CREDENTIALS`,
-/// `GOOGLE_BASE_URL` (another server than Google's).
+/// Credentials are those of the environment, by the names that the stores' own tools read:
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`,
+/// `AWS_ENDPOINT_URL` (another server than Amazon's), `AWS_WEB_IDENTITY_TOKEN_FILE`, the machine's
+/// role; `GOOGLE_SERVICE_ACCOUNT`, `GOOGLE_APPLICATION_CREDENTIALS`, `GOOGLE_BASE_URL` (another
+/// server than Google's).
 pub struct Cloud {
     runtime: Runtime,
     variables: Vec<(String, String)>,
@@ -95,8 +96,8 @@ impl Cloud {
         })
     }
 
-    /// How often and for how long a failed request is tried again; by default 10 times in 3 minutes, with pauses that
-    /// grow from 0.1 to 15 seconds.
+    /// How often and for how long a failed request is tried again; by default 10 times in 3
+    /// minutes, with pauses that grow from 0.1 to 15 seconds.
     #[must_use]
     pub fn retries(mut self, most: usize, pause: Duration) -> Self {
         let backoff = BackoffConfig { init_backoff: pause, ..BackoffConfig::default() };
@@ -275,7 +276,8 @@ impl Cloud {
         downloaded
     }
 
-    /// Reads several objects at once, each of at most `limit` bytes; `None` for one that is not there.
+    /// Reads several objects at once, each of at most `limit` bytes; `None` for one that is not
+    /// there.
     ///
     /// # Errors
     /// [`CloudError`] of the first that fails otherwise.

@@ -5,8 +5,8 @@
 //!                     Cloud::put ─► an object, whole or not at all
 //! ```
 //!
-//! The stores are those of the crate `object_store`, which retries failed requests. Credentials come from the environment
-//! and are in no message.
+//! The stores are those of the crate `object_store`, which retries failed requests. Credentials
+//! come from the environment and are in no message.
 //!
 //! ```no_run
 //! use editmgt_cloud::{Cloud, Location};

@@ -13,7 +13,8 @@ pub enum Location {
     Object {
         /// The store.
         store: StoreId,
-        /// The object's key, without a slash at its beginning; of an HTTP server its path, percent-encoded.
+        /// The object's key, without a slash at its beginning; of an HTTP server its path,
+        /// percent-encoded.
         key: String,
     },
 }
@@ -46,7 +47,8 @@ fn scheme(text: &str) -> Option<(&str, &str)> {
 }
 
 impl Location {
-    /// Reads a URL (`s3://BUCKET/KEY`, `gs://BUCKET/KEY`, `http://` or `https://HOST/PATH`, `file:///PATH`) or a path.
+    /// Reads a URL (`s3://BUCKET/KEY`, `gs://BUCKET/KEY`, `http://` or `https://HOST/PATH`,
+    /// `file:///PATH`) or a path.
     ///
     /// ```
     /// use editmgt_cloud::Location;

@@ -283,8 +283,9 @@ impl StepCache {
         self.kept = Some(Box::new(state));
     }
 
-    /// For implementations of a transformer: takes out what [`put`](Self::put) kept, if it is a `T`, and frees it
-    /// otherwise. A full step can take the memory of the one before, part by part.
+    /// For implementations of a transformer: takes out what [`put`](Self::put) kept, if it is a
+    /// `T`, and frees it otherwise. A full step can take the memory of the one before, part by
+    /// part.
     pub fn take<T: Any>(&mut self) -> Option<T> {
         Some(*self.kept.take()?.downcast().ok()?)
     }
@@ -344,7 +345,8 @@ mod tests {
         let size = GridSize::new(4, 3);
         let computed = TokenGrid::filled(2, size, 1);
         let mut tokens = computed.clone();
-        // Item 0: a mask token in cell 3. Item 1: a changed token in cell 0, a mask token in cell 2.
+        // Item 0: a mask token in cell 3. Item 1: a changed token in cell 0, a mask token in cell
+        // 2.
         for (position, id) in [(8, 8), (12 + 4, 5), (12 + 6, 8)] {
             tokens.ids_mut()[position] = id;
         }

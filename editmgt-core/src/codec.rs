@@ -73,8 +73,8 @@ pub trait VqCodec: Send + Sync {
         None
     }
 
-    /// As [`encode`](Self::encode), computed in tiles, in memory that the tiles bound. Up to rounding
-    /// the result is that of [`encode`](Self::encode). The default implementation is
+    /// As [`encode`](Self::encode), computed in tiles, in memory that the tiles bound. Up to
+    /// rounding the result is that of [`encode`](Self::encode). The default implementation is
     /// [`encode`](Self::encode).
     ///
     /// # Errors
@@ -84,8 +84,8 @@ pub trait VqCodec: Send + Sync {
         self.encode(images)
     }
 
-    /// As [`decode`](Self::decode), computed in tiles, in memory that the tiles bound. Up to rounding
-    /// the result is that of [`decode`](Self::decode). The default implementation is
+    /// As [`decode`](Self::decode), computed in tiles, in memory that the tiles bound. Up to
+    /// rounding the result is that of [`decode`](Self::decode). The default implementation is
     /// [`decode`](Self::decode).
     ///
     /// # Errors

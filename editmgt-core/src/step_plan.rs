@@ -9,8 +9,8 @@ use crate::{Error, Result};
 
 /// Which steps of a loop compute the whole canvas.
 ///
-/// As text `exact`, `cached`, `cached:R` or `cached:R:W` ([`FromStr`] and [`Display`](fmt::Display)):
-/// `R` is the refresh interval or `never`, `W` the warm-up.
+/// As text `exact`, `cached`, `cached:R` or `cached:R:W` ([`FromStr`] and
+/// [`Display`](fmt::Display)): `R` is the refresh interval or `never`, `W` the warm-up.
 ///
 /// ```
 /// use editmgt_core::StepPlan;

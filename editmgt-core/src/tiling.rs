@@ -7,7 +7,8 @@ use crate::Error;
 
 /// How much of an image a codec computes at a time.
 ///
-/// As text and in JSON `"auto"`, `"off"`, or the side of a tile in pixels (in JSON also as a number).
+/// As text and in JSON `"auto"`, `"off"`, or the side of a tile in pixels (in JSON also as a
+/// number).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub enum Tiling {
@@ -21,7 +22,8 @@ pub enum Tiling {
 }
 
 impl Tiling {
-    /// Shortest side of a tile, in pixels: with shorter ones nearly all of the work would be overlap.
+    /// Shortest side of a tile, in pixels: with shorter ones nearly all of the work would be
+    /// overlap.
     pub const MIN_SIDE: usize = 16;
     /// Longest side of a tile, in pixels.
     pub const MAX_SIDE: usize = 1 << 14;

@@ -26,8 +26,8 @@ pub struct Transfers {
 }
 
 impl Transfers {
-    /// Those of this thread since it started, of this module and of [`TokenGrid`](crate::TokenGrid).
-    /// The difference of two calls counts what is between them.
+    /// Those of this thread since it started, of this module and of
+    /// [`TokenGrid`](crate::TokenGrid). The difference of two calls counts what is between them.
     pub fn so_far() -> Self {
         COUNT.get()
     }

@@ -181,8 +181,8 @@ pub trait MgtTransformer: Send + Sync {
     /// Those of [`StepInput::check`] and [`AttentionRequest::check`].
     fn forward(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<StepOutput>;
 
-    /// Whether [`forward_cached`](Self::forward_cached) computes less than the whole canvas; if not,
-    /// callers can use [`forward`](Self::forward).
+    /// Whether [`forward_cached`](Self::forward_cached) computes less than the whole canvas; if
+    /// not, callers can use [`forward`](Self::forward).
     fn caches_steps(&self) -> bool {
         false
     }
@@ -203,8 +203,8 @@ pub trait MgtTransformer: Send + Sync {
     ///   [positions](ActiveRows::positions), unspecified but finite outside the grid
     ///
     /// # Errors
-    /// Those of [`forward`](Self::forward) and [`ActiveRows::check`]; [`Error::Value`] for a partial
-    /// step whose cache was not filled by a full step of the same shapes.
+    /// Those of [`forward`](Self::forward) and [`ActiveRows::check`]; [`Error::Value`] for a
+    /// partial step whose cache was not filled by a full step of the same shapes.
     fn forward_cached(
         &self,
         input: &StepInput<'_>,

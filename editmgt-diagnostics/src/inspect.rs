@@ -47,8 +47,9 @@ impl ModelSummary {
         .sum()
     }
 
-    /// Bytes of the weights of a line of [`rows`](Self::rows) with those of linear layers in `bits`,
-    /// by [`LoadOptions::quantize`](editmgt::LoadOptions::quantize) on the CPU: all but the codec's.
+    /// Bytes of the weights of a line of [`rows`](Self::rows) with those of linear layers in
+    /// `bits`, by [`LoadOptions::quantize`](editmgt::LoadOptions::quantize) on the CPU: all but the
+    /// codec's.
     pub fn memory_quantized(&self, row: &str, bits: WeightBits) -> u64 {
         let rows = self.components.iter().filter(|(name, _)| row == "total" || row == *name);
         rows.map(|(name, summary)| match *name {

@@ -49,8 +49,8 @@ const GUIDANCE: [f32; 6] = [1.0, 1.5, 2.0, 3.0, 6.0, 9.0];
 /// All ablations around the options of `base`:
 ///
 /// - `steps`: a sweep around the current value, with the time of an edit;
-/// - `cached`: every step in full, and cached steps with several refresh intervals, with the time of
-///   an edit;
+/// - `cached`: every step in full, and cached steps with several refresh intervals, with the time
+///   of an edit;
 /// - `hold`: off, thresholds from 0.1 to 0.7, auto;
 /// - `layers`: no localisation, the current blocks together, each block by itself;
 /// - `filter`: smoothing of the score map, or none;

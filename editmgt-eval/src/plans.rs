@@ -14,9 +14,9 @@ const COLOURS: [RGBColor; 5] = [
     RGBColor(120, 120, 0),
 ];
 
-/// Plots the seconds of edits against the share of the canvas that they edit, a line per step plan, beside the line of
-/// the exact plan, for which the share makes no difference: a panel for each dtype and size, in the order of `times`, as a
-/// self-contained SVG.
+/// Plots the seconds of edits against the share of the canvas that they edit, a line per step plan,
+/// beside the line of the exact plan, for which the share makes no difference: a panel for each
+/// dtype and size, in the order of `times`, as a self-contained SVG.
 ///
 /// # Errors
 /// [`EvalError::Plot`] when there is nothing to draw.

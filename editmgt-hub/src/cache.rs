@@ -1,9 +1,10 @@
 //! The hub's cache on disk: `models--ORG--NAME/{blobs,refs,snapshots/COMMIT}`.
 //!
-//! A blob is named by its hash (the ETag that the hub gives it), a snapshot has a relative link to the blob of each
-//! file, and a ref has the commit of a branch. Downloads in progress are `blobs/HASH.incomplete`, guarded by
-//! `.locks/models--ORG--NAME/HASH.lock`, as older Python clients (0.x) do it: both resume each other's downloads. Newer
-//! ones write `blobs/HASH.NUMBER.incomplete`, guarded by the same lock, and start anew.
+//! A blob is named by its hash (the ETag that the hub gives it), a snapshot has a relative link to
+//! the blob of each file, and a ref has the commit of a branch. Downloads in progress are
+//! `blobs/HASH.incomplete`, guarded by `.locks/models--ORG--NAME/HASH.lock`, as older Python
+//! clients (0.x) do it: both resume each other's downloads. Newer ones write
+//! `blobs/HASH.NUMBER.incomplete`, guarded by the same lock, and start anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -102,8 +103,8 @@ impl RepositoryCache {
         self.blob(&format!("{digits}.incomplete"))
     }
 
-    /// Removes unfinished downloads of a blob that is whole, unless a download of it is running. What can't be removed
-    /// stays: the blob is whole all the same.
+    /// Removes unfinished downloads of a blob that is whole, unless a download of it is running.
+    /// What can't be removed stays: the blob is whole all the same.
     pub(crate) fn tidy(&self, digits: &str) {
         if self.unfinished_of(digits).is_empty() {
             return;
@@ -138,13 +139,15 @@ impl RepositoryCache {
         self.folder.join("blobs")
     }
 
-    /// Creates the folder of a snapshot: Python's client takes a repository without one for damaged.
+    /// Creates the folder of a snapshot: Python's client takes a repository without one for
+    /// damaged.
     pub(crate) fn create_snapshot(&self, commit: &str) -> Result<(), HubError> {
         let folder = self.snapshot(commit);
         fs::create_dir_all(&folder).map_err(HubError::io(&folder))
     }
 
-    /// Whether a file of a snapshot has this length and is no link, as Python's client writes it where there are none.
+    /// Whether a file of a snapshot has this length and is no link, as Python's client writes it
+    /// where there are none.
     pub(crate) fn has_plain_file(&self, commit: &str, file: &str, bytes: u64) -> bool {
         let found = fs::symlink_metadata(self.snapshot(commit).join(file));
         found.is_ok_and(|found| found.is_file() && found.len() == bytes)
@@ -182,7 +185,8 @@ impl RepositoryCache {
         Ok(editmgt_store::write(&path, commit)?)
     }
 
-    /// Lets a file of a snapshot be a link to its blob; where the system has no links, a second name or a copy of it.
+    /// Lets a file of a snapshot be a link to its blob; where the system has no links, a second
+    /// name or a copy of it.
     pub(crate) fn link(&self, commit: &str, file: &str, digits: &str) -> Result<(), HubError> {
         let link = self.snapshot(commit).join(file);
         let folder = link.parent().unwrap_or(&link);

@@ -391,8 +391,9 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Seconds until requests are allowed again, by a header `RateLimit`: `"api";r=0;t=295` says that none is left for 295 s.
-/// One second more, because they are rounded. `None` where every limit in it has some left.
+/// Seconds until requests are allowed again, by a header `RateLimit`: `"api";r=0;t=295` says that
+/// none is left for 295 s. One second more, because they are rounded. `None` where every limit in
+/// it has some left.
 fn until_next_window(header: &str) -> Option<u64> {
     let exhausted = header.split(',').filter_map(|limit| {
         let parameter = |name: &str| -> Option<u64> {

@@ -1,7 +1,7 @@
 //! The download of one file into the cache.
 //!
-//! It is written to `HASH.incomplete`, resumes what is there, and gets its name when length and hash are right and its
-//! bytes are on the disk: a blob of the cache is always whole.
+//! It is written to `HASH.incomplete`, resumes what is there, and gets its name when length and
+//! hash are right and its bytes are on the disk: a blob of the cache is always whole.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};

@@ -40,7 +40,8 @@ pub enum HubError {
     /// The cache has no place.
     #[error("no folder for the hub's cache: set HF_HOME or HF_HUB_CACHE, or HOME")]
     NoHome,
-    /// The repository does not exist, or is hidden from this user: the hub does not distinguish these.
+    /// The repository does not exist, or is hidden from this user: the hub does not distinguish
+    /// these.
     #[error(
         "{repository}: {} has no such repository, or it is private; check the name{}", endpoint,
         if *has_token { ", and that the token's account may read it" } else {

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 /// What is known of a published model.
 ///
-/// Sizes are in bytes. *Seen* figures stand on the repositories' pages or in the official code; *computed* ones follow
-/// from the number of parameters and their dtype; where neither is possible there is none.
+/// Sizes are in bytes. *Seen* figures stand on the repositories' pages or in the official code;
+/// *computed* ones follow from the number of parameters and their dtype; where neither is possible
+/// there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KnownModel {
@@ -23,7 +24,8 @@ pub struct KnownModel {
     pub licence_note: Option<&'static str>,
     /// Bytes to download: without a variant.
     pub download: Option<u64>,
-    /// Bytes to download of the variant `fp16`; `None` where the repository has none or its size was not seen.
+    /// Bytes to download of the variant `fp16`; `None` where the repository has none or its size
+    /// was not seen.
     pub download_fp16: Option<u64>,
     /// Parameters of transformer and text encoders, computed from their sizes.
     pub quantizable: Option<u64>,
@@ -187,15 +189,15 @@ pub const KNOWN: &[KnownModel] = &[
 ];
 
 impl KnownModel {
-    /// Bytes of memory that the weights take on the CPU, where they keep the dtype that they are stored in: those of
-    /// the download, as tokenizers and configs hardly count. Activations come on top. With `--low-memory` only the
-    /// largest part is in memory at a time.
+    /// Bytes of memory that the weights take on the CPU, where they keep the dtype that they are
+    /// stored in: those of the download, as tokenizers and configs hardly count. Activations come
+    /// on top. With `--low-memory` only the largest part is in memory at a time.
     pub fn memory(&self) -> Option<u64> {
         self.download
     }
 
-    /// The same with the weights of transformer and text encoders in `bits`, 8 or 4, about: half a bit
-    /// more for scales, and the codec in f32.
+    /// The same with the weights of transformer and text encoders in `bits`, 8 or 4, about: half a
+    /// bit more for scales, and the codec in f32.
     pub fn memory_quantized(&self, bits: u8) -> Option<u64> {
         /// The codec of all of them.
         const CODEC: u64 = 585_000_000;

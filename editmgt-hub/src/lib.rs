@@ -6,13 +6,14 @@
 //!     └─ Hub::pull ──► PullPlan (the files that are needed) ──► downloads ──► PullReport
 //! ```
 //!
-//! The cache is the one that Python's `huggingface_hub` and all that is built on it use; each finds what the other
-//! downloaded.
+//! The cache is the one that Python's `huggingface_hub` and all that is built on it use; each finds
+//! what the other downloaded.
 //!
-//! `hf-hub` provides the names and paths of that cache. Its downloads are not used, because they lack what a download
-//! of gigabytes needs: it resumes without checking a hash, takes the revision of each file by itself, stops at the
-//! first cut, sends the token to another host's redirect only by luck of the host's name, ignores `HF_HUB_OFFLINE` and
-//! `HF_HUB_CACHE`, and reports a refusal by its status alone. `client.rs` and `download.rs` do that with `ureq`.
+//! `hf-hub` provides the names and paths of that cache. Its downloads are not used, because they
+//! lack what a download of gigabytes needs: it resumes without checking a hash, takes the revision
+//! of each file by itself, stops at the first cut, sends the token to another host's redirect only
+//! by luck of the host's name, ignores `HF_HUB_OFFLINE` and `HF_HUB_CACHE`, and reports a refusal
+//! by its status alone. `client.rs` and `download.rs` do that with `ureq`.
 //!
 //! ```no_run
 //! use editmgt_hub::{Hub, HubSettings, PullRequest, Quiet};

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use crate::HubError;
 use crate::known::{KNOWN, KnownModel};
 
-/// A model's name: an alias (`meissonic`) or a repository (`WeiChow/EditMGT`), and a revision after an `@`; or the
-/// address of the repository's page.
+/// A model's name: an alias (`meissonic`) or a repository (`WeiChow/EditMGT`), and a revision after
+/// an `@`; or the address of the repository's page.
 ///
 /// ```
 /// use editmgt_hub::ModelName;
@@ -99,8 +99,9 @@ impl FromStr for ModelName {
     }
 }
 
-/// The repository and the revision of a page of the hub, `https://huggingface.co/ORG/NAME/tree/REVISION` for
-/// instance; `None` for text that is no address.
+/// The repository and the revision of a page of the hub,
+/// `https://huggingface.co/ORG/NAME/tree/REVISION` for instance; `None` for text that is no
+/// address.
 fn page(text: &str) -> Result<Option<(&str, Option<&str>)>, &'static str> {
     let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };
     let rest = rest.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');

@@ -201,7 +201,8 @@ pub enum PullEvent<'a> {
 
 /// Sees how a download proceeds; stops it by breaking.
 pub trait PullObserver {
-    /// A step. After a break the download ends with [`HubError::Stopped`](crate::HubError::Stopped) and keeps what there is.
+    /// A step. After a break the download ends with [`HubError::Stopped`](crate::HubError::Stopped)
+    /// and keeps what there is.
     fn event(&mut self, event: &PullEvent<'_>) -> ControlFlow<()>;
 }
 

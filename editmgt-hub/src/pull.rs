@@ -231,10 +231,11 @@ impl Hub {
         Ok(PlannedFile { path: file.path.clone(), bytes, cached, checksum: Some(checksum) })
     }
 
-    /// Downloads what the cache lacks of a model. A download that was interrupted continues where it was.
+    /// Downloads what the cache lacks of a model. A download that was interrupted continues where
+    /// it was.
     ///
-    /// Length and hash of each file are checked before it gets its name; branches point to the new commit when all
-    /// files are there.
+    /// Length and hash of each file are checked before it gets its name; branches point to the new
+    /// commit when all files are there.
     ///
     /// # Errors
     /// [`HubError`], whose message says what to do.
@@ -307,7 +308,8 @@ impl Hub {
         Ok(PullReport { plan, downloaded_bytes: needed })
     }
 
-    /// What the cache has of the known models, in the order of [`KNOWN`]: one entry for each repository of a model.
+    /// What the cache has of the known models, in the order of [`KNOWN`]: one entry for each
+    /// repository of a model.
     ///
     /// # Errors
     /// [`HubError::Io`] for a cache that can't be read.

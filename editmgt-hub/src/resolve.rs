@@ -22,11 +22,12 @@ pub enum ModelLocation {
 }
 
 impl Hub {
-    /// The folders of a model that is complete in the cache, by its [name](ModelName). Downloads nothing.
+    /// The folders of a model that is complete in the cache, by its [name](ModelName). Downloads
+    /// nothing.
     ///
     /// # Errors
-    /// [`HubError::NotCached`] with what is missing, [`HubError::Offline`] likewise where nothing may be asked,
-    /// [`HubError::DanglingLink`], [`HubError::Name`].
+    /// [`HubError::NotCached`] with what is missing, [`HubError::Offline`] likewise where nothing
+    /// may be asked, [`HubError::DanglingLink`], [`HubError::Name`].
     pub fn resolve(&self, name: &str) -> Result<ModelLocation, HubError> {
         let name: ModelName = name.parse()?;
         let mut lacking = Vec::new();

@@ -90,11 +90,12 @@ impl HubSettings {
     /// | `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE` | 1, ON, YES or TRUE: nothing is asked | off |
     /// | `HF_ENDPOINT` | the hub's URL | `https://huggingface.co` |
     ///
-    /// In the paths `~` at the beginning is the user's home, and `$NAME` and `${NAME}` are variables.
+    /// In the paths `~` at the beginning is the user's home, and `$NAME` and `${NAME}` are
+    /// variables.
     ///
     /// # Errors
-    /// [`HubError::NoHome`] where neither a variable nor the user's home names a cache; [`HubError::Io`] for a token
-    /// file that exists and can't be read.
+    /// [`HubError::NoHome`] where neither a variable nor the user's home names a cache;
+    /// [`HubError::Io`] for a token file that exists and can't be read.
     pub fn from_env() -> Result<Self, HubError> {
         Self::from_variables(|name| std::env::var_os(name), std::env::home_dir())
     }
@@ -154,8 +155,8 @@ fn expand(path: PathBuf, home: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Replaces `$NAME` and `${NAME}` by the variables of these names, as Python's `expandvars` does: unset ones stay, and
-/// values are not expanded again. A path that is not Unicode is left as it is.
+/// Replaces `$NAME` and `${NAME}` by the variables of these names, as Python's `expandvars` does:
+/// unset ones stay, and values are not expanded again. A path that is not Unicode is left as it is.
 fn expand_variables(path: PathBuf, variable: &impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let Some(text) = path.to_str().filter(|text| text.contains('$')) else { return path };
     let mut expanded = OsString::new();

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-/// Bytes that this user may still write to the disk of `path`, or of the nearest folder above that exists. `None`
-/// where the system does not report it.
+/// Bytes that this user may still write to the disk of `path`, or of the nearest folder above that
+/// exists. `None` where the system does not report it.
 pub(crate) fn free_space(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|folder| folder.is_dir())?;
     #[cfg(unix)]

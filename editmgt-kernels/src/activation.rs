@@ -110,7 +110,8 @@ pub(crate) enum Function {
     Silu,
 }
 
-/// Replaces each value: one function for tensors of any rank, so that it is compiled once, in this crate.
+/// Replaces each value: one function for tensors of any rank, so that it is compiled once, in this
+/// crate.
 pub(crate) fn applied(x: HostTensor, function: Function) -> HostTensor {
     match function {
         Function::GeluTanh => map(x, GeluTanh),

@@ -27,8 +27,8 @@ pub struct KeyWeights {
 }
 
 impl KeyWeights {
-    /// Weights above 0 and at most 1: the same on the host and, `[S]` in f32, on a device, where the
-    /// caller put them together with other data.
+    /// Weights above 0 and at most 1: the same on the host and, `[S]` in f32, on a device, where
+    /// the caller put them together with other data.
     ///
     /// # Panics
     /// If the numbers of weights differ.
@@ -59,8 +59,9 @@ pub struct KeyPlaces {
 }
 
 impl KeyPlaces {
-    /// `places` are `[B, R]` row-major, each below S and those of an item different from each other;
-    /// `sources` are those of [`sources`](Self::sources), `[B, S]`, on the device of the keys.
+    /// `places` are `[B, R]` row-major, each below S and those of an item different from each
+    /// other; `sources` are those of [`sources`](Self::sources), `[B, S]`, on the device of the
+    /// keys.
     ///
     /// # Panics
     /// If the number of places is not a multiple of B.
@@ -141,8 +142,8 @@ impl KeyValues {
         Self { parts, weights: None }
     }
 
-    /// The same rounded to bf16, in half the memory, where a kernel runs on a processor with instructions for bf16;
-    /// these unchanged elsewhere.
+    /// The same rounded to bf16, in half the memory, where a kernel runs on a processor with
+    /// instructions for bf16; these unchanged elsewhere.
     #[must_use]
     pub fn to_bf16(&self) -> Self {
         let narrow = match &self.parts {

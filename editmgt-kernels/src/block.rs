@@ -95,9 +95,9 @@ pub struct Block {
 }
 
 impl Block {
-    /// Rounds up to [`BLOCK`] values. 8 bits: to the nearest, with a scale by the largest magnitude.
-    /// 4 bits: with the scale, of some candidates, that has the least squared error. `None` for
-    /// values that are not finite or too large for an f16 scale.
+    /// Rounds up to [`BLOCK`] values. 8 bits: to the nearest, with a scale by the largest
+    /// magnitude. 4 bits: with the scale, of some candidates, that has the least squared error.
+    /// `None` for values that are not finite or too large for an f16 scale.
     ///
     /// # Panics
     /// For more than [`BLOCK`] values.
@@ -117,7 +117,8 @@ impl Block {
     fn eight(values: &[f32; BLOCK]) -> Self {
         let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
         let mut scale = f16::from_f32(largest / 127.0);
-        // A subnormal scale may have been rounded down by so much that the largest value is clipped.
+        // A subnormal scale may have been rounded down by so much that the largest value is
+        // clipped.
         while scale.to_f32() * 127.5 < largest {
             scale = f16::from_bits(scale.to_bits() + 1);
         }

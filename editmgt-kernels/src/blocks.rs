@@ -1,8 +1,8 @@
 //! Blocks of products whose operands are narrow numbers, packed in steps of 32 bits.
 //!
-//! Blocked and packed as in [`crate::product`]. Two bf16 or four int8 along the summed dimension are a
-//! step: the instructions of [`crate::intrinsics`] multiply and add all of them at once, AMX for whole
-//! tiles, AVX-512 for a register. One packed form serves both.
+//! Blocked and packed as in [`crate::product`]. Two bf16 or four int8 along the summed dimension
+//! are a step: the instructions of [`crate::intrinsics`] multiply and add all of them at once, AMX
+//! for whole tiles, AVX-512 for a register. One packed form serves both.
 
 use std::ops::{AddAssign, Range};
 
@@ -14,11 +14,11 @@ use crate::intrinsics::{COLUMNS, DOT_ROWS, Dot, RightStep, STEPS, Sums, TILE_ROW
 use crate::lanes::dispatch;
 use crate::product::{split_columns, task_size};
 
-/// Rows of a block. Its strips, [`Kernel::depth_block`] deep, and its sums fit in the L2 cache. A multiple
-/// of the rows of every strip.
+/// Rows of a block. Its strips, [`Kernel::depth_block`] deep, and its sums fit in the L2 cache. A
+/// multiple of the rows of every strip.
 pub(crate) const ROW_BLOCK: usize = 24 * DOT_ROWS;
-/// Panels that are packed together before a product: their part of a row lies side by side in memory, 512
-/// bytes of it in bf16.
+/// Panels that are packed together before a product: their part of a row lies side by side in
+/// memory, 512 bytes of it in bf16.
 const PACKED_TOGETHER: usize = 8;
 /// Columns of a task, at most.
 pub(crate) const COLUMN_BLOCK: usize = 8 * COLUMNS;
@@ -33,9 +33,9 @@ pub(crate) trait Steps: Sync {
     /// Numbers of a step.
     const NUMBERS: usize;
 
-    /// [`STEPS`] steps of a row, of the numbers from `first` on; missing numbers are 0. `index` is the
-    /// place of the row among those that are packed together. `#[inline(always)]`, so that it is
-    /// vectorised.
+    /// [`STEPS`] steps of a row, of the numbers from `first` on; missing numbers are 0. `index` is
+    /// the place of the row among those that are packed together. `#[inline(always)]`, so that it
+    /// is vectorised.
     fn steps(&self, index: usize, row: &[f32], first: usize) -> [u32; STEPS];
 }
 
@@ -67,8 +67,8 @@ where
         T::detect().map(Self::Tiles).or_else(|| D::detect().map(Self::Dot))
     }
 
-    /// Packs the rows of a strip, up to [`rows`](Self::rows) of `inputs` numbers; missing ones are 0.
-    /// `strip` has a number for each row and step, in blocks of [`STEPS`] steps.
+    /// Packs the rows of a strip, up to [`rows`](Self::rows) of `inputs` numbers; missing ones are
+    /// 0. `strip` has a number for each row and step, in blocks of [`STEPS`] steps.
     pub(crate) fn pack<P: Steps>(self, numbers: P, rows: &[f32], inputs: usize, strip: &mut [u32]) {
         dispatch(PackStrip { kernel: self, numbers, rows, inputs, strip });
     }
@@ -92,8 +92,8 @@ where
         strips
     }
 
-    /// Steps between two writes of a tile's sums to memory: a panel of that depth is 64 KiB for AMX, whose
-    /// tiles are read from the L2 cache, and 32 KiB otherwise.
+    /// Steps between two writes of a tile's sums to memory: a panel of that depth is 64 KiB for
+    /// AMX, whose tiles are read from the L2 cache, and 32 KiB otherwise.
     pub(crate) fn depth_block(self) -> usize {
         match self {
             Self::Tiles(_) => 32 * STEPS,
@@ -101,13 +101,14 @@ where
         }
     }
 
-    /// Writes the products of strips and a panel of the same number of steps to `sums`: a row for each row
-    /// of the strips.
+    /// Writes the products of strips and a panel of the same number of steps to `sums`: a row for
+    /// each row of the strips.
     pub(crate) fn products(self, strips: &[&[u32]], panel: &[RightStep], sums: &mut [Sums<S>]) {
         self.products_before(&[], strips, panel, false, sums);
     }
 
-    /// [`products`](Self::products), written or added to `sums`, while the cache reads the panel `next`.
+    /// [`products`](Self::products), written or added to `sums`, while the cache reads the panel
+    /// `next`.
     fn products_before(
         self,
         next: &[RightStep],
@@ -195,8 +196,8 @@ where
         out
     }
 
-    /// The sums of strips and panels, all of the same number of steps: panel by panel, each with a row for each row of
-    /// the strips.
+    /// The sums of strips and panels, all of the same number of steps: panel by panel, each with a
+    /// row for each row of the strips.
     pub(crate) fn sums<'s>(
         self,
         strips: &[u32],
@@ -229,8 +230,8 @@ where
         (0..steps).step_by(block).map(move |first| first..steps.min(first + block))
     }
 
-    /// The part of [`sums`](Self::sums) of some steps; `panels` have those steps only. The first steps
-    /// overwrite the sums.
+    /// The part of [`sums`](Self::sums) of some steps; `panels` have those steps only. The first
+    /// steps overwrite the sums.
     fn add_depth(
         self,
         strips: &[u32],
@@ -279,8 +280,8 @@ impl<T, D, P: Steps> WithSimd for PackStrip<'_, T, D, P> {
     }
 }
 
-/// Packs the panels of the columns from one on, as many as there are, of some steps: panel after panel, with
-/// unspecified contents before.
+/// Packs the panels of the columns from one on, as many as there are, of some steps: panel after
+/// panel, with unspecified contents before.
 pub(crate) type PackPanels<'a> = &'a (dyn Fn(usize, Range<usize>, &mut [RightStep]) + Sync);
 
 /// A right operand of [`Kernel::product`].
@@ -288,8 +289,8 @@ pub(crate) type PackPanels<'a> = &'a (dyn Fn(usize, Range<usize>, &mut [RightSte
 pub(crate) enum Right<'a> {
     /// Packed before.
     Packed(&'a Panels),
-    /// Packed by the tasks that multiply it, into their caches: each task packs its own columns, so for
-    /// up to [`ROW_BLOCK`] rows none is packed twice, and none is written to memory.
+    /// Packed by the tasks that multiply it, into their caches: each task packs its own columns, so
+    /// for up to [`ROW_BLOCK`] rows none is packed twice, and none is written to memory.
     Unpacked {
         /// `[inputs, outputs]`.
         sizes: [usize; 2],
@@ -329,8 +330,8 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// Packs a matrix of `sizes` `[inputs, outputs]`, `of_step` numbers in a step: `pack` gets the first
-    /// column of up to [`PACKED_TOGETHER`] panels, and all steps.
+    /// Packs a matrix of `sizes` `[inputs, outputs]`, `of_step` numbers in a step: `pack` gets the
+    /// first column of up to [`PACKED_TOGETHER`] panels, and all steps.
     pub(crate) fn new(
         sizes @ [inputs, outputs]: [usize; 2],
         of_step: usize,

@@ -145,8 +145,8 @@ pub(crate) fn give_back(buffer: Vec<f32>) {
     drop(excess);
 }
 
-/// Bytes of a cache line. Registers and rows of tiles have as many: one that begins within a line takes
-/// two loads, which halves the speed of a product in bf16.
+/// Bytes of a cache line. Registers and rows of tiles have as many: one that begins within a line
+/// takes two loads, which halves the speed of a product in bf16.
 const LINE: usize = 64;
 
 /// Numbers of 32 bits in a cache line.

@@ -1,15 +1,15 @@
 //! Products whose operands are int8 and whose sums are i32.
 //!
-//! A number is `scale · q` with a `q` from -127 to 127: the scale of a left operand is that of its row,
-//! that of a right one of its column, the largest magnitude there divided by 127. So sums are exact, and
-//! a result is the sum times two scales:
+//! A number is `scale · q` with a `q` from -127 to 127: the scale of a left operand is that of its
+//! row, that of a right one of its column, the largest magnitude there divided by 127. So sums are
+//! exact, and a result is the sum times two scales:
 //!
 //! ```text
 //! y[r, c] = bias[c] + scale[r] · scale[c] · Σ q[r, i] · q[i, c]
 //! ```
 //!
-//! Four numbers along the summed dimension are a step of [`crate::blocks`]. Where the processor has no
-//! instructions for int8, [`crate::product`] multiplies the integers in f32.
+//! Four numbers along the summed dimension are a step of [`crate::blocks`]. Where the processor has
+//! no instructions for int8, [`crate::product`] multiplies the integers in f32.
 //!
 //! One large number in a row makes the steps of all others coarse. Such rows ([`LEAST_MEAN`]) are
 //! multiplied in bf16.
@@ -30,8 +30,8 @@ const DEPTH: usize = 4;
 const LARGEST: f32 = 127.0;
 /// Numbers whose maxima are independent.
 const LANES: usize = 16;
-/// The mean magnitude of a row's integers, at least. The mean magnitude of an error is 1/4: 5% of the
-/// smallest mean, and 0.8% of that of 1,024 numbers of a normal distribution.
+/// The mean magnitude of a row's integers, at least. The mean magnitude of an error is 1/4: 5% of
+/// the smallest mean, and 0.8% of that of 1,024 numbers of a normal distribution.
 const LEAST_MEAN: f32 = 5.0;
 
 /// The instructions for int8 of a processor.
@@ -60,8 +60,8 @@ impl Rows {
     }
 }
 
-/// `left · right + bias` of operands that are rounded to int8; `rows` are those of `left`. `in_bf16` is the
-/// product of rows with a peak, `[rows, inputs]` to `[rows, outputs]`.
+/// `left · right + bias` of operands that are rounded to int8; `rows` are those of `left`.
+/// `in_bf16` is the product of rows with a peak, `[rows, inputs]` to `[rows, outputs]`.
 ///
 /// A row's result depends neither on the other rows nor on the number of columns and threads.
 pub(crate) fn product<M: Matrix>(
@@ -112,7 +112,8 @@ impl Largest {
     }
 }
 
-/// What a row is multiplied with to become integers: 0 for a row of zeros, or one that isn't finite.
+/// What a row is multiplied with to become integers: 0 for a row of zeros, or one that isn't
+/// finite.
 #[inline(always)]
 fn inverse(scale: f32) -> f32 {
     // The quotient is infinite for a denormal scale.
@@ -308,8 +309,8 @@ impl<M: Matrix> WithSimd for ScalesOfColumns<'_, M> {
     }
 }
 
-/// Packs panels of the columns from `column` on, whose scales are the first ones; missing columns and
-/// rows are 0.
+/// Packs panels of the columns from `column` on, whose scales are the first ones; missing columns
+/// and rows are 0.
 struct PackPanels<'a, M> {
     right: &'a M,
     column: usize,

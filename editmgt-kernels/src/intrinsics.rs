@@ -1,23 +1,25 @@
-//! The instructions of x86-64 for products of bf16 and of int8: the only unsafe code of the project.
+//! The instructions of x86-64 for products of bf16 and of int8: the only unsafe code of the
+//! project.
 //!
 //! # Safety
 //! Four things are unsafe here, and each has one argument:
 //!
-//! - *Instructions that a processor may not have, or the system may not allow.* They are only executed by
-//!   methods of a token ([`Bf16Dot`], [`Bf16Tiles`], [`Int8Dot`], [`Int8Tiles`], [`Interleave`]), and a token is
-//!   only made by `detect`, after the processor has said that it has every feature that the method uses,
-//!   and for tiles the system that the process may use them. Tokens have a private field, so no other
-//!   code can make one.
+//! - *Instructions that a processor may not have, or the system may not allow.* They are only
+//!   executed by methods of a token ([`Bf16Dot`], [`Bf16Tiles`], [`Int8Dot`], [`Int8Tiles`],
+//!   [`Interleave`]), and a token is only made by `detect`, after the processor has said that it
+//!   has every feature that the method uses, and for tiles the system that the process may use
+//!   them. Tokens have a private field, so no other code can make one.
 //! - *Loads and stores of registers.* A register is read from or written to an array of the same
-//!   number of bytes, through a reference to the whole array: the reference is valid for all of these
-//!   bytes, and `read_unaligned` and `write_unaligned` need no alignment. All types are plain numbers,
-//!   for which every pattern of bits is a value.
-//! - *Assembly that reads and writes memory* (tiles have no intrinsics in stable Rust). It gets pointers
-//!   of slices and arrays whose lengths are asserted just before to be those that the assembly reads
-//!   and writes. It configures the tile registers of its thread, uses them and releases them within
-//!   one function that calls nothing else; the compiler uses these registers for nothing.
-//! - *A hint to read a cache line ahead.* Every x86-64 processor has the instruction; it accesses nothing
-//!   that the program could see, and an address that can't be read is ignored.
+//!   number of bytes, through a reference to the whole array: the reference is valid for all of
+//!   these bytes, and `read_unaligned` and `write_unaligned` need no alignment. All types are plain
+//!   numbers, for which every pattern of bits is a value.
+//! - *Assembly that reads and writes memory* (tiles have no intrinsics in stable Rust). It gets
+//!   pointers of slices and arrays whose lengths are asserted just before to be those that the
+//!   assembly reads and writes. It configures the tile registers of its thread, uses them and
+//!   releases them within one function that calls nothing else; the compiler uses these registers
+//!   for nothing.
+//! - *A hint to read a cache line ahead.* Every x86-64 processor has the instruction; it accesses
+//!   nothing that the program could see, and an address that can't be read is ignored.
 //!
 //! Nothing else is unsafe: lengths are those of slices and arrays, loops are iterators.
 
@@ -27,15 +29,15 @@
 pub(crate) const COLUMNS: usize = 32;
 /// Steps are a multiple of this number.
 pub(crate) const STEPS: usize = 16;
-/// Rows of a product of [`Tiles`]: two tiles. With two tiles of columns, every tile that is loaded is
-/// multiplied twice.
+/// Rows of a product of [`Tiles`]: two tiles. With two tiles of columns, every tile that is loaded
+/// is multiplied twice.
 pub(crate) const TILE_ROWS: usize = 32;
 /// Rows of a product of [`Dot`]: with 24 registers of sums, additions that take six cycles each are
 /// started every cycle, and each step needs 14 loads for 24 of them.
 pub(crate) const DOT_ROWS: usize = 12;
 
-/// One step of a panel, 32 bits for each column: two bf16 along the summed dimension, or four int8, the
-/// first in the lowest bits.
+/// One step of a panel, 32 bits for each column: two bf16 along the summed dimension, or four int8,
+/// the first in the lowest bits.
 pub(crate) type RightStep = [u32; COLUMNS];
 /// [`STEPS`] steps of a strip for [`Tiles`]: for each row its steps, as those of a panel.
 pub(crate) type LeftTiles = [[u32; STEPS]; TILE_ROWS];
@@ -44,8 +46,8 @@ pub(crate) type LeftRows = [[u32; STEPS]; DOT_ROWS];
 /// The sums of one row.
 pub(crate) type Sums<S> = [S; COLUMNS];
 
-/// Instructions for products of whole tiles. A value is the proof that the processor has them and the
-/// system permits them.
+/// Instructions for products of whole tiles. A value is the proof that the processor has them and
+/// the system permits them.
 pub(crate) trait Tiles: Copy + Send + Sync {
     /// The type of a sum.
     type Sum: Copy;
@@ -182,8 +184,8 @@ mod x86 {
 
     /// The processor has `vdpbf16ps` (AVX-512 BF16): products of two bf16 each, added to f32.
     ///
-    /// The instruction rounds each addition to the nearest f32, and takes denormal inputs and results
-    /// for zero.
+    /// The instruction rounds each addition to the nearest f32, and takes denormal inputs and
+    /// results for zero.
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Bf16Dot(());
 
@@ -257,8 +259,8 @@ mod x86 {
         unsafe { std::mem::transmute(register) }
     }
 
-    /// The processor has `vpdpbusd`: products of four unsigned and four signed bytes each, added to an
-    /// i32, which wraps. Steps of strips are unsigned.
+    /// The processor has `vpdpbusd`: products of four unsigned and four signed bytes each, added to
+    /// an i32, which wraps. Steps of strips are unsigned.
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Int8Dot(Width);
 
@@ -390,13 +392,13 @@ mod x86 {
 
     /// The processor has `tdpbf16ps` (AMX BF16): products of whole tiles of bf16, added to f32.
     ///
-    /// The instruction rounds each addition to the nearest f32, and takes denormal inputs and results
-    /// for zero.
+    /// The instruction rounds each addition to the nearest f32, and takes denormal inputs and
+    /// results for zero.
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Bf16Tiles(());
 
-    /// The processor has `tdpbssd` (AMX INT8): products of whole tiles of signed bytes, added to i32,
-    /// which wrap.
+    /// The processor has `tdpbssd` (AMX INT8): products of whole tiles of signed bytes, added to
+    /// i32, which wrap.
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Int8Tiles(());
 
@@ -443,19 +445,20 @@ mod x86 {
                     assert!(rest.is_empty() && !blocks.is_empty(), "a panel has whole blocks of steps");
                     assert_eq!(strips.len(), sums.len(), "there must be sums for each strip");
                     assert!(strips.iter().all(|strip| strip.len() == blocks.len()), "steps must be equal");
-                    // SAFETY: the token says that the processor has AMX, and that the system permits it. The
-                    // instruction reads the 64 bytes of the configuration.
+                    // SAFETY: the token says that the processor has AMX, and that the system
+                    // permits it. The instruction reads the 64 bytes of the configuration.
                     unsafe {
                         asm!("ldtilecfg [{}]", in(reg) &TILE_CONFIG, options(nostack, readonly, preserves_flags));
                     }
                     // Addresses without memory would cost more than they save.
                     let mut next = if next.len() == panel.len() { next } else { panel }.as_ptr();
                     for (strip, sums) in strips.iter().zip(sums) {
-                        // SAFETY: the tiles are configured above. The loop runs `blocks.len()` times, at least
-                        // once, and each time reads one element of `strip`, of 2,048 bytes in rows of 64 (tiles
-                        // at 0 and 1,024), and one of `blocks`, of 2,048 bytes in rows of 128 (tiles at 0 and
-                        // 64); both slices have that many elements. Before, if `add`, it reads `sums`, of 4,096
-                        // bytes in rows of 128 (tiles at 0, 64, 2,048 and 2,112), and it writes them in the end.
+                        // SAFETY: the tiles are configured above. The loop runs `blocks.len()`
+                        // times, at least once, and each time reads one element of `strip`, of
+                        // 2,048 bytes in rows of 64 (tiles at 0 and 1,024), and one of `blocks`, of
+                        // 2,048 bytes in rows of 128 (tiles at 0 and 64); both slices have that
+                        // many elements. Before, if `add`, it reads `sums`, of 4,096 bytes in rows
+                        // of 128 (tiles at 0, 64, 2,048 and 2,112), and it writes them in the end.
                         // `next` is only a hint to the cache, which may be any address.
                         unsafe {
                             asm!(

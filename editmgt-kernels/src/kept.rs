@@ -15,16 +15,16 @@ use crate::scope::with_value;
 
 /// The packed weights of [`linear`](crate::linear) layers, kept for later passes.
 ///
-/// A product packs its weight into the order in which it is read. A weight that is multiplied by a few
-/// rows only, as in a step that computes a part of the canvas, costs more to pack than to multiply.
-/// Within [`install`](Self::install) each weight is packed once and kept, until `limit` bytes are
-/// kept; weights that are met later are packed for each product, as without. Results are bit for
-/// bit the same.
+/// A product packs its weight into the order in which it is read. A weight that is multiplied by a
+/// few rows only, as in a step that computes a part of the canvas, costs more to pack than to
+/// multiply. Within [`install`](Self::install) each weight is packed once and kept, until `limit`
+/// bytes are kept; weights that are met later are packed for each product, as without. Results are
+/// bit for bit the same.
 ///
-/// It is a value: clones share the packed weights, and with the last clone they are freed. They take
-/// as much memory as the weights do in the precision of the product ([`Operands`]), in addition to the
-/// weights, whose storage is kept alive, too. Weights of a program that changes them are not kept:
-/// a new tensor is another weight.
+/// It is a value: clones share the packed weights, and with the last clone they are freed. They
+/// take as much memory as the weights do in the precision of the product ([`Operands`]), in
+/// addition to the weights, whose storage is kept alive, too. Weights of a program that changes
+/// them are not kept: a new tensor is another weight.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};

@@ -5,11 +5,12 @@ use pulp::{Arch, WithSimd};
 /// Independent partial sums: two registers of AVX, four of SSE or NEON.
 const LANES: usize = 16;
 
-/// Runs `work` compiled for the best instruction set of the processor, which it gets as an argument.
+/// Runs `work` compiled for the best instruction set of the processor, which it gets as an
+/// argument.
 ///
-/// `work` is a type of its own whose method is `#[inline(always)]`, as is all that computes in it. A
-/// closure that is called from the code of several instruction sets need not be inlined into each:
-/// then it is compiled once, for the least of them.
+/// `work` is a type of its own whose method is `#[inline(always)]`, as is all that computes in it.
+/// A closure that is called from the code of several instruction sets need not be inlined into
+/// each: then it is compiled once, for the least of them.
 #[inline(always)]
 pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     Arch::new().dispatch(work)

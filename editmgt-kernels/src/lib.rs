@@ -17,11 +17,11 @@
 //! [`padded_attention`]).
 //!
 //! Kernels reuse large buffers within the [`BufferPool`] that a forward pass runs in. Products of
-//! linear layers round their operands to the precision of [`Operands`], and keep packed weights within
-//! [`PackedWeights`].
+//! linear layers round their operands to the precision of [`Operands`], and keep packed weights
+//! within [`PackedWeights`].
 //!
-//! Where burn's autodiff records operations, compositions run, or within [`Recording::Kernels`] kernels
-//! with backward passes: those of [`linear`], [`attention`], [`conv2d`], activations,
+//! Where burn's autodiff records operations, compositions run, or within [`Recording::Kernels`]
+//! kernels with backward passes: those of [`linear`], [`attention`], [`conv2d`], activations,
 //! [`rms_norm`], [`modulated_layer_norm`], [`norm_and_rotate`], [`join_tokens`], [`add_gated`] and
 //! [`weighted_nll`].
 //!

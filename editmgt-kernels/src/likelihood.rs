@@ -6,9 +6,9 @@ use crate::gradient;
 
 /// `Σ share · -ln softmax(logits)[label]`, in f32.
 ///
-/// The gradient, `share · (softmax - one-hot label)`, is computed with the value: recorded operation by
-/// operation, this largest tensor of a training step would be traversed five more times and kept as
-/// often.
+/// The gradient, `share · (softmax - one-hot label)`, is computed with the value: recorded
+/// operation by operation, this largest tensor of a training step would be traversed five more
+/// times and kept as often.
 ///
 /// # Shapes
 /// - `logits`: `[N, classes]`
@@ -16,7 +16,8 @@ use crate::gradient;
 /// - result: `[1]`
 ///
 /// # Panics
-/// If there are not as many labels and shares as rows, or a label is not below the number of classes.
+/// If there are not as many labels and shares as rows, or a label is not below the number of
+/// classes.
 pub fn weighted_nll(logits: Tensor<2>, labels: &[u32], shares: &[f32]) -> Tensor<1> {
     let [rows, classes] = logits.dims();
     assert_eq!([labels.len(), shares.len()], [rows; 2], "there must be a label for each row");

@@ -20,8 +20,8 @@ use crate::quantized::{QuantizedTensor, dequantize};
 /// that of the same weight in f32, bit for bit where a kernel runs. Widening takes no memory where
 /// [`widens`]. Within other [`Operands`] the kernel rounds `x` and the weight instead; within
 /// [`PackedWeights`](crate::PackedWeights) it keeps the packed weight. A
-/// [quantised](crate::QuantizedMatrix) weight is expanded a panel at a time, and never kept packed; in
-/// [`Operands::Exact`] the result is that of the expanded weight in f32, bit for bit.
+/// [quantised](crate::QuantizedMatrix) weight is expanded a panel at a time, and never kept packed;
+/// in [`Operands::Exact`] the result is that of the expanded weight in f32, bit for bit.
 ///
 /// # Shapes
 /// - `x`: `[…, N, inputs]`
@@ -81,8 +81,8 @@ impl Dtype {
     }
 }
 
-/// Rows times a weight that is dense or quantised: one function for tensors of any rank, so that the
-/// products are compiled once, in this crate.
+/// Rows times a weight that is dense or quantised: one function for tensors of any rank, so that
+/// the products are compiled once, in this crate.
 ///
 /// # Panics
 /// If the weight is neither.

@@ -10,8 +10,8 @@ pub(crate) trait Matrix: Sync {
     /// `[inputs, outputs]`: rows, which are summed over, and columns.
     fn sizes(&self) -> [usize; 2];
 
-    /// Writes the values of row `step` from column `first` on, as many as `to` has. The row has that
-    /// many. Implementations are `#[inline(always)]`, so that they are vectorised.
+    /// Writes the values of row `step` from column `first` on, as many as `to` has. The row has
+    /// that many. Implementations are `#[inline(always)]`, so that they are vectorised.
     fn read(&self, step: usize, first: usize, to: &mut [f32]);
 
     /// As [`read`](Self::read), the bits of the nearest bf16 of each value.
@@ -24,8 +24,8 @@ pub(crate) trait Matrix: Sync {
         }
     }
 
-    /// Packs a panel: up to [`COLUMNS`] columns from `column` on, of the rows from `first` on, one for
-    /// each step of `panel`. Where the matrix has fewer columns, the panel keeps its values.
+    /// Packs a panel: up to [`COLUMNS`] columns from `column` on, of the rows from `first` on, one
+    /// for each step of `panel`. Where the matrix has fewer columns, the panel keeps its values.
     ///
     /// The default reads row after row. Override it where several rows are decoded at once.
     #[inline(always)]

@@ -1,8 +1,8 @@
 //! Products whose operands are bf16 and whose sums are f32.
 //!
-//! Two numbers along the summed dimension are a step of [`crate::blocks`]. Where the processor has no
-//! instructions for bf16, the operands are rounded in the same way, and [`crate::product`] multiplies them
-//! in f32; then only the order of the sums differs.
+//! Two numbers along the summed dimension are a step of [`crate::blocks`]. Where the processor has
+//! no instructions for bf16, the operands are rounded in the same way, and [`crate::product`]
+//! multiplies them in f32; then only the order of the sums differs.
 
 use std::ops::Range;
 
@@ -20,8 +20,8 @@ use crate::product::{self, Right, Start};
 /// Numbers of a step.
 pub(crate) const PAIR: usize = 2;
 
-/// The instructions for bf16 of a processor. With AMX, Intel's processors have `vdpbf16ps`, too, but it
-/// is slower there than products in f32.
+/// The instructions for bf16 of a processor. With AMX, Intel's processors have `vdpbf16ps`, too,
+/// but it is slower there than products in f32.
 pub(crate) type Kernel = blocks::Kernel<Bf16Tiles, Bf16Dot>;
 
 /// Rounds to bf16.
@@ -165,7 +165,8 @@ fn packed_pairs<M: Matrix>(right: &M) -> Panels {
     })
 }
 
-/// Packs the steps `steps` of the panels of the columns from `column` on; missing columns and rows are 0.
+/// Packs the steps `steps` of the panels of the columns from `column` on; missing columns and rows
+/// are 0.
 struct PackPanels<'a, M> {
     right: &'a M,
     column: usize,

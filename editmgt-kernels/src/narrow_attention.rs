@@ -1,9 +1,9 @@
-//! Attention whose operands are bf16: queries, keys, values and the exponentials of the scores. Scores,
-//! softmax and sums are f32.
+//! Attention whose operands are bf16: queries, keys, values and the exponentials of the scores.
+//! Scores, softmax and sums are f32.
 //!
-//! The blocks are those of [`crate::packed_attention`]: scores are computed transposed, a column for each query.
-//! The exponentials are rounded before they are added to the denominator, so that the weights of the
-//! average add up to 1.
+//! The blocks are those of [`crate::packed_attention`]: scores are computed transposed, a column
+//! for each query. The exponentials are rounded before they are added to the denominator, so that
+//! the weights of the average add up to 1.
 
 use std::ops::Range;
 
@@ -308,8 +308,8 @@ impl WithSimd for Exponentials<'_> {
     }
 }
 
-/// The bits of the nearest bf16 of an exponential, as f32. It is positive, 0 or the NaN of an operation,
-/// which needs no check to stay one.
+/// The bits of the nearest bf16 of an exponential, as f32. It is positive, 0 or the NaN of an
+/// operation, which needs no check to stay one.
 #[inline(always)]
 fn rounded(x: f32) -> u32 {
     let bits = x.to_bits();

@@ -11,9 +11,9 @@ use crate::tile::{COLUMNS, LeftStep, ROWS, RightStep, Tile, add_product, pack_tr
 /// Rows of a task.
 const BLOCK: usize = 16 * ROWS;
 
-/// The row of `table` with the least `|row|² - 2 x · row`, and so the least Euclidean distance, for each
-/// row of `x`; the first of equals. Without a matrix of all distances. `None` where no kernel runs: on
-/// another backend, in half precision, and with autodiff, which has no gradient for it.
+/// The row of `table` with the least `|row|² - 2 x · row`, and so the least Euclidean distance, for
+/// each row of `x`; the first of equals. Without a matrix of all distances. `None` where no kernel
+/// runs: on another backend, in half precision, and with autodiff, which has no gradient for it.
 ///
 /// # Shapes
 /// `x`: `[N, D]`, `table`: `[rows, D]`; result: `[N]`

@@ -33,8 +33,8 @@ pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -
     (x / rms).cast(dtype) * weight.unsqueeze()
 }
 
-/// Of rows as long as the weight: one function for tensors of any rank, so that it is compiled once, in this
-/// crate.
+/// Of rows as long as the weight: one function for tensors of any rank, so that it is compiled
+/// once, in this crate.
 fn rms_normed(x: HostTensor, weight: &HostTensor, epsilon: f64) -> HostTensor {
     let weight = weight.values();
     map_rows(x, weight.len(), RmsNorm { weight, epsilon })

@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use crate::scope::with_value;
 
-/// The precision to which the [`linear`](crate::linear) kernels round the operands of a product. Its
-/// sums are f32.
+/// The precision to which the [`linear`](crate::linear) kernels round the operands of a product.
+/// Its sums are f32.
 ///
 /// A model has one as a value, and runs its passes in it with [`install`](Self::install): kernels
 /// read it on the thread that calls them. Compositions don't: on GPUs and in training the dtype of
@@ -33,12 +33,12 @@ pub enum Operands {
     /// (AVX-512 BF16), where it has them, and in f32 elsewhere: the same but for the order of sums,
     /// and for denormal numbers, which the instructions take for zero.
     Bf16,
-    /// The operands of dense weights are rounded to int8, with a scale for each row of the input and
-    /// each column of the weight: the largest magnitude there is 127 steps. Rows in which that is more
-    /// than 25 times the mean magnitude are multiplied as in [`Bf16`](Self::Bf16), and so is all else:
-    /// attention, convolutions, quantised weights, and the gradients of training. Computed with the processor's
-    /// instructions for int8 (AMX INT8, AVX-512 VNNI, AVX-VNNI), where it has them, and in f32 elsewhere.
-    /// An input that isn't finite makes its whole row NaN.
+    /// The operands of dense weights are rounded to int8, with a scale for each row of the input
+    /// and each column of the weight: the largest magnitude there is 127 steps. Rows in which that
+    /// is more than 25 times the mean magnitude are multiplied as in [`Bf16`](Self::Bf16), and so
+    /// is all else: attention, convolutions, quantised weights, and the gradients of training.
+    /// Computed with the processor's instructions for int8 (AMX INT8, AVX-512 VNNI, AVX-VNNI),
+    /// where it has them, and in f32 elsewhere. An input that isn't finite makes its whole row NaN.
     Int8,
 }
 

@@ -152,8 +152,8 @@ pub(crate) struct QueryRows<'a> {
     pub(crate) rows: Vec<&'a mut [f32]>,
 }
 
-/// The result of attention, `[B, N, heads, c]`: `run` fills the rows of each task, up to `block` queries
-/// of a head, which aren't adjacent in it.
+/// The result of attention, `[B, N, heads, c]`: `run` fills the rows of each task, up to `block`
+/// queries of a head, which aren't adjacent in it.
 pub(crate) fn query_tasks(
     [batch, tokens, heads, width]: [usize; 4],
     block: usize,
@@ -279,9 +279,10 @@ impl<const N: usize> OnlineSoftmax<N> {
         Self { largest: [f32::NEG_INFINITY; N], denominator: [0.0; N] }
     }
 
-    /// Replaces the scores of a tile by weighted exponentials relative to the largest score so far, and
-    /// adds them to the denominator. `change` gets the index of each key and its exponentials, and may
-    /// round them. Returns the factor by which the sums of earlier tiles have to be rescaled.
+    /// Replaces the scores of a tile by weighted exponentials relative to the largest score so far,
+    /// and adds them to the denominator. `change` gets the index of each key and its exponentials,
+    /// and may round them. Returns the factor by which the sums of earlier tiles have to be
+    /// rescaled.
     #[inline(always)]
     pub(crate) fn update(
         &mut self,

@@ -1,7 +1,8 @@
 //! Attention in the layout of burn's fused GPU kernel.
 //!
-//! burn-cubecl 0.22.1 computes attention in one kernel, without storing scores, only where all of these
-//! hold. Elsewhere it silently takes a composition of operations in the dtype of its operands.
+//! burn-cubecl 0.22.1 computes attention in one kernel, without storing scores, only where all of
+//! these hold. Elsewhere it silently takes a composition of operations in the dtype of its
+//! operands.
 //!
 //! | condition | in the source of |
 //! |---|---|
@@ -39,7 +40,8 @@ pub fn attention_dtype(dtype: DType, device: &Device, keys: usize, channels: usi
     if half && fits(keys, channels) && fuses(device) { DType::F16 } else { DType::F32 }
 }
 
-/// Casts an operand of attention; a bf16 value beyond the range of f16 becomes the largest within it.
+/// Casts an operand of attention; a bf16 value beyond the range of f16 becomes the largest within
+/// it.
 pub fn attention_operand(x: Tensor<4>, dtype: DType) -> Tensor<4> {
     match (x.dtype(), dtype) {
         (DType::BF16, DType::F16) => x.clamp(-LARGEST, LARGEST).cast(dtype),

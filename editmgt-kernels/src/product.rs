@@ -222,8 +222,8 @@ impl PackedLeft {
         Self { strips, inputs }
     }
 
-    /// The product with the columns of `right` from `column` on, on this thread. Each slice of `rows`
-    /// has one value for each column; `panels` is scratch space for packing.
+    /// The product with the columns of `right` from `column` on, on this thread. Each slice of
+    /// `rows` has one value for each column; `panels` is scratch space for packing.
     pub(crate) fn multiply<M: Matrix>(
         &self,
         right: &M,

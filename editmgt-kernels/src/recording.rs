@@ -6,9 +6,9 @@ use crate::scope::with_value;
 
 /// What computes the operations of this crate where burn's autodiff records them.
 ///
-/// A training loop runs the passes of its losses in one with [`install`](Self::install): operations read
-/// it on the thread that calls them. The backward pass needs no scope; it uses what the forward pass
-/// recorded.
+/// A training loop runs the passes of its losses in one with [`install`](Self::install): operations
+/// read it on the thread that calls them. The backward pass needs no scope; it uses what the
+/// forward pass recorded.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -25,8 +25,8 @@ pub enum Recording {
     /// Compositions of burn's operations, each of which is recorded.
     #[default]
     Compositions,
-    /// Kernels with a backward pass, for f32 tensors of the flex backend; compositions elsewhere. They
-    /// differ by the order of sums. Needs the feature `autodiff`.
+    /// Kernels with a backward pass, for f32 tensors of the flex backend; compositions elsewhere.
+    /// They differ by the order of sums. Needs the feature `autodiff`.
     Kernels,
 }
 

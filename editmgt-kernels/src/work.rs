@@ -25,8 +25,8 @@ pub(crate) trait Elementwise: Sync {
     fn of(&self, x: f32) -> f32;
 }
 
-/// Changes each row of length `row` (the last may be shorter): in place if the storage isn't shared,
-/// on a copy otherwise.
+/// Changes each row of length `row` (the last may be shorter): in place if the storage isn't
+/// shared, on a copy otherwise.
 pub(crate) fn map_rows(mut x: HostTensor, row: usize, change: impl RowChange) -> HostTensor {
     if let Some(values) = x.values_mut() {
         for_rows(values, row, change);

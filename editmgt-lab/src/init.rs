@@ -13,7 +13,8 @@ use crate::Outcome;
 pub(crate) struct InitArgs {
     /// The folder to write; must be empty or not exist
     out: PathBuf,
-    /// full (the official sizes), tiny, or a base that was not trained to edit: meissonic-tiny, amused-tiny
+    /// full (the official sizes), tiny, or a base that was not trained to edit: meissonic-tiny,
+    /// amused-tiny
     #[arg(long, default_value = "full")]
     preset: String,
     /// f32, f16 or bf16

@@ -56,8 +56,8 @@ enum Command {
     /// capture.
     #[cfg(feature = "train")]
     Cost(cost::CostArgs),
-    /// Measure and plot the time of an edit's steps by step plan and by the share of the canvas that is
-    /// edited, with random weights.
+    /// Measure and plot the time of an edit's steps by step plan and by the share of the canvas
+    /// that is edited, with random weights.
     #[cfg(feature = "train")]
     Plans(plans::PlansArgs),
     /// Check the operations of a device against exact numbers.

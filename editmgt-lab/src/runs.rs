@@ -61,8 +61,8 @@ impl ComputeArgs {
     }
 }
 
-/// The files of an output prefix: a table, OUT.csv, and a plot, OUT.svg. They must be writable, and none of the
-/// files that the command reads.
+/// The files of an output prefix: a table, OUT.csv, and a plot, OUT.svg. They must be writable, and
+/// none of the files that the command reads.
 #[cfg(feature = "train")]
 pub(crate) fn table_and_plot(prefix: &Path, read: FileRoles) -> Fallible<(PathBuf, PathBuf)> {
     let file = |extension: &str| {

@@ -54,8 +54,8 @@ impl SchedulerConfig {
     /// Parses the text of the file.
     ///
     /// # Errors
-    /// [`ConfigError::Parse`] for a missing key, [`ConfigError::UnknownKeys`], [`ConfigError::Unsupported`] for a
-    /// schedule that is neither `cosine` nor `linear`.
+    /// [`ConfigError::Parse`] for a missing key, [`ConfigError::UnknownKeys`],
+    /// [`ConfigError::Unsupported`] for a schedule that is neither `cosine` nor `linear`.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
         Self::from_json_with(text, UnknownKeys::Refuse)
     }
@@ -63,7 +63,8 @@ impl SchedulerConfig {
     /// Reads the text of a file, as strictly as `unknown_keys` says.
     ///
     /// # Errors
-    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown
+    /// key.
     pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
         Self::from_json_for(text, unknown_keys, Timesteps::default())
     }

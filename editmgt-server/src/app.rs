@@ -77,8 +77,8 @@ impl App {
         Ok(used)
     }
 
-    /// Measures the speed of a loaded model when no job waits. Not within a memory budget: a model that is measured
-    /// could not be unloaded for one that a client needs.
+    /// Measures the speed of a loaded model when no job waits. Not within a memory budget: a model
+    /// that is measured could not be unloaded for one that a client needs.
     pub(crate) fn measure(&self, model: usize) {
         if !self.models.has_budget() {
             self.queue.measure(model);

@@ -17,8 +17,8 @@ use crate::error::ApiError;
 /// Longest body of JSON, bytes.
 const JSON_BYTES: usize = 256 << 10;
 
-/// What is read and dropped of a body that is refused, so that its client gets to read the answer: a connection that is
-/// closed with unread bytes is reset.
+/// What is read and dropped of a body that is refused, so that its client gets to read the answer:
+/// a connection that is closed with unread bytes is reset.
 const DRAINED_BYTES: usize = 16 << 20;
 const DRAINED_TIME: Duration = Duration::from_secs(2);
 
@@ -88,7 +88,8 @@ pub(crate) async fn read(
 /// Reads a JSON object with some of these keys. Keys with the value null are absent.
 ///
 /// # Errors
-/// Status 415 for another content type; 400 for a body that is not the object, has an unknown key or lacks one.
+/// Status 415 for another content type; 400 for a body that is not the object, has an unknown key
+/// or lacks one.
 pub(crate) async fn json<T: DeserializeOwned>(
     app: &App,
     request: Request,

@@ -1,4 +1,5 @@
-//! Connections: bounded in number, and closed when they idle while others wait, or stop taking their answer.
+//! Connections: bounded in number, and closed when they idle while others wait, or stop taking
+//! their answer.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -49,7 +50,8 @@ impl Connections {
         Arc::new(Self { most, open: Mutex::default(), changed: Notify::new() })
     }
 
-    /// Waits for room for one more connection. Where there is none, the one that has idled the longest is closed.
+    /// Waits for room for one more connection. Where there is none, the one that has idled the
+    /// longest is closed.
     pub(crate) async fn admit(self: &Arc<Self>) -> Admitted {
         loop {
             match self.try_admit() {

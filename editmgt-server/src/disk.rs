@@ -10,9 +10,10 @@
 //!                             edit.json   the rest
 //! ```
 //!
-//! Every file is written under a temporary name, synced and renamed; only the user may read the folders. A folder without
-//! its JSON, which is written last, was not finished. What was not finished, is damaged or has another name is not read,
-//! and logged; of it, only folders of photos are removed, once they are as old as photos may be.
+//! Every file is written under a temporary name, synced and renamed; only the user may read the
+//! folders. A folder without its JSON, which is written last, was not finished. What was not
+//! finished, is damaged or has another name is not read, and logged; of it, only folders of photos
+//! are removed, once they are as old as photos may be.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

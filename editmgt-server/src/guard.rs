@@ -44,8 +44,8 @@ impl Guard {
         if needs_token(path) { self.token(headers) } else { Ok(()) }
     }
 
-    /// The `Host` of a request. A page of another site can reach this server by a name that it points here (DNS
-    /// rebinding), but then `Host` is that name.
+    /// The `Host` of a request. A page of another site can reach this server by a name that it
+    /// points here (DNS rebinding), but then `Host` is that name.
     fn host<'a>(&self, request: &'a Request) -> Result<&'a str, ApiError> {
         let wrong = |got: &str| {
             let message = format!(

@@ -46,8 +46,8 @@ pub(crate) struct Word {
     pub(crate) rows: usize,
 }
 
-/// The words of an instruction of which a look makes maps: each content word once, without those that the encoder cut
-/// off.
+/// The words of an instruction of which a look makes maps: each content word once, without those
+/// that the encoder cut off.
 ///
 /// # Errors
 /// Those of the encoder.
@@ -183,7 +183,8 @@ impl KeptMaps {
         Ok(words.filter(|all| all.iter().map(|&word| self.words[word].rows).sum::<usize>() == rows))
     }
 
-    /// One map for each group of words: the mean over their text rows, as the transformer averages them.
+    /// One map for each group of words: the mean over their text rows, as the transformer averages
+    /// them.
     fn combined(
         &self,
         maps: &AttentionMaps,

@@ -1,4 +1,5 @@
-//! The models of a server: loaded when a request needs them, the least recently used unloaded when memory gets short.
+//! The models of a server: loaded when a request needs them, the least recently used unloaded when
+//! memory gets short.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -39,8 +40,9 @@ impl fmt::Debug for ServedModel {
 }
 
 impl ServedModel {
-    /// A model that `load` loads when it is needed; `name` is for clients, not a path. `bytes` is the memory that it
-    /// takes, as far as known: what [`ServerOptions::memory_budget`](crate::ServerOptions::memory_budget) counts.
+    /// A model that `load` loads when it is needed; `name` is for clients, not a path. `bytes` is
+    /// the memory that it takes, as far as known: what
+    /// [`ServerOptions::memory_budget`](crate::ServerOptions::memory_budget) counts.
     pub fn new(
         name: impl Into<String>,
         bytes: u64,
@@ -153,7 +155,8 @@ impl Models {
         })
     }
 
-    /// A model, loaded where it is not. Blocks while it loads. `running` is the model that may not be unloaded.
+    /// A model, loaded where it is not. Blocks while it loads. `running` is the model that may not
+    /// be unloaded.
     ///
     /// # Errors
     /// Status 429 where it does not fit beside the running one, 500 where it can't be loaded.

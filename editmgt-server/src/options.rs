@@ -10,27 +10,28 @@ use crate::models::ServedModel;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// The address to listen on; 127.0.0.1, port 8420 by default. Port 0 takes a free port. An address that other
-    /// machines reach needs a token.
+    /// The address to listen on; 127.0.0.1, port 8420 by default. Port 0 takes a free port. An
+    /// address that other machines reach needs a token.
     pub address: SocketAddr,
     /// Requests must carry it (`Authorization: Bearer TOKEN`). At least 16 characters.
     pub token: Option<String>,
     /// Names, beside `localhost` and addresses, by which clients may name this server in `Host`.
     pub host_names: Vec<String>,
-    /// Name of the model for clients, not a path. [`Server::start_models`](crate::Server::start_models) does not read it.
+    /// Name of the model for clients, not a path.
+    /// [`Server::start_models`](crate::Server::start_models) does not read it.
     pub model_name: String,
-    /// The model's argument in commands to copy (`--model NAME`); `None` for the embedded model. Not read by
-    /// [`Server::start_models`](crate::Server::start_models).
+    /// The model's argument in commands to copy (`--model NAME`); `None` for the embedded model.
+    /// Not read by [`Server::start_models`](crate::Server::start_models).
     pub model_argument: Option<String>,
-    /// Most bytes of the weights of loaded models; the least recently used are unloaded. By default all that were used
-    /// stay loaded.
+    /// Most bytes of the weights of loaded models; the least recently used are unloaded. By default
+    /// all that were used stay loaded.
     pub memory_budget: Option<u64>,
     /// What is accepted.
     pub limits: ServerLimits,
     /// How long photos and their edits are kept after they were last used; an hour by default.
     pub keep: Duration,
-    /// A folder for uploaded photos, their masks and results, which then survive the program; created if needed. By
-    /// default they are in memory only.
+    /// A folder for uploaded photos, their masks and results, which then survive the program;
+    /// created if needed. By default they are in memory only.
     pub data: Option<PathBuf>,
 }
 
@@ -72,7 +73,8 @@ pub struct ServerLimits {
     pub variations: u32,
     /// Longest run of an edit; 30 minutes by default.
     pub edit_time: Duration,
-    /// Most connections; 256 by default. One more closes the one that has idled the longest, and waits where none does.
+    /// Most connections; 256 by default. One more closes the one that has idled the longest, and
+    /// waits where none does.
     pub connections: usize,
     /// Longest pause between two parts of a request; 10 seconds by default.
     pub pause: Duration,

@@ -38,7 +38,8 @@ pub(crate) fn option_texts(
 /// A request with these options.
 ///
 /// # Errors
-/// Status 400 for an unknown option or a text that is no value of it, and for texts that are too long.
+/// Status 400 for an unknown option or a text that is no value of it, and for texts that are too
+/// long.
 pub(crate) fn request(
     instruction: &str,
     options: &BTreeMap<String, String>,
@@ -85,7 +86,8 @@ pub(crate) struct Prepared {
 /// Checks all that can be checked before an edit runs.
 ///
 /// # Errors
-/// Status 400: an option out of range or over a limit, words that the model does not know, a mask that does not fit.
+/// Status 400: an option out of range or over a limit, words that the model does not know, a mask
+/// that does not fit.
 pub(crate) fn prepare(
     editor: &Editor,
     photo: PixelSize,
@@ -180,8 +182,8 @@ fn check_steps(steps: usize, limits: &ServerLimits) -> Result<(), ApiError> {
 /// A request for images with these options, and the options in force.
 ///
 /// # Errors
-/// Status 400: an option that is unknown, out of range or over a limit, words that the model does not know, a model that
-/// was not trained to generate.
+/// Status 400: an option that is unknown, out of range or over a limit, words that the model does
+/// not know, a model that was not trained to generate.
 pub(crate) fn generation(
     editor: &Editor,
     prompt: &str,

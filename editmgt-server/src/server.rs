@@ -77,12 +77,12 @@ impl Server {
         Self::start_models(vec![model.argument(options.model_argument.clone())], options)
     }
 
-    /// Listens and answers, with several models, by name. The first is loaded now, and answers requests that name none;
-    /// the others are loaded when they are needed.
+    /// Listens and answers, with several models, by name. The first is loaded now, and answers
+    /// requests that name none; the others are loaded when they are needed.
     ///
     /// # Errors
-    /// Those of [`start`](Self::start); [`ServerError::Models`], [`ServerError::ModelTooLarge`]; [`ServerError::Load`]
-    /// where the first can't be loaded.
+    /// Those of [`start`](Self::start); [`ServerError::Models`], [`ServerError::ModelTooLarge`];
+    /// [`ServerError::Load`] where the first can't be loaded.
     pub fn start_models(
         models: Vec<ServedModel>,
         options: ServerOptions,
@@ -131,7 +131,8 @@ impl Server {
         self.address
     }
 
-    /// Takes no more edits, stops the one that runs after its step, sends the answers that are under way, and ends.
+    /// Takes no more edits, stops the one that runs after its step, sends the answers that are
+    /// under way, and ends.
     pub fn stop(mut self) {
         self.end();
     }

@@ -1,4 +1,5 @@
-//! How fast a model is on its device, before its first edit: two steps of a small edit that is thrown away.
+//! How fast a model is on its device, before its first edit: two steps of a small edit that is
+//! thrown away.
 
 use std::time::Instant;
 
@@ -16,7 +17,8 @@ const SIDE: usize = 256;
 /// The first step may include what happens once: compilation, a choice of kernels.
 const STEPS: usize = 2;
 
-/// Seconds of a pass of the transformer over a thousand pixels; `None` where `must_end` ended the measurement.
+/// Seconds of a pass of the transformer over a thousand pixels; `None` where `must_end` ended the
+/// measurement.
 ///
 /// # Errors
 /// Those of the edit, which no client sees.

@@ -86,10 +86,12 @@ fn how_to_count(variable: &str) -> &'static str {
 }
 
 impl Shard {
-    /// The shard of this task of an array: of Slurm (`SLURM_ARRAY_TASK_ID` of `SLURM_ARRAY_TASK_COUNT`, counted from
-    /// `_MIN` by `_STEP`) or of a Kubernetes Indexed Job (`JOB_COMPLETION_INDEX` of `JOB_PARALLELISM`, from 0).
+    /// The shard of this task of an array: of Slurm (`SLURM_ARRAY_TASK_ID` of
+    /// `SLURM_ARRAY_TASK_COUNT`, counted from `_MIN` by `_STEP`) or of a Kubernetes Indexed Job
+    /// (`JOB_COMPLETION_INDEX` of `JOB_PARALLELISM`, from 0).
     ///
-    /// `variable` is the environment, for instance `|name| std::env::var(name).ok()`. Empty variables are unset.
+    /// `variable` is the environment, for instance `|name| std::env::var(name).ok()`. Empty
+    /// variables are unset.
     ///
     /// ```
     /// use editmgt_store::Shard;

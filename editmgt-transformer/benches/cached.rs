@@ -1,8 +1,8 @@
 //! Partial steps beside a full one: the full-size model with random weights, 512x512, guided.
 //!
-//! `cargo bench --bench cached`, on an idle machine with 16 GB; compare within one run. The steps are
-//! computed in f32, with operands in bf16, and in both with kept packed weights; the share of the picture that is active is in
-//! percent.
+//! `cargo bench --bench cached`, on an idle machine with 16 GB; compare within one run. The steps
+//! are computed in f32, with operands in bf16, and in both with kept packed weights; the share of
+//! the picture that is active is in percent.
 
 use std::sync::OnceLock;
 

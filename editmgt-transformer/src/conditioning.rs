@@ -79,9 +79,9 @@ fn frequencies(count: usize) -> Vec<f32> {
 
 /// Runs `layers` on `[rows, inputs]` with exact operands, and pads a single f16 row to two.
 ///
-/// Exact, because every block depends on these few rows. Padding works around burn-flex 0.22.1, which
-/// sums the product of a single f16 row in f16 (see the known failures of the conformance suite):
-/// the conditioning of an edit without guidance is such a row.
+/// Exact, because every block depends on these few rows. Padding works around burn-flex 0.22.1,
+/// which sums the product of a single f16 row in f16 (see the known failures of the conformance
+/// suite): the conditioning of an edit without guidance is such a row.
 pub(crate) fn conditioning_rows(
     rows: Tensor<2>,
     layers: impl FnOnce(Tensor<2>) -> Tensor<2>,

@@ -76,8 +76,8 @@ pub(crate) fn pointwise_conv(weight: &Param<Tensor<4>>, x: Tensor<3>) -> Tensor<
     x.reshape([batch, tokens, outputs])
 }
 
-/// `x · weight`, `[N, in]` times `[in, out]`, of a convolution whose weight is arranged anew for each product:
-/// its packed form is not kept.
+/// `x · weight`, `[N, in]` times `[in, out]`, of a convolution whose weight is arranged anew for
+/// each product: its packed form is not kept.
 pub(crate) fn arranged_product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     PackedWeights::new(0).install(|| linear(x, weight, None))
 }

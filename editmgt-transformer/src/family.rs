@@ -45,7 +45,8 @@ impl TransformerConfig {
     /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
     ///
     /// # Errors
-    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown
+    /// key.
     pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
         // The parser of Meissonic's family reports text that is not an object.
         let value = serde_json::from_str(text).unwrap_or(Value::Null);

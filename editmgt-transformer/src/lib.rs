@@ -4,8 +4,8 @@
 //!
 //! There are two families behind [`MgtTransformer`](editmgt_core::MgtTransformer), each in a folder
 //! of its own, which [`TransformerConfig`] tells apart by their class: Meissonic's ([`MgtModel`]:
-//! Meissonic, EditMGT, Monetico, the image path of Muddit) and aMUSEd's ([`UVit2DModel`]). What both
-//! have is beside the folders: token embedding, 2x2 merging, RMS norm, embedded numbers, head.
+//! Meissonic, EditMGT, Monetico, the image path of Muddit) and aMUSEd's ([`UVit2DModel`]). What
+//! both have is beside the folders: token embedding, 2x2 merging, RMS norm, embedded numbers, head.
 //!
 //! # Meissonic's family
 //!

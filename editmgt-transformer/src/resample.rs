@@ -49,8 +49,8 @@ impl PatchDown {
         self.merge(patches, batch)
     }
 
-    /// Some cells: `[B, R*4, D]`, the tokens of a cell row-major one after the other, to `[B, R, D]`.
-    /// `inside`, `[B, R*4, 1]`, is 0 for tokens outside the grid, else 1.
+    /// Some cells: `[B, R*4, D]`, the tokens of a cell row-major one after the other, to `[B, R,
+    /// D]`. `inside`, `[B, R*4, 1]`, is 0 for tokens outside the grid, else 1.
     pub(crate) fn forward_cells(&self, x: Tensor<3>, inside: Option<Tensor<3>>) -> Tensor<3> {
         let [batch, tokens, channels] = x.dims();
         let x = rms_norm(&self.norm, x);
@@ -64,8 +64,8 @@ impl PatchDown {
 
     /// `[B*R, 4*D]` to `[B, R, D]`.
     ///
-    /// Each output is a linear function of its patch. The patch has the order that copies contiguous
-    /// channels; the weight, which is smaller, is permuted to match.
+    /// Each output is a linear function of its patch. The patch has the order that copies
+    /// contiguous channels; the weight, which is smaller, is permuted to match.
     fn merge(&self, patches: Tensor<2>, batch: usize) -> Tensor<3> {
         let [rows, features] = patches.dims();
         let weight = self.conv.val();
@@ -103,7 +103,8 @@ impl PatchUp {
         cropped.reshape([batch, grid.len(), outputs])
     }
 
-    /// Some cells: `[B, R, D]` to `[B, R*4, D]`, the tokens of a cell row-major one after the other.
+    /// Some cells: `[B, R, D]` to `[B, R*4, D]`, the tokens of a cell row-major one after the
+    /// other.
     pub(crate) fn forward_cells(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, cells, channels] = x.dims();
         let weight = self.conv.val();

@@ -46,8 +46,8 @@ pub fn trial(
     trial_with(editor, world, at, |_| request.clone())
 }
 
-/// [`trial`] with a user's mask: of the tokens that truly change, those of a mask drawn by hand that
-/// is exact to a token.
+/// [`trial`] with a user's mask: of the tokens that truly change, those of a mask drawn by hand
+/// that is exact to a token.
 ///
 /// # Errors
 /// Those of the edit.

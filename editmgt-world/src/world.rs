@@ -256,7 +256,7 @@ impl World {
     }
 
     /// The number of classes of each question about the [`contents`](Self::contents) of a cell;
-    /// none in the world of shapes, whose cells are easily told apart.
+    /// none in the world of shapes, whose cells are easily distinguished.
     pub fn content_classes(&self) -> Vec<usize> {
         match &self.kind {
             Kind::Shapes(_) => Vec::new(),

@@ -142,7 +142,8 @@ impl EditorBuilder {
         self
     }
 
-    /// Ignores keys of configs that this program doesn't know: see [`LoadOptions::accept_unknown_keys`].
+    /// Ignores keys of configs that this program doesn't know: see
+    /// [`LoadOptions::accept_unknown_keys`].
     pub fn accept_unknown_keys(mut self, accept: bool) -> Self {
         self.accept_unknown_keys = accept;
         self
@@ -159,53 +160,58 @@ impl EditorBuilder {
         self
     }
 
-    /// Refuses a model that was not trained for this job before its weights are loaded. (Without it, the
-    /// first request for the job is refused.)
+    /// Refuses a model that was not trained for this job before its weights are loaded. (Without
+    /// it, the first request for the job is refused.)
     pub fn for_job(mut self, job: Job) -> Self {
         self.job = Some(job);
         self
     }
 
-    /// Refuses, before the weights of a folder are loaded, a photo of this size that has too many tokens to be edited
-    /// without resizing (`resize` native). (Without it, the first such request is refused.)
+    /// Refuses, before the weights of a folder are loaded, a photo of this size that has too many
+    /// tokens to be edited without resizing (`resize` native). (Without it, the first such request
+    /// is refused.)
     pub fn native_photo(mut self, size: PixelSize) -> Self {
         self.native_photo = Some(size);
         self
     }
 
-    /// How many photos [`Editor::edit_batch`] computes at once at most (default: 4). Memory grows with
-    /// it: activations of the transformer are as many times larger.
+    /// How many photos [`Editor::edit_batch`] computes at once at most (default: 4). Memory grows
+    /// with it: activations of the transformer are as many times larger.
     pub fn forward_batch(mut self, photos: usize) -> Self {
         self.forward_batch = photos;
         self
     }
 
-    /// How many bytes of packed weights an edit keeps from step to step on the CPU, at most, if it has
-    /// [cached steps](crate::EditRequest::steps_plan) or its products are those of bf16 or
-    /// [int8](editmgt_backends::Compute). With all of them, which take as much memory as the transformer's weights
-    /// do in that precision, a step doesn't pack them again; results are bit for bit the same. They are freed at the
-    /// end of the edit. The default is half of the memory that is available when it begins, where the
-    /// system tells (Linux), and none with [`low_memory`](Self::low_memory) and in an [`Editor::new`].
+    /// How many bytes of packed weights an edit keeps from step to step on the CPU, at most, if it
+    /// has [cached steps](crate::EditRequest::steps_plan) or its products are those of bf16 or
+    /// [int8](editmgt_backends::Compute). With all of them, which take as much memory as the
+    /// transformer's weights do in that precision, a step doesn't pack them again; results are bit
+    /// for bit the same. They are freed at the end of the edit. The default is half of the memory
+    /// that is available when it begins, where the system tells (Linux), and none with
+    /// [`low_memory`](Self::low_memory) and in an [`Editor::new`].
     pub fn packed_weights(mut self, bytes: usize) -> Self {
         self.packed_weights = Some(bytes);
         self
     }
 
     /// Decides which tokens are fixed when, in the place of
-    /// [`EditRequest::holding`](crate::EditRequest::holding) and [`EditRequest::temperature`](crate::EditRequest::temperature).
+    /// [`EditRequest::holding`](crate::EditRequest::holding) and
+    /// [`EditRequest::temperature`](crate::EditRequest::temperature).
     pub fn scheduler(mut self, scheduler: impl UnmaskScheduler + 'static) -> Self {
         self.custom.scheduler = Some(Arc::new(scheduler));
         self
     }
 
-    /// Turns attention into scores, in the place of [`EditRequest::map_filter`](crate::EditRequest::map_filter).
+    /// Turns attention into scores, in the place of
+    /// [`EditRequest::map_filter`](crate::EditRequest::map_filter).
     pub fn consolidator(mut self, consolidator: impl AttentionConsolidator + 'static) -> Self {
         self.custom.consolidator = Some(Arc::new(consolidator));
         self
     }
 
-    /// Decides which tokens keep the photo's, in the place of [`EditRequest::hold`](crate::EditRequest::hold) and its margin. With
-    /// a user's mask, what that leaves black stays the photo's, too.
+    /// Decides which tokens keep the photo's, in the place of
+    /// [`EditRequest::hold`](crate::EditRequest::hold) and its margin. With a user's mask, what
+    /// that leaves black stays the photo's, too.
     pub fn hold(mut self, hold: impl RegionHold + 'static) -> Self {
         self.custom.hold = Some(Arc::new(hold));
         self
@@ -217,8 +223,8 @@ impl EditorBuilder {
         self
     }
 
-    /// Turns images into tokens and back, in the place of the model's codec, which is not loaded; its
-    /// folder may be missing.
+    /// Turns images into tokens and back, in the place of the model's codec, which is not loaded;
+    /// its folder may be missing.
     pub fn codec(mut self, codec: impl VqCodec + 'static) -> Self {
         self.parts.codec = Some(Arc::new(codec));
         self
@@ -231,15 +237,15 @@ impl EditorBuilder {
         self
     }
 
-    /// Predicts tokens, in the place of the model's transformer, which is not loaded; its folder may be
-    /// missing.
+    /// Predicts tokens, in the place of the model's transformer, which is not loaded; its folder
+    /// may be missing.
     pub fn transformer(mut self, transformer: impl MgtTransformer + 'static) -> Self {
         self.parts.transformer = Some(Arc::new(transformer));
         self
     }
 
-    /// Mask token and schedules, in the place of `scheduler_config.json`. The default without a folder
-    /// is the transformer's mask token, a cosine schedule and timesteps that count down.
+    /// Mask token and schedules, in the place of `scheduler_config.json`. The default without a
+    /// folder is the transformer's mask token, a cosine schedule and timesteps that count down.
     pub fn scheduler_config(mut self, config: SchedulerConfig) -> Self {
         self.parts.scheduler = Some(config);
         self

@@ -12,8 +12,8 @@ use editmgt_sampler::SchedulerConfig;
 use crate::error::ModelError;
 use crate::request::{EditDefaults, EditSettings};
 
-/// Stages that an [`EditorBuilder`](crate::EditorBuilder) was given. Where there is none, the request's
-/// options decide.
+/// Stages that an [`EditorBuilder`](crate::EditorBuilder) was given. Where there is none, the
+/// request's options decide.
 #[derive(Clone, Default)]
 pub(crate) struct CustomStages {
     pub(crate) scheduler: Option<Arc<dyn UnmaskScheduler>>,

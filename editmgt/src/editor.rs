@@ -94,9 +94,9 @@ impl Editor {
         Self::builder(folder).build()
     }
 
-    /// Starts loading the model in `folder`; see [`ModelFolder`](crate::ModelFolder) for the layouts. With the feature
-    /// `hub` it may be a model's name, too, which is looked up in the hub's cache: see
-    /// [`ModelFolder::open`](crate::ModelFolder::open).
+    /// Starts loading the model in `folder`; see [`ModelFolder`](crate::ModelFolder) for the
+    /// layouts. With the feature `hub` it may be a model's name, too, which is looked up in the
+    /// hub's cache: see [`ModelFolder::open`](crate::ModelFolder::open).
     pub fn builder(folder: impl AsRef<Path>) -> EditorBuilder {
         Origin::Folder(ModelOrigin::new(folder)).builder()
     }
@@ -135,8 +135,8 @@ impl Editor {
         Origin::Parts.builder()
     }
 
-    /// An editor over a model that was put together by hand. [`from_parts`](Self::from_parts) asks for
-    /// less.
+    /// An editor over a model that was put together by hand. [`from_parts`](Self::from_parts) asks
+    /// for less.
     ///
     /// # Errors
     /// [`ModelError::Disagree`] when the parts don't belong together.
@@ -154,10 +154,10 @@ impl Editor {
         })
     }
 
-    /// The same editor with these LoRA adapters in the place of those that it has, or with none. The
-    /// model is not loaded again: all editors that are made of one share its weights, except those of
-    /// layers that an adapter is added to, of which each editor has its own. Edits are those of an
-    /// editor that was built with these adapters.
+    /// The same editor with these LoRA adapters in the place of those that it has, or with none.
+    /// The model is not loaded again: all editors that are made of one share its weights, except
+    /// those of layers that an adapter is added to, of which each editor has its own. Edits are
+    /// those of an editor that was built with these adapters.
     ///
     /// With [`low_memory`](EditorBuilder::low_memory) the folder is opened again.
     ///
@@ -177,8 +177,8 @@ impl Editor {
     /// ```
     ///
     /// # Errors
-    /// [`EditError::Model`] for an adapter that is malformed or for another model, and where the folder
-    /// has changed; [`EditError::Option`] for a transformer of your own.
+    /// [`EditError::Model`] for an adapter that is malformed or for another model, and where the
+    /// folder has changed; [`EditError::Option`] for a transformer of your own.
     pub fn with_loras(&self, loras: &[LoraUse]) -> Result<Self, EditError> {
         let model = self.adapters.model(&self.model, loras)?;
         let model = model.map_or_else(|| self.model.clone(), Arc::new);
@@ -287,11 +287,11 @@ impl Editor {
     /// Edits several photos: those that follow each other and can share the transformer's forward
     /// passes do, up to [`EditorBuilder::forward_batch`] at once.
     ///
-    /// Photos share a pass when their token grids are of one size and their requests agree in steps,
-    /// guidance, strength, temperature, holds and localisation, and have no mask. Instructions, seeds
-    /// and variations may differ. Each result is that of [`edit`](Self::edit), up to rounding in the
-    /// last digits of the logits. Nothing is computed before the iterator is asked; results come in
-    /// the order of the edits, and it continues after an error.
+    /// Photos share a pass when their token grids are of one size and their requests agree in
+    /// steps, guidance, strength, temperature, holds and localisation, and have no mask.
+    /// Instructions, seeds and variations may differ. Each result is that of [`edit`](Self::edit),
+    /// up to rounding in the last digits of the logits. Nothing is computed before the iterator is
+    /// asked; results come in the order of the edits, and it continues after an error.
     ///
     /// ```no_run
     /// use editmgt::{EditRequest, Editor, Photo};
@@ -320,7 +320,8 @@ impl Editor {
         Batched::new(self, edits.into_iter(), self.forward_batch)
     }
 
-    /// As [`edit_observed`](Self::edit_observed); `visit` gets each step in full: logits, attention, scores, held tokens.
+    /// As [`edit_observed`](Self::edit_observed); `visit` gets each step in full: logits,
+    /// attention, scores, held tokens.
     ///
     /// # Errors
     /// Those of [`edit_with`](Self::edit_with).
@@ -336,8 +337,8 @@ impl Editor {
         run.visited(None, observer, visit)
     }
 
-    /// Opens a photo for several edits, variations, and edits that stop and continue: its tokens and
-    /// the features of a text are computed once.
+    /// Opens a photo for several edits, variations, and edits that stop and continue: its tokens
+    /// and the features of a text are computed once.
     pub fn open_photo(&self, photo: impl Into<Arc<Photo>>) -> OpenPhoto {
         OpenPhoto::new(self.clone(), photo.into())
     }

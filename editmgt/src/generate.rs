@@ -37,8 +37,8 @@ pub struct GeneratedImage {
     pub image: Photo,
     /// Its seed.
     pub seed: u64,
-    /// Which image of this seed it is: a request for one image with this seed and variation generates it
-    /// again, up to rounding in the last digits of the logits.
+    /// Which image of this seed it is: a request for one image with this seed and variation
+    /// generates it again, up to rounding in the last digits of the logits.
     pub variation: u32,
 }
 
@@ -81,8 +81,8 @@ impl GenerateReport {
     }
 }
 
-/// The record of a generated image in a PNG: enough to generate it again, given the model and its LoRA
-/// adapters.
+/// The record of a generated image in a PNG: enough to generate it again, given the model and its
+/// LoRA adapters.
 ///
 /// ```no_run
 /// use editmgt::{GenerateRecord, GenerateRequest};
@@ -108,7 +108,8 @@ pub struct GenerateRecord {
     pub quantization: ModelQuantization,
     /// All effective options, for this image only.
     pub settings: GenerateSettings,
-    /// The share of the steps that was run, of an image from a photo; `None` of one from text alone.
+    /// The share of the steps that was run, of an image from a photo; `None` of one from text
+    /// alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
 }
@@ -212,7 +213,8 @@ impl Record {
 }
 
 impl Editor {
-    /// Generates images from text, with any base: the reference stream of a model that edits is off.
+    /// Generates images from text, with any base: the reference stream of a model that edits is
+    /// off.
     ///
     /// ```no_run
     /// use editmgt::{Editor, GenerateRequest};
@@ -240,8 +242,8 @@ impl Editor {
         self.generate_observed(&request.into(), &mut Silent)
     }
 
-    /// Generates images, and calls `observer` with each event, as [`edit_with`](Self::edit_with). Steps
-    /// are counted for each forward pass; previews show its first image.
+    /// Generates images, and calls `observer` with each event, as [`edit_with`](Self::edit_with).
+    /// Steps are counted for each forward pass; previews show its first image.
     ///
     /// # Errors
     /// Those of [`generate`](Self::generate); [`EditError::Stopped`] when the observer stops it.
@@ -278,9 +280,10 @@ impl Editor {
         GenerateRun { editor: self, request }.run(observer, visit, &mut |_, _| Ok(()))
     }
 
-    /// As [`generate_observed`](Self::generate_observed); `each` gets every image as soon as it is decoded, with the
-    /// record of a PNG of it, and ends the run by an error. (With
-    /// [`low_memory`](crate::EditorBuilder::low_memory) the images are decoded when all are sampled.)
+    /// As [`generate_observed`](Self::generate_observed); `each` gets every image as soon as it is
+    /// decoded, with the record of a PNG of it, and ends the run by an error. (With
+    /// [`low_memory`](crate::EditorBuilder::low_memory) the images are decoded when all are
+    /// sampled.)
     ///
     /// ```no_run
     /// # use editmgt::{EditError, Editor, GenerateRequest, SaveOptions};
@@ -309,8 +312,8 @@ impl Editor {
     /// Every option in force for images from this model.
     ///
     /// # Errors
-    /// [`EditError::Option`] for an option out of range or a side that is not a multiple of the model's
-    /// cell; [`EditError::NotTrained`].
+    /// [`EditError::Option`] for an option out of range or a side that is not a multiple of the
+    /// model's cell; [`EditError::NotTrained`].
     pub fn generate_settings(
         &self,
         request: &GenerateRequest,
@@ -343,10 +346,10 @@ impl Editor {
         Ok(settings)
     }
 
-    /// Generates what the mask leaves white from a description of it, by the tokens around it: zero-shot
-    /// inpainting, for which a base needs no training on edits. The photo's pixels elsewhere are its own
-    /// bytes, and everything else is as in [`edit`](Self::edit): geometry, feather, report, resuming
-    /// ([`OpenPhoto`](crate::OpenPhoto) with [`Task::Inpaint`]).
+    /// Generates what the mask leaves white from a description of it, by the tokens around it:
+    /// zero-shot inpainting, for which a base needs no training on edits. The photo's pixels
+    /// elsewhere are its own bytes, and everything else is as in [`edit`](Self::edit): geometry,
+    /// feather, report, resuming ([`OpenPhoto`](crate::OpenPhoto) with [`Task::Inpaint`]).
     ///
     /// ```no_run
     /// use editmgt::{EditRequest, Editor, Mask, Photo};
@@ -360,8 +363,9 @@ impl Editor {
     /// ```
     ///
     /// By default the whole white area is the generated one
-    /// ([`CompositePolicy::Held`](crate::CompositePolicy::Held)). A model that was trained to edit gets the
-    /// canvas as its reference, as in the official code; `reference_strength` is then read.
+    /// ([`CompositePolicy::Held`](crate::CompositePolicy::Held)). A model that was trained to edit
+    /// gets the canvas as its reference, as in the official code; `reference_strength` is then
+    /// read.
     ///
     /// # Errors
     /// Those of [`edit`](Self::edit); [`EditError::Option`] without a mask.
@@ -386,8 +390,8 @@ impl Editor {
         self.edit_with(photo, &request.clone().task(Task::Inpaint), observer)
     }
 
-    /// Generates margins around the photo: an inpainting of the photo with its border repeated outwards.
-    /// The result is larger by the margins, and has the photo's own bytes in its place.
+    /// Generates margins around the photo: an inpainting of the photo with its border repeated
+    /// outwards. The result is larger by the margins, and has the photo's own bytes in its place.
     ///
     /// ```no_run
     /// use editmgt::photo::Margins;

@@ -73,9 +73,9 @@ impl Editor {
     /// photo's tokens is masked at random, and the last steps of the schedule fill it again.
     ///
     /// `strength`, above 0 and up to 1, is the share of the steps that is run: 0.5 in aMUSEd's
-    /// pipeline; with 1 nothing of the photo is left. Without a width and a height in the request the
-    /// images have the photo's shape, with the area of the square that the model was trained on; with
-    /// them the photo is stretched to that size.
+    /// pipeline; with 1 nothing of the photo is left. Without a width and a height in the request
+    /// the images have the photo's shape, with the area of the square that the model was trained
+    /// on; with them the photo is stretched to that size.
     ///
     /// ```no_run
     /// use editmgt::{Editor, GenerateRequest, Photo};
@@ -92,8 +92,8 @@ impl Editor {
     /// ```
     ///
     /// # Errors
-    /// Those of [`generate`](Self::generate); [`EditError::Option`] for a strength outside its range
-    /// or so small that no step is left.
+    /// Those of [`generate`](Self::generate); [`EditError::Option`] for a strength outside its
+    /// range or so small that no step is left.
     pub fn image_to_image(
         &self,
         photo: &Photo,
@@ -103,7 +103,8 @@ impl Editor {
         self.image_to_image_with(photo, strength, &request.into(), Silent)
     }
 
-    /// [`image_to_image`](Self::image_to_image) with an observer, as [`edit_with`](Self::edit_with).
+    /// [`image_to_image`](Self::image_to_image) with an observer, as
+    /// [`edit_with`](Self::edit_with).
     ///
     /// # Errors
     /// Those of [`image_to_image`](Self::image_to_image) and [`edit_with`](Self::edit_with).
@@ -131,8 +132,8 @@ impl Editor {
         self.image_to_image_each(photo, strength, request, observer, &mut |_, _| Ok(()))
     }
 
-    /// As [`image_to_image_observed`](Self::image_to_image_observed); `each` gets every image as soon as it is
-    /// decoded, with the record of a PNG of it, and ends the run by an error.
+    /// As [`image_to_image_observed`](Self::image_to_image_observed); `each` gets every image as
+    /// soon as it is decoded, with the record of a PNG of it, and ends the run by an error.
     ///
     /// # Errors
     /// Those of [`image_to_image_with`](Self::image_to_image_with), and those of `each`.

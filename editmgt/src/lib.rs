@@ -20,11 +20,11 @@
 //!
 //! [`Editor`] is the whole pipeline. [`Editor::generate`] makes images from text,
 //! [`Editor::inpaint`] and [`Editor::outpaint`] generate a part of a photo or margins around it,
-//! [`Editor::image_to_image`] an image that keeps something of a photo. [`Editor::edit_with`] reports progress, shows previews and can
-//! be stopped; [`Editor::edit_batch`] edits several photos in shared forward passes;
-//! [`Editor::open_photo`] edits one photo several times without encoding it again, and continues
-//! edits that were stopped; [`batch`] edits the jobs of a file. [`EditLoop`] is the sampling loop,
-//! to be advanced by hand.
+//! [`Editor::image_to_image`] an image that keeps something of a photo. [`Editor::edit_with`]
+//! reports progress, shows previews and can be stopped; [`Editor::edit_batch`] edits several photos
+//! in shared forward passes; [`Editor::open_photo`] edits one photo several times without encoding
+//! it again, and continues edits that were stopped; [`batch`] edits the jobs of a file.
+//! [`EditLoop`] is the sampling loop, to be advanced by hand.
 //!
 //! Every stage is a trait of [`editmgt_core`], re-exported here, and [`EditorBuilder`] takes your
 //! own codec, text encoder, transformer, consolidator, hold policy, scheduler or noise;

@@ -85,8 +85,8 @@ impl OpenPhoto {
     }
 
     /// Continues an edit that was stopped, from what [`EditError::Stopped`] has. With the same
-    /// request the outcome is that of an edit that was never stopped. One that was stopped before its
-    /// first step starts again.
+    /// request the outcome is that of an edit that was never stopped. One that was stopped before
+    /// its first step starts again.
     ///
     /// # Errors
     /// Those of [`edit_with`](Self::edit_with) and of [`LoopProgress::check`].
@@ -101,8 +101,8 @@ impl OpenPhoto {
         self.run(request).run(stopped.into().progress.map(|progress| *progress), observer)
     }
 
-    /// As [`Editor::edit_visiting`], or as [`resume`](Self::resume) where `stopped` is given: `visit` gets
-    /// each step in full, its attention included.
+    /// As [`Editor::edit_visiting`], or as [`resume`](Self::resume) where `stopped` is given:
+    /// `visit` gets each step in full, its attention included.
     ///
     /// # Errors
     /// Those of [`resume`](Self::resume).
@@ -118,8 +118,8 @@ impl OpenPhoto {
     }
 
     /// `n` edits of one seed, from [`EditRequest::variation`] on. Each is what a request for that
-    /// variation alone gives. Nothing is computed before the iterator is asked; it continues after an
-    /// error.
+    /// variation alone gives. Nothing is computed before the iterator is asked; it continues after
+    /// an error.
     pub fn variations<'a>(
         &'a self,
         request: &'a EditRequest,

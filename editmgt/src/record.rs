@@ -98,8 +98,8 @@ impl EditRecord {
     }
 }
 
-/// The record in the text chunk of a PNG. Records whose settings have the key of `other` are those of
-/// another command.
+/// The record in the text chunk of a PNG. Records whose settings have the key of `other` are those
+/// of another command.
 pub(crate) fn read_record<T: DeserializeOwned>(
     path: &Path,
     other: (&str, &str),

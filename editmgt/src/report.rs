@@ -24,9 +24,9 @@ pub struct EditReport {
     pub request: EditRequest,
     /// All effective options.
     pub settings: EditSettings,
-    /// The stages that the program replaced by its own (`scheduler`, `consolidator`, `hold`, `noise`),
-    /// in the editor or, with [`HoldPolicy::custom`](crate::HoldPolicy::custom), in the request: their
-    /// options in `settings` did not count.
+    /// The stages that the program replaced by its own (`scheduler`, `consolidator`, `hold`,
+    /// `noise`), in the editor or, with [`HoldPolicy::custom`](crate::HoldPolicy::custom), in the
+    /// request: their options in `settings` did not count.
     pub custom_stages: Vec<&'static str>,
     /// Size of the photo and of the result, in pixels; with an outpainting, of the result.
     pub photo: PixelSize,
@@ -63,8 +63,8 @@ pub struct EditReport {
     pub composite: CompositeReport,
     /// Share of the result's pixels that are the photo's, byte for byte, 0..1.
     pub pixels_kept: f32,
-    /// Tokens within 1e-4 of being decided otherwise, over all steps, and over all photos of the pass in
-    /// [`Editor::edit_batch`](crate::Editor::edit_batch).
+    /// Tokens within 1e-4 of being decided otherwise, over all steps, and over all photos of the
+    /// pass in [`Editor::edit_batch`](crate::Editor::edit_batch).
     pub ties: usize,
     /// What the steps computed, over all photos of the pass in
     /// [`Editor::edit_batch`](crate::Editor::edit_batch).

@@ -1,8 +1,8 @@
 //! The examples of this workspace are the files beside this folder.
 #![forbid(unsafe_code)]
 
-/// Photo, instruction and output file from the command line; without arguments a scene that the small
-/// model knows, `instruction` and `edited.png`.
+/// Photo, instruction and output file from the command line; without arguments a scene that the
+/// small model knows, `instruction` and `edited.png`.
 ///
 /// # Errors
 /// The usage, for another number of arguments.

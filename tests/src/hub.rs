@@ -1,7 +1,9 @@
-//! A stand-in for the Hugging Face hub, on the loopback: the answers of its HTTP API that a download sees.
+//! A stand-in for the Hugging Face hub, on the loopback: the answers of its HTTP API that a
+//! download sees.
 //!
-//! Large files are redirected to a second port, as to the hub's content delivery network; small ones to a path of the
-//! same host. Both ports know ranges. Faults can be put in the way of requests, and every request is kept.
+//! Large files are redirected to a second port, as to the hub's content delivery network; small
+//! ones to a path of the same host. Both ports know ranges. Faults can be put in the way of
+//! requests, and every request is kept.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! A server that speaks enough of the protocols of S3 and of Google Cloud Storage (its XML API) for tests: objects in
-//! memory, conditional puts, lists in pages.
+//! A server that speaks enough of the protocols of S3 and of Google Cloud Storage (its XML API) for
+//! tests: objects in memory, conditional puts, lists in pages.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

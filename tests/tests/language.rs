@@ -75,8 +75,30 @@ fn phrases_are_found_in_comments_and_strings_only() {
     assert_eq!(found("/// Some busybody."), 0);
 }
 
-/// A message that includes its cause calls the field `cause`: `Error::source` takes a field `source`, and a printed
-/// chain of errors would repeat it.
+/// As code, which rustfmt keeps to that width; tables, diagrams and examples may be wider.
+#[test]
+fn comments_are_at_most_100_characters_wide() {
+    let mut found = Vec::new();
+    for path in files().into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let mut is_block = false;
+        for (i, line) in text.lines().enumerate() {
+            let Some(comment) = line.trim_start().strip_prefix("//") else {
+                is_block = false;
+                continue;
+            };
+            let comment = comment.trim_start_matches(['/', '!']).trim_start();
+            is_block ^= comment.starts_with("```");
+            if line.chars().count() > 100 && !is_block && !comment.starts_with('|') {
+                found.push(format!("{}:{}", path.display(), i + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// A message that includes its cause calls the field `cause`: `Error::source` takes a field
+/// `source`, and a printed chain of errors would repeat it.
 #[test]
 fn error_chains_print_each_cause_once() {
     for path in files() {
@@ -98,8 +120,8 @@ fn error_chains_print_each_cause_once() {
     assert_eq!(printed.matches("os error 2").count(), 1, "{printed}");
 }
 
-/// The sources and manifests of all crates, configs, scripts and the reference pages, without notes, results and
-/// this file.
+/// The sources and manifests of all crates, configs, scripts and the reference pages, without
+/// notes, results and this file.
 fn files() -> Vec<PathBuf> {
     let root = Path::new(ROOT);
     let mut files = Vec::new();

@@ -1,4 +1,5 @@
-//! What crates.io and docs.rs need of every published crate. `scripts/check_packages.sh` compiles the packages.
+//! What crates.io and docs.rs need of every published crate. `scripts/check_packages.sh` compiles
+//! the packages.
 #![forbid(unsafe_code)]
 
 use std::fs;

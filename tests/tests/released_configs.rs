@@ -1,6 +1,6 @@
-//! Config files as transformers and diffusers write them, of all versions in `tests/data/configs` (made by
-//! `scripts/make_config_table.py`): what they say is read, and what this program does not compute is refused by its
-//! name.
+//! Config files as transformers and diffusers write them, of all versions in `tests/data/configs`
+//! (made by `scripts/make_config_table.py`): what they say is read, and what this program does not
+//! compute is refused by its name.
 #![forbid(unsafe_code)]
 
 use std::fs;

@@ -11,8 +11,8 @@ use super::inputs::{Answer, Inputs};
 use super::products::{AttentionSizes, HEAD_DIM, HEADS, KEYS, QUERIES, attended_to};
 use super::{Check, Tolerance, Types};
 
-/// More than [`HEAD_DIM`](super::products::HEAD_DIM), and a multiple of the rows of every variant of
-/// the fused kernel.
+/// More than [`HEAD_DIM`](super::products::HEAD_DIM), and a multiple of the rows of every variant
+/// of the fused kernel.
 const WHOLE: usize = 128;
 
 const fn check(name: &'static str, answer: fn(&mut Inputs) -> Answer) -> Check {
@@ -38,9 +38,9 @@ pub(super) const CHECKS: &[Check] = &[
     }),
 ];
 
-/// The same layout by the kernel that every GPU of CubeCL has, for heads of 16 channels: a divisor makes
-/// 17 value channels, padded 32. Not the 129 of the official model, so that a software driver compiles the
-/// kernels soon.
+/// The same layout by the kernel that every GPU of CubeCL has, for heads of 16 channels: a divisor
+/// makes 17 value channels, padded 32. Not the 129 of the official model, so that a software driver
+/// compiles the kernels soon.
 #[cfg(any(feature = "wgpu-plain", feature = "cuda"))]
 pub(super) const UNIT_CHECKS: &[Check] = &[
     check("unit attention, 17 value channels", |inputs| attend(inputs, [QUERIES, 16, 17], unit)),

@@ -1,8 +1,8 @@
 //! burn's fused attention without matrix instructions, which runs on every GPU of CubeCL.
 //!
-//! burn's own API has no way to ask for it: [`attention`](burn::tensor::module::attention) takes it only
-//! where autotuning finds it fastest. It is called here so that the layout in which this project
-//! computes attention is checked in a fused kernel on devices without the faster one.
+//! burn's own API has no way to ask for it: [`attention`](burn::tensor::module::attention) takes it
+//! only where autotuning finds it fastest. It is called here so that the layout in which this
+//! project computes attention is checked in a fused kernel on devices without the faster one.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};

@@ -46,8 +46,8 @@ pub enum CheckpointError {
         found: Vec<String>,
     },
 
-    /// The folder's only weights are PyTorch's, and they are not read: this build lacks the feature `pytorch`, or
-    /// no name says which of the files are the weights.
+    /// The folder's only weights are PyTorch's, and they are not read: this build lacks the feature
+    /// `pytorch`, or no name says which of the files are the weights.
     #[error(
         "{}: expected safetensors, found only PyTorch pickles ({}); convert them with `python3 scripts/pickle_to_safetensors.py {}`", dir.display(), list(found), dir.display()
     )]

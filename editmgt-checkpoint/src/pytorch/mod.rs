@@ -1,8 +1,8 @@
 //! Reads the weights that `torch.save` writes, without running their pickle.
 //!
-//! A pickle is a program that may call any function by name. Before `pytorch_reader` parses one, [`scan`] goes
-//! through its opcodes and accepts only those, and only the names, that the pickle of a state dict consists of.
-//! Neither of the two calls anything.
+//! A pickle is a program that may call any function by name. Before `pytorch_reader` parses one,
+//! [`scan`] goes through its opcodes and accepts only those, and only the names, that the pickle of
+//! a state dict consists of. Neither of the two calls anything.
 
 mod container;
 mod scan;
@@ -42,8 +42,8 @@ pub(crate) fn read(
     };
     let tensors = reader.map_err(parsed)?.into_tensors();
 
-    // Only tensors count, each under a key of the state dict itself: what is nested deeper could hide one key
-    // behind another (`{"a": {"b": …}, "a.b": …}`).
+    // Only tensors count, each under a key of the state dict itself: what is nested deeper could
+    // hide one key behind another (`{"a": {"b": …}, "a.b": …}`).
     for (key, value) in &values {
         let is_metadata = key == METADATA && holds_plain_values(value);
         if !tensors.contains_key(key) && !is_metadata {

@@ -1,5 +1,5 @@
-//! Which opcodes and names a pickle may consist of: those of a state dict, as `torch.load` with `weights_only`
-//! accepts them.
+//! Which opcodes and names a pickle may consist of: those of a state dict, as `torch.load` with
+//! `weights_only` accepts them.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,7 +8,8 @@ use crate::PickleError;
 
 /// Longest pickle, bytes. A thousand tensors take about 150 kB.
 const MAX_PICKLE: u64 = 8 << 20;
-/// Most opcodes of a file. A tensor takes about thirty; each becomes at most one value of about a hundred bytes.
+/// Most opcodes of a file. A tensor takes about thirty; each becomes at most one value of about a
+/// hundred bytes.
 const MAX_OPCODES: u64 = 1_000_000;
 /// Longest line: the name of a module or a function.
 const MAX_NAME: u64 = 256;
@@ -66,7 +67,8 @@ pub(super) fn scan(from: &mut impl BufRead, budget: &mut Budget) -> Result<(), R
                 2 => {}
                 protocol => return Err(PickleError::Protocol { protocol }.into()),
             },
-            // NONE, NEWTRUE, NEWFALSE; EMPTY_TUPLE, EMPTY_LIST, EMPTY_DICT; MARK, TUPLE, TUPLE1 to TUPLE3.
+            // NONE, NEWTRUE, NEWFALSE; EMPTY_TUPLE, EMPTY_LIST, EMPTY_DICT; MARK, TUPLE, TUPLE1 to
+            // TUPLE3.
             b'N' | 0x88 | 0x89 | b')' | b']' | b'}' | b'(' | b't' | 0x85..=0x87 => {}
             // APPEND, APPENDS, SETITEM, SETITEMS; REDUCE, BUILD, BINPERSID.
             b'a' | b'e' | b's' | b'u' | b'R' | b'b' | b'Q' => {}

@@ -275,8 +275,8 @@ impl PhotoCommand<'_> {
         }
     }
 
-    /// Runs the command: `options` sets what was given on the request, which is empty or the recorded
-    /// one.
+    /// Runs the command: `options` sets what was given on the request, which is empty or the
+    /// recorded one.
     fn execute(
         &self,
         words: &Option<String>,

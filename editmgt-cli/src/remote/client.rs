@@ -34,7 +34,8 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Reads an address: the link that `serve` prints is one, with its token behind the `#`. A `token` comes before it.
+    /// Reads an address: the link that `serve` prints is one, with its token behind the `#`. A
+    /// `token` comes before it.
     ///
     /// # Errors
     /// [`RemoteError::Url`], [`RemoteError::Token`].

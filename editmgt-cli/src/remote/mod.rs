@@ -1,6 +1,7 @@
 //! An edit on another machine: `--server URL`.
 //!
-//! The photo is read and checked here first, so that errors are the same; then it is uploaded, edited, and forgotten there.
+//! The photo is read and checked here first, so that errors are the same; then it is uploaded,
+//! edited, and forgotten there.
 
 mod client;
 mod error;
@@ -39,10 +40,12 @@ const LONGEST_WAIT: u64 = 30;
 
 #[derive(Args)]
 pub(crate) struct ServerArgs {
-    /// Edit on the server at this address, started by `editmgt serve`, with its model; the link that it prints is one
+    /// Edit on the server at this address, started by `editmgt serve`, with its model; the link
+    /// that it prints is one
     #[arg(long, value_name = "URL", conflicts_with_all = COMPUTE)]
     server: Option<String>,
-    /// Token of the server; other users of this machine can read arguments, so better set it as EDITMGT_TOKEN
+    /// Token of the server; other users of this machine can read arguments, so better set it as
+    /// EDITMGT_TOKEN
     #[arg(long, value_name = "TOKEN", requires = "server")]
     token: Option<String>,
 }

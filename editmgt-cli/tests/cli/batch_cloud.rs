@@ -91,7 +91,8 @@ fn resumed_run_does_what_is_missing_only() {
     batch(&server, JOBS, OUT, "").done();
     batch(&server, JOBS, OUT, "").refused("again", &["s3://out/run/000001-cat.png", "--resume"]);
     let result = server.object("out/run/000002-cat.png").unwrap();
-    // A result that was lost, one that was cut short, and a run that was killed before its entry was put.
+    // A result that was lost, one that was cut short, and a run that was killed before its entry
+    // was put.
     server.remove("out/run/000001-cat.png");
     server.insert("out/run/000002-cat.png", &result[..100]);
     server.remove("out/run/manifest/000003-cat.json");

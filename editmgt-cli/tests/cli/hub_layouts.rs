@@ -1,7 +1,7 @@
 //! Tiny models in the layout of each published repository.
 //!
-//! To add a repository: a row in [`LAYOUTS`], whose function gives the repositories that it needs, with every kind of
-//! file that the published one has.
+//! To add a repository: a row in [`LAYOUTS`], whose function gives the repositories that it needs,
+//! with every kind of file that the published one has.
 
 use std::path::Path;
 
@@ -56,7 +56,8 @@ const fn base(
     Layout { name, variant, repositories, job: Job::Generate }
 }
 
-/// The official folders, with a transformer in f32 and a Gemma in two shards whose config transformers 4.47 wrote.
+/// The official folders, with a transformer in f32 and a Gemma in two shards whose config
+/// transformers 4.47 wrote.
 fn editmgt(scratch: &Path) -> Vec<StubRepository> {
     let dir = scratch.join("editmgt-source");
     init(&dir, "f32");
@@ -81,8 +82,8 @@ fn part(repository: StubRepository, folder: &str, name: &str) -> StubRepository 
     repository.folder(&prefix, &golden(name).expect("committed"))
 }
 
-/// Meissonic's layout: weights in f32; code beside; a tokenizer without `tokenizer.json`; the text encoder of a config
-/// that names no architecture or connector.
+/// Meissonic's layout: weights in f32; code beside; a tokenizer without `tokenizer.json`; the text
+/// encoder of a config that names no architecture or connector.
 fn without_variants(name: &str) -> StubRepository {
     let mut repository = StubRepository::new(name);
     for (folder, golden) in [
@@ -142,7 +143,8 @@ fn monetico(_scratch: &Path) -> Vec<StubRepository> {
     vec![without_variants("Collov-Labs/Monetico")]
 }
 
-/// Transformers of two sizes alone, of another class, with two keys and one weight more; the rest is Meissonic's.
+/// Transformers of two sizes alone, of another class, with two keys and one weight more; the rest
+/// is Meissonic's.
 fn muddit(scratch: &Path) -> Vec<StubRepository> {
     let dir = scratch.join("muddit-source");
     copy_folder(&golden("transformer_nodown_none").expect("committed"), &dir);
@@ -164,7 +166,8 @@ fn muddit(scratch: &Path) -> Vec<StubRepository> {
     vec![muddit, meissonic()]
 }
 
-/// Meissonic's layout; another transformer and scheduler, of diffusers' own classes, so that no code lies beside.
+/// Meissonic's layout; another transformer and scheduler, of diffusers' own classes, so that no
+/// code lies beside.
 fn amused(name: &str, dir: &Path) -> Vec<StubRepository> {
     let (preset, dtype) = (Preset::AmusedTiny, "f32".parse().unwrap());
     editmgt_diagnostics::init::init(dir, &InitRequest { preset, dtype, seed: 0 }).unwrap();

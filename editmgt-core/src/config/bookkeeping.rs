@@ -1,19 +1,20 @@
 //! The keys of a component's `config.json` that don't change what it computes.
 //!
-//! transformers and diffusers write every attribute of a config object, also those of the library itself, of
-//! training and of text generation. This list holds for all components; a key that a component reads is never
-//! bookkeeping there.
+//! transformers and diffusers write every attribute of a config object, also those of the library
+//! itself, of training and of text generation. This list holds for all components; a key that a
+//! component reads is never bookkeeping there.
 
 /// Whether `key` has no effect on the computation, whatever its value.
 pub(super) fn is_bookkeeping(key: &str) -> bool {
-    // Both libraries mark their own attributes so: `_class_name`, `_diffusers_version`, `_name_or_path`, …
+    // Both libraries mark their own attributes so: `_class_name`, `_diffusers_version`,
+    // `_name_or_path`, …
     let groups = [GENERIC, GENERATION, TRAINING, IMAGE_TASKS, AVERAGED_WEIGHTS];
     key.starts_with('_') || groups.iter().any(|group| group.contains(&key))
 }
 
-/// Attributes of transformers' `PretrainedConfig`, versions 4.44 to 5: names and versions, what a call returns,
-/// labels, special ids (the tokeniser has its own), how code is run. `pruned_heads` and `quantization_config`
-/// are not here: they change weights.
+/// Attributes of transformers' `PretrainedConfig`, versions 4.44 to 5: names and versions, what a
+/// call returns, labels, special ids (the tokeniser has its own), how code is run. `pruned_heads`
+/// and `quantization_config` are not here: they change weights.
 const GENERIC: &[&str] = &[
     "add_cross_attention",
     "architectures",

@@ -24,9 +24,9 @@ impl UnknownKeys {
 
 /// The keys of a component's `config.json` as transformers or diffusers write it.
 ///
-/// A component takes the keys that must have a certain value with [`require`](Self::require), and reads the rest
-/// with [`parse`](Self::parse). This is the one place that decides which keys are bookkeeping of the two
-/// libraries and ignored.
+/// A component takes the keys that must have a certain value with [`require`](Self::require), and
+/// reads the rest with [`parse`](Self::parse). This is the one place that decides which keys are
+/// bookkeeping of the two libraries and ignored.
 ///
 /// ```
 /// use editmgt_core::config::{ConfigKeys, UnknownKeys};
@@ -68,8 +68,8 @@ impl ConfigKeys {
         Ok(Self { component, unknown_keys, map: object(component, text)? })
     }
 
-    /// The keys of a part whose config stands inside this one; it is removed. `None` where the key is absent or
-    /// null.
+    /// The keys of a part whose config stands inside this one; it is removed. `None` where the key
+    /// is absent or null.
     ///
     /// # Errors
     /// [`ConfigError::Unsupported`] for a value that is not an object.
@@ -107,8 +107,8 @@ impl ConfigKeys {
         self.map.entry(key).or_insert_with(|| value.into());
     }
 
-    /// Sets every key of the object `defaults` that is absent: libraries leave keys out that have the default of
-    /// their class.
+    /// Sets every key of the object `defaults` that is absent: libraries leave keys out that have
+    /// the default of their class.
     ///
     /// # Panics
     /// If `defaults` is not an object.
@@ -145,8 +145,8 @@ impl ConfigKeys {
         Err(ConfigError::unsupported(self.component, key, expected, got))
     }
 
-    /// Reads the rest into `T`, which should be `#[serde(deny_unknown_fields)]`: keys that `T` doesn't have are
-    /// ignored where they are bookkeeping of a library.
+    /// Reads the rest into `T`, which should be `#[serde(deny_unknown_fields)]`: keys that `T`
+    /// doesn't have are ignored where they are bookkeeping of a library.
     ///
     /// # Errors
     /// [`ConfigError::UnknownKeys`]; [`ConfigError::Parse`] for a missing or mistyped key;
@@ -180,7 +180,8 @@ fn is_same(a: &Value, b: &Value) -> bool {
     a == b || a.as_f64().is_some_and(|a| b.as_f64() == Some(a))
 }
 
-/// The keys of the struct `T`, from its own implementation of `Deserialize`; none where it is not a struct.
+/// The keys of the struct `T`, from its own implementation of `Deserialize`; none where it is not a
+/// struct.
 fn fields<'de, T: serde::Deserialize<'de>>() -> &'static [&'static str] {
     struct Fields<'a>(&'a mut &'static [&'static str]);
 

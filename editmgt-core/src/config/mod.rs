@@ -1,8 +1,9 @@
 //! Strict reading of a component's `config.json`.
 //!
-//! A config determines the computation, so no key is ignored silently: a key that is neither used nor known to
-//! be irrelevant is an error, as is a missing one. [`ConfigKeys`] reads files as transformers and diffusers write
-//! them, with the bookkeeping of these libraries; [`parse`] reads this program's own formats.
+//! A config determines the computation, so no key is ignored silently: a key that is neither used
+//! nor known to be irrelevant is an error, as is a missing one. [`ConfigKeys`] reads files as
+//! transformers and diffusers write them, with the bookkeeping of these libraries; [`parse`] reads
+//! this program's own formats.
 
 mod bookkeeping;
 mod keys;
@@ -14,8 +15,8 @@ use serde_json::{Map, Value};
 
 pub use self::keys::{ConfigKeys, UnknownKeys};
 
-/// Upper limit of widths, table sizes and channel counts of a config: far above any real model, and small enough
-/// that no product of two overflows.
+/// Upper limit of widths, table sizes and channel counts of a config: far above any real model, and
+/// small enough that no product of two overflows.
 pub const MAX_EXTENT: usize = 1 << 24;
 
 /// An invalid `config.json`.
@@ -97,8 +98,8 @@ pub fn check_range(
     Err(ConfigError::unsupported(component, key, expected, got))
 }
 
-/// Parses `text` into `T`, which should be `#[serde(deny_unknown_fields)]`, after removing the keys of
-/// `harmless`. For this program's own formats; see [`ConfigKeys`] for those of other libraries.
+/// Parses `text` into `T`, which should be `#[serde(deny_unknown_fields)]`, after removing the keys
+/// of `harmless`. For this program's own formats; see [`ConfigKeys`] for those of other libraries.
 ///
 /// # Errors
 /// [`ConfigError::Parse`] with the parser's message, which names the key.

@@ -90,7 +90,8 @@ pub struct PlanTime {
     /// The plan, in its text form.
     #[serde(serialize_with = "super::as_text")]
     pub plan: StepPlan,
-    /// The share of the canvas that is masked at first; the time of the exact plan doesn't depend on it.
+    /// The share of the canvas that is masked at first; the time of the exact plan doesn't depend
+    /// on it.
     pub share: f32,
     /// Seconds of the steps that computed the whole canvas, in order.
     pub full: Vec<f64>,
@@ -108,11 +109,13 @@ pub struct PlanTime {
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// Runs the loop of an edit, guided and with a reference, with random weights in the sizes of a preset: for each
-/// size the exact plan, then each plan at each share. The codec and the text encoders are not part
-/// of it, nor are attention maps. Passes each result to `done` when it is finished.
+/// Runs the loop of an edit, guided and with a reference, with random weights in the sizes of a
+/// preset: for each size the exact plan, then each plan at each share. The codec and the text
+/// encoders are not part of it, nor are attention maps. Passes each result to `done` when it is
+/// finished.
 ///
-/// As in an edit, cached plans keep packed weights within half of the memory that is available; packing counts.
+/// As in an edit, cached plans keep packed weights within half of the memory that is available;
+/// packing counts.
 ///
 /// # Errors
 /// [`EditError::Option`] for an invalid request, [`EditError::Stage`] when a stage fails.
@@ -257,8 +260,8 @@ impl<'a> Bench<'a> {
 /// The codec's, in every preset.
 const PIXELS_PER_TOKEN: usize = 16;
 
-/// The photo's tokens with this share of the cells masked, the first ones in the order of rows: where they lie doesn't
-/// change the work.
+/// The photo's tokens with this share of the cells masked, the first ones in the order of rows:
+/// where they lie doesn't change the work.
 fn masked(photo: &TokenGrid, spec: &TransformerSpec, share: f32) -> Result<TokenGrid, EditError> {
     let (size, factor) = (photo.size(), spec.grid_factor);
     let cells = size.div_ceil(factor);

@@ -1,5 +1,5 @@
-//! Folders that recorded pipelines share and that have no recordings themselves: a scheduler's config,
-//! tokenisers. They are read.
+//! Folders that recorded pipelines share and that have no recordings themselves: a scheduler's
+//! config, tokenisers. They are read.
 
 use std::path::Path;
 

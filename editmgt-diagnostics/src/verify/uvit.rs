@@ -1,7 +1,7 @@
 //! aMUSEd's transformer: logits of every recorded grid, and the intermediate results of one.
 //!
-//! A folder has shared text inputs and micro-conditions, and per grid (`sq`, `ns`, …) the tokens and
-//! the logits.
+//! A folder has shared text inputs and micro-conditions, and per grid (`sq`, `ns`, …) the tokens
+//! and the logits.
 
 use burn::tensor::{DType, Device, Tensor};
 use editmgt::load_component;

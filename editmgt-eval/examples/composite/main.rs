@@ -292,8 +292,8 @@ fn noted(editor: &Editor, world: &World, at: (Split, u64)) -> Outcome<Noted> {
     Ok(Noted { tokens, invisible, noted: composite.note.is_some() })
 }
 
-/// Faint edits of the whole image: red rises and blue falls by a number of levels of 255, and the codec
-/// gives the tokens of both images.
+/// Faint edits of the whole image: red rises and blue falls by a number of levels of 255, and the
+/// codec gives the tokens of both images.
 fn faint(world: &World, split: Split, n: u64) -> Outcome<()> {
     let editor = Editor::embedded().build()?;
     println!("| levels | tokens changed: 25% | 50% | 75% | invisible: 25% | 50% | 75% | 100% |");

@@ -21,8 +21,9 @@ pub(super) fn of_type(
     }
 }
 
-/// Tries the files `names` that all versions of transformers write, from `scripts/make_config_table.py`: they are read,
-/// and an unknown key in them is refused unless it is accepted.
+/// Tries the files `names` that all versions of transformers write, from
+/// `scripts/make_config_table.py`: they are read, and an unknown key in them is refused unless it
+/// is accepted.
 #[cfg(test)]
 pub(super) fn check_table<T: std::fmt::Debug>(
     names: &[&str],

@@ -97,8 +97,8 @@ impl Preparation {
     /// tokeniser instead.
     pub(super) const ALL_FILE: &str = "processor_config.json";
 
-    /// Reads the file in the folder `dir`, or the image processor in the file of all; `usual` is the
-    /// class where the file names none.
+    /// Reads the file in the folder `dir`, or the image processor in the file of all; `usual` is
+    /// the class where the file names none.
     pub(super) fn read(
         dir: &Path,
         usual: Processor,

@@ -74,8 +74,9 @@ impl Layout {
         Self { parts, root_files: repository == model.repository }
     }
 
-    /// The parts of any repository in the official layout, by its files; `indexed` are the parts that its
-    /// `model_index.json` names. A repository with weights in its own folder and no transformer's is one component.
+    /// The parts of any repository in the official layout, by its files; `indexed` are the parts
+    /// that its `model_index.json` names. A repository with weights in its own folder and no
+    /// transformer's is one component.
     pub(crate) fn of_files(files: &BTreeSet<String>, indexed: &[String]) -> Self {
         let has = |folder: &str| files.iter().any(|file| is_in(file, folder).is_some());
         let is_wanted = |folder: &str| has(folder) || indexed.iter().any(|part| part == folder);

@@ -15,9 +15,11 @@ const SAFETENSORS: Names =
     Names { stems: &["diffusion_pytorch_model", "model"], ending: ".safetensors" };
 const PICKLE: Names =
     Names { stems: &["diffusion_pytorch_model", "pytorch_model", "model"], ending: ".bin" };
-/// Endings of what `torch.save` writes; of the last one nothing is read, because it holds more than weights.
+/// Endings of what `torch.save` writes; of the last one nothing is read, because it holds more than
+/// weights.
 pub(super) const PICKLES: [&str; 4] = [".bin", ".pth", ".pt", ".ckpt"];
-/// Starts of names of such files that are no weights: a trainer's, and one vector of Muddit's text generation.
+/// Starts of names of such files that are no weights: a trainer's, and one vector of Muddit's text
+/// generation.
 const BESIDE: [&str; 5] =
     ["training_args", "optimizer", "scheduler", "rng_state", "mask_token_embedding"];
 
@@ -72,7 +74,8 @@ impl Weights {
     }
 
     fn add(&mut self, name: &str, Names { stems, ending }: &Names) {
-        // `model.safetensors.index.json`, `model.fp16.safetensors.index.json`, `model.safetensors.index.fp16.json`.
+        // `model.safetensors.index.json`, `model.fp16.safetensors.index.json`,
+        // `model.safetensors.index.fp16.json`.
         if let Some((stem, rest)) = name.split_once(&*format!("{ending}.index.")) {
             let variant = match (rest, rest.strip_suffix(".json")) {
                 ("json", _) => stem.split_once('.').map(|(_, variant)| variant),

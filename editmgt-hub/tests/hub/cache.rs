@@ -1,9 +1,10 @@
 //! The cache on disk, and what is asked when.
 //!
-//! The layout is that of the documentation of `huggingface_hub` ("Understand caching") and of the hub ("Local cache",
-//! `huggingface.co/docs/hub/local-cache`): `models--ORG--NAME/blobs/ETAG`, where the ETag is the SHA-256 of large
-//! files and git's blob hash of others; `snapshots/COMMIT/PATH`, relative links to the blobs; `refs/BRANCH`, a file
-//! with the commit and no line end; `.locks` beside the repositories; downloads in progress as `ETAG.incomplete`.
+//! The layout is that of the documentation of `huggingface_hub` ("Understand caching") and of the
+//! hub ("Local cache", `huggingface.co/docs/hub/local-cache`): `models--ORG--NAME/blobs/ETAG`,
+//! where the ETag is the SHA-256 of large files and git's blob hash of others;
+//! `snapshots/COMMIT/PATH`, relative links to the blobs; `refs/BRANCH`, a file with the commit and
+//! no line end; `.locks` beside the repositories; downloads in progress as `ETAG.incomplete`.
 
 use std::fs;
 use std::path::Path;

@@ -19,10 +19,10 @@ use crate::work::{RowChange, for_rows};
 ///
 /// Large 3x3 convolutions with stride 1 use Winograd's algorithm, with 4 products in place of 9;
 /// others use im2col a few rows at a time (burn-flex 0.22.1 copies the whole image, on one thread).
-/// Within [`Operands`](crate::Operands) that aren't exact, those of convolutions with stride 1 and 16 channels
-/// or more are rounded to bf16, where the processor has instructions for it.
-/// Kernels support any stride and explicit padding; convolutions with groups, dilation or a 1x1
-/// kernel run burn's implementation.
+/// Within [`Operands`](crate::Operands) that aren't exact, those of convolutions with stride 1 and
+/// 16 channels or more are rounded to bf16, where the processor has instructions for it. Kernels
+/// support any stride and explicit padding; convolutions with groups, dilation or a 1x1 kernel run
+/// burn's implementation.
 ///
 /// # Shapes
 /// `[B, C, H, W]` to `[B, C', H', W']`.

@@ -1,7 +1,9 @@
-//! Convolution with operands in bf16: the weights times patches of the image, whose channels are packed in pairs.
+//! Convolution with operands in bf16: the weights times patches of the image, whose channels are
+//! packed in pairs.
 //!
-//! A step of [`crate::blocks`] is two channels at one place of the kernel. The rows of the image that a task reads
-//! become rows of such pairs once; then a panel, 32 output pixels, is copied from them step by step.
+//! A step of [`crate::blocks`] is two channels at one place of the kernel. The rows of the image
+//! that a task reads become rows of such pairs once; then a panel, 32 output pixels, is copied from
+//! them step by step.
 
 use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
@@ -108,8 +110,8 @@ impl Geometry {
         out
     }
 
-    /// Fills a panel with the pairs that the output pixels from `first` on read; pixels beyond the last one have
-    /// those of any.
+    /// Fills a panel with the pairs that the output pixels from `first` on read; pixels beyond the
+    /// last one have those of any.
     fn panel(
         &self,
         pairs: &[u32],
@@ -120,7 +122,8 @@ impl Geometry {
     ) {
         let ([_, kernel_width], [_, out_width]) = (self.kernel, self.out_size);
         let of_line = self.channel_pairs() * width;
-        // Each part is in one output row: the place in the panel, the row, its column, and the length.
+        // Each part is in one output row: the place in the panel, the row, its column, and the
+        // length.
         let mut parts = Vec::new();
         let mut at = 0;
         while at < COLUMNS && first + at < pixels {

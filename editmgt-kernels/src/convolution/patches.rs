@@ -41,8 +41,8 @@ struct Line {
 }
 
 impl Geometry {
-    /// Fills `patches`: a row for each channel and kernel position, with the input value for each of
-    /// `pixels` output pixels from output row `first` on.
+    /// Fills `patches`: a row for each channel and kernel position, with the input value for each
+    /// of `pixels` output pixels from output row `first` on.
     pub(crate) fn patches(&self, image: &[f32], first: usize, pixels: usize, patches: &mut [f32]) {
         let [kernel_height, kernel_width] = self.kernel;
         let [_, out_width] = self.out_size;
@@ -108,8 +108,8 @@ impl Geometry {
         }
     }
 
-    /// Which output pixels of a row read the image at column `right` of the kernel; rows have `width`
-    /// values in the image and `out_width` in the output.
+    /// Which output pixels of a row read the image at column `right` of the kernel; rows have
+    /// `width` values in the image and `out_width` in the output.
     #[inline(always)]
     fn inside(&self, right: usize, width: usize, out_width: usize) -> Line {
         let (stride, before) = (self.stride[1], self.before[1]);

@@ -14,8 +14,8 @@ use crate::lanes::sum;
 /// Values of the patches that are computed at a time: 1 MiB.
 const PATCHES: usize = 1 << 18;
 
-/// The convolution of [`crate::conv2d`] with these weights; padding is that at the top, left, bottom and
-/// right.
+/// The convolution of [`crate::conv2d`] with these weights; padding is that at the top, left,
+/// bottom and right.
 pub(crate) fn conv2d(
     x: &Tensor<4>,
     weight: &Tensor<4>,
@@ -138,8 +138,8 @@ impl Convolution {
         HostTensor::new(out)
     }
 
-    /// The gradients of images and weights that are wanted. Those of the weights are computed for each
-    /// image, and added in the order of the images.
+    /// The gradients of images and weights that are wanted. Those of the weights are computed for
+    /// each image, and added in the order of the images.
     fn backward(
         &self,
         images: &[f32],

@@ -12,7 +12,8 @@ use crate::narrow;
 use crate::operands::Operands;
 use crate::product;
 
-/// [`crate::linear`]. All three products, forward and backward, have the operands of the forward pass.
+/// [`crate::linear`]. All three products, forward and backward, have the operands of the forward
+/// pass.
 pub(crate) fn linear<const D: usize>(
     x: &Tensor<D>,
     weight: &Tensor<2>,
@@ -56,7 +57,8 @@ fn record<const D: usize, const N: usize>(
     })
 }
 
-/// What the backward pass needs. Its methods are compiled once, in this crate, for tensors of any rank.
+/// What the backward pass needs. Its methods are compiled once, in this crate, for tensors of any
+/// rank.
 struct Kept {
     x: Option<HostTensor>,
     weight: Option<HostTensor>,

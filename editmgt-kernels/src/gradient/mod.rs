@@ -1,7 +1,8 @@
 //! Kernels with backward passes, for tensors whose gradients are recorded.
 //!
-//! Each function returns `None` where no kernel runs: outside [`Recording::Kernels`](crate::Recording),
-//! and for tensors that are not f32 tensors of the flex backend with autodiff.
+//! Each function returns `None` where no kernel runs: outside
+//! [`Recording::Kernels`](crate::Recording), and for tensors that are not f32 tensors of the flex
+//! backend with autodiff.
 
 mod attention;
 mod convolution;

@@ -38,18 +38,20 @@ mod recorded {
     /// A tensor of the autodiff graph.
     type Node = FloatTensor<Autodiff<Flex>>;
 
-    /// Computes the gradients of the inputs from that of the output: at least those that are wanted.
+    /// Computes the gradients of the inputs from that of the output: at least those that are
+    /// wanted.
     type Pass<const N: usize> = dyn FnOnce(HostTensor, [bool; N]) -> [Option<HostTensor>; N] + Send;
 
-    /// An operation of `N` tensors that a kernel computes and that is recorded with its backward pass.
+    /// An operation of `N` tensors that a kernel computes and that is recorded with its backward
+    /// pass.
     pub(crate) struct Operation<const N: usize> {
         inputs: [Node; N],
         strategy: GradientCheckpointingStrategy,
     }
 
     impl<const N: usize> Operation<N> {
-        /// `None` outside [`Recording::Kernels`], and unless all inputs are f32 tensors of flex, one of
-        /// them at least with autodiff; others are constants.
+        /// `None` outside [`Recording::Kernels`], and unless all inputs are f32 tensors of flex,
+        /// one of them at least with autodiff; others are constants.
         pub(crate) fn of(inputs: impl FnOnce() -> [DispatchTensor; N]) -> Option<Self> {
             if Recording::current() != Recording::Kernels {
                 return None;

@@ -33,8 +33,8 @@ fn of<const D: usize>(x: &Tensor<D>, gradients: &Gradients) -> Vec<f32> {
     values(x.grad(gradients).unwrap())
 }
 
-/// Compares what `run` gives for compositions with what it gives for kernels. Differences are relative
-/// to the largest value of each result.
+/// Compares what `run` gives for compositions with what it gives for kernels. Differences are
+/// relative to the largest value of each result.
 fn check(what: &str, tolerance: f32, run: impl Fn(bool) -> Vec<Vec<f32>>) {
     let composed = Recording::Compositions.install(|| run(false));
     let kernels = Recording::Kernels.install(|| run(true));

@@ -154,8 +154,8 @@ fn error(got: &[f32], expected: &[f32]) -> f64 {
     (differences / squares(&mut expected.iter().map(|x| f64::from(*x)))).sqrt()
 }
 
-/// The full width, with channels that are a hundred times as large as the others in every row, as those
-/// of trained transformers can be: in int8 alone the others would be lost.
+/// The full width, with channels that are a hundred times as large as the others in every row, as
+/// those of trained transformers can be: in int8 alone the others would be lost.
 #[test]
 fn outlier_channels_cost_no_precision() {
     const WIDTH: usize = 1024;
@@ -187,8 +187,8 @@ fn outlier_channels_cost_no_precision() {
     assert!(error < 1e-2, "{error}");
 }
 
-/// A row's result doesn't depend on the others: neither on whether they have peaks, nor on their number,
-/// nor on threads.
+/// A row's result doesn't depend on the others: neither on whether they have peaks, nor on their
+/// number, nor on threads.
 #[test]
 fn rows_do_not_depend_on_each_other() {
     let (inputs, outputs) = (DEEP + 70, 3 * COLUMN_BLOCK + 5);

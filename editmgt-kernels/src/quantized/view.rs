@@ -141,8 +141,8 @@ fn scales_of(bytes: &[u8]) -> RightStep {
     scales
 }
 
-/// The finite f16 of these bits. In integer operations that vectorise: `half` converts single values
-/// by a call that checks the processor.
+/// The finite f16 of these bits. In integer operations that vectorise: `half` converts single
+/// values by a call that checks the processor.
 #[inline(always)]
 fn widened(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;

@@ -28,7 +28,8 @@ impl EncoderArgs {
         }
     }
 
-    /// Loads those that are wanted, where the editor computes; their configs are read as strictly as the editor's.
+    /// Loads those that are wanted, where the editor computes; their configs are read as strictly
+    /// as the editor's.
     pub(super) fn open(
         &self,
         editor: &Editor,

@@ -174,7 +174,8 @@ impl EditLoop<'_> {
         Ok((active.expand(logits)?, active.share()))
     }
 
-    /// A pass over the whole canvas that fills `cache`, with whatever it has; attention is captured with `captures`.
+    /// A pass over the whole canvas that fills `cache`, with whatever it has; attention is captured
+    /// with `captures`.
     fn kept_pass(
         &self,
         at: Step,

@@ -1,7 +1,7 @@
 //! Which tokens must stay the photo's own.
 //!
-//! Source: EditMGT (arXiv 2512.11715), region-hold sampling; the threshold is `local_guidance` in the
-//! official code.
+//! Source: EditMGT (arXiv 2512.11715), region-hold sampling; the threshold is `local_guidance` in
+//! the official code.
 
 mod auto;
 mod budget;

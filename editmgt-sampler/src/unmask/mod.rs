@@ -32,7 +32,7 @@ pub struct Parity(Plan);
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Strict(Plan);
 
-/// How much each step masks, with how much noise, and what the model is told.
+/// How much each step masks, with how much noise, and the timesteps that the model gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Plan {
     masking_schedule: MaskingSchedule,

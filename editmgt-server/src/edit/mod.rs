@@ -25,7 +25,8 @@ use crate::models::{Models, OpenIn};
 use crate::store::{StoredMask, StoredPhoto};
 use crate::sync::lock;
 
-/// Events that a slow subscriber may lag behind before it misses some; the last one is never missed.
+/// Events that a slow subscriber may lag behind before it misses some; the last one is never
+/// missed.
 const EVENTS: usize = 256;
 
 /// An edit and its state.
@@ -318,7 +319,8 @@ impl Edit {
         let _receivers = self.events.send(event);
     }
 
-    /// The events that say where it stands, and those to come; of an edit that has ended only the last.
+    /// The events that say where it stands, and those to come; of an edit that has ended only the
+    /// last.
     pub(crate) fn subscribe(&self) -> (Vec<Event>, broadcast::Receiver<Event>) {
         let state = lock(&self.state);
         let receiver = self.events.subscribe();

@@ -28,7 +28,8 @@ use crate::generation::Generation;
 use crate::prepare::{self, Prepared};
 use crate::sync::new_id;
 
-/// Longest side of an image in an answer whose file was written: agents need to see it, not to keep it.
+/// Longest side of an image in an answer whose file was written: agents need to see it, not to keep
+/// it.
 const SHOWN_SIDE: usize = 1024;
 /// The model of all tools: the first of the server.
 const MODEL: usize = 0;

@@ -147,7 +147,8 @@ impl Roots {
     /// An existing file of an allowed folder.
     ///
     /// # Errors
-    /// [`PathError`] for a path outside of the folders, through a symbolic link too, and for what is no file.
+    /// [`PathError`] for a path outside of the folders, through a symbolic link too, and for what
+    /// is no file.
     pub(super) fn input(&self, given: &str) -> Result<PathBuf, PathError> {
         let mut missing = None;
         for place in self.places(given)? {

@@ -44,11 +44,12 @@ pub enum AgentError {
     },
 }
 
-/// Serves the tools `edit_image`, `generate_image`, `describe_models` and `show_record` to the program at the other end
-/// of standard input and output, until that closes or `is_stopped`. Nothing else may write to standard output.
+/// Serves the tools `edit_image`, `generate_image`, `describe_models` and `show_record` to the
+/// program at the other end of standard input and output, until that closes or `is_stopped`.
+/// Nothing else may write to standard output.
 ///
-/// Images are read and written in the folders `roots` only, and nothing is overwritten; without folders they travel in
-/// the messages. Of `options`, the limits and the model's name count.
+/// Images are read and written in the folders `roots` only, and nothing is overwritten; without
+/// folders they travel in the messages. Of `options`, the limits and the model's name count.
 ///
 /// # Errors
 /// [`AgentError`].

@@ -1,5 +1,5 @@
-//! The fields of a request for images: OpenAI's, and the options of the library beside them. Edits send a form,
-//! generations a JSON object.
+//! The fields of a request for images: OpenAI's, and the options of the library beside them. Edits
+//! send a form, generations a JSON object.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -78,8 +78,8 @@ impl Form {
     /// Reads the form of a request.
     ///
     /// # Errors
-    /// Status 400 for fields that are missing, unknown or out of range, 408 for a form that arrives too slowly, 413 for
-    /// one over the limits, 415 for another content type.
+    /// Status 400 for fields that are missing, unknown or out of range, 408 for a form that arrives
+    /// too slowly, 413 for one over the limits, 415 for another content type.
     pub(super) async fn read(app: &App, request: Request) -> Result<Self, ApiError> {
         let content_type =
             request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -58,7 +58,8 @@ impl Kept {
         removed
     }
 
-    /// Removes what was used least recently until `fits`; spares the photo `spared` and the edits that wait or run.
+    /// Removes what was used least recently until `fits`; spares the photo `spared` and the edits
+    /// that wait or run.
     pub(super) fn make_room(
         &mut self,
         spared: Option<&str>,

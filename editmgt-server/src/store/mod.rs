@@ -41,8 +41,8 @@ impl Store {
     /// Keeps a photo, and its file in the folder, where there is one.
     ///
     /// # Errors
-    /// As [`add_photo`](Self::add_photo); status 507 where the disk is full, 500 where the file can't be written for
-    /// another reason.
+    /// As [`add_photo`](Self::add_photo); status 507 where the disk is full, 500 where the file
+    /// can't be written for another reason.
     pub(crate) fn add_saved_photo(
         &self,
         name: String,
@@ -164,7 +164,8 @@ impl Store {
     /// Removes what was used least recently where a result has made it too much.
     pub(crate) fn trim(&self, photo: &StoredPhoto) {
         let most = self.limits.kept_bytes;
-        // One photo with its running edit may be more than all that may be kept: it stays until it is idle.
+        // One photo with its running edit may be more than all that may be kept: it stays until it
+        // is idle.
         let mut kept = lock(&self.kept);
         let disk = self.disk.as_ref();
         let _too_much = kept.make_room(Some(&photo.id), disk, |usage| usage.bytes <= most);
@@ -182,7 +183,8 @@ impl Store {
         }
     }
 
-    /// Removes a photo with its masks and edits, and gives the edits; `None` if there is no such photo.
+    /// Removes a photo with its masks and edits, and gives the edits; `None` if there is no such
+    /// photo.
     pub(crate) fn remove_photo(&self, id: &str) -> Option<Vec<Arc<Edit>>> {
         let mut kept = lock(&self.kept);
         kept.photos.contains_key(id).then(|| kept.remove(id, self.disk.as_ref()))

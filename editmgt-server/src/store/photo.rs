@@ -19,7 +19,8 @@ pub(crate) struct StoredPhoto {
     pub(super) used: Mutex<Instant>,
     /// The last use that the folder has.
     noted: Mutex<Instant>,
-    /// Bytes of its file in the store's folder, where its results are, too; `None` where all is in memory only.
+    /// Bytes of its file in the store's folder, where its results are, too; `None` where all is in
+    /// memory only.
     file_bytes: Option<usize>,
 }
 

@@ -21,8 +21,8 @@ fn decode_mask_levels(png: &[u8], limits: &ServerLimits) -> Result<Mask, ApiErro
 }
 
 impl Store {
-    /// Takes the photos and edits of an earlier run from the folder, as many as the limits allow; what has expired is
-    /// removed, what can't be read is ignored.
+    /// Takes the photos and edits of an earlier run from the folder, as many as the limits allow;
+    /// what has expired is removed, what can't be read is ignored.
     pub(crate) fn restore(&self, models: &Models, keep: Duration) {
         let Some(disk) = &self.disk else { return };
         let limits = &self.limits;

@@ -84,7 +84,8 @@ impl Client {
         Self { headers, ..*self }
     }
 
-    /// Sends a request and leaves the connection open. HTTP/1.0, so that bodies end with the connection.
+    /// Sends a request and leaves the connection open. HTTP/1.0, so that bodies end with the
+    /// connection.
     pub(crate) fn send(
         &self,
         method: &str,

@@ -21,11 +21,11 @@ pub fn assert_transformer_contract(transformer: &dyn MgtTransformer, device: &De
 }
 
 /// Checks an [`MgtTransformer`]: logits have the documented shape and are finite, the same input
-/// gives the same logits, with and without a reference (which a transformer that takes none
-/// refuses as a value), capturing attention does not change them, maps have the requested layers and
-/// items, are probabilities and absent unless requested, inputs that do not belong together are
-/// refused, a full step with a cache equals a pass without, and partial steps of the same input, of
-/// some cells and of all, give the logits of the full step.
+/// gives the same logits, with and without a reference (which a transformer that takes none refuses
+/// as a value), capturing attention does not change them, maps have the requested layers and items,
+/// are probabilities and absent unless requested, inputs that do not belong together are refused, a
+/// full step with a cache equals a pass without, and partial steps of the same input, of some cells
+/// and of all, give the logits of the full step.
 ///
 /// # Errors
 /// The first broken rule.

@@ -64,8 +64,8 @@ impl ClipTextConfig {
         }
     }
 
-    /// Reads the text of a `config.json`: of a text tower, or of a whole `CLIPModel`, in which the tower's config
-    /// stands as `text_config`.
+    /// Reads the text of a `config.json`: of a text tower, or of a whole `CLIPModel`, in which the
+    /// tower's config stands as `text_config`.
     ///
     /// # Errors
     /// [`ConfigError`] for a missing or unknown key, and for values that no model can have.
@@ -76,7 +76,8 @@ impl ClipTextConfig {
     /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
     ///
     /// # Errors
-    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown
+    /// key.
     pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
         let mut keys = ConfigKeys::read(COMPONENT, text, unknown_keys)?;
         if keys.get("model_type").is_some_and(|kind| kind == WHOLE_MODEL) {
@@ -86,8 +87,8 @@ impl ClipTextConfig {
         Self::checked(keys)
     }
 
-    /// Takes the text tower's config out of a whole `CLIPModel`'s, in which keys with the default of their class
-    /// are left out.
+    /// Takes the text tower's config out of a whole `CLIPModel`'s, in which keys with the default
+    /// of their class are left out.
     ///
     /// # Errors
     /// Those of [`from_json`](Self::from_json).
@@ -146,9 +147,9 @@ impl ClipTextConfig {
         self.activation().map(drop)
     }
 
-    /// From the model's parameter paths to the keys of the official file. The model leaves out
-    /// the levels `text_model`, `embeddings` and `encoder`, which hold nothing of their own. The file may be a
-    /// whole `CLIPModel`'s, whose other half is not read.
+    /// From the model's parameter paths to the keys of the official file. The model leaves out the
+    /// levels `text_model`, `embeddings` and `encoder`, which hold nothing of their own. The file
+    /// may be a whole `CLIPModel`'s, whose other half is not read.
     pub fn keys(&self) -> KeyMap {
         KeyMap::renames([
             ("^(token|position)_embedding", "text_model.embeddings.${1}_embedding"),

@@ -85,7 +85,8 @@ impl Gemma2Config {
     /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
     ///
     /// # Errors
-    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown
+    /// key.
     pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
         let mut keys = ConfigKeys::read(COMPONENT, text, unknown_keys)?;
         keys.require("model_type", &["gemma2"])?;
@@ -189,8 +190,9 @@ fn same(
     }
 }
 
-/// Brings the rotary keys of all versions to `rope_theta`: version 5 writes `rope_parameters` in its place, and
-/// earlier ones a `rope_scaling` beside it. Frequencies that are scaled are an error.
+/// Brings the rotary keys of all versions to `rope_theta`: version 5 writes `rope_parameters` in
+/// its place, and earlier ones a `rope_scaling` beside it. Frequencies that are scaled are an
+/// error.
 fn rope_theta(keys: &mut ConfigKeys) -> Result<(), ConfigError> {
     for key in ["rope_scaling", "rope_parameters"] {
         let Some(got) = keys.take(key) else { continue };

@@ -37,7 +37,8 @@ pub trait EditDataset {
     /// Micro-conditioning of the images.
     fn micro(&self) -> MicroConditions;
 
-    /// The number of classes of each question about what a token shows; empty where that is unknown.
+    /// The number of classes of each question about what a token shows; empty where that is
+    /// unknown.
     fn content_classes(&self) -> Vec<usize> {
         Vec::new()
     }

@@ -116,7 +116,8 @@ impl UVit2DConfig {
     /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
     ///
     /// # Errors
-    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown
+    /// key.
     pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
         let mut keys = ConfigKeys::read(COMPONENT, text, unknown_keys)?;
         // Only training drops out.

@@ -60,7 +60,8 @@ impl TransformerLayer {
         }
     }
 
-    /// `[B, N, D]`, with the text `[B, T, D]` and the conditioning `[B, D]` after SiLU, to the same.
+    /// `[B, N, D]`, with the text `[B, T, D]` and the conditioning `[B, D]` after SiLU, to the
+    /// same.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,

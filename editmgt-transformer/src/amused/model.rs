@@ -22,14 +22,14 @@ use crate::requested::RequestedRows;
 /// Built by [`UVit2DConfig::init`]; a forward pass is [`MgtTransformer::forward`]. It reads no
 /// timestep and takes no reference. Activations have the dtype of the norms' weights; weights of
 /// linear layers and the embedding table may be in half precision and are widened where they are
-/// used. Norms, softmax and embedded numbers are computed in f32. The model has no state besides its
-/// parameters.
+/// used. Norms, softmax and embedded numbers are computed in f32. The model has no state besides
+/// its parameters.
 ///
 /// Attention between image and text is offered for maps. The first `2 * num_res_blocks` blocks are
-/// the convolutional ones, those of the way in and then those of the way out, with the mean of their
-/// two attentions; the others are the layers. The text never attends to the image here, so the map
-/// of a text row is the share of the attention it receives that comes from each cell. Self attention
-/// of the image is not offered.
+/// the convolutional ones, those of the way in and then those of the way out, with the mean of
+/// their two attentions; the others are the layers. The text never attends to the image here, so
+/// the map of a text row is the share of the attention it receives that comes from each cell. Self
+/// attention of the image is not offered.
 ///
 /// Source: aMUSEd (arXiv 2401.01808), from diffusers.
 #[derive(Module, Debug)]

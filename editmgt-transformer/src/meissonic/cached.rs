@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Text and reference aren't computed in a partial step: what they make of the canvas and of the
-//! timestep is that of the full step. Down and up blocks are exact: a cell depends on its own tokens only.
+//! timestep is that of the full step. Down and up blocks are exact: a cell depends on its own
+//! tokens only.
 
 use burn::tensor::Tensor;
 use editmgt_core::{
@@ -53,8 +54,8 @@ impl Keeping {
         Self { old: old.into_iter(), blocks: Some(Vec::new()), dtype }
     }
 
-    /// Frees the old keys and values of the next block, whose memory its new ones then take: all old ones and all
-    /// new ones together would take twice as much.
+    /// Frees the old keys and values of the next block, whose memory its new ones then take: all
+    /// old ones and all new ones together would take twice as much.
     pub(crate) fn free_old(&mut self) {
         self.old.next();
     }

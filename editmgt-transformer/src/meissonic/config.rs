@@ -171,7 +171,8 @@ impl MgtConfig {
     /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
     ///
     /// # Errors
-    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown
+    /// key.
     pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
         let mut keys = ConfigKeys::read(COMPONENT, text, unknown_keys)?;
         // Muddit's: a projection of T5's rows, and the size of the head that answers in text.

@@ -171,8 +171,8 @@ impl DoubleBlock {
         (streams, keys)
     }
 
-    /// Passes some cells of the image on, `[B, R, D]`, whose rotations are in `context`; writes their
-    /// keys and values to `places`, `[B, R]`, of `keys`.
+    /// Passes some cells of the image on, `[B, R, D]`, whose rotations are in `context`; writes
+    /// their keys and values to `places`, `[B, R]`, of `keys`.
     pub(crate) fn forward_cells(
         &self,
         cells: Tensor<3>,

@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Entries: those of the canvas and the reference, with and without text, of two sizes.
 const CAPACITY: usize = 6;
 
-/// The last few results of a function: what is the same in all steps of an edit, and would be computed
-/// and sent to the device at each. Clones share them.
+/// The last few results of a function: what is the same in all steps of an edit, and would be
+/// computed and sent to the device at each. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Memo<K, V>(Arc<Mutex<Vec<(K, V)>>>);
 

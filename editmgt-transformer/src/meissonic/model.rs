@@ -402,8 +402,8 @@ impl MgtModel {
         linear_rows(&self.project_to_hidden, rms_norm(&self.project_to_hidden_norm, merged), stream)
     }
 
-    /// [`image_stream`](Self::image_stream) of some cells of the canvas: their slots `[B, slots, D]`,
-    /// `inside` as in [`PatchDown::forward_cells`], to `[B, R, D]`.
+    /// [`image_stream`](Self::image_stream) of some cells of the canvas: their slots `[B, slots,
+    /// D]`, `inside` as in [`PatchDown::forward_cells`], to `[B, R, D]`.
     pub(crate) fn cell_stream(&self, slots: Tensor<3>, inside: Option<Tensor<3>>) -> Tensor<3> {
         let merged = match &self.down_block {
             Some(down) => down.forward_cells(slots, inside),

@@ -64,8 +64,8 @@ impl SingleBlock {
         }
     }
 
-    /// Passes `joint` (`[text, image]` rows) and the reference on, beside their keys and values; only
-    /// `joint` is clipped in f16, as in the official code.
+    /// Passes `joint` (`[text, image]` rows) and the reference on, beside their keys and values;
+    /// only `joint` is clipped in f16, as in the official code.
     pub(crate) fn forward(
         &self,
         joint: Tensor<3>,
@@ -80,8 +80,8 @@ impl SingleBlock {
         (joint, reference, keys)
     }
 
-    /// Passes some cells of the image on, `[B, R, D]`, whose rotations are in `context`; writes their
-    /// keys and values to `places`, `[B, R]`, of `keys`.
+    /// Passes some cells of the image on, `[B, R, D]`, whose rotations are in `context`; writes
+    /// their keys and values to `places`, `[B, R]`, of `keys`.
     pub(crate) fn forward_cells(
         &self,
         cells: Tensor<3>,

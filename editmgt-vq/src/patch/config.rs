@@ -40,7 +40,8 @@ impl PatchVqConfig {
     /// Reads the text of a `config.json`, as strictly as `unknown_keys` says.
     ///
     /// # Errors
-    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown key.
+    /// Those of [`from_json`](Self::from_json); with [`UnknownKeys::Accept`] none for an unknown
+    /// key.
     pub fn from_json_with(text: &str, unknown_keys: UnknownKeys) -> Result<Self, ConfigError> {
         let config: Self = ConfigKeys::read(COMPONENT, text, unknown_keys)?.parse()?;
         config.validate()?;

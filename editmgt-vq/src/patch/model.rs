@@ -159,8 +159,8 @@ impl VqCodec for PatchVqModel {
         self.quantize.tokens(latents.finish())
     }
 
-    /// Sides as in [`encode_tiled`](VqCodec::encode_tiled). Each tile is decoded with a margin of the
-    /// tokens that it depends on.
+    /// Sides as in [`encode_tiled`](VqCodec::encode_tiled). Each tile is decoded with a margin of
+    /// the tokens that it depends on.
     fn decode_tiled(&self, tokens: &TokenGrid, side: usize) -> Result<Tensor<4>> {
         let (f, margin) = (self.spec.downsample_factor, self.decoder.margin());
         let codes = self.embed(tokens)?;

@@ -76,8 +76,8 @@ pub(crate) fn run(units: &[Vec<Step<'_>>], input: Tensor<4>, tiles: Tiles) -> Re
         let bytes = batch * channels * pixels(size) * stored.dtype().size();
         let stored_bytes = stored.shape().num_elements() * stored.dtype().size();
         let last = index + 1 == units.len();
-        // While it is put together, what it is computed from is stored, too. If that is too large by
-        // itself (an image in small tiles), what is no larger takes its place.
+        // While it is put together, what it is computed from is stored, too. If that is too large
+        // by itself (an image in small tiles), what is no larger takes its place.
         let fits = bytes + stored_bytes <= tiles.stored_bytes;
         let shrinks = stored_bytes > tiles.stored_bytes && bytes <= stored_bytes;
         if last || fits || shrinks {

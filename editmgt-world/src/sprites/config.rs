@@ -42,7 +42,8 @@ pub struct SpritesConfig {
     pub overlap: u32,
     /// Whether objects cast a shadow on the ground.
     pub shadows: bool,
-    /// Least objects in a scene before an edit, 1 to `max_objects`. There are fewer if they don't fit.
+    /// Least objects in a scene before an edit, 1 to `max_objects`. There are fewer if they don't
+    /// fit.
     pub min_objects: usize,
     /// Most objects in a scene before an edit, 1..=6.
     pub max_objects: usize,

@@ -34,8 +34,9 @@ pub struct BatchJob {
 }
 
 /// Reads a file of jobs, UTF-8 with or without a byte order mark: a JSON object per line, with
-/// `photo`, optional `mask` (paths relative to the file's folder, or URLs for programs that download
-/// them) and `name`, and the keys of an [`EditRequest`]. Empty lines and keys with the value `null` are ignored; `7.0` is the integer 7.
+/// `photo`, optional `mask` (paths relative to the file's folder, or URLs for programs that
+/// download them) and `name`, and the keys of an [`EditRequest`]. Empty lines and keys with the
+/// value `null` are ignored; `7.0` is the integer 7.
 ///
 /// The name (letters, digits, `.`, `-` and `_`) is that of the result; by default it is the line's
 /// number and the photo's name, for instance `000012-cat`. Names must be unique, ignoring case.

@@ -113,7 +113,8 @@ impl<'a> Batch<'a> {
         Ok(entry)
     }
 
-    /// Records that a job failed before it could be edited, for instance because its photo could not be downloaded.
+    /// Records that a job failed before it could be edited, for instance because its photo could
+    /// not be downloaded.
     ///
     /// # Errors
     /// As [`edit`](Self::edit).

@@ -70,8 +70,8 @@ impl BaseModel {
         Ok(Self { transformer: BaseTransformer::Own(transformer), codec, text, metadata })
     }
 
-    /// The model with these adapters, when its parts belong together. A transformer of the user's own
-    /// stays as it is.
+    /// The model with these adapters, when its parts belong together. A transformer of the user's
+    /// own stays as it is.
     pub(crate) fn model(self, loras: &[(LoraUse, LoraFile)]) -> Result<Model, ModelError> {
         let Self { transformer, codec, text, metadata } = self;
         let transformer: Box<dyn MgtTransformer> = match transformer {

@@ -8,8 +8,9 @@ use editmgt_kernels::Operands;
 use super::options::LoadOptions;
 use super::precision::InferencePrecision;
 
-/// A codec in f32 whose decoder rounds the operands of its convolutions as the transformer does those of its
-/// products. Its encoder doesn't: there rounding would change which of thousands of codes is nearest.
+/// A codec in f32 whose decoder rounds the operands of its convolutions as the transformer does
+/// those of its products. Its encoder doesn't: there rounding would change which of thousands of
+/// codes is nearest.
 struct NarrowDecoder<C> {
     codec: C,
     operands: Operands,
@@ -23,7 +24,8 @@ pub(crate) fn with_decoder<C: VqCodec + 'static>(codec: C, operands: Operands) -
     Box::new(NarrowDecoder { codec, operands })
 }
 
-/// The operands of a decoder's convolutions: those of the transformer's products, if the codec is in f32.
+/// The operands of a decoder's convolutions: those of the transformer's products, if the codec is
+/// in f32.
 pub(crate) fn decoder_operands(options: &LoadOptions) -> Operands {
     let policy = options.dtype;
     if policy.vq != Dtype::F32 {

@@ -19,8 +19,8 @@ use crate::error::ModelError;
 /// Two layouts are read:
 /// - the official one: `editmgt/` (or `transformer/`), `vqvae/`, `text_encoder/`, `tokenizer/`,
 ///   `llm_encoder/` (weights and tokenizer, absent for a model that reads CLIP alone) and
-///   `scheduler/`; a `model_index.json` of diffusers says which of the folders are parts, and of which class they
-///   are. The files may be links, as in a snapshot in the hub's cache;
+///   `scheduler/`; a `model_index.json` of diffusers says which of the folders are parts, and of
+///   which class they are. The files may be links, as in a snapshot in the hub's cache;
 /// - a `pipeline.json` whose `components` name the folders, relative to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -49,10 +49,12 @@ struct PipelineFile {
 }
 
 impl ModelFolder {
-    /// Declares the files of the model in `root` (or of this name) as inputs, including those of folders named in its
-    /// `pipeline.json`. Unreadable folders are refused when the model is loaded.
+    /// Declares the files of the model in `root` (or of this name) as inputs, including those of
+    /// folders named in its `pipeline.json`. Unreadable folders are refused when the model is
+    /// loaded.
     pub fn declare_inputs(root: &Path, what: &str, roles: &mut FileRoles) {
-        // Of the folder itself its own files: it may hold anything besides, if it is `/` all there is.
+        // Of the folder itself its own files: it may hold anything besides, if it is `/` all there
+        // is.
         for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
             if entry.path().is_file() {
                 roles.input(what, entry.path());
@@ -67,15 +69,17 @@ impl ModelFolder {
         }
     }
 
-    /// Finds the components of the model in the folder `root`. With the feature `hub` it may also be a model's name
-    /// (`editmgt`, `WeiChow/EditMGT`, `WeiChow/EditMGT@REVISION`), if there is no such file or folder: it is looked up in
-    /// the hub's cache, with the settings of the environment, and never downloaded.
+    /// Finds the components of the model in the folder `root`. With the feature `hub` it may also
+    /// be a model's name (`editmgt`, `WeiChow/EditMGT`, `WeiChow/EditMGT@REVISION`), if there is no
+    /// such file or folder: it is looked up in the hub's cache, with the settings of the
+    /// environment, and never downloaded.
     ///
     /// # Errors
-    /// [`ModelError::Folder`] naming every missing component, [`ModelError::Class`] for a component of a
-    /// class that this program doesn't compute, [`ModelError::Pipeline`] for a pipeline of another method, [`ModelError::Io`] when the folder, its `pipeline.json` or
-    /// `model_index.json` cannot be read; with the feature `hub` `ModelError::Hub` for a name that the cache has no
-    /// complete model of.
+    /// [`ModelError::Folder`] naming every missing component, [`ModelError::Class`] for a component
+    /// of a class that this program doesn't compute, [`ModelError::Pipeline`] for a pipeline of
+    /// another method, [`ModelError::Io`] when the folder, its `pipeline.json` or
+    /// `model_index.json` cannot be read; with the feature `hub` `ModelError::Hub` for a name that
+    /// the cache has no complete model of.
     pub fn open(root: &Path) -> Result<Self, ModelError> {
         Self::open_accepting(root, UnknownKeys::Refuse)
     }
@@ -88,8 +92,8 @@ impl ModelFolder {
         Self::open_with(&ModelOrigin::new(root), &CustomParts::default(), unknown)
     }
 
-    /// Finds the components that these parts don't replace. The folder of one that they replace need
-    /// not be there.
+    /// Finds the components that these parts don't replace. The folder of one that they replace
+    /// need not be there.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
@@ -175,11 +179,12 @@ impl ModelFolder {
         Ok(folder)
     }
 
-    /// Opens the weights of the component in `dir`: those of the options' variant, or the plain ones of a component
-    /// that does not have it. Only headers are read.
+    /// Opens the weights of the component in `dir`: those of the options' variant, or the plain
+    /// ones of a component that does not have it. Only headers are read.
     ///
     /// # Errors
-    /// [`CheckpointError::NoVariant`] if no component has the variant, and those of [`WeightFiles::open`].
+    /// [`CheckpointError::NoVariant`] if no component has the variant, and those of
+    /// [`WeightFiles::open`].
     pub fn weights(&self, dir: &Path, options: &LoadOptions) -> Result<WeightFiles, ModelError> {
         self.variant_weights(dir, options.variant.as_deref())
     }

@@ -10,7 +10,8 @@ use crate::error::ModelError;
 
 const FILE: &str = "model_index.json";
 
-/// The classes that are read for each part. Other parts (processors of images, safety checkers) are not used.
+/// The classes that are read for each part. Other parts (processors of images, safety checkers) are
+/// not used.
 const CLASSES: [(&str, &[&str]); 8] = [
     ("transformer", TRANSFORMERS),
     ("editmgt", TRANSFORMERS),
@@ -24,8 +25,8 @@ const CLASSES: [(&str, &[&str]); 8] = [
 
 const TRANSFORMERS: &[&str] = &["Transformer2DModel", "SymmetricTransformer2DModel", "UVit2DModel"];
 
-/// The pipelines that consist of these parts: the official code's (Meissonic, Monetico and EditMGT; Muddit), and
-/// diffusers' of aMUSEd.
+/// The pipelines that consist of these parts: the official code's (Meissonic, Monetico and EditMGT;
+/// Muddit), and diffusers' of aMUSEd.
 const PIPELINES: &[&str] = &[
     "Pipeline",
     "Img2ImgPipeline",
@@ -43,8 +44,8 @@ const PIPELINES: &[&str] = &[
 pub(super) struct ModelIndex(BTreeMap<&'static str, String>);
 
 impl ModelIndex {
-    /// Reads the index of the folder `root`, where there is one. The class of the pipeline itself may be any if
-    /// unknown keys are accepted.
+    /// Reads the index of the folder `root`, where there is one. The class of the pipeline itself
+    /// may be any if unknown keys are accepted.
     pub(super) fn read(root: &Path, unknown: UnknownKeys) -> Result<Self, ModelError> {
         let path = root.join(FILE);
         if !path.is_file() {

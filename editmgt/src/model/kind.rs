@@ -1,4 +1,5 @@
-//! Which released family a model belongs to, what it was trained for, and what its official scripts use.
+//! Which released family a model belongs to, what it was trained for, and what its official scripts
+//! use.
 
 use std::fmt;
 use std::path::Path;
@@ -11,8 +12,8 @@ use super::loaded::Model;
 use crate::error::{EditError, ModelError};
 use crate::request::{EditDefaults, GenerateDefaults, Job, Task};
 
-/// Tokens along each side of the square that a transformer is made for, as its blocks see it: 64 with
-/// down and up blocks (1024 pixels with the official codec), 32 without (512 pixels).
+/// Tokens along each side of the square that a transformer is made for, as its blocks see it: 64
+/// with down and up blocks (1024 pixels with the official codec), 32 without (512 pixels).
 const NATIVE_CELLS: usize = 32;
 
 /// The family of a model, by the config of its transformer.
@@ -114,8 +115,8 @@ impl ModelKind {
         Self::of_config(&text).map_err(|error| ModelError::folder(path, error.to_string()))
     }
 
-    /// The family of a transformer with this config. What it can't be told by is left to the reader of
-    /// the config.
+    /// The family of a transformer with this config. What it can't be told by is left to the reader
+    /// of the config.
     ///
     /// # Errors
     /// The parser's, for a text that is not a JSON object.
@@ -163,14 +164,14 @@ impl fmt::Display for ModelKind {
 }
 
 impl Model {
-    /// What the model was trained for: what its folder says in `trained_for` of `edit_defaults.json`,
-    /// else what is known of its family.
+    /// What the model was trained for: what its folder says in `trained_for` of
+    /// `edit_defaults.json`, else what is known of its family.
     pub fn trained_for(&self) -> &[Job] {
         self.defaults.trained_for.as_deref().unwrap_or(self.kind.trained_for())
     }
 
-    /// Whether the photo's tokens go to the transformer as a reference: it takes one, and was trained
-    /// to edit.
+    /// Whether the photo's tokens go to the transformer as a reference: it takes one, and was
+    /// trained to edit.
     pub(crate) fn conditions_on_photo(&self) -> bool {
         self.trained_for().contains(&Job::Edit) && self.transformer.takes_reference()
     }

@@ -35,9 +35,9 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model of your own parts: with the official schedule and no default options, on the device of
-    /// the parts' tensors. The other fields can be set afterwards; [`check`](Self::check) says whether
-    /// the parts are compatible.
+    /// A model of your own parts: with the official schedule and no default options, on the device
+    /// of the parts' tensors. The other fields can be set afterwards; [`check`](Self::check) says
+    /// whether the parts are compatible.
     pub fn new(
         codec: Box<dyn VqCodec>,
         text: Box<dyn TextEncoder>,

@@ -20,7 +20,8 @@ pub(crate) struct ModelOrigin {
 pub(crate) struct Located {
     /// The model's own folder.
     pub(crate) root: PathBuf,
-    /// The folder of each part, if they are not those below `root`; `None` for a part that there is not.
+    /// The folder of each part, if they are not those below `root`; `None` for a part that there is
+    /// not.
     pub(crate) parts: Option<BTreeMap<String, Option<PathBuf>>>,
 }
 
@@ -39,11 +40,12 @@ impl ModelOrigin {
         self.hub = Some(settings);
     }
 
-    /// A path that exists is the model. Otherwise a name is looked up in the hub's cache; nothing is downloaded.
+    /// A path that exists is the model. Otherwise a name is looked up in the hub's cache; nothing
+    /// is downloaded.
     ///
     /// # Errors
-    /// [`ModelError::Hub`] for a name of which the cache has no complete model, [`ModelError::NoModel`] for what is
-    /// neither a path nor a name.
+    /// [`ModelError::Hub`] for a name of which the cache has no complete model,
+    /// [`ModelError::NoModel`] for what is neither a path nor a name.
     #[cfg(feature = "hub")]
     pub(crate) fn locate(&self) -> Result<Located, ModelError> {
         let path = || Located { root: self.path.clone(), parts: None };
@@ -74,7 +76,8 @@ impl ModelOrigin {
     }
 }
 
-/// Whether this can only be a path: absolute, relative to a folder by dots, or with another system's separators.
+/// Whether this can only be a path: absolute, relative to a folder by dots, or with another
+/// system's separators.
 #[cfg(feature = "hub")]
 fn is_path(text: &str) -> bool {
     let starts = ["/", "./", "../", "~"].iter().any(|start| text.starts_with(start));

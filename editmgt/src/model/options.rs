@@ -31,9 +31,9 @@ pub struct LoadOptions {
     pub device: Device,
     /// The precision of each component.
     pub dtype: DtypePolicy,
-    /// The variant of the weights to read, `fp16` for `*.fp16.safetensors`. A component that does not have it is
-    /// read from its plain files, but one must have it. Without one the plain files are read, or the only variant
-    /// that there is.
+    /// The variant of the weights to read, `fp16` for `*.fp16.safetensors`. A component that does
+    /// not have it is read from its plain files, but one must have it. Without one the plain files
+    /// are read, or the only variant that there is.
     pub variant: Option<String>,
     /// What happens to keys of configs that this program doesn't know.
     pub unknown_keys: UnknownKeys,
@@ -55,8 +55,8 @@ impl LoadOptions {
         Self { variant: Some(variant.into()), ..self }
     }
 
-    /// Whether keys of configs that this program doesn't know are ignored, in place of being errors (default: no).
-    /// For keys that don't change the results.
+    /// Whether keys of configs that this program doesn't know are ignored, in place of being errors
+    /// (default: no). For keys that don't change the results.
     #[must_use]
     pub fn accept_unknown_keys(self, accept: bool) -> Self {
         Self { unknown_keys: UnknownKeys::accept(accept), ..self }

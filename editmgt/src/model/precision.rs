@@ -25,7 +25,8 @@ pub struct InferencePrecision {
 }
 
 impl InferencePrecision {
-    /// That of `dtype` on `device`, which must support it ([`DtypePolicy::check`](crate::DtypePolicy::check)).
+    /// That of `dtype` on `device`, which must support it
+    /// ([`DtypePolicy::check`](crate::DtypePolicy::check)).
     pub fn new(device: &Device, dtype: DType, compute: Compute) -> Self {
         let exact = |load| Self { load, operands: Operands::Exact };
         let all = editmgt_checkpoint::LoadOptions::new;

@@ -54,8 +54,8 @@ impl Margins {
 }
 
 impl Photo {
-    /// The photo with margins that repeat its outermost pixels, opaque there, and a mask that is white on
-    /// the margins: what an outpainting begins with. Metadata and notes are kept.
+    /// The photo with margins that repeat its outermost pixels, opaque there, and a mask that is
+    /// white on the margins: what an outpainting begins with. Metadata and notes are kept.
     ///
     /// # Errors
     /// Those of [`Margins::canvas`].

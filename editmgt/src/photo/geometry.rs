@@ -37,8 +37,8 @@ pub enum Resize {
     Crop,
     /// Not resized: [`ResizePlan::native`].
     Native,
-    /// The part of the photo around the mask, at the photo's own resolution where the mask fits; the
-    /// rest is not edited: [`ResizePlan::around`].
+    /// The part of the photo around the mask, at the photo's own resolution where the mask fits;
+    /// the rest is not edited: [`ResizePlan::around`].
     Mask,
 }
 
@@ -79,9 +79,8 @@ impl Resize {
 /// └─────────────┘    └─────────────┘
 /// ```
 ///
-/// Except for [`crop`](Self::crop) and [`around`](Self::around) the area is the whole photo: nothing is
-/// cropped. The same plan
-/// transforms the photo to the model's size and the result back.
+/// Except for [`crop`](Self::crop) and [`around`](Self::around) the area is the whole photo:
+/// nothing is cropped. The same plan transforms the photo to the model's size and the result back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ResizePlan {
     photo: PixelSize,
@@ -160,13 +159,14 @@ impl ResizePlan {
         Ok(Self { area, ..plan })
     }
 
-    /// The part of the photo around `mask`, in an image of [`fit`](Self::fit)'s size. Where the mask
-    /// takes at most two thirds of that size the part is not resized; a larger mask is shrunk with as
-    /// much around it. Pixels outside the part stay the photo's ([`invert`](Self::invert)). In a photo
-    /// smaller than the part this is [`fit`](Self::fit).
+    /// The part of the photo around `mask`, in an image of [`fit`](Self::fit)'s size. Where the
+    /// mask takes at most two thirds of that size the part is not resized; a larger mask is shrunk
+    /// with as much around it. Pixels outside the part stay the photo's ([`invert`](Self::invert)).
+    /// In a photo smaller than the part this is [`fit`](Self::fit).
     ///
     /// # Errors
-    /// Those of [`fit`](Self::fit); [`Error::Value`] for an empty mask or one that exceeds the photo.
+    /// Those of [`fit`](Self::fit); [`Error::Value`] for an empty mask or one that exceeds the
+    /// photo.
     pub fn around(photo: PixelSize, mask: PixelArea, side: usize, multiple: usize) -> Result<Self> {
         let plan = Self::fit(photo, side, multiple)?;
         let (bottom, right) = (mask.top + mask.size.height, mask.left + mask.size.width);

@@ -124,8 +124,8 @@ impl Mask {
         self.finish(grid, UserMask::new(grid, white_share(&self.luma, plan, grid))?)
     }
 
-    /// The smallest rectangle of the photo's pixels that contains all that may change; the whole photo
-    /// for a black mask.
+    /// The smallest rectangle of the photo's pixels that contains all that may change; the whole
+    /// photo for a black mask.
     ///
     /// # Errors
     /// [`PhotoError::MaskAspect`].

@@ -27,9 +27,9 @@ with_loop_options! {
         /// ```
         ///
         /// `None` means that the request leaves an option unset: then the model's own defaults hold
-        /// ([`EditDefaults::generate`](crate::EditDefaults::generate)), and where it has none, those of
-        /// the official script of its base ([`ModelKind`](crate::ModelKind)). The result is a
-        /// [`GenerateSettings`].
+        /// ([`EditDefaults::generate`](crate::EditDefaults::generate)), and where it has none,
+        /// those of the official script of its base ([`ModelKind`](crate::ModelKind)). The result
+        /// is a [`GenerateSettings`].
         #[serde(deny_unknown_fields, default)]
         #[non_exhaustive]
         request GenerateRequest {
@@ -60,7 +60,8 @@ with_loop_options! {
         default None;
     }
     plain {
-        /// Number of images, 1 to 1024: the variations from `variation` on, several in one forward pass.
+        /// Number of images, 1 to 1024: the variations from `variation` on, several in one forward
+        /// pass.
         count: usize;
         "1 to 1024", |count| (1..=MAX_COUNT).contains(count);
         default 1;

@@ -47,15 +47,15 @@ pub enum HoldPolicy {
     /// All but the best-scoring share, 0 to 1, of the picture: at most that may change. See
     /// [`HoldBudget`].
     Budget(f32),
-    /// A policy of your own: see [`custom`](Self::custom). JSON has only its name: what is read back
-    /// [lacks the hold](Self::lacks_custom_hold), and can be edited with after the program has set it
-    /// again, in the request or with [`EditorBuilder::hold`](crate::EditorBuilder::hold).
+    /// A policy of your own: see [`custom`](Self::custom). JSON has only its name: what is read
+    /// back [lacks the hold](Self::lacks_custom_hold), and can be edited with after the program has
+    /// set it again, in the request or with [`EditorBuilder::hold`](crate::EditorBuilder::hold).
     #[serde(with = "custom_hold")]
     Custom(CustomHold),
 }
 
-/// A [`RegionHold`] of your own in a [`HoldPolicy`]; none in a policy that was read from JSON. Two are
-/// equal when they share it.
+/// A [`RegionHold`] of your own in a [`HoldPolicy`]; none in a policy that was read from JSON. Two
+/// are equal when they share it.
 #[derive(Clone)]
 pub struct CustomHold(Option<Arc<dyn RegionHold>>);
 
@@ -127,8 +127,8 @@ impl HoldPolicy {
         }
     }
 
-    /// Whether it is, or has in it, a custom policy that was read from JSON, from which the hold itself
-    /// can't be rebuilt.
+    /// Whether it is, or has in it, a custom policy that was read from JSON, from which the hold
+    /// itself can't be rebuilt.
     pub fn lacks_custom_hold(&self) -> bool {
         match self {
             Self::Custom(custom) => custom.0.is_none(),

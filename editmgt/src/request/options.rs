@@ -51,7 +51,8 @@ with_loop_options! {
         #[serde(deny_unknown_fields, default)]
         #[non_exhaustive]
         request EditRequest {
-            /// What to change, in words; with another `task` than an edit, what to generate. Not empty.
+            /// What to change, in words; with another `task` than an edit, what to generate. Not
+            /// empty.
             instruction;
             /// Where the photo may change; `None`: anywhere. Not part of the JSON.
             mask: Option<Arc<Mask>>;
@@ -92,9 +93,9 @@ with_loop_options! {
         settings EditSettings;
     }
     model {
-        /// Side of the square whose area the model works on, in pixels; by default the size that the
-        /// model was trained on. At least one cell of the model and at most 16,384. Not read with
-        /// `resize` `native`.
+        /// Side of the square whose area the model works on, in pixels; by default the size that
+        /// the model was trained on. At least one cell of the model and at most 16,384. Not read
+        /// with `resize` `native`.
         size: usize;
         "1 to 16384 pixels", |size| (1..=MAX_SIDE).contains(size);
         default None;
@@ -103,12 +104,12 @@ with_loop_options! {
         reference_strength: f32;
         "0 to 100", is_factor;
         default Some(1.1);
-        /// Which steps compute the whole picture: `exact` (all of them), or `cached:R`: between full
-        /// steps, every `R`-th (`never`: no more after the first two), only the part that is still
-        /// masked or has changed is computed. `cached` is `cached:8`; a third number is the number
-        /// of full steps at the start, 2 by default: `cached:8:1`. Takes the time of an edit in
-        /// proportion to its size; the result can differ a little. Models that cannot do it compute
-        /// every step in full.
+        /// Which steps compute the whole picture: `exact` (all of them), or `cached:R`: between
+        /// full steps, every `R`-th (`never`: no more after the first two), only the part that is
+        /// still masked or has changed is computed. `cached` is `cached:8`; a third number is the
+        /// number of full steps at the start, 2 by default: `cached:8:1`. Takes the time of an edit
+        /// in proportion to its size; the result can differ a little. Models that cannot do it
+        /// compute every step in full.
         steps_plan: StepPlan;
         "exact, cached, cached:R or cached:R:W (R 0 to 4096 steps or never, W 1 to 4096)", |plan| plan.is_valid();
         default Some(StepPlan::Exact);
@@ -119,20 +120,20 @@ with_loop_options! {
         "true or false", |_| true;
         default Some(false);
         /// The precision of what the full steps of a cached `steps_plan` keep: `model`, that of the
-        /// model, or `bf16`, half the memory of f32; the result can differ a little. On the CPU, where
-        /// the processor has instructions for bf16.
+        /// model, or `bf16`, half the memory of f32; the result can differ a little. On the CPU,
+        /// where the processor has instructions for bf16.
         cache_dtype: CacheDtype;
         "model or bf16", |_| true;
         default Some(CacheDtype::Model);
         /// Which tokens stay the photo's: `off` (none), `auto`, `mask`, those with a score below a
-        /// number from 0 to 1, `budget:SHARE` (at most that fraction may change), or `mask+` and one
-        /// of these.
+        /// number from 0 to 1, `budget:SHARE` (at most that fraction may change), or `mask+` and
+        /// one of these.
         hold: HoldPolicy;
         "off, auto, mask, a number from 0 to 1, budget:SHARE or mask+POLICY", |hold| hold.out_of_range().is_none();
         default Some(HoldPolicy::Off);
-        /// How many tokens may change around what a threshold lets change, 0 to 64; by default 0 for
-        /// a given threshold, and for `auto` one cell of an attention coarser than the tokens (2 for
-        /// the official model).
+        /// How many tokens may change around what a threshold lets change, 0 to 64; by default 0
+        /// for a given threshold, and for `auto` one cell of an attention coarser than the tokens
+        /// (2 for the official model).
         hold_margin: usize;
         "0 to 64 tokens", |margin| *margin <= MAX_MARGIN;
         default None;
@@ -178,14 +179,14 @@ with_loop_options! {
         resize: Resize;
         "fit, pad, crop, native or mask", |_| true;
         default Resize::Fit;
-        /// Side of the tiles, in pixels, in which the codec encodes and decodes: `auto` (tiles for an
-        /// image that would need too much memory as a whole), `off`, or 16 to 16384. Tiles bound the
-        /// memory and take more time; the result is the same up to rounding.
+        /// Side of the tiles, in pixels, in which the codec encodes and decodes: `auto` (tiles for
+        /// an image that would need too much memory as a whole), `off`, or 16 to 16384. Tiles bound
+        /// the memory and take more time; the result is the same up to rounding.
         tile: Tiling;
         "auto, off or 16 to 16384 pixels", |tile| tile.is_valid();
         default Tiling::Auto;
-        /// How photo and edit are mixed where a pixel shows some of both: as file values (`srgb`) or
-        /// as light (`linear`).
+        /// How photo and edit are mixed where a pixel shows some of both: as file values (`srgb`)
+        /// or as light (`linear`).
         blend: Blend;
         "srgb or linear", |_| true;
         default Blend::Srgb;
@@ -194,9 +195,10 @@ with_loop_options! {
         feather: usize;
         "0 to 4096 pixels", |feather| *feather <= MAX_FEATHER;
         default 0;
-        /// What the photo is for: `edit` (a model that was trained to edit changes it), `inpaint` (what the
-        /// mask leaves white is generated, the rest is known), or `outpaint:LEFT,TOP,RIGHT,BOTTOM`
-        /// (margins of these pixels are generated around the photo).
+        /// What the photo is for: `edit` (a model that was trained to edit changes it), `inpaint`
+        /// (what the mask leaves white is generated, the rest is known), or
+        /// `outpaint:LEFT,TOP,RIGHT,BOTTOM` (margins of these pixels are generated around the
+        /// photo).
         task: Task;
         "edit, inpaint or outpaint:LEFT,TOP,RIGHT,BOTTOM", |_| true;
         default Task::Edit;

@@ -1,5 +1,5 @@
-//! The table that a kind of request is made from: what a request, a model's defaults and the settings
-//! in force have in common is stated there once.
+//! The table that a kind of request is made from: what a request, a model's defaults and the
+//! settings in force have in common is stated there once.
 
 /// Makes the three structs of a kind of request, and what goes from one to the other, out of one
 /// table.
@@ -70,8 +70,8 @@ macro_rules! request_table {
             }
         }
 
-        /// One setter for each option; those of options that a model may have defaults for take `None`,
-        /// too.
+        /// One setter for each option; those of options that a model may have defaults for take
+        /// `None`, too.
         impl $Request {
             $(
                 $(#[doc = $doc])+
@@ -133,8 +133,8 @@ macro_rules! request_table {
                 Ok(())
             }
 
-            /// The options that are not as in a new request, in order: their names, and the texts that
-            /// [`set`](Self::set) reads as their values.
+            /// The options that are not as in a new request, in order: their names, and the texts
+            /// that [`set`](Self::set) reads as their values.
             pub fn texts(&self) -> Vec<(&'static str, String)> {
                 let mut texts = Vec::new();
                 $(
@@ -189,8 +189,8 @@ macro_rules! request_table {
         }
 
         impl $Defaults {
-            /// The defaults of EditMGT's inference script, for the options that do not depend on the
-            /// model.
+            /// The defaults of EditMGT's inference script, for the options that do not depend on
+            /// the model.
             pub fn official() -> Self {
                 Self { $($name: $default,)+ $($own: None,)* }
             }

@@ -25,12 +25,12 @@ use crate::photo::{MAX_SIDE, Margins};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
-    /// Changes the photo as the instruction says. The photo's tokens are conditions of a model that was
-    /// trained with them.
+    /// Changes the photo as the instruction says. The photo's tokens are conditions of a model that
+    /// was trained with them.
     #[default]
     Edit,
-    /// Generates what the user's mask leaves white from a description of it. The other tokens are the
-    /// photo's, known from the beginning.
+    /// Generates what the user's mask leaves white from a description of it. The other tokens are
+    /// the photo's, known from the beginning.
     Inpaint,
     /// Generates margins around the photo: inpainting of a larger canvas.
     Outpaint(Margins),
@@ -80,8 +80,8 @@ impl Task {
 }
 
 impl EditRequest {
-    /// Checks whether there is a mask against what the options need. A mask may be elsewhere than in the request:
-    /// that of a job of a batch is a file.
+    /// Checks whether there is a mask against what the options need. A mask may be elsewhere than
+    /// in the request: that of a job of a batch is a file.
     ///
     /// # Errors
     /// [`EditError::Option`].

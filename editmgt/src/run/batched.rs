@@ -178,8 +178,8 @@ where
     }
 }
 
-/// One loop for all: each stage for all photos before the next one, so that a model that is loaded on
-/// demand loads each component once.
+/// One loop for all: each stage for all photos before the next one, so that a model that is loaded
+/// on demand loads each component once.
 fn together(
     editor: &Editor,
     runs: &[PhotoRun<'_>],

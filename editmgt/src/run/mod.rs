@@ -31,7 +31,8 @@ use recording_hold::RecordingHold;
 use sampling::{LoopOptions, Sampling};
 use stages::Stages;
 
-/// Most tokens of an edit: 16 times those of 1024x1024. Attention compares every token with every other.
+/// Most tokens of an edit: 16 times those of 1024x1024. Attention compares every token with every
+/// other.
 const MAX_TOKENS: usize = 1 << 16;
 
 /// Refuses a size at which the transformer can't compute.

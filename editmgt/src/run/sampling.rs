@@ -80,8 +80,8 @@ impl Sampling<'_> {
 }
 
 impl Editor {
-    /// Where the packed weights of a loop are kept, which owns them: `None` where every step computes the whole
-    /// canvas in f32, which takes much longer than packing.
+    /// Where the packed weights of a loop are kept, which owns them: `None` where every step
+    /// computes the whole canvas in f32, which takes much longer than packing.
     fn kept_weights(&self, plan: StepPlan) -> Option<PackedWeights> {
         let is_fast =
             |dtype: DtypePolicy| dtype.transformer == Dtype::Bf16 || !dtype.compute.is_dtype();

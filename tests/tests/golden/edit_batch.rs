@@ -70,8 +70,8 @@ impl Subject {
         Editor::builder(&self.root).device(options().device).transformer(counting)
     }
 
-    /// Edits each photo by itself and all of them together, compares, and returns how many passes of the
-    /// transformer each took.
+    /// Edits each photo by itself and all of them together, compares, and returns how many passes
+    /// of the transformer each took.
     fn compare(&self, case: &str, editor: &Editor, edits: &[(&Photo, EditRequest)]) -> [usize; 2] {
         let case = format!("{}, {case}", self.name);
         self.passes.store(0, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! Model folders as they are published and downloaded: they edit as the same weights in a plain folder do.
+//! Model folders as they are published and downloaded: they edit as the same weights in a plain
+//! folder do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,8 @@ fn name_variant(model: &Path, component: &str, stem: &str) {
     fs::rename(dir.join(&names[0]), dir.join(&names[1])).unwrap();
 }
 
-/// Puts the files of a model into the hub's cache layout and returns the snapshot, in which all files are links.
+/// Puts the files of a model into the hub's cache layout and returns the snapshot, in which all
+/// files are links.
 #[cfg(unix)]
 fn cached(model: &Path, cache: &Path) -> PathBuf {
     fn link(from: &Path, to: &Path, blobs: &Path, up: &Path) {

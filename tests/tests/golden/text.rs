@@ -93,7 +93,8 @@ fn half_precision_stays_near() {
     }
 }
 
-/// As they are loaded for inference on the CPU, where bf16 is the precision of matrices and operands only.
+/// As they are loaded for inference on the CPU, where bf16 is the precision of matrices and
+/// operands only.
 #[test]
 fn bf16_operands_stay_near() {
     let device = Device::flex();

@@ -28,8 +28,8 @@ fn transfers(edit: &Edit, transformer: &dyn MgtTransformer) -> Vec<(bool, Transf
     counts
 }
 
-/// A step reads the drawn tokens, and in a full step the attention that decides what is held. It sends
-/// its input once and the draws once; a partial step also sends where its logits belong.
+/// A step reads the drawn tokens, and in a full step the attention that decides what is held. It
+/// sends its input once and the draws once; a partial step also sends where its logits belong.
 fn check_transfers(transformer: &dyn MgtTransformer, edit: &Edit, scores: bool) {
     let LoopInput { step_plan, guidance_scale, guidance_reuse, .. } = edit.input;
     let name = format!("{step_plan}, guidance {guidance_scale}, reused {guidance_reuse}, {scores}");

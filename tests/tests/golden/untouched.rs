@@ -172,8 +172,8 @@ fn held_tokens_and_what_is_cropped_are_the_photo_bit_for_bit() {
     }
 }
 
-/// A PNG stored in one of the eight EXIF orientations, and the image as it is shown. `alpha` 0 has no
-/// opacity, 1 is a hole, 2 a ramp.
+/// A PNG stored in one of the eight EXIF orientations, and the image as it is shown. `alpha` 0 has
+/// no opacity, 1 is a hole, 2 a ramp.
 fn stored(width: u32, height: u32, orientation: u8, alpha: u8) -> (Vec<u8>, DynamicImage) {
     let opacity = |x: u32, y: u32| match alpha {
         1 if (x / 4 + y / 4).is_multiple_of(3) => 0,

@@ -1,4 +1,5 @@
-//! Errors of half precision and of quantised weights: every stage of a model, and whole edits, compared with f32.
+//! Errors of half precision and of quantised weights: every stage of a model, and whole edits,
+//! compared with f32.
 
 mod difference;
 mod inputs;
@@ -23,8 +24,9 @@ pub struct PrecisionReport {
     pub device: String,
     /// Identity of the model: see [`identity`](editmgt::identity()); `None` for custom parts.
     pub model: Option<String>,
-    /// One entry for each half precision that the device supports, for int8 where the device computes in it, then for
-    /// weights in 8 and in 4 bits (of a model that is stored so, none of them).
+    /// One entry for each half precision that the device supports, for int8 where the device
+    /// computes in it, then for weights in 8 and in 4 bits (of a model that is stored so, none of
+    /// them).
     pub dtypes: Vec<DtypePrecision>,
 }
 
@@ -121,9 +123,9 @@ pub enum EditOutcome {
     },
 }
 
-/// Measures the error of each half precision of the device, of int8, and of weights in 8 and 4 bits, for the
-/// model of `builder` on these edits of `photo`, relative to f32. The builder's own dtypes and
-/// quantisation are ignored. One model is loaded at a time.
+/// Measures the error of each half precision of the device, of int8, and of weights in 8 and 4
+/// bits, for the model of `builder` on these edits of `photo`, relative to f32. The builder's own
+/// dtypes and quantisation are ignored. One model is loaded at a time.
 ///
 /// Each stage gets the same input in every dtype: the texts, and features, tokens and canvases
 /// computed in f32. Errors of one stage are therefore not propagated to the next; whole edits show

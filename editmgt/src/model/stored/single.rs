@@ -15,8 +15,8 @@ use crate::model::options::LoadOptions;
 
 /// Single components, for use without an editor, for instance in training.
 impl ModelFolder {
-    /// Loads a transformer of Meissonic's family, with its config. All of its weights have the dtype
-    /// of the options, as training requires.
+    /// Loads a transformer of Meissonic's family, with its config. All of its weights have the
+    /// dtype of the options, as training requires.
     ///
     /// # Errors
     /// As [`Model::load`](crate::Model::load); [`ModelError::Folder`] for another family.
