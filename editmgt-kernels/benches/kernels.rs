@@ -183,6 +183,13 @@ fn product_2048_4096_1024(bencher: Bencher, product: Product) {
     product.bench(bencher, ITEMS * TOKENS, [4 * WIDTH, WIDTH]);
 }
 
+/// A block of each thread's cache, 128 times smaller per product than the first one: near the limit of
+/// the loop itself (two threads).
+#[divan::bench(args = PRODUCTS, sample_count = 200)]
+fn product_576_1024_256(bencher: Bencher, product: Product) {
+    product.bench(bencher, 576, [WIDTH, 256]);
+}
+
 /// The active cells of a partial step.
 #[divan::bench(args = PRODUCTS, sample_count = 20)]
 fn product_76_1024_4096(bencher: Bencher, product: Product) {
