@@ -183,8 +183,7 @@ fn product_2048_4096_1024(bencher: Bencher, product: Product) {
     product.bench(bencher, ITEMS * TOKENS, [4 * WIDTH, WIDTH]);
 }
 
-/// A block of each thread's cache, 128 times smaller per product than the first one: near the limit of
-/// the loop itself (two threads).
+/// A block of each thread's cache: near the limit of the loop itself (two threads).
 #[divan::bench(args = PRODUCTS, sample_count = 200)]
 fn product_576_1024_256(bencher: Bencher, product: Product) {
     product.bench(bencher, 576, [WIDTH, 256]);
