@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}"
 outside=$CARGO_TARGET_DIR/outside
-# What crates.io accepts.
+# What the public registry accepts.
 largest=$((10 * 1024 * 1024))
 
 # "NAME PATH" of every crate of the workspace.

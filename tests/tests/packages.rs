@@ -1,4 +1,4 @@
-//! What crates.io and docs.rs need of every published crate. `scripts/check_packages.sh` compiles
+//! What the public registry and docs.rs need of every published crate. `scripts/check_packages.sh` compiles
 //! the packages.
 #![forbid(unsafe_code)]
 
