@@ -1,5 +1,5 @@
-//! What the public registry and docs.rs need of every published crate. `scripts/check_packages.sh` compiles
-//! the packages.
+//! What the public registry and docs.rs need of every published crate. `scripts/check_packages.sh`
+//! compiles the packages.
 #![forbid(unsafe_code)]
 
 use std::fs;
