@@ -10,7 +10,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::engine::Job;
 use crate::store::Usage;
 
 /// Upper bounds of the buckets of seconds.
@@ -106,13 +105,14 @@ impl Metrics {
         self.generation_seconds.get_or_create(&labels).observe(seconds);
     }
 
-    /// A job was stopped while it waited: it counts, but took no seconds.
-    pub(crate) fn unstarted(&self, job: &Job) {
-        let counts = match job {
-            Job::Edit(_) => &self.edits,
-            Job::Generate(_) => &self.generations,
-        };
-        counts.get_or_create(&vec![("status", "stopped")]).inc();
+    /// An edit was stopped while it waited: it counts, but took no seconds.
+    pub(crate) fn unstarted_edit(&self) {
+        self.edits.get_or_create(&vec![("status", "stopped")]).inc();
+    }
+
+    /// A generation was stopped while it waited.
+    pub(crate) fn unstarted_generation(&self) {
+        self.generations.get_or_create(&vec![("status", "stopped")]).inc();
     }
 
     /// A job has waited and runs now.

@@ -7,6 +7,7 @@ use editmgt::EditSettings;
 use crate::edit::{Edit, Ending};
 use crate::error::ApiError;
 use crate::generation::Generation;
+use crate::metrics::Metrics;
 
 /// What the worker does: one of these after the other.
 #[derive(Clone)]
@@ -47,6 +48,14 @@ impl Job {
         match self {
             Self::Edit(edit) => edit.request_stop(),
             Self::Generate(generation) => generation.request_stop(),
+        }
+    }
+
+    /// Counts one that is stopped before it has begun.
+    pub(super) fn count_unstarted(&self, metrics: &Metrics) {
+        match self {
+            Self::Edit(_) => metrics.unstarted_edit(),
+            Self::Generate(_) => metrics.unstarted_generation(),
         }
     }
 

@@ -150,7 +150,7 @@ impl Queue {
             return;
         };
         // Before it leaves the queue: who sees it gone sees it counted.
-        self.metrics.unstarted(job);
+        job.count_unstarted(&self.metrics);
         inner.waiting.remove(at);
         inner.tell_positions();
         drop(inner);
@@ -161,7 +161,7 @@ impl Queue {
     pub(crate) fn close(&self) {
         let mut inner = lock(&self.inner);
         inner.closed = true;
-        inner.waiting.iter().for_each(|waiting| self.metrics.unstarted(&waiting.job));
+        inner.waiting.iter().for_each(|waiting| waiting.job.count_unstarted(&self.metrics));
         let waiting = std::mem::take(&mut inner.waiting);
         if let Some(running) = &inner.running {
             running.request_stop();
