@@ -547,6 +547,8 @@ fn a_curriculum_comes_first_and_must_fit() {
     let other = GridSize::new(GRID.height, GRID.width + 2);
     for (stage, named) in [
         (("one", 3, 24, GRID), "steps of the curriculum"),
+        (("one", u64::MAX, 24, GRID), "steps of the curriculum"),
+        (("one", 0, 24, GRID), "1 or more in each stage"),
         (("one", 1, 23, GRID), "examples of the curriculum"),
         (("one", 1, 24, other), "grid of the curriculum"),
     ] {

@@ -75,7 +75,7 @@ impl EditData {
     pub(super) fn train_at(&self, step: u64) -> &dyn EditDataset {
         let mut end = 0;
         let stage = self.curriculum.iter().find(|stage| {
-            end += stage.steps;
+            end += stage.steps; // Fewer than the run has, by `EditTrainer::new`.
             step < end
         });
         stage.map_or(&*self.train, |stage| &*stage.train)
@@ -91,6 +91,13 @@ impl EditData {
             if data.grid() != grid {
                 return Err(editmgt_core::Error::shape(what, grid, data.grid()).into());
             }
+        }
+        if self.curriculum.iter().any(|stage| stage.steps == 0) {
+            return Err(TrainError::option(
+                "steps of the curriculum",
+                "1 or more in each stage",
+                0,
+            ));
         }
         for train in stages {
             if train.len() != len {
@@ -187,7 +194,8 @@ impl EditTrainer {
             return Err(TrainError::option("text_lessons.steps", expected, lessons.steps));
         }
         data.check()?;
-        let staged: u64 = data.curriculum.iter().map(|stage| stage.steps).sum();
+        let staged: u64 =
+            data.curriculum.iter().fold(0, |sum, stage| sum.saturating_add(stage.steps));
         let lessons = options.text_lessons.map_or(0, |lessons| lessons.steps);
         if staged > 0 && staged >= plan.steps - lessons {
             let expected = format!("fewer than the {} after the lessons", plan.steps - lessons);
