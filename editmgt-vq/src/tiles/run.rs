@@ -29,6 +29,11 @@ impl Tiles {
         Self::new(side, of_tile.min(STORED_BYTES))
     }
 
+    #[cfg(test)]
+    pub(super) fn stored_bytes(self) -> usize {
+        self.stored_bytes
+    }
+
     /// Tiles of at least one pixel.
     pub(crate) fn new(side: usize, stored_bytes: usize) -> Self {
         Self { side: side.max(1), stored_bytes }

@@ -186,6 +186,15 @@ fn a_unit_ends_where_only_its_activation_is_needed() {
     assert_eq!(run(&units, x, Tiles::new(4, 0)).unwrap().dims(), [1, 3, 16, 16]);
 }
 
+#[test]
+fn smaller_tiles_store_less() {
+    for (side, bytes) in
+        [(16, 8 << 20), (128, 512 << 20), (256, 2_000_000_000), (1 << 40, 2_000_000_000)]
+    {
+        assert_eq!(Tiles::of_side(side).stored_bytes(), bytes, "{side}");
+    }
+}
+
 /// The peak of a process never falls, so each measurement has its own: this program once more, with
 /// `CHILD` set.
 #[cfg(target_os = "linux")]
