@@ -282,7 +282,7 @@ impl<T, D, P: Steps> WithSimd for PackStrip<'_, T, D, P> {
 
 /// Packs the panels of the columns from one on, as many as there are, of some steps: panel after
 /// panel, with unspecified contents before.
-pub(crate) type PackPanels<'a> = &'a (dyn Fn(usize, Range<usize>, &mut [RightStep]) + Sync);
+pub(crate) type PackSteps<'a> = &'a (dyn Fn(usize, Range<usize>, &mut [RightStep]) + Sync);
 
 /// A right operand of [`Kernel::product`].
 #[derive(Clone, Copy)]
@@ -294,7 +294,7 @@ pub(crate) enum Right<'a> {
     Unpacked {
         /// `[inputs, outputs]`.
         sizes: [usize; 2],
-        pack: PackPanels<'a>,
+        pack: PackSteps<'a>,
     },
 }
 
@@ -335,13 +335,13 @@ impl Panels {
     pub(crate) fn new(
         sizes @ [inputs, outputs]: [usize; 2],
         of_step: usize,
-        pack: PackPanels<'_>,
+        pack: impl Fn(usize, &mut [RightStep]) + Sync,
     ) -> Self {
         let steps = steps_of(inputs, of_step);
         let mut panels = Buffer::new(Self::bytes(sizes, of_step) / size_of::<f32>());
         let (all, _) = bytemuck::cast_slice_mut::<f32, u32>(&mut panels).as_chunks_mut::<COLUMNS>();
         all.par_chunks_mut(PACKED_TOGETHER * steps).enumerate().for_each(|(index, panels)| {
-            pack(index * PACKED_TOGETHER * COLUMNS, 0..steps, panels);
+            pack(index * PACKED_TOGETHER * COLUMNS, panels);
         });
         Self { panels, steps, inputs, outputs }
     }

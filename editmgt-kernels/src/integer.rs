@@ -217,7 +217,7 @@ impl PackedInt8 {
         });
         let form = match kernel {
             Some(kernel) => {
-                let panels = Panels::new(right.sizes(), DEPTH, &|column, _, panels| {
+                let panels = Panels::new(right.sizes(), DEPTH, |column, panels| {
                     dispatch(PackPanels { right, column, scales: &scales[column..], panels });
                 });
                 let mut sums = vec![0; outputs];

@@ -105,6 +105,8 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::sync::OnceLock;
 
+    use pulp::bytemuck;
+
     use super::{
         COLUMNS, DOT_ROWS, Dot, LeftRows, LeftTiles, RightStep, STEPS, Sums, TILE_ROWS, Tiles,
     };
@@ -322,18 +324,11 @@ mod x86 {
         }
         let mut sums = [[0; COLUMNS]; DOT_ROWS];
         for (row, registers) in sums.iter_mut().zip(registers) {
-            for (lanes, register) in row.as_chunks_mut().0.iter_mut().zip(registers) {
-                write_i32(register, lanes);
+            for (lanes, register) in row.as_chunks_mut::<LANES>().0.iter_mut().zip(registers) {
+                write_u32(register, bytemuck::cast_mut(lanes));
             }
         }
         sums
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn write_i32(register: __m512i, to: &mut [i32; LANES]) {
-        // SAFETY: the array has the size of the register.
-        unsafe { std::ptr::from_mut(to).cast::<__m512i>().write_unaligned(register) }
     }
 
     /// Numbers of 32 bits in a register of 256 bits.

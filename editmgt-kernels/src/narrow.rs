@@ -160,7 +160,9 @@ pub(crate) fn steps_of(inputs: usize) -> usize {
 
 /// Packs all of a right matrix, rounded to bf16.
 fn packed_pairs<M: Matrix>(right: &M) -> Panels {
-    Panels::new(right.sizes(), PAIR, &|column, steps, panels| {
+    let all = 0..steps_of(right.sizes()[0]);
+    Panels::new(right.sizes(), PAIR, |column, panels| {
+        let steps = all.clone();
         dispatch(PackPanels { right, column, steps, panels });
     })
 }
