@@ -7,10 +7,11 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use divan::Bencher;
+use divan::counter::ItemsCount;
 use editmgt_kernels::{
     BufferPool, KeyValues, Operands, PackedWeights, add, add_gated, attention, conv2d, gelu,
-    gelu_tanh, group_norm_silu, linear, modulated_layer_norm, norm_and_rotate, quick_gelu,
-    rms_norm, silu,
+    gelu_tanh, group_norm_silu, linear, loop_limit, modulated_layer_norm, norm_and_rotate,
+    quick_gelu, rms_norm, silu,
 };
 
 /// Tokens of two items (guided), channels, heads and their channels.
@@ -166,10 +167,25 @@ impl Product {
             Self::Exact | Self::Bf16 => 0,
             Self::ExactKept | Self::Bf16Kept => usize::MAX,
         });
+        let bencher = bencher.counter(ItemsCount::new(2 * rows * inputs * outputs));
         let run = || kept.install(|| operands.install(|| linear(x.clone(), weight.clone(), None)));
         let pool = BufferPool::new();
         pool.install(|| bencher.bench_local(run));
     }
+}
+
+/// What the loops of products reach on packed operands in cache: the limit of the products below,
+/// whose items are operations, too.
+#[divan::bench(args = [Product::ExactKept, Product::Bf16Kept], sample_count = 20)]
+fn product_limit(bencher: Bencher, product: Product) {
+    const PASSES: usize = 50;
+    let operands = match product {
+        Product::Exact | Product::ExactKept => Operands::Exact,
+        Product::Bf16 | Product::Bf16Kept => Operands::Bf16,
+    };
+    // Without instructions for bf16 there is nothing to time.
+    let Some(operations) = loop_limit(operands, PASSES) else { return };
+    bencher.counter(ItemsCount::new(operations)).bench_local(|| loop_limit(operands, PASSES));
 }
 
 /// All rows of a step at 512x512.

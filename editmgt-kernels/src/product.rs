@@ -14,9 +14,9 @@ use crate::tile::{COLUMNS, LeftStep, ROWS, RightStep, ZEROS, add_product, pack_t
 
 /// Steps along the summed dimension between two writes of a tile's sums to memory (GotoBLAS's
 /// `k_c`): a panel of that depth fits in the L1 cache.
-const DEPTH_BLOCK: usize = 512;
+pub(crate) const DEPTH_BLOCK: usize = 512;
 /// Rows of a block (`m_c`): its strips, [`DEPTH_BLOCK`] deep, fit in the L2 cache.
-const ROW_BLOCK: usize = 24 * ROWS;
+pub(crate) const ROW_BLOCK: usize = 24 * ROWS;
 /// Columns of a block (`n_c`), where a task takes all rows of some columns.
 const COLUMN_BLOCK: usize = 8 * COLUMNS;
 /// Up to this number of rows the matrix isn't packed: packing would cost more than tiles save.
