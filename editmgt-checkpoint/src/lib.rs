@@ -46,7 +46,7 @@ pub use editmgt_kernels::{UnknownBits, WeightBits};
 pub use error::{CheckpointError, HeaderError, PickleError};
 pub use files::{TensorEntry, WeightFiles};
 pub use keys::{TensorSpec, module_paths, module_tensors};
-pub use load::{LoadOptions, cast_module, check_module, load_module};
+pub use load::{LoadOptions, cast_module, check_module, load_module, load_module_part};
 pub use mismatch::{Mismatch, Misshaped};
 pub use quantization::QuantizationConfig;
 pub use quantize::{copy_weights, quantize_weights};

@@ -126,6 +126,22 @@ pub fn load_module<M: Module>(
     keys: &KeyMap,
     options: impl Into<LoadOptions>,
 ) -> Result<M, CheckpointError> {
+    load_module_part(module, files, keys, options, &|_| true)
+}
+
+/// [`load_module`] of those parameters alone whose path in the module is `wanted`. The others stay
+/// as they are: in a module that was just built, without values and without memory, until they are
+/// used.
+///
+/// # Errors
+/// Those of [`load_module`]; keys and shapes of all parameters are compared.
+pub fn load_module_part<M: Module>(
+    module: M,
+    files: &WeightFiles,
+    keys: &KeyMap,
+    options: impl Into<LoadOptions>,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<M, CheckpointError> {
     let options = options.into();
     let plan = checked_plan(&module, files, keys, options)?;
     if let Some(dtype) = options.matrices {
@@ -134,7 +150,7 @@ pub fn load_module<M: Module>(
     let (dir, dtype) = (files.dir().display(), options.dtype);
     tracing::debug!(%dir, tensors = plan.len(), ?dtype, "loading weights");
     let at = Position::default();
-    let mut loader = Loader { plan, files, options, at, open: None, failure: None };
+    let mut loader = Loader { plan, files, options, wanted, at, open: None, failure: None };
     let module = module.map(&mut loader);
     match loader.failure {
         Some(error) => Err(error),
@@ -321,6 +337,7 @@ struct Loader<'a> {
     plan: HashMap<String, Source<'a>>,
     files: &'a WeightFiles,
     options: LoadOptions,
+    wanted: &'a dyn Fn(&str) -> bool,
     at: Position,
     /// The last file read, kept open: adjacent parameters are mostly in the same file.
     open: Option<(Arc<Path>, Reader)>,
@@ -461,13 +478,12 @@ impl ModuleMapper for Loader<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.failure.is_some() {
+        let path = self.at.path();
+        if self.failure.is_some() || !(self.wanted)(&path) {
             return param;
         }
-        let source = self
-            .plan
-            .remove(&self.at.path())
-            .expect("burn maps and visits a module with the same paths");
+        let source =
+            self.plan.remove(&path).expect("burn maps and visits a module with the same paths");
         match self.tensor(&source, param.lazy_shape().to_vec(), &param.lazy_device()) {
             Ok(tensor) => {
                 let id = param.id;

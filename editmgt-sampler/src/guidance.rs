@@ -19,12 +19,21 @@ pub fn classifier_free_guidance(logits: Tensor<3>, guidance_scale: f32) -> Resul
     if batch == 0 || !batch.is_multiple_of(2) {
         return Err(Error::shape("guided batch", "an even number, unconditional first", batch));
     }
+    let items = batch / 2;
+    let (uncond, cond) = (logits.clone().narrow(0, 0, items), logits.narrow(0, items, items));
+    guidance_of_halves(uncond, cond, guidance_scale)
+}
+
+/// [`classifier_free_guidance`] of two halves, `[B, N, V]` each.
+pub(crate) fn guidance_of_halves(
+    uncond: Tensor<3>,
+    cond: Tensor<3>,
+    guidance_scale: f32,
+) -> Result<Tensor<3>> {
     if !guidance_scale.is_finite() {
         return Err(Error::value("guidance scale", "a finite number", guidance_scale));
     }
-    let items = batch / 2;
-    let uncond = logits.clone().narrow(0, 0, items).cast(FloatDType::F32);
-    let cond = logits.narrow(0, items, items).cast(FloatDType::F32);
+    let (uncond, cond) = (uncond.cast(FloatDType::F32), cond.cast(FloatDType::F32));
     Ok(uncond.clone() + (cond - uncond) * guidance_scale)
 }
 

@@ -98,6 +98,9 @@ pub struct LoopInput {
     /// difference of the last full step: about half their work. Full steps that partial ones follow
     /// compute the halves one after the other.
     pub guidance_reuse: bool,
+    /// Whether a guided step that keeps nothing for partial ones computes the halves of its batch
+    /// one after the other: about half the memory of its activations, and a little more time.
+    pub guidance_in_turn: bool,
     /// The precision of what a full step keeps for partial ones.
     pub cache_dtype: CacheDtype,
     /// Which attention to capture.
@@ -135,6 +138,7 @@ impl LoopInput {
             steps,
             step_plan: StepPlan::Exact,
             guidance_reuse: false,
+            guidance_in_turn: false,
             cache_dtype: CacheDtype::Model,
             localisation: Localisation::default(),
             user_mask: None,
@@ -172,6 +176,12 @@ impl LoopInput {
     #[must_use]
     pub fn with_guidance_reuse(self, guidance_reuse: bool) -> Self {
         Self { guidance_reuse, ..self }
+    }
+
+    /// Sets [`guidance_in_turn`](Self::guidance_in_turn).
+    #[must_use]
+    pub fn with_guidance_in_turn(self, guidance_in_turn: bool) -> Self {
+        Self { guidance_in_turn, ..self }
     }
 
     /// Sets [`cache_dtype`](Self::cache_dtype).

@@ -7,7 +7,7 @@ use editmgt_core::{
 };
 
 use super::EditLoop;
-use crate::guidance::{add_guidance, classifier_free_guidance};
+use crate::guidance::{add_guidance, classifier_free_guidance, guidance_of_halves};
 
 /// The result of the transformer at one step.
 pub(super) struct Pass {
@@ -61,8 +61,16 @@ impl EditLoop<'_> {
                 output
             } else {
                 drop(old);
-                let request = self.request(at.guided, tokens.batch());
-                self.pass(at, &tokens, &request, None)?
+                if at.guided && self.input.guidance_in_turn {
+                    let [unconditional, conditional] =
+                        self.halves(at, &tokens, &self.request(false, tokens.batch()), None)?;
+                    let (a, b) = (unconditional.logits, conditional.logits);
+                    let logits = guidance_of_halves(a, b, self.input.guidance_scale)?;
+                    StepOutput { logits, maps: conditional.maps }
+                } else {
+                    let request = self.request(at.guided, tokens.batch());
+                    self.pass(at, &tokens, &request, None)?
+                }
             };
             return Ok(Pass { logits, maps, partial: None });
         }
@@ -190,22 +198,33 @@ impl EditLoop<'_> {
             let output = self.pass(at, tokens, &request(at.guided), Some((&mut cache, None)))?;
             return Ok(Kept { output, cache, difference: None });
         }
-        // One half after the other, so that the cache has only the conditional one.
-        let at = Step { guided: false, ..at };
-        let negative = self.input.negative.as_ref().unwrap_or(&self.input.text);
-        let none = AttentionRequest::none();
-        let reference = self.input.reference.as_ref();
-        let unconditional =
-            self.transform(at.timestep, tokens, negative, reference, &none, None)?.logits;
-        let StepOutput { logits, maps } =
-            self.pass(at, tokens, &request(false), Some((&mut cache, None)))?;
-        let (conditional, unconditional) =
-            (logits.cast(FloatDType::F32), unconditional.cast(FloatDType::F32));
-        let difference = conditional.clone() - unconditional.clone();
-        let both = Tensor::cat(vec![unconditional, conditional], 0);
-        let logits = classifier_free_guidance(both, self.input.guidance_scale)?;
-        let output = StepOutput { logits, maps };
+        // So that the cache has only the conditional half.
+        let [unconditional, conditional] =
+            self.halves(at, tokens, &request(false), Some((&mut cache, None)))?;
+        let (a, b) =
+            (unconditional.logits.cast(FloatDType::F32), conditional.logits.cast(FloatDType::F32));
+        let difference = b.clone() - a.clone();
+        let logits = guidance_of_halves(a, b, self.input.guidance_scale)?;
+        let output = StepOutput { logits, maps: conditional.maps };
         Ok(Kept { output, cache, difference: Some(difference) })
+    }
+
+    /// The unconditional half of a guided step, and then the conditional one, which `request` and
+    /// `cache` are for.
+    fn halves(
+        &self,
+        at: Step,
+        tokens: &TokenGrid,
+        request: &AttentionRequest,
+        cache: Option<(&mut StepCache, Option<&ActiveRows>)>,
+    ) -> Result<[StepOutput; 2]> {
+        let negative = self.input.negative.as_ref().unwrap_or(&self.input.text);
+        let reference = self.input.reference.as_ref();
+        let none = AttentionRequest::none();
+        let unconditional =
+            self.transform(at.timestep, tokens, negative, reference, &none, None)?;
+        let at = Step { guided: false, ..at };
+        Ok([unconditional, self.pass(at, tokens, request, cache)?])
     }
 
     /// One pass over `tokens`, logits after guidance; without a cache, over the whole canvas.

@@ -60,9 +60,20 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
         stored: Stored<M>,
         make: impl Fn(M) -> Result<T, ModelError> + Send + Sync + 'static,
     ) -> Result<Self, ModelError> {
+        Self::of_part(slot, unloaded, Arc::new(stored), |_| true, make)
+    }
+
+    /// [`new`](Self::new) with those weights alone whose path in the module is `wanted`.
+    fn of_part<M: Module + Send + Sync + 'static>(
+        slot: &ComponentSlot,
+        unloaded: T,
+        stored: Arc<Stored<M>>,
+        wanted: impl Fn(&str) -> bool + Send + Sync + 'static,
+        make: impl Fn(M) -> Result<T, ModelError> + Send + Sync + 'static,
+    ) -> Result<Self, ModelError> {
         let known = stored.identity()?;
         let load = move || {
-            let loaded = stored.load();
+            let loaded = stored.load_part(&wanted);
             // Checked after loading, even a failed one, so that no change goes unnoticed.
             if stored.identity()? != known {
                 return Err(ModelError::Changed { dir: stored.dir.clone() });
@@ -77,37 +88,71 @@ impl<T: Send + Sync + 'static> OnDemand<T> {
     }
 }
 
-impl<T: VqCodec + 'static> VqCodec for OnDemand<T> {
+/// A codec without the weights of its decoder.
+struct Encoding<C>(C);
+
+/// A codec without the weights of its encoder.
+struct Decoding<C>(C);
+
+/// A codec of which one half is loaded at a time: that which computes.
+struct CodecOnDemand<C> {
+    encoding: OnDemand<Encoding<C>>,
+    decoding: OnDemand<Decoding<C>>,
+}
+
+impl<C: VqCodec + Module + Sync + 'static> CodecOnDemand<C> {
+    fn new(slot: &ComponentSlot, stored: Stored<C>) -> Result<Self, ModelError> {
+        let stored = Arc::new(stored);
+        let (encoding, decoding) =
+            (Encoding(stored.unloaded.clone()), Decoding(stored.unloaded.clone()));
+        let no_decoder = |path: &str| !path.starts_with("decoder.");
+        let no_encoder = |path: &str| !path.starts_with("encoder.");
+        Ok(Self {
+            encoding: OnDemand::of_part(slot, encoding, stored.clone(), no_decoder, |codec| {
+                Ok(Encoding(codec))
+            })?,
+            decoding: OnDemand::of_part(slot, decoding, stored, no_encoder, |codec| {
+                Ok(Decoding(codec))
+            })?,
+        })
+    }
+
+    fn unloaded(&self) -> &C {
+        &self.encoding.unloaded.0
+    }
+}
+
+impl<C: VqCodec + Module + Sync + 'static> VqCodec for CodecOnDemand<C> {
     fn spec(&self) -> &CodecSpec {
-        self.unloaded.spec()
+        self.unloaded().spec()
     }
 
     fn is_local(&self) -> bool {
-        self.unloaded.is_local()
+        self.unloaded().is_local()
     }
 
     fn encode(&self, images: Tensor<4>) -> Result<TokenGrid> {
-        self.get()?.encode(images)
+        self.encoding.get()?.0.encode(images)
     }
 
     fn decode(&self, tokens: &TokenGrid) -> Result<Tensor<4>> {
-        self.get()?.decode(tokens)
+        self.decoding.get()?.0.decode(tokens)
     }
 
     fn decode_small(&self, tokens: &TokenGrid, shrink: usize) -> Result<Tensor<4>> {
-        self.get()?.decode_small(tokens, shrink)
+        self.decoding.get()?.0.decode_small(tokens, shrink)
     }
 
     fn tile_side(&self, grid: GridSize, tiling: Tiling) -> Option<usize> {
-        self.unloaded.tile_side(grid, tiling)
+        self.unloaded().tile_side(grid, tiling)
     }
 
     fn encode_tiled(&self, images: Tensor<4>, side: usize) -> Result<TokenGrid> {
-        self.get()?.encode_tiled(images, side)
+        self.encoding.get()?.0.encode_tiled(images, side)
     }
 
     fn decode_tiled(&self, tokens: &TokenGrid, side: usize) -> Result<Tensor<4>> {
-        self.get()?.decode_tiled(tokens, side)
+        self.decoding.get()?.0.decode_tiled(tokens, side)
     }
 }
 
@@ -234,11 +279,11 @@ impl StoredCodec {
         Ok(match self {
             Self::Official(codec) => {
                 let operands = codec.operands();
-                with_decoder(OnDemand::new(slot, codec.unloaded.clone(), *codec, Ok)?, operands)
+                with_decoder(CodecOnDemand::new(slot, *codec)?, operands)
             }
             Self::Patch(codec) => {
                 let operands = codec.operands();
-                with_decoder(OnDemand::new(slot, codec.unloaded.clone(), *codec, Ok)?, operands)
+                with_decoder(CodecOnDemand::new(slot, *codec)?, operands)
             }
         })
     }

@@ -137,6 +137,7 @@ impl GenerateRun<'_> {
         LoopInput::new(text.repeat(images), canvas, micro, settings.steps)
             .with_guidance(settings.guidance_scale, negative)
             .with_guidance_interval(settings.guidance_interval)
+            .with_guidance_in_turn(self.editor.low_memory)
             .with_first_image(settings.variation as usize + first)
     }
 

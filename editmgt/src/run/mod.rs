@@ -263,6 +263,7 @@ impl PhotoRun<'_> {
             .with_guidance_interval(settings.guidance_interval)
             .with_step_plan(settings.steps_plan)
             .with_guidance_reuse(settings.guidance_reuse)
+            .with_guidance_in_turn(self.editor.low_memory)
             .with_cache_dtype(settings.cache_dtype)
             .with_localisation(localisation)
             .with_user_mask(user_mask.cloned())

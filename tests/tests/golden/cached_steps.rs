@@ -274,6 +274,26 @@ impl MgtTransformer for Recorded<'_> {
 }
 
 #[test]
+fn guidance_in_turn_is_that_of_the_whole_batch_bit_for_bit() {
+    for resample in [false, true] {
+        let model = model(resample);
+        let together = Edit::new(&model, 2, GridSize::new(5, 6));
+        let mut in_turn = Edit::new(&model, 2, GridSize::new(5, 6));
+        in_turn.input = together.input.clone().with_guidance_in_turn(true);
+        // A step that keeps something computes the whole batch.
+        for plan in [StepPlan::Exact, cached(1, 2)] {
+            let (expected, expected_steps) = together.run(&model, plan);
+            let (progress, steps) = in_turn.run(&model, plan);
+            assert_eq!(progress, expected, "{plan}");
+            assert_eq!(largest_difference(&steps, &expected_steps), 0.0, "{plan}");
+            for (step, expected) in steps.iter().zip(&expected_steps) {
+                assert_eq!(step.maps, expected.maps, "{plan}");
+            }
+        }
+    }
+}
+
+#[test]
 fn reused_guidance_computes_the_conditional_half_in_partial_steps() {
     for resample in [false, true] {
         let model = model(resample);

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::DType;
 use editmgt_checkpoint::{
     LoadOptions as WeightOptions, QuantizationConfig, WeightBits, WeightFiles, check_module,
-    load_module,
+    load_module_part,
 };
 use editmgt_core::KeyMap;
 use editmgt_core::config::{ConfigError, UnknownKeys};
@@ -96,7 +96,13 @@ impl<M: Module> Stored<M> {
 
     /// Loads the component's weights; each call reads them again.
     pub(crate) fn load(&self) -> Result<M, ModelError> {
-        let module = load_module(self.unloaded.clone(), &self.files, &self.keys, self.options)?;
+        self.load_part(&|_| true)
+    }
+
+    /// Loads those weights alone whose path in the module is wanted.
+    pub(crate) fn load_part(&self, wanted: &dyn Fn(&str) -> bool) -> Result<M, ModelError> {
+        let Self { unloaded, files, keys, options, .. } = self;
+        let module = load_module_part(unloaded.clone(), files, keys, *options, wanted)?;
         Ok((self.with_operands)(module, self.operands))
     }
 }
