@@ -19,6 +19,10 @@ pub struct SmallModelOptions {
     /// Base of the rotary frequencies; the official one by default.
     #[serde(default = "official_theta")]
     pub rope_theta: f64,
+    /// Frequencies per axis of the features of a place in the picture, added to the image tokens; 0
+    /// for none, as in the official model.
+    #[serde(default)]
+    pub position_frequencies: usize,
     /// Whether the blocks work on 2x2 downsampled tokens.
     pub merge_tokens: bool,
     /// Rows of the text: one more than the longest instruction has words.
@@ -63,6 +67,7 @@ impl SmallModelOptions {
             pooled_projection_dim: self.heads * head,
             axes_dims_rope: self.axes,
             rope_theta: self.rope_theta,
+            position_frequencies: self.position_frequencies,
             // The mask token is the one row beyond the codes.
             vocab_size: codes + 1,
             codebook_size: codes,

@@ -106,7 +106,8 @@ impl MgtModel {
         cache: &mut StepCache,
     ) -> Result<StepOutput> {
         let mut kept = Keeping::after(cache.take(), cache.dtype());
-        let (logits, capture) = self.pass(input, request, |_| (), &mut kept)?;
+        let (features, capture) = self.pass(input, request, |_| (), &mut kept)?;
+        let logits = self.logits(features);
         let blocks = kept.blocks.unwrap_or_default();
         cache.put(KeptKeys { shapes: Shapes::new(input), blocks });
         Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
@@ -148,8 +149,9 @@ impl MgtModel {
     ) -> Result<Tensor<3>> {
         let device = self.device();
         let (batch, slots, text_rows) = (active.batch(), active.slots(), input.text.rows());
+        let inner = self.inner_grid(input.tokens.size());
         let keys = text_rows
-            + self.inner_grid(input.tokens.size()).len()
+            + inner.len()
             + reference(input)
                 .map_or(0, |reference| self.inner_grid(reference.tokens.size()).len());
         let places: Vec<usize> = active.cells().iter().map(|cell| text_rows + cell).collect();
@@ -171,11 +173,11 @@ impl MgtModel {
 
         let mut context = self.context(input, None, (&numbers, &sent), &mut |_| ());
         let cells = sent.indices(cells, [batch, active.rows()]);
-        context.image_rotation = context.image_rotation.select(cells);
+        context.image_rotation = context.image_rotation.select(cells.clone());
         let places = KeyPlaces::new(places, sent.indices(sources, [batch, keys]));
         let embedded = self.embedded(sent.indices(ids, [batch, 1, slots]));
         let inside = inside.map(|part| sent.floats(part, [batch, slots, 1]).cast(self.dtype()));
-        let mut image = self.cell_stream(embedded, inside);
+        let mut image = self.cell_stream(embedded, inside, (inner, cells));
         let (double, single) = self.blocks();
         let (of_double, of_single) = blocks.split_at_mut(double.len());
         for (layer, keys) in double.iter().zip(of_double) {
@@ -230,8 +232,13 @@ mod tests {
                     _ => config.width(),
                 };
                 let text = joint_attention_dim;
-                let config =
-                    MgtConfig { connector_type: connector.clone(), joint_attention_dim, ..config };
+                let config = MgtConfig {
+                    connector_type: connector.clone(),
+                    joint_attention_dim,
+                    // With places and without.
+                    position_frequencies: if resample { 3 } else { 0 },
+                    ..config
+                };
                 let model = config.init(&Device::flex()).unwrap();
                 for (size, reference) in [((4, 6), (4, 6)), ((3, 5), (4, 4)), ((1, 1), (2, 2))] {
                     for strength in [None, Some(0.0), Some(1.0), Some(1.5)] {

@@ -10,6 +10,9 @@ const COMPONENT: &str = "transformer";
 /// Blocks of a stack, at most: a module is built for each, lazy parameters or not.
 const MAX_BLOCKS: usize = 1024;
 
+/// Frequencies of the features of a place, at most: more than cells in a row tell nothing.
+const MAX_POSITION_FREQUENCIES: usize = 64;
+
 /// The projection from the text encoder's width to the transformer's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +81,11 @@ pub struct MgtConfig {
     /// a few rows.
     #[serde(default = "default_rope_theta", skip_serializing_if = "is_default_rope_theta")]
     pub rope_theta: f64,
+    /// Frequencies per axis of the features of a cell's place in the picture that are added to the
+    /// image tokens; 0, as in the official model, which has no key for it, to 64. A small model
+    /// learns sooner with them what "in the top right corner" is.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub position_frequencies: usize,
     /// Rows of the embedding table; the last one is the mask token.
     #[serde(default = "default_vocab_size")]
     pub vocab_size: usize,
@@ -118,6 +126,10 @@ fn is_default_rope_theta(theta: &f64) -> bool {
     *theta == default_rope_theta()
 }
 
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
 fn default_vocab_size() -> usize {
     8256
 }
@@ -150,6 +162,7 @@ impl MgtConfig {
             guidance_embeds: false,
             axes_dims_rope: default_axes_dims_rope(),
             rope_theta: default_rope_theta(),
+            position_frequencies: 0,
             vocab_size: default_vocab_size(),
             codebook_size: default_codebook_size(),
             downsample: true,
@@ -234,6 +247,12 @@ impl MgtConfig {
             "rope_theta",
             &"1 to 1e12",
             &self.rope_theta,
+        )?;
+        require(
+            self.position_frequencies <= MAX_POSITION_FREQUENCIES,
+            "position_frequencies",
+            &format!("0 to {MAX_POSITION_FREQUENCIES}"),
+            &self.position_frequencies,
         )?;
         match &self.connector_type {
             Connector::Linear => {}
@@ -329,9 +348,11 @@ mod tests {
         let text = serde_json::to_string(&config).unwrap();
         assert!(text.contains(r#""connector_type":"linear""#), "{text}");
         assert!(text.contains(r#""text_encoder_architecture":"CLIP_Gemma2""#), "{text}");
-        assert!(!text.contains("rope_theta"), "the official class has no such key: {text}");
+        for key in ["rope_theta", "position_frequencies"] {
+            assert!(!text.contains(key), "the official class has no such key: {text}");
+        }
         assert_eq!(MgtConfig::from_json(&text).unwrap(), config);
-        let config = MgtConfig { rope_theta: 30.0, ..config };
+        let config = MgtConfig { rope_theta: 30.0, position_frequencies: 8, ..config };
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(MgtConfig::from_json(&text).unwrap(), config);
     }
@@ -358,6 +379,7 @@ mod tests {
             ("vocab_size", json!(8192), "vocab_size"),
             ("codebook_size", json!(-1), "-1"),
             ("rope_theta", json!(0.5), "rope_theta"),
+            ("position_frequencies", json!(65), "position_frequencies"),
             ("rope_base", json!(10000), "rope_base"),
             ("num_layers", Value::Null, "null"),
         ] {

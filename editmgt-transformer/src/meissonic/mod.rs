@@ -12,6 +12,7 @@ mod memo;
 mod model;
 mod modulation;
 mod pass;
+mod position;
 mod rope;
 mod rows;
 mod single_block;

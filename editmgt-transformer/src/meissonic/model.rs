@@ -20,6 +20,7 @@ use crate::meissonic::double_block::DoubleBlock;
 use crate::meissonic::lora::{LinearRole, LinearRoles};
 use crate::meissonic::memo::Memo;
 use crate::meissonic::pass::{BlockContext, ReferenceContext, Stream, Streams};
+use crate::meissonic::position::PositionEmbedding;
 use crate::meissonic::rope::{Frequencies, Rotation};
 use crate::meissonic::rows::linear_rows;
 use crate::meissonic::single_block::SingleBlock;
@@ -55,6 +56,7 @@ pub struct MgtModel {
     down_block: Option<PatchDown>,
     up_block: Option<PatchUp>,
     connector: Option<TextConnector>,
+    position_embed: Option<PositionEmbedding>,
     #[module(skip)]
     spec: TransformerSpec,
     #[module(skip)]
@@ -71,13 +73,12 @@ pub struct MgtModel {
 /// The output of [`MgtModel::forward_training`].
 #[derive(Debug, Clone)]
 pub struct TrainingOutput {
-    /// `[B, N, V]`, as in [`StepOutput`].
-    pub logits: Tensor<3>,
-    /// `[B, N, D]`: the input of the head that computes logits, for auxiliary heads.
+    /// `[B, N, D]`: the input of the head that computes logits ([`MgtModel::logits`]), and of
+    /// auxiliary heads.
     pub features: Tensor<3>,
-    /// `[B, cells, D]`: the reference after the double blocks, for auxiliary heads; `None` without
-    /// a reference.
-    pub reference: Option<Tensor<3>>,
+    /// `[B, cells, D]`: the reference after each double block, for auxiliary heads; empty without a
+    /// reference.
+    pub reference: Vec<Tensor<3>>,
     /// `[B, cells]` for each requested block: the attention from text rows to each cell of the
     /// inner grid, averaged over heads and rows.
     pub maps: Vec<Tensor<2>>,
@@ -111,6 +112,8 @@ impl MgtModel {
             up_block: config.upsample.then(|| PatchUp::new(width, EPSILON, device)),
             connector: connected
                 .then(|| TextConnector::new(config.joint_attention_dim, width, device)),
+            position_embed: (config.position_frequencies > 0)
+                .then(|| PositionEmbedding::new(config.position_frequencies, width, device)),
             spec: config.spec(),
             frequencies: Frequencies { axes_dims: config.axes_dims_rope, theta: config.rope_theta },
             rotations: Memo::default(),
@@ -132,11 +135,18 @@ impl MgtModel {
         request: &AttentionRequest,
         trace: impl FnMut(Trace<'_>),
     ) -> Result<StepOutput> {
-        let (logits, capture) = self.pass(input, request, trace, &mut Keeping::nothing())?;
+        let (features, capture) = self.pass(input, request, trace, &mut Keeping::nothing())?;
+        let logits = self.logits(features);
         Ok(StepOutput { logits, maps: capture.map(Capture::finish).transpose()? })
     }
 
-    /// A forward pass for training: all results, attention maps included, stay on the device and in
+    /// The last layer: features `[B, N, D]` of any tokens to their logits `[B, N, V]`.
+    pub fn logits(&self, features: Tensor<3>) -> Tensor<3> {
+        self.install(|| self.mlm_layer.forward(features))
+    }
+
+    /// A forward pass for training, up to the features from which [`logits`](Self::logits) are
+    /// computed: all results, attention maps included, stay on the device and in
     /// the graph of an autodiff device.
     ///
     /// The maps are those of all items and all text rows in `blocks` (any order, no duplicates).
@@ -153,16 +163,15 @@ impl MgtModel {
     ) -> Result<TrainingOutput> {
         let items = (0..input.tokens.batch()).map(|item| ItemRows { item, rows: TextRows::All });
         let request = AttentionRequest { blocks: blocks.into(), items: items.collect() };
-        let (mut features, mut seen) = (None, None);
-        let keep = |trace: Trace<'_>| match trace {
-            Trace::Output(output) => features = Some(output.clone()),
-            Trace::Double { reference, .. } => seen = reference.cloned(),
-            _ => {}
+        let mut seen = Vec::new();
+        let keep = |trace: Trace<'_>| {
+            if let Trace::Double { reference, .. } = trace {
+                seen.extend(reference.cloned());
+            }
         };
-        let (logits, capture) = self.pass(input, &request, keep, &mut Keeping::nothing())?;
+        let (features, capture) = self.pass(input, &request, keep, &mut Keeping::nothing())?;
         Ok(TrainingOutput {
-            logits,
-            features: features.expect("every pass traces its output"),
+            features,
             reference: seen,
             maps: capture.map(Capture::into_tensors).unwrap_or_default(),
         })
@@ -197,7 +206,8 @@ impl MgtModel {
         Ok(self)
     }
 
-    /// A pass over the whole canvas; `kept` gets each block's keys and values.
+    /// A pass over the whole canvas to the features of its tokens, `[B, N, D]`; `kept` gets each
+    /// block's keys and values.
     pub(crate) fn pass<'a>(
         &self,
         input: &StepInput<'_>,
@@ -285,8 +295,9 @@ impl MgtModel {
         kept.keep(keys);
         trace(Trace::Last(&image));
 
-        let logits = self.head(image, grid, &mut trace);
-        Ok((logits, capture))
+        let features = self.features(image, grid);
+        trace(Trace::Output(&features));
+        Ok((features, capture))
     }
 
     pub(crate) fn check(&self, input: &StepInput<'_>, request: &AttentionRequest) -> Result<()> {
@@ -395,37 +406,50 @@ impl MgtModel {
             Some(down) => down.forward(embedded, grid),
             None => embedded,
         };
-        self.merged_stream(merged, stream)
+        let image = self.merged_stream(merged, stream);
+        match &self.position_embed {
+            Some(places) => {
+                let places = places.forward(self.inner_grid(grid), image.dtype());
+                image + places
+            }
+            None => image,
+        }
     }
 
     fn merged_stream(&self, merged: Tensor<3>, stream: Stream) -> Tensor<3> {
         linear_rows(&self.project_to_hidden, rms_norm(&self.project_to_hidden_norm, merged), stream)
     }
 
-    /// [`image_stream`](Self::image_stream) of some cells of the canvas: their slots `[B, slots,
-    /// D]`, `inside` as in [`PatchDown::forward_cells`], to `[B, R, D]`.
-    pub(crate) fn cell_stream(&self, slots: Tensor<3>, inside: Option<Tensor<3>>) -> Tensor<3> {
+    /// [`image_stream`](Self::image_stream) of some `cells`, `[B, R]`, of the inner grid of a
+    /// canvas: their slots `[B, slots, D]`, `inside` as in [`PatchDown::forward_cells`], to `[B, R,
+    /// D]`.
+    pub(crate) fn cell_stream(
+        &self,
+        slots: Tensor<3>,
+        inside: Option<Tensor<3>>,
+        (inner, cells): (GridSize, Tensor<2, Int>),
+    ) -> Tensor<3> {
         let merged = match &self.down_block {
             Some(down) => down.forward_cells(slots, inside),
             None => slots,
         };
-        self.merged_stream(merged, Stream::Canvas)
+        let image = self.merged_stream(merged, Stream::Canvas);
+        match &self.position_embed {
+            Some(places) => {
+                let places = places.of_cells(inner, cells, image.dtype());
+                image + places
+            }
+            None => image,
+        }
     }
 
-    /// Rows of the inner grid to logits `[B, H*W, V]`.
-    fn head(
-        &self,
-        image: Tensor<3>,
-        grid: GridSize,
-        trace: &mut impl FnMut(Trace<'_>),
-    ) -> Tensor<3> {
+    /// Rows of the inner grid to the features of its tokens, `[B, H*W, D]`.
+    fn features(&self, image: Tensor<3>, grid: GridSize) -> Tensor<3> {
         let image = self.output_rows(image);
-        let image = match &self.up_block {
+        match &self.up_block {
             Some(up) => up.forward(image, grid),
             None => image,
-        };
-        trace(Trace::Output(&image));
-        self.mlm_layer.forward(image)
+        }
     }
 
     fn output_rows(&self, image: Tensor<3>) -> Tensor<3> {
