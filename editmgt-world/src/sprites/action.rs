@@ -169,6 +169,30 @@ impl Reference {
     }
 }
 
+impl Reference {
+    /// Whether the place in it, if any, is seen without comparing: of all objects that the name
+    /// could mean, only the one that it does mean has its centre in that half of the picture.
+    pub(super) fn is_clear(&self, scene: &Scene, layout: Layout) -> bool {
+        let Self::Extreme { extreme, thing } = *self else { return true };
+        let in_that_half = |o: &Object| {
+            // Twice the centre.
+            let (x, y) = (2 * o.x + layout.side(o.size), 2 * o.y + layout.side(o.size));
+            match extreme {
+                Extreme::Left => x < layout.canvas,
+                Extreme::Right => x > layout.canvas,
+                Extreme::Top => y < layout.canvas,
+                Extreme::Bottom => y > layout.canvas,
+                Extreme::Biggest | Extreme::Smallest => true,
+            }
+        };
+        let could_mean = scene.objects.iter().filter(|o| thing.is_none_or(|t| o.thing == t));
+        match extreme {
+            Extreme::Biggest | Extreme::Smallest => true,
+            _ => could_mean.filter(|o| in_that_half(o)).count() == 1,
+        }
+    }
+}
+
 /// Destination of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

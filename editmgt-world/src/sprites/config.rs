@@ -60,6 +60,10 @@ pub struct SpritesConfig {
     /// Kinds of references to objects; must include `full`, which is always possible. Repeated
     /// kinds are proportionally more frequent.
     pub naming: Vec<Naming>,
+    /// Whether a thing is only called by its place ("the left dog") if its centre is in that half
+    /// of the picture, and those of all others that the name could mean are in the other half. Such
+    /// a name needs no comparison of things, which a small model learns late.
+    pub clear_places: bool,
     /// Whether an instruction requests two successive edits. For evaluation.
     pub two_steps: bool,
     /// Example `i` is of category `i` modulo their number: exactly balanced over any range of
@@ -87,6 +91,7 @@ impl Default for SpritesConfig {
             backgrounds: Background::ALL.to_vec(),
             styles: Style::ALL[1..].to_vec(),
             naming: Naming::ALL.to_vec(),
+            clear_places: false,
             two_steps: false,
             categories: Category::ALL.to_vec(),
         }

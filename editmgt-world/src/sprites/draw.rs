@@ -108,7 +108,7 @@ impl World {
     /// A destination beside this object, which is referred to by its description.
     fn draw_beside(&self, other: &Object, scene: &Scene, draws: &mut Draws) -> Option<Destination> {
         let plain = [Naming::Full, Naming::Thing];
-        let references = named(other, scene, &plain);
+        let references = self.named(other, scene, &plain);
         (!references.is_empty())
             .then(|| Destination::Beside(*draws.pick(Side::ALL), *draws.pick(&references)))
     }
@@ -128,21 +128,24 @@ impl World {
             .iter()
             .copied()
             .filter(|&kind| both || kind != Naming::Both)
-            .filter(|&kind| !named(object, scene, &[kind]).is_empty())
+            .filter(|&kind| !self.named(object, scene, &[kind]).is_empty())
             .collect();
         if kinds.is_empty() {
             return None;
         }
         let kind = *draws.pick(&kinds);
-        Some(*draws.pick(&named(object, scene, &[kind])))
+        Some(*draws.pick(&self.named(object, scene, &[kind])))
     }
-}
 
-/// References of these kinds that resolve to this object in the scene: by itself, or as one of
-/// both.
-fn named(object: &Object, scene: &Scene, kinds: &[Naming]) -> Vec<Reference> {
-    let references = kinds.iter().flat_map(|kind| kind.references(object));
-    references
-        .filter(|reference| reference.resolve(scene).is_some_and(|named| named.contains(object)))
-        .collect()
+    /// References of these kinds that resolve to this object in the scene: by itself, or as one of
+    /// both.
+    fn named(&self, object: &Object, scene: &Scene, kinds: &[Naming]) -> Vec<Reference> {
+        let references = kinds.iter().flat_map(|kind| kind.references(object));
+        references
+            .filter(|reference| {
+                reference.resolve(scene).is_some_and(|named| named.contains(object))
+                    && (!self.config.clear_places || reference.is_clear(scene, self.layout))
+            })
+            .collect()
+    }
 }

@@ -200,6 +200,42 @@ fn scenes_have_the_least_number_of_objects() {
 }
 
 #[test]
+fn clear_places_are_the_half_of_the_picture_where_only_one_is() {
+    let naming = vec![Naming::Full, Naming::Place];
+    let categories = vec![Category::Remove];
+    let base = SpritesConfig { naming, categories, ..small().config().clone() };
+    let unclear = |clear_places: bool| {
+        let world = World::new(SpritesConfig { clear_places, ..base.clone() }).unwrap();
+        let (mut places, mut unclear) = (0, 0);
+        for plan in (0..300).map(|i| world.plan(Split::Train, i)) {
+            let Some(&Reference::Extreme { extreme, thing }) = plan.edit[0].what() else {
+                continue;
+            };
+            places += 1;
+            let middle = |o: &Object| {
+                let half = world.layout.side(o.size) / 2;
+                (o.x + half, o.y + half)
+            };
+            let half = base.canvas / 2;
+            let alike = plan.scene_before.objects.iter();
+            let alike = alike.filter(|o| thing.is_none_or(|thing| o.thing == thing));
+            let there = alike.filter(|o| match (extreme, middle(o)) {
+                (Extreme::Left, (x, _)) => x < half,
+                (Extreme::Right, (x, _)) => x > half,
+                (Extreme::Top, (_, y)) => y < half,
+                (Extreme::Bottom, (_, y)) => y > half,
+                other => panic!("{other:?} is no place"),
+            });
+            unclear += usize::from(there.count() != 1);
+        }
+        assert!(places > 30, "{places} of 300");
+        unclear
+    };
+    assert_eq!(unclear(true), 0);
+    assert!(unclear(false) > 10);
+}
+
+#[test]
 fn a_config_survives_being_written_and_read() {
     for config in [crate::WorldConfig::second(), crate::WorldConfig::small()] {
         let text = serde_json::to_string(&config).unwrap();
