@@ -22,7 +22,7 @@ pub struct EditExample {
 }
 
 /// Edits to train on, all on one grid.
-pub trait EditDataset {
+pub trait EditDataset: Send + Sync {
     /// Number of edits, 1 or more.
     fn len(&self) -> u64;
 

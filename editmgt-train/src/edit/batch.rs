@@ -20,8 +20,11 @@ pub struct EditBatch {
     pub timestep: Vec<f32>,
     /// Micro-conditioning of the images.
     pub micro: Vec<MicroConditions>,
-    /// Whether each token is masked, `[B, N]` row-major: the positions of the loss.
+    /// Whether each token is masked, `[B, N]` row-major.
     pub masked: Vec<bool>,
+    /// Whether the loss counts each token, `[B, N]` row-major: those that are masked, or some of
+    /// them ([`LossOptions::scored_tokens`]).
+    pub scored: Vec<bool>,
     /// Whether each token differs from the reference, `[B, N]` row-major.
     pub changed: Vec<bool>,
     /// What each token of the reference shows, `[B, N, questions]` row-major; empty if unknown.
@@ -54,7 +57,7 @@ impl EditBatch {
             draws.stream("edit reference dropout", number).uniform() < conditions.reference_dropout;
         let count = examples.len();
         let (mut canvas, mut reference, mut target) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut masked, mut changed) = (Vec::new(), Vec::new());
+        let (mut masked, mut scored, mut changed) = (Vec::new(), Vec::new(), Vec::new());
         let (mut prompts, mut timestep, mut contents) = (Vec::new(), Vec::new(), Vec::new());
         for (position, example) in examples.into_iter().enumerate() {
             let sample = number * options.batch as u64 + position as u64;
@@ -75,6 +78,10 @@ impl EditBatch {
             target.extend(after);
             reference.extend(example.before);
             contents.extend(example.contents);
+            scored.extend(match options.loss.scored_tokens {
+                Some(most) => some_of(&mask.masked, &is_changed, most, draws, sample),
+                None => mask.masked.clone(),
+            });
             masked.extend(mask.masked);
             changed.extend(is_changed);
             prompts.push(if without_text { String::new() } else { example.instruction });
@@ -93,22 +100,23 @@ impl EditBatch {
             timestep,
             micro: vec![micro; count],
             masked,
+            scored,
             changed,
             contents,
         })
     }
 
-    /// Weight of each token in the likelihood, `[B, N]`: 0 unless masked.
+    /// Weight of each token in the likelihood, `[B, N]`: 0 unless scored.
     pub(super) fn weights(&self, options: &LossOptions) -> Vec<f32> {
         let tokens = self.target.size().len();
-        let items = self.masked.chunks(tokens).zip(self.changed.chunks(tokens)).enumerate();
-        let weigh = |(item, (masked, changed)): (usize, (&[bool], &[bool]))| {
+        let items = self.scored.chunks(tokens).zip(self.changed.chunks(tokens)).enumerate();
+        let weigh = |(item, (scored, changed)): (usize, (&[bool], &[bool]))| {
             let ids = self.target.image(item);
             let mut count = BTreeMap::<u32, f32>::new();
             ids.iter().for_each(|&id| *count.entry(id).or_default() += 1.0);
             let rare = ids.iter().map(|id| count[id].powf(-options.rarity));
             let mut weights: Vec<f32> =
-                rare.zip(masked).map(|(rare, &masked)| if masked { rare } else { 0.0 }).collect();
+                rare.zip(scored).map(|(rare, &scored)| if scored { rare } else { 0.0 }).collect();
             let sum = |of: bool| {
                 let those = weights.iter().zip(changed).filter(|(_, changed)| **changed == of);
                 those.map(|(weight, _)| weight).sum::<f32>()
@@ -147,6 +155,16 @@ impl EditBatch {
         cells.copied().collect()
     }
 
+    /// Whether each cell of the grid inside the blocks shows an object, `[B, cells]`: by the first
+    /// question about it, whose class 0 is none. False where that is unknown.
+    pub(super) fn shows(&self, inner: GridSize, questions: usize) -> Vec<bool> {
+        if questions == 0 {
+            return vec![false; self.target.batch() * inner.len()];
+        }
+        let contents = self.contents(inner, questions);
+        contents.chunks_exact(questions).map(|answers| answers[0] != 0).collect()
+    }
+
     /// The share of changed tokens in each cell of the grid inside the blocks, `[B, cells]`.
     pub(super) fn region(&self, inner: GridSize) -> Vec<f32> {
         let size = self.target.size();
@@ -161,6 +179,26 @@ impl EditBatch {
         region.iter_mut().for_each(|share| *share /= (rows * columns) as f32);
         region
     }
+}
+
+/// At most `most` of the masked tokens that change and as many of the others, drawn at random.
+fn some_of(
+    masked: &[bool],
+    changed: &[bool],
+    most: usize,
+    draws: &Draws,
+    sample: u64,
+) -> Vec<bool> {
+    let mut stream = draws.stream("edit scored", sample);
+    let order: Vec<f32> = masked.iter().map(|_| stream.uniform()).collect();
+    let mut scored = vec![false; masked.len()];
+    for kind in [true, false] {
+        let of_kind = |&token: &usize| masked[token] && changed[token] == kind;
+        let mut tokens: Vec<usize> = (0..masked.len()).filter(of_kind).collect();
+        tokens.sort_by(|&a, &b| order[a].total_cmp(&order[b]));
+        tokens.iter().take(most).for_each(|&token| scored[token] = true);
+    }
+    scored
 }
 
 #[cfg(test)]
@@ -210,8 +248,8 @@ mod tests {
     fn changed_tokens_have_their_share_of_every_sample() {
         let loss = LossOptions { changed_share: Some(0.75), ..LossOptions::default() };
         let mut batch = batch(&EditOptions::paper(3), 0);
-        // All masked; nothing changed; nothing masked among the changed.
-        batch.masked =
+        // All scored; nothing changed; nothing scored among the changed.
+        batch.scored =
             [[true; 8], [true; 8], [false, false, false, true, true, true, true, true]].concat();
         batch.changed[8..16].fill(false);
         let weights = batch.weights(&loss);
@@ -229,6 +267,36 @@ mod tests {
     }
 
     #[test]
+    fn some_tokens_of_each_kind_are_scored() {
+        let mut options = EditOptions::paper(1);
+        options.masking = MaskingOptions { fully_masked: 1.0 };
+        options.loss = LossOptions {
+            changed_share: Some(0.75),
+            scored_tokens: Some(2),
+            ..LossOptions::default()
+        };
+        let mut seen = [0; 8];
+        for number in 0..40 {
+            let batch = batch(&options, number);
+            assert_eq!(batch.masked, [true; 8]);
+            let of = |range: std::ops::Range<usize>| {
+                batch.scored[range].iter().filter(|&&scored| scored).count()
+            };
+            // Of three changed and five others.
+            assert_eq!([of(0..3), of(3..8)], [2, 2]);
+            let weights = batch.weights(&options.loss);
+            let sums = [&weights[..3], &weights[3..]].map(|part| part.iter().sum::<f32>());
+            assert!((sums[0] - 0.75).abs() < 1e-6 && (sums[1] - 0.25).abs() < 1e-6, "{sums:?}");
+            seen.iter_mut().zip(&batch.scored).for_each(|(n, &scored)| *n += u32::from(scored));
+        }
+        // Each about as often as the others of its kind: 26.7 and 16 of 40, four deviations.
+        assert!(seen[..3].iter().all(|&n| n.abs_diff(27) <= 12), "{seen:?}");
+        assert!(seen[3..].iter().all(|&n| n.abs_diff(16) <= 12), "{seen:?}");
+        options.loss.scored_tokens = None;
+        assert_eq!(batch(&options, 0).scored, [true; 8]);
+    }
+
+    #[test]
     fn a_cell_shows_what_its_first_token_shows() {
         let mut batch = batch(&EditOptions::paper(2), 0);
         batch.contents = (0..2 * 8 * 3).collect();
@@ -239,7 +307,7 @@ mod tests {
     #[test]
     fn rarity_divides_the_weight_of_equal_tokens() {
         let mut batch = batch(&EditOptions::paper(1), 0);
-        batch.masked = vec![true; 8];
+        batch.scored = vec![true; 8];
         batch.target = TokenGrid::new(1, GRID, vec![7, 7, 7, 7, 5, 5, 5, 9]).unwrap();
         let loss = LossOptions { rarity: 1.0, ..LossOptions::default() };
         let third = 1.0f32 / 3.0;
@@ -255,7 +323,7 @@ mod tests {
     fn nothing_masked_counts_nothing() {
         let loss = LossOptions { changed_share: Some(0.75), ..LossOptions::default() };
         let mut batch = batch(&EditOptions::paper(1), 0);
-        batch.masked.fill(false);
+        batch.scored.fill(false);
         assert_eq!(batch.weights(&loss), [0.0; 8]);
     }
 

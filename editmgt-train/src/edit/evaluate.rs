@@ -42,6 +42,7 @@ pub(super) fn evaluate(
     let mut losses = [Mean::default(); RATIOS.len()];
     let mut tokens = Tokens::default();
     let mut auc = Mean::default();
+    let mut heads = BTreeMap::<String, Mean>::new();
     for (number, indices) in indices.chunks(options.batch).enumerate() {
         let examples = data.examples(indices)?;
         let categories: Vec<_> = examples.iter().map(|example| example.category).collect();
@@ -53,12 +54,19 @@ pub(super) fn evaluate(
             let blocks: &[usize] = if ratio == 1.0 { &options.loss.map_blocks } else { &[] };
             let output = model.forward(&batch, &text, blocks)?;
             if ratio == 1.0 {
-                tokens.count(&batch, &categories, output.logits.clone())?;
+                for answer in model.head_answers(&batch, &output.reference)? {
+                    let mean: &mut Mean = heads.entry(answer.name).or_default();
+                    mean.sum += answer.right as f64;
+                    mean.weight += answer.of as f64;
+                }
+            }
+            let logits = model.transformer().logits(output.features);
+            if ratio == 1.0 {
+                tokens.count(&batch, &categories, logits.clone())?;
                 let inner = model.transformer().inner_grid(data.grid());
                 map_aucs(&output.maps, &batch.region(inner), &mut auc)?;
             }
-            let loss =
-                masked_nll(output.logits, &batch.target, &batch.weights(&LossOptions::default()))?;
+            let loss = masked_nll(logits, &batch.target, &batch.weights(&LossOptions::default()))?;
             let loss = loss.try_into_scalar::<f32>();
             let loss = loss.map_err(|e| Error::device("reading the loss", e))?;
             mean.add(f64::from(loss), indices.len() as f64);
@@ -70,6 +78,9 @@ pub(super) fn evaluate(
     }
     if auc.weight > 0.0 {
         metrics = metrics.with("map_auc", auc.value());
+    }
+    for (name, mean) in heads.into_iter().filter(|(_, mean)| mean.weight > 0.0) {
+        metrics = metrics.with(name, mean.value());
     }
     Ok(tokens.add_to(metrics))
 }
@@ -165,7 +176,8 @@ impl EditBatch {
             for ((token, &id), &masked) in canvas.iter_mut().zip(target).zip(&masked) {
                 *token = if masked { settings.mask_token } else { id };
             }
-            batch.masked[at].copy_from_slice(&masked);
+            batch.masked[at.clone()].copy_from_slice(&masked);
+            batch.scored[at].copy_from_slice(&masked);
             batch.timestep[item] = settings.options.timestep.of(ratio);
         }
         batch

@@ -202,7 +202,7 @@ impl EditRun {
     /// [`TrainError::Option`] for a value out of range.
     pub fn from_toml(text: &str) -> Result<Self, TrainError> {
         let mut run: Self = toml::from_str(text).map_err(|e| TrainError::Config(e.to_string()))?;
-        run.training.validate(run.model.double_blocks.saturating_add(run.model.single_blocks))?;
+        run.training.validate([run.model.double_blocks, run.model.single_blocks])?;
         run.model.structured_init.validate(run.model.heads)?;
         run.run.validate()?;
         run.edit_defaults.check()?;

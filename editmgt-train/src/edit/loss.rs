@@ -1,7 +1,7 @@
 //! Losses of edit training.
 
 use burn::tensor::{DType, Int, Tensor, TensorData, activation};
-use editmgt_core::{Error, Result, TokenGrid};
+use editmgt_core::{Error, GridSize, Result, TokenGrid, Upload};
 use editmgt_kernels::weighted_nll;
 
 /// The weighted mean of the negative log-likelihood of `targets`, `[1]`.
@@ -23,14 +23,52 @@ pub fn masked_nll(logits: Tensor<3>, targets: &TokenGrid, weights: &[f32]) -> Re
     if weights.len() != batch * positions {
         return Err(Error::shape("loss weights", batch * positions, weights.len()));
     }
+    targets.check_below(codes)?;
+    let shares = shares(weights)?;
+    Ok(weighted_nll(logits.reshape([batch * positions, codes]), targets.ids(), &shares))
+}
+
+/// [`masked_nll`] of `features` `[B, N, D]`, whose `logits` `[1, R, V]` are computed from those
+/// rows `[1, R, D]` alone that have a weight.
+///
+/// # Errors
+/// Those of [`masked_nll`].
+pub fn masked_nll_of(
+    features: Tensor<3>,
+    logits: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    targets: &TokenGrid,
+    weights: &[f32],
+) -> Result<Tensor<1>> {
+    let [batch, positions, width] = features.dims();
+    if targets.ids().len() != batch * positions || weights.len() != batch * positions {
+        let got = format!("{} targets, {} weights", targets.ids().len(), weights.len());
+        return Err(Error::shape("targets and loss weights", batch * positions, got));
+    }
+    let rows: Vec<usize> = (0..weights.len()).filter(|&row| weights[row] != 0.0).collect();
+    if rows.len() == weights.len() {
+        return masked_nll(logits(features), targets, weights);
+    }
+    let labels: Vec<u32> = rows.iter().map(|&row| targets.ids()[row]).collect();
+    let weights: Vec<f32> = rows.iter().map(|&row| weights[row]).collect();
+    let shares = shares(&weights)?;
+    let device = features.device();
+    let mut upload = Upload::default();
+    let (count, part) = (rows.len(), upload.indices(rows)?);
+    let rows: Tensor<1, Int> = upload.send(&device).indices(part, [count]);
+    let features = features.reshape([batch * positions, width]).select(0, rows);
+    let logits: Tensor<2> = logits(features.unsqueeze()).squeeze_dim(0);
+    let [_, codes] = logits.dims();
+    TokenGrid::new(1, GridSize::new(1, count), labels.clone())?.check_below(codes)?;
+    Ok(weighted_nll(logits, &labels, &shares))
+}
+
+/// Weights as shares of their sum.
+fn shares(weights: &[f32]) -> Result<Vec<f32>> {
     let total: f32 = weights.iter().sum();
     if !(total > 0.0 && total.is_finite() && weights.iter().all(|&w| w >= 0.0)) {
         return Err(Error::value("loss weights", "0 or more, with a sum above 0", total));
     }
-    targets.check_below(codes)?;
-    let shares: Vec<f32> = weights.iter().map(|w| w / total).collect();
-    let logits = logits.reshape([batch * positions, codes]);
-    Ok(weighted_nll(logits, targets.ids(), &shares))
+    Ok(weights.iter().map(|w| w / total).collect())
 }
 
 /// Mean Kullback-Leibler divergence `Σ q ln(q / p)` of attention maps from the true region, `[1]`,
@@ -128,23 +166,60 @@ pub fn slot_cross_entropy(
 /// # Errors
 /// [`Error::Shape`] when the number of answers differs.
 pub fn changed_cross_entropy(logits: Tensor<2>, changed: &[bool]) -> Result<Tensor<1>> {
+    let share = 1.0 / changed.len().max(1) as f32;
+    weighted_changed_cross_entropy(logits, changed, &vec![share; changed.len()])
+}
+
+/// [`changed_cross_entropy`] with a weight for each token, whose sum is 1.
+fn weighted_changed_cross_entropy(
+    logits: Tensor<2>,
+    changed: &[bool],
+    weights: &[f32],
+) -> Result<Tensor<1>> {
     let [batch, positions] = logits.dims();
     if changed.len() != batch * positions {
         return Err(Error::shape("changed tokens", batch * positions, changed.len()));
     }
-    let truth: Vec<f32> = changed.iter().map(|&changed| f32::from(u8::from(changed))).collect();
-    let truth = Tensor::from_data(
-        TensorData::new(truth, [batch, positions]),
-        (&logits.device(), DType::F32),
-    );
+    let device = logits.device();
+    let of = |values: Vec<f32>| -> Tensor<2> {
+        Tensor::from_data(TensorData::new(values, [batch, positions]), (&device, DType::F32))
+    };
+    let truth = of(changed.iter().map(|&changed| f32::from(u8::from(changed))).collect());
     let logits = logits.cast(DType::F32);
-    Ok((activation::softplus(logits.clone(), 1.0) - logits * truth).mean())
+    let costs = activation::softplus(logits.clone(), 1.0) - logits * truth;
+    Ok((costs * of(weights.to_vec())).sum())
+}
+
+/// [`changed_cross_entropy`] of cells of which some show an object (`shows`), as the mean over three
+/// kinds: those that change, those that show another object, and the others. Most cells are
+/// background, which is told by looking at it; which object is meant is not.
+///
+/// # Errors
+/// [`Error::Shape`] when the number of answers differs.
+pub fn target_cross_entropy(
+    logits: Tensor<2>,
+    changed: &[bool],
+    shows: &[bool],
+) -> Result<Tensor<1>> {
+    if shows.len() != changed.len() {
+        return Err(Error::shape("cells that show an object", changed.len(), shows.len()));
+    }
+    let kind = |cell: usize| match (changed[cell], shows[cell]) {
+        (true, _) => 0,
+        (false, true) => 1,
+        (false, false) => 2,
+    };
+    let mut counts = [0usize; 3];
+    (0..changed.len()).for_each(|cell| counts[kind(cell)] += 1);
+    let kinds = counts.iter().filter(|&&count| count > 0).count().max(1);
+    let weights: Vec<f32> =
+        (0..changed.len()).map(|cell| 1.0 / (kinds * counts[kind(cell)]) as f32).collect();
+    weighted_changed_cross_entropy(logits, changed, &weights)
 }
 
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
-    use editmgt_core::GridSize;
 
     use super::*;
 
@@ -208,6 +283,35 @@ mod tests {
     }
 
     #[test]
+    fn logits_of_some_rows_have_the_value_and_the_gradient_of_all() {
+        let device = Device::flex().autodiff();
+        // A last layer that is easy to see through: twice the features.
+        let last = |x: Tensor<3>| x * 2.0;
+        for weights in WEIGHTINGS {
+            let features = || {
+                let data = TensorData::new(logits(), [BATCH, POSITIONS, CODES]);
+                Tensor::<3>::from_data(data, &device).require_grad()
+            };
+            let gradient = |x: &Tensor<3>, loss: &Tensor<1>| {
+                x.grad(&loss.backward()).unwrap().try_into_vec_as::<f32>().unwrap()
+            };
+            let x = features();
+            let all = masked_nll(last(x.clone()), &targets(), &weights).unwrap();
+            let y = features();
+            let some = masked_nll_of(y.clone(), last, &targets(), &weights).unwrap();
+            for (a, b) in gradient(&x, &all).iter().zip(gradient(&y, &some)) {
+                assert!((a - b).abs() < 1e-6, "{a} {b}");
+            }
+            assert!((all.into_scalar::<f32>() - some.into_scalar::<f32>()).abs() < 1e-6);
+        }
+        let features = || Tensor::<3>::zeros([BATCH, POSITIONS, CODES], &device);
+        let outside = TokenGrid::filled(BATCH, GridSize::new(1, POSITIONS), CODES as u32);
+        assert!(masked_nll_of(features(), last, &outside, &WEIGHTINGS[1]).is_err());
+        assert!(masked_nll_of(features(), last, &targets(), &[1.0; 5]).is_err());
+        assert!(masked_nll_of(features(), last, &targets(), &[0.0; 6]).is_err());
+    }
+
+    #[test]
     fn large_logits_stay_finite() {
         let device = Device::flex();
         let huge = Tensor::<3>::full([BATCH, POSITIONS, CODES], 1e30, &device);
@@ -251,6 +355,26 @@ mod tests {
         assert_eq!(value(std::slice::from_ref(&uniform), &[0.0; 8]), 0.0);
         assert!(map_divergence(&[], &region).is_err());
         assert!(map_divergence(&[uniform], &[0.0; 4]).is_err());
+    }
+
+    #[test]
+    fn kinds_of_cells_have_equal_weights() {
+        let logits = || Tensor::<2>::from_data([[2.0f32, -1.0, 0.5, 3.0]], &Device::flex());
+        let value = |loss: Tensor<1>| loss.into_scalar::<f32>();
+        let changed = [true, false, false, false];
+        let shows = [true, true, false, false];
+        let cost = |x: f32| (1.0 + x.exp()).ln();
+        let expected = (cost(-2.0) + cost(-1.0) + (cost(0.5) + cost(3.0)) / 2.0) / 3.0;
+        let got = value(target_cross_entropy(logits(), &changed, &shows).unwrap());
+        assert!((got - expected).abs() < 1e-6, "{got} {expected}");
+        // Without objects, of two kinds; of one kind it is the mean.
+        let expected = (cost(-2.0) + (cost(-1.0) + cost(0.5) + cost(3.0)) / 3.0) / 2.0;
+        let got = value(target_cross_entropy(logits(), &changed, &[false; 4]).unwrap());
+        assert!((got - expected).abs() < 1e-6, "{got} {expected}");
+        let got = value(target_cross_entropy(logits(), &[false; 4], &[false; 4]).unwrap());
+        let mean = value(changed_cross_entropy(logits(), &[false; 4]).unwrap());
+        assert!((got - mean).abs() < 1e-6, "{got} {mean}");
+        assert!(target_cross_entropy(logits(), &changed, &shows[1..]).is_err());
     }
 
     #[test]

@@ -42,7 +42,10 @@ pub use batch::EditBatch;
 pub use compute::ComputeOptions;
 pub use file::{CurriculumStage, EditFile, EditRun};
 pub use lora::LoraOptions;
-pub use loss::{changed_cross_entropy, map_divergence, masked_nll, slot_cross_entropy};
+pub use loss::{
+    changed_cross_entropy, map_divergence, masked_nll, masked_nll_of, slot_cross_entropy,
+    target_cross_entropy,
+};
 pub use masking::{MaskDraw, MaskingOptions, mask_ratio, masked_count};
 pub use model::{EditModel, EditParts};
 pub use options::{ConditionOptions, DroppedText, EditOptions, LossOptions, TextLessons};

@@ -1,14 +1,14 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use editmgt_core::{MgtTransformer, ReferenceInput, Result, StepInput, TextConditioning};
+use editmgt_core::{Error, MgtTransformer, ReferenceInput, Result, StepInput, TextConditioning};
 use editmgt_kernels::{Operands, WithOperands};
 use editmgt_text::SmallText;
 use editmgt_transformer::{MgtModel, TrainingOutput};
 
 use super::{
-    EditBatch, EditDataset, LossOptions, changed_cross_entropy, map_divergence, masked_nll,
-    slot_cross_entropy,
+    EditBatch, EditDataset, LossOptions, changed_cross_entropy, map_divergence, masked_nll_of,
+    slot_cross_entropy, target_cross_entropy,
 };
 use crate::run::{Draws, TrainError, initialise};
 
@@ -24,6 +24,9 @@ pub struct EditModel {
     /// The number of classes of each of its questions.
     #[module(skip)]
     content_classes: Vec<usize>,
+    /// The double block after which it reads; the last if `None`.
+    #[module(skip)]
+    contents_block: Option<usize>,
 }
 
 impl WithOperands for EditModel {
@@ -46,6 +49,30 @@ pub struct EditParts {
     pub text: Option<SmallText>,
 }
 
+/// How often a head was right.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct HeadAnswer {
+    /// The name of the metric.
+    pub(super) name: String,
+    pub(super) right: usize,
+    pub(super) of: usize,
+}
+
+impl HeadAnswer {
+    fn of(
+        name: String,
+        cells: impl Iterator<Item = usize>,
+        is_right: impl Fn(usize) -> bool,
+    ) -> Self {
+        let (mut right, mut of) = (0, 0);
+        for cell in cells {
+            of += 1;
+            right += usize::from(is_right(cell));
+        }
+        Self { name, right, of }
+    }
+}
+
 impl EditModel {
     /// Combines the parts, with new heads of the transformer's `width` for which tokens change, if
     /// the loss needs them.
@@ -60,6 +87,7 @@ impl EditModel {
             reference_head: head(loss.reference_head_weight),
             contents_head: None,
             content_classes: Vec::new(),
+            contents_block: loss.contents_head_block,
         }
     }
 
@@ -159,6 +187,58 @@ impl EditModel {
         self.transformer.forward_training(&input, blocks)
     }
 
+    /// How often the heads on the reference are right, in the order of [`HeadAnswer`]: of the cells
+    /// that show a thing the answers to each question, of those that change and of the others that
+    /// show a thing whether they change.
+    ///
+    /// # Errors
+    /// [`Error::Device`](editmgt_core::Error::Device) when the answers can't be read.
+    pub(super) fn head_answers(
+        &self,
+        batch: &EditBatch,
+        reference: &[Tensor<3>],
+    ) -> Result<Vec<HeadAnswer>> {
+        let Some(last) = reference.last() else { return Ok(Vec::new()) };
+        let Some(head) = &self.contents_head else { return Ok(Vec::new()) };
+        let inner = self.transformer.inner_grid(batch.target.size());
+        let questions = self.content_classes.len();
+        let truth = batch.contents(inner, questions);
+        let shows = batch.shows(inner, questions);
+        let logits = self.contents(head, reference);
+        let (mut answers, mut start) = (Vec::new(), 0);
+        for (question, &classes) in self.content_classes.iter().enumerate() {
+            let best = logits.clone().narrow(1, start, classes).argmax(1);
+            let best = best.try_into_vec_as::<i64>();
+            let best = best.map_err(|e| Error::device("reading the best answers", e))?;
+            start += classes;
+            answers.push(HeadAnswer::of(
+                format!("reference/question_{question}"),
+                (0..best.len()).filter(|&cell| shows[cell]),
+                |cell| best[cell] == i64::from(truth[cell * questions + question]),
+            ));
+        }
+        if let Some(head) = &self.reference_head {
+            let scores = head.forward(last.clone()).try_into_vec_as::<f32>();
+            let scores = scores.map_err(|e| Error::device("reading the changes", e))?;
+            let changed: Vec<bool> = batch.region(inner).iter().map(|&share| share > 0.0).collect();
+            let cells = |of: bool| {
+                let (changed, shows) = (&changed, &shows);
+                (0..scores.len()).filter(move |&cell| changed[cell] == of && shows[cell])
+            };
+            for (name, of) in [("reference/changes", true), ("reference/stays", false)] {
+                let right = |cell: usize| (scores[cell] > 0.0) == of;
+                answers.push(HeadAnswer::of(name.into(), cells(of), right));
+            }
+        }
+        Ok(answers)
+    }
+
+    /// `[B * cells, all classes]` of the reference after each double block.
+    fn contents(&self, head: &Linear, reference: &[Tensor<3>]) -> Tensor<2> {
+        let block = self.contents_block.unwrap_or(reference.len() - 1);
+        head.forward(reference[block].clone()).flatten(0, 1)
+    }
+
     /// The loss of a batch, `[1]`.
     ///
     /// # Errors
@@ -172,7 +252,8 @@ impl EditModel {
         let output = self.forward(batch, text, &options.map_blocks)?;
         let inner = self.transformer.inner_grid(batch.target.size());
         let weights = batch.weights(options);
-        let mut loss = masked_nll(output.logits, &batch.target, &weights)?;
+        let logits = |features| self.transformer.logits(features);
+        let mut loss = masked_nll_of(output.features.clone(), logits, &batch.target, &weights)?;
         if options.map_weight > 0.0 {
             let region = batch.region(inner);
             loss = loss + map_divergence(&output.maps, &region)? * options.map_weight;
@@ -183,16 +264,17 @@ impl EditModel {
             loss = loss + cost * options.changed_head_weight;
         }
         // Without a reference there is nothing to find in it.
-        let Some(reference) = output.reference else { return Ok(loss) };
+        let Some(last) = output.reference.last() else { return Ok(loss) };
         if let Some(head) = &self.reference_head {
-            let logits = head.forward(reference.clone()).squeeze_dim(2);
+            let logits = head.forward(last.clone()).squeeze_dim(2);
             let changed: Vec<bool> =
                 batch.region(inner).into_iter().map(|share| share > 0.0).collect();
-            let cost = changed_cross_entropy(logits, &changed)?;
+            let shows = batch.shows(inner, self.content_classes.len());
+            let cost = target_cross_entropy(logits, &changed, &shows)?;
             loss = loss + cost * options.reference_head_weight;
         }
         if let Some(head) = &self.contents_head {
-            let logits: Tensor<2> = head.forward(reference).flatten(0, 1);
+            let logits = self.contents(head, &output.reference);
             let answers = batch.contents(inner, self.content_classes.len());
             let (cost, _) = slot_cross_entropy(logits, &self.content_classes, &answers)?;
             loss = loss + cost * options.contents_head_weight;

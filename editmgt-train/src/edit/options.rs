@@ -38,6 +38,10 @@ pub struct LossOptions {
     /// others the rest, whatever their numbers; above 0 and below 1. Requires a `changed_weight` of
     /// 1.
     pub changed_share: Option<f32>,
+    /// If set, only this many of an image's masked tokens that change count, and as many of the
+    /// others, drawn at random: the product that computes logits, a small model's largest, is
+    /// computed for those alone. Needs `changed_share`.
+    pub scored_tokens: Option<usize>,
     /// Down-weighting of repeated tokens: each of the `n` equal tokens of an image has weight
     /// `n^-rarity`; 0 (as in the paper) to 1. Plain backgrounds, which are most of a drawn image,
     /// say little about the objects on them.
@@ -50,11 +54,15 @@ pub struct LossOptions {
     pub changed_head_weight: f32,
     /// Weight of an auxiliary head that predicts which cells change from the reference's rows after
     /// the double blocks; 0 as in the paper. Its way to the weights that tell which object an
-    /// instruction means is short.
+    /// instruction means is short. Cells that change, other objects' cells and the background have
+    /// equal weights, where the data tell what a cell shows.
     pub reference_head_weight: f32,
     /// Weight of an auxiliary head that classifies from the same rows what each cell shows; 0 as in
     /// the paper. Only for data that tell it: the world of sprites.
     pub contents_head_weight: f32,
+    /// The double block after which it reads, the last if `None`. What things are must be known
+    /// before the block that compares them with the instruction.
+    pub contents_head_block: Option<usize>,
 }
 
 impl Default for LossOptions {
@@ -63,12 +71,14 @@ impl Default for LossOptions {
         Self {
             changed_weight: 1.0,
             changed_share: None,
+            scored_tokens: None,
             rarity: 0.0,
             map_weight: 0.0,
             map_blocks: Vec::new(),
             changed_head_weight: 0.0,
             reference_head_weight: 0.0,
             contents_head_weight: 0.0,
+            contents_head_block: None,
         }
     }
 }
@@ -128,11 +138,12 @@ impl EditOptions {
         }
     }
 
-    /// Checks the ranges, for a model with this number of blocks.
+    /// Checks the ranges, for a model with that many double and single blocks.
     ///
     /// # Errors
     /// [`TrainError::Option`] with the key.
-    pub fn validate(&self, blocks: usize) -> Result<(), TrainError> {
+    pub fn validate(&self, [double, single]: [usize; 2]) -> Result<(), TrainError> {
+        let blocks = double.saturating_add(single);
         for (key, value) in [("batch", self.batch), ("evaluated", self.evaluated)] {
             if value == 0 {
                 return Err(TrainError::option(key, "1 or more", value));
@@ -168,6 +179,18 @@ impl EditOptions {
                 let got = loss.changed_weight;
                 return Err(TrainError::option("changed_weight", "1 beside changed_share", got));
             }
+        }
+        if let Some(block) = loss.contents_head_block
+            && (block >= double || loss.contents_head_weight == 0.0)
+        {
+            let expected = format!("below {double}, beside a contents_head_weight above 0");
+            return Err(TrainError::option("contents_head_block", expected, block));
+        }
+        if let Some(most) = loss.scored_tokens
+            && (most == 0 || loss.changed_share.is_none())
+        {
+            let expected = "1 or more, beside changed_share";
+            return Err(TrainError::option("scored_tokens", expected, most));
         }
         if let Some(TextLessons { batch: 0, .. }) = self.text_lessons {
             return Err(TrainError::option("text_lessons.batch", "1 or more", 0));

@@ -181,11 +181,13 @@ mod tests {
             timestep: vec![1.0],
             micro: vec![MicroConditions::uncropped(64, 64)],
             masked: vec![true; GRID.len()],
+            scored: vec![true; GRID.len()],
             changed: vec![false; GRID.len()],
             contents: Vec::new(),
         };
         let text = TextSide::Trained(words()).encode(model, &[""]).unwrap();
-        model.forward(&batch, &text, &[]).unwrap().logits.try_into_vec_as::<f32>().unwrap()
+        let features = model.forward(&batch, &text, &[]).unwrap().features;
+        model.transformer().logits(features).try_into_vec_as::<f32>().unwrap()
     }
 
     /// The number of positions where a change of the reference changes that same position most.

@@ -117,6 +117,7 @@ pub(super) fn everything() -> EditOptions {
         timestep: TimestepConvention::MaskRatio,
         loss: LossOptions {
             changed_share: None,
+            scored_tokens: None,
             changed_weight: 4.0,
             rarity: 0.5,
             map_weight: 0.15,
@@ -124,6 +125,7 @@ pub(super) fn everything() -> EditOptions {
             changed_head_weight: 0.5,
             reference_head_weight: 0.25,
             contents_head_weight: 0.0,
+            contents_head_block: None,
         },
         ..EditOptions::paper(4)
     }
@@ -383,11 +385,11 @@ fn frozen_text_encoder_does_not_change() {
 #[test]
 fn options_out_of_range_are_named() {
     let good = everything();
-    assert!(good.validate(4).is_ok());
+    assert!(good.validate([2, 2]).is_ok());
     let bad = |change: fn(&mut EditOptions)| {
         let mut options = everything();
         change(&mut options);
-        options.validate(4).unwrap_err().to_string()
+        options.validate([2, 2]).unwrap_err().to_string()
     };
     for (error, named) in [
         (bad(|o| o.batch = 0), "batch"),
@@ -402,6 +404,8 @@ fn options_out_of_range_are_named() {
         (bad(|o| o.loss.map_blocks = vec![4]), "map_blocks"),
         (bad(|o| o.loss.changed_head_weight = -1.0), "changed_head_weight"),
         (bad(|o| o.loss.reference_head_weight = f32::NAN), "reference_head_weight"),
+        (bad(|o| o.loss.contents_head_block = Some(0)), "contents_head_block"),
+        (bad(|o| o.loss.scored_tokens = Some(1)), "scored_tokens"),
         (bad(|o| o.loss.contents_head_weight = -1.0), "contents_head_weight"),
     ] {
         assert!(error.contains(named), "{error}");
@@ -594,6 +598,7 @@ fn a_run_makes_a_model_that_edits() {
             heads: 2,
             axes: [2, 2, 4],
             rope_theta: 30.0,
+            position_frequencies: 4,
             merge_tokens: true,
             text_rows: 16,
             text_layers: 1,
@@ -602,9 +607,9 @@ fn a_run_makes_a_model_that_edits() {
         },
         edit_defaults: Default::default(),
         training: EditOptions { batch: 2, evaluated: 2, ..everything() },
-        learner: LearnerOptions { accumulate: 1, ..learner() },
+        learner: LearnerOptions { accumulate: 2, ..learner() },
         run: LoopOptions { steps: 2, ..LOOP },
-        compute: ComputeOptions::default(),
+        compute: ComputeOptions { workers: 2, ..ComputeOptions::default() },
     };
     let written = toml::to_string(&run).unwrap();
     assert_eq!(EditRun::from_toml(&written).unwrap(), run);

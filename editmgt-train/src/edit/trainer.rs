@@ -135,6 +135,8 @@ pub struct TrainingPlan {
     pub precision: Precision,
     /// Operands of matrix products on the CPU.
     pub products: Products,
+    /// Batches of a step that are computed at the same time on the CPU, 1 or more.
+    pub workers: usize,
     /// Devices beside the model's own, each of which computes its share of a step's batches.
     pub other_devices: Vec<Device>,
     /// Whether the model draws random numbers on its device (the dropout of an adapter): the device
@@ -152,6 +154,7 @@ impl TrainingPlan {
             freeze: Vec::new(),
             precision: Precision::default(),
             products: Products::default(),
+            workers: 1,
             other_devices: Vec::new(),
             draws_on_device: false,
         }
@@ -188,7 +191,8 @@ impl EditTrainer {
         options: EditOptions,
         plan: TrainingPlan,
     ) -> Result<Self, TrainError> {
-        options.validate(model.transformer().spec().blocks())?;
+        let spec = model.transformer().spec();
+        options.validate([spec.double_blocks, spec.single_blocks])?;
         if let Some(lessons) = options.text_lessons.filter(|lessons| lessons.steps >= plan.steps) {
             let expected = format!("fewer than the run's {}", plan.steps);
             return Err(TrainError::option("text_lessons.steps", expected, lessons.steps));
@@ -204,6 +208,10 @@ impl EditTrainer {
         let draws = Draws::new(plan.seed);
         let mut seeded = Vec::new();
         if plan.draws_on_device {
+            if plan.workers > 1 {
+                let expected = "1 where the model draws on its device: in an order of chance";
+                return Err(TrainError::option("workers", expected, plan.workers));
+            }
             seeded = model.devices();
             seeded.extend(plan.other_devices.iter().cloned());
         }
@@ -211,6 +219,7 @@ impl EditTrainer {
         let learner = Learner::new(freeze(model, &plan.freeze)?, plan.learner)?
             .with_precision(plan.precision)?
             .with_devices(plan.other_devices)?
+            .with_workers(plan.workers)?
             .with_products(plan.products)?;
         Ok(Self {
             accumulate,
@@ -299,16 +308,23 @@ impl Trainee for EditTrainer {
         };
         let size = options.batch as u64;
         let (accumulate, operands) = (self.accumulate, self.operands);
-        let update = learner.update(step - lessons, self.steps - lessons, |model, part| {
-            let number = step * accumulate + part as u64;
-            let samples = number * size..(number + 1) * size;
-            let indices: Vec<u64> = samples.map(|sample| order.at(sample)).collect();
-            let batch = EditBatch::new(settings, number, train.examples(&indices)?)?;
+        let text = &*text;
+        let parts: Vec<(u64, Vec<u64>)> = (0..accumulate)
+            .map(|part| {
+                let number = step * accumulate + part;
+                let samples = number * size..(number + 1) * size;
+                (number, samples.map(|sample| order.at(sample)).collect())
+            })
+            .collect();
+        let loss = |model: &EditModel, part: usize| {
+            let (number, indices) = &parts[part];
+            let batch = EditBatch::new(settings, *number, train.examples(indices)?)?;
             let prompts: Vec<&str> = batch.prompts.iter().map(String::as_str).collect();
             let model = model.clone().with_operands(operands);
             let text = text.encode(&model, &prompts)?;
             Ok(model.loss(&batch, &text, &options.loss)?)
-        })?;
+        };
+        let update = learner.update_at_once(step - lessons, self.steps - lessons, loss)?;
         let metrics = Metrics::default()
             .with("loss", update.loss)
             .with("gradient_norm", update.gradient_norm)

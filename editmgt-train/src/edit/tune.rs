@@ -94,7 +94,7 @@ impl TuneRun {
         let draws = Draws::new(self.seed);
         let Start { folder, config, mut transformer, text } =
             Start::load(&self.init_from, &learning)?;
-        self.training.validate(config.num_layers + config.num_single_layers)?;
+        self.training.validate([config.num_layers, config.num_single_layers])?;
         let mut frozen = self.freeze.clone();
         if let Some(lora) = &self.lora {
             self.check_timestep(&folder)?;

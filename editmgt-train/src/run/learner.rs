@@ -3,6 +3,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor};
 use editmgt_core::KeyMap;
 use editmgt_kernels::Recording;
+use rayon::ThreadPool;
 
 use super::gradients::{scalar, scaled};
 use super::initial::with_path_ids;
@@ -37,6 +38,9 @@ pub struct Learner<M: Module> {
     loss_scale: Option<LossScale>,
     /// Devices beside the model's own.
     others: Vec<Device>,
+    /// One for each batch that is computed at the same time on the CPU; none for one after the
+    /// other.
+    pools: Vec<ThreadPool>,
 }
 
 /// A copy of the model on one of the devices, and its gradients.
@@ -49,6 +53,32 @@ impl<M: Module> Worker<M> {
     fn new(model: M) -> Self {
         Self { model, accumulator: GradientsAccumulator::new() }
     }
+
+    /// Adds the gradients of a batch; its loss.
+    fn add(
+        &mut self,
+        pass: Pass,
+        batch: usize,
+        loss: impl FnOnce(&M, usize) -> Result<Tensor<1>, TrainError>,
+    ) -> Result<Tensor<1>, TrainError> {
+        let rounded = rounded(self.model.clone(), pass.precision);
+        let operands = pass.products.operands();
+        let forward = || operands.install(|| loss(&rounded, batch));
+        let loss = Recording::Kernels.install(forward)?.cast(DType::F32);
+        let gradients = (loss.clone() * pass.share).backward();
+        let gradients = GradientsParams::from_grads(gradients, &self.model);
+        self.accumulator.accumulate(&self.model, gradients);
+        Ok(loss.inner())
+    }
+}
+
+/// How the passes of a step compute.
+#[derive(Clone, Copy)]
+struct Pass {
+    precision: Precision,
+    products: Products,
+    /// Of a batch in the gradients of a step, times the scale of losses.
+    share: f64,
 }
 
 const WEIGHTS: &str = "weights";
@@ -75,6 +105,7 @@ impl<M: Module> Learner<M> {
             products: Products::F32,
             loss_scale: None,
             others: Vec::new(),
+            pools: Vec::new(),
         })
     }
 
@@ -145,6 +176,33 @@ impl<M: Module> Learner<M> {
         Ok(self)
     }
 
+    /// Data parallelism on the CPU: [`update_at_once`](Self::update_at_once) computes this many
+    /// batches of a step at the same time, each with its share of the threads. A small model's
+    /// operations are too short to be shared by threads.
+    ///
+    /// # Errors
+    /// [`TrainError::Option`] when there are other devices, or the batches of a step are not a
+    /// multiple of `workers`, and when threads can't be started.
+    pub fn with_workers(mut self, workers: usize) -> Result<Self, TrainError> {
+        let batches = self.options.accumulate;
+        if workers == 0 || !self.others.is_empty() && workers > 1 {
+            return Err(TrainError::option("workers", "1, or more on a single device", workers));
+        }
+        if !batches.is_multiple_of(workers) {
+            let expected = format!("a multiple of the {workers} workers");
+            return Err(TrainError::option("accumulate", expected, batches));
+        }
+        self.pools.clear();
+        if workers > 1 {
+            let threads = (rayon::current_num_threads() / workers).max(1);
+            let pool = || rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let pools = std::iter::repeat_with(pool).take(workers).collect::<Result<_, _>>();
+            let expected = "as many as threads can be started for";
+            self.pools = pools.map_err(|error| TrainError::option("workers", expected, error))?;
+        }
+        Ok(self)
+    }
+
     /// The devices of the run: the model's own first.
     fn devices(&self) -> Vec<Device> {
         let own = self.model.devices().into_iter().take(1);
@@ -153,7 +211,7 @@ impl<M: Module> Learner<M> {
 
     /// Step `step` of `total`. `loss` computes the loss of each batch of the step (its index is
     /// below [`LearnerOptions::accumulate`]), a tensor of one value on the device of the given
-    /// model.
+    /// model. It is called for one batch after the other.
     ///
     /// # Errors
     /// [`TrainError::NotFinite`] for a loss or gradient that is not finite, and the errors of
@@ -165,7 +223,34 @@ impl<M: Module> Learner<M> {
         total: u64,
         loss: impl FnMut(&M, usize) -> Result<Tensor<1>, TrainError>,
     ) -> Result<Update, TrainError> {
-        let (loss, gradients) = self.gradients(loss)?;
+        let gradients = self.gradients_in_turn(loss)?;
+        self.apply(step, total, gradients)
+    }
+
+    /// [`update`](Self::update) that computes as many batches at the same time as there are
+    /// [workers](Self::with_workers).
+    ///
+    /// # Errors
+    /// Those of [`update`](Self::update).
+    pub fn update_at_once(
+        &mut self,
+        step: u64,
+        total: u64,
+        loss: impl Fn(&M, usize) -> Result<Tensor<1>, TrainError> + Sync,
+    ) -> Result<Update, TrainError> {
+        let gradients = match self.pools.is_empty() {
+            true => self.gradients_in_turn(loss)?,
+            false => self.gradients_at_once(&loss)?,
+        };
+        self.apply(step, total, gradients)
+    }
+
+    fn apply(
+        &mut self,
+        step: u64,
+        total: u64,
+        (loss, gradients): (f32, GradientsParams),
+    ) -> Result<Update, TrainError> {
         let learning_rate = self.options.learning_rate.at(step, total);
         let clipped = clip_by_norm(&self.model, gradients, self.options.clip_norm);
         let skipped = matches!(clipped, Err(TrainError::NotFinite { .. }));
@@ -184,29 +269,72 @@ impl<M: Module> Learner<M> {
         Ok(update(gradient_norm))
     }
 
+    fn pass(&self) -> Pass {
+        let share = f64::from(self.scale()) / self.options.accumulate as f64;
+        Pass { precision: self.precision, products: self.products, share }
+    }
+
+    fn scale(&self) -> f32 {
+        self.loss_scale.map_or(1.0, |scale| scale.scale)
+    }
+
     /// The mean loss of the batches of a step, and its gradients on the model's device.
-    fn gradients(
+    fn gradients_in_turn(
         &self,
         mut loss: impl FnMut(&M, usize) -> Result<Tensor<1>, TrainError>,
     ) -> Result<(f32, GradientsParams), TrainError> {
-        let batches = self.options.accumulate;
-        let scale = self.loss_scale.map_or(1.0, |scale| scale.scale);
         let mut workers = vec![Worker::new(self.model.clone())];
         // A fork keeps the tensors' autodiff settings, and is a leaf of its own graph.
         let forks = self.others.iter().map(|device| self.model.clone().fork(device));
         workers.extend(forks.map(Worker::new));
-        let mut losses = Vec::with_capacity(batches);
-        let count = workers.len();
-        for batch in 0..batches {
-            let Worker { model, accumulator } = &mut workers[batch % count];
-            let rounded = rounded(model.clone(), self.precision);
-            let operands = self.products.operands();
-            let pass = || operands.install(|| loss(&rounded, batch));
-            let loss = Recording::Kernels.install(pass)?.cast(DType::F32);
-            losses.push(loss.clone().inner());
-            let gradients = (loss * (f64::from(scale) / batches as f64)).backward();
-            accumulator.accumulate(model, GradientsParams::from_grads(gradients, model));
-        }
+        let (pass, count) = (self.pass(), workers.len());
+        let losses = (0..self.options.accumulate)
+            .map(|batch| workers[batch % count].add(pass, batch, &mut loss))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.sum(workers, losses)
+    }
+
+    /// [`gradients_in_turn`](Self::gradients_in_turn), with a thread for each pool.
+    fn gradients_at_once(
+        &self,
+        loss: &(impl Fn(&M, usize) -> Result<Tensor<1>, TrainError> + Sync),
+    ) -> Result<(f32, GradientsParams), TrainError> {
+        let device = &self.devices()[0];
+        // A graph of its own for each: backward passes of one graph wait for each other.
+        let forks = (1..self.pools.len()).map(|_| self.model.clone().fork(device));
+        let workers: Vec<_> =
+            std::iter::once(self.model.clone()).chain(forks).map(Worker::new).collect();
+        let (pass, batches, count) = (self.pass(), self.options.accumulate, workers.len());
+        let part = move |index: usize, mut worker: Worker<M>| {
+            let batches = (index..batches).step_by(count);
+            let losses: Result<Vec<_>, _> =
+                batches.map(|batch| worker.add(pass, batch, loss)).collect();
+            losses.map(|losses| (worker, losses))
+        };
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let workers = workers.into_iter().zip(&self.pools).enumerate();
+            let threads: Vec<_> = workers
+                .map(|(index, (worker, pool))| {
+                    scope.spawn(move || pool.install(|| part(index, worker)))
+                })
+                .collect();
+            let joined = threads.into_iter().map(|thread| match thread.join() {
+                Ok(part) => part,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            joined.collect()
+        });
+        let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let (workers, losses): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        self.sum(workers, losses.concat())
+    }
+
+    /// The mean of the losses of all batches, and the sum of the workers' gradients.
+    fn sum(
+        &self,
+        workers: Vec<Worker<M>>,
+        losses: Vec<Tensor<1>>,
+    ) -> Result<(f32, GradientsParams), TrainError> {
         let mut sum = 0.0;
         for loss in losses {
             let value = scalar(loss, "reading the loss")?;
@@ -223,11 +351,11 @@ impl<M: Module> Learner<M> {
             let gradients = worker.accumulator.grads().to_device(&device, &model);
             accumulator.accumulate(&model, gradients);
         }
-        let gradients = match scale {
+        let gradients = match self.scale() {
             1.0 => accumulator.grads(),
-            _ => scaled(&model, accumulator.grads(), 1.0 / scale),
+            scale => scaled(&model, accumulator.grads(), 1.0 / scale),
         };
-        Ok((sum / batches as f32, gradients))
+        Ok((sum / self.options.accumulate as f32, gradients))
     }
 
     /// Adds weights, averages and the optimizer's state to a checkpoint.

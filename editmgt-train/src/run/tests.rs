@@ -245,7 +245,7 @@ fn accumulated_batches_are_one_large_batch() {
 /// The update of a step on fixed inputs, and the weights that it leaves.
 fn one_step(mut learner: Learner<Tiny>, batches: usize) -> (Update, [Vec<f32>; 2]) {
     let rows = 8 / batches;
-    let update = learner.update(3, 7, |model, batch| {
+    let update = learner.update_at_once(3, 7, |model, batch| {
         let values: Vec<f32> = (0..32).map(|i| (i as f32 * 0.7).sin()).collect();
         let device = model.first.weight.device();
         let x = Tensor::<2>::from_data(TensorData::new(values, [8, 4]), &device);
@@ -281,6 +281,40 @@ fn step_on_two_devices_equals_step_on_one() {
     }
     let Err(error) = learner(3).with_devices(other()) else { panic!("3 batches on 2 devices") };
     assert!(error.to_string().contains("accumulate: expected a multiple of the 2"), "{error}");
+}
+
+#[test]
+fn batches_at_the_same_time_equal_batches_in_turn() {
+    let (turn, turn_weights) = one_step(learner(4), 4);
+    for workers in [2, 4] {
+        let (at_once, weights) = one_step(learner(4).with_workers(workers).unwrap(), 4);
+        // The same sums in another order.
+        assert!((at_once.loss / turn.loss - 1.0).abs() < 1e-6, "{workers}: {at_once:?} {turn:?}");
+        assert!((at_once.gradient_norm / turn.gradient_norm - 1.0).abs() < 1e-6);
+        for (at_once, turn) in weights.iter().flatten().zip(turn_weights.iter().flatten()) {
+            assert!((at_once - turn).abs() < 1e-6, "{at_once} {turn}");
+        }
+    }
+    for (learner, workers, named) in [
+        (learner(3), 2, "accumulate: expected a multiple of the 2 workers"),
+        (learner(2), 0, "workers"),
+        (learner(4).with_devices(vec![Device::flex()]).unwrap(), 2, "workers"),
+    ] {
+        let Err(error) = learner.with_workers(workers) else { panic!("{named}") };
+        assert!(error.to_string().contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_failed_batch_of_a_worker_fails_the_step() {
+    let mut learner = learner(2).with_workers(2).unwrap();
+    let before = learner.model().first.weight.val().try_into_vec_as::<f32>().unwrap();
+    let failed = learner.update_at_once(0, 7, |model, batch| match batch {
+        1 => Err(TrainError::option("batch", "the first", batch)),
+        _ => Ok(model.second.weight.val().sum()),
+    });
+    assert!(failed.unwrap_err().to_string().contains("batch: expected the first"));
+    assert_eq!(learner.model().first.weight.val().try_into_vec_as::<f32>().unwrap(), before);
 }
 
 #[test]
