@@ -187,9 +187,9 @@ impl EditModel {
         self.transformer.forward_training(&input, blocks)
     }
 
-    /// How often the heads on the reference are right, in the order of [`HeadAnswer`]: of the cells
-    /// that show a thing the answers to each question, of those that change and of the others that
-    /// show a thing whether they change.
+    /// How often the heads on the reference are right about the cells that show an object: each
+    /// question about it, and whether it changes, of those that do and of the others. `reference` is
+    /// that after each double block.
     ///
     /// # Errors
     /// [`Error::Device`](editmgt_core::Error::Device) when the answers can't be read.

@@ -19,8 +19,9 @@ pub(crate) struct Tiles {
 /// 24 megapixels (0.3 GB) and the activations of a tile (0.6 GB) that stays below 4 GB.
 const STORED_BYTES: usize = 2_000_000_000;
 /// Bytes stored for each pixel of a tile, so that smaller tiles take less memory in all: with 128
-/// pixels 0.54 GB, less than a layer of 128 channels at 1024x1024 and the image.
-const STORED_BYTES_OF_PIXEL: usize = 32_768;
+/// pixels 0.52 GB, less than two layers of 256 channels at 512x512, of which one is put together
+/// from the other when an image of 1024x1024 is decoded.
+const STORED_BYTES_OF_PIXEL: usize = 31 * 1024;
 
 impl Tiles {
     /// Tiles of this side, with a bound of what is stored that fits it.

@@ -189,7 +189,7 @@ fn a_unit_ends_where_only_its_activation_is_needed() {
 #[test]
 fn smaller_tiles_store_less() {
     for (side, bytes) in
-        [(16, 8 << 20), (128, 512 << 20), (256, 2_000_000_000), (1 << 40, 2_000_000_000)]
+        [(16, 248 << 15), (128, 496 << 20), (256, 2_000_000_000), (1 << 40, 2_000_000_000)]
     {
         assert_eq!(Tiles::of_side(side).stored_bytes(), bytes, "{side}");
     }

@@ -38,9 +38,9 @@ impl Model {
 
     /// Opens a folder without reading its weights: each stage loads its component on demand,
     /// evicting the previous one, so that only one component is in memory at a time. CLIP and
-    /// Gemma2 are two components. Results are bit-for-bit equal; each edit loads every component
-    /// once and the codec twice (and the codec and the transformer again for each preview), which
-    /// counts as time of the waiting stage.
+    /// Gemma2 are two components, and so are the codec's encoder and decoder. Results are
+    /// bit-for-bit equal; each edit loads every component once (and the decoder and the transformer
+    /// again for each preview), which counts as time of the waiting stage.
     ///
     /// Configs, tokenisers and adapters are read now, and keys and shapes are checked. A component
     /// whose config or weights have changed (by its
