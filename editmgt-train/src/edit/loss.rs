@@ -190,9 +190,9 @@ fn weighted_changed_cross_entropy(
     Ok((costs * of(weights.to_vec())).sum())
 }
 
-/// [`changed_cross_entropy`] of cells of which some show an object (`shows`), as the mean over three
-/// kinds: those that change, those that show another object, and the others. Most cells are
-/// background, which is told by looking at it; which object is meant is not.
+/// [`changed_cross_entropy`] of cells of which some show an object (`shows`), as the mean over
+/// three kinds: those that change, those that show another object, and the others. Most cells are
+/// background, and easy.
 ///
 /// # Errors
 /// [`Error::Shape`] when the number of answers differs.

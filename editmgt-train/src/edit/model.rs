@@ -188,8 +188,8 @@ impl EditModel {
     }
 
     /// How often the heads on the reference are right about the cells that show an object: each
-    /// question about it, and whether it changes, of those that do and of the others. `reference` is
-    /// that after each double block.
+    /// question about it, and whether it changes, of those that do and of the others. `reference`
+    /// is that after each double block.
     ///
     /// # Errors
     /// [`Error::Device`](editmgt_core::Error::Device) when the answers can't be read.
