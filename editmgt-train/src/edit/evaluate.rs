@@ -54,10 +54,9 @@ pub(super) fn evaluate(
             let blocks: &[usize] = if ratio == 1.0 { &options.loss.map_blocks } else { &[] };
             let output = model.forward(&batch, &text, blocks)?;
             if ratio == 1.0 {
-                for answer in model.head_answers(&batch, &output.reference)? {
-                    let mean: &mut Mean = heads.entry(answer.name).or_default();
-                    mean.sum += answer.right as f64;
-                    mean.weight += answer.of as f64;
+                for (name, answers) in model.head_answers(&batch, &output.reference)? {
+                    let mean: &mut Mean = heads.entry(name).or_default();
+                    answers.iter().for_each(|&right| mean.add(f64::from(u8::from(right)), 1.0));
                 }
             }
             let logits = model.transformer().logits(output.features);

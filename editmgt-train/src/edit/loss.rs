@@ -1,7 +1,7 @@
 //! Losses of edit training.
 
 use burn::tensor::{DType, Int, Tensor, TensorData, activation};
-use editmgt_core::{Error, GridSize, Result, TokenGrid, Upload};
+use editmgt_core::{Error, Result, TokenGrid, Upload};
 use editmgt_kernels::weighted_nll;
 
 /// The weighted mean of the negative log-likelihood of `targets`, `[1]`.
@@ -58,7 +58,7 @@ pub fn masked_nll_of(
     let features = features.reshape([batch * positions, width]).select(0, rows);
     let logits: Tensor<2> = logits(features.unsqueeze()).squeeze_dim(0);
     let [_, codes] = logits.dims();
-    TokenGrid::new(1, GridSize::new(1, count), labels.clone())?.check_below(codes)?;
+    targets.check_below(codes)?;
     Ok(weighted_nll(logits, &labels, &shares))
 }
 
@@ -167,14 +167,14 @@ pub fn slot_cross_entropy(
 /// [`Error::Shape`] when the number of answers differs.
 pub fn changed_cross_entropy(logits: Tensor<2>, changed: &[bool]) -> Result<Tensor<1>> {
     let share = 1.0 / changed.len().max(1) as f32;
-    weighted_changed_cross_entropy(logits, changed, &vec![share; changed.len()])
+    weighted_changed_cross_entropy(logits, changed, vec![share; changed.len()])
 }
 
 /// [`changed_cross_entropy`] with a weight for each token, whose sum is 1.
 fn weighted_changed_cross_entropy(
     logits: Tensor<2>,
     changed: &[bool],
-    weights: &[f32],
+    weights: Vec<f32>,
 ) -> Result<Tensor<1>> {
     let [batch, positions] = logits.dims();
     if changed.len() != batch * positions {
@@ -187,7 +187,7 @@ fn weighted_changed_cross_entropy(
     let truth = of(changed.iter().map(|&changed| f32::from(u8::from(changed))).collect());
     let logits = logits.cast(DType::F32);
     let costs = activation::softplus(logits.clone(), 1.0) - logits * truth;
-    Ok((costs * of(weights.to_vec())).sum())
+    Ok((costs * of(weights)).sum())
 }
 
 /// [`changed_cross_entropy`] of cells of which some show an object (`shows`), as the mean over
@@ -214,12 +214,13 @@ pub fn target_cross_entropy(
     let kinds = counts.iter().filter(|&&count| count > 0).count().max(1);
     let weights: Vec<f32> =
         (0..changed.len()).map(|cell| 1.0 / (kinds * counts[kind(cell)]) as f32).collect();
-    weighted_changed_cross_entropy(logits, changed, &weights)
+    weighted_changed_cross_entropy(logits, changed, weights)
 }
 
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
+    use editmgt_core::GridSize;
 
     use super::*;
 

@@ -21,7 +21,7 @@ pub struct EditModel {
     slot_head: Option<Linear>,
     reference_head: Option<Linear>,
     contents_head: Option<Linear>,
-    /// The number of classes of each of its questions.
+    /// The number of classes of each question about what a token shows; empty if that is unknown.
     #[module(skip)]
     content_classes: Vec<usize>,
     /// The double block after which it reads; the last if `None`.
@@ -49,30 +49,6 @@ pub struct EditParts {
     pub text: Option<SmallText>,
 }
 
-/// How often a head was right.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct HeadAnswer {
-    /// The name of the metric.
-    pub(super) name: String,
-    pub(super) right: usize,
-    pub(super) of: usize,
-}
-
-impl HeadAnswer {
-    fn of(
-        name: String,
-        cells: impl Iterator<Item = usize>,
-        is_right: impl Fn(usize) -> bool,
-    ) -> Self {
-        let (mut right, mut of) = (0, 0);
-        for cell in cells {
-            of += 1;
-            right += usize::from(is_right(cell));
-        }
-        Self { name, right, of }
-    }
-}
-
 impl EditModel {
     /// Combines the parts, with new heads of the transformer's `width` for which tokens change, if
     /// the loss needs them.
@@ -92,7 +68,8 @@ impl EditModel {
     }
 
     /// Adds a head, for the transformer's `width`, that classifies what each cell of the reference
-    /// shows, if the loss needs one.
+    /// shows, if the loss needs one. With or without it the model knows then what the data tell
+    /// about a token.
     ///
     /// # Errors
     /// [`TrainError::Option`] if the loss needs one, and the data don't tell what a token shows.
@@ -103,10 +80,11 @@ impl EditModel {
         width: usize,
     ) -> Result<Self, TrainError> {
         let weight = loss.contents_head_weight;
+        let classes = data.content_classes();
+        self.content_classes = classes.clone();
         if weight == 0.0 {
             return Ok(self);
         }
-        let classes = data.content_classes();
         if classes.is_empty() {
             let expected = "0 for data that don't tell what a token shows";
             return Err(TrainError::option("contents_head_weight", expected, weight));
@@ -114,7 +92,6 @@ impl EditModel {
         let device = self.devices().into_iter().next().unwrap_or_default();
         let head = LinearConfig::new(width, classes.iter().sum());
         self.contents_head = Some(head.init(&device));
-        self.content_classes = classes;
         Ok(self)
     }
 
@@ -187,9 +164,9 @@ impl EditModel {
         self.transformer.forward_training(&input, blocks)
     }
 
-    /// How often the heads on the reference are right about the cells that show an object: each
-    /// question about it, and whether it changes, of those that do and of the others. `reference`
-    /// is that after each double block.
+    /// Whether the heads on the reference are right, by the name of a metric, about each cell that
+    /// shows an object: each question about it, and whether it changes, of those that do and of the
+    /// others. `reference` is that after each double block.
     ///
     /// # Errors
     /// [`Error::Device`](editmgt_core::Error::Device) when the answers can't be read.
@@ -197,37 +174,35 @@ impl EditModel {
         &self,
         batch: &EditBatch,
         reference: &[Tensor<3>],
-    ) -> Result<Vec<HeadAnswer>> {
+    ) -> Result<Vec<(String, Vec<bool>)>> {
         let Some(last) = reference.last() else { return Ok(Vec::new()) };
-        let Some(head) = &self.contents_head else { return Ok(Vec::new()) };
         let inner = self.transformer.inner_grid(batch.target.size());
         let questions = self.content_classes.len();
-        let truth = batch.contents(inner, questions);
         let shows = batch.shows(inner, questions);
-        let logits = self.contents(head, reference);
-        let (mut answers, mut start) = (Vec::new(), 0);
-        for (question, &classes) in self.content_classes.iter().enumerate() {
-            let best = logits.clone().narrow(1, start, classes).argmax(1);
-            let best = best.try_into_vec_as::<i64>();
-            let best = best.map_err(|e| Error::device("reading the best answers", e))?;
-            start += classes;
-            answers.push(HeadAnswer::of(
-                format!("reference/question_{question}"),
-                (0..best.len()).filter(|&cell| shows[cell]),
-                |cell| best[cell] == i64::from(truth[cell * questions + question]),
-            ));
+        let mut answers = Vec::new();
+        if let Some(head) = &self.contents_head {
+            let (truth, mut start) = (batch.contents(inner, questions), 0);
+            let logits = self.contents(head, reference);
+            for (question, &classes) in self.content_classes.iter().enumerate() {
+                let best = logits.clone().narrow(1, start, classes).argmax(1);
+                let best = best.try_into_vec_as::<i64>();
+                let best = best.map_err(|e| Error::device("reading the best answers", e))?;
+                start += classes;
+                let right = (0..best.len())
+                    .filter(|&cell| shows[cell])
+                    .map(|cell| best[cell] == i64::from(truth[cell * questions + question]));
+                answers.push((format!("reference/question_{question}"), right.collect()));
+            }
         }
         if let Some(head) = &self.reference_head {
             let scores = head.forward(last.clone()).try_into_vec_as::<f32>();
             let scores = scores.map_err(|e| Error::device("reading the changes", e))?;
             let changed: Vec<bool> = batch.region(inner).iter().map(|&share| share > 0.0).collect();
-            let cells = |of: bool| {
-                let (changed, shows) = (&changed, &shows);
-                (0..scores.len()).filter(move |&cell| changed[cell] == of && shows[cell])
-            };
             for (name, of) in [("reference/changes", true), ("reference/stays", false)] {
-                let right = |cell: usize| (scores[cell] > 0.0) == of;
-                answers.push(HeadAnswer::of(name.into(), cells(of), right));
+                let right = (0..scores.len())
+                    .filter(|&cell| changed[cell] == of && shows[cell])
+                    .map(|cell| (scores[cell] > 0.0) == of);
+                answers.push((name.to_owned(), right.collect()));
             }
         }
         Ok(answers)
