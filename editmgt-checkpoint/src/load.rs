@@ -130,8 +130,8 @@ pub fn load_module<M: Module>(
 }
 
 /// [`load_module`] of those parameters alone whose path in the module is `wanted`. The others stay
-/// as they are: in a module that was just built, without values and without memory, until they are
-/// used.
+/// as they are: in a module that was just built, without values and without memory. Don't compute
+/// with them: burn would draw random values then.
 ///
 /// # Errors
 /// Those of [`load_module`]; keys and shapes of all parameters are compared.

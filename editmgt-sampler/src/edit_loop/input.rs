@@ -99,7 +99,7 @@ pub struct LoopInput {
     /// compute the halves one after the other.
     pub guidance_reuse: bool,
     /// Whether a guided step that keeps nothing for partial ones computes the halves of its batch
-    /// one after the other: about half the memory of its activations, and a little more time.
+    /// one after the other: about half the memory of its activations; weights are read twice.
     pub guidance_in_turn: bool,
     /// The precision of what a full step keeps for partial ones.
     pub cache_dtype: CacheDtype,

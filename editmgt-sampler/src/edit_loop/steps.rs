@@ -64,8 +64,11 @@ impl EditLoop<'_> {
                 if at.guided && self.input.guidance_in_turn {
                     let [unconditional, conditional] =
                         self.halves(at, &tokens, &self.request(false, tokens.batch()), None)?;
-                    let (a, b) = (unconditional.logits, conditional.logits);
-                    let logits = guidance_of_halves(a, b, self.input.guidance_scale)?;
+                    let logits = guidance_of_halves(
+                        unconditional.logits,
+                        conditional.logits,
+                        self.input.guidance_scale,
+                    )?;
                     StepOutput { logits, maps: conditional.maps }
                 } else {
                     let request = self.request(at.guided, tokens.batch());
@@ -201,10 +204,10 @@ impl EditLoop<'_> {
         // So that the cache has only the conditional half.
         let [unconditional, conditional] =
             self.halves(at, tokens, &request(false), Some((&mut cache, None)))?;
-        let (a, b) =
-            (unconditional.logits.cast(FloatDType::F32), conditional.logits.cast(FloatDType::F32));
-        let difference = b.clone() - a.clone();
-        let logits = guidance_of_halves(a, b, self.input.guidance_scale)?;
+        let [uncond, cond] =
+            [unconditional.logits, conditional.logits].map(|logits| logits.cast(FloatDType::F32));
+        let difference = cond.clone() - uncond.clone();
+        let logits = guidance_of_halves(uncond, cond, self.input.guidance_scale)?;
         let output = StepOutput { logits, maps: conditional.maps };
         Ok(Kept { output, cache, difference: Some(difference) })
     }

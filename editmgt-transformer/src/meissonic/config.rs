@@ -82,8 +82,8 @@ pub struct MgtConfig {
     #[serde(default = "default_rope_theta", skip_serializing_if = "is_default_rope_theta")]
     pub rope_theta: f64,
     /// Frequencies per axis of the features of a cell's place in the picture that are added to the
-    /// image tokens; 0, as in the official model, which has no key for it, to 64. A small model
-    /// learns sooner with them what "in the top right corner" is.
+    /// image tokens; 0, as in the official model, which has no key for it, to 64. For
+    /// small models.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub position_frequencies: usize,
     /// Rows of the embedding table; the last one is the mask token.

@@ -8,8 +8,8 @@ use editmgt_core::{GridSize, Upload};
 
 use crate::meissonic::memo::Memo;
 
-/// A learned projection of a cell's place: rotary positions say where tokens are from each other, a
-/// word has no place, so that "in the top right corner" takes a model long to learn from them.
+/// A learned projection of a cell's place in the picture, which rotary positions have only
+/// relative to the text, at the first cell.
 #[derive(Module, Debug)]
 pub(crate) struct PositionEmbedding {
     /// `[2 * frequencies, D]`.

@@ -62,7 +62,7 @@ pub struct SpritesConfig {
     pub naming: Vec<Naming>,
     /// Whether a thing is only called by its place ("the left dog") if its centre is in that half
     /// of the picture, and those of all others that the name could mean are in the other half. Such
-    /// a name needs no comparison of things, which a small model learns late.
+    /// a name needs no comparison of things.
     pub clear_places: bool,
     /// Whether an instruction requests two successive edits. For evaluation.
     pub two_steps: bool,
