@@ -103,6 +103,7 @@ impl Edited {
     /// What visibly changed.
     pub(crate) fn visible(&self, thresholds: ChangeThresholds) -> VisibleChange<'_> {
         VisibleChange {
+            photo: self.photo.rgb(),
             edit: self.result.image.rgb(),
             decoded_photo: &self.decoded_photo,
             tokens: &self.result.tokens,
@@ -177,6 +178,7 @@ impl IdealEdit {
     /// What visibly changed, nothing held.
     pub(crate) fn change(&self, editor: &Editor) -> Outcome<VisibleChange<'_>> {
         Ok(VisibleChange {
+            photo: self.photo.rgb(),
             edit: &self.edit,
             decoded_photo: &self.decoded_photo,
             tokens: &self.tokens,

@@ -126,7 +126,8 @@ fn number(values: impl Iterator<Item = f64>, digits: usize) -> String {
 struct Setting {
     from: f32,
     until: f32,
-    token: Option<f32>,
+    token: f32,
+    of_contrast: Option<[f32; 2]>,
     limits: (&'static str, f32, f32),
 }
 
@@ -137,32 +138,37 @@ impl Setting {
         ChangeThresholds {
             from: self.from * unit,
             until: self.until * unit,
-            token: self.token.map(|token| token * unit),
+            token: self.token * unit,
+            of_contrast: self.of_contrast,
         }
     }
 
     /// `from` and `until` over a grid, then the other values with the chosen ones.
     fn all(local: bool) -> Vec<Self> {
-        let (chosen, chosen_token) =
-            if local { ((4.0, 16.0), None) } else { ((8.0, 32.0), Some(4.0)) };
-        let usual = NOISE_LIMITS[1];
+        let ChangeThresholds { from, until, token, of_contrast } =
+            ChangeThresholds::new(1.0, local);
+        let chosen = || Self { from, until, token, of_contrast, limits: NOISE_LIMITS[1] };
         let mut all = Vec::new();
         for from in [2.0, 4.0, 8.0] {
             for until in [8.0, 16.0, 32.0] {
                 if from < until {
-                    all.push(Self { from, until, token: chosen_token, limits: usual });
+                    all.push(Self { from, until, ..chosen() });
                 }
             }
         }
-        let (from, until) = chosen;
-        for limits in NOISE_LIMITS {
-            all.push(Self { from, until, token: chosen_token, limits });
+        all.extend(NOISE_LIMITS.map(|limits| Self { limits, ..chosen() }));
+        if local {
+            let shares = [[0.05, 0.1], [0.08, 0.16], [0.1, 0.2], [0.1, 0.3], [0.15, 0.3]];
+            let shares = shares.into_iter().map(Some);
+            all.extend(
+                [None]
+                    .into_iter()
+                    .chain(shares)
+                    .map(|of_contrast| Self { of_contrast, ..chosen() }),
+            );
         }
-        if !local {
-            for token in [None, Some(1.0), Some(2.0), Some(3.0), Some(6.0), Some(8.0)] {
-                all.push(Self { from, until, token, limits: usual });
-            }
-        }
+        let tokens = if local { [4.0, 8.0, 16.0, 255.0] } else { [1.0, 2.0, 6.0, 8.0] };
+        all.extend(tokens.map(|token| Self { token, ..chosen() }));
         all
     }
 }
@@ -171,9 +177,9 @@ fn thresholds(world: &World, codec: &str, split: Split, n: u64) -> Outcome<()> {
     let simulation = Simulation::named(codec)?;
     let editor = simulation.editor()?;
     println!(
-        "| hold | from | until | token | noise counts as | success | local edits | background | style | pixels outside | PSNR outside | L1 inside |"
+        "| hold | from | until | token | of the contrast | noise counts as | success | local edits | background | style | pixels outside | PSNR outside | L1 inside |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     let settings = Setting::all(simulation.is_local());
     for (hold_name, hold) in holds() {
         let mut rows: Vec<Vec<Measured>> = settings.iter().map(|_| Vec::new()).collect();
@@ -184,10 +190,12 @@ fn thresholds(world: &World, codec: &str, split: Split, n: u64) -> Outcome<()> {
                 row.push(edited.measure(world, &edited.composite(&change)?)?);
             }
         }
-        for (Setting { from, until, token, limits }, row) in settings.iter().zip(&rows) {
-            let token = token.map_or("-".to_owned(), |token| token.to_string());
+        for (Setting { from, until, token, of_contrast, limits }, row) in settings.iter().zip(&rows)
+        {
+            let of_contrast =
+                of_contrast.map_or("-".to_owned(), |[from, until]| format!("{from}, {until}"));
             println!(
-                "| {hold_name} | {from} | {until} | {token} | {} | {} |",
+                "| {hold_name} | {from} | {until} | {token} | {of_contrast} | {} | {} |",
                 limits.0,
                 cells(row)
             );

@@ -13,11 +13,20 @@ const NOISE: (f32, f32) = (1.0, 2.0);
 /// units of the codec's noise.
 const LOCAL: (f32, f32) = (4.0, 16.0);
 
-/// The same for a codec whose decode drifts everywhere with any change. Chosen on a simulated one;
-/// the official codec has not been measured.
+/// The same in shares of the contrast in the pixel's token, if that is more: what a local codec
+/// blurs beside an edge stays within the token.
+const LOCAL_CONTRAST: [f32; 2] = [0.08, 0.16];
+
+/// Mean change of a token's pixels above which the token shows the edit for its neighbours' sake:
+/// a local codec decodes a token with those next to it.
+const LOCAL_TOKEN: f32 = 12.0;
+
+/// The ramp for a codec whose decode drifts everywhere with any change, in units of its noise.
+/// Chosen on a simulated one; the official codec has not been measured.
 const GLOBAL: (f32, f32) = (8.0, 32.0);
 
-/// Mean change of a token's pixels above which the token counts as changed, for such a codec.
+/// Mean change of a token's pixels above which a token with another id counts as changed, for such
+/// a codec.
 const GLOBAL_TOKEN: f32 = 4.0;
 
 /// Ramp from the photo to the edit by the change of a pixel, in levels of 255.
@@ -27,9 +36,13 @@ pub struct ChangeThresholds {
     pub from: f32,
     /// From this change on: the edit.
     pub until: f32,
-    /// The mean change of a token's pixels above which the token counts as changed; `None` if every
-    /// token with another id does.
-    pub token: Option<f32>,
+    /// A mean change of a token's pixels. A local codec: above it a token with the photo's id
+    /// counts as changed, too. Others: above it a token with another id does.
+    pub token: f32,
+    /// Shares of the contrast in the pixel's token that `from` and `until` are at least: of what
+    /// the edit has there, and of the largest change, the lesser. `None` for codecs that are not
+    /// local.
+    pub of_contrast: Option<[f32; 2]>,
 }
 
 impl ChangeThresholds {
@@ -37,9 +50,17 @@ impl ChangeThresholds {
     /// ([`VqCodec::is_local`](editmgt_core::VqCodec::is_local)).
     pub fn new(noise: f32, local: bool) -> Self {
         let unit = noise.clamp(NOISE.0, NOISE.1);
-        let (from, until) = if local { LOCAL } else { GLOBAL };
-        let token = (!local).then_some(GLOBAL_TOKEN * unit);
-        Self { from: from * unit, until: until * unit, token }
+        let ((from, until), token) =
+            if local { (LOCAL, LOCAL_TOKEN) } else { (GLOBAL, GLOBAL_TOKEN) };
+        let of_contrast = local.then_some(LOCAL_CONTRAST);
+        Self { from: from * unit, until: until * unit, token: token * unit, of_contrast }
+    }
+
+    /// For the pixels of a token with this contrast.
+    fn for_contrast(self, contrast: u8) -> Self {
+        let Some(shares) = self.of_contrast else { return self };
+        let [from, until] = shares.map(|share| share * f32::from(contrast));
+        Self { from: self.from.max(from), until: self.until.max(until), ..self }
     }
 
     /// The weight of a pixel that changes by this many levels.
@@ -80,12 +101,16 @@ fn difference(a: &Rgb<u8>, b: &Rgb<u8>) -> u8 {
 
 /// Visible change: the difference between the decoded edit and the photo's own codec round trip.
 ///
-/// A pixel shows the edit as far as that difference exceeds the codec's noise, only in tokens whose
-/// id differs from the photo's, and never in held ones. For a non-local codec, a token counts as
-/// changed only if the mean difference of its pixels exceeds the drift; its eight neighbours are
-/// included.
+/// A pixel shows the edit as far as that difference, and the one from the photo itself, exceed the
+/// codec's noise, only in tokens that count as changed, and never in held ones. For a local codec
+/// those are tokens with another id than the photo's, and others whose pixels differ much on
+/// average; there the differences also have to exceed a share of the token's contrast, so that
+/// blurred edges don't spread. For a non-local codec those are tokens with another id whose pixels
+/// differ by more than the drift on average, and their eight neighbours.
 #[derive(Debug, Clone, Copy)]
 pub struct VisibleChange<'a> {
+    /// The photo.
+    pub photo: &'a RgbImage,
     /// The decoded edit, at the photo's size.
     pub edit: &'a RgbImage,
     /// The photo's own tokens decoded, at the photo's size.
@@ -108,10 +133,10 @@ impl VisibleChange<'_> {
     /// # Errors
     /// [`Error::Shape`] when the parts don't match.
     pub fn mask(&self) -> Result<ChangeMask> {
-        let photo = self.plan.photo();
-        for image in [self.edit, self.decoded_photo] {
-            if PixelSize::of(image) != photo {
-                return Err(Error::shape("decoded edit", photo, PixelSize::of(image)));
+        let size = self.plan.photo();
+        for image in [self.photo, self.edit, self.decoded_photo] {
+            if PixelSize::of(image) != size {
+                return Err(Error::shape("photo and decoded edit", size, PixelSize::of(image)));
             }
         }
         let grid = self.hold.size();
@@ -122,22 +147,35 @@ impl VisibleChange<'_> {
                 return Err(Error::shape("tokens", shape(1, grid), got));
             }
         }
-        let pixels = self.edit.pixels().zip(self.decoded_photo.pixels());
-        let change: Vec<u8> = pixels.map(|(edit, photo)| difference(edit, photo)).collect();
+        let change = differences(self.edit, self.decoded_photo);
         let unchanged = HoldMask::new(1, grid, self.unchanged(&change))?;
         let mask = ChangeMask::new(&unchanged, 0, self.plan)?;
-        Ok(mask.weighted(|pixel| self.thresholds.weight(change[pixel])))
+        let contrasts = self.contrasts(&change).into_iter();
+        let thresholds: Vec<ChangeThresholds> =
+            contrasts.map(|contrast| self.thresholds.for_contrast(contrast)).collect();
+        let visible = change.iter().zip(differences(self.edit, self.photo));
+        let visible: Vec<u8> = visible.map(|(&change, of_photo)| change.min(of_photo)).collect();
+        let columns = self.plan.token_columns(grid.width);
+        let rows = self.plan.token_rows(grid.height);
+        Ok(mask.weighted(|pixel| {
+            let (row, column) = (rows[pixel / columns.len()], columns[pixel % columns.len()]);
+            let (Some(row), Some(column)) = (row, column) else { return 0 };
+            thresholds[row * grid.width + column].weight(visible[pixel])
+        }))
     }
 
     /// Whether each token keeps the photo's pixels in any case.
     fn unchanged(&self, change: &[u8]) -> Vec<bool> {
         let held = self.hold.held();
-        let ids = self.tokens.ids().iter().zip(self.reference.ids()).zip(held);
-        let mut stays: Vec<bool> = ids.map(|((a, b), &held)| a == b || held).collect();
-        let Some(threshold) = self.thresholds.token else { return stays };
-        for (stays, mean) in stays.iter_mut().zip(self.token_means(change)) {
-            *stays |= mean <= f64::from(threshold);
+        let same = self.tokens.ids().iter().zip(self.reference.ids()).map(|(a, b)| a == b);
+        let faint =
+            self.token_means(change).into_iter().map(|mean| mean <= self.thresholds.token.into());
+        if self.thresholds.of_contrast.is_some() {
+            let stays = same.zip(faint).map(|(same, faint)| same && faint);
+            return stays.zip(held).map(|(stays, &held)| stays || held).collect();
         }
+        let stays = same.zip(faint).map(|(same, faint)| same || faint);
+        let stays: Vec<bool> = stays.zip(held).map(|(stays, &held)| stays || held).collect();
         let grid = self.hold.size();
         let (height, width) = (grid.height, grid.width);
         let near = |i: usize| {
@@ -150,21 +188,53 @@ impl VisibleChange<'_> {
 
     /// The mean change of each token's pixels; 0 without pixels.
     fn token_means(&self, change: &[u8]) -> Vec<f64> {
-        let grid = self.hold.size();
-        let mut sums = vec![(0u64, 0u64); grid.len()];
-        let columns = self.plan.token_columns(grid.width);
-        let rows = self.plan.token_rows(grid.height);
-        for (row, line) in rows.iter().zip(change.chunks(columns.len().max(1))) {
-            let Some(row) = row else { continue };
-            for (column, &change) in columns.iter().zip(line) {
-                let Some(column) = column else { continue };
-                let (sum, count) = &mut sums[row * grid.width + column];
-                *sum += u64::from(change);
-                *count += 1;
-            }
-        }
+        let sums = self.by_token(|(sum, count): &mut (u64, u64), pixel| {
+            *sum += u64::from(change[pixel]);
+            *count += 1;
+        });
         sums.into_iter().map(|(sum, count)| sum as f64 / count.max(1) as f64).collect()
     }
+
+    /// The contrast in each token: the largest range of a channel in the edit, at most the largest
+    /// change; 0 without pixels.
+    fn contrasts(&self, change: &[u8]) -> Vec<u8> {
+        let (pixels, _) = self.edit.as_raw().as_chunks::<3>();
+        // The largest change, and the least and the largest level of each channel.
+        let found = self.by_token(|found: &mut (u8, Option<[[u8; 3]; 2]>), pixel| {
+            let (levels, (most, range)) = (pixels[pixel], found);
+            *most = change[pixel].max(*most);
+            let [low, high] = range.get_or_insert([levels; 2]);
+            for (channel, level) in levels.into_iter().enumerate() {
+                low[channel] = low[channel].min(level);
+                high[channel] = high[channel].max(level);
+            }
+        });
+        let contrast = |(most, range): (u8, Option<[[u8; 3]; 2]>)| {
+            let [low, high] = range.unwrap_or_default();
+            high.into_iter().zip(low).map(|(high, low)| (high - low).min(most)).max()
+        };
+        found.into_iter().map(|found| contrast(found).unwrap_or_default()).collect()
+    }
+
+    /// For each token what `add` makes of the row-major indices of its pixels, from the default on.
+    fn by_token<T: Clone + Default>(&self, add: impl Fn(&mut T, usize)) -> Vec<T> {
+        let grid = self.hold.size();
+        let mut tokens = vec![T::default(); grid.len()];
+        let columns = self.plan.token_columns(grid.width);
+        for (y, row) in self.plan.token_rows(grid.height).into_iter().enumerate() {
+            let Some(row) = row else { continue };
+            for (x, column) in columns.iter().enumerate() {
+                let Some(column) = column else { continue };
+                add(&mut tokens[row * grid.width + column], y * columns.len() + x);
+            }
+        }
+        tokens
+    }
+}
+
+/// The largest channel difference of each pixel.
+fn differences(a: &RgbImage, b: &RgbImage) -> Vec<u8> {
+    a.pixels().zip(b.pixels()).map(|(a, b)| difference(a, b)).collect()
 }
 
 #[cfg(test)]
@@ -177,18 +247,57 @@ mod tests {
 
     #[test]
     fn thresholds_follow_the_noise_within_limits() {
-        for (noise, local, from, until, token) in [
-            (0.0, true, 4.0, 16.0, None),
-            (1.5, true, 6.0, 24.0, None),
-            (200.0, true, 8.0, 32.0, None),
-            (1.0, false, 8.0, 32.0, Some(4.0)),
+        let of_contrast = Some([0.08, 0.16]);
+        for (noise, local, from, until, token, of_contrast) in [
+            (0.0, true, 4.0, 16.0, 12.0, of_contrast),
+            (1.5, true, 6.0, 24.0, 18.0, of_contrast),
+            (200.0, true, 8.0, 32.0, 24.0, of_contrast),
+            (1.0, false, 8.0, 32.0, 4.0, None),
         ] {
-            let expected = ChangeThresholds { from, until, token };
+            let expected = ChangeThresholds { from, until, token, of_contrast };
             assert_eq!(ChangeThresholds::new(noise, local), expected);
         }
         let thresholds = ChangeThresholds::new(1.0, true);
         for (change, weight) in [(0, 0), (4, 0), (10, 32768), (16, 65535), (255, 65535)] {
             assert_eq!(thresholds.weight(change), weight, "{change}");
+        }
+    }
+
+    /// Tokens of 2x1 pixels, all new; which pixels show something of the edit.
+    fn shown(photo: [u8; 6], decoded_photo: [u8; 6], edit: [u8; 6], local: bool) -> [bool; 6] {
+        let size = GridSize::new(1, 3);
+        let grid = |id| TokenGrid::new(1, size, vec![id; 3]).unwrap();
+        let image = |levels: [u8; 6]| RgbImage::from_fn(6, 1, |x, _| Rgb([levels[x as usize]; 3]));
+        let change = VisibleChange {
+            photo: &image(photo),
+            edit: &image(edit),
+            decoded_photo: &image(decoded_photo),
+            tokens: &grid(1),
+            reference: &grid(0),
+            hold: &HoldMask::new(1, size, vec![false; 3]).unwrap(),
+            plan: &ResizePlan::native(PixelSize::new(1, 6), 1).unwrap(),
+            thresholds: ChangeThresholds::new(1.0, local),
+        };
+        let mask = change.mask().unwrap();
+        std::array::from_fn(|pixel| mask.weights()[pixel] > 0)
+    }
+
+    #[test]
+    fn a_faint_pixel_beside_an_edge_of_the_edit_is_the_photos() {
+        // An edge with its blur, a plain faint change, and an edge that was the photo's.
+        let (photo, edit) = ([0, 0, 0, 0, 0, 250], [250, 15, 15, 15, 15, 15]);
+        let expected = [true, false, true, true, true, true];
+        assert_eq!(shown(photo, photo, edit, true), expected);
+        assert_eq!(shown(photo, photo, edit, false), [true; 6]);
+    }
+
+    #[test]
+    fn a_pixel_that_looks_like_the_photo_is_the_photos() {
+        // The codec blurs the photo's own edge, and the edit has none there.
+        let (photo, decoded) = ([0; 6], [0, 0, 60, 0, 60, 60]);
+        for local in [true, false] {
+            assert_eq!(shown(photo, decoded, [0; 6], local), [false; 6]);
+            assert_eq!(shown(photo, decoded, [200; 6], local), [true; 6]);
         }
     }
 
@@ -203,32 +312,32 @@ mod tests {
     }
 
     /// Tokens of 2x2 pixels: the first is new and visible, the second drifts, the third is new but
-    /// held, the others are unchanged.
+    /// held, the others are unchanged, of which the last looks otherwise beside the one before.
     fn weights(local: bool) -> Vec<u16> {
-        let size = GridSize::new(1, 5);
-        let grid = |ids: [u32; 5]| TokenGrid::new(1, size, ids.to_vec()).unwrap();
-        let decoded_photo = RgbImage::new(10, 2);
-        let levels = [90, 3, 90, 0, 90];
-        let edit = RgbImage::from_fn(10, 2, |x, _| Rgb([levels[x as usize / 2]; 3]));
-        let hold = HoldMask::new(1, size, vec![false, false, true, false, false]).unwrap();
+        let size = GridSize::new(1, 6);
+        let grid = |ids: [u32; 6]| TokenGrid::new(1, size, ids.to_vec()).unwrap();
+        let photo = RgbImage::new(12, 2);
+        let levels = [90, 3, 90, 0, 12, 90];
+        let edit = RgbImage::from_fn(12, 2, |x, _| Rgb([levels[x as usize / 2]; 3]));
+        let hold = [false, false, true, false, false, false];
         let change = VisibleChange {
+            photo: &photo,
             edit: &edit,
-            decoded_photo: &decoded_photo,
-            tokens: &grid([1, 1, 1, 0, 0]),
-            reference: &grid([0; 5]),
-            hold: &hold,
-            plan: &ResizePlan::native(PixelSize::new(2, 10), 1).unwrap(),
+            decoded_photo: &photo,
+            tokens: &grid([1, 1, 1, 0, 0, 0]),
+            reference: &grid([0; 6]),
+            hold: &HoldMask::new(1, size, hold.to_vec()).unwrap(),
+            plan: &ResizePlan::native(PixelSize::new(2, 12), 1).unwrap(),
             thresholds: ChangeThresholds::new(1.0, local),
         };
-        change.mask().unwrap().weights()[..10].to_vec()
+        change.mask().unwrap().weights()[..12].to_vec()
     }
 
     #[test]
-    fn only_new_tokens_that_are_not_held_and_differ_visibly_show_the_edit() {
+    fn only_changed_tokens_that_are_not_held_and_differ_visibly_show_the_edit() {
         let all = ChangeMask::ALL;
-        let expected = [all, all, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(weights(true), expected);
-        assert_eq!(weights(false), expected);
+        assert_eq!(weights(true), [all, all, 0, 0, 0, 0, 0, 0, 0, 0, all, all]);
+        assert_eq!(weights(false), [all, all, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     proptest! {
@@ -253,7 +362,7 @@ mod tests {
             let (photo, edit, decoded_photo) = (image(4), image(5), image(6));
             let plan = ResizePlan::native(PixelSize::new(height, width), 1).unwrap();
             let change = VisibleChange {
-                edit: &edit, decoded_photo: &decoded_photo, tokens: &tokens,
+                photo: &photo, edit: &edit, decoded_photo: &decoded_photo, tokens: &tokens,
                 reference: &reference, hold: &hold, plan: &plan,
                 thresholds: ChangeThresholds::new(1.0, local),
             };

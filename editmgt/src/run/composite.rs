@@ -76,6 +76,7 @@ impl PhotoRun<'_> {
                 report.thresholds = Some(thresholds);
                 let decoded_photo = plan.restore(RgbImage::clone(&own.image), self.photo)?;
                 let visible = VisibleChange {
+                    photo: self.photo.rgb(),
                     edit: &edit,
                     decoded_photo: &decoded_photo,
                     tokens: edited.tokens,

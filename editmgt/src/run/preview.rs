@@ -89,6 +89,7 @@ impl PreviewComposite<'_> {
         }
         let plan = ResizePlan::native(size, 1)?;
         let visible = VisibleChange {
+            photo: &photo,
             edit: &edit,
             decoded_photo: &decoded_photo,
             tokens: &changed,
