@@ -37,7 +37,7 @@ pub(crate) async fn edit(
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [photo, instruction, out] = editmgt_examples::arguments("make the red circle blue")?;
+    let [photo, instruction, out] = editmgt_examples::arguments("make the red car blue")?;
     let editor = spawn_blocking(|| Editor::embedded().build()).await??;
     let photo = Arc::new(Photo::open(photo)?);
     // An edit uses all cores: more than one at once only costs memory.

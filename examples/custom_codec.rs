@@ -36,7 +36,7 @@ impl VqCodec for Brightened {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [photo, instruction, out] = editmgt_examples::arguments("make the red circle blue")?;
+    let [photo, instruction, out] = editmgt_examples::arguments("make the red car blue")?;
     let options = LoadOptions::for_device(editmgt::open_default_device()?)?;
     let codec = Model::embedded(&options, &[])?.codec;
     // The transformer, which knows this codec's tokens, and the text encoder are the model's own.

@@ -42,7 +42,7 @@ impl AttentionConsolidator for MaxOverLayers {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [photo, instruction, out] = editmgt_examples::arguments("make the red circle blue")?;
+    let [photo, instruction, out] = editmgt_examples::arguments("make the red car blue")?;
     let photo = Photo::open(photo)?;
     let editor = Editor::embedded().consolidator(MaxOverLayers).build()?;
     let result = editor.edit(&photo, EditRequest::new(instruction).score_map(true))?;

@@ -2,7 +2,7 @@
 //! holds: `cargo run -p editmgt-examples --example custom_hold -- [PHOTO INSTRUCTION OUT]`
 #![forbid(unsafe_code)]
 
-use editmgt::sampler::HoldAuto;
+use editmgt::sampler::{HoldAuto, HoldMargin};
 use editmgt::{EditRequest, Editor, Error, HoldMask, HoldPolicy, HoldRequest, Photo, RegionHold};
 
 pub(crate) struct HoldFrame<H> {
@@ -33,10 +33,12 @@ impl<H: RegionHold> RegionHold for HoldFrame<H> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [photo, instruction, out] = editmgt_examples::arguments("make the red circle blue")?;
+    let [photo, instruction, out] = editmgt_examples::arguments("make the red car blue")?;
     let editor = Editor::embedded().build()?;
     // For one request; `Editor::embedded().hold(..)` sets a policy for all.
-    let hold = HoldPolicy::custom(HoldFrame { tokens: 2, inside: HoldAuto });
+    // Inside the frame as the model does it by itself, with a margin of a token.
+    let inside = HoldMargin::new(Box::new(HoldAuto), 1);
+    let hold = HoldPolicy::custom(HoldFrame { tokens: 2, inside });
     let result = editor.edit(&Photo::open(photo)?, EditRequest::new(instruction).hold(hold))?;
     println!("{:.0}% of the tokens were held", 100.0 * result.report.tokens_held);
     Ok(result.image.save(out)?)

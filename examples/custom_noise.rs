@@ -29,7 +29,7 @@ impl<N: NoiseSource> NoiseSource for Antithetic<N> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [photo, instruction, out] = editmgt_examples::arguments("make the red circle blue")?;
+    let [photo, instruction, out] = editmgt_examples::arguments("make the red car blue")?;
     let photo = Photo::open(photo)?;
     let editor = Editor::embedded().noise(Antithetic(ChaChaNoise::new(7))).build()?;
     let request = EditRequest::new(instruction).temperature((1.0, 0.0));

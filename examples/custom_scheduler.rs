@@ -39,7 +39,7 @@ impl UnmaskScheduler for RowByRow {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [photo, instruction, out] = editmgt_examples::arguments("make the red circle blue")?;
+    let [photo, instruction, out] = editmgt_examples::arguments("make the red car blue")?;
     let editor = Editor::embedded().scheduler(RowByRow).build()?;
     Ok(editor.edit(&Photo::open(photo)?, instruction)?.image.save(out)?)
 }

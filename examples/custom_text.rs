@@ -9,11 +9,11 @@ use editmgt::{
 };
 
 const SYNONYMS: [(&str, &str); 5] = [
-    ("crimson", "red"),
+    ("scarlet", "red"),
     ("azure", "blue"),
-    ("disc", "circle"),
-    ("box", "square"),
-    ("paint", "make"),
+    ("automobile", "car"),
+    ("kitten", "cat"),
+    ("tint", "make"),
 ];
 
 pub(crate) struct WithSynonyms(pub(crate) Box<dyn TextEncoder>);
@@ -51,7 +51,8 @@ impl TextEncoder for WithSynonyms {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [photo, instruction, out] = editmgt_examples::arguments("paint the crimson disc azure")?;
+    let [photo, instruction, out] =
+        editmgt_examples::arguments("tint the scarlet automobile azure")?;
     let text =
         Model::embedded(&LoadOptions::for_device(editmgt::open_default_device()?)?, &[])?.text;
     let editor = Editor::embedded().text(WithSynonyms(text)).build()?;

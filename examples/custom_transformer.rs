@@ -45,7 +45,7 @@ impl MgtTransformer for Counting {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [photo, instruction, out] = editmgt_examples::arguments("make the red circle blue")?;
+    let [photo, instruction, out] = editmgt_examples::arguments("make the red car blue")?;
     let model = Model::embedded(&LoadOptions::for_device(editmgt::open_default_device()?)?, &[])?;
     // Shared, so that it can be asked afterwards.
     let counting = Arc::new(Counting::new(model.transformer));

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = std::env::args().nth(1).ok_or("usage: gallery FOLDER")?;
     std::fs::create_dir_all(&out)?;
     let editor = Editor::embedded().build()?;
-    let world = World::new(WorldConfig::small())?;
+    let world = World::new(WorldConfig::embedded())?;
     println!("| | before | where | after | the truth |");
     println!("|---|---|---|---|---|");
     // The categories alternate.

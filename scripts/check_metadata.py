@@ -90,7 +90,7 @@ def old_picture(folder):
 
 def check(program, folder, source, extension):
     out = folder / f"{source.suffix[1:]}-to.{extension}"
-    command = [program, "edit", source, "make the red circle blue", "--quiet", "-o", out]
+    command = [program, "edit", source, "make the red car blue", "--quiet", "-o", out]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
         return [run.stderr.strip()], out

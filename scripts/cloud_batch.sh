@@ -81,7 +81,7 @@ done
 create results
 put "$root/editmgt-server/scenes/scene.png" photos in/scene.png
 for i in $(seq 12); do
-    printf '{"photo": "scene.png", "instruction": "make the red circle blue", "seed": %d, "steps": 40, "name": "job-%02d"}\n' "$i" "$i"
+    printf '{"photo": "scene.png", "instruction": "make the red car blue", "seed": %d, "steps": 40, "name": "job-%02d"}\n' "$i" "$i"
 done >"$work/jobs.jsonl"
 put "$work/jobs.jsonl" photos in/jobs.jsonl
 

@@ -21,7 +21,7 @@ import sys
 import time
 import zlib
 
-INSTRUCTION = "make the red circle blue"
+INSTRUCTION = "make the red car blue"
 counts = collections.Counter()
 unexpected = collections.Counter()
 accepted = ended = 0

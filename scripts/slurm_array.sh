@@ -96,7 +96,7 @@ sinfo --version
 
 out=$work/results
 for i in $(seq 24); do
-    printf '{"photo": "%s", "instruction": "make the red circle blue", "seed": %d, "steps": 60, "name": "job-%02d"}\n' \
+    printf '{"photo": "%s", "instruction": "make the red car blue", "seed": %d, "steps": 60, "name": "job-%02d"}\n' \
         "$root/editmgt-server/scenes/scene.png" "$i" "$i"
 done >"$work/jobs.jsonl"
 submit() {

@@ -88,7 +88,7 @@ mod edits {
 
     /// One with the model's defaults, and one with the options that these leave out.
     fn requests() -> [(&'static str, EditRequest); 2] {
-        let instruction = "make the red circle blue";
+        let instruction = "make the red car blue";
         let guided = EditRequest::new(instruction)
             .steps(6)
             .guidance_scale(3.0)

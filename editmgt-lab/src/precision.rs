@@ -17,11 +17,11 @@ pub(crate) const SCENE: &[u8] = include_bytes!("scene.png");
 
 /// Edits of it.
 const INSTRUCTIONS: [&str; 5] = [
-    "make the red circle blue",
-    "remove the red square",
-    "replace the red circle with a green star",
-    "change the background to grass",
-    "turn the picture into a drawing",
+    "make the red car blue",
+    "remove the green apple",
+    "replace the red car with a green apple",
+    "change the background to a beach",
+    "make the picture a poster",
 ];
 
 #[derive(Args)]

@@ -46,7 +46,7 @@ pub(crate) fn run(args: WorldArgs) -> Outcome {
     let mut config = match &args.config {
         Some(path) => read_config(path).map_err(|e| format!("{}: {e}", path.display()))?,
         None if args.second => WorldConfig::second(),
-        None => WorldConfig::small(),
+        None => WorldConfig::embedded(),
     };
     if let Some(seed) = args.seed {
         config = config.with_seed(seed);

@@ -19,7 +19,7 @@ const option = (name, label, group, doc, expected, preset, from, kind, bounds = 
   { name, label, group, doc, expected, default: preset, from, kind, min: null, max: null, step: null, choices: null, ...bounds });
 
 const OPTIONS = [
-  option("size", "Size", "image", "Side of the square whose area the model works on, in pixels.", "1 to 16384 pixels", "80", "model", "integer", { min: 1, max: 16384, step: 1 }),
+  option("size", "Size", "image", "Side of the square whose area the model works on, in pixels.", "1 to 16384 pixels", "128", "model", "integer", { min: 1, max: 16384, step: 1 }),
   option("negative_prompt", "Negative prompt", "sampling", "What to steer away from. Read when `guidance_scale` is above 1.", "any words", "", "model", "text"),
   option("steps", "Steps", "sampling", "Number of steps, 1 to 4096.", "1 to 4096", "4", "model", "integer", { min: 1, max: 4096, step: 1 }),
   option("guidance_scale", "Guidance", "sampling", "Classifier-free guidance, 0 to 100; 1 and below turns it off, which halves the work.", "0 to 100", "1", "model", "number", { min: 0, max: 100 }),
@@ -37,7 +37,7 @@ const OPTIONS = [
   option("score_map", "Score map", "where", "Whether to compute where the edit is even if nothing is held by it.", "true or false", "false", "library", "boolean"),
   option("feather", "Feather", "image", "Over how many pixels, 0 to 4096, the edit fades.", "0 to 4096 pixels", "0", "library", "integer", { min: 0, max: 4096, step: 1 }),
 ];
-const EXAMPLES = ["make the red circle blue", "turn the yellow triangle red", "make the blue square green"];
+const EXAMPLES = ["make the red car blue", "turn the yellow mushroom red", "make the blue apple green"];
 export const MODEL = {
   version: "0.1.0", name: "a mock model", models: ["a mock model"], trained_for: ["edit"], device: "no device",
   known: { words: WORDS, examples: EXAMPLES },

@@ -174,7 +174,7 @@ const ROUTES = [
   ["GET", /^\/health$/, () => ({ status: "ok", version: MODEL.version })],
   ["GET", /^\/mock\/counts$/, () => counts],
   ["GET", /^\/api\/model$/, () => MODEL],
-  ["GET", /^\/api\/examples$/, () => Object.entries(SCENES).map(([key, { instruction }]) => ({ id: key, instruction, width: 80, height: 80 }))],
+  ["GET", /^\/api\/examples$/, () => Object.entries(SCENES).map(([key, { instruction }]) => ({ id: key, instruction, width: 128, height: 128 }))],
   ["GET", /^\/api\/examples\/([\w-]+)$/, (_, [key]) => png(draw(find(new Map(Object.entries(SCENES)), key, "example")))],
   ["POST", /^\/api\/photos$/, async (request, _, query) => {
     const photo = { id: id(), name: query.get("name") ?? "photo.png", picture: readImage(await bodyOf(request), "photo") };

@@ -52,7 +52,7 @@ await step("before and after, zoom and pan", {}, async (page) => {
   await shot(page, "split-light");
   await page.locator("#zoom-one").click();
   assert.equal(await text(page, "zoom-value"), "100%");
-  assert.equal((await page.locator("#before").boundingBox()).width, 80);
+  assert.equal((await page.locator("#before").boundingBox()).width, 128);
   await page.mouse.move(sheet.x + 40, sheet.y + 40);
   await page.mouse.wheel(0, -400);
   assert.notEqual(await text(page, "zoom-value"), "100%");
@@ -76,7 +76,7 @@ await step("stops an edit and continues it", {}, async (page) => {
   });
   await stopAfter(1, page.locator("#go"));
   assert.match(await text(page, "result-title"), /^Stopped after \d+ of 200 steps\.$/);
-  assert.equal(await page.locator("#instruction").inputValue(), "make the red circle blue");
+  assert.equal(await page.locator("#instruction").inputValue(), "make the red car blue");
   assert.equal(await page.locator("#option-steps").inputValue(), "200");
   assert.ok(await page.locator("#resume").isVisible() && !(await page.locator("#save-png").isVisible()));
   await shot(page, "stopped-light");
@@ -116,7 +116,7 @@ await step("λ and the budget redraw the region without a model run", {}, async 
 await step("a word shows its map, by a look where there is none", {}, async (page) => {
   await example(page);
   await page.locator('.segments label:has(input[value="word"])').click();
-  await page.locator("#words .chip", { hasText: "circle" }).click();
+  await page.locator("#words .chip", { hasText: "car" }).click();
   await page.locator("#region-text", { hasText: "may change" }).waitFor();
   assert.equal(editsStarted(page), 1);
   assert.ok(await page.locator("#show-scores").isChecked());
@@ -171,7 +171,7 @@ await step("paints, erases, undoes, saves and loads a mask", {}, async (page) =>
   assert.equal(await text(page, "message"), "");
   await page.locator("#result summary").click();
   const mask = await file(page, "save-mask");
-  assert.equal(decode(mask.bytes).width, 80);
+  assert.equal(decode(mask.bytes).width, 128);
   await page.locator("#brush-clear").click();
   assert.ok(await page.locator("#mask-save").isDisabled());
   await page.locator("#mask-file").setInputFiles({ name: "mask.png", mimeType: "image/png", buffer: mask.bytes });
@@ -199,7 +199,7 @@ await step("variations as a strip, more like this, history as a tree", {}, async
   await page.locator("#variations").selectOption("1");
   await page.locator("#further").click();
   await page.locator("#base-note").waitFor();
-  await page.locator("#instruction").fill("make the red square green");
+  await page.locator("#instruction").fill("make the green apple red");
   await run(page, () => page.keyboard.press("Enter"));
   assert.equal(await page.locator("#history ul ul .opener").count(), 1, "the edit of an edit is below it");
   await page.waitForTimeout(900);
@@ -210,7 +210,7 @@ await step("variations as a strip, more like this, history as a tree", {}, async
   await page.reload();
   await page.locator("#history .opener").nth(5).waitFor();
   await page.locator("#history .opener").nth(1).click();
-  assert.equal(await page.locator("#instruction").inputValue(), "make the red circle blue");
+  assert.equal(await page.locator("#instruction").inputValue(), "make the red car blue");
   await page.locator("#result").waitFor();
 });
 
@@ -219,7 +219,7 @@ if (!server) {
     await example(page);
     await page.locator('.segments label:has(input[value="inpaint"])').click();
     assert.ok(!(await page.locator("#where-choice").isVisible()), "what is painted is where");
-    await page.locator("#instruction").fill("a green star");
+    await page.locator("#instruction").fill("a green cat");
     await page.locator("#go").click();
     await page.locator("#message", { hasText: "Paint where" }).waitFor();
     const sheet = await page.locator("#before").boundingBox();
@@ -233,7 +233,7 @@ if (!server) {
     await accessible(page, "fill in");
     await page.locator('.segments label:has(input[value="outpaint"])').click();
     assert.ok(!(await page.locator("#where-panel").isVisible()));
-    await page.locator("#instruction").fill("a red circle");
+    await page.locator("#instruction").fill("a red car");
     await edit(page);
     const [before, after] = [await page.locator("#before").boundingBox(), await page.locator("#after").boundingBox()];
     assert.ok(Math.abs(after.width / before.width - 1.5) < 0.01, `${after.width} of ${before.width}`);
@@ -249,7 +249,7 @@ if (!server) {
     await page.locator("#result").waitFor({ state: "hidden" });
     const photo = await page.locator("#before").boundingBox();
     assert.ok(Math.abs(photo.width / photo.height - 1.5) < 0.01, "an extended photo is a new photo");
-    await page.locator("#instruction").fill("make the red circle blue");
+    await page.locator("#instruction").fill("make the red car blue");
     await page.locator('.segments label:has(input[value="edit"])').click();
     await edit(page);
   });
@@ -277,13 +277,13 @@ await step("downloads and code to copy", {}, async (page) => {
   assert.equal(name, "scene-edited.png");
   assert.ok(bytes.includes("iTXteditmgt"), "the PNG has its record");
   await page.locator("#result summary").click();
-  assert.equal(JSON.parse((await file(page, "save-record")).bytes).request.instruction, "make the red circle blue");
+  assert.equal(JSON.parse((await file(page, "save-record")).bytes).request.instruction, "make the red car blue");
   assert.ok(JSON.parse((await file(page, "save-report")).bytes).pixels_kept > 0.5);
   assert.equal((await file(page, "save-map")).bytes.subarray(1, 4).toString(), "PNG");
   assert.ok(!(await page.locator("#save-mask").isVisible()));
   await page.locator("#copy-command").click();
   await page.locator("#code code", { hasText: "editmgt edit" }).waitFor();
-  assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^editmgt edit .*make the red circle blue/);
+  assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^editmgt edit .*make the red car blue/);
   await page.locator("#copy-rust").click();
   await page.locator("#code code", { hasText: "EditRequest" }).waitFor();
   await shot(page, "code-light");
@@ -300,8 +300,8 @@ await step("answers words that the model does not know", {}, async (page) => {
   assert.equal(await page.evaluate(() => document.activeElement.id), "answer-title");
   await shot(page, "unknown-light");
   await accessible(page, "answer");
-  await page.locator("#answer-words .chip", { hasText: /^circle$/ }).click();
-  assert.equal(await page.locator("#instruction").inputValue(), "make the circle blue");
+  await page.locator("#answer-words .chip", { hasText: /^car$/ }).click();
+  assert.equal(await page.locator("#instruction").inputValue(), "make the car blue");
   await page.locator("#instruction").fill("");
   await page.locator("#suggestions .chip").first().click();
   await page.locator("#plan", { hasText: "Works at" }).waitFor();

@@ -1,4 +1,4 @@
-// Made-up pictures for the mock server: a scene of shapes, an "edit" that recolours the shape that the instruction
+// Made-up pictures for the mock server: a scene of shapes with the names of things, an "edit" that recolours the shape that the instruction
 // names, and the score map that a model could have had for it.
 
 export const COLOURS = { red: [205, 40, 45], orange: [235, 130, 30], yellow: [245, 205, 60], green: [60, 150, 80],
@@ -6,9 +6,9 @@ export const COLOURS = { red: [205, 40, 45], orange: [235, 130, 30], yellow: [24
 const GROUNDS = { snow: [240, 243, 248], sand: [222, 200, 160], sky: [165, 205, 235], grass: [110, 160, 90], slate: [95, 105, 115] };
 
 const INSIDE = {
-  circle: (x, y) => x * x + y * y <= 1,
-  square: (x, y) => Math.abs(x) <= 0.9 && Math.abs(y) <= 0.9,
-  triangle: (x, y) => y <= 0.9 && Math.abs(x) <= (y + 1) / 2,
+  car: (x, y) => x * x + y * y <= 1,
+  apple: (x, y) => Math.abs(x) <= 0.9 && Math.abs(y) <= 0.9,
+  mushroom: (x, y) => y <= 0.9 && Math.abs(x) <= (y + 1) / 2,
 };
 
 export const WORDS = [...Object.keys(COLOURS), ...Object.keys(GROUNDS), ...Object.keys(INSIDE), "a", "the", "make", "turn",
@@ -16,15 +16,15 @@ export const WORDS = [...Object.keys(COLOURS), ...Object.keys(GROUNDS), ...Objec
 
 /** The scenes that are offered as examples. */
 export const SCENES = {
-  scene: { ground: "snow", instruction: "make the red circle blue",
-    shapes: [["circle", "red", 24, 24, 10], ["square", "red", 56, 40, 9], ["triangle", "purple", 66, 70, 9]] },
-  meadow: { ground: "grass", instruction: "turn the yellow triangle red",
-    shapes: [["triangle", "yellow", 26, 50, 14], ["circle", "orange", 58, 22, 9]] },
-  beach: { ground: "sand", instruction: "make the blue square green",
-    shapes: [["square", "blue", 40, 34, 13], ["circle", "yellow", 16, 64, 8], ["triangle", "green", 66, 62, 8]] },
+  scene: { ground: "snow", instruction: "make the red car blue",
+    shapes: [["car", "red", 38, 38, 16], ["apple", "red", 90, 64, 14], ["mushroom", "purple", 106, 112, 14]] },
+  meadow: { ground: "grass", instruction: "turn the yellow mushroom red",
+    shapes: [["mushroom", "yellow", 42, 80, 22], ["car", "orange", 93, 35, 14]] },
+  beach: { ground: "sand", instruction: "make the blue apple green",
+    shapes: [["apple", "blue", 64, 54, 21], ["car", "yellow", 26, 102, 13], ["mushroom", "green", 106, 99, 13]] },
 };
 
-export function draw({ ground, shapes }, side = 80) {
+export function draw({ ground, shapes }, side = 128) {
   const rgb = Buffer.alloc(3 * side * side);
   for (let i = 0; i < side * side; i += 1) {
     const [x, y] = [i % side, Math.floor(i / side)];

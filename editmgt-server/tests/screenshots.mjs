@@ -39,7 +39,7 @@ await shot(light, "light");
 const dark = await open({ ...window, colorScheme: "dark" });
 await example(dark);
 await dark.locator('.segments label:has(input[value="word"])').click();
-await dark.locator("#words .chip", { hasText: "circle" }).click();
+await dark.locator("#words .chip", { hasText: "car" }).click();
 await dark.locator("#region-text", { hasText: "may change" }).waitFor();
 await slide(dark, "threshold", [30]);
 await settle(dark);

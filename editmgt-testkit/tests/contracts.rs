@@ -40,11 +40,7 @@ fn own_stages_keep_the_contracts() {
 fn fakes_keep_the_contracts() {
     let device = Device::flex();
     assert_codec_contract(&ColourCodec::new(&device), &device);
-    assert_text_encoder_contract(
-        &WordEncoder::new(&device),
-        "Make the red circle blue",
-        "red circle",
-    );
+    assert_text_encoder_contract(&WordEncoder::new(&device), "Make the red car blue", "red car");
     assert_transformer_contract(&CopyTransformer::new(&device), &device);
 }
 

@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for WorldConfig {
 }
 
 impl WorldConfig {
-    /// The world of the embedded small model: [`shapes::WorldConfig::small`].
+    /// A small world of shapes, for tests: [`shapes::WorldConfig::small`].
     pub fn small() -> Self {
         Self::Shapes(shapes::WorldConfig::small())
     }
@@ -56,6 +56,11 @@ impl WorldConfig {
     /// The second world, with all its features: [`sprites::SpritesConfig::default`].
     pub fn second() -> Self {
         Self::Sprites(sprites::SpritesConfig::default())
+    }
+
+    /// The world of the embedded small model: [`sprites::SpritesConfig::embedded`].
+    pub fn embedded() -> Self {
+        Self::Sprites(sprites::SpritesConfig::embedded())
     }
 
     /// Reads a config; missing keys have their defaults.

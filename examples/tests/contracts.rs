@@ -29,7 +29,7 @@ use custom_noise::Antithetic;
 use custom_scheduler::RowByRow;
 use custom_text::WithSynonyms;
 use custom_transformer::Counting;
-use editmgt::sampler::HoldAuto;
+use editmgt::sampler::{HoldAuto, HoldMargin};
 use editmgt::{
     ChaChaNoise, EditError, EditRequest, Editor, EditorBuilder, LoadOptions, Model, Photo,
 };
@@ -67,8 +67,8 @@ fn codec() {
 #[test]
 fn text() {
     let text = WithSynonyms(model().text);
-    let prompt = "paint the crimson disc azure";
-    editmgt_testkit::assert_text_encoder_contract(&text, prompt, "crimson disc");
+    let prompt = "tint the scarlet automobile azure";
+    editmgt_testkit::assert_text_encoder_contract(&text, prompt, "scarlet automobile");
 }
 
 #[test]
@@ -84,18 +84,24 @@ fn each_edits_a_photo() {
         let editor = builder.device(Device::flex()).build().unwrap();
         editor.edit(&photo, instruction).unwrap()
     };
-    let red = "make the red circle blue";
+    let red = "make the red car blue";
     let plain = edit(Editor::embedded(), red);
     let Model { codec, text, transformer, .. } = model();
+    let hold = HoldMargin::new(Box::new(HoldAuto), 1);
     for (stage, builder, instruction, changes) in [
         ("scheduler", Editor::embedded().scheduler(RowByRow), red, true),
         ("consolidator", Editor::embedded().consolidator(MaxOverLayers), red, true),
-        // The circle is inside the frame.
-        ("hold", Editor::embedded().hold(HoldFrame { tokens: 2, inside: HoldAuto }), red, false),
-        // At temperature 0 nothing is drawn.
-        ("noise", Editor::embedded().noise(Antithetic(ChaChaNoise::new(7))), red, false),
+        // The car and its margin are inside the frame.
+        ("hold", Editor::embedded().hold(HoldFrame { tokens: 1, inside: hold }), red, false),
+        // The first of a pair draws what the seed draws by itself.
+        ("noise", Editor::embedded().noise(Antithetic(ChaChaNoise::new(0))), red, false),
         ("codec", Editor::embedded().codec(Brightened { codec, gamma: 0.8 }), red, true),
-        ("text", Editor::embedded().text(WithSynonyms(text)), "make the crimson disc azure", false),
+        (
+            "text",
+            Editor::embedded().text(WithSynonyms(text)),
+            "make the scarlet automobile azure",
+            false,
+        ),
         ("transformer", Editor::embedded().transformer(Counting::new(transformer)), red, false),
     ] {
         let result = edit(builder, instruction);
@@ -113,7 +119,7 @@ fn a_dropped_future_stops_its_edit() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let editor = Editor::embedded().device(Device::flex()).build().unwrap();
     let photo = Arc::new(Photo::open("scenes/scene.png").unwrap());
-    let request = EditRequest::new("make the red circle blue").steps(8);
+    let request = EditRequest::new("make the red car blue").steps(8);
     let edit = || {
         let (sender, progress) = tokio::sync::mpsc::unbounded_channel();
         (async_edit::edit(editor.clone(), photo.clone(), request.clone(), sender), progress)

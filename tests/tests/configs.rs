@@ -9,7 +9,7 @@ use editmgt_train::codec::CodecRun;
 use editmgt_train::edit::{EditFile, EditModel, EditParts, EditRun, LossOptions, TuneRun};
 use editmgt_train::run::freeze;
 use editmgt_transformer::{Connector, MgtConfig, TextArchitecture};
-use editmgt_world::{Category, WorldConfig, shapes};
+use editmgt_world::{Category, WorldConfig, shapes, sprites};
 
 /// A config by its file name; tests run in the folder of their package.
 fn config(name: &str) -> String {
@@ -110,11 +110,25 @@ impl ModuleVisitor for Trained {
 }
 
 #[test]
-fn configs_of_the_embedded_model_are_of_the_small_world() {
-    let edit = EditRun::from_toml(&config("embedded-edit.toml")).unwrap();
+fn configs_of_the_embedded_model_are_of_its_world() {
+    let edit = EditRun::from_toml(&config("second-edit.toml")).unwrap();
+    let codec = CodecRun::from_toml(&config("second-codec.toml")).unwrap();
+    let all = |world: WorldConfig| world.with_categories(Category::ALL.to_vec());
+    assert_eq!(all(edit.world.unwrap()), WorldConfig::embedded());
+    // Its scenes are crowded; it sees images only.
+    let WorldConfig::Sprites(world) = all(codec.world) else { panic!("a world of sprites") };
+    let sprites::SpritesConfig { max_objects, naming, clear_places, .. } =
+        sprites::SpritesConfig::embedded();
+    let world = sprites::SpritesConfig { max_objects, naming, clear_places, ..world };
+    assert_eq!(WorldConfig::Sprites(world), WorldConfig::embedded());
+}
+
+#[test]
+fn configs_of_the_first_model_are_of_the_small_world() {
+    let edit = EditRun::from_toml(&config("shapes-edit.toml")).unwrap();
     let world = edit.world.unwrap().with_categories(Category::ALL.to_vec());
     assert_eq!(world, WorldConfig::small());
-    let codec = CodecRun::from_toml(&config("world-codec.toml")).unwrap();
+    let codec = CodecRun::from_toml(&config("shapes-codec.toml")).unwrap();
     let WorldConfig::Shapes(world) = codec.world else { panic!("a world of shapes") };
     assert_eq!(shapes::WorldConfig { max_objects: 3, ..world }, shapes::WorldConfig::small());
 }

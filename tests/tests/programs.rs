@@ -21,7 +21,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 /// The folder of the small model; [`Editor::embedded`] is the same in the program.
 const MODEL: &str = "../editmgt/embedded";
 const PHOTO: &str = "../examples/scenes/scene.png";
-const INSTRUCTION: &str = "make the red circle blue";
+const INSTRUCTION: &str = "make the red car blue";
 
 #[test]
 fn program_1_edits() -> Outcome {

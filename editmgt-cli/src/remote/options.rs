@@ -54,7 +54,7 @@ mod tests {
         for (name, text) in [
             ("hold", "mask+budget:0.2"),
             ("hold_margin", "2"),
-            ("keyword", "red circle,it"),
+            ("keyword", "red car,it"),
             ("steps", "12"),
             ("steps_plan", "cached:4"),
             ("seed", "18446744073709551615"),

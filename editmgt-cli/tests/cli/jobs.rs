@@ -198,7 +198,7 @@ fn a_base_that_does_not_edit_says_what_it_does() {
     generate(&model, &scratch.out("o.png"), "").refused("generate", &["`edit`", "--anyway"]);
     std::fs::remove_file(defaults).unwrap();
 
-    let inside = ["generate", "a red circle", "-q", "-o"].map(PathBuf::from);
+    let inside = ["generate", "a red car", "-q", "-o"].map(PathBuf::from);
     editmgt(inside.into_iter().chain([scratch.out("o.png")]))
         .refused("the model in the program", &["small family", "--model"]);
     scratch.assert_nothing_written("refused");

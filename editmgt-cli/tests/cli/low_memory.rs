@@ -24,7 +24,7 @@ fn refused_for_the_model_in_the_program() {
     let scratch = Scratch::new();
     let output = scratch.out("scene.png");
     let args =
-        ["edit", "examples/scenes/scene.png", "make the red circle blue", "--low-memory", "-qo"];
+        ["edit", "examples/scenes/scene.png", "make the red car blue", "--low-memory", "-qo"];
     let args = args.into_iter().chain([output.to_str().unwrap()]);
     crate::program::editmgt(args).refused("no folder", &["low_memory", "a model folder"]);
     scratch.assert_nothing_written("no folder");

@@ -130,7 +130,7 @@ fn folder(scratch: &Scratch) -> std::path::PathBuf {
     scratch.path("out")
 }
 
-const INSTRUCTION: &str = "make the red circle blue";
+const INSTRUCTION: &str = "make the red car blue";
 
 /// The values of the key `type` that are lists, at any depth.
 fn lists_of_types(schema: &Value) -> Vec<&Value> {
@@ -257,7 +257,7 @@ fn paths_outside_of_the_folder_and_bad_arguments_are_errors_that_say_what_to_do(
         assert!(got == code && message.contains(named), "{got}: {message}: {named}");
     }
     // The embedded model only edits.
-    let (message, _) = agent.failure("generate_image", json!({"prompt": "a red circle"}));
+    let (message, _) = agent.failure("generate_image", json!({"prompt": "a red car"}));
     assert!(message.contains("trained"), "{message}");
     let (message, code) = agent.failure("show_record", json!({"image": "scene.png"}));
     assert!(code == "record" && message.contains("no record"), "{message}");

@@ -200,7 +200,7 @@ fn the_model_in_the_program_is_quantised() {
     let scratch = Scratch::new();
     let edit = |name: &str, options: &str| {
         let output = scratch.out(name);
-        let args = ["edit", "examples/scenes/scene.png", "make the red circle blue", "-q"];
+        let args = ["edit", "examples/scenes/scene.png", "make the red car blue", "-q"];
         let mut args: Vec<OsString> = args.map(Into::into).into();
         args.extend(["--no-record".into(), "-o".into(), output.clone().into()]);
         args.extend(options.split_whitespace().map(Into::into));
@@ -214,7 +214,7 @@ fn the_model_in_the_program_is_quantised() {
         let pixels = exact.pixels().zip(quantised.pixels());
         let differ = pixels.filter(|(a, b)| a != b).count();
         let share = differ as f64 / exact.pixels().len() as f64;
-        // The circle is edited, and little else differs from the edit in f32.
+        // The car is edited, and little else differs from the edit in f32.
         assert!(share < 0.1, "{share} in {bits} bits");
     }
     let stepwise = edit("cached.png", "--quantize 8 --steps-plan cached");

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::program::{CAT, Ran, Scratch, command, finish, root};
 use crate::serve::Serve;
 
-const INSTRUCTION: &str = "make the red circle blue";
+const INSTRUCTION: &str = "make the red car blue";
 
 fn scene() -> PathBuf {
     root().join("editmgt-server/scenes/scene.png")
@@ -61,7 +61,7 @@ fn remote_edit_leaves_the_files_of_a_local_one() {
     // White on the left half.
     let mask = scratch.path("mask.png");
     let half =
-        image::GrayImage::from_fn(80, 80, |x, _| image::Luma([if x < 40 { 255 } else { 0 }]));
+        image::GrayImage::from_fn(128, 128, |x, _| image::Luma([if x < 64 { 255 } else { 0 }]));
     half.save(&mask).unwrap();
     let mask = mask.to_str().unwrap();
     for (name, options) in [
@@ -71,16 +71,7 @@ fn remote_edit_leaves_the_files_of_a_local_one() {
         ("photo.bmp", &["--seed", "8", "--steps", "3"]),
         (
             "masked.png",
-            &[
-                "--mask",
-                mask,
-                "--hold",
-                "mask+auto",
-                "--guidance",
-                "1.1",
-                "--keyword",
-                "red circle",
-            ],
+            &["--mask", mask, "--hold", "mask+auto", "--guidance", "1.1", "--keyword", "red car"],
         ),
         ("luma.png", &["--mask", mask, "--mask-reads", "luma", "--parity"]),
     ] {

@@ -10,7 +10,7 @@ use super::timing::{Measured, measured};
 use super::{MAX_SIZE, inputs};
 
 /// The instruction of the measured edits, within the small model's vocabulary.
-const INSTRUCTION: &str = "make the red circle blue";
+const INSTRUCTION: &str = "make the red car blue";
 
 /// A batch of edits to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -83,7 +83,7 @@ impl EditAgreement {
 /// use editmgt_diagnostics::conformance;
 ///
 /// let photo = Photo::open("testdata/scene.png")?;
-/// let request = EditRequest::new("make the red circle blue").steps(1);
+/// let request = EditRequest::new("make the red car blue").steps(1);
 /// let cpu = Editor::embedded().build()?;
 /// // Any device of the build: "wgpu", "cuda:1", …
 /// let other = Editor::embedded().device(open_device("flex")?).build()?;

@@ -105,14 +105,14 @@ fn edit_agreement_table() {
 #[test]
 fn an_edit_agrees_with_itself_and_not_with_another() {
     let photo = Photo::open("testdata/scene.png").unwrap();
-    let request = EditRequest::new("make the red circle blue");
+    let request = EditRequest::new("make the red car blue");
     let editor = Editor::embedded().build().unwrap();
     let same = compare_edits(&editor, &editor, &photo, &request).unwrap();
     assert_eq!((same.pass(), same.steps_equal(), same.ties()), (true, same.steps.len(), 0));
     assert!(same.tokens > 0 && !same.steps.is_empty() && same.pixels_differ_by == 0);
 
     let expected = EditTrace::of(&editor, &photo, &request).unwrap();
-    let other = EditRequest::new("make the red circle green");
+    let other = EditRequest::new("make the red car green");
     let got = EditTrace::of(&editor, &photo, &other).unwrap();
     let agreement = expected.agreement(&got);
     assert!(!agreement.pass() && agreement.photo_differs == 0, "{agreement:?}");

@@ -38,7 +38,7 @@ const NOISE_LIMITS: [(&str, f32, f32); 4] =
 fn main() -> Outcome<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let world = World::new(WorldConfig::small())?;
+    let world = World::new(WorldConfig::embedded())?;
     match args[..] {
         ["policies", codec, split, n] => policies(&world, codec, split.parse()?, n.parse()?),
         ["thresholds", codec, split, n] => thresholds(&world, codec, split.parse()?, n.parse()?),

@@ -62,7 +62,7 @@ impl SceneArgs {
         let split: Split = self.split.parse().map_err(|e| format!("--split: {e}"))?;
         let config = match &self.world {
             Some(path) => read(path, |text| Ok(WorldConfig::from_json(text)?))?,
-            None => WorldConfig::small(),
+            None => WorldConfig::embedded(),
         };
         Ok((World::new(config)?, split))
     }

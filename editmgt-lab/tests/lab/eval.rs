@@ -139,7 +139,7 @@ fn image_pairs_are_edited_and_compared() {
 
     // With CLIP and DINO metrics; a run cannot be resumed with other encoders.
     std::fs::create_dir(data.join("caption_after")).unwrap();
-    std::fs::write(data.join("caption_after/a.txt"), "a red circle").unwrap();
+    std::fs::write(data.join("caption_after/a.txt"), "a red car").unwrap();
     let (looked, encoders) = (scratch.out("looked"), "editmgt-eval/testdata/encoders");
     let (clip, dino) = (format!("{encoders}/clip"), format!("{encoders}/dinov2"));
     let eyes = ["--out", looked.to_str().unwrap(), "--clip", &clip, "--dino", &dino];

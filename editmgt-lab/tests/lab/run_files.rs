@@ -53,7 +53,7 @@ fn no_file_of_a_training_run_is_a_file_that_it_reads() {
     let codec = scratch.path("codec");
     fs::create_dir(&codec).unwrap();
     let weights = scratch.write("codec/diffusion_pytorch_model.safetensors", "weights");
-    let edit = config(&scratch, "embedded-edit.toml", &[("runs/codec/codec", &codec)]);
+    let edit = config(&scratch, "shapes-edit.toml", &[("runs/codec/codec", &codec)]);
     let out = started(&scratch);
     for name in ["metrics.jsonl", "data.json", "model/vqvae/x.safetensors", "checkpoints/a/b"] {
         let resume = || train("edit", &edit, &out, true);
@@ -61,7 +61,7 @@ fn no_file_of_a_training_run_is_a_file_that_it_reads() {
         let resume = || train("edit", &edit, &out, true);
         each_name(&edit, &out.join(name), resume, "this is the config");
     }
-    let world = config(&scratch, "world-codec.toml", &[]);
+    let world = config(&scratch, "shapes-codec.toml", &[]);
     let resume = || train("codec", &world, &out, true);
     each_name(&world, &out.join("codec/config.json"), resume, "this is the config");
     let export = || train("export", &edit, &out, false);
@@ -105,8 +105,8 @@ fn no_file_of_a_tuning_run_is_its_model_or_its_data() {
 #[test]
 fn a_new_run_leaves_a_folder_with_files_alone() {
     let scratch = Scratch::new();
-    let edit = config(&scratch, "embedded-edit.toml", &[]);
-    let codec = config(&scratch, "world-codec.toml", &[]);
+    let edit = config(&scratch, "shapes-edit.toml", &[]);
+    let codec = config(&scratch, "shapes-codec.toml", &[]);
     for (what, config) in [("edit", &edit), ("codec", &codec)] {
         train(what, config, &scratch.path("."), false).refused(what, &["already there"]);
         train(what, config, &scratch.path("nowhere"), true).refused(what, &["no run to resume"]);

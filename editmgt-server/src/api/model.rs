@@ -286,14 +286,14 @@ impl Scene {
 }
 
 const SCENES: &[Scene] = scenes! {
-    "scene", "make the red circle blue";
-    "remove", "take away the green triangle";
-    "replace", "change the purple circle into a green star";
-    "colour", "change the color of the orange shape to purple";
-    "background", "change the backdrop to grass";
-    "motion", "slide the red triangle right";
-    "style", "invert the colors of the image";
-    "add", "in the top right add a red square";
+    "scene", "make the red car blue";
+    "remove", "get rid of the right thing";
+    "replace", "replace the cat with a red house";
+    "colour", "color the medium cat red";
+    "background", "change the background to a beach";
+    "motion", "slide the green mushroom to the top left corner";
+    "style", "make the picture a poster";
+    "add", "draw a medium green cat on the right";
 };
 
 /// The examples of the first model: the embedded one has scenes of its world.
@@ -333,7 +333,7 @@ mod tests {
     fn every_option_has_a_control_and_a_default_that_can_be_set() {
         let editor = Editor::embedded().build().unwrap();
         let options = options(&editor);
-        let mut request = EditRequest::new("make the red circle blue");
+        let mut request = EditRequest::new("make the red car blue");
         for option in &options {
             assert!(CONTROLS.iter().any(|control| control.name == option.name), "{}", option.name);
             let default = option.default.as_ref().unwrap_or_else(|| panic!("{}", option.name));
@@ -343,10 +343,10 @@ mod tests {
                 EditRequest::default().set(option.name, choice).unwrap();
             }
         }
-        let plain = EditRequest::new("make the red circle blue");
+        let plain = EditRequest::new("make the red car blue");
         assert_eq!(editor.settings(&request).unwrap(), editor.settings(&plain).unwrap());
         let of = |name| options.iter().find(|option| option.name == name).unwrap();
-        assert_eq!((of("steps").default.as_deref(), of("steps").from), (Some("2"), "model"));
+        assert_eq!((of("steps").default.as_deref(), of("steps").from), (Some("4"), "model"));
         assert_eq!(
             (of("reference_strength").default.as_deref(), of("seed").from),
             (Some("1"), "library")

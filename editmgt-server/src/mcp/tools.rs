@@ -42,10 +42,7 @@ pub(super) fn tools(app: &App, roots: &Roots) -> Vec<Tool> {
         schema(
             [
                 ("photo", image_property("The photo to edit", with_files)),
-                (
-                    "instruction",
-                    text_property("What to change, such as \"make the red circle blue\""),
-                ),
+                ("instruction", text_property("What to change, such as \"make the red car blue\"")),
                 (
                     "mask",
                     image_property(

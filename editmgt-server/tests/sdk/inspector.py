@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 program, url, scene = sys.argv[1], sys.argv[2].rstrip("/"), Path(sys.argv[3])
-INSTRUCTION = "make the red circle blue"
+INSTRUCTION = "make the red car blue"
 TOOLS = ["describe_models", "edit_image", "generate_image", "show_record"]
 IS_ERROR, NO_TOOL = 5, "tool_not_found"
 
@@ -67,11 +67,11 @@ def common(inspector, photo, made):
     check("shows the record of the result", status == 0 and result["structuredContent"]["settings"]["seed"] == 7, error)
 
     for what, tool, given, named in [
-        ("an unknown word", "edit_image", {**given, "instruction": "paint a zebra"}, "circle"),
+        ("an unknown word", "edit_image", {**given, "instruction": "paint a zebra"}, "car"),
         ("an argument that is missing", "edit_image", {"photo": photo}, "instruction"),
         ("an argument of another type", "edit_image", {**given, "options": {"steps": "many"}}, "steps"),
         ("a file of the machine", "edit_image", {**given, "photo": "/etc/hostname"}, "photo"),
-        ("an image from text", "generate_image", {"prompt": "a red circle"}, "trained"),
+        ("an image from text", "generate_image", {"prompt": "a red car"}, "trained"),
     ]:
         status, result, error = inspector.call(tool, **given)
         check(f"refuses {what}", status == IS_ERROR and result["isError"] and named in text(result), (status, result, error))

@@ -13,7 +13,7 @@ import openai
 
 url, scene = sys.argv[1].rstrip("/"), sys.argv[2]
 client = openai.OpenAI(base_url=f"{url}/v1", api_key="any text", max_retries=0)
-INSTRUCTION = "make the red circle blue"
+INSTRUCTION = "make the red car blue"
 checks = 0
 
 
@@ -63,8 +63,8 @@ refused(openai.NotFoundError, "model_not_found", "model", lambda: client.models.
 # An edit, with what is not OpenAI's in extra_body.
 result = edit(model="embedded", user="someone", quality="high", extra_body={"seed": 7, "hold": "auto"})
 image = base64.b64decode(result.data[0].b64_json)
-check(size_of(image) == (80, 80), size_of(image))
-check(result.output_format == "png" and result.size == "80x80", result)
+check(size_of(image) == (128, 128), size_of(image))
+check(result.output_format == "png" and result.size == "128x128", result)
 check(result.usage.total_tokens == 200, result.usage)
 check(result.data[0].model_extra["editmgt"]["seed"] == 7, result.data[0].model_extra)
 again = edit(extra_body={"seed": 7, "hold": "auto"})
@@ -79,30 +79,30 @@ with open(scene, "rb") as one:
 import urllib.request  # noqa: E402
 
 with urllib.request.urlopen(result.data[0].url) as answer:
-    check(size_of(answer.read()) == (80, 80), result.data[0].url)
+    check(size_of(answer.read()) == (128, 128), result.data[0].url)
 
 # A mask: what is transparent may change, the rest stays.
-mask = png(80, 80, lambda x, y: (0, 0, 0, 0 if x < 40 else 255))
-result = edit(prompt="change the backdrop to grass", mask=("mask.png", io.BytesIO(mask), "image/png"))
+mask = png(128, 128, lambda x, y: (0, 0, 0, 0 if x < 64 else 255))
+result = edit(prompt="change the background to a beach", mask=("mask.png", io.BytesIO(mask), "image/png"))
 details = result.data[0].model_extra["editmgt"]
 check(0.5 <= details["pixels_kept"] < 1, details)
 
 # Inpainting and outpainting by extra_body.
 result = edit(
-    prompt="a green star",
+    prompt="a green cat",
     mask=("mask.png", io.BytesIO(mask), "image/png"),
     extra_body={"task": "inpaint", "steps": 2},
 )
 check(result.data[0].model_extra["editmgt"]["pixels_kept"] >= 0.5, result.data[0].model_extra)
-result = edit(prompt="a green star", extra_body={"task": "outpaint:16,0,0,0", "steps": 2})
-check(result.size == "96x80", result.size)
+result = edit(prompt="a green cat", extra_body={"task": "outpaint:16,0,0,0", "steps": 2})
+check(result.size == "144x128", result.size)
 
 # A stream of partial images.
 events = list(edit(stream=True, partial_images=2, extra_body={"steps": 3}))
 names = [event.type for event in events]
 check(names[-1] == "image_edit.completed" and names[0] == "image_edit.partial_image", names)
-check(events[0].partial_image_index == 0 and size_of(base64.b64decode(events[0].b64_json)) == (80, 80), events[0])
-check(size_of(base64.b64decode(events[-1].b64_json)) == (80, 80), events[-1])
+check(events[0].partial_image_index == 0 and size_of(base64.b64decode(events[0].b64_json)) == (128, 128), events[0])
+check(size_of(base64.b64decode(events[-1].b64_json)) == (128, 128), events[-1])
 check(events[-1].usage.total_tokens == 200, events[-1].usage)
 
 # A stream that is left stops its edit; the next request works.
@@ -123,11 +123,11 @@ two = [("a.png", png(8, 8, lambda x, y: (1, 2, 3, 255)), "image/png")] * 2
 refused(openai.BadRequestError, "form", "image", lambda: edit(image=two))
 
 # Images from text: the embedded model was not trained for them, and says so.
-refused(openai.BadRequestError, "not_trained", "model", lambda: client.images.generate(prompt="a red circle"))
+refused(openai.BadRequestError, "not_trained", "model", lambda: client.images.generate(prompt="a red car"))
 anyway = {"anyway": True, "steps": 2}
-result = client.images.generate(prompt="a red circle", n=2, size="80x64", extra_body=anyway)
+result = client.images.generate(prompt="a red car", n=2, size="80x64", extra_body=anyway)
 check([size_of(base64.b64decode(one.b64_json)) for one in result.data] == [(80, 64)] * 2, "two images")
-events = list(client.images.generate(prompt="a red circle", stream=True, partial_images=1, extra_body=anyway))
+events = list(client.images.generate(prompt="a red car", stream=True, partial_images=1, extra_body=anyway))
 names = [event.type for event in events]
 check(names == ["image_generation.partial_image", "image_generation.completed"], names)
 

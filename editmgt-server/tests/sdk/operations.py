@@ -35,7 +35,7 @@ photo = ask("POST", "/api/photos?name=scene.png", scene, "image/png")["id"]
 removed = ask("POST", "/api/photos", scene, "image/png")["id"]
 mask = ask("POST", f"/api/photos/{photo}/masks", scene, "image/png")["id"]
 options = {"hold": "mask+auto", "steps": 2}
-body = {"photo": photo, "instruction": "make the red circle blue", "options": options, "mask": mask}
+body = {"photo": photo, "instruction": "make the red car blue", "options": options, "mask": mask}
 edit = wait(ask("POST", "/api/edits", body))
 
 IDS = {

@@ -118,7 +118,7 @@ fn an_edit_over_http_equals_the_librarys() {
     assert_eq!(code["command"], command);
 
     // The history of the photo, and an edit of the result.
-    let body = json!({"photo": photo, "base": edit, "instruction": "remove the green shape"});
+    let body = json!({"photo": photo, "base": edit, "instruction": "remove the green thing"});
     let second = start_edit(&client, &body);
     let view = finish(&client, &second);
     assert_eq!((&view["base"], &view["parent"]), (&json!(edit), &json!(edit)));
@@ -126,7 +126,7 @@ fn an_edit_over_http_equals_the_librarys() {
     let ids: Vec<_> =
         all["edits"].as_array().unwrap().iter().map(|edit| edit["id"].clone()).collect();
     assert_eq!(ids, [json!(edit), json!(second)]);
-    let chained = editor().edit(&expected.image, "remove the green shape").unwrap();
+    let chained = editor().edit(&expected.image, "remove the green thing").unwrap();
     let got = client.get(&format!("/api/edits/{second}/result"));
     assert_eq!(Photo::from_bytes(&got.body).unwrap().rgb(), chained.image.rgb());
     assert_eq!(client.request("DELETE", &format!("/api/photos/{photo}"), "", b"").status, 204);
@@ -193,24 +193,24 @@ fn maps_of_a_look_answer_without_a_model_run() {
     let look =
         start_edit(&client, &json!({"photo": photo, "instruction": INSTRUCTION, "look": true}));
     let view = finish(&client, &look);
-    assert_eq!(view["words"], json!(["red", "circle", "blue"]));
+    assert_eq!(view["words"], json!(["red", "car", "blue"]));
     assert_eq!((&view["report"], &view["total"]), (&json!(null), &json!(1)));
     assert_error(&client.get(&format!("/api/edits/{look}/result")), 409, "not_done", None);
     let ended = metric(&client, "editmgt_edits_total{status=\"done\"}");
     let maps =
         |options: Value| client.post_json("/api/maps", &json!({"edit": look, "options": options}));
-    let circle = maps(json!({"hold": "0.35", "keyword": "circle"}));
-    assert_eq!(circle.status, 200, "{}", circle.text());
-    let circle = circle.json();
-    assert_eq!(circle["grid"], json!({"height": 10, "width": 10}));
-    assert_eq!(circle["area"], json!({"left": 0.0, "top": 0.0, "width": 80.0, "height": 80.0}));
+    let car = maps(json!({"hold": "0.35", "keyword": "car"}));
+    assert_eq!(car.status, 200, "{}", car.text());
+    let car = car.json();
+    assert_eq!(car["grid"], json!({"height": 16, "width": 16}));
+    assert_eq!(car["area"], json!({"left": 0.0, "top": 0.0, "width": 128.0, "height": 128.0}));
     // A limit of 0.35, as 32 bits have it.
-    assert!((circle["threshold"].as_f64().unwrap() - 0.35).abs() < 1e-6, "{circle}");
-    let tighter = maps(json!({"hold": "0.8", "keyword": "circle"})).json();
-    assert!(tighter["tokens_held"].as_f64() > circle["tokens_held"].as_f64(), "{tighter} {circle}");
+    assert!((car["threshold"].as_f64().unwrap() - 0.35).abs() < 1e-6, "{car}");
+    let tighter = maps(json!({"hold": "0.8", "keyword": "car"})).json();
+    assert!(tighter["tokens_held"].as_f64() > car["tokens_held"].as_f64(), "{tighter} {car}");
     for options in [
         json!({"keyword": "auto"}),
-        json!({"keyword": "red circle"}),
+        json!({"keyword": "red car"}),
         json!({"map_filter": "gaussian"}),
     ] {
         assert_eq!(maps(options.clone()).status, 200, "{options}");
@@ -222,7 +222,7 @@ fn maps_of_a_look_answer_without_a_model_run() {
     assert_eq!(metric(&client, "editmgt_edits_total{status=\"done\"}"), ended, "the model ran");
 
     // The map of a word is that of the library.
-    for word in ["red", "circle", "blue"] {
+    for word in ["red", "car", "blue"] {
         let of_word = maps(json!({"keyword": word})).json();
         let request = EditRequest::new(INSTRUCTION).keyword(KeywordPolicy::phrase(word));
         let mut first = None;
@@ -247,7 +247,7 @@ fn maps_of_a_look_answer_without_a_model_run() {
     assert_eq!(maps["threshold"], report["scores"]["threshold"], "{maps} {report}");
     assert_eq!(maps["mean"], report["scores"]["mean"]);
     let words =
-        client.post_json("/api/maps", &json!({"edit": edit, "options": {"keyword": "circle"}}));
+        client.post_json("/api/maps", &json!({"edit": edit, "options": {"keyword": "car"}}));
     assert_error(&words, 409, "no_maps", Some("keyword"));
 }
 
@@ -255,22 +255,22 @@ fn maps_of_a_look_answer_without_a_model_run() {
 fn masks_limit_an_edit() {
     let (_server, client) = start(|_| {});
     let photo = upload(&client);
-    let mut mask = image::GrayImage::new(80, 80);
+    let mut mask = image::GrayImage::new(128, 128);
     for (x, _, level) in mask.enumerate_pixels_mut() {
-        level.0 = [if x < 40 { 255 } else { 0 }];
+        level.0 = [if x < 64 { 255 } else { 0 }];
     }
     let mut png = std::io::Cursor::new(Vec::new());
     mask.write_to(&mut png, image::ImageFormat::Png).unwrap();
     let answer = client.post(&format!("/api/photos/{photo}/masks"), "image/png", png.get_ref());
     assert_eq!(answer.status, 201, "{}", answer.text());
     let view = answer.json();
-    assert_eq!((&view["width"], &view["white"]), (&json!(80), &json!(0.5)));
+    assert_eq!((&view["width"], &view["white"]), (&json!(128), &json!(0.5)));
     let id = view["id"].as_str().unwrap();
     let got = client.get(&format!("/api/masks/{id}"));
     assert_eq!(image::load_from_memory(&got.body).unwrap().into_luma8(), mask);
     let edit = start_edit(
         &client,
-        &json!({"photo": photo, "instruction": "change the backdrop to grass", "mask": id}),
+        &json!({"photo": photo, "instruction": "change the background to a beach", "mask": id}),
     );
     let view = finish(&client, &edit);
     assert_eq!((&view["mask"], &view["report"]["settings"]["hold"]), (&json!(id), &json!("mask")));
@@ -278,13 +278,13 @@ fn masks_limit_an_edit() {
     let before = scene();
     let mut differs = [false; 2];
     for (x, y, pixel) in result.rgb().enumerate_pixels() {
-        differs[usize::from(x >= 40)] |= pixel != before.rgb().get_pixel(x, y);
+        differs[usize::from(x >= 64)] |= pixel != before.rgb().get_pixel(x, y);
     }
     assert_eq!(differs, [true, false]);
     assert_eq!(client.get(&format!("/api/edits/{edit}/mask")).body, got.body);
     let black = client.post(&format!("/api/photos/{photo}/masks"), "image/png", &{
         let mut png = std::io::Cursor::new(Vec::new());
-        image::GrayImage::new(80, 80).write_to(&mut png, image::ImageFormat::Png).unwrap();
+        image::GrayImage::new(128, 128).write_to(&mut png, image::ImageFormat::Png).unwrap();
         png.into_inner()
     });
     assert_error(&black, 400, "mask", Some("mask"));
@@ -364,7 +364,7 @@ fn requests_that_cannot_be_edited_are_refused_by_name() {
         .json();
     let details = &unknown["error"]["details"];
     assert_eq!(details["unknown"], json!(["zebra"]));
-    assert!(details["words"].as_array().unwrap().contains(&json!("circle")));
+    assert!(details["words"].as_array().unwrap().contains(&json!("car")));
     assert_error(&client.post("/api/edits", "text/plain", b"{}"), 415, "content_type", None);
     assert_error(&client.post("/api/edits", "application/json", b"{"), 400, "json", None);
     assert_error(&client.post("/api/edits", "application/json", b"[]"), 400, "json", None);
@@ -398,7 +398,7 @@ fn plan_says_what_will_happen() {
     let seconds = plan.as_object_mut().unwrap().remove("seconds").unwrap().as_f64().unwrap();
     assert!(seconds > 0.0 && seconds < 60.0, "{seconds}");
     let expected = json!({
-        "width": 80, "height": 80, "grid": {"height": 10, "width": 10}, "steps": 2, "passes": 2,
+        "width": 128, "height": 128, "grid": {"height": 16, "width": 16}, "steps": 4, "passes": 4,
         "position": 0, "words": [],
     });
     assert_eq!(plan, expected);
@@ -411,7 +411,7 @@ fn plan_says_what_will_happen() {
         &json!({"photo": photo, "instruction": INSTRUCTION, "options": options}),
     );
     let plan = plan.json();
-    assert_eq!((&plan["passes"], &plan["words"]), (&json!(6), &json!(["red", "circle", "blue"])));
+    assert_eq!((&plan["passes"], &plan["words"]), (&json!(6), &json!(["red", "car", "blue"])));
     assert!(plan["seconds"].as_f64().unwrap() > 0.0, "{plan}");
     let body = json!({"photo": photo, "instruction": "paint a zebra"});
     assert_error(&client.post_json("/api/plan", &body), 400, "unknown_words", Some("instruction"));
@@ -423,7 +423,7 @@ fn model_and_description_match_the_server() {
     let model = client.get("/api/model").json();
     assert_eq!(model["options"].as_array().unwrap().len(), EditRequest::options().len());
     assert_eq!(model["limits"]["queue"], 8);
-    assert!(model["known"]["words"].as_array().unwrap().contains(&json!("circle")));
+    assert!(model["known"]["words"].as_array().unwrap().contains(&json!("car")));
     let examples = client.get("/api/examples").json();
     let first = examples[0]["id"].as_str().unwrap();
     assert_eq!(client.get(&format!("/api/examples/{first}")).body, SCENE);

@@ -79,11 +79,11 @@ fn photos_masks_and_results_survive_the_program() {
         &json!({"photo": photo, "instruction": INSTRUCTION, "options": {"seed": "7"}}),
     );
     let masked = json!({
-        "photo": photo, "instruction": "change the backdrop to grass", "mask": mask, "base": first["id"],
+        "photo": photo, "instruction": "change the background to a beach", "mask": mask, "base": first["id"],
         "options": {"hold": "mask"},
     });
     let second = done(&client, &masked);
-    let wide = json!({"photo": photo, "instruction": "a red circle", "options": {"task": "outpaint:8,0,0,0", "steps": 1}});
+    let wide = json!({"photo": photo, "instruction": "a red car", "options": {"task": "outpaint:8,0,0,0", "steps": 1}});
     let wide = done(&client, &wide);
     let look =
         start_edit(&client, &json!({"photo": photo, "instruction": INSTRUCTION, "look": true}));

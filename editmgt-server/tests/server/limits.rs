@@ -274,8 +274,8 @@ fn strange_forms_are_refused_by_name() {
     };
     let long = "9".repeat(40);
     for (text, code, param) in [
-        (("prompt", "make the red\0 circle blue"), "unknown_words", "instruction"),
-        (("prompt", "make the \u{202e}red\u{200d} circle blue"), "unknown_words", "instruction"),
+        (("prompt", "make the red\0 car blue"), "unknown_words", "instruction"),
+        (("prompt", "make the \u{202e}red\u{200d} car blue"), "unknown_words", "instruction"),
         (("prompt", "r\u{338}\u{321}e\u{337}d"), "unknown_words", "instruction"),
         (("prompt", "\u{feff}"), "unknown_words", "instruction"),
         (("prompt", "\u{2003}\u{2028}\n"), "missing", "prompt"),

@@ -16,7 +16,7 @@ use editmgt_server::{Server, ServerOptions};
 use client::{Answer, Client};
 
 const SCENE: &[u8] = include_bytes!("../../scenes/scene.png");
-const INSTRUCTION: &str = "make the red circle blue";
+const INSTRUCTION: &str = "make the red car blue";
 
 fn editor() -> Editor {
     Editor::embedded().build().unwrap()

@@ -25,8 +25,8 @@ fn an_edit_answers_with_the_librarys_image() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let answer = answer.json();
         assert!(answer["created"].as_u64().unwrap() > 1_700_000_000);
-        assert_eq!((&answer["output_format"], &answer["size"]), (&json!("png"), &json!("80x80")));
-        assert_eq!(answer["usage"]["input_tokens"], 100);
+        assert_eq!((&answer["output_format"], &answer["size"]), (&json!("png"), &json!("128x128")));
+        assert_eq!(answer["usage"]["input_tokens"], 256);
         let expected = editor().edit(&scene(), EditRequest::new(INSTRUCTION).seed(7)).unwrap();
         assert_eq!(photo_of(&answer["data"][0]["b64_json"]).rgb(), expected.image.rgb());
     }
@@ -38,13 +38,14 @@ fn an_edit_answers_with_the_librarys_image() {
 #[test]
 fn transparent_parts_of_a_mask_are_edited() {
     let (_server, client) = start(|_| {});
-    let mask = image::RgbaImage::from_fn(80, 80, |x, _| {
-        image::Rgba([9, 9, 9, if x < 40 { 0 } else { 255 }])
+    let mask = image::RgbaImage::from_fn(128, 128, |x, _| {
+        image::Rgba([9, 9, 9, if x < 64 { 0 } else { 255 }])
     });
     let mut png = std::io::Cursor::new(Vec::new());
     mask.write_to(&mut png, image::ImageFormat::Png).unwrap();
     let files = [("image", "scene.png", SCENE), ("mask", "mask.png", png.get_ref())];
-    let texts = [("prompt", "change the backdrop to grass"), ("n", "2"), ("output_format", "webp")];
+    let texts =
+        [("prompt", "change the background to a beach"), ("n", "2"), ("output_format", "webp")];
     let answer = client.post_form(EDITS, &files, &texts).json();
     assert_eq!(answer["data"].as_array().unwrap().len(), 2);
     assert_eq!(answer["data"][1]["editmgt"]["variation"], 1);
@@ -52,7 +53,7 @@ fn transparent_parts_of_a_mask_are_edited() {
     let after = photo_of(&answer["data"][0]["b64_json"]);
     let mut differs = [false; 2];
     for (x, y, pixel) in after.rgb().enumerate_pixels() {
-        differs[usize::from(x >= 40)] |= pixel != before.rgb().get_pixel(x, y);
+        differs[usize::from(x >= 64)] |= pixel != before.rgb().get_pixel(x, y);
     }
     assert_eq!(differs, [true, false]);
     let opaque = [("image", "scene.png", SCENE), ("mask", "mask.png", SCENE)];
@@ -124,7 +125,7 @@ fn models_are_listed_and_others_refused() {
 fn generations_need_a_model_that_was_trained_for_them() {
     const GENERATIONS: &str = "/v1/images/generations";
     let (_server, client) = start(|_| {});
-    let prompt = "a red circle";
+    let prompt = "a red car";
     let answer = client.post_json(GENERATIONS, &json!({"prompt": prompt}));
     assert_error(&answer, 400, "not_trained", Some("model"));
     // Asked for all the same: what comes is noise, in the right shape.
@@ -145,7 +146,7 @@ fn generations_need_a_model_that_was_trained_for_them() {
     let url = json!({"prompt": prompt, "anyway": true, "steps": 1, "response_format": "url"});
     let url = client.post_json(GENERATIONS, &url).json()["data"][0]["url"].clone();
     let path = url.as_str().unwrap().strip_prefix("http://").unwrap().split_once('/').unwrap().1;
-    assert_eq!(Photo::from_bytes(&client.get(&format!("/{path}")).body).unwrap().size().width, 80);
+    assert_eq!(Photo::from_bytes(&client.get(&format!("/{path}")).body).unwrap().size().width, 128);
     for (extra, code, param) in [
         (json!({"size": "81x64"}), "option", "size"),
         (json!({"size": "8192x8192"}), "option", "size"),
@@ -173,7 +174,7 @@ fn a_generation_streams_and_stops_with_its_client() {
     let (_server, client) = start(|_| {});
     let send = |steps: usize| {
         let body = json!({
-            "prompt": "a red circle", "anyway": true, "steps": steps, "stream": true, "partial_images": 1,
+            "prompt": "a red car", "anyway": true, "steps": steps, "stream": true, "partial_images": 1,
         });
         let body = body.to_string();
         let length = body.len().to_string();
@@ -183,8 +184,8 @@ fn a_generation_streams_and_stops_with_its_client() {
     let events: Vec<_> = send(3).collect();
     let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(names, ["image_generation.partial_image", "image_generation.completed"]);
-    assert_eq!(photo_of(&events[0].data["b64_json"]).size().width, 80);
-    assert_eq!(photo_of(&events[1].data["b64_json"]).size().width, 80);
+    assert_eq!(photo_of(&events[0].data["b64_json"]).size().width, 128);
+    assert_eq!(photo_of(&events[1].data["b64_json"]).size().width, 128);
     let mut events = send(256);
     assert!(events.next().is_some());
     drop(events);
@@ -196,19 +197,19 @@ fn a_generation_streams_and_stops_with_its_client() {
 fn inpainting_and_outpainting_are_tasks() {
     let (_server, client) = start(|_| {});
     let files = [("image", "scene.png", SCENE)];
-    let texts = [("prompt", "a red circle"), ("task", "outpaint:16,0,0,8"), ("steps", "1")];
+    let texts = [("prompt", "a red car"), ("task", "outpaint:16,0,0,8"), ("steps", "1")];
     let answer = client.post_form(EDITS, &files, &texts);
     assert_eq!(answer.status, 200, "{}", answer.text());
     let answer = answer.json();
-    assert_eq!(answer["size"], "96x88");
+    assert_eq!(answer["size"], "144x136");
     let wide = photo_of(&answer["data"][0]["b64_json"]);
     let before = scene();
     for (x, y, pixel) in before.rgb().enumerate_pixels() {
         assert_eq!(wide.rgb().get_pixel(x + 16, y), pixel, "the photo's own bytes");
     }
-    let texts = [("prompt", "a red circle"), ("task", "inpaint"), ("steps", "1")];
+    let texts = [("prompt", "a red car"), ("task", "inpaint"), ("steps", "1")];
     assert_error(&client.post_form(EDITS, &files, &texts), 400, "option", Some("mask"));
-    let texts = [("prompt", "a red circle"), ("task", "outpaint:9000,9000,0,0")];
+    let texts = [("prompt", "a red car"), ("task", "outpaint:9000,9000,0,0")];
     let answer = client.post_form(EDITS, &files, &texts);
     assert_error(&answer, 413, "too_large", Some("photo_megapixels"));
 }

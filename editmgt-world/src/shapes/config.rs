@@ -83,8 +83,8 @@ impl Default for WorldConfig {
 }
 
 impl WorldConfig {
-    /// The world of the embedded small model: fewer shapes and backgrounds, and images of 80
-    /// pixels, with 5x5 places of an object.
+    /// A small world: fewer shapes and backgrounds, and images of 80 pixels, with 5x5 places of an
+    /// object.
     pub fn small() -> Self {
         use Background::{Grass, Sand, Sky, Slate, Snow};
         use Shape::{Circle, Heart, Square, Star, Triangle};

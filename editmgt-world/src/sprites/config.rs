@@ -99,6 +99,41 @@ impl Default for SpritesConfig {
 }
 
 impl SpritesConfig {
+    /// The world of the embedded small model: six things in four colours and two sizes, three
+    /// backgrounds and two styles, without shadows and overlaps.
+    pub fn embedded() -> Self {
+        Self {
+            step: 16,
+            overlap: 0,
+            shadows: false,
+            max_objects: 3,
+            things: vec![
+                Thing::Cat,
+                Thing::Fish,
+                Thing::Apple,
+                Thing::Mushroom,
+                Thing::Car,
+                Thing::House,
+            ],
+            colours: vec![Colour::Red, Colour::Yellow, Colour::Green, Colour::Blue],
+            sizes: vec![Size::Medium, Size::Big],
+            backgrounds: vec![Background::Meadow, Background::Beach, Background::Snow],
+            styles: vec![Style::Sepia, Style::Poster],
+            naming: vec![
+                Naming::Full,
+                Naming::Full,
+                Naming::Thing,
+                Naming::Colour,
+                Naming::Place,
+                Naming::Place,
+                Naming::Size,
+                Naming::Both,
+            ],
+            clear_places: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn layout(&self) -> Layout {
         Layout { canvas: self.canvas, cells: self.cells, step: self.step, overlap: self.overlap }
     }

@@ -8,7 +8,7 @@ use empty_crate::AllAtOnce;
 fn custom_scheduler_edits_a_photo_with_the_embedded_model() {
     let editor = Editor::embedded().scheduler(AllAtOnce).build().unwrap();
     let photo = Photo::open("scene.png").unwrap();
-    let result = editor.edit(&photo, "make the red circle blue").unwrap();
+    let result = editor.edit(&photo, "make the red car blue").unwrap();
 
     assert_eq!(result.report.custom_stages, ["scheduler"]);
     assert_eq!(result.image.size(), photo.size());

@@ -16,7 +16,7 @@ use crate::low_memory::write_adapter;
 const EMBEDDED: &str = "../editmgt/embedded";
 
 fn edit(editor: &Editor) -> EditResult {
-    let request = EditRequest::new("make the red circle blue")
+    let request = EditRequest::new("make the red car blue")
         .anyway(true)
         .hold(HoldPolicy::Threshold(0.4))
         .temperature((1.0, 0.0))

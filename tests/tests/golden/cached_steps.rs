@@ -424,7 +424,7 @@ fn holds_are_decided_at_full_steps() {
 fn edits_report_the_work_of_their_steps() {
     let editor = Editor::embedded().build().unwrap();
     let photo = photo(50, 40);
-    let plain = request(64).instruction("make the red circle blue").steps(6);
+    let plain = request(64).instruction("make the red car blue").steps(6);
     let exact = editor.edit(&photo, &plain).unwrap();
     let steps = &exact.report.steps;
     assert_eq!((steps.full, steps.partial, steps.computed), (6, 0, 1.0));

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use editmgt::sampler::{Consolidator, HoldThreshold, Strict, Temperature};
+use editmgt::sampler::{Consolidator, HoldMargin, HoldThreshold, Strict, Temperature};
 use editmgt::{
     ChaChaNoise, CompositePolicy, EditError, EditEvent, EditRequest, EditResult, Editor,
     EditorBuilder, Error, Flow, HoldMask, HoldPolicy, HoldRequest, KeywordPolicy, Mask, Model,
@@ -23,11 +23,7 @@ fn builder() -> EditorBuilder {
 fn request() -> EditRequest {
     let hold = Some(HoldPolicy::Threshold(0.3));
     let temperature = Some((1.0, 0.0));
-    EditRequest::new("make the red circle blue")
-        .seed(5)
-        .steps(3)
-        .hold(hold)
-        .temperature(temperature)
+    EditRequest::new("make the red car blue").seed(5).steps(3).hold(hold).temperature(temperature)
 }
 
 fn edit(editor: &Editor, request: &EditRequest) -> [EditResult; 2] {
@@ -46,6 +42,7 @@ fn an_equal_stage_gives_the_same_edit() {
     let model = load();
     let scheduler = Strict::new(model.scheduler.masking_schedule, Temperature::Range(1.0, 0.0))
         .with_timesteps(model.scheduler.timesteps);
+    let threshold = HoldThreshold::new(0.3).unwrap();
     let seedless = request.clone().seed(0);
     let holdless = request.clone().hold(HoldPolicy::Off);
     for (replaced, builder, request) in [
@@ -55,7 +52,7 @@ fn an_equal_stage_gives_the_same_edit() {
             builder().consolidator(Consolidator::default().with_smoothing(None)),
             &request,
         ),
-        ("hold", builder().hold(HoldThreshold::new(0.3).unwrap()), &holdless),
+        ("hold", builder().hold(HoldMargin::new(Box::new(threshold), 1)), &holdless),
         ("noise", builder().noise(ChaChaNoise::new(5)), &seedless),
     ] {
         let results = edit(&builder.build().unwrap(), request);
@@ -149,7 +146,7 @@ fn a_hold_of_the_request_keeps_pixels_is_named_and_resumes() {
 
 #[test]
 fn a_keyword_suits_a_hold_that_reads_scores() {
-    let request = request().hold(HoldPolicy::Off).keyword(KeywordPolicy::phrase("circle"));
+    let request = request().hold(HoldPolicy::Off).keyword(KeywordPolicy::phrase("car"));
     let photo = photo(80, 80);
     let edit = |builder: EditorBuilder| builder.build().unwrap().edit(&photo, &request);
     let result = edit(builder().hold(HoldThreshold::new(0.3).unwrap())).unwrap();

@@ -120,7 +120,7 @@ fn request(instruction: &str) -> EditRequest {
 }
 
 fn red() -> EditRequest {
-    request("make the red circle blue").hold(HoldPolicy::Auto)
+    request("make the red car blue").hold(HoldPolicy::Auto)
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn photos_of_one_size_share_passes() {
         let [a, b, c, _] = &subject.photos;
         let edits = [
             (a, red().seed(1)),
-            (b, request("remove the green square").hold(HoldPolicy::Auto).seed(2)),
+            (b, request("remove the green apple").hold(HoldPolicy::Auto).seed(2)),
             (c, red().seed(1).variation(3)),
             (a, red().seed(4).composite(CompositePolicy::Held).feather(2)),
         ];
@@ -175,11 +175,8 @@ fn keywords_may_be_missing_in_some() {
         let [a, b, c, _] = &subject.photos;
         let editor = subject.builder().build().unwrap();
         let auto = |text: &str| request(text).hold(HoldPolicy::Auto).keyword(KeywordPolicy::Auto);
-        let edits = [
-            (a, auto("make the red circle blue")),
-            (b, auto("make")),
-            (c, auto("remove the square")),
-        ];
+        let edits =
+            [(a, auto("make the red car blue")), (b, auto("make")), (c, auto("remove the apple"))];
         let [_, together] = subject.compare("keyword auto", &editor, &edits);
         assert_eq!(together, STEPS);
         let phrases = |text: &str, phrases: &[&str]| {
@@ -187,9 +184,9 @@ fn keywords_may_be_missing_in_some() {
             request(text).hold(HoldPolicy::Threshold(0.4)).keyword(KeywordPolicy::Phrases(phrases))
         };
         let edits = [
-            (a, phrases("make the red circle blue", &["red", "circle"])),
-            (b, phrases("remove the green square", &["green square", "remove"])),
-            (c, phrases("remove the green square", &["square"])),
+            (a, phrases("make the red car blue", &["red", "car"])),
+            (b, phrases("remove the green apple", &["green apple", "remove"])),
+            (c, phrases("remove the green apple", &["apple"])),
         ];
         let [_, together] = subject.compare("phrases", &editor, &edits);
         assert_eq!(together, 2 * STEPS);
@@ -217,14 +214,14 @@ fn an_edit_that_fails_leaves_the_others_alone() {
         let editor = subject.builder().build().unwrap();
         let phrase = |phrase: &str| red().keyword(KeywordPolicy::phrase(phrase));
         let edits = [
-            (a, phrase("circle")),
+            (a, phrase("car")),
             // Found when its text is encoded, in the same pass as the others.
             (b, phrase("owl")),
             (c, phrase("red")),
             // Found before anything is computed.
             (a, red().steps(0)),
-            (b, phrase("circle").seed(5)),
-            (c, phrase("circle").seed(6)),
+            (b, phrase("car").seed(5)),
+            (c, phrase("car").seed(6)),
         ];
         let [_, together] = subject.compare("two fail", &editor, &edits);
         assert_eq!(together, 3 * STEPS);
@@ -243,7 +240,7 @@ fn guidance_has_a_negative_prompt_for_each() {
         let guided = |seed, negative: &str| {
             red().seed(seed).guidance_scale(3.0).negative_prompt(negative.to_owned())
         };
-        let edits = [(a, guided(1, "")), (b, guided(2, "red circle")), (c, guided(3, "sketch"))];
+        let edits = [(a, guided(1, "")), (b, guided(2, "red car")), (c, guided(3, "house"))];
         let [alone, together] = subject.compare("guidance", &editor, &edits);
         assert_eq!(alone, 3 * together);
         let interval = |seed| guided(seed, "").guidance_interval((0.0, 0.5));

@@ -22,7 +22,7 @@ fn tiny(root: &Path, name: &str, seed: u64) -> PathBuf {
 }
 
 fn edit(builder: EditorBuilder) -> EditResult {
-    let words = request(64).instruction("make the red circle blue");
+    let words = request(64).instruction("make the red car blue");
     builder.build().unwrap().edit(&photo(50, 40), &words).unwrap()
 }
 

@@ -70,7 +70,7 @@ fn half_precision_weights_edit_bit_for_bit_as_f32() {
     };
     let loras = [adapter("merged", LoraStreams::Both), adapter("beside", LoraStreams::Image)];
     let inside = PathBuf::from("../editmgt/embedded");
-    let words = request(64).instruction("make the red circle blue");
+    let words = request(64).instruction("make the red car blue");
     for (model, loras) in [(&tiny, &loras[..]), (&tiny, &[]), (&inside, &[])] {
         for dtype in [DType::F16, DType::BF16] {
             let dir = tempfile::tempdir_in(scratch.path()).unwrap();

@@ -226,7 +226,7 @@ fn a_job_that_a_model_was_not_trained_for_is_refused() {
     builder().for_job(Job::Inpaint).build().unwrap();
 
     let embedded = Editor::embedded().device(options().device).build().unwrap();
-    let error = embedded.generate("a red circle").unwrap_err();
+    let error = embedded.generate("a red car").unwrap_err();
     assert!(matches!(error, EditError::NotTrained { job: Job::Generate, .. }), "{error}");
     assert!(error.to_string().contains("--model"), "{error}");
 }

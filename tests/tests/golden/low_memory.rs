@@ -45,7 +45,7 @@ fn low_memory_edits_are_equal_bit_for_bit() {
         let [loaded, on_demand] = both(&root, &[]).map(|model| Editor::new(model).unwrap());
         assert_eq!(on_demand.model().source, loaded.model().source);
         assert_eq!(on_demand.model().text.spec(), loaded.model().text.spec());
-        let plain = request(size).instruction("make the red circle blue");
+        let plain = request(size).instruction("make the red car blue");
         let (photo, half) = (photo(50, 40), |x, _| Luma([if x < 24 { 0 } else { 255 }]));
         let mask = Mask::from_luma(GrayImage::from_fn(50, 40, half));
         for (what, mask, request) in [
@@ -62,7 +62,7 @@ fn low_memory_edits_are_equal_bit_for_bit() {
                 plain
                     .clone()
                     .hold(HoldPolicy::Threshold(0.5))
-                    .keyword(KeywordPolicy::Phrases(vec!["circle".to_owned()])),
+                    .keyword(KeywordPolicy::Phrases(vec!["car".to_owned()])),
             ),
         ] {
             let [loaded, on_demand] = [&loaded, &on_demand]
@@ -79,7 +79,7 @@ fn low_memory_edits_are_equal_bit_for_bit() {
 
 /// A manual sampling loop over two images at once.
 fn text_to_image(model: &Model) -> Vec<u32> {
-    let text = model.text.encode(&["a red circle", "a blue square"]).unwrap();
+    let text = model.text.encode(&["a red car", "a blue fish"]).unwrap();
     let spec = model.transformer.spec();
     let size = GridSize::new(4, 4);
     let scheduler = Strict::new(model.scheduler.masking_schedule, Temperature::Range(2.0, 0.0));

@@ -143,7 +143,7 @@ fn a_replaced_part_is_not_read() {
         ("clip", &clip, named_components(&clip), 48),
         ("gemma2", &down, named_components(&down), 64),
     ] {
-        let request = EditRequest::new("make the red circle blue");
+        let request = EditRequest::new("make the red car blue");
         let request = request.size(size).steps(2).seed(4).anyway(true);
         let edit = |builder: EditorBuilder| -> EditResult {
             builder.build().unwrap().edit(&photo(60, 50), &request).unwrap()
@@ -209,7 +209,7 @@ fn defaults_and_parts_replace_those_of_the_program() {
     defaults.steps = Some(5);
     let own = Model::embedded(&options(), &[]).unwrap();
     let editor = Editor::embedded().device(options().device).defaults(defaults).build().unwrap();
-    let settings = editor.settings(&EditRequest::new("make the red circle blue")).unwrap();
+    let settings = editor.settings(&EditRequest::new("make the red car blue")).unwrap();
     assert_eq!(settings.steps, 5);
     assert_eq!(editor.model().source, own.source, "defaults don't make another model");
     let editor =

@@ -138,7 +138,7 @@ pub enum EditOutcome {
 /// use editmgt_diagnostics::conformance;
 ///
 /// let photo = Photo::open("testdata/scene.png")?;
-/// let edits = [EditRequest::new("make the red circle blue")];
+/// let edits = [EditRequest::new("make the red car blue")];
 /// // Any device of the build: "wgpu", "cuda:1", …
 /// let builder = Editor::embedded().device(open_device("flex")?);
 /// let report = conformance::precision(&builder, &photo, &edits)?;

@@ -53,8 +53,8 @@ fn table_has_a_row_per_number_and_lists_failures() {
 #[test]
 fn half_precision_of_the_small_model_is_near_f32() {
     let photo = Photo::open("testdata/scene.png").unwrap();
-    let guided = EditRequest::new("make the red circle blue").steps(3).guidance_scale(3.0).seed(7);
-    let edits = [EditRequest::new("remove the red square"), guided];
+    let guided = EditRequest::new("make the red car blue").steps(3).guidance_scale(3.0).seed(7);
+    let edits = [EditRequest::new("remove the green apple"), guided];
     let builder = editmgt::Editor::embedded();
     let report = precision(&builder, &photo, &edits).unwrap();
     assert!(report.model.is_some());
