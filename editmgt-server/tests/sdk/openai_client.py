@@ -65,7 +65,7 @@ result = edit(model="embedded", user="someone", quality="high", extra_body={"see
 image = base64.b64decode(result.data[0].b64_json)
 check(size_of(image) == (128, 128), size_of(image))
 check(result.output_format == "png" and result.size == "128x128", result)
-check(result.usage.total_tokens == 200, result.usage)
+check(result.usage.total_tokens == 512, result.usage)
 check(result.data[0].model_extra["editmgt"]["seed"] == 7, result.data[0].model_extra)
 again = edit(extra_body={"seed": 7, "hold": "auto"})
 check(base64.b64decode(again.data[0].b64_json) == image, "the same seed gives the same file")
@@ -103,7 +103,7 @@ names = [event.type for event in events]
 check(names[-1] == "image_edit.completed" and names[0] == "image_edit.partial_image", names)
 check(events[0].partial_image_index == 0 and size_of(base64.b64decode(events[0].b64_json)) == (128, 128), events[0])
 check(size_of(base64.b64decode(events[-1].b64_json)) == (128, 128), events[-1])
-check(events[-1].usage.total_tokens == 200, events[-1].usage)
+check(events[-1].usage.total_tokens == 512, events[-1].usage)
 
 # A stream that is left stops its edit; the next request works.
 with edit(stream=True, partial_images=1, extra_body={"steps": 200}) as stream:
