@@ -27,7 +27,7 @@ const OPTIONS = [
   option("reference_strength", "Strength of the photo", "sampling", "γ, 0 to 100: how strongly the photo's tokens are attended to.", "0 to 100", "1", "model", "number", { min: 0, max: 100 }),
   option("temperature", "Temperature", "sampling", "Weight of the Gumbel noise at the first and the last step, 0 to 100 each.", "0 to 100 each", "0,0", "model", "pair"),
   option("hold", "Hold", "where", "Which tokens stay the photo's.", "off, auto, mask, a number from 0 to 1, budget:SHARE or mask+POLICY", "auto", "model", "hold"),
-  option("hold_margin", "Margin", "where", "How many tokens may change around what a threshold lets change, 0 to 64.", "0 to 64 tokens", "0", "model", "integer", { min: 0, max: 64, step: 1 }),
+  option("hold_margin", "Margin", "where", "How many tokens may change around what a threshold lets change, 0 to 64.", "0 to 64 tokens", "1", "model", "integer", { min: 0, max: 64, step: 1 }),
   option("keyword", "Keyword", "where", "Whose attention says where the edit is.", "all, auto or words of the instruction", "all", "official", "keyword"),
   option("keyword_maps", "Maps of several words", "where", "How the maps of several phrases are combined: `max` or `mean`.", "max or mean", "max", "official", "choice", { choices: ["max", "mean"] }),
   option("map_filter", "Smoothing", "where", "How the score map is smoothed before `hold` reads it.", "off, adaptive, gaussian, bilateral or morphology", "off", "model", "choice", { choices: ["off", "adaptive", "gaussian", "bilateral", "morphology"] }),

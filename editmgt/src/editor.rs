@@ -101,8 +101,8 @@ impl Editor {
         Origin::Folder(ModelOrigin::new(folder)).builder()
     }
 
-    /// Starts loading the small model that is part of the program: it edits synthetic
-    /// scenes of coloured shapes, and shows with nothing downloaded how everything works.
+    /// Starts loading the small model that is part of the program: it edits drawn scenes of a world
+    /// of its own, and shows with nothing downloaded how everything works.
     #[cfg(feature = "embedded")]
     pub fn embedded() -> EditorBuilder {
         Origin::Embedded.builder()

@@ -11,7 +11,7 @@ const MIN_RANGE: f32 = 1e-3;
 
 /// The least share of the variance that the split must explain. Cut in two, a single hump explains
 /// 0.64 (a bell) to 0.75 (a box) of its own variance, so less than this does not prove two kinds.
-/// A prototype, on 512 scenes of the embedded model's world and raw scores of cells: 365 of 366
+/// A prototype, on 512 scenes of the first small model's world and raw scores of cells: 365 of 366
 /// local edits are found, 3 background and 3 style edits are taken for local ones.
 const MIN_SEPARATION: f64 = 0.80;
 
