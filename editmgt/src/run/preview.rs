@@ -87,6 +87,9 @@ impl PreviewComposite<'_> {
             let column = (i % width_of_all / shrink).min(grid.width - 1);
             changed.ids_mut()[row * grid.width + column] = 1;
         }
+        // Which tokens are held is not known here. With a local codec also a token of the photo's
+        // id may show the edit, if it is not held: a preview leaves it out.
+        let held = changed.ids().iter().map(|&changed| codec.is_local() && changed == 0).collect();
         let plan = ResizePlan::native(size, 1)?;
         let visible = VisibleChange {
             photo: &photo,
@@ -94,7 +97,7 @@ impl PreviewComposite<'_> {
             decoded_photo: &decoded_photo,
             tokens: &changed,
             reference: &TokenGrid::filled(1, grid, 0),
-            hold: &HoldMask::none(1, grid),
+            hold: &HoldMask::new(1, grid, held)?,
             plan: &plan,
             thresholds: ChangeThresholds::new(
                 codec_noise(&photo, &decoded_photo)?,
